@@ -1,0 +1,1 @@
+"""Wiring: sources, machines and sinks joined into Flink jobs."""

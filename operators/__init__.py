@@ -1,0 +1,1 @@
+"""Machines: keyed state machines that know no engine, and the one adapter that does."""

@@ -1,0 +1,1 @@
+"""What a person runs: command line, local stack, load, evaluation, benchmarks."""

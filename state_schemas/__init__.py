@@ -1,0 +1,1 @@
+"""Nouns: plain data with its wire forms. Imports nothing of the project."""
