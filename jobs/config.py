@@ -1,0 +1,140 @@
+"""Settings of a job: one YAML file, validated at start; every fault is told in one message."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from jobs.graph import GraphConfig
+from operators.capacity import CapacityConfig
+from operators.fold import FoldConfig
+from operators.frontier import Announce, FrontierConfig
+from operators.latency_spike import LatencyConfig
+from operators.pre_merge import PreMergeConfig
+from operators.telemetry_gap import GapConfig
+from udfs.baseline import SpikeConfig
+from udfs.fold_spans import TimeLimits
+from udfs.partials import NameLimits
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class BadConfig(ValueError):
+    """The settings cannot be used; the message lists everything that is wrong with them."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Topics(_Section):
+    """Names of the topics. An empty name of a source leaves that signal out."""
+
+    traces: str = "trace_events"
+    logs: str = "logs_raw"
+    metrics: str = "metrics_rollup"
+    insights: Annotated[str, Field(min_length=1)] = "insight_out"
+    rejected: Annotated[str, Field(min_length=1)] = "insight_rejected"
+
+
+class Kafka(_Section):
+    """start: where to begin without a savepoint. bounded: stop at the end that the topics have at start.
+
+    idle_ms: a partition silent for so long does not hold event time up; 0 waits for ever (recordings).
+    guarantee: exactly-once shows insights after each checkpoint; at-least-once at once, with the same ids.
+    transaction_timeout_ms: must be under the broker's transaction.max.timeout.ms and over checkpoint time + outage.
+    """
+
+    bootstrap_servers: Annotated[str, Field(min_length=1)] = "127.0.0.1:9092"
+    group_id: Annotated[str, Field(min_length=1)] = "metric-reasoner"
+    topics: Topics = Topics()
+    start: Literal["earliest", "latest"] = "earliest"
+    bounded: bool = False
+    out_of_order_ms: Annotated[int, Field(ge=0, le=99_000, multiple_of=1_000)] = 5_000
+    idle_ms: Annotated[int, Field(ge=0)] = 30_000
+    guarantee: Literal["exactly-once", "at-least-once"] = "exactly-once"
+    transaction_timeout_ms: Positive = 900_000
+    properties: dict[str, str] = Field(default_factory=dict)
+
+
+class Lake(_Section):
+    """Iceberg catalog over JDBC. uri: `jdbc:sqlite:…` (one process only) or `jdbc:postgresql://…`.
+
+    password_file: a file with the password, so that it stands in no environment and no log.
+    """
+
+    uri: Annotated[str, Field(pattern=r"^jdbc:(sqlite|postgresql):.+")]
+    warehouse: Annotated[str, Field(pattern=r"^(file|s3|s3a|gs|abfs)://?.+")]
+    user: str = ""
+    password_file: Path | None = None
+    properties: dict[str, str] = Field(default_factory=dict)
+
+
+class Engine(_Section):
+    """How Flink runs it. The bundle sizes are the measured best of the throughput bench (docs/sizing.md)."""
+
+    parallelism: Positive = 2
+    max_parallelism: Positive = 720
+    checkpoint_interval_ms: Positive = 30_000
+    checkpoint_dir: str = ""
+    state_backend: Literal["hashmap", "rocksdb"] = "rocksdb"
+    bundle_size: Positive = 10_000
+    bundle_time_ms: Positive = 1_000
+    python: str = ""
+
+
+class Detection(_Section):
+    """Settings of the machines, in the words of their own configs. Defaults are what everything is scored with."""
+
+    lateness_ms: Annotated[int, Field(ge=0)] = 120_000
+    future_max_ms: Annotated[int, Field(ge=0)] = 300_000
+    age_max_ms: Positive = 7 * 24 * 3_600_000
+    services_max: Positive = 5_000
+    hosts_max: Positive = 200
+    operations_max: Positive = 200
+    decoder: Literal["scan", "upb"] = "scan"
+    dead_letter_payload: bool = False
+    announce: Announce = "reported"
+
+
+class JobConfig(_Section):
+    """Everything a job needs. name: shown in the dashboard, and the prefix of Kafka transactions."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,60}$")] = "insights"
+    kafka: Kafka = Kafka()
+    lake: Lake
+    engine: Engine = Engine()
+    detection: Detection = Detection()
+
+    def graph(self) -> GraphConfig:
+        """The same settings as the machines take them."""
+        d = self.detection
+        frontier = FrontierConfig(lateness_ms=d.lateness_ms, announce=d.announce)
+        names = NameLimits(d.hosts_max, d.operations_max)
+        times = TimeLimits(lateness_ms=d.lateness_ms, future_max_ms=d.future_max_ms, age_max_ms=d.age_max_ms)
+        return GraphConfig(
+            fold=FoldConfig(times, d.decoder, payload_kept=d.dead_letter_payload),
+            pre_merge=PreMergeConfig(services_max=d.services_max, names=names),
+            latency=LatencyConfig(SpikeConfig(), frontier, names),
+            gap=GapConfig(frontier),
+            capacity=CapacityConfig(),
+        )
+
+
+def load(path: Path) -> JobConfig:
+    """Raises BadConfig with all faults, each with its place, what was found and what is expected."""
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        message = f"{path}: cannot be read as YAML: {error}"
+        raise BadConfig(message) from error
+    try:
+        return JobConfig.model_validate(raw if raw is not None else {})
+    except ValidationError as error:
+        faults = "\n".join(
+            f"  {'.'.join(str(part) for part in fault['loc']) or '(file)'}: found {fault.get('input')!r:.80}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        message = f"{path}: {error.error_count()} faults, nothing was started:\n{faults}\nsee docs/configuration.md"
+        raise BadConfig(message) from error

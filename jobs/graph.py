@@ -1,0 +1,64 @@
+"""The graph of all machines: which stages there are, in the order of the flow. Engines draw it, tests pin its uids."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from operators.capacity import Capacity, CapacityConfig
+from operators.fold import FoldConfig
+from operators.latency_spike import LatencyConfig, LatencySpike
+from operators.machine import Stage
+from operators.pre_merge import PreMerge, PreMergeConfig
+from operators.telemetry_gap import GapConfig, TelemetryGap
+from state_schemas.outputs import InsightRevision, RollupRow
+from state_schemas.partials import EnvPresence, FoldedMessage, ServiceOverflow, SpanPartial
+from udfs.ids import service_key
+
+
+@dataclass(frozen=True, slots=True)
+class GraphConfig:
+    """Settings of every machine; the defaults are the ones that everything is scored with."""
+
+    fold: FoldConfig = field(default_factory=FoldConfig)
+    pre_merge: PreMergeConfig = field(default_factory=PreMergeConfig)
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
+    gap: GapConfig = field(default_factory=GapConfig)
+    capacity: CapacityConfig = field(default_factory=CapacityConfig)
+
+
+def stages(config: GraphConfig) -> tuple[Stage, ...]:
+    """Every keyed stage. A uid names state in savepoints: it never changes and is never used again."""
+    return (
+        Stage(
+            "pre-merge",
+            PreMerge(config.pre_merge),
+            takes=FoldedMessage,
+            key_of=_by_partition,
+            gives=(SpanPartial, EnvPresence, ServiceOverflow),
+        ),
+        Stage(
+            "latency-spike",
+            LatencySpike(config.latency),
+            takes=SpanPartial,
+            key_of=_by_service,
+            gives=(RollupRow, InsightRevision),
+        ),
+        Stage("telemetry-gap", TelemetryGap(config.gap), takes=EnvPresence, key_of=_by_env, gives=(InsightRevision,)),
+        Stage("capacity", Capacity(config.capacity), takes=ServiceOverflow, key_of=_by_env, gives=(InsightRevision,)),
+    )
+
+
+def latency_stages(config: GraphConfig) -> tuple[Stage, ...]:
+    """Latency alone, under the same uids."""
+    return tuple(stage for stage in stages(config) if stage.uid in ("pre-merge", "latency-spike"))
+
+
+def _by_partition(event: Any) -> str:
+    return str(event.key)
+
+
+def _by_service(event: Any) -> str:
+    return service_key(event.env, event.service)
+
+
+def _by_env(event: Any) -> str:
+    return str(event.env)

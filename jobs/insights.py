@@ -1,0 +1,96 @@
+"""The whole job: OTLP from Kafka through every machine to Iceberg and `insight_out`.
+
+`python -m jobs.insights --config FILE` runs it on the cluster that Flink's environment names, or on a mini-cluster.
+"""
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyflink.common import Configuration
+from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.table import StreamTableEnvironment
+
+from jobs import sinks
+from jobs.config import BadConfig, JobConfig, load
+from jobs.graph import stages
+from jobs.sources import raw_messages
+from operators.flink import EVENT_TYPE, FoldMessages, wire
+from operators.machine import Stage
+from state_schemas.telemetry import SignalType
+
+
+def build(environment: StreamExecutionEnvironment, config: JobConfig, graph: Sequence[Stage]) -> None:
+    """Draws the job into `environment`; nothing runs yet."""
+    tables = StreamTableEnvironment.create(environment)
+    topics = config.kafka.topics
+    sources: tuple[tuple[SignalType, str], ...] = (
+        ("traces", topics.traces),
+        ("logs", topics.logs),
+        ("metrics", topics.metrics),
+    )
+    folded = {}
+    for signal, topic in sources:
+        if topic:
+            uid = f"fold-{signal}"
+            fold = FoldMessages(signal, topic, config.graph().fold, graph[:1], sinks.DEAD_LETTERS)
+            messages = raw_messages(tables, signal, topic, config.kafka)
+            folded[uid] = messages.process(fold, output_type=EVENT_TYPE).name(uid).uid(uid)
+    sinks.attach(tables, wire(folded, graph, sinks.ALL), config)
+
+
+def flink_configuration(config: JobConfig) -> Configuration:
+    """Engine settings of the job; what is not named here stays as the cluster has it."""
+    engine = config.engine
+    python = engine.python or sys.executable
+    settings = {
+        "pipeline.name": config.name,
+        "parallelism.default": str(engine.parallelism),
+        "pipeline.max-parallelism": str(engine.max_parallelism),
+        "execution.checkpointing.interval": f"{engine.checkpoint_interval_ms} ms",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "state.backend.type": engine.state_backend,
+        "execution.checkpointing.incremental": str(engine.state_backend == "rocksdb").lower(),
+        "python.execution-mode": "process",
+        "python.fn-execution.bundle.size": str(engine.bundle_size),
+        "python.fn-execution.bundle.time": str(engine.bundle_time_ms),
+        # More than the hot keys of a slot: each miss is a blocking call to the JVM.
+        "python.state.cache-size": "20000",
+        "python.executable": python,
+        "python.client.executable": python,
+        "table.exec.uid.generation": "ALWAYS",
+    }
+    if engine.checkpoint_dir:
+        settings["execution.checkpointing.dir"] = engine.checkpoint_dir
+        settings["execution.checkpointing.savepoint-dir"] = engine.checkpoint_dir
+    flink = Configuration()
+    for key, value in settings.items():
+        flink.set_string(key, value)
+    return flink
+
+
+def run(config: JobConfig, graph: Sequence[Stage]) -> None:
+    """Draws and starts the job; returns when it ends (bounded) or never."""
+    environment = StreamExecutionEnvironment.get_execution_environment(flink_configuration(config))
+    build(environment, config, graph)
+    environment.execute(config.name)
+
+
+def config_from(arguments: Sequence[str] | None, description: str) -> JobConfig:
+    """The settings named on the command line. Ends the process with 2 and one message where they are bad."""
+    parser = ArgumentParser(description=description)
+    parser.add_argument("--config", type=Path, required=True, help="YAML file, see docs/configuration.md")
+    try:
+        return load(parser.parse_args(arguments).config)
+    except BadConfig as error:
+        parser.exit(2, f"{error}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    config = config_from(arguments, "insights from OTLP")
+    run(config, stages(config.graph()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Sinks: the Iceberg tables and the Kafka topics, each fed by rows of one type."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from pyflink.datastream import DataStream
+from pyflink.table import StreamTableEnvironment
+
+from jobs.config import JobConfig, Kafka, Lake
+from jobs.sources import stable_uids
+from operators.flink import SinkRows
+from state_schemas.outputs import DeadLetter, InsightRevision, RollupRow
+from state_schemas.tables import ColumnType
+
+NAMESPACE = "insights"
+
+
+def _rollup_row(row: RollupRow) -> Sequence[Any]:
+    return msgspec.structs.astuple(row)
+
+
+def _insight_row(revision: InsightRevision) -> Sequence[Any]:
+    insight = msgspec.json.decode(revision.body)
+    plain = ("insight_id", "revision", "status", "kind", "env", "site_id", "service", "subject")
+    judged = ("severity", "confidence", "cold_start", "title")
+    return (
+        f"{revision.env}|{revision.service}",
+        *(insight[name] for name in plain),
+        insight["window"]["start_ms"],
+        insight["window"]["end_ms"],
+        *(insight[name] for name in judged),
+        revision.body.decode(),
+    )
+
+
+def _dead_letter_row(letter: DeadLetter) -> Sequence[Any]:
+    body = msgspec.json.encode(letter if letter.payload else _without_payload(letter)).decode()
+    return (f"{letter.topic}|{letter.partition}", body)
+
+
+def _without_payload(letter: DeadLetter) -> dict[str, Any]:
+    names = [name for name in letter.__struct_fields__ if name != "payload"]
+    return {name: getattr(letter, name) for name in names}
+
+
+def _columns(**types: ColumnType) -> tuple[tuple[str, ColumnType], ...]:
+    return tuple(types.items())
+
+
+ROLLUPS = SinkRows(
+    "rollups",
+    RollupRow,
+    _columns(
+        env="string",
+        site_id="string",
+        service="string",
+        dimension="string",
+        name="string",
+        span_kind="string",
+        resolution_s="int",
+        window_start_ms="long",
+        late="boolean",
+        count="long",
+        error_count="long",
+        latency_ms_p50="double",
+        latency_ms_p95="double",
+        latency_ms_p99="double",
+        sketch="binary",
+    ),
+    _rollup_row,
+)
+INSIGHTS = SinkRows(
+    "insights",
+    InsightRevision,
+    _columns(
+        message_key="string",
+        insight_id="string",
+        revision="int",
+        status="string",
+        kind="string",
+        env="string",
+        site_id="string",
+        service="string",
+        subject="string",
+        window_start_ms="long",
+        window_end_ms="long",
+        severity="string",
+        confidence="double",
+        cold_start="boolean",
+        title="string",
+        body="string",
+    ),
+    _insight_row,
+)
+DEAD_LETTERS = SinkRows("dead-letters", DeadLetter, _columns(message_key="string", body="string"), _dead_letter_row)
+ALL = (ROLLUPS, INSIGHTS, DEAD_LETTERS)
+
+_INSERTS = {
+    "lake-rollups": (
+        "rollups",
+        """INSERT INTO lake.insights.latency_rollups
+           SELECT env, site_id, service, dimension, name, span_kind, resolution_s,
+                  TO_TIMESTAMP_LTZ(window_start_ms, 3), late, `count`, error_count,
+                  latency_ms_p50, latency_ms_p95, latency_ms_p99, sketch
+           FROM {view}""",
+    ),
+    "lake-insights": (
+        "insights",
+        """INSERT INTO lake.insights.insights
+           SELECT insight_id, revision, status, kind, env, site_id, service, subject,
+                  TO_TIMESTAMP_LTZ(window_start_ms, 3), TO_TIMESTAMP_LTZ(window_end_ms, 3),
+                  severity, confidence, cold_start, title, body
+           FROM {view}""",
+    ),
+    "kafka-insights": (
+        "insights",
+        """INSERT INTO insights_topic
+           SELECT message_key, body, MAP[
+               'ce_specversion', ENCODE('1.0', 'UTF-8'),
+               'ce_id', ENCODE(insight_id || ':' || CAST(revision AS STRING), 'UTF-8'),
+               'ce_source', ENCODE('/metric-reasoner/' || message_key, 'UTF-8'),
+               'ce_type', ENCODE('metric-reasoner.insight.v1', 'UTF-8'),
+               'content-type', ENCODE('application/json', 'UTF-8')]
+           FROM {view}""",
+    ),
+    "kafka-dead-letters": (
+        "dead-letters",
+        """INSERT INTO rejected_topic
+           SELECT message_key, body, MAP[
+               'ce_specversion', ENCODE('1.0', 'UTF-8'),
+               'ce_type', ENCODE('metric-reasoner.rejected.v1', 'UTF-8'),
+               'content-type', ENCODE('application/json', 'UTF-8')]
+           FROM {view}""",
+    ),
+}
+
+
+def attach(tables: StreamTableEnvironment, streams: dict[str, list[DataStream]], config: JobConfig) -> None:
+    """Joins every sink to the job: its uids are stable, so that adding one moves no state of another."""
+    _create_catalog(tables, config.lake)
+    kafka = config.kafka
+    _create_topic_table(tables, "insights_topic", kafka.topics.insights, kafka, config.name)
+    _create_topic_table(tables, "rejected_topic", kafka.topics.rejected, kafka, config.name)
+    tables.get_config().set("table.exec.iceberg.use-v2-sink", "true")
+    views = {}
+    for name, parts in streams.items():
+        first, *more = parts
+        views[name] = f"view_{name.replace('-', '_')}"
+        tables.create_temporary_view(views[name], first.union(*more) if more else first)
+    for uid, (name, insert) in _INSERTS.items():
+        stable_uids(tables, uid)
+        statements = tables.create_statement_set()
+        statements.add_insert_sql(insert.format(view=views[name]))
+        statements.attach_as_datastream()
+
+
+def _create_catalog(tables: StreamTableEnvironment, lake: Lake) -> None:
+    options = {
+        "type": "iceberg",
+        "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
+        "uri": lake.uri,
+        "warehouse": lake.warehouse,
+        "jdbc.schema-version": "V1",
+        **({"jdbc.user": lake.user} if lake.user else {}),
+        **({"jdbc.password": lake.password_file.read_text().strip()} if lake.password_file else {}),
+        **lake.properties,
+    }
+    tables.execute_sql(f"CREATE CATALOG lake WITH ({_options(options)})")
+
+
+def _create_topic_table(tables: StreamTableEnvironment, name: str, topic: str, kafka: Kafka, job_name: str) -> None:
+    options = {
+        "connector": "kafka",
+        "topic": topic,
+        "properties.bootstrap.servers": kafka.bootstrap_servers,
+        "key.format": "raw",
+        "key.fields": "k",
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
+        "sink.delivery-guarantee": kafka.guarantee,
+        **{f"properties.{key}": value for key, value in kafka.properties.items()},
+    }
+    if kafka.guarantee == "exactly-once":
+        options["sink.transactional-id-prefix"] = f"{job_name}-{topic}"
+        options["properties.transaction.timeout.ms"] = str(kafka.transaction_timeout_ms)
+    columns = "k STRING, v STRING, headers MAP<STRING, BYTES> METADATA"
+    tables.execute_sql(f"CREATE TEMPORARY TABLE {name} ({columns}) WITH ({_options(options)})")
+
+
+def _options(options: dict[str, str]) -> str:
+    return ", ".join("'{}'='{}'".format(key, value.replace("'", "''")) for key, value in options.items())

@@ -1,0 +1,131 @@
+"""Two frontiers: insights go out when a pane is reported, and are what they are when it is final.
+
+A pane is *reported* when event time passes its end and *final* when it passes its end + lateness. What is learnt
+advances over final panes only; the panes in between are evaluated anew from the last final point whenever something
+moves, on a copy. What then differs from what went out is sent as the next revision, and what is no longer said at all
+is retracted. The last revision of each insight is so a pure function of the panes.
+"""
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Final, Generic, Literal, TypeVar
+
+from operators.machine import END_OF_INPUT
+from state_schemas.insights import Insight, from_json, to_json
+from state_schemas.latency import Announced
+from state_schemas.outputs import InsightRevision
+
+L = TypeVar("L")
+P = TypeVar("P")
+
+# An unsettled id keeps its revision number this long after its last pane, so that it can never start at 0 again.
+KEPT_MS: Final = 3_600_000
+
+Announce = Literal["reported", "final"]
+
+
+@dataclass(frozen=True, slots=True)
+class FrontierConfig:
+    """announce: `reported` sends early and corrects; `final` waits for the lateness and never corrects (`replay`)."""
+
+    pane_ms: int = 10_000
+    lateness_ms: int = 120_000
+    announce: Announce = "reported"
+
+
+@dataclass(frozen=True, slots=True)
+class TwoFrontiers(Generic[L, P]):
+    """evaluate(learnt, pane start, pane) changes `learnt` in place and returns what that pane announces (revision 0)."""
+
+    config: FrontierConfig
+    evaluate: Callable[[L, int, P], Iterable[Insight]]
+
+    def advance(
+        self, learnt: L, panes: dict[int, P], announced: dict[str, Announced], now_ms: int
+    ) -> tuple[InsightRevision, ...]:
+        """Finals are taken out of `panes`; `learnt` and `announced` are changed in place. O(panes)."""
+        out: list[InsightRevision] = []
+        for start_ms in self._final(panes, now_ms):
+            until_ms = start_ms + self.config.pane_ms
+            for draft in self.evaluate(learnt, start_ms, panes.pop(start_ms)):
+                self._settle(announced, draft, until_ms)
+                if self.config.announce == "final":
+                    out += _send(announced, draft, until_ms)
+        if self.config.announce == "reported":
+            out += self._correct(announced, self._tentative(learnt, panes, now_ms))
+        _drop_done(announced, now_ms, self.config.lateness_ms)
+        return tuple(out)
+
+    def _final(self, panes: dict[int, P], now_ms: int) -> list[int]:
+        if now_ms == END_OF_INPUT:
+            return sorted(panes)
+        last = now_ms - self.config.lateness_ms - self.config.pane_ms
+        return sorted(start_ms for start_ms in panes if start_ms <= last)
+
+    def _tentative(self, learnt: L, panes: dict[int, P], now_ms: int) -> dict[str, tuple[Insight, int]]:
+        """The newest draft of each insight over the reported panes, with the end of its pane."""
+        reported = sorted(start_ms for start_ms in panes if start_ms + self.config.pane_ms <= now_ms)
+        drafts: dict[str, tuple[Insight, int]] = {}
+        if reported:
+            scratch = deepcopy(learnt)
+            for start_ms in reported:
+                for draft in self.evaluate(scratch, start_ms, panes[start_ms]):
+                    drafts[draft.insight_id] = (draft, start_ms + self.config.pane_ms)
+        return drafts
+
+    def _settle(self, announced: dict[str, Announced], draft: Insight, until_ms: int) -> None:
+        entry = announced.get(draft.insight_id)
+        if entry is None:
+            entry = announced[draft.insight_id] = Announced(-1, b"", until_ms)
+        entry.settled = to_json(draft)
+        entry.closed = draft.status == "closed"
+        entry.until_ms = max(entry.until_ms, until_ms)
+
+    def _correct(
+        self, announced: dict[str, Announced], tentative: dict[str, tuple[Insight, int]]
+    ) -> list[InsightRevision]:
+        """Revisions that bring the world from what was sent to what holds now, in id order."""
+        out: list[InsightRevision] = []
+        for insight_id in sorted({*announced, *tentative}):
+            if insight_id in tentative:
+                out += _send(announced, *tentative[insight_id])
+                continue
+            entry = announced[insight_id]
+            if entry.settled:
+                out += _send(announced, from_json(entry.settled), entry.until_ms)
+            elif entry.sent:
+                out += _send(announced, _retracted(from_json(entry.sent)), entry.until_ms)
+        return out
+
+
+def next_frontier_ms(config: FrontierConfig, panes: Iterable[int], now_ms: int) -> int | None:
+    """When the next of these panes (by start) becomes reported or final; None where there is none."""
+    ends = (start_ms + config.pane_ms for start_ms in panes)
+    return min((end if end > now_ms else end + config.lateness_ms for end in ends), default=None)
+
+
+def _send(announced: dict[str, Announced], draft: Insight, until_ms: int) -> list[InsightRevision]:
+    """The next revision, or nothing where the draft says what was said last."""
+    entry = announced.setdefault(draft.insight_id, Announced(-1, b"", until_ms))
+    entry.until_ms = max(entry.until_ms, until_ms)
+    if entry.sent == to_json(draft.model_copy(update={"revision": entry.revision})):
+        return []
+    entry.revision += 1
+    entry.sent = to_json(draft.model_copy(update={"revision": entry.revision}))
+    return [InsightRevision(draft.env, draft.service, draft.insight_id, entry.revision, entry.sent)]
+
+
+def _retracted(insight: Insight) -> Insight:
+    if insight.status == "retracted":
+        return insight
+    reason = "late data changed the picture: the opening condition no longer holds"
+    return insight.model_copy(update={"status": "retracted", "reason": reason})
+
+
+def _drop_done(announced: dict[str, Announced], now_ms: int, lateness_ms: int) -> None:
+    """Forget ids that nothing can announce again."""
+    for insight_id, entry in list(announced.items()):
+        waits_ms = lateness_ms if entry.settled else KEPT_MS
+        if (entry.closed or not entry.settled) and entry.until_ms + waits_ms <= now_ms:
+            del announced[insight_id]

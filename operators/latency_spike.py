@@ -1,0 +1,121 @@
+"""LatencySpike: roll-ups of one service, and insights when its latency or error ratio is out of line.
+
+Driven by `SpanPartial`; puts out `RollupRow` and `InsightRevision`. State: blocks of windows not yet written, reported
+panes that are not final, the baseline, the running episodes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from operators.frontier import FrontierConfig, TwoFrontiers, next_frontier_ms
+from operators.machine import END_OF_INPUT, Step
+from operators.rollups import emit_due, next_due_ms
+from state_schemas.codec import Codec
+from state_schemas.insights import Insight
+from state_schemas.latency import LATENCY_CODEC, Baseline, LatencyState, Learnt, Watch
+from state_schemas.metrics import MetricName
+from state_schemas.outputs import InsightRevision, RollupRow
+from state_schemas.partials import DIMENSION_SERVICE, SpanBlock, SpanPartial
+from udfs.baseline import SpikeConfig
+from udfs.fold_spans import ENTRY_KINDS
+from udfs.ids import split_service_key
+from udfs.partials import NameLimits, keep_kinds, merge_blocks, merge_rows, rows
+from udfs.spike_rule import PaneOfSpans, watch_pane
+
+PENDING_BLOCKS_MAX: Final = 32  # blocks of one window that wait side by side before they are merged
+
+Output = RollupRow | InsightRevision
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyConfig:
+    """idle_ms: a key without spans for so long (event time) is forgotten, baseline included."""
+
+    spike: SpikeConfig = field(default_factory=SpikeConfig)
+    frontier: FrontierConfig = field(default_factory=FrontierConfig)
+    names: NameLimits = field(default_factory=NameLimits)
+    idle_ms: int = 24 * 3_600_000
+
+    @property
+    def meaning(self) -> str:
+        """The parameters that state depends on: under others it cannot be continued."""
+        return f"pane_ms={self.frontier.pane_ms} sketch=1141/1.0195"
+
+
+class LatencySpike:
+    """See the module. One state for each (env, service); at most `names` rows a window."""
+
+    def __init__(self, config: LatencyConfig) -> None:
+        self.config = config
+        self._pane_ms = config.frontier.pane_ms
+
+    @property
+    def codec(self) -> Codec[LatencyState]:
+        return LATENCY_CODEC
+
+    def initial(self, key: str) -> LatencyState:
+        env, service = split_service_key(key)
+        return LatencyState(self.config.meaning, env, service, Learnt(Baseline(), Watch(), Watch()))
+
+    def on_event(self, state: LatencyState, event: SpanPartial, watermark_ms: int) -> Step[LatencyState, Output]:
+        counts: list[tuple[MetricName, int]] = []
+        if state.meaning != self.config.meaning:
+            state = self.initial(f"{event.env}|{event.service}")
+            counts.append(("states_reset_total", 1))
+        final_before_ms = watermark_ms - self.config.frontier.lateness_ms
+        behind = 0
+        for start_ms, late, block in event.panes:
+            is_behind = not late and start_ms + self._pane_ms <= final_before_ms
+            behind += is_behind
+            waiting = state.pending.setdefault((self._pane_ms // 1000, start_ms, late or is_behind), [])
+            waiting.append(block)
+            if len(waiting) > PENDING_BLOCKS_MAX:
+                waiting[:] = [merge_blocks(waiting, self.config.names)]
+            if not late:
+                state.last_seen_ms = max(state.last_seen_ms, start_ms + self._pane_ms)
+        if behind:
+            counts.append(("records_behind_total", behind))
+        return Step(state, wake_at_ms=self._next_wake_ms(state, watermark_ms), counts=tuple(counts))
+
+    def on_wake(self, state: LatencyState, now_ms: int) -> Step[LatencyState, Output]:
+        due = emit_due(state, now_ms, self.config.names)
+        for start_ms, block in due.panes:
+            entry = keep_kinds(block, ENTRY_KINDS)
+            if entry is not None:
+                known = state.panes.get(start_ms)
+                state.panes[start_ms] = merge_blocks([known, entry], self.config.names) if known else entry
+        frontiers = TwoFrontiers(self.config.frontier, _Evaluator(state.env, state.service, self.config))
+        insights = frontiers.advance(state.learnt, state.panes, state.announced, now_ms)
+        counts: tuple[tuple[MetricName, int], ...] = (
+            ("names_overflowed_total", due.names_over),
+            ("insights_emitted_total", len(insights)),
+        )
+        if self._is_over(state, now_ms):
+            return Step(None, (*due.rows, *insights), None, (*counts, ("states_forgotten_total", 1)))
+        return Step(state, (*due.rows, *insights), self._next_wake_ms(state, now_ms), counts)
+
+    def _is_over(self, state: LatencyState, now_ms: int) -> bool:
+        idle = now_ms >= state.last_seen_ms + self.config.idle_ms
+        return now_ms == END_OF_INPUT or (idle and not state.pending and not state.panes)
+
+    def _next_wake_ms(self, state: LatencyState, now_ms: int) -> int:
+        frontier = next_frontier_ms(self.config.frontier, state.panes, now_ms)
+        candidates = [next_due_ms(state), frontier, state.last_seen_ms + self.config.idle_ms]
+        # What is due already goes out with the next move of event time, together with what else comes until then.
+        return max(now_ms + 1, min(at_ms for at_ms in candidates if at_ms is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluator:
+    """One pane of entry spans against what was learnt."""
+
+    env: str
+    service: str
+    config: LatencyConfig
+
+    def __call__(self, learnt: Learnt, start_ms: int, pane: SpanBlock) -> Iterable[Insight]:
+        end_ms = start_ms + self.config.frontier.pane_ms
+        of_service = [row for row in rows(pane) if row.key[1] == DIMENSION_SERVICE]
+        spans = PaneOfSpans(self.env, self.service, start_ms, end_ms, pane, merge_rows(of_service))
+        return watch_pane(learnt, spans, self.config.spike, self.config.names)

@@ -1,0 +1,114 @@
+"""PreMerge: what the messages of one Kafka partition say, merged until event time moves, before it is keyed by service.
+
+Driven by `FoldedMessage`; puts out `SpanPartial`, `EnvPresence` and `ServiceOverflow`. It makes the keyed rate follow
+services, not messages, and it is where the number of service names is bounded: the key is the source partition, so its
+state, and with it the choice of names, survives a restart. Partials commute, so merging here changes no result.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from operators.machine import END_OF_INPUT, Step
+from state_schemas.codec import Codec
+from state_schemas.metrics import MetricName
+from state_schemas.partials import OTHER, EnvPresence, FoldedMessage, Presence, ServiceOverflow, SpanPartial
+from state_schemas.presence import PREMERGE_CODEC, PreMergeState
+from udfs.ids import service_key
+from udfs.partials import NameLimits, merge_partials, merge_presence, merge_ranges
+
+# Flushed early beyond this, so that a stalled watermark (one silent partition) cannot fill the state.
+WAITING_MAX: Final = 2_000
+
+Output = SpanPartial | EnvPresence | ServiceOverflow
+
+
+@dataclass(frozen=True, slots=True)
+class PreMergeConfig:
+    """services_max: names of services kept apart in an environment (per source partition); further ones become `other`.
+
+    A name unheard for idle_ms of event time frees its place.
+    """
+
+    services_max: int = 5_000
+    idle_ms: int = 24 * 3_600_000
+    names: NameLimits = field(default_factory=NameLimits)
+
+
+class PreMerge:
+    """See the module. One state for each (topic, partition)."""
+
+    def __init__(self, config: PreMergeConfig) -> None:
+        self.config = config
+
+    @property
+    def codec(self) -> Codec[PreMergeState]:
+        return PREMERGE_CODEC
+
+    def initial(self, key: str) -> PreMergeState:
+        return PreMergeState()
+
+    def on_event(self, state: PreMergeState, event: FoldedMessage, watermark_ms: int) -> Step[PreMergeState, Output]:
+        overflowed = 0
+        for partial in event.partials:
+            admitted = self._admit(state, partial.env, partial.service, _newest_ms(partial))
+            overflowed += admitted != partial.service
+            renamed = SpanPartial(partial.env, admitted, partial.panes)
+            state.spans.setdefault(service_key(partial.env, admitted), []).append(renamed)
+        for presence in event.presence:
+            for heard in presence.seen:
+                admitted = self._admit(state, presence.env, heard.service, heard.pane_start_ms)
+                kept = Presence(heard.signal, admitted, heard.pane_start_ms, heard.records)
+                state.presence.setdefault(presence.env, []).append(kept)
+            state.ranges.setdefault(presence.env, []).extend(presence.ranges)
+        state.waiting += len(event.partials) + len(event.presence)
+        counts: tuple[tuple[MetricName, int], ...] = (("services_overflowed_total", overflowed),) if overflowed else ()
+        if state.waiting > WAITING_MAX:
+            return Step(state, self._flush(state), self._idle_wake_ms(state, watermark_ms), counts)
+        return Step(state, wake_at_ms=watermark_ms + 1, counts=counts)
+
+    def on_wake(self, state: PreMergeState, now_ms: int) -> Step[PreMergeState, Output]:
+        out = self._flush(state)
+        if now_ms == END_OF_INPUT:
+            return Step(None, out)
+        for env, names in list(state.known.items()):
+            kept = {name: seen for name, seen in names.items() if seen + self.config.idle_ms > now_ms}
+            if len(kept) < len(names):
+                state.known[env] = kept
+            if not kept:
+                del state.known[env]
+        if not state.known:
+            return Step(None, out, None, (("states_forgotten_total", 1),))
+        return Step(state, out, self._idle_wake_ms(state, now_ms))
+
+    def _idle_wake_ms(self, state: PreMergeState, now_ms: int) -> int:
+        oldest_ms = min((min(names.values()) for names in state.known.values()), default=now_ms)
+        # Names are swept at most once an hour of event time: each sweep looks at all of them.
+        return max(now_ms + 3_600_000, oldest_ms + self.config.idle_ms)
+
+    def _admit(self, state: PreMergeState, env: str, service: str, at_ms: int) -> str:
+        """The name under which a service is counted."""
+        known = state.known.setdefault(env, {})
+        if service in known or len(known) < self.config.services_max:
+            known[service] = max(at_ms, known.get(service, 0))
+            return service
+        names, example, newest_ms = state.overflowed.get(env, (0, service, at_ms))
+        state.overflowed[env] = (names + 1, min(example, service), max(newest_ms, at_ms))
+        return OTHER
+
+    def _flush(self, state: PreMergeState) -> tuple[Output, ...]:
+        """Everything that waits, merged, in key order."""
+        out: list[Output] = [merge_partials(partials, self.config.names) for _, partials in sorted(state.spans.items())]
+        for env in sorted({*state.presence, *state.ranges}):
+            seen = merge_presence(state.presence.get(env, ()))
+            out.append(EnvPresence(env, seen, merge_ranges(state.ranges.get(env, ()))))
+        for env, (names, example, at_ms) in sorted(state.overflowed.items()):
+            ranges = merge_ranges(state.ranges.get(env, ()))
+            out.append(ServiceOverflow(env, at_ms, names, self.config.services_max, example, ranges))
+        for waiting in (state.spans, state.presence, state.ranges, state.overflowed):
+            waiting.clear()
+        state.waiting = 0
+        return tuple(out)
+
+
+def _newest_ms(partial: SpanPartial) -> int:
+    return max(start_ms for start_ms, _, _ in partial.panes)

@@ -1,0 +1,81 @@
+"""State as versioned bytes: one writer, one reader for every version ever shipped."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+S = TypeVar("S")
+
+
+class UnknownStateVersion(ValueError):
+    """The bytes were written by a build that this one does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codec(Generic[S]):
+    """Bytes of one kind of state: the first byte is the version, the rest is what `write` made.
+
+    readers holds a reader for `version` and for each older version that a savepoint may still carry.
+    """
+
+    name: str
+    version: int
+    write: Callable[[S], bytes]
+    readers: Mapping[int, Callable[[bytes], S]]
+
+    def __post_init__(self) -> None:
+        assert 1 <= self.version <= 255, f"{self.name}: version {self.version} does not fit the first byte"
+        assert self.version in self.readers, f"{self.name}: version {self.version} can be written but not read"
+
+    def encode(self, state: S) -> bytes:
+        return bytes((self.version,)) + self.write(state)
+
+    def decode(self, data: bytes) -> S:
+        """Raises UnknownStateVersion, with the versions known and what to do."""
+        version = data[0] if data else 0
+        reader = self.readers.get(version)
+        if reader is None:
+            known = ", ".join(str(v) for v in sorted(self.readers))
+            message = (
+                f"{self.name}: state version {version}, expected one of {known}; "
+                "deploy the build that wrote it, or add a reader"
+            )
+            raise UnknownStateVersion(message)
+        return reader(data[1:])
+
+
+_CODECS: Final[dict[str, Codec[Any]]] = {}
+
+
+def register(codec: Codec[S]) -> Codec[S]:
+    """Makes a codec known to `open_box` by its name. A name is written into savepoints: it never changes."""
+    assert codec.name not in _CODECS, f"two codecs are named {codec.name}"
+    _CODECS[codec.name] = codec
+    return codec
+
+
+class Box(Generic[S]):
+    """Live state in Flink's cache, with its wake, that becomes versioned bytes only when Flink pickles it.
+
+    The pickle names `open_box` and nothing else of this project, so renaming a state class breaks no savepoint.
+    wake_at_ms: event time of the timer that is set, None for none.
+    """
+
+    __slots__ = ("codec", "state", "wake_at_ms")
+
+    def __init__(self, codec: Codec[S], state: S, wake_at_ms: int | None) -> None:
+        self.codec = codec
+        self.state = state
+        self.wake_at_ms = wake_at_ms
+
+    def __reduce__(self) -> tuple[Callable[[str, bytes, int | None], "Box[Any]"], tuple[str, bytes, int | None]]:
+        return open_box, (self.codec.name, self.codec.encode(self.state), self.wake_at_ms)
+
+
+def open_box(codec_name: str, data: bytes, wake_at_ms: int | None) -> Box[Any]:
+    """Inverse of pickling a Box. Raises UnknownStateVersion."""
+    codec = _CODECS.get(codec_name)
+    if codec is None:
+        message = f"state of codec {codec_name!r}, known are {sorted(_CODECS)}; deploy the build that has this codec"
+        raise UnknownStateVersion(message)
+    return Box(codec, codec.decode(data), wake_at_ms)

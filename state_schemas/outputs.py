@@ -1,0 +1,56 @@
+"""What leaves the graph towards sinks: roll-up rows, insight revisions and dead letters."""
+
+from typing import Final
+
+import msgspec
+
+RESOLUTIONS_S: Final = (10, 60, 300)
+
+
+class RollupRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One row of `latency_rollups`: a *delta*; rows of the same window add up. late: not used for detection.
+
+    sketch: n little-endian uint16 bins followed by n little-endian int64 counts (`udfs.sketch.unpack`).
+    Quantiles are of this row alone, in milliseconds.
+    """
+
+    env: str
+    site_id: str
+    service: str
+    dimension: str
+    name: str
+    span_kind: str
+    resolution_s: int
+    window_start_ms: int
+    late: bool
+    count: int
+    error_count: int
+    latency_ms_p50: float
+    latency_ms_p95: float
+    latency_ms_p99: float
+    sketch: bytes
+
+
+class InsightRevision(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One revision of an insight for the topic and the table. body: Insight v1 as canonical JSON bytes."""
+
+    env: str
+    service: str
+    insight_id: str
+    revision: int
+    body: bytes
+
+
+class DeadLetter(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What could not be folded and why. payload: the message's bytes only where the setting says so, else b""."""
+
+    reason: str
+    detail: str
+    records: int
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    length_bytes: int
+    sha256: str
+    payload: bytes = b""

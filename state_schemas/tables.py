@@ -1,0 +1,78 @@
+"""Iceberg tables of the namespace `insights`: columns, partitions, order. Fields keep their ids for ever."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+NAMESPACE: Final = "insights"
+
+ColumnType = Literal["string", "int", "long", "double", "boolean", "timestamptz", "binary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """name, type and what a reader must know."""
+
+    name: str
+    type: ColumnType
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """partition: (column, transform); transforms are Iceberg's: `hour`, `identity`, `bucket[16]`. sort: columns."""
+
+    name: str
+    columns: tuple[Column, ...]
+    partition: tuple[tuple[str, str], ...]
+    sort: tuple[str, ...]
+
+
+_PARTITION: Final = (("window_start", "hour"), ("env", "identity"), ("service", "bucket[16]"))
+
+LATENCY_ROLLUPS: Final = TableSpec(
+    "latency_rollups",
+    (
+        Column("env", "string", "deployment environment"),
+        Column("site_id", "string", "site, or empty"),
+        Column("service", "string", "service.name"),
+        Column("dimension", "string", "service, host or operation: add up one dimension only"),
+        Column("name", "string", "host or operation; empty for the service"),
+        Column("span_kind", "string", "OTel span kind; server and consumer are what the service answers"),
+        Column("resolution_s", "int", "length of the window: 10, 60 or 300; add up one resolution only"),
+        Column("window_start", "timestamptz", "start of the window, by span end"),
+        Column("late", "boolean", "arrived after the allowed lateness: not used for detection"),
+        Column("count", "long", "spans of this delta row; rows of one window add up"),
+        Column("error_count", "long", "of these with status ERROR"),
+        Column("latency_ms_p50", "double", "of this row alone, within 1 %"),
+        Column("latency_ms_p95", "double", "of this row alone, within 1 %"),
+        Column("latency_ms_p99", "double", "of this row alone, within 1 %"),
+        Column("sketch", "binary", "n uint16 bins, then n int64 counts, little-endian; merge by adding counts"),
+    ),
+    _PARTITION,
+    ("service", "window_start"),
+)
+
+INSIGHTS: Final = TableSpec(
+    "insights",
+    (
+        Column("insight_id", "string", "pure function of what it is about"),
+        Column("revision", "int", "the highest one of an id holds"),
+        Column("status", "string", "open, updated, closed, retracted"),
+        Column("kind", "string", "what was found"),
+        Column("env", "string", "deployment environment"),
+        Column("site_id", "string", "site, or empty"),
+        Column("service", "string", "service.name; empty for a whole environment"),
+        Column("subject", "string", "operation, signal type, rule id, ..."),
+        Column("window_start", "timestamptz", "start of the episode"),
+        Column("window_end", "timestamptz", "its end, or the newest pane"),
+        Column("severity", "string", "info, warning, critical"),
+        Column("confidence", "double", "0..1"),
+        Column("cold_start", "boolean", "the baseline was young"),
+        Column("title", "string", "one line for a person"),
+        Column("body", "string", "Insight v1 as JSON, with evidence"),
+    ),
+    _PARTITION,
+    ("service", "window_start"),
+)
+
+TABLES: Final = (LATENCY_ROLLUPS, INSIGHTS)

@@ -1,0 +1,210 @@
+"""Merging of span blocks, and reading them row by row.
+
+A merge is a pure function of the *set* of spans inside its inputs: order, grouping and nesting do not matter. That
+holds for the bound on names too: the names that survive are those with the smallest hash among all that were seen, so
+a name kept in the union was kept in every part of it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from heapq import nsmallest
+from typing import Final, NamedTuple
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from state_schemas.partials import (
+    DIMENSION_SERVICE,
+    OTHER,
+    Exemplar,
+    OffsetRange,
+    Presence,
+    RowKey,
+    SpanBlock,
+    SpanPartial,
+)
+from udfs.sketch import BIN_BITS
+
+SLOWEST_MAX: Final = 3
+SAMPLED_MAX: Final = 5
+RANGES_MAX: Final = 64  # partitions named in the evidence of one window; more are merged away from the end
+BIN_MASK: Final = (1 << BIN_BITS) - 1
+
+
+class Row(NamedTuple):
+    """One row of a block, with its sketch. spans = counts.sum()."""
+
+    key: RowKey
+    spans: int
+    errors: int
+    bins: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class NameLimits:
+    """Names a window keeps apart in each dimension; the rest is counted under `other`."""
+
+    hosts_max: int = 200
+    operations_max: int = 200
+
+    def of(self, dimension: int) -> int:
+        """Bound of a dimension (`DIMENSION_HOST` or `DIMENSION_OPERATION`)."""
+        return (0, self.hosts_max, self.operations_max)[dimension]
+
+
+def rows(block: SpanBlock) -> Iterator[Row]:
+    """The block's rows in key order. O(rows + bins)."""
+    codes = np.frombuffer(block.bins, "<u4").astype(np.int64)
+    counts = np.frombuffer(block.counts, "<i8").astype(np.int64)
+    errors = np.frombuffer(block.errors, "<i8")
+    ends = np.searchsorted(codes >> BIN_BITS, np.arange(len(block.keys)), side="right")
+    start = 0
+    for index, key in enumerate(block.keys):
+        end = int(ends[index])
+        part = counts[start:end]
+        yield Row(key, int(part.sum()), int(errors[index]), codes[start:end] & BIN_MASK, part)
+        start = end
+
+
+def span_count(block: SpanBlock) -> int:
+    """Spans in the block, each once."""
+    return sum(row.spans for row in rows(block) if row.key[1] == DIMENSION_SERVICE)
+
+
+def merge_blocks(blocks: Sequence[SpanBlock], limits: NameLimits) -> SpanBlock:
+    """The block of all spans of `blocks` (at least one). O(rows + bins log bins)."""
+    assert blocks, "merging nothing has no service; keep the window absent instead"
+    renamed = _kept_names(blocks, limits)
+    keys = sorted({renamed.get(key, key) for block in blocks for key in block.keys})
+    index = {key: position for position, key in enumerate(keys)}
+    errors = np.zeros(len(keys), np.int64)
+    codes, counts = [], []
+    for block in blocks:
+        row_of = np.array([index[renamed.get(key, key)] for key in block.keys], dtype=np.int64)
+        np.add.at(errors, row_of, np.frombuffer(block.errors, "<i8"))
+        old = np.frombuffer(block.bins, "<u4").astype(np.int64)
+        codes.append((row_of[old >> BIN_BITS] << BIN_BITS) | (old & BIN_MASK))
+        counts.append(np.frombuffer(block.counts, "<i8"))
+    bins, sums = sum_by_code(np.concatenate(codes), np.concatenate(counts))
+    return SpanBlock(
+        keys=tuple(keys),
+        errors=errors.astype("<i8").tobytes(),
+        bins=bins.astype("<u4").tobytes(),
+        counts=sums.astype("<i8").tobytes(),
+        facts=max(block.facts for block in blocks),
+        slowest=merge_slowest(exemplar for block in blocks for exemplar in block.slowest),
+        sampled=merge_sampled(exemplar for block in blocks for exemplar in block.sampled),
+        ranges=merge_ranges(part for block in blocks for part in block.ranges),
+    )
+
+
+def sum_by_code(codes: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Distinct codes ascending, with the sum of their counts."""
+    order = np.argsort(codes, kind="stable")
+    codes, counts = codes[order], counts[order]
+    starts = np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
+    return codes[starts], np.add.reduceat(counts, starts)
+
+
+def _kept_names(blocks: Sequence[SpanBlock], limits: NameLimits) -> dict[RowKey, RowKey]:
+    """Rows to rename to `other` because their dimension holds too many names."""
+    names: dict[int, set[str]] = {}
+    for block in blocks:
+        for _, dimension, name in block.keys:
+            if dimension != DIMENSION_SERVICE:
+                names.setdefault(dimension, set()).add(name)
+    dropped: set[tuple[int, str]] = set()
+    for dimension, found in names.items():
+        found.discard(OTHER)
+        if len(found) > limits.of(dimension):
+            kept = set(nsmallest(limits.of(dimension), found, key=_name_rank))
+            dropped.update((dimension, name) for name in found - kept)
+    if not dropped:
+        return {}
+    return {key: (key[0], key[1], OTHER) for block in blocks for key in block.keys if (key[1], key[2]) in dropped}
+
+
+def names_over(blocks: Sequence[SpanBlock], limits: NameLimits) -> int:
+    """Rows that a merge of these blocks folds into `other`."""
+    return len(_kept_names(blocks, limits))
+
+
+def _name_rank(name: str) -> tuple[int, str]:
+    # A hash, not the alphabet: names made by an attacker or a deploy id must not push out one end of the list.
+    return crc32(name.encode()), name
+
+
+def merge_slowest(exemplars: Iterable[Exemplar]) -> tuple[Exemplar, ...]:
+    """The longest spans, longest first, ties by trace id: the same spans whatever the order."""
+    distinct = set(exemplars)
+    return tuple(nsmallest(SLOWEST_MAX, distinct, key=lambda e: (-e.duration_ns, e.trace_id, e.host, e.operation)))
+
+
+def merge_sampled(exemplars: Iterable[Exemplar]) -> tuple[Exemplar, ...]:
+    """For each of the smallest trace ids its longest span, by trace id ascending."""
+    longest: dict[str, Exemplar] = {}
+    for exemplar in exemplars:
+        longest[exemplar.trace_id] = max(exemplar, longest.get(exemplar.trace_id, exemplar))
+    return tuple(longest[trace_id] for trace_id in nsmallest(SAMPLED_MAX, longest))
+
+
+def merge_ranges(ranges: Iterable[OffsetRange]) -> tuple[OffsetRange, ...]:
+    """One range for each partition, ascending."""
+    spans: dict[tuple[str, int], tuple[int, int]] = {}
+    for part in ranges:
+        first, last = spans.get((part.topic, part.partition), (part.first_offset, part.last_offset))
+        spans[part.topic, part.partition] = (min(first, part.first_offset), max(last, part.last_offset))
+    return tuple(OffsetRange(*place, *spans[place]) for place in sorted(spans)[:RANGES_MAX])
+
+
+def merge_partials(partials: Sequence[SpanPartial], limits: NameLimits) -> SpanPartial:
+    """The partial of all spans of `partials`, which speak of one service (at least one)."""
+    panes: dict[tuple[int, bool], list[SpanBlock]] = {}
+    for partial in partials:
+        for start_ms, late, block in partial.panes:
+            panes.setdefault((start_ms, late), []).append(block)
+    return SpanPartial(
+        env=partials[0].env,
+        service=partials[0].service,
+        panes=tuple((*place, merge_blocks(panes[place], limits)) for place in sorted(panes)),
+    )
+
+
+def keep_kinds(block: SpanBlock, kinds: frozenset[int]) -> SpanBlock | None:
+    """The rows of some span kinds, with the evidence; None where there are none."""
+    kept = [row for row in rows(block) if row.key[0] in kinds]
+    return from_rows(kept, block) if kept else None
+
+
+def from_rows(kept: Sequence[Row], like: SpanBlock) -> SpanBlock:
+    """A block of these rows (ascending, distinct), with the evidence of `like`."""
+    codes = [(index << BIN_BITS) | row.bins for index, row in enumerate(kept)]
+    return SpanBlock(
+        keys=tuple(row.key for row in kept),
+        errors=np.array([row.errors for row in kept], "<i8").tobytes(),
+        bins=np.concatenate(codes).astype("<u4").tobytes(),
+        counts=np.concatenate([row.counts for row in kept]).astype("<i8").tobytes(),
+        facts=like.facts,
+        slowest=like.slowest,
+        sampled=like.sampled,
+        ranges=like.ranges,
+    )
+
+
+def merge_rows(found: Sequence[Row]) -> Row:
+    """The sum of rows (at least one) under the key of the first."""
+    bins, counts = sum_by_code(
+        np.concatenate([row.bins for row in found]), np.concatenate([row.counts for row in found])
+    )
+    return Row(found[0].key, int(counts.sum()), sum(row.errors for row in found), bins, counts)
+
+
+def merge_presence(heard: Iterable[Presence]) -> tuple[Presence, ...]:
+    """One entry for each (signal, service, pane), ascending, with the sum of records."""
+    records: dict[tuple[str, str, int], int] = {}
+    for entry in heard:
+        place = (entry.signal, entry.service, entry.pane_start_ms)
+        records[place] = records.get(place, 0) + entry.records
+    return tuple(Presence(*place, records[place]) for place in sorted(records))
