@@ -24,17 +24,22 @@ EVERYBODY: Final = ""  # service of a gap that concerns a whole signal type or e
 
 @dataclass(frozen=True, slots=True)
 class GapConfig:
-    """silence_ms: shortest silence that is a gap; silence_ratio: and so many times the longest one seen before.
+    """When silence is a gap.
 
-    warm_panes: panes a (signal, service) must have been heard in before its silence means anything. common_share: when
-    this share of a signal's services is silent at once, it is one gap of the signal, not one for each service.
+    Of an environment or a signal type: longer than silence_ms and than silence_ratio times the longest silence so far,
+    once it was heard in signal_warm_panes. Of a service, once it was heard in service_warm_panes: counted in *ticks*,
+    panes in which somebody else of its signal type was heard; at least silent_ticks_min, twice the longest silence so
+    far, and so many that a service heard in its usual share p of ticks would be silent with a probability under
+    exp(-silent_nats) ~ exp(-p * ticks).
     """
 
     frontier: FrontierConfig = field(default_factory=FrontierConfig)
     silence_ms: int = 120_000
-    silence_ratio: float = 4.0
-    warm_panes: int = 12
-    common_share: float = 0.8
+    silence_ratio: float = 6.0
+    signal_warm_panes: int = 12
+    service_warm_panes: int = 30
+    silent_ticks_min: int = 12
+    silent_nats: float = 14.0
     idle_ms: int = 24 * 3_600_000
 
 
@@ -88,73 +93,75 @@ class _Evaluator:
     config: GapConfig
 
     def __call__(self, learnt: GapLearnt, start_ms: int, pane: GapPane) -> Iterator[Insight]:
-        if learnt.last_pane_ms and start_ms - learnt.last_pane_ms > self.config.silence_ms:
-            yield self._env_hole(learnt, start_ms, pane)
-        else:
-            yield from self._returned(learnt, start_ms, pane)
-            yield from self._silent(learnt, start_ms, pane)
-        self._learn(learnt, start_ms, pane)
+        if learnt.env is not None and self._is_long(learnt.env, start_ms):
+            yield self._insight("", EVERYBODY, self._since(learnt.env), start_ms, "closed", pane.ranges)
+            for heard in learnt.signals.values():
+                heard.last_ms = max(heard.last_ms, start_ms - self.config.frontier.pane_ms)  # that was everybody's gap
+            learnt.env.last_ms = start_ms - self.config.frontier.pane_ms
+        present = {_split(key)[0] for key in pane.seen}
+        yield from self._signals(learnt, start_ms, pane, present)
+        for signal in present:
+            learnt.ticks[signal] = learnt.ticks.get(signal, 0) + 1
+        yield from self._services(learnt, start_ms, pane, present)
+        self._learn(learnt, start_ms, pane, present)
 
-    def _env_hole(self, learnt: GapLearnt, start_ms: int, pane: GapPane) -> Insight:
-        """Everybody was silent: known once somebody is heard again. Nobody's own gap counts over it."""
-        since_ms = learnt.last_pane_ms + self.config.frontier.pane_ms
-        hole_ms = start_ms - since_ms
-        for heard in learnt.heard.values():
-            heard.last_pane_ms += hole_ms
-        return self._insight("", EVERYBODY, since_ms, start_ms, "closed", pane.ranges)
+    def _signals(self, learnt: GapLearnt, start_ms: int, pane: GapPane, present: set[str]) -> Iterator[Insight]:
+        for signal, heard in sorted(learnt.signals.items()):
+            if signal in present and heard.gap_since_ms:
+                yield self._insight(signal, EVERYBODY, heard.gap_since_ms, start_ms, "closed", pane.ranges)
+                heard.gap_since_ms = 0
+                heard.last_ms = start_ms  # an announced gap is no measure of usual silence
+            elif signal not in present and not heard.gap_since_ms and self._is_long(heard, start_ms):
+                heard.gap_since_ms = self._since(heard)
+                until_ms = start_ms + self.config.frontier.pane_ms
+                yield self._insight(signal, EVERYBODY, heard.gap_since_ms, until_ms, "open", pane.ranges)
 
-    def _returned(self, learnt: GapLearnt, start_ms: int, pane: GapPane) -> Iterator[Insight]:
-        for key in sorted(pane.seen.keys() & learnt.heard.keys()):
-            heard, (signal, service) = learnt.heard[key], _split(key)
-            if heard.gap_since_ms:
+    def _services(self, learnt: GapLearnt, start_ms: int, pane: GapPane, present: set[str]) -> Iterator[Insight]:
+        for key, heard in sorted(learnt.services.items()):
+            signal, service = _split(key)
+            tick = learnt.ticks.get(signal, 0)
+            if key in pane.seen and heard.gap_since_ms:
                 yield self._insight(signal, service, heard.gap_since_ms, start_ms, "closed", pane.ranges)
                 heard.gap_since_ms = 0
-                heard.last_pane_ms = start_ms  # an announced gap is no measure of usual silence
-            if signal in learnt.signal_gaps:
-                since_ms = learnt.signal_gaps.pop(signal)
-                yield self._insight(signal, EVERYBODY, since_ms, start_ms, "closed", pane.ranges)
-                self._forgive(learnt, signal, start_ms)
+                heard.last_tick = tick
+            elif signal in present and key not in pane.seen and not heard.gap_since_ms and self._is_gone(heard, tick):
+                heard.gap_since_ms = self._since(heard)
+                until_ms = start_ms + self.config.frontier.pane_ms
+                yield self._insight(signal, service, heard.gap_since_ms, until_ms, "open", pane.ranges)
 
-    def _forgive(self, learnt: GapLearnt, signal: str, start_ms: int) -> None:
-        for key, heard in learnt.heard.items():
-            if _split(key)[0] == signal:
-                heard.last_pane_ms = max(heard.last_pane_ms, start_ms)
+    def _is_long(self, heard: Heard, now_ms: int) -> bool:
+        limit_ms = max(self.config.silence_ms, self.config.silence_ratio * heard.silence_ms_max)
+        return heard.panes >= self.config.signal_warm_panes and now_ms - self._since(heard) >= limit_ms
 
-    def _silent(self, learnt: GapLearnt, start_ms: int, pane: GapPane) -> Iterator[Insight]:
-        now_ms = start_ms + self.config.frontier.pane_ms
-        for signal in sorted({_split(key)[0] for key in learnt.heard}):
-            known = {key: h for key, h in learnt.heard.items() if _split(key)[0] == signal and self._is_warm(h)}
-            silent = sorted(key for key, h in known.items() if self._is_silent(h, now_ms) and key not in pane.seen)
-            if not silent or signal in learnt.signal_gaps:
-                continue
-            if len(known) > 1 and len(silent) >= self.config.common_share * len(known):
-                since_ms = max(known[key].last_pane_ms for key in silent) + self.config.frontier.pane_ms
-                learnt.signal_gaps[signal] = since_ms
-                yield self._insight(signal, EVERYBODY, since_ms, now_ms, "open", pane.ranges)
-                continue
-            for key in silent:
-                if not known[key].gap_since_ms:
-                    known[key].gap_since_ms = known[key].last_pane_ms + self.config.frontier.pane_ms
-                    since_ms = known[key].gap_since_ms
-                    yield self._insight(signal, _split(key)[1], since_ms, now_ms, "open", pane.ranges)
+    def _is_gone(self, heard: Heard, tick: int) -> bool:
+        silent = tick - heard.last_tick
+        usual_share = heard.panes / max(1, heard.last_tick - heard.first_tick + 1)
+        known = heard.panes >= self.config.service_warm_panes
+        return (
+            known
+            and silent >= max(self.config.silent_ticks_min, 2 * heard.silent_ticks_max)
+            and silent * usual_share >= self.config.silent_nats
+        )
 
-    def _is_warm(self, heard: Heard) -> bool:
-        return heard.panes >= self.config.warm_panes
+    def _since(self, heard: Heard) -> int:
+        return heard.last_ms + self.config.frontier.pane_ms
 
-    def _is_silent(self, heard: Heard, now_ms: int) -> bool:
-        silence_ms = now_ms - heard.last_pane_ms - self.config.frontier.pane_ms
-        return silence_ms >= max(self.config.silence_ms, self.config.silence_ratio * heard.silence_ms_max)
-
-    def _learn(self, learnt: GapLearnt, start_ms: int, pane: GapPane) -> None:
+    def _learn(self, learnt: GapLearnt, start_ms: int, pane: GapPane, present: set[str]) -> None:
+        learnt.env = learnt.env or Heard(start_ms)
+        self._hear(learnt.env, start_ms, 0)
+        for signal in present:
+            self._hear(learnt.signals.setdefault(signal, Heard(start_ms)), start_ms, 0)
         for key in pane.seen:
-            heard = learnt.heard.setdefault(key, Heard(start_ms))
-            silence_ms = start_ms - heard.last_pane_ms - self.config.frontier.pane_ms
-            heard.silence_ms_max = max(heard.silence_ms_max, silence_ms)
-            heard.last_pane_ms = start_ms
-            heard.panes += 1
-        learnt.last_pane_ms = start_ms
-        for key in [key for key, h in learnt.heard.items() if start_ms - h.last_pane_ms > self.config.idle_ms]:
-            del learnt.heard[key]
+            tick = learnt.ticks[_split(key)[0]]
+            self._hear(learnt.services.setdefault(key, Heard(start_ms, tick, tick)), start_ms, tick)
+        for key in [key for key, heard in learnt.services.items() if start_ms - heard.last_ms > self.config.idle_ms]:
+            del learnt.services[key]
+
+    def _hear(self, heard: Heard, start_ms: int, tick: int) -> None:
+        heard.silence_ms_max = max(heard.silence_ms_max, start_ms - self._since(heard))
+        heard.silent_ticks_max = max(heard.silent_ticks_max, tick - heard.last_tick - 1)
+        heard.last_ms, heard.last_tick = start_ms, tick
+        heard.panes += 1
 
     def _insight(
         self, signal: str, service: str, since_ms: int, until_ms: int, status: Status, ranges: tuple[OffsetRange, ...]

@@ -26,23 +26,30 @@ class PreMergeState(msgspec.Struct, array_like=True, gc=False):
 
 
 class Heard(msgspec.Struct, array_like=True, gc=False):
-    """One (signal, service): last pane with records, panes heard so far, longest silence that ended by itself.
+    """One source of telemetry: an environment, one of its signal types, or one service in a signal type.
 
-    gap_since_ms: end of the last pane before a silence that was announced, 0 if there is none.
+    last_ms: start of the newest pane with records. panes: how many there were. silence_ms_max: longest silence between
+    two of them that was not announced. first_tick, last_tick: where the signal's clock (`GapLearnt.ticks`) stood at the
+    first and the newest of them; silent_ticks_max: like silence_ms_max, in ticks. gap_since_ms: start of the silence
+    that was announced and goes on, 0 where there is none.
     """
 
-    last_pane_ms: int
+    last_ms: int
+    first_tick: int = 0
+    last_tick: int = 0
     panes: int = 0
     silence_ms_max: int = 0
+    silent_ticks_max: int = 0
     gap_since_ms: int = 0
 
 
 class GapLearnt(msgspec.Struct, array_like=True, gc=False):
-    """heard: "signal|service" -> Heard; last_pane_ms: newest pane in which anybody was heard; signal_gaps: signal -> since."""
+    """Who is usually heard. services: "signal|service". ticks: signal -> panes in which anybody was heard in it."""
 
-    heard: dict[str, Heard] = msgspec.field(default_factory=dict)
-    last_pane_ms: int = 0
-    signal_gaps: dict[str, int] = msgspec.field(default_factory=dict)
+    env: Heard | None = None
+    signals: dict[str, Heard] = msgspec.field(default_factory=dict)
+    services: dict[str, Heard] = msgspec.field(default_factory=dict)
+    ticks: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class GapPane(msgspec.Struct, array_like=True, gc=False):

@@ -88,7 +88,7 @@ class _Refused(Exception):
 class SpanDecoder:
     """Decodes trace requests. One belongs to one thread: make it in `open()`, which also loads the compiled scanner.
 
-    engine "upb" decodes protobuf by the reference path, some 15 times slower, to the same result.
+    engine "upb" decodes protobuf by the reference path, some 9 times slower, to the same result.
     """
 
     def __init__(self, engine: Engine = "scan", settings: DecodeSettings = DEFAULTS) -> None:
@@ -98,7 +98,7 @@ class SpanDecoder:
         self.decode(_FIELD_1 + b"\x00")
 
     def decode(self, data: bytes) -> SpanColumns | Rejected:
-        """Decode one message. About 5 M spans/s of 320 bytes by the scanner; the result is the receiver's own.
+        """Decode one message. About 6 M spans/s of 320 bytes by the scanner; the result is the receiver's own.
 
         A message is taken whole or not at all. The scanner refuses only faults that change what it returns: broken
         strings or values in fields that SpanColumns does not hold, attributes of spans above all, pass.
@@ -145,31 +145,31 @@ class SpanDecoder:
         )
 
     def _resources_of(self, data: bytes, found: SpanArrays) -> tuple[Resource, ...]:
-        """Read each ResourceSpans' resource; several `resource` fields of one are joined, protobuf merges them."""
-        parts = [b""] * found.resource_count
+        """Read each ResourceSpans' resource, which may stand there in several fields or in none."""
+        parts: list[list[bytes]] = [[] for _ in range(found.resource_count)]
         for index, first, stop in found.resource_range.tolist():
-            parts[index] += data[first:stop]
+            parts[index].append(data[first:stop])
         return tuple(self._resource(part) for part in parts)
 
-    def _resource(self, data: bytes) -> Resource:
-        known = self._resources.get(data)
+    def _resource(self, parts: list[bytes]) -> Resource:
+        known = self._resources.get(parts[0]) if len(parts) == 1 else None
         if known is not None:
             return known
         try:
-            resource = otlp_proto.resource_from(data, self._settings.depth_max)
+            resource = otlp_proto.resource_from(parts, self._settings.depth_max)
         except DecodeError:
-            raise _Refused(self._refused_resource(data)) from None
-        if len(data) <= _CACHED_BYTES_MAX:
+            raise _Refused(self._refused_resource(parts)) from None
+        if len(parts) == 1 and len(parts[0]) <= _CACHED_BYTES_MAX:
             # Starting over is rare (a rollout, an attack) and needs no order of use.
             if len(self._resources) >= self._settings.resources_cached_max:
                 self._resources.clear()
-            self._resources[data] = resource
+            self._resources[parts[0]] = resource
         return resource
 
-    def _refused_resource(self, data: bytes) -> Rejected:
-        if nests_too_deep(data, resource_pb2.Resource.DESCRIPTOR):
+    def _refused_resource(self, parts: list[bytes]) -> Rejected:
+        if any(nests_too_deep(part, resource_pb2.Resource.DESCRIPTOR) for part in parts):
             return _too_deep(self._settings.depth_max)
-        return _malformed_protobuf("traces", len(data), "a resource that protobuf cannot read, one")
+        return _malformed_protobuf("traces", sum(map(len, parts)), "a resource that protobuf cannot read, one")
 
 
 def decode_logs(data: bytes, settings: DecodeSettings = DEFAULTS) -> tuple[LogRecord, ...] | Rejected:

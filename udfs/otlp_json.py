@@ -153,7 +153,7 @@ def _resource(resource: schema.Resource | None, depth_max: int) -> Resource:
 
 
 def span_columns(data: bytes, depth_max: int) -> SpanColumns:
-    """Decode a trace request. About 0.4 M spans/s."""
+    """Decode a trace request. About 0.3 M spans/s."""
     rows = SpanRows()
     for group in _TRACES.decode(data).resource_spans or ():
         rows.resources.append(_resource(group.resource, depth_max))

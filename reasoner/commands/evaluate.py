@@ -1,0 +1,53 @@
+"""`reasoner evaluate`: a folder of recordings with a truth in, scores out."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from reasoner.evaluate import nezha
+from reasoner.evaluate.result import Result
+
+app = typer.Typer(no_args_is_help=True, help="Detection quality on recordings that nobody here made.")
+
+Data = Annotated[Path, typer.Option(help="Folder of the data set.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, last.")]
+Dump = Annotated[Path | None, typer.Option(help="Keep the OTLP that was evaluated here; `replay` reads it.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps `nezha` a sub-command while it is the only one."""
+
+
+@app.command(name="nezha")
+def nezha_command(
+    data: Data,
+    as_json: AsJson = False,
+    rechunk: Annotated[
+        Literal["none", "pod"], typer.Option(help="Each pod's spans in messages of their own.")
+    ] = "none",
+    dump_otlp: Dump = None,
+) -> None:
+    """TrainTicket faults: what is found at the service or its callers, and what is alarmed without a cause."""
+    _print(nezha.evaluate(data, rechunk == "pod", dump_otlp), as_json)
+
+
+def _print(result: Result, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result.as_json()))
+        return
+    console = Console()
+    table = Table("score", "value", box=None)
+    for name, value in result.scores.items():
+        table.add_row(name, f"{value:g}")
+    console.print(table)
+    for row in result.detail:
+        console.print(_line(row))
+
+
+def _line(row: dict[str, Any]) -> str:
+    return "  ".join(f"{key}={value}" for key, value in row.items() if value not in ("", None, 0))

@@ -1,0 +1,50 @@
+"""`reasoner replay`: recordings on the command line in, insights as JSON lines out."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from reasoner.errors import WrongUse
+from reasoner.load.recordings import BadLines, NoRecording
+from reasoner.replay import replay_flink, replay_local
+from state_schemas.insights import to_json
+
+app = typer.Typer(help="Run recordings of the Collector's file exporter through the shipped graph.")
+
+
+@app.command()
+def replay(
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders: OTLP/JSON lines, plain, .gz or .zst.")],
+    engine: Annotated[Literal["local", "flink"], typer.Option(help="This process, or a Flink mini-cluster.")] = "local",
+    parallelism: Annotated[int, typer.Option(min=1, max=64, help="Of the Flink job.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Write the lines here instead of printing them.")] = None,
+    all_revisions: Annotated[bool, typer.Option(help="Print what was said on the way, not only what holds.")] = False,
+) -> None:
+    """Print insights as JSON lines in a fixed order: the same lines on both engines and at any parallelism.
+
+    Exit codes: 0 ok, 1 lines of the recording could not be read (told on standard error), 2 wrong use.
+    """
+    bad = BadLines()
+    try:
+        if engine == "local":
+            insights = replay_local(paths, bad, all_revisions=all_revisions)
+        else:
+            insights = replay_flink(paths, bad, _say, parallelism=parallelism, all_revisions=all_revisions)
+    except NoRecording as error:
+        raise WrongUse(str(error)) from error
+    lines = b"".join(to_json(insight) + b"\n" for insight in insights)
+    if out:
+        out.write_bytes(lines)
+    else:
+        sys.stdout.buffer.write(lines)
+    for example in bad.examples:
+        _say(f"{example.file}:{example.line}: {example.reason}")
+    if bad.dropped:
+        _say(f"{bad.dropped} lines could not be read")
+        raise typer.Exit(1)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

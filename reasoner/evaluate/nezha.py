@@ -1,0 +1,206 @@
+"""TrainTicket faults recorded by the Nezha authors: what is found, when, and what is alarmed without a cause.
+
+Found: an insight at the faulty service, or at a service that calls it directly, whose window touches
+[injection - 90 s, injection + 120 s]. False alarm: an insight that opens in a normal stretch, or before
+injection - 90 s, or at a service on no call path with the faulty one.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from jobs.graph import GraphConfig
+from operators.frontier import FrontierConfig
+from operators.latency_spike import LatencyConfig
+from operators.telemetry_gap import GapConfig
+from reasoner.errors import WrongUse
+from reasoner.evaluate.result import Result
+from reasoner.insight_topic import last_revisions
+from reasoner.load.recordings import BadLines, read
+from reasoner.load.reshape import dump, rechunk
+from reasoner.local_run import LocalRun
+from state_schemas.insights import Insight
+from state_schemas.outputs import InsightRevision
+from udfs.otlp import SpanDecoder
+
+BEFORE_MS: Final = 90_000
+AFTER_MS: Final = 120_000
+LATENCY_FAULTS: Final = ("network_delay", "cpu_contention")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One injected fault. at_ms: injection, epoch ms."""
+
+    id: str
+    service: str
+    kind: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Files without a hole between them. faults: ids inside; none in a normal minute."""
+
+    start_ms: int
+    end_ms: int
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What was injected, what was recorded, and who calls whom."""
+
+    faults: tuple[Fault, ...]
+    stretches: tuple[Stretch, ...]
+    calls: frozenset[tuple[str, str]]
+
+    def callers(self, service: str) -> set[str]:
+        return {caller for caller, callee in self.calls if callee == service}
+
+    def on_path_with(self, service: str) -> set[str]:
+        """Services that call it, directly or not, or that it calls."""
+        return _reach(service, self.calls) | _reach(service, {(b, a) for a, b in self.calls}) | {service}
+
+
+def evaluate(data: Path, rechunk_by_pod: bool, dump_folder: Path | None) -> Result:
+    """Scores over all days of the folder, in the order of time; state carries over."""
+    if not (data / "faults.json").exists():
+        message = f"{data} has no faults.json; expected the folder of the Nezha TrainTicket recordings"
+        raise WrongUse(message)
+    truth = _truth(data)
+    insights = _detect(data, rechunk_by_pod, dump_folder)
+    return _score(truth, insights, "rechunk pod" if rechunk_by_pod else "as recorded")
+
+
+def _days(data: Path) -> list[Path]:
+    return sorted(path for path in data.iterdir() if path.is_dir())
+
+
+def _detect(data: Path, rechunk_by_pod: bool, dump_folder: Path | None) -> list[Insight]:
+    frontier = FrontierConfig(announce="final")
+    run = LocalRun(GraphConfig(latency=LatencyConfig(frontier=frontier), gap=GapConfig(frontier)))
+    messages = read(_days(data), BadLines())
+    if rechunk_by_pod:
+        messages = rechunk(messages, by="pod")
+    if dump_folder is not None:
+        dump(messages, dump_folder)
+        messages = read([dump_folder], BadLines())
+    return last_revisions(out.body for out in run.run(messages) if isinstance(out, InsightRevision))
+
+
+def _truth(data: Path) -> Truth:
+    faults = tuple(
+        Fault(fault["id"], fault["service"], fault["type"], fault["injected_at_unix_nano"] // 1_000_000)
+        for fault in json.loads((data / "faults.json").read_text())
+    )
+    stretches: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for file in json.loads((data / "recorded.json").read_text()):
+        if ".traces." in file["file"]:
+            stretches.setdefault((file["file"].partition("/")[0], file["stretch"]), []).append(file)
+    found = tuple(
+        Stretch(
+            min(file["start_unix_nano"] for file in files) // 1_000_000,
+            max(file["end_unix_nano"] for file in files) // 1_000_000,
+            tuple(sorted({fault for file in files for fault in file["faults"]})),
+        )
+        for files in stretches.values()
+    )
+    return Truth(faults, tuple(sorted(found, key=lambda stretch: stretch.start_ms)), frozenset(_calls(data)))
+
+
+def _calls(data: Path) -> Iterator[tuple[str, str]]:
+    """(caller, callee) wherever a span's parent, in the same day, belongs to another service."""
+    for day in _days(data):
+        service_of: dict[bytes, str] = {}
+        parents: list[tuple[str, bytes]] = []
+        decoder = SpanDecoder()
+        for message in read([day], BadLines()):
+            if message.topic_kind != "traces":
+                continue
+            spans = decoder.decode(message.value)
+            assert not hasattr(spans, "reason"), "a recorded message cannot be decoded"
+            services = [resource.service for resource in spans.resources]  # type: ignore[union-attr]
+            for index, resource in enumerate(spans.resource):  # type: ignore[union-attr]
+                service_of[spans.span_id[index].tobytes()] = services[resource]  # type: ignore[union-attr]
+                parents.append((services[resource], spans.parent_span_id[index].tobytes()))  # type: ignore[union-attr]
+        for service, parent in parents:
+            caller = service_of.get(parent)
+            if caller is not None and caller != service:
+                yield caller, service
+
+
+def _reach(start: str, edges: frozenset[tuple[str, str]] | set[tuple[str, str]]) -> set[str]:
+    found, waiting = set[str](), [start]
+    while waiting:
+        here = waiting.pop()
+        new = {target for source, target in edges if source == here} - found
+        found |= new
+        waiting += new
+    return found
+
+
+def _score(truth: Truth, insights: list[Insight], setting: str) -> Result:
+    rows = [_fault_row(truth, fault, insights) for fault in truth.faults]
+    alarms = [insight for insight in insights if _false_reason(truth, insight)]
+    hours = sum(stretch.end_ms - stretch.start_ms for stretch in truth.stretches) / 3_600_000
+    of_latency = [row for row in rows if row["type"] in LATENCY_FAULTS]
+    scores = {
+        "latency_recall": _share(sum(row["found"] for row in of_latency), len(of_latency)),
+        "recall": _share(sum(row["found"] for row in rows), len(rows)),
+        "precision": _share(len(insights) - len(alarms), len(insights)),
+        "false_alarms_per_hour": round(len(alarms) / hours, 3),
+        "repeats": float(sum(row["repeats"] for row in rows)),
+        "insights": float(len(insights)),
+        "hours": round(hours, 3),
+    }
+    false = [
+        {"false_alarm": insight.title, "at_ms": insight.window.start_ms, "why": _false_reason(truth, insight)}
+        for insight in alarms
+    ]
+    return Result("nezha", setting, scores, rows + false)
+
+
+def _fault_row(truth: Truth, fault: Fault, insights: list[Insight]) -> dict[str, Any]:
+    near = {fault.service, *truth.callers(fault.service)}
+    touching = [insight for insight in insights if insight.service in near and _touches(insight, fault.at_ms)]
+    episodes: dict[tuple[str, str], int] = {}
+    for insight in touching:
+        episodes[insight.service, insight.kind] = episodes.get((insight.service, insight.kind), 0) + 1
+    first = min(touching, key=lambda insight: insight.window.start_ms, default=None)
+    return {
+        "fault": fault.id,
+        "type": fault.kind,
+        "service": fault.service,
+        "found": bool(touching),
+        "kind": first.kind if first else "",
+        "at": first.service if first else "",
+        "after_s": (first.window.start_ms - fault.at_ms) / 1000 if first else None,
+        "why_not": "" if first else "no insight at the service or its direct callers in the window",
+        "repeats": sum(number - 1 for number in episodes.values()),
+    }
+
+
+def _touches(insight: Insight, at_ms: int) -> bool:
+    return insight.window.start_ms <= at_ms + AFTER_MS and insight.window.end_ms >= at_ms - BEFORE_MS
+
+
+def _false_reason(truth: Truth, insight: Insight) -> str:
+    at_ms = insight.window.start_ms
+    stretch = next((s for s in truth.stretches if s.start_ms - 10_000 <= at_ms <= s.end_ms), None)
+    if stretch is None:
+        return "" if insight.kind == "telemetry_gap" else "outside every recorded stretch"
+    faults = [fault for fault in truth.faults if fault.id in stretch.faults]
+    if not faults:
+        return "normal stretch"
+    if all(at_ms < fault.at_ms - BEFORE_MS for fault in faults):
+        return "before the injection"
+    if not any(insight.service in truth.on_path_with(fault.service) for fault in faults):
+        return "on no call path with the faulty service"
+    return ""
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, 4) if whole else 0.0

@@ -1,0 +1,1 @@
+"""Where telemetry comes from when no application sends it: a generated shop, recordings, and their way into Kafka."""

@@ -1,0 +1,248 @@
+"""The shop's services, hosts and calls, and the one incident that a seed plants in it. Pure data and arithmetic."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from random import Random
+from typing import Final, Literal
+
+__all__ = [
+    "HOSTS",
+    "REQUESTS_PER_S",
+    "SHOP",
+    "Call",
+    "Incident",
+    "IncidentKind",
+    "Operation",
+    "calls_per_request",
+    "plan_incident",
+]
+
+IncidentKind = Literal["latency", "latency_host", "latency_operation", "errors"]
+
+REQUESTS_PER_S: Final = 26.0  # gives each service 100 to 260 SERVER spans per 10 s
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A blocking call. required: its failure makes the caller's own SERVER span fail."""
+
+    service: str
+    operation: str
+    probability: float = 1.0
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """own_ms: median of the time spent in the service itself, without calls. share: of the requests from outside."""
+
+    name: str
+    own_ms: float
+    calls: tuple[Call, ...] = ()
+    share: float = 0.0
+
+
+# Calls go downwards only, one after the other, so a slow callee makes every caller above it wait for all of it.
+SHOP: Final[dict[str, tuple[Operation, ...]]] = {
+    "frontend": (
+        Operation(
+            "GET /",
+            12.0,
+            (
+                Call("users", "GetProfile"),
+                Call("catalog", "ListFeatured"),
+                Call("catalog", "Search", 0.3),
+                Call("recommendation", "ForUser", required=False),
+                Call("recommendation", "Trending", 0.25, required=False),
+            ),
+            share=0.22,
+        ),
+        Operation(
+            "GET /product/{id}",
+            14.0,
+            (Call("catalog", "GetProduct"), Call("recommendation", "Similar", required=False)),
+            share=0.24,
+        ),
+        Operation(
+            "GET /cart",
+            13.0,
+            (
+                Call("cart", "GetCart"),
+                Call("checkout", "Preview"),
+                Call("checkout", "ValidateCoupon", 0.3),
+                Call("recommendation", "AlsoBought", 0.5, required=False),
+            ),
+            share=0.18,
+        ),
+        Operation("POST /cart", 12.0, (Call("users", "Authenticate"), Call("cart", "AddItem")), share=0.14),
+        Operation("POST /checkout", 16.0, (Call("checkout", "PlaceOrder"),), share=0.12),
+        Operation("GET /orders/{id}", 13.0, (Call("users", "Authenticate"), Call("checkout", "GetOrder")), share=0.10),
+    ),
+    "checkout": (
+        Operation(
+            "PlaceOrder",
+            30.0,
+            (
+                Call("cart", "GetCart"),
+                Call("users", "GetAddresses"),
+                Call("payment", "CheckFraud", 0.5),
+                Call("payment", "Charge"),
+                Call("shipping", "CreateShipment"),
+                Call("cart", "Empty", required=False),
+                Call("users", "UpdateProfile", 0.3, required=False),
+            ),
+        ),
+        Operation(
+            "Preview",
+            24.0,
+            (
+                Call("shipping", "Quote"),
+                Call("shipping", "ListCarriers", 0.3, required=False),
+                Call("payment", "Methods"),
+            ),
+        ),
+        Operation("GetOrder", 22.0, (Call("shipping", "Track"), Call("payment", "Receipt"))),
+        Operation("ValidateCoupon", 20.0),
+    ),
+    "recommendation": (
+        Operation("ForUser", 34.0, (Call("catalog", "GetProduct"),)),
+        Operation("Similar", 30.0),
+        Operation("AlsoBought", 32.0),
+        Operation("Trending", 26.0),
+    ),
+    "cart": (
+        Operation("GetCart", 16.0),
+        Operation("AddItem", 18.0, (Call("catalog", "GetStock"),)),
+        Operation("Empty", 15.0),
+        Operation("Merge", 21.0),
+    ),
+    "catalog": (
+        Operation("GetProduct", 16.0),
+        Operation("ListFeatured", 22.0),
+        Operation("GetStock", 15.0),
+        Operation("Search", 28.0),
+    ),
+    "users": (
+        Operation("GetProfile", 18.0),
+        Operation("Authenticate", 30.0, (Call("cart", "Merge", 0.2, required=False),)),
+        Operation("GetAddresses", 19.0),
+        Operation("UpdateProfile", 25.0),
+    ),
+    "payment": (
+        Operation("Methods", 45.0),
+        Operation("Charge", 70.0),
+        Operation("Receipt", 40.0),
+        Operation("CheckFraud", 60.0),
+    ),
+    "shipping": (
+        Operation("Quote", 36.0),
+        Operation("CreateShipment", 50.0),
+        Operation("Track", 32.0),
+        Operation("ListCarriers", 28.0),
+    ),
+}
+_HOSTS_OF: Final = {"frontend": 3, "catalog": 3}
+
+# host.name of each instance; no host runs two services, so a host names its service.
+HOSTS: Final[dict[str, tuple[str, ...]]] = {
+    service: tuple(f"{service}-{n}.shop.internal" for n in range(_HOSTS_OF.get(service, 2))) for service in SHOP
+}
+
+INCIDENT_MS_MIN: Final = 90_000
+INCIDENT_MS_MAX: Final = 180_000
+QUIET_BEFORE_PERCENT: Final = 55  # of the stretch, so that a baseline can be learnt
+QUIET_AFTER_MS: Final = 60_000  # so that the end of the incident can be seen
+OPERATION_SHARE_MIN: Final = 0.2  # of a service's spans; a rarer operation could not be told from chance in 90 s
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """What is planted; the truth that a detector is held against.
+
+    start_ms, end_ms: epoch ms, half open; it holds for SERVER spans of `service` that *start* in it (and, where given,
+    of this operation or on this host). factor: for the latency kinds, how many times longer each of these spans lasts,
+    2.5 to 10; for "errors", the share of them that fails, 0.1 to 0.4 (their duration does not change).
+    affected: the services upstream, ascending, whose own SERVER spans get slower too because they wait (for "errors":
+    fail too, because the call was required). An insight that names one of them is a consequence, not a false alarm.
+    """
+
+    kind: IncidentKind
+    service: str
+    operation: str | None
+    host: str | None
+    start_ms: int
+    end_ms: int
+    factor: float
+    affected: tuple[str, ...]
+
+
+def plan_incident(seed: int, start_ms: int, duration_ms: int) -> Incident | None:
+    """The incident of this seed within start_ms..start_ms + duration_ms; None if the stretch is shorter than 334 s.
+
+    It starts after 55 % of the stretch, lasts 90 to 180 s and ends 60 s or more before the stretch does. One host or
+    one operation gets a factor of at least 4, as it is only a part of what its service shows.
+    """
+    earliest_ms = -(-duration_ms * QUIET_BEFORE_PERCENT // 100)
+    room_ms = duration_ms - QUIET_AFTER_MS - earliest_ms
+    if room_ms < INCIDENT_MS_MIN:
+        return None
+    random = Random(f"incident-{seed}")
+    kinds: tuple[IncidentKind, ...] = ("latency", "latency_host", "latency_operation", "errors")
+    kind = random.choice(kinds)
+    service = random.choice(sorted(SHOP))
+    operation = random.choice(_common_operations(service)) if kind == "latency_operation" else None
+    host = random.choice(HOSTS[service]) if kind == "latency_host" else None
+    length_ms = random.randint(INCIDENT_MS_MIN, min(INCIDENT_MS_MAX, room_ms))
+    begin_ms = start_ms + earliest_ms + random.randint(0, room_ms - length_ms)
+    if kind == "errors":
+        factor = round(random.uniform(0.1, 0.4), 2)
+    else:
+        factor = round(random.uniform(2.5 if kind == "latency" else 4.0, 10.0), 1)
+    incident = Incident(kind, service, operation, host, begin_ms, begin_ms + length_ms, factor, ())
+    return replace(incident, affected=_upstream(incident))
+
+
+def _common_operations(service: str) -> list[str]:
+    rates = {operation.name: calls_per_request()[service, operation.name] for operation in SHOP[service]}
+    return [name for name, rate in rates.items() if rate >= OPERATION_SHARE_MIN * sum(rates.values())]
+
+
+def _upstream(incident: Incident) -> tuple[str, ...]:
+    hit = {
+        (incident.service, operation.name)
+        for operation in SHOP[incident.service]
+        if incident.operation in (None, operation.name)
+    }
+    waits_for_failure_only = incident.kind == "errors"
+    while True:
+        callers = {
+            (service, operation.name)
+            for service, operation in _operations()
+            for call in operation.calls
+            if (call.service, call.operation) in hit and (call.required or not waits_for_failure_only)
+        }
+        if callers <= hit:
+            return tuple(sorted({service for service, _ in hit} - {incident.service}))
+        hit |= callers
+
+
+def _operations() -> Iterator[tuple[str, Operation]]:
+    return ((service, operation) for service, operations in SHOP.items() for operation in operations)
+
+
+@cache
+def calls_per_request() -> dict[tuple[str, str], float]:
+    """Expected SERVER spans of each (service, operation) for one request from outside."""
+    by_name = {(service, operation.name): operation for service, operation in _operations()}
+    rates = dict.fromkeys(by_name, 0.0)
+
+    def add(key: tuple[str, str], rate: float) -> None:
+        rates[key] += rate
+        for call in by_name[key].calls:
+            add((call.service, call.operation), rate * call.probability)
+
+    for key, operation in by_name.items():
+        if operation.share:
+            add(key, operation.share)
+    return rates

@@ -1,0 +1,174 @@
+"""A standalone Flink cluster: one JobManager and its TaskManagers, each a process of its own, on loopback."""
+
+import json
+import signal
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+from reasoner.stack.environment import flink_env, flink_home
+from reasoner.stack.settings import LOOPBACK, StackSettings
+
+__all__ = ["JobManager", "TaskManager", "overview", "taskmanager_name"]
+
+_REST_TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobManager:
+    """The cluster's head: REST, dashboard, job coordination; implements Component."""
+
+    settings: StackSettings
+
+    name: ClassVar[str] = "flink-jobmanager"
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    ready_deadline_s: ClassVar[float] = 60.0
+    setpriv: ClassVar[Sequence[str]] = ()
+
+    @property
+    def folder(self) -> Path:
+        return self.settings.folder / "flink"
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        return {"flink_rest_port": self.settings.flink_rest_port, "flink_rpc_port": self.settings.flink_rpc_port}
+
+    @property
+    def rest_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.settings.flink_rest_port}"
+
+    @property
+    def endpoints(self) -> Mapping[str, str]:
+        return {"flink_rest": self.rest_url}
+
+    def prepare(self) -> None:
+        _write_conf(self.settings, self.folder)
+
+    def command(self) -> list[str]:
+        return [str(flink_home() / "bin" / "jobmanager.sh"), "start-foreground"]
+
+    def environment(self) -> dict[str, str]:
+        return _environment(self.folder)
+
+    def not_ready_because(self) -> str | None:
+        """Ready when REST answers; TaskManagers come after it."""
+        answer = overview(self.rest_url)
+        return None if isinstance(answer, dict) else answer
+
+
+@dataclass(frozen=True, slots=True)
+class TaskManager:
+    """The worker of this number (from 1); implements Component. Ready when the JobManager counts it."""
+
+    settings: StackSettings
+    number: int
+
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    ready_deadline_s: ClassVar[float] = 60.0
+    setpriv: ClassVar[Sequence[str]] = ()
+    ports: ClassVar[Mapping[str, int]] = {}  # The kernel chooses them; the JobManager hears of them.
+    endpoints: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def name(self) -> str:
+        return taskmanager_name(self.number)
+
+    @property
+    def folder(self) -> Path:
+        return self.settings.folder / "flink"
+
+    def prepare(self) -> None:
+        """The JobManager's configuration is this one's too."""
+
+    def command(self) -> list[str]:
+        # A resource id of our own, so that REST and the dashboard show which process is which.
+        resource_id = f"taskmanager.resource-id={self.name}"
+        return [str(flink_home() / "bin" / "taskmanager.sh"), "start-foreground", "-D", resource_id]
+
+    def environment(self) -> dict[str, str]:
+        return _environment(self.folder)
+
+    def not_ready_because(self) -> str | None:
+        rest_url = JobManager(self.settings).rest_url
+        answer = _get(f"{rest_url}/taskmanagers")
+        if not isinstance(answer, dict):
+            return answer
+        known = {taskmanager["id"]: taskmanager["slotsNumber"] for taskmanager in answer["taskmanagers"]}
+        if known.get(self.name) == self.settings.flink_slots:
+            return None
+        return f"{rest_url} knows {len(known)} TaskManagers, {self.name} with {self.settings.flink_slots} slots not yet"
+
+
+def taskmanager_name(number: int) -> str:
+    """Name of the component, and the id under which Flink's REST API lists it."""
+    return f"flink-taskmanager-{number}"
+
+
+def overview(rest_url: str) -> dict[str, Any] | str:
+    """Flink's `/overview` (taskmanagers, slots-total, slots-available, jobs-running, ...), or why there is none."""
+    return _get(f"{rest_url}/overview")
+
+
+def _get(url: str) -> dict[str, Any] | str:
+    try:
+        # Without proxies: the machine's settings for the outside must not catch the loopback.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(url, timeout=_REST_TIMEOUT_S) as response:
+            answer: dict[str, Any] = json.load(response)
+            return answer
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        return f"no answer from {url} ({error})"
+
+
+def _write_conf(settings: StackSettings, folder: Path) -> None:
+    """A configuration folder of this cluster's own: the prepared one with our ports, sizes and folders in it."""
+    conf = folder / "conf"
+    for path in (conf, folder / "log", folder / "tmp", folder / "pid"):
+        path.mkdir(parents=True, exist_ok=True)
+    prepared = flink_home() / "conf"
+    for path in prepared.glob("*.properties"):
+        (conf / path.name).write_bytes(path.read_bytes())
+    values = _flat(yaml.safe_load((prepared / "config.yaml").read_text()))
+    (conf / "config.yaml").write_text(yaml.safe_dump({**values, **_own_values(settings, folder)}, width=10_000))
+
+
+def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:
+    python = flink_env()["PATH"].partition(":")[0] + "/python"
+    return {
+        "jobmanager.rpc.address": LOOPBACK,
+        "jobmanager.rpc.port": settings.flink_rpc_port,
+        "jobmanager.bind-host": LOOPBACK,
+        "jobmanager.memory.process.size": settings.flink_jobmanager_memory,
+        "rest.address": LOOPBACK,
+        "rest.bind-address": LOOPBACK,
+        "rest.port": settings.flink_rest_port,
+        "taskmanager.bind-host": LOOPBACK,
+        "taskmanager.host": LOOPBACK,
+        "taskmanager.numberOfTaskSlots": settings.flink_slots,
+        "taskmanager.memory.process.size": settings.flink_taskmanager_memory,
+        "io.tmp.dirs": str(folder / "tmp"),
+        "env.pid.dir": str(folder / "pid"),
+        # For jobs that come by REST and the dashboard, where no client says which interpreter to take.
+        "python.client.executable": python,
+        "python.executable": python,
+        # A dead TaskManager is noticed after 10 s, not 50: what waits here is a person or a test.
+        "heartbeat.interval": "2 s",
+        "heartbeat.timeout": "10 s",
+    }
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return flink_env(log_folder=folder / "log", conf_folder=folder / "conf")
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested YAML as Flink's dotted keys, so that one of ours replaces one of theirs however it was written."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,96 @@
+"""Settings and component names in, components and a stack that ends with its `with` block out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from reasoner.errors import CommandFailed, WrongUse
+from reasoner.stack.component import Component
+from reasoner.stack.flink import JobManager, TaskManager, taskmanager_name
+from reasoner.stack.kafka import Kafka
+from reasoner.stack.postgres import Postgres
+from reasoner.stack.process import kill_leader
+from reasoner.stack.settings import StackSettings
+from reasoner.stack.supervisor import Supervisor
+
+__all__ = ["COMPONENTS", "RunningStack", "components_of", "running"]
+
+# What a person may name, in the order of starting; `flink` is a JobManager and its TaskManagers.
+COMPONENTS = ("kafka", "postgres", "flink")
+
+
+def components_of(settings: StackSettings, names: Sequence[str]) -> list[Component]:
+    """The components of these names, in starting order whatever the order of the names. Raises WrongUse."""
+    unknown = [name for name in names if name not in COMPONENTS]
+    if unknown:
+        message = f"unknown component {', '.join(unknown)}; there are {', '.join(COMPONENTS)}"
+        raise WrongUse(message)
+    workers = [TaskManager(settings, number) for number in range(1, settings.flink_taskmanagers + 1)]
+    made: dict[str, list[Component]] = {
+        "kafka": [Kafka(settings)],
+        "postgres": [Postgres(settings)],
+        "flink": [JobManager(settings), *workers],
+    }
+    return [component for name in COMPONENTS if name in names for component in made[name]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStack:
+    """A started stack: where its parts are, and the means to break it."""
+
+    settings: StackSettings
+    supervisor: Supervisor
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        return Kafka(self.settings).bootstrap
+
+    @property
+    def postgres_jdbc_url(self) -> str:
+        return Postgres(self.settings).jdbc_url
+
+    @property
+    def postgres_sqlalchemy_url(self) -> str:
+        return Postgres(self.settings).sqlalchemy_url
+
+    @property
+    def flink_rest_url(self) -> str:
+        return JobManager(self.settings).rest_url
+
+    def kill_taskmanager(self, number: int) -> int:
+        """`kill -9` for the TaskManager's process alone, as a crash would; returns its process id.
+
+        Its Python workers are left to find out by themselves. Raises CommandFailed when it does not run.
+        """
+        record = self.supervisor.record(taskmanager_name(number))
+        if record is None or not kill_leader(record):
+            message = f"{taskmanager_name(number)} does not run, so it cannot be killed"
+            raise CommandFailed(message)
+        return record.pid
+
+    def start_taskmanager(self, number: int) -> None:
+        """Start the TaskManager of this number, again after a kill or as one more; returns when REST lists it."""
+        self.supervisor.up([TaskManager(self.settings, number)])
+
+
+@contextmanager
+def running(
+    settings: StackSettings,
+    names: Sequence[str],
+    *,
+    report: Callable[[str], None] = lambda _: None,
+    keep: bool = False,
+) -> Iterator[RunningStack]:
+    """The named components, up inside the block; what it started is ended after it, or when this process is killed.
+
+    Components of the folder that run already are taken as they are and stay. keep: leave everything running.
+    """
+    supervisor = Supervisor(settings.folder.expanduser().resolve(), die_with_parent=not keep, report=report)
+    before = [name for name in supervisor.recorded_names() if supervisor.record(name)]
+    settings = settings.model_copy(update=supervisor.running_ports()).resolved()
+    supervisor.up(components_of(settings, names))
+    try:
+        yield RunningStack(settings, supervisor)
+    finally:
+        if not keep:
+            supervisor.down([name for name in supervisor.recorded_names() if name not in before])

@@ -1,0 +1,117 @@
+"""Ports, folder and sizes of the stack: flags over `REASONER_*` variables over defaults, checked all at once."""
+
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from reasoner.errors import WrongUse
+
+__all__ = ["AUTO_PORT", "LOOPBACK", "StackSettings", "flag_of", "free_ports", "is_port_free"]
+
+AUTO_PORT = 0
+LOOPBACK = "127.0.0.1"
+
+
+def _auto_is_zero(value: Any) -> Any:
+    return AUTO_PORT if value == "auto" else value
+
+
+# 0 or "auto" asks for a free port when the component starts.
+Port = Annotated[int, BeforeValidator(_auto_is_zero), Field(ge=0, le=65_535)]
+# Flink's way of writing sizes, kept as text because it goes into Flink's configuration as it is.
+MemorySize = Annotated[str, Field(pattern=r"^[1-9][0-9]*[mg]$")]
+
+
+class StackSettings(BaseModel):
+    """What a person may change about the stack. Each field is a variable: kafka_port is REASONER_KAFKA_PORT.
+
+    folder holds everything that the stack writes: data, logs, process records. `load` and `resolved` make it absolute.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: Path = Path(".run")
+    kafka_port: Port = 9092
+    kafka_controller_port: Port = 9093
+    kafka_heap_mb: Annotated[int, Field(ge=128, le=65_536)] = 512
+    postgres_port: Port = 5433  # Not 5432: a server of the distribution may run there.
+    flink_rest_port: Port = 8081
+    flink_rpc_port: Port = 6123
+    flink_taskmanagers: Annotated[int, Field(ge=1, le=16)] = 2
+    flink_slots: Annotated[int, Field(ge=1, le=64)] = 2
+    flink_jobmanager_memory: MemorySize = "1600m"
+    flink_taskmanager_memory: MemorySize = "1728m"
+
+    @classmethod
+    def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> "StackSettings":
+        """Settings from flags (those that are None were not given) over the environment.
+
+        Raises WrongUse with all faults in one message, each with the value, what is allowed and where to change it.
+        """
+        environ = os.environ if environ is None else environ
+        names = cls.model_fields
+        given: dict[str, Any] = {n: environ[_variable(n)] for n in names if environ.get(_variable(n))}
+        given |= {name: value for name, value in flags.items() if value is not None}
+        try:
+            settings = cls.model_validate(given)
+        except ValidationError as error:
+            raise WrongUse(_all_faults(error)) from None
+        return settings.model_copy(update={"folder": settings.folder.expanduser().resolve()})
+
+    def with_auto_ports(self) -> "StackSettings":
+        """Every port on auto: for tests and the demo, which run beside whatever else is there."""
+        return self.model_copy(update=dict.fromkeys(_port_names(), AUTO_PORT))
+
+    def resolved(self) -> "StackSettings":
+        """The same with a free port in place of each auto."""
+        auto = [name for name in _port_names() if getattr(self, name) == AUTO_PORT]
+        ports = dict(zip(auto, free_ports(len(auto)), strict=True))
+        return self.model_copy(update={**ports, "folder": self.folder.expanduser().resolve()})
+
+
+def flag_of(name: str) -> str:
+    """The command-line flag of a setting: kafka_port -> --kafka-port."""
+    return "--" + name.replace("_", "-")
+
+
+def is_port_free(port: int) -> bool:
+    """True when a server could listen on this port of the loopback now. Left-over closed connections do not count."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports of the loopback that nobody listens on now."""
+    with ExitStack() as held:
+        # All are held until the last is found, so that none is found twice.
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _port_names() -> list[str]:
+    return [name for name in StackSettings.model_fields if name.endswith("_port")]
+
+
+def _variable(name: str) -> str:
+    return f"REASONER_{name.upper()}"
+
+
+def _all_faults(error: ValidationError) -> str:
+    faults = []
+    for fault in error.errors(include_url=False):
+        name = str(fault["loc"][0])
+        change = f"change {flag_of(name)} or {_variable(name)}" if name in StackSettings.model_fields else "remove it"
+        faults.append(f"{name} is {fault['input']!r}: {fault['msg'].lower()}; {change}")
+    return "wrong stack settings:\n  " + "\n  ".join(faults)

@@ -1,0 +1,321 @@
+#!/usr/bin/env bash
+# Makes everything the project needs inside this checkout: `.venv` (Python) and `.tools` (uv, JDK link, jars, FLINK_HOME).
+#
+# Use: reasoner/stack/setup.sh            all parts
+#      reasoner/stack/setup.sh PART...    python | kafka | flink
+# Each part leaves a stamp with the fingerprint of its inputs as its last act, so an interrupted run is continued
+# and a second run does nothing, without network. Settings: REASONER_PYTHON (interpreter), JAVA_HOME,
+# REASONER_SETUP_APT=no (install no system package, only say what is missing).
+set -euo pipefail
+umask 022
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
+readonly ROOT TOOLS=$ROOT/.tools VENV=$ROOT/.venv HERE=$ROOT/reasoner/stack
+readonly STAMPS=$TOOLS/stamps LOGS=$TOOLS/log
+readonly NETWORK_HINT="Check the network, and the proxy, mirror and certificate settings of pip, uv and Maven; then run \`make setup\` again (what is already there is kept)."
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() {
+  printf 'setup: %s\n' "$*" >&2
+  exit 1
+}
+
+# --- stamps -----------------------------------------------------------------------------------------------------
+
+# fingerprint WORD-OR-FILE...: one hash over the words and the contents of the files. The checkout's folder is part
+# of it because virtual environments and links hold absolute paths.
+fingerprint() {
+  local input
+  for input in "$ROOT" "$@"; do
+    if [[ -f $input ]]; then sha256sum <"$input"; else printf '%s\n' "$input"; fi
+  done | sha256sum | cut -d ' ' -f 1
+}
+
+# is_fresh NAME FINGERPRINT PRODUCT...: the stamp says so and every product is still there.
+is_fresh() {
+  local name=$1 expected=$2 product
+  shift 2
+  for product in "$@"; do [[ -e $product ]] || return 1; done
+  [[ -f $STAMPS/$name && $(<"$STAMPS/$name") == "$expected" ]]
+}
+
+stamp() { # stamp NAME FINGERPRINT
+  printf '%s\n' "$2" >"$STAMPS/$1.part"
+  mv -f "$STAMPS/$1.part" "$STAMPS/$1"
+}
+
+# --- system packages --------------------------------------------------------------------------------------------
+
+# Versions are asked, not guessed from the name: a version manager's `python3.12` may exist and still not run.
+python_version() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true; }
+
+find_python() {
+  local candidate
+  for candidate in ${REASONER_PYTHON:+"$REASONER_PYTHON"} python3.11 python3.12 python3; do
+    case $(python_version "$candidate") in
+      3.11 | 3.12)
+        "$candidate" -c 'import sys; print(sys.executable)'
+        return 0
+        ;;
+    esac
+  done
+  return 1
+}
+
+java_major() { "$1/bin/java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1; }
+
+find_java() {
+  local found='' home
+  found=$(command -v java || true)
+  for home in "${JAVA_HOME:-}" "${found:+$(dirname "$(dirname "$(readlink -f "$found")")")}" /usr/lib/jvm/*; do
+    [[ -n $home && -x $home/bin/java ]] || continue
+    case $(java_major "$home") in
+      17 | 21)
+        printf '%s\n' "$home"
+        return 0
+        ;;
+    esac
+  done
+  return 1
+}
+
+find_postgres() { command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
+
+can_apt() { [[ ${REASONER_SETUP_APT:-yes} != no && $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; }
+
+has_candidate() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [0-9]'; }
+
+jdk_package() {
+  local name
+  for name in openjdk-17-jre-headless openjdk-21-jre-headless; do
+    has_candidate "$name" && printf '%s\n' "$name" && return 0
+  done
+  printf 'openjdk-17-jre-headless\n'
+}
+
+# Debian starts a PostgreSQL server on port 5432 when the package is installed. Nobody asked for that one: the stack
+# runs its own on another port, so the package is told not to create it, for the time of this installation only.
+without_main_cluster() {
+  local drop_in=/etc/postgresql-common/createcluster.d/metric-reasoner.conf status=0
+  mkdir -p "${drop_in%/*}"
+  printf 'create_main_cluster = false\n' >"$drop_in"
+  "$@" || status=$?
+  rm -f "$drop_in"
+  return "$status"
+}
+
+apt_install() { # apt_install PACKAGE...
+  say "installing by apt: $*"
+  DEBIAN_FRONTEND=noninteractive without_main_cluster \
+    apt-get install -y --no-install-recommends "$@" >>"$LOGS/apt.log" 2>&1
+}
+
+missing_packages() {
+  find_java >/dev/null || jdk_package
+  command -v mvn >/dev/null || printf 'maven\n'
+  [[ -x $TOOLS/uv/bin/uv ]] || "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || printf 'python3-venv\n'
+  find_postgres || printf 'postgresql\n'
+}
+
+# One message names everything that is missing, so that nobody has to run this three times. What was found is kept
+# as links: they are what the rest uses, and a second run does not ask every interpreter for its version.
+ensure_system() {
+  local mark
+  mark=$(fingerprint system "${REASONER_PYTHON:-}" "${JAVA_HOME:-}" "$HERE/setup.sh")
+  if ! is_fresh system "$mark" "$TOOLS/python" "$TOOLS/java/bin/java"; then
+    install_system
+    ln -sfn "$PYTHON" "$TOOLS/python"
+    ln -sfn "$(find_java)" "$TOOLS/java"
+    stamp system "$mark"
+  fi
+  PYTHON=$(readlink "$TOOLS/python")
+}
+
+install_system() {
+  PYTHON=$(find_python) || fail "Python 3.11 or 3.12 is needed, found $(python_version python3 | grep . || printf 'none'). Install one (Debian, Ubuntu: python3.11 or python3.12 with its -venv package) or name it with REASONER_PYTHON=/path/to/python3.12, then run \`make setup\` again."
+  local missing=()
+  mapfile -t missing < <(missing_packages)
+  ((${#missing[@]})) || return 0
+  if can_apt; then
+    : >"$LOGS/apt.log"
+    apt-get update >>"$LOGS/apt.log" 2>&1 || true # A stale list may still do; the installation says whether.
+    mapfile -t missing < <(missing_packages)
+    apt_install "${missing[@]}" || say "apt-get could not install them all: $(grep -m 1 '^E:' "$LOGS/apt.log" || printf 'see .tools/log/apt.log')"
+    mapfile -t missing < <(missing_packages)
+  fi
+  [[ ${missing[*]} != postgresql ]] || say "warning: PostgreSQL is missing, so \`reasoner stack up postgres\` and the tests with several processes will not run (Debian, Ubuntu: apt-get install postgresql)."
+  [[ -z ${missing[*]} || ${missing[*]} == postgresql ]] || fail "missing on this machine: ${missing[*]}. Install with \`sudo apt-get install ${missing[*]}\` (JDK 17 or 21 and Maven of any origin will do), then run \`make setup\` again."
+}
+
+# --- Python -----------------------------------------------------------------------------------------------------
+
+# uv reads neither pip's index nor its certificate setting; a machine that is set up for pip must do for both.
+adopt_pip_settings() {
+  local index cert
+  if [[ -z ${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-} ]]; then
+    index=${PIP_INDEX_URL:-$("$TOOLS/uv/bin/python" -m pip config get global.index-url 2>/dev/null || true)}
+    [[ -z $index ]] || export UV_DEFAULT_INDEX=$index
+  fi
+  cert=${PIP_CERT:-$("$TOOLS/uv/bin/python" -m pip config get global.cert 2>/dev/null || true)}
+  [[ -n ${SSL_CERT_FILE:-} || -z $cert ]] || export SSL_CERT_FILE=$cert
+}
+
+setup_uv() {
+  local mark
+  mark=$(fingerprint uv "$ROOT/locks/uv.txt")
+  is_fresh uv "$mark" "$TOOLS/uv/bin/uv" && return 0
+  say "uv (20 MB)"
+  rm -rf "$TOOLS/uv"
+  "$PYTHON" -m venv "$TOOLS/uv" >"$LOGS/uv.log" 2>&1 || fail "$PYTHON cannot make a virtual environment. Install its venv package (Debian, Ubuntu: apt-get install python3-venv), then run \`make setup\` again."
+  "$TOOLS/uv/bin/python" -m pip install --quiet --require-hashes --only-binary :all: -r "$ROOT/locks/uv.txt" >>"$LOGS/uv.log" 2>&1 ||
+    fail "uv could not be fetched from the Python package index: $(tail -n 1 "$LOGS/uv.log"). $NETWORK_HINT"
+  stamp uv "$mark"
+}
+
+uv() {
+  VIRTUAL_ENV=$VENV UV_PYTHON_DOWNLOADS=never UV_NO_CONFIG=1 UV_CONCURRENT_BUILDS=2 "$TOOLS/uv/bin/uv" "$@"
+}
+
+# Four packages of the lock exist as sources only. They are built with the tools of locks/build.txt, which are in
+# the environment already: no build fetches anything that is not pinned by a hash.
+#
+# A package whose installation was interrupted looks installed and lacks files, so an environment that was not
+# finished is made anew; the wheels come from uv's cache.
+sync_packages() {
+  local unfinished=$STAMPS/venv-unfinished quiet=''
+  if [[ -e $unfinished || $(python_version "$VENV/bin/python") != "$1" ]]; then
+    touch "$unfinished"
+    uv venv --quiet --clear --python "$PYTHON" "$VENV" || return 1
+  fi
+  touch "$unfinished"
+  [[ -t 2 ]] || quiet=--quiet # Progress bars are for a terminal.
+  uv pip install --quiet --require-hashes -r "$ROOT/locks/build.txt" || return 1
+  uv pip sync ${quiet:+"$quiet"} --require-hashes --no-build-isolation --compile-bytecode "$ROOT/locks/build.txt" "$ROOT/locks/job.txt" || return 1
+  rm "$unfinished"
+}
+
+setup_python() {
+  setup_uv
+  local version mark
+  version=$(python_version "$PYTHON")
+  mark=$(fingerprint venv "$version" "$ROOT/locks/job.txt" "$ROOT/locks/build.txt")
+  if ! is_fresh venv "$mark" "$VENV/bin/python"; then
+    say "Python packages (about 550 MB on the first run)"
+    rm -f "$STAMPS/venv" "$STAMPS/editable"
+    adopt_pip_settings
+    sync_packages "$version" || fail "the Python packages could not be installed. $NETWORK_HINT"
+    stamp venv "$mark"
+  fi
+  mark=$(fingerprint editable "$version" "$ROOT/pyproject.toml")
+  is_fresh editable "$mark" "$VENV/bin/reasoner" && return 0
+  uv pip install --quiet --reinstall --no-deps --no-build-isolation --editable "$ROOT" || fail "this checkout could not be installed into .venv; the lines above say why."
+  stamp editable "$mark"
+}
+
+# --- jars -------------------------------------------------------------------------------------------------------
+
+# Shows how many files Maven has fetched, on a terminal only; its full output is in the log.
+count_downloads() {
+  if [[ -t 1 ]]; then
+    awk '/Downloaded from/ { printf "\r  %d files", ++n; fflush() } END { if (n) printf "\n" }'
+  else
+    cat >/dev/null
+  fi
+}
+
+verify_jars() { # verify_jars FOLDER LIST: every jar of the list with its hash, and no other jar.
+  local folder=$1 list=$2 expected name found
+  while read -r expected name; do
+    [[ -f $folder/$name ]] || fail "jar $name was not delivered by Maven, but ${list#"$ROOT"/} lists it. The pom and the list must agree."
+    found=$(sha256sum <"$folder/$name" | cut -d ' ' -f 1)
+    [[ $found == "$expected" ]] || fail "jar $name has SHA-256 $found, expected $expected (${list#"$ROOT"/}). Delete it from Maven's local repository (~/.m2/repository) and run \`make setup\` again; if it stays so, the repository serves another file: do not use it."
+  done <"$list"
+  for name in "$folder"/*.jar; do
+    grep -qF "  ${name##*/}" "$list" || fail "jar ${name##*/} came with the others but is not in ${list#"$ROOT"/}. The pom and the list must agree."
+  done
+}
+
+setup_jars() { # setup_jars NAME MEGABYTES MAVEN-ARGUMENT...
+  local name=$1 size=$2 mark folder=$TOOLS/jars/$1 list=$HERE/maven/$1.sha256
+  shift 2
+  mark=$(fingerprint jars "$HERE/maven/$name/pom.xml" "$list" "$@")
+  is_fresh "jars-$name" "$mark" "$folder" && return 0
+  say "$(wc -l <"$list") jars for $name ($size MB on the first run)"
+  rm -rf "$folder.part" "$STAMPS/jars-$name"
+  JAVA_HOME=$TOOLS/java mvn -B -f "$HERE/maven/$name/pom.xml" -Dstyle.color=never dependency:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$folder.part" "$@" 2>&1 | tee "$LOGS/maven-$name.log" | count_downloads ||
+    fail "Maven could not fetch the jars for $name: $(grep -m 1 'ERROR' "$LOGS/maven-$name.log" | cut -c 1-300 || tail -n 1 "$LOGS/maven-$name.log"). $NETWORK_HINT"
+  verify_jars "$folder.part" "$list"
+  rm -rf "$folder"
+  mv -T "$folder.part" "$folder"
+  stamp "jars-$name" "$mark"
+}
+
+# --- FLINK_HOME -------------------------------------------------------------------------------------------------
+
+# What the wheel's configuration lacks, for the mini-cluster and the standalone cluster alike.
+patch_flink_conf() { # patch_flink_conf FOLDER
+  cat >>"$1/config.yaml" <<'YAML'
+
+# A malformed argument list of PythonDriver calls System.exit: it must end the request, not the JobManager.
+cluster.intercept-user-system-exit: THROW
+YAML
+  local file
+  for file in log4j log4j-console log4j-cli log4j-session; do
+    cat >>"$1/$file.properties" <<'LOG4J'
+
+# Beam logs every environment variable of the worker, secrets too, when a job ends.
+logger.beambundle.name = org.apache.beam.runners.fnexecution.control.DefaultJobBundleFactory
+logger.beambundle.level = ERROR
+LOG4J
+  done
+}
+
+# PyFlink finds connectors only in FLINK_HOME/lib (jars given to the job end in class loader errors), and the command
+# line finds flink-python only in an `opt` that is a real folder: so bin, conf, opt and plugins are copies, lib is links.
+setup_flink_home() {
+  local mark home=$TOOLS/flink wheel jar
+  mark=$(fingerprint flink-home "$STAMPS/venv" "$STAMPS/jars-flink" "$HERE/setup.sh")
+  is_fresh flink-home "$mark" "$home/bin/flink" "$home/lib" && return 0
+  say "FLINK_HOME"
+  wheel=$("$VENV/bin/python" -c 'import importlib.util; print(importlib.util.find_spec("pyflink").submodule_search_locations[0])')
+  rm -rf "$home.part"
+  mkdir -p "$home.part/lib" "$home.part/log"
+  cp -r "$wheel/bin" "$wheel/conf" "$wheel/opt" "$wheel/plugins" "$home.part/"
+  for jar in "$wheel"/lib/*.jar "$TOOLS"/jars/flink/*.jar; do
+    ln -s "$jar" "$home.part/lib/"
+  done
+  chmod +x "$home.part"/bin/*.sh "$home.part/bin/flink"
+  patch_flink_conf "$home.part/conf"
+  rm -rf "$home"
+  mv -T "$home.part" "$home"
+  stamp flink-home "$mark"
+}
+
+# --- parts ------------------------------------------------------------------------------------------------------
+
+setup_kafka() { setup_jars kafka 45; }
+
+setup_flink() {
+  setup_python
+  setup_jars flink 120 -DexcludeTransitive=true
+  setup_flink_home
+}
+
+main() {
+  local part parts=("$@")
+  ((${#parts[@]})) || parts=(python kafka flink)
+  trap 'fail "interrupted. Run \`make setup\` to go on from here."' INT TERM
+  mkdir -p "$STAMPS" "$LOGS" "$TOOLS/jars"
+  exec 9>"$TOOLS/lock"
+  flock --nonblock 9 || { say "another setup runs in this checkout; waiting for it" && flock 9; }
+  ensure_system
+  for part in "${parts[@]}"; do
+    case $part in
+      python | kafka | flink) "setup_$part" ;;
+      *) printf 'setup: unknown part %s; expected python, kafka or flink\n' "$part" >&2 && exit 2 ;;
+    esac
+  done
+}
+
+main "$@"

@@ -1,0 +1,214 @@
+"""Components in, running processes out and ended again: start, wait until healthy, end only what we started."""
+
+import fcntl
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from reasoner.errors import CommandFailed
+from reasoner.stack.component import Component, component_log, component_record, last_lines
+from reasoner.stack.process import Launch, ProcessRecord, start, stop
+from reasoner.stack.settings import flag_of, is_port_free
+
+__all__ = ["ComponentStatus", "Supervisor"]
+
+_POLL_S = 0.2
+# A broker that writes its last segments, or a checkpoint that is being completed, may take this long.
+_STOP_DEADLINE_S = 20.0
+_LOG_BYTES_MAX = 16_000_000
+
+
+def _silent(_: str) -> None:
+    """Reports nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentStatus:
+    """What is known about one component.
+
+    state: `up` (answers), `starting` (runs and does not answer yet: see `reason`), `dead` (its process is gone though
+    nobody ended it) or `down`.
+    """
+
+    name: str
+    state: str
+    pid: int | None
+    endpoints: dict[str, str]
+    log: str
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Starts and ends components of one folder. Safe to be called again by another process: all it knows is on disk.
+
+    die_with_parent: for tests and the demo; what is started ends with the calling thread, however that ends.
+    report: gets one line per event, for a person.
+    """
+
+    folder: Path
+    die_with_parent: bool = False
+    report: Callable[[str], None] = _silent
+    _children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def up(self, components: Sequence[Component]) -> None:
+        """Start what is not running, in order, and wait until all of it is ready. On failure ends what it started.
+
+        Raises CommandFailed with the last lines of the log and the next step.
+        """
+        with self._lock():
+            missing = [component for component in components if self.record(component.name) is None]
+            for component in missing:
+                _refuse_busy_ports(component)
+            for component in components:
+                if record := self.record(component.name):
+                    # It may have been left by a command that was killed before it was ready.
+                    self._wait_until_ready(component, record, time.monotonic(), "already up")
+            try:
+                # All are started before the first is waited for: none needs another one to be ready first.
+                started = [(component, time.monotonic(), self._start(component)) for component in missing]
+                for component, began_s, record in started:
+                    self._wait_until_ready(component, record, began_s, "up")
+            except BaseException:
+                # Ctrl-C included: a half stack that nobody asked for must not stay.
+                for component in reversed(missing):
+                    self._end(component_record(component))
+                raise
+
+    def down(self, names: Sequence[str] | None = None) -> None:
+        """End the components of these names, or all of the folder, the last started first; none running is no fault."""
+        with self._lock():
+            for path in reversed(self.record_paths()):
+                if names is None or path.name.removesuffix(_RECORD_SUFFIX) in names:
+                    self._end(path)
+        # Children that ended by themselves, or by another command, are reaped too.
+        self._children = {name: child for name, child in self._children.items() if child.poll() is None}
+
+    def status(self, components: Sequence[Component]) -> list[ComponentStatus]:
+        """State of each component; asks those that run whether they answer."""
+        return [self._status_of(component) for component in components]
+
+    def recorded_names(self) -> list[str]:
+        """Names of the components of the folder that have a record, running or dead, the oldest first."""
+        return [path.name.removesuffix(_RECORD_SUFFIX) for path in self.record_paths()]
+
+    def running_ports(self) -> dict[str, int]:
+        """The ports of all that runs, by setting name: they go before those that a command was called with."""
+        records = [ProcessRecord.load(path) for path in self.record_paths()]
+        return {name: port for r in records if r is not None and r.is_running() for name, port in r.ports.items()}
+
+    def record(self, name: str) -> ProcessRecord | None:
+        """The record of a component that runs; None when it does not."""
+        for path in self.record_paths():
+            if path.name == name + _RECORD_SUFFIX and (record := ProcessRecord.load(path)) and record.is_running():
+                return record
+        return None
+
+    def record_paths(self) -> list[Path]:
+        """Process records in this folder, the oldest first."""
+        return sorted(self.folder.glob(f"*/*{_RECORD_SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
+
+    def _start(self, component: Component) -> ProcessRecord:
+        self._end(component_record(component))  # A record that is left over may still have children of its process.
+        component.prepare()
+        log = component_log(component)
+        _rotate(log)
+        launch = Launch(
+            name=component.name,
+            command=component.command(),
+            environment=component.environment(),
+            log=log,
+            owner=str(component.folder),
+            setpriv=component.setpriv,
+            die_with_parent=self.die_with_parent,
+        )
+        self._children[component.name], record = start(launch)
+        record = replace(
+            record,
+            stop_signal=component.stop_signal,
+            ports=dict(component.ports),
+            endpoints=dict(component.endpoints),
+        )
+        record.save(component_record(component))
+        return record
+
+    def _wait_until_ready(self, component: Component, record: ProcessRecord, began_s: float, how: str) -> None:
+        deadline_s = began_s + component.ready_deadline_s
+        reason: str | None = "not asked yet"
+        while reason is not None:
+            if not record.is_running():
+                self._fail(component, "its process ended while it was starting")
+            reason = component.not_ready_because()
+            if reason is not None and time.monotonic() > deadline_s:
+                self._fail(component, f"not ready after {component.ready_deadline_s:.0f} s: {reason}")
+            if reason is not None:
+                time.sleep(_POLL_S)
+        self.report(f"{component.name}: {how}, {time.monotonic() - began_s:.1f} s{_where(record.endpoints)}")
+
+    def _fail(self, component: Component, finding: str) -> None:
+        log = component_log(component)
+        tail = "\n  ".join(last_lines(log, 15)) or "(nothing)"
+        message = f"{component.name}: {finding}. Mend what the last lines of {log} say and start again:\n  {tail}"
+        raise CommandFailed(message)
+
+    def _end(self, path: Path) -> None:
+        record = ProcessRecord.load(path)
+        if record is None:
+            path.unlink(missing_ok=True)
+            return
+        ended = stop(record, deadline_s=_STOP_DEADLINE_S)
+        child = self._children.pop(record.name, None)
+        if child is not None:
+            child.wait(timeout=_STOP_DEADLINE_S)
+        path.unlink(missing_ok=True)
+        if ended:
+            self.report(f"{record.name}: ended")
+
+    def _status_of(self, component: Component) -> ComponentStatus:
+        record = ProcessRecord.load(component_record(component))
+        log = str(component_log(component))
+        if record is None:
+            return ComponentStatus(component.name, "down", None, {}, log)
+        endpoints = dict(record.endpoints)
+        if not record.is_running():
+            reason = f"process {record.pid} ended by itself; its log says why"
+            return ComponentStatus(component.name, "dead", None, endpoints, log, reason)
+        reason_now = component.not_ready_because()
+        state = "up" if reason_now is None else "starting"
+        return ComponentStatus(component.name, state, record.pid, endpoints, log, reason_now)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Two commands at once would start the same component twice."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                message = f"another `reasoner stack` command works in {self.folder}; wait until it has ended"
+                raise CommandFailed(message) from None
+            yield
+
+
+_RECORD_SUFFIX = ".process.json"
+
+
+def _refuse_busy_ports(component: Component) -> None:
+    busy = [(name, port) for name, port in component.ports.items() if not is_port_free(port)]
+    if busy:
+        ports = ", ".join(f"{port} (change it with {flag_of(name)})" for name, port in busy)
+        message = f"{component.name}: another program uses port {ports}; end that program or choose another port"
+        raise CommandFailed(message)
+
+
+def _rotate(log: Path) -> None:
+    """Keep the log of the time before, once, when it has grown large."""
+    if log.exists() and log.stat().st_size > _LOG_BYTES_MAX:
+        log.replace(log.with_suffix(".log.1"))
+
+
+def _where(endpoints: object) -> str:
+    return ", " + ", ".join(endpoints.values()) if isinstance(endpoints, dict) and endpoints else ""

@@ -1,0 +1,85 @@
+"""Real components for the tests: started once a session, on free ports, in a temporary folder, ended with it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from reasoner.errors import CommandFailed
+from reasoner.stack import RunningStack, StackSettings, running
+from reasoner.stack.environment import flink_home, kafka_jars
+from reasoner.stack.postgres import postgres_programs
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresUrls:
+    """The same database `lake` for Flink (jdbc) and for pyiceberg (sqlalchemy)."""
+
+    jdbc: str
+    sqlalchemy: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlinkCluster:
+    """A standalone cluster of two TaskManagers with two slots each, and the means to break it."""
+
+    rest_url: str
+    flink_home: Path
+    stack: RunningStack
+
+    def kill_taskmanager(self, number: int) -> int:
+        """kill -9 of one TaskManager's process; returns its process id."""
+        return self.stack.kill_taskmanager(number)
+
+    def start_taskmanager(self, number: int) -> None:
+        """Start it again; returns when the cluster counts it."""
+        self.stack.start_taskmanager(number)
+
+
+def skip_unless_set_up() -> None:
+    """Skip with the reason where `make setup` has not been run."""
+    try:
+        kafka_jars()
+        flink_home()
+    except CommandFailed as missing:
+        pytest.skip(str(missing))
+
+
+def skip_without_postgres() -> None:
+    """Skip with the reason where PostgreSQL is not installed."""
+    if postgres_programs() is None:
+        pytest.skip("PostgreSQL is not installed: run `make setup` as root, or `apt-get install postgresql`")
+
+
+@pytest.fixture
+def stack_settings(tmp_path: Path) -> StackSettings:
+    """A stack of the test's own: temporary folder, free ports."""
+    return StackSettings(folder=tmp_path).with_auto_ports()
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap address of a broker that all tests of the session share: each makes topics of its own."""
+    skip_unless_set_up()
+    settings = StackSettings(folder=tmp_path_factory.mktemp("kafka")).with_auto_ports()
+    with running(settings, ["kafka"]) as stack:
+        yield stack.kafka_bootstrap
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresUrls]:
+    """A PostgreSQL with the empty database `lake`, shared by the session."""
+    skip_without_postgres()
+    settings = StackSettings(folder=tmp_path_factory.mktemp("postgres")).with_auto_ports()
+    with running(settings, ["postgres"]) as stack:
+        yield PostgresUrls(stack.postgres_jdbc_url, stack.postgres_sqlalchemy_url)
+
+
+@pytest.fixture(scope="session")
+def flink_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
+    """A standalone Flink cluster, shared by the session: a test that kills a TaskManager starts it again."""
+    skip_unless_set_up()
+    settings = StackSettings(folder=tmp_path_factory.mktemp("flink")).with_auto_ports()
+    with running(settings, ["flink"]) as stack:
+        yield FlinkCluster(stack.flink_rest_url, flink_home(), stack)

@@ -1,0 +1,173 @@
+"""Messages played into a real broker: all of them, in order, at their timestamps, in bounded memory."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+
+from reasoner.load import shop
+from reasoner.load.message import Message
+from reasoner.load.player import Compression, PlayError, PlayOptions, Progress, play
+from reasoner.load.reshape import spread
+from reasoner.load.topics import KEEP_FOR_EVER_MS, TopicMismatch, TopicSpec, create_topics
+from state_schemas.telemetry import SignalType
+
+pytestmark = pytest.mark.services
+
+START_MS = 1_700_000_000_000  # older than the default retention of a topic
+KINDS: tuple[SignalType, ...] = ("traces", "logs", "metrics")
+NUMBERS = count()
+
+
+@dataclass
+class FakeClock:
+    """Passes only while somebody sleeps."""
+
+    now: float = 100.0
+    slept: list[float] = field(default_factory=list)
+
+    def now_s(self) -> float:
+        return self.now
+
+    def sleep(self, duration_s: float) -> None:
+        self.slept.append(duration_s)
+        self.now += duration_s
+
+
+def fresh_topics(kafka: str, partitions: int = 2) -> dict[SignalType, str]:
+    """Topics that no other test uses."""
+    topics = {kind: f"player-{next(NUMBERS)}-{kind}" for kind in KINDS}
+    create_topics(kafka, dict.fromkeys(topics.values(), TopicSpec(partitions, KEEP_FOR_EVER_MS)))
+    return topics
+
+
+def stored(kafka: str, topic: str, partition: int) -> Iterator[Any]:
+    """Records of a partition from its first to its last offset."""
+    place = TopicPartition(topic, partition)
+    consumer = KafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False)
+    try:
+        consumer.assign([place])
+        consumer.seek_to_beginning(place)
+        end = consumer.end_offsets([place])[place]
+        while consumer.position(place) < end:
+            for batch in consumer.poll(timeout_ms=10_000).values():
+                yield from batch
+    finally:
+        consumer.close()
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_every_message_is_stored_in_its_partition_in_order_at_its_timestamp(
+    kafka: str, compression: Compression
+) -> None:
+    topics = fresh_topics(kafka)
+    messages = list(spread(shop.messages(1, START_MS, 20_000, None), 2, seed=1))
+
+    report = play(messages, kafka, topics, PlayOptions(compression=compression))
+
+    assert report.messages == Counter(message.topic_kind for message in messages)
+    assert report.value_bytes == sum(len(message.value) for message in messages)
+    for kind in KINDS:
+        for partition in (0, 1):
+            sent = [(m.timestamp_ms, m.value) for m in messages if (m.topic_kind, m.partition) == (kind, partition)]
+            found = list(stored(kafka, topics[kind], partition))
+            assert [(record.timestamp, record.value) for record in found] == sent
+            assert report.last_offsets[topics[kind], partition] == found[-1].offset == len(sent) - 1
+
+
+def test_without_a_partition_messages_take_turns(kafka: str) -> None:
+    topics = fresh_topics(kafka, partitions=3)
+    report = play((Message("logs", b"x", START_MS) for _ in range(9)), kafka, topics)
+
+    assert report.last_offsets == {(topics["logs"], partition): 2 for partition in range(3)}
+
+
+def test_messages_that_do_not_fit_together_wait_for_each_other_and_all_arrive(kafka: str) -> None:
+    """100 messages of 100 kB with room for 3, and one that is larger than the room: none waits for ever."""
+    topics = fresh_topics(kafka)
+    values = [bytes([number]) * 100_000 for number in range(100)] + [b"y" * 500_000]
+    options = PlayOptions(in_flight_bytes_max=300_000)
+
+    report = play((Message("traces", value, START_MS) for value in values), kafka, topics, options)
+
+    assert report.value_bytes == sum(map(len, values))
+
+
+def test_at_a_speed_messages_leave_when_their_time_has_come(kafka: str) -> None:
+    clock = FakeClock()
+    times_ms = [START_MS, START_MS + 3_000, START_MS + 3_000, START_MS + 9_000]
+    messages = [Message("logs", b"x", time_ms) for time_ms in times_ms]
+
+    play(messages, kafka, fresh_topics(kafka), PlayOptions(speed=30.0), clock)
+
+    assert clock.slept == pytest.approx([0.1, 0.2])
+
+
+def test_progress_ends_with_the_whole(kafka: str) -> None:
+    seen: list[Progress] = []
+    messages = [Message("logs", b"xy", START_MS + n) for n in range(120)]
+
+    play(messages, kafka, fresh_topics(kafka), on_progress=seen.append)
+
+    assert [progress.messages for progress in seen] == [50, 100, 120]
+    assert seen[-1] == Progress(120, 240, START_MS + 119)
+
+
+def test_a_topic_that_is_missing_is_named_and_not_made(kafka: str) -> None:
+    """A topic made by the broker would delete recordings at once."""
+    for _ in range(2):
+        with pytest.raises(PlayError, match="no topic player-absent"):
+            play([Message("logs", b"x", START_MS)], kafka, {"logs": "player-absent"})
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (Message("traces", b"x", START_MS, 7), "no partition 7"),
+        (Message("traces", b"x" * (9 << 20), START_MS), "MessageSizeTooLarge"),
+        (Message("traces", b"x", 4_000_000_000_000), "InvalidTimestamp"),  # the year 2096
+    ],
+)
+def test_what_the_broker_cannot_take_is_an_error_that_says_why(kafka: str, message: Message, reason: str) -> None:
+    with pytest.raises(PlayError, match=reason):
+        play([message], kafka, fresh_topics(kafka))
+
+
+def test_a_kind_without_topic_is_an_error(kafka: str) -> None:
+    topics = fresh_topics(kafka)
+    del topics["logs"]
+
+    with pytest.raises(PlayError, match="no topic for logs"):
+        play([Message("logs", b"x", START_MS)], kafka, topics)
+
+
+def test_topics_are_created_once_and_left_alone_when_they_do(kafka: str) -> None:
+    name = f"player-{next(NUMBERS)}"
+    spec = TopicSpec(partitions=3, retention_ms=KEEP_FOR_EVER_MS, cleanup_policy="compact")
+
+    assert create_topics(kafka, {name: spec}) == (name,)
+    assert create_topics(kafka, {name: spec}) == ()
+    assert create_topics(kafka, {name: TopicSpec(2, 60_000, "compact", 1_000)}) == ()
+
+
+def test_topics_that_do_not_fit_are_all_named_with_found_and_expected(kafka: str) -> None:
+    first, second = f"player-{next(NUMBERS)}", f"player-{next(NUMBERS)}"
+    create_topics(kafka, {first: TopicSpec(1, 60_000), second: TopicSpec(2, KEEP_FOR_EVER_MS)})
+
+    with pytest.raises(TopicMismatch) as error:
+        create_topics(
+            kafka,
+            {first: TopicSpec(4, KEEP_FOR_EVER_MS), second: TopicSpec(2, KEEP_FOR_EVER_MS, "compact", 16 << 20)},
+        )
+
+    for fault in (
+        f"{first!r}: partitions is 1, expected 4",
+        f"{first!r}: retention.ms is 60000, expected -1",
+        f"{second!r}: cleanup.policy is delete, expected compact",
+        f"{second!r}: max.message.bytes is 8388608, expected 16777216",
+    ):
+        assert fault in str(error.value)

@@ -1,0 +1,140 @@
+"""Who a process is: a record may end the process that it was made for, and no other, whatever became of the id."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reasoner.stack.process import Launch, ProcessRecord, kill_leader, start, start_ticks, stop
+
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
+DEAF = [
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)",
+]
+PARENT_OF_SLEEPER = [
+    sys.executable,
+    "-c",
+    "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).pid,"
+    " flush=True); __import__('time').sleep(600)",
+]
+
+Starter = Callable[[list[str]], ProcessRecord]
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Starter]:
+    """Starts a command as the supervisor does; ends it after the test, whatever the test did."""
+    children: list[subprocess.Popen[bytes]] = []
+
+    def _begin(command: list[str]) -> ProcessRecord:
+        launch = Launch("part", command, dict(os.environ), tmp_path / "part.log", owner=str(tmp_path))
+        child, record = start(launch)
+        children.append(child)
+        return record
+
+    yield _begin
+    for child in children:
+        child.kill()
+        child.wait()
+
+
+def wait_for(condition: Callable[[], bool], deadline_s: float = 10.0) -> None:
+    end_s = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end_s, "the condition did not come true in time"
+        time.sleep(0.02)
+
+
+def test_stop_ends_the_process_of_the_record(begin: Starter) -> None:
+    record = begin(SLEEPER)
+    assert stop(record, deadline_s=10)
+    assert not record.is_running()
+
+
+def test_a_recycled_process_id_is_never_ended(begin: Starter) -> None:
+    """Catches a stop that trusts the number: here it belongs to a process of another start time."""
+    stranger = begin(SLEEPER)
+    stale = replace(stranger, start_ticks=stranger.start_ticks - 1)
+    assert not stale.is_running()
+    assert not stop(stale, deadline_s=1)
+    assert not kill_leader(stale)
+    assert stranger.is_running()
+
+
+def test_a_record_of_an_earlier_boot_is_never_trusted(begin: Starter) -> None:
+    """Catches an identity of id and start time alone: both start again from zero at each boot."""
+    stranger = begin(SLEEPER)
+    assert not stop(replace(stranger, boot_id="another boot"), deadline_s=1)
+    assert stranger.is_running()
+
+
+def test_a_process_that_ignores_sigterm_is_killed_after_the_deadline(begin: Starter, tmp_path: Path) -> None:
+    record = begin(DEAF)
+    wait_for(lambda: "deaf" in (tmp_path / "part.log").read_text())
+    assert stop(record, deadline_s=0.3)
+    assert not record.is_running()
+
+
+def test_stop_ends_what_a_dead_leader_left_behind(begin: Starter, tmp_path: Path) -> None:
+    """Catches orphaned workers: the leader was killed by somebody else, its child lives on."""
+    record = begin(PARENT_OF_SLEEPER)
+    log = tmp_path / "part.log"
+    wait_for(lambda: log.read_text().endswith("\n"))
+    orphan = int(log.read_text())
+    assert kill_leader(record)
+    assert start_ticks(orphan) is not None
+    stop(record, deadline_s=5)
+    wait_for(lambda: start_ticks(orphan) is None)
+
+
+def test_orphans_of_another_owner_are_left_alone(begin: Starter, tmp_path: Path) -> None:
+    """Catches a clean-up by session number alone, which the kernel may have given to somebody else."""
+    record = begin(PARENT_OF_SLEEPER)
+    log = tmp_path / "part.log"
+    wait_for(lambda: log.read_text().endswith("\n"))
+    orphan = int(log.read_text())
+    kill_leader(record)
+    stop(replace(record, owner="somebody else"), deadline_s=5)
+    assert start_ticks(orphan) is not None
+    os.kill(orphan, signal.SIGKILL)
+
+
+def test_a_process_that_must_die_with_its_parent_does_so_when_the_parent_is_killed(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from reasoner.stack.process import Launch, start\n"
+        "command = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+        "log = Path(sys.argv[1])\n"
+        "child, record = start(Launch('part', command, dict(os.environ), log, owner='test', die_with_parent=True))\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    with parent.stdout:
+        child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: start_ticks(child) is None)
+
+
+def test_a_record_survives_the_way_through_its_file(begin: Starter, tmp_path: Path) -> None:
+    record = replace(begin(SLEEPER), ports={"kafka_port": 9092}, endpoints={"kafka": "127.0.0.1:9092"})
+    record.save(tmp_path / "part.process.json")
+    assert ProcessRecord.load(tmp_path / "part.process.json") == record
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
+def test_a_broken_record_is_no_record(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "part.process.json"
+    path.write_text(text)
+    assert ProcessRecord.load(path) is None

@@ -1,0 +1,47 @@
+"""Settings of the stack: flags over variables over defaults, and all faults in one message."""
+
+from pathlib import Path
+
+import pytest
+
+from reasoner.errors import WrongUse
+from reasoner.stack.settings import AUTO_PORT, StackSettings
+
+
+def test_a_flag_goes_before_the_variable_and_the_variable_before_the_default() -> None:
+    environ = {"REASONER_KAFKA_PORT": "10001", "REASONER_POSTGRES_PORT": "10002"}
+    settings = StackSettings.load({"kafka_port": 10003, "postgres_port": None}, environ)
+    assert (settings.kafka_port, settings.postgres_port, settings.flink_rest_port) == (10003, 10002, 8081)
+
+
+def test_all_faults_come_in_one_message_with_value_limit_and_place() -> None:
+    """Catches a check that stops at the first fault and makes a person start three times."""
+    environ = {"REASONER_FLINK_SLOTS": "0", "REASONER_FLINK_TASKMANAGER_MEMORY": "lots"}
+    with pytest.raises(WrongUse) as caught:
+        StackSettings.load({"kafka_port": "70000"}, environ)
+    text = str(caught.value)
+    assert "kafka_port is '70000'" in text
+    assert "less than or equal to 65535" in text
+    assert "--kafka-port or REASONER_KAFKA_PORT" in text
+    assert "flink_slots is '0'" in text
+    assert "flink_taskmanager_memory is 'lots'" in text
+
+
+def test_auto_ports_become_different_free_ports() -> None:
+    settings = StackSettings().with_auto_ports()
+    assert settings.kafka_port == AUTO_PORT
+    resolved = settings.resolved()
+    ports = [getattr(resolved, name) for name in StackSettings.model_fields if name.endswith("_port")]
+    assert AUTO_PORT not in ports
+    assert len(set(ports)) == len(ports) == 5
+
+
+def test_auto_is_a_word_for_a_free_port() -> None:
+    assert StackSettings.load({"kafka_port": "auto"}, {}).kafka_port == AUTO_PORT
+
+
+def test_the_folder_is_absolute_so_that_a_later_command_from_elsewhere_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert StackSettings.load({}, {}).folder == tmp_path / ".run"
