@@ -38,7 +38,8 @@ test-faults: setup ## Kill processes and count what survives (minutes each)
 	@$(call pytest,tests -m faults)
 
 fuzz: setup ## Random and broken bytes against the decoders for FUZZ_SECONDS (20)
-	@FUZZ_SECONDS=$${FUZZ_SECONDS:-20} $(BIN)/python -m tests.fuzz
+	@reasoner/stack/setup.sh fuzz
+	@$(BIN)/python tests/fuzz/fuzz_wire_scan.py -max_total_time=$${FUZZ_SECONDS:-20}
 
 bench: setup ## Spans per second of the whole job, with the stages' shares
 	@$(BIN)/reasoner bench job

@@ -1,5 +1,6 @@
 """Settings of a job: one YAML file, validated at start; every fault is told in one message."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -72,7 +73,10 @@ class Lake(_Section):
 
 
 class Engine(_Section):
-    """How Flink runs it. The bundle sizes are the measured best of the throughput bench (docs/sizing.md)."""
+    """How Flink runs it. The bundle sizes are the measured best of the throughput bench (docs/sizing.md).
+
+    flink: further options of Flink itself, by their own names.
+    """
 
     parallelism: Positive = 2
     max_parallelism: Positive = 720
@@ -82,6 +86,7 @@ class Engine(_Section):
     bundle_size: Positive = 10_000
     bundle_time_ms: Positive = 1_000
     python: str = ""
+    flink: dict[str, str] = Field(default_factory=dict)
 
 
 class Detection(_Section):
@@ -118,7 +123,7 @@ class JobConfig(_Section):
             pre_merge=PreMergeConfig(services_max=d.services_max, names=names),
             latency=LatencyConfig(SpikeConfig(), frontier, names),
             gap=GapConfig(frontier),
-            capacity=CapacityConfig(),
+            capacity=CapacityConfig(lateness_ms=d.lateness_ms),
         )
 
 
@@ -132,9 +137,10 @@ def load(path: Path) -> JobConfig:
     try:
         return JobConfig.model_validate(raw if raw is not None else {})
     except ValidationError as error:
-        faults = "\n".join(
-            f"  {'.'.join(str(part) for part in fault['loc']) or '(file)'}: found {fault.get('input')!r:.80}: {fault['msg']}"
-            for fault in error.errors()
-        )
+        faults = "\n".join(_fault(fault["loc"], fault["input"], fault["msg"]) for fault in error.errors())
         message = f"{path}: {error.error_count()} faults, nothing was started:\n{faults}\nsee docs/configuration.md"
         raise BadConfig(message) from error
+
+
+def _fault(place: Sequence[int | str], found: object, expected: str) -> str:
+    return f"  {'.'.join(str(part) for part in place) or '(file)'}: found {found!r:.80}: {expected}"

@@ -65,7 +65,7 @@ def flink_configuration(config: JobConfig) -> Configuration:
         settings["execution.checkpointing.dir"] = engine.checkpoint_dir
         settings["execution.checkpointing.savepoint-dir"] = engine.checkpoint_dir
     flink = Configuration()
-    for key, value in settings.items():
+    for key, value in {**settings, **engine.flink}.items():
         flink.set_string(key, value)
     return flink
 

@@ -86,7 +86,7 @@ class _Counters:
                 self._counters[name].inc(number)
 
 
-class FoldMessages(ProcessFunction):  # type: ignore[misc]
+class FoldMessages(ProcessFunction):
     """Rows (value bytes, partition, offset) with the Kafka timestamp as record timestamp -> side outputs."""
 
     def __init__(
@@ -113,7 +113,7 @@ class FoldMessages(ProcessFunction):  # type: ignore[misc]
         yield from self._router.route(folded.dead_letters)
 
 
-class KeyedMachine(KeyedProcessFunction):  # type: ignore[misc]
+class KeyedMachine(KeyedProcessFunction):
     """Runs any machine: state in one value (versioned bytes when Flink writes it), wakes as event-time timers."""
 
     def __init__(self, stage: Stage, downstream: Sequence[Stage], sinks: Sequence[SinkRows]) -> None:
@@ -123,7 +123,7 @@ class KeyedMachine(KeyedProcessFunction):  # type: ignore[misc]
     def open(self, runtime_context: RuntimeContext) -> None:
         self._box = runtime_context.get_state(ValueStateDescriptor("box", Types.PICKLED_BYTE_ARRAY()))
         self._machine = self._stage.machine
-        self._decode = msgspec.msgpack.Decoder(self._stage.takes).decode
+        self._decode: Callable[[Any], Any] = msgspec.msgpack.Decoder(self._stage.takes).decode
         self._router = _Router(*self._routes)
         self._counters = _Counters(runtime_context)
 

@@ -7,13 +7,15 @@ from typing import Final, NamedTuple
 
 from state_schemas.metrics import MetricName
 from state_schemas.outputs import DeadLetter
-from state_schemas.partials import EnvPresence, FoldedMessage, OffsetRange, Presence, SpanPartial
+from state_schemas.partials import EnvPresence, FoldedMessage, OffsetRange, Presence, PresencePane, SpanPartial
 from state_schemas.telemetry import LogRecord, MetricPoint, Rejected, RejectReason, SignalType
 from udfs.fold_spans import KafkaPosition, TimeLimits, fold_spans
 from udfs.otlp import DecodeSettings, Engine, SpanDecoder, decode_logs, decode_metrics
 from udfs.partials import merge_presence, span_count
 
 _NS_PER_MS: Final = 1_000_000
+
+_Heard = dict[str, dict[int, list[Presence]]]  # env -> pane start -> who
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,11 @@ class Fold:
         if isinstance(spans, Rejected):
             return _Part((), (), (spans,), 0, 0)
         result = fold_spans(spans, at, self.config.times)
-        heard: dict[str, list[Presence]] = {}
+        heard: _Heard = {}
         for partial in result.partials:
-            heard.setdefault(partial.env, []).extend(
-                Presence("traces", partial.service, start_ms, span_count(block))
-                for start_ms, late, block in partial.panes
-                if not late
-            )
+            for start_ms, late, block in partial.panes:
+                if not late:
+                    _hear(heard, partial.env, start_ms, Presence("traces", partial.service, span_count(block)))
         return _Part(result.partials, _presence(heard, at), result.rejected, result.folded, result.late)
 
     def _logs(self, data: bytes, at: KafkaPosition) -> _Part:
@@ -114,7 +114,7 @@ def records_part(
     """Who was heard in these records, by pane; records without a usable time are counted as rejected."""
     if isinstance(records, Rejected):
         return _Part((), (), (records,), 0, 0)
-    heard: dict[str, list[Presence]] = {}
+    heard: _Heard = {}
     rejected: dict[RejectReason, int] = {}
     folded = late = 0
     for record in records:
@@ -128,7 +128,7 @@ def records_part(
             late += 1
             continue
         pane_ms = at_ms - at_ms % times.pane_ms
-        heard.setdefault(record.resource.env, []).append(Presence(signal, record.resource.service, pane_ms, 1))
+        _hear(heard, record.resource.env, pane_ms, Presence(signal, record.resource.service, 1))
     faults = tuple(Rejected(reason, f"event time of {signal}", rejected[reason]) for reason in sorted(rejected))
     return _Part((), _presence(heard, at), faults, folded, late)
 
@@ -141,9 +141,16 @@ def _time_fault(at_ms: int, timestamp_ms: int, times: TimeLimits) -> RejectReaso
     return "too_old" if at_ms < timestamp_ms - times.age_max_ms else None
 
 
-def _presence(heard: dict[str, list[Presence]], at: KafkaPosition) -> tuple[EnvPresence, ...]:
+def _hear(heard: _Heard, env: str, start_ms: int, presence: Presence) -> None:
+    heard.setdefault(env, {}).setdefault(start_ms, []).append(presence)
+
+
+def _presence(heard: _Heard, at: KafkaPosition) -> tuple[EnvPresence, ...]:
     ranges = (OffsetRange(at.topic, at.partition, at.offset, at.offset),)
-    return tuple(EnvPresence(env, merge_presence(heard[env]), ranges) for env in sorted(heard) if heard[env])
+    return tuple(
+        EnvPresence(env, merge_presence(PresencePane(start, tuple(seen), ranges) for start, seen in panes.items()))
+        for env, panes in sorted(heard.items())
+    )
 
 
 def _counts(part: _Part) -> tuple[tuple[MetricName, int], ...]:

@@ -11,10 +11,19 @@ from typing import Final
 from operators.machine import END_OF_INPUT, Step
 from state_schemas.codec import Codec
 from state_schemas.metrics import MetricName
-from state_schemas.partials import OTHER, EnvPresence, FoldedMessage, Presence, ServiceOverflow, SpanPartial
+from state_schemas.partials import (
+    OTHER,
+    EnvPresence,
+    FoldedMessage,
+    OffsetRange,
+    Presence,
+    PresencePane,
+    ServiceOverflow,
+    SpanPartial,
+)
 from state_schemas.presence import PREMERGE_CODEC, PreMergeState
 from udfs.ids import service_key
-from udfs.partials import NameLimits, merge_partials, merge_presence, merge_ranges
+from udfs.partials import NameLimits, merge_overflow, merge_partials, merge_presence
 
 # Flushed early beyond this, so that a stalled watermark (one silent partition) cannot fill the state.
 WAITING_MAX: Final = 2_000
@@ -48,20 +57,18 @@ class PreMerge:
         return PreMergeState()
 
     def on_event(self, state: PreMergeState, event: FoldedMessage, watermark_ms: int) -> Step[PreMergeState, Output]:
-        overflowed = 0
+        over = 0
         for partial in event.partials:
-            admitted = self._admit(state, partial.env, partial.service, _newest_ms(partial))
-            overflowed += admitted != partial.service
+            newest_ms, _, block = partial.panes[-1]
+            admitted = self._admit(state, partial.env, partial.service, newest_ms, block.ranges)
+            over += admitted != partial.service
             renamed = SpanPartial(partial.env, admitted, partial.panes)
             state.spans.setdefault(service_key(partial.env, admitted), []).append(renamed)
         for presence in event.presence:
-            for heard in presence.seen:
-                admitted = self._admit(state, presence.env, heard.service, heard.pane_start_ms)
-                kept = Presence(heard.signal, admitted, heard.pane_start_ms, heard.records)
-                state.presence.setdefault(presence.env, []).append(kept)
-            state.ranges.setdefault(presence.env, []).extend(presence.ranges)
+            panes = [self._admitted(state, presence.env, pane) for pane in presence.panes]
+            state.presence.setdefault(presence.env, []).extend(panes)
         state.waiting += len(event.partials) + len(event.presence)
-        counts: tuple[tuple[MetricName, int], ...] = (("services_overflowed_total", overflowed),) if overflowed else ()
+        counts: tuple[tuple[MetricName, int], ...] = (("services_overflowed_total", over),) if over else ()
         if state.waiting > WAITING_MAX:
             return Step(state, self._flush(state), self._idle_wake_ms(state, watermark_ms), counts)
         return Step(state, wake_at_ms=watermark_ms + 1, counts=counts)
@@ -85,30 +92,29 @@ class PreMerge:
         # Names are swept at most once an hour of event time: each sweep looks at all of them.
         return max(now_ms + 3_600_000, oldest_ms + self.config.idle_ms)
 
-    def _admit(self, state: PreMergeState, env: str, service: str, at_ms: int) -> str:
+    def _admitted(self, state: PreMergeState, env: str, pane: PresencePane) -> PresencePane:
+        names = (self._admit(state, env, heard.service, pane.start_ms, pane.ranges) for heard in pane.seen)
+        seen = (Presence(heard.signal, name, heard.records) for heard, name in zip(pane.seen, names, strict=True))
+        return PresencePane(pane.start_ms, tuple(seen), pane.ranges)
+
+    def _admit(
+        self, state: PreMergeState, env: str, service: str, start_ms: int, ranges: tuple[OffsetRange, ...]
+    ) -> str:
         """The name under which a service is counted."""
         known = state.known.setdefault(env, {})
         if service in known or len(known) < self.config.services_max:
-            known[service] = max(at_ms, known.get(service, 0))
+            known[service] = max(start_ms, known.get(service, 0))
             return service
-        names, example, newest_ms = state.overflowed.get(env, (0, service, at_ms))
-        state.overflowed[env] = (names + 1, min(example, service), max(newest_ms, at_ms))
+        told = ServiceOverflow(env, start_ms, self.config.services_max, service, ranges)
+        state.overflowed[env, start_ms] = merge_overflow(told, state.overflowed.get((env, start_ms), told))
         return OTHER
 
     def _flush(self, state: PreMergeState) -> tuple[Output, ...]:
         """Everything that waits, merged, in key order."""
         out: list[Output] = [merge_partials(partials, self.config.names) for _, partials in sorted(state.spans.items())]
-        for env in sorted({*state.presence, *state.ranges}):
-            seen = merge_presence(state.presence.get(env, ()))
-            out.append(EnvPresence(env, seen, merge_ranges(state.ranges.get(env, ()))))
-        for env, (names, example, at_ms) in sorted(state.overflowed.items()):
-            ranges = merge_ranges(state.ranges.get(env, ()))
-            out.append(ServiceOverflow(env, at_ms, names, self.config.services_max, example, ranges))
-        for waiting in (state.spans, state.presence, state.ranges, state.overflowed):
+        out += (EnvPresence(env, merge_presence(panes)) for env, panes in sorted(state.presence.items()))
+        out += (told for _, told in sorted(state.overflowed.items()))
+        for waiting in (state.spans, state.presence, state.overflowed):
             waiting.clear()
         state.waiting = 0
         return tuple(out)
-
-
-def _newest_ms(partial: SpanPartial) -> int:
-    return max(start_ms for start_ms, _, _ in partial.panes)

@@ -19,7 +19,7 @@ class Due(NamedTuple):
 
 
 def emit_due(state: LatencyState, now_ms: int, names: NameLimits) -> Due:
-    """Takes every window that has ended by now_ms out of `pending`, finest first, and feeds it into the next coarser."""
+    """Takes the windows that have ended by now_ms out of `pending`, finest first; each feeds the next coarser one."""
     out: list[RollupRow] = []
     panes: list[tuple[int, SpanBlock]] = []
     over = 0

@@ -59,15 +59,16 @@ class TelemetryGap:
     def on_event(self, state: GapState, event: EnvPresence, watermark_ms: int) -> Step[GapState, InsightRevision]:
         lengths = self.config.frontier
         behind = 0
-        for heard in event.seen:
-            if heard.pane_start_ms + lengths.pane_ms + lengths.lateness_ms <= watermark_ms:
+        for news in event.panes:
+            if news.start_ms + lengths.pane_ms + lengths.lateness_ms <= watermark_ms:
                 behind += 1
                 continue
-            pane = state.panes.setdefault(heard.pane_start_ms, GapPane())
-            who = f"{heard.signal}|{heard.service}"
-            pane.seen[who] = pane.seen.get(who, 0) + heard.records
-            pane.ranges = merge_ranges((*pane.ranges, *event.ranges))
-            state.last_seen_ms = max(state.last_seen_ms, heard.pane_start_ms)
+            pane = state.panes.setdefault(news.start_ms, GapPane())
+            for heard in news.seen:
+                who = f"{heard.signal}|{heard.service}"
+                pane.seen[who] = pane.seen.get(who, 0) + heard.records
+            pane.ranges = merge_ranges((*pane.ranges, *news.ranges))
+            state.last_seen_ms = max(state.last_seen_ms, news.start_ms)
         return Step(state, (), self._next_wake_ms(state, watermark_ms), (("records_behind_total", behind),))
 
     def on_wake(self, state: GapState, now_ms: int) -> Step[GapState, InsightRevision]:

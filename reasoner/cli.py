@@ -16,6 +16,7 @@ __all__ = ["main"]
 # called, so that `reasoner stack status` does not pay for PyFlink or pyarrow.
 COMMANDS = {
     "stack": "reasoner.stack.cli",
+    "demo": "reasoner.commands.demo",
     "replay": "reasoner.commands.replay",
     "evaluate": "reasoner.commands.evaluate",
 }

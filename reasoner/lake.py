@@ -1,6 +1,7 @@
 """The Iceberg side of the command line: create and evolve the tables, read what the jobs wrote."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -65,10 +66,8 @@ def create_tables(lake: Lake) -> list[str]:
     if lake.uri.startswith("jdbc:sqlite:"):
         Path(lake.uri.removeprefix("jdbc:sqlite:")).parent.mkdir(parents=True, exist_ok=True)
     opened = catalog(lake)
-    try:
+    with suppress(NamespaceAlreadyExistsError):
         opened.create_namespace(NAMESPACE)
-    except NamespaceAlreadyExistsError:
-        pass
     return [_create_or_evolve(opened, spec) for spec in TABLES]
 
 

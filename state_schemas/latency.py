@@ -27,8 +27,8 @@ class Watch(msgspec.Struct, array_like=True, gc=False):
     score: evidence for the anomaly in nats, 0 while all is well. recovery: evidence for its end, while open.
     start_ms: first pane since score left 0; end_ms: end of the last pane that spoke for the anomaly.
     usual_share, alarm_share: the two hypotheses; threshold_ns, usual_ns: what counts as slow, and the usual P95; all
-    frozen when score left 0. panes_open: panes since it opened, 0 before. block: entry spans from start to end; tail: those after end, which
-    join the block when a later pane speaks for the anomaly again.
+    frozen when score left 0. panes_open: panes since it opened, 0 before. block: entry spans from start to end; tail:
+    those after end, which join the block when a later pane speaks for the anomaly again.
     """
 
     score: float = 0.0

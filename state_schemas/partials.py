@@ -37,7 +37,7 @@ class OffsetRange(msgspec.Struct, frozen=True, array_like=True, gc=False, order=
 
 
 class ServiceFacts(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
-    """What the newest telemetry says of a service. Merged by maximum: newest first, then by value, so order is no matter."""
+    """What the newest telemetry says of a service. Merging takes the maximum: the newest, ties by value."""
 
     at_ms: int = 0
     version: str = ""
@@ -75,28 +75,33 @@ class SpanPartial(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Presence(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
-    """Records of one signal type of one service in a pane. pane_start_ms: epoch ms."""
+    """Records of one signal type of one service."""
 
     signal: str
     service: str
-    pane_start_ms: int
     records: int
 
 
+class PresencePane(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
+    """Who was heard in one pane, ascending and distinct by (signal, service), and which offsets said so."""
+
+    start_ms: int
+    seen: tuple[Presence, ...]
+    ranges: tuple[OffsetRange, ...]
+
+
 class EnvPresence(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Who was heard in an environment. seen: ascending, distinct by (signal, service, pane). ranges: what was read."""
+    """Who was heard in an environment. panes: ascending, distinct by start."""
 
     env: str
-    seen: tuple[Presence, ...]
-    ranges: tuple[OffsetRange, ...] = ()
+    panes: tuple[PresencePane, ...]
 
 
 class ServiceOverflow(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
-    """Service names beyond `services_max` were counted under `other`. example: one such name. at_ms: event time."""
+    """In this pane, service names beyond `services_max` were counted under `other`. example: the first by alphabet."""
 
     env: str
-    at_ms: int
-    names: int
+    start_ms: int
     services_max: int
     example: str
     ranges: tuple[OffsetRange, ...] = ()

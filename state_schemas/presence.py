@@ -6,23 +6,21 @@ import msgspec
 
 from state_schemas.codec import Codec, register
 from state_schemas.latency import Announced
-from state_schemas.partials import OffsetRange, Presence, SpanPartial
+from state_schemas.partials import OffsetRange, PresencePane, ServiceOverflow, SpanPartial
 
 
 class PreMergeState(msgspec.Struct, array_like=True, gc=False):
     """spans: key `env|service` -> partials waiting for the next flush. presence: env -> the same for presence.
 
     known: env -> service -> event time when it was last seen; at most `services_max` names an environment.
-    overflowed: env -> (names since the last flush, an example, event time), told on the next flush.
+    overflowed: (env, pane) -> what to tell on the next flush.
     """
 
     spans: dict[str, list[SpanPartial]] = msgspec.field(default_factory=dict)
-    presence: dict[str, list[Presence]] = msgspec.field(default_factory=dict)
-    ranges: dict[str, list[OffsetRange]] = msgspec.field(default_factory=dict)
+    presence: dict[str, list[PresencePane]] = msgspec.field(default_factory=dict)
     known: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
-    overflowed: dict[str, tuple[int, str, int]] = msgspec.field(default_factory=dict)
+    overflowed: dict[tuple[str, int], ServiceOverflow] = msgspec.field(default_factory=dict)
     waiting: int = 0
-    last_seen_ms: int = 0
 
 
 class Heard(msgspec.Struct, array_like=True, gc=False):
@@ -70,10 +68,10 @@ class GapState(msgspec.Struct, array_like=True, gc=False):
 
 
 class CapacityState(msgspec.Struct, array_like=True, gc=False):
-    """told_until_ms: no further capacity insight of this environment before. names: counted since the first."""
+    """panes: pane start -> overflow, not yet final. told: whether the overflow that goes on was told."""
 
-    since_ms: int = 0
-    names: int = 0
+    panes: dict[int, ServiceOverflow] = msgspec.field(default_factory=dict)
+    told: bool = False
     last_seen_ms: int = 0
 
 

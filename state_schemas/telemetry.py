@@ -114,7 +114,7 @@ class HistogramValue:
 
 @dataclass(frozen=True, slots=True)
 class ExponentialHistogramValue:
-    """Exponential histogram (OpenTelemetry data model): bucket i holds (base**i, base**(i+1)], base = 2**(2**-scale)."""
+    """Exponential histogram of the OTel data model: bucket i holds (base**i, base**(i+1)], base = 2**(2**-scale)."""
 
     count: int
     sum: float | None
@@ -162,7 +162,7 @@ class MetricPoint:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Why a message, or `records` records of one, was not folded. detail says found, expected, next step; never payload."""
+    """Why a message, or `records` records of one, was not folded. detail: found, expected, next step; no payload."""
 
     reason: RejectReason
     detail: str

@@ -206,7 +206,7 @@ def _decode(
     """Choose the encoding and turn its faults into Rejected.
 
     Protobuf starts with field 1, the byte of a newline, and a brace may follow as a length. Such bytes are JSON if
-    they parse as it: a request with content holds the byte 0x12 (field 2), which no JSON text does.
+    they parse as it: a request with any span, record or point holds the byte 0x12 (field 2), which no JSON text does.
     """
     if not data:
         return Rejected("empty", f"found no bytes, expected an OTLP {signal} request; find who writes tombstones here")

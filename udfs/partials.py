@@ -20,7 +20,9 @@ from state_schemas.partials import (
     Exemplar,
     OffsetRange,
     Presence,
+    PresencePane,
     RowKey,
+    ServiceOverflow,
     SpanBlock,
     SpanPartial,
 )
@@ -201,10 +203,32 @@ def merge_rows(found: Sequence[Row]) -> Row:
     return Row(found[0].key, int(counts.sum()), sum(row.errors for row in found), bins, counts)
 
 
-def merge_presence(heard: Iterable[Presence]) -> tuple[Presence, ...]:
-    """One entry for each (signal, service, pane), ascending, with the sum of records."""
-    records: dict[tuple[str, str, int], int] = {}
-    for entry in heard:
-        place = (entry.signal, entry.service, entry.pane_start_ms)
-        records[place] = records.get(place, 0) + entry.records
-    return tuple(Presence(*place, records[place]) for place in sorted(records))
+def merge_presence(panes: Iterable[PresencePane]) -> tuple[PresencePane, ...]:
+    """One entry for each pane, ascending, with records summed by (signal, service) and ranges joined."""
+    records: dict[int, dict[tuple[str, str], int]] = {}
+    ranges: dict[int, list[OffsetRange]] = {}
+    for pane in panes:
+        sums = records.setdefault(pane.start_ms, {})
+        ranges.setdefault(pane.start_ms, []).extend(pane.ranges)
+        for heard in pane.seen:
+            who = (heard.signal, heard.service)
+            sums[who] = sums.get(who, 0) + heard.records
+    return tuple(
+        PresencePane(
+            start_ms,
+            tuple(Presence(*who, records[start_ms][who]) for who in sorted(records[start_ms])),
+            merge_ranges(ranges[start_ms]),
+        )
+        for start_ms in sorted(records)
+    )
+
+
+def merge_overflow(a: ServiceOverflow, b: ServiceOverflow) -> ServiceOverflow:
+    """What both say of one pane of one environment."""
+    return ServiceOverflow(
+        a.env,
+        a.start_ms,
+        max(a.services_max, b.services_max),
+        min(a.example, b.example),
+        merge_ranges(a.ranges + b.ranges),
+    )

@@ -346,8 +346,9 @@ def _spans(buf: Any, span_range: Any, times: Any, kind: Any, error: Any, ids: An
 def scan(data: bytes, spans_max: int) -> SpanArrays | WireFault | int:
     """Scan one message, up to 2**31 - 1 bytes. An int: it holds that many spans (or resources), over spans_max.
 
-    Two passes: count, then fill. The result owns its memory (58 bytes and 40 of scratch a span). About 7 M spans of 320 bytes/s.
-    Strings and resources are not decoded here: UTF-8 and the content of `resource` are the caller's to check.
+    Two passes: count, then fill. The result owns its memory (58 bytes and 40 of scratch a span). About 7 M spans/s
+    of 320 bytes. Strings and resources are not decoded here: UTF-8 and the content of
+    `resource` are the caller's to check.
     """
     buf = np.frombuffer(data, np.uint8)
     groups = np.empty(GROUP_DEPTH_MAX, np.int64)

@@ -23,6 +23,7 @@ from reasoner.load.reshape import dump, rechunk
 from reasoner.local_run import LocalRun
 from state_schemas.insights import Insight
 from state_schemas.outputs import InsightRevision
+from state_schemas.telemetry import SpanColumns
 from udfs.otlp import SpanDecoder
 
 BEFORE_MS: Final = 90_000
@@ -121,11 +122,11 @@ def _calls(data: Path) -> Iterator[tuple[str, str]]:
             if message.topic_kind != "traces":
                 continue
             spans = decoder.decode(message.value)
-            assert not hasattr(spans, "reason"), "a recorded message cannot be decoded"
-            services = [resource.service for resource in spans.resources]  # type: ignore[union-attr]
-            for index, resource in enumerate(spans.resource):  # type: ignore[union-attr]
-                service_of[spans.span_id[index].tobytes()] = services[resource]  # type: ignore[union-attr]
-                parents.append((services[resource], spans.parent_span_id[index].tobytes()))  # type: ignore[union-attr]
+            assert isinstance(spans, SpanColumns), "a recorded message cannot be decoded"
+            services = [resource.service for resource in spans.resources]
+            for index, resource in enumerate(spans.resource):
+                service_of[spans.span_id[index].tobytes()] = services[resource]
+                parents.append((services[resource], spans.parent_span_id[index].tobytes()))
         for service, parent in parents:
             caller = service_of.get(parent)
             if caller is not None and caller != service:

@@ -1,6 +1,7 @@
 """A standalone Flink cluster: one JobManager and its TaskManagers, each a process of its own, on loopback."""
 
 import json
+import secrets
 import signal
 import urllib.error
 import urllib.request
@@ -17,6 +18,8 @@ from reasoner.stack.settings import LOOPBACK, StackSettings
 __all__ = ["JobManager", "TaskManager", "overview", "taskmanager_name"]
 
 _REST_TIMEOUT_S = 3.0
+# 6 s on an idle machine; 57 s were seen on two cores with nine busy processes.
+_READY_DEADLINE_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class JobManager:
 
     name: ClassVar[str] = "flink-jobmanager"
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    ready_deadline_s: ClassVar[float] = 60.0
+    ready_deadline_s: ClassVar[float] = _READY_DEADLINE_S
     setpriv: ClassVar[Sequence[str]] = ()
 
     @property
@@ -69,7 +72,7 @@ class TaskManager:
     number: int
 
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    ready_deadline_s: ClassVar[float] = 60.0
+    ready_deadline_s: ClassVar[float] = _READY_DEADLINE_S
     setpriv: ClassVar[Sequence[str]] = ()
     ports: ClassVar[Mapping[str, int]] = {}  # The kernel chooses them; the JobManager hears of them.
     endpoints: ClassVar[Mapping[str, str]] = {}
@@ -83,12 +86,24 @@ class TaskManager:
         return self.settings.folder / "flink"
 
     def prepare(self) -> None:
-        """The JobManager's configuration is this one's too."""
+        """Choose the id of this start; the JobManager's configuration is this one's too."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # Another id at each start: REST lists a killed TaskManager until its heartbeat is missed, and must not
+        # take it for the new one. It begins with our name, so that the dashboard shows which process is which.
+        self._id_file.write_text(f"{self.name}-{secrets.token_hex(3)}")
+
+    @property
+    def resource_id(self) -> str:
+        """The id of the latest start, as REST lists it; empty before the first."""
+        return self._id_file.read_text() if self._id_file.exists() else ""
+
+    @property
+    def _id_file(self) -> Path:
+        return self.folder / f"{self.name}.id"
 
     def command(self) -> list[str]:
-        # A resource id of our own, so that REST and the dashboard show which process is which.
-        resource_id = f"taskmanager.resource-id={self.name}"
-        return [str(flink_home() / "bin" / "taskmanager.sh"), "start-foreground", "-D", resource_id]
+        option = f"taskmanager.resource-id={self.resource_id}"
+        return [str(flink_home() / "bin" / "taskmanager.sh"), "start-foreground", "-D", option]
 
     def environment(self) -> dict[str, str]:
         return _environment(self.folder)
@@ -99,13 +114,13 @@ class TaskManager:
         if not isinstance(answer, dict):
             return answer
         known = {taskmanager["id"]: taskmanager["slotsNumber"] for taskmanager in answer["taskmanagers"]}
-        if known.get(self.name) == self.settings.flink_slots:
+        if known.get(self.resource_id) == self.settings.flink_slots:
             return None
         return f"{rest_url} knows {len(known)} TaskManagers, {self.name} with {self.settings.flink_slots} slots not yet"
 
 
 def taskmanager_name(number: int) -> str:
-    """Name of the component, and the id under which Flink's REST API lists it."""
+    """Name of the component; the ids in Flink's REST API begin with it."""
     return f"flink-taskmanager-{number}"
 
 

@@ -70,7 +70,7 @@ class Kafka:
 
     name: ClassVar[str] = "kafka"
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    ready_deadline_s: ClassVar[float] = 60.0
+    ready_deadline_s: ClassVar[float] = 120.0  # 3 s on an idle machine, 15 s on a busy one.
     setpriv: ClassVar[Sequence[str]] = ()
 
     @property

@@ -40,7 +40,7 @@ class Postgres:
     name: ClassVar[str] = "postgres"
     # SIGTERM would wait for every client to leave; SIGINT ends their sessions and checkpoints.
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT
-    ready_deadline_s: ClassVar[float] = 30.0
+    ready_deadline_s: ClassVar[float] = 60.0
 
     @property
     def folder(self) -> Path:

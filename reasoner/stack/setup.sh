@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes everything the project needs inside this checkout: `.venv` (Python) and `.tools` (uv, JDK link, jars, FLINK_HOME).
 #
-# Use: reasoner/stack/setup.sh            all parts
-#      reasoner/stack/setup.sh PART...    python | kafka | flink
+# Use: reasoner/stack/setup.sh            python, kafka and flink
+#      reasoner/stack/setup.sh PART...    of python, kafka, flink, fuzz (the fuzzer, which only `make fuzz` needs)
 # Each part leaves a stamp with the fingerprint of its inputs as its last act, so an interrupted run is continued
 # and a second run does nothing, without network. Settings: REASONER_PYTHON (interpreter), JAVA_HOME,
 # REASONER_SETUP_APT=no (install no system package, only say what is missing).
@@ -150,14 +150,16 @@ install_system() {
 # --- Python -----------------------------------------------------------------------------------------------------
 
 # uv reads neither pip's index nor its certificate setting; a machine that is set up for pip must do for both.
+# (`pip config list`, as `get` of older versions does not find what stands in /etc/pip.conf.)
+pip_setting() { "$TOOLS/uv/bin/python" -m pip config list 2>/dev/null | sed -n "s/^global\.$1='\(.*\)'\$/\1/p" | head -n 1; }
+
 adopt_pip_settings() {
   local index cert
-  if [[ -z ${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-} ]]; then
-    index=${PIP_INDEX_URL:-$("$TOOLS/uv/bin/python" -m pip config get global.index-url 2>/dev/null || true)}
-    [[ -z $index ]] || export UV_DEFAULT_INDEX=$index
-  fi
-  cert=${PIP_CERT:-$("$TOOLS/uv/bin/python" -m pip config get global.cert 2>/dev/null || true)}
-  [[ -n ${SSL_CERT_FILE:-} || -z $cert ]] || export SSL_CERT_FILE=$cert
+  index=${UV_DEFAULT_INDEX:-${UV_INDEX_URL:-${PIP_INDEX_URL:-$(pip_setting index-url)}}}
+  [[ -z $index ]] || export UV_DEFAULT_INDEX=$index
+  cert=${SSL_CERT_FILE:-${PIP_CERT:-$(pip_setting cert)}}
+  [[ -n $cert || ! -f /etc/ssl/certs/ca-certificates.crt ]] || cert=/etc/ssl/certs/ca-certificates.crt
+  [[ -z $cert ]] || export SSL_CERT_FILE=$cert
 }
 
 setup_uv() {
@@ -168,7 +170,7 @@ setup_uv() {
   rm -rf "$TOOLS/uv"
   "$PYTHON" -m venv "$TOOLS/uv" >"$LOGS/uv.log" 2>&1 || fail "$PYTHON cannot make a virtual environment. Install its venv package (Debian, Ubuntu: apt-get install python3-venv), then run \`make setup\` again."
   "$TOOLS/uv/bin/python" -m pip install --quiet --require-hashes --only-binary :all: -r "$ROOT/locks/uv.txt" >>"$LOGS/uv.log" 2>&1 ||
-    fail "uv could not be fetched from the Python package index: $(tail -n 1 "$LOGS/uv.log"). $NETWORK_HINT"
+    fail "uv could not be fetched from the Python package index: $(tail -n 1 "$LOGS/uv.log") (all of it: .tools/log/uv.log). $NETWORK_HINT"
   stamp uv "$mark"
 }
 
@@ -259,6 +261,9 @@ patch_flink_conf() { # patch_flink_conf FOLDER
 
 # A malformed argument list of PythonDriver calls System.exit: it must end the request, not the JobManager.
 cluster.intercept-user-system-exit: THROW
+
+# Hadoop's shutdown hooks outlive the job that loaded them, which the check reports as an exception at every exit.
+classloader.check-leaked-classloader: false
 YAML
   local file
   for file in log4j log4j-console log4j-cli log4j-session; do
@@ -302,6 +307,14 @@ setup_flink() {
   setup_flink_home
 }
 
+setup_fuzz() {
+  setup_python
+  "$VENV/bin/python" -c 'import atheris' 2>/dev/null && return 0
+  say "the fuzzer"
+  adopt_pip_settings
+  uv pip install --quiet --require-hashes -r "$ROOT/locks/fuzz.txt" || fail "the fuzzer could not be installed. $NETWORK_HINT"
+}
+
 main() {
   local part parts=("$@")
   ((${#parts[@]})) || parts=(python kafka flink)
@@ -312,8 +325,8 @@ main() {
   ensure_system
   for part in "${parts[@]}"; do
     case $part in
-      python | kafka | flink) "setup_$part" ;;
-      *) printf 'setup: unknown part %s; expected python, kafka or flink\n' "$part" >&2 && exit 2 ;;
+      python | kafka | flink | fuzz) "setup_$part" ;;
+      *) printf 'setup: unknown part %s; expected python, kafka, flink or fuzz\n' "$part" >&2 && exit 2 ;;
     esac
   done
 }

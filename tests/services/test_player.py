@@ -129,12 +129,19 @@ def test_a_topic_that_is_missing_is_named_and_not_made(kafka: str) -> None:
     [
         (Message("traces", b"x", START_MS, 7), "no partition 7"),
         (Message("traces", b"x" * (9 << 20), START_MS), "MessageSizeTooLarge"),
-        (Message("traces", b"x", 4_000_000_000_000), "InvalidTimestamp"),  # the year 2096
     ],
 )
-def test_what_the_broker_cannot_take_is_an_error_that_says_why(kafka: str, message: Message, reason: str) -> None:
+def test_what_cannot_be_sent_is_an_error_that_says_why(kafka: str, message: Message, reason: str) -> None:
     with pytest.raises(PlayError, match=reason):
         play([message], kafka, fresh_topics(kafka))
+
+
+def test_what_the_broker_refuses_later_is_an_error_and_not_a_smaller_count(kafka: str) -> None:
+    name = f"player-{next(NUMBERS)}"
+    create_topics(kafka, {name: TopicSpec(1, KEEP_FOR_EVER_MS, max_message_bytes=1_000)})
+
+    with pytest.raises(PlayError, match=rf"{name}, partition 0: the message with timestamp {START_MS} was not taken"):
+        play([Message("logs", b"x" * 5_000, START_MS)], kafka, {"logs": name})
 
 
 def test_a_kind_without_topic_is_an_error(kafka: str) -> None:

@@ -120,11 +120,13 @@ def test_decoders_in_threads_do_not_disturb_each_other() -> None:
         assert list(pool.map(disturbed, range(4))) == [0, 0, 0, 0]
 
 
-def test_a_forgetful_resource_cache_changes_nothing() -> None:
-    settings = DecodeSettings(resources_cached_max=2)
+def test_the_resource_cache_is_bounded_and_forgetting_changes_nothing() -> None:
+    decoder = SpanDecoder(settings=DecodeSettings(resources_cached_max=2))
     parts = [sized(1, sized(1, b"service.name") + sized(2, sized(1, b"s%d" % (i % 5)))) for i in range(20)]
-    columns = decoded(b"".join(request_of(b"", resource=part) for part in parts), "scan", settings)
+    columns = decoder.decode(b"".join(request_of(b"", resource=part) for part in parts))
+    assert isinstance(columns, SpanColumns)
     assert [resource.service for resource in columns.resources] == [f"s{i % 5}" for i in range(20)]
+    assert len(decoder._resources) <= 2
 
 
 def test_names_with_colliding_hashes_stay_apart() -> None:
@@ -287,7 +289,7 @@ def test_json_accepts_what_protobufs_json_mapping_allows() -> None:
     data = b"""{"resourceSpans": [null_free, {"resource": null, "schemaUrl": "x", "scopeSpans": [{"spans": [
         {"name": null, "kind": "SPAN_KIND_CLIENT", "status": {"code": "STATUS_CODE_ERROR"}, "traceId": "%s",
          "startTimeUnixNano": 5, "endTimeUnixNano": "18446744073709551615", "new": [{"a": 1}]},
-        {"kind": "SPAN_KIND_NEW", "status": null, "traceId": "abcd", "spanId": ""}]}]}]}""" % (b"aB" * 16)
+        {"kind": "SPAN_KIND_NEW", "status": null, "traceId": "abc", "spanId": ""}]}]}]}""" % (b"aB" * 16)
     columns = decoded(data.replace(b"null_free", b"{}"))
     assert columns.resource.tolist() == [1, 1]
     assert columns.names == ("",)

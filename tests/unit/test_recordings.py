@@ -90,6 +90,13 @@ def test_files_are_merged_by_time_then_name_then_line(
     assert found == [(time_ms, f"{name}:{line}") for time_ms, name, line in sorted(expected)]
 
 
+def test_the_order_in_which_paths_are_named_does_not_matter(tmp_path: Path) -> None:
+    paths = [write(tmp_path / name, traces(5, name=name)) for name in ("b.jsonl", "a.jsonl", "c.jsonl")]
+
+    for named in (paths, paths[::-1], [tmp_path]):
+        assert [_span_name(m) for m in read_all(*named)] == ["a.jsonl", "b.jsonl", "c.jsonl"]
+
+
 def _span_name(message: Message) -> str:
     name = json.loads(message.value)["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["name"]
     assert isinstance(name, str)

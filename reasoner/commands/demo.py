@@ -1,0 +1,107 @@
+"""`reasoner demo`: an incident is planted, the real job finds it, and both sinks are checked."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from reasoner import demo, lake
+from reasoner.errors import CommandFailed, WrongUse
+from reasoner.load.player import Progress as Played
+from reasoner.stack.environment import checkout
+from reasoner.stack.running import RunningStack, running
+from reasoner.stack.settings import StackSettings, free_ports
+from state_schemas.insights import Insight
+
+app = typer.Typer(help="Plant an incident in a small shop's telemetry and watch the real job find it.")
+
+
+@app.command()
+def demo_command() -> None:
+    """Variables: DEMO_SEED=n (which incident), DEMO_INCIDENT=none (quiet telemetry), DEMO_KEEP=1 (keep the stack).
+
+    Exit code 0 only if exactly the planted incident is in the topic and in the table.
+    """
+    console = Console()
+    seed, with_incident, keep = _wishes()
+    plan = demo.plan(seed, with_incident, int(time.time() * 1000))
+    console.print(
+        f"seed {seed}: " + (f"planted: {demo.describe(plan.incident)}" if plan.incident else "nothing planted")
+    )
+    with _folder(keep) as folder:
+        settings = StackSettings(folder=folder / "stack").with_auto_ports()
+        with running(settings, ["kafka"], report=console.print, keep=keep) as stack:
+            _run(console, stack, folder, plan)
+            if keep:
+                console.print(
+                    f"kept: Kafka at {stack.kafka_bootstrap}; `reasoner stack down --folder {folder / 'stack'}`"
+                )
+
+
+def _run(console: Console, stack: RunningStack, folder: Path, plan: demo.DemoPlan) -> None:
+    started_s = time.monotonic()
+    job = demo.config(stack, folder, free_ports(1)[0])
+    demo.prepare(stack, job)
+
+    def show(insight: Insight) -> None:
+        numbers = "  ".join(f"{name}={value:g}" for name, value in insight.measures.items())
+        waited_s = time.monotonic() - started_s
+        console.print(f"[bold]{waited_s:5.1f} s  {insight.status:8}[/] {insight.title}\n                  {numbers}")
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console) as bars:
+        task = bars.add_task("12 minutes of a shop, into Kafka and through the job", total=demo.DURATION_MS)
+
+        def progress(played: Played) -> None:
+            bars.update(task, completed=played.timestamp_ms - plan.start_ms)
+
+        topic = demo.run(stack, job, folder, plan, progress, show)
+    table = demo.in_table(job)
+    console.print(_view(table))
+    spans = lake.read(job.lake, "latency_rollups", row_filter="dimension = 'service' and resolution_s = 60")
+    console.print(f"latency_rollups: {spans.num_rows} service rows a minute, {sum(spans['count'].to_pylist())} spans")
+    found = demo.faults(plan, topic, table)
+    if found:
+        raise CommandFailed("; ".join(found))
+    console.print(
+        "exactly the planted incident is in both sinks" if plan.incident else "nothing was planted, nothing was said"
+    )
+
+
+def _view(held: list[Insight]) -> Table:
+    table = Table(title="lake.insights.insights: what holds", title_justify="left")
+    for name in ("status", "kind", "service", "title"):
+        table.add_column(name, overflow="fold")
+    for insight in held:
+        table.add_row(insight.status, insight.kind, insight.service, insight.title)
+    return table
+
+
+def _wishes() -> tuple[int, bool, bool]:
+    text = os.environ.get("DEMO_SEED") or "7"
+    if not text.isdigit():
+        message = f"DEMO_SEED is {text!r}; expected a whole number, such as DEMO_SEED=3"
+        raise WrongUse(message)
+    incident = os.environ.get("DEMO_INCIDENT") or "planted"
+    if incident not in ("planted", "none"):
+        message = f"DEMO_INCIDENT is {incident!r}; expected `none`, or nothing at all"
+        raise WrongUse(message)
+    return int(text), incident == "planted", os.environ.get("DEMO_KEEP") == "1"
+
+
+@contextmanager
+def _folder(keep: bool) -> Iterator[Path]:
+    """Where everything of this run lies; gone afterwards unless it is kept."""
+    if keep:
+        folder = checkout() / ".run" / "demo"
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="reasoner-demo-") as name:
+        yield Path(name)

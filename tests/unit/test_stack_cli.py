@@ -1,0 +1,59 @@
+"""`reasoner stack` as it is typed: exit codes and sentences."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from reasoner.cli import main
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REASONER_FOLDER", str(tmp_path))
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
+    """Exit code of `reasoner WORDS`."""
+    monkeypatch.setattr(sys, "argv", ["reasoner", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["stack", "up", "zookeeper"], "unknown component zookeeper; there are kafka, postgres, flink"),
+        (["stack", "up", "--kafka-port", "70000"], "kafka_port is '70000'"),
+        (["stack", "up", "--kafka-prot", "1"], "No such option"),
+        (["stock"], "No such command"),
+    ],
+)
+def test_wrong_use_ends_with_2_and_says_what_is_right(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    assert run(monkeypatch, *words) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_logs_of_a_stack_that_was_never_started_end_with_1_and_the_next_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "stack", "logs") == 1
+    assert "start with `reasoner stack up`" in capsys.readouterr().err
+
+
+def test_status_as_json_is_one_object_with_every_component(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "stack", "status", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["folder"] == str(tmp_path)
+    assert [part["name"] for part in answer["components"]][:3] == ["kafka", "postgres", "flink-jobmanager"]
+    assert {part["state"] for part in answer["components"]} == {"down"}
+
+
+def test_down_with_nothing_running_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "stack", "down") == 0
