@@ -8,6 +8,8 @@ BIN := .venv/bin
 # Every other code is a failure.
 pytest = code=0; $(BIN)/pytest $(1) || code=$$?; if ((code == 5)); then echo "pytest $(1): no such test yet"; else exit $$code; fi
 
+# Two suites at once would share two cores and miss their deadlines.
+.NOTPARALLEL:
 .PHONY: help setup demo test check test-flink test-services test-faults fuzz bench
 
 help: ## Print this list

@@ -36,7 +36,7 @@ class FrontierConfig:
 
 @dataclass(frozen=True, slots=True)
 class TwoFrontiers(Generic[L, P]):
-    """evaluate(learnt, pane start, pane) changes `learnt` and returns the drafts (revision 0) that the pane announces."""
+    """evaluate(learnt, pane start, pane) changes `learnt`, returns the drafts (revision 0) that the pane announces."""
 
     config: FrontierConfig
     evaluate: Callable[[L, int, P], Iterable[Insight]]

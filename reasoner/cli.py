@@ -17,7 +17,10 @@ __all__ = ["main"]
 COMMANDS = {
     "stack": "reasoner.stack.cli",
     "demo": "reasoner.commands.demo",
+    "submit": "reasoner.commands.submit",
     "replay": "reasoner.commands.replay",
+    "insights": "reasoner.commands.insights",
+    "tables": "reasoner.commands.tables",
     "evaluate": "reasoner.commands.evaluate",
 }
 

@@ -44,7 +44,7 @@ class FlinkRest:
             time.sleep(_POLL_S)
 
     def stop(self, job_id: str, folder: str, *, drain: bool, deadline_s: float) -> str:
-        """Stops with a savepoint in `folder`; drain: event time ends too, so that all windows close. Returns its path."""
+        """Stops with a savepoint in `folder`, whose path is returned. drain: event time ends, so all windows close."""
         asked = self.post(f"/jobs/{job_id}/stop", {"drain": drain, "targetDirectory": folder})
         end_s = time.monotonic() + deadline_s
         while True:

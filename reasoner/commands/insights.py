@@ -1,0 +1,70 @@
+"""`reasoner insights`: what the jobs have said, from the topic."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jobs.config import BadConfig, Kafka, load
+from reasoner.errors import CommandFailed, WrongUse
+from reasoner.insight_topic import committed, last_revisions, poll, read_all
+from state_schemas.insights import from_json, to_json
+
+app = typer.Typer(no_args_is_help=True, help="What the jobs have said: committed revisions of `insight_out`.")
+
+Config = Annotated[Path | None, typer.Option(help="The job's YAML file; else the defaults, and --bootstrap.")]
+Bootstrap = Annotated[str | None, typer.Option(help="Kafka's address.  [default: the config's]", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON lines.")]
+
+
+@app.command(name="list")
+def list_command(config: Config = None, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
+    """What holds: the last revision of each insight that was not retracted, by start."""
+    kafka = _kafka(config, bootstrap)
+    held = last_revisions(read_all(kafka.bootstrap_servers, kafka.topics.insights))
+    if as_json:
+        for insight in held:
+            print(to_json(insight).decode())
+        return
+    table = Table("id", "status", "kind", "env", "service", "title", box=None)
+    for insight in held:
+        table.add_row(insight.insight_id[:8], insight.status, insight.kind, insight.env, insight.service, insight.title)
+    Console().print(table)
+
+
+@app.command()
+def show(
+    insight_id: Annotated[str, typer.Argument(help="The id, or the start of it.")],
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+) -> None:
+    """Every revision of one insight, whole. Exit code 1 where there is none."""
+    kafka = _kafka(config, bootstrap)
+    found = [from_json(body) for body in read_all(kafka.bootstrap_servers, kafka.topics.insights)]
+    matching = [insight for insight in found if insight.insight_id.startswith(insight_id)]
+    if not matching:
+        message = f"no insight {insight_id} among {len(found)} revisions; `reasoner insights list` shows what there is"
+        raise CommandFailed(message)
+    for insight in sorted(matching, key=lambda insight: (insight.insight_id, insight.revision)):
+        print(insight.model_dump_json(indent=2))
+
+
+@app.command()
+def tail(config: Config = None, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
+    """Revisions as they are committed, until Ctrl-C."""
+    kafka = _kafka(config, bootstrap)
+    with committed(kafka.bootstrap_servers, kafka.topics.insights) as consumer:
+        while True:
+            for body in poll(consumer, 1_000):
+                insight = from_json(body)
+                print(body.decode() if as_json else f"{insight.status:9} {insight.env}  {insight.title}", flush=True)
+
+
+def _kafka(config: Path | None, bootstrap: str | None) -> Kafka:
+    try:
+        kafka = load(config).kafka if config else Kafka()
+    except BadConfig as error:
+        raise WrongUse(str(error)) from error
+    return kafka.model_copy(update={"bootstrap_servers": bootstrap}) if bootstrap else kafka
