@@ -4,14 +4,17 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 from urllib.error import HTTPError, URLError
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from reasoner.errors import CommandFailed
+from state_schemas.metrics import MetricName
 
 TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.2
+COUNTERS: Final = frozenset(get_args(MetricName))
 ENDED: Final = ("FINISHED", "FAILED", "CANCELED")
 
 
@@ -75,9 +78,9 @@ class FlinkRest:
         sums: dict[str, int] = {}
         for vertex in self.get(f"/jobs/{job_id}")["vertices"]:
             path = f"/jobs/{job_id}/vertices/{vertex['id']}/subtasks/metrics"
-            ids = [entry["id"] for entry in self.get(path) if entry["id"].endswith("_total")]
+            ids = [entry["id"] for entry in self.get(path) if entry["id"].rpartition(".")[2] in COUNTERS]
             for start in range(0, len(ids), 20):
-                asked = ",".join(ids[start : start + 20])
+                asked = quote(",".join(ids[start : start + 20]))
                 for entry in self.get(f"{path}?get={asked}&agg=sum"):
                     name = entry["id"].rpartition(".")[2]
                     sums[name] = sums.get(name, 0) + int(entry["sum"])
