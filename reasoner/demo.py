@@ -26,7 +26,7 @@ from state_schemas.insights import Insight, from_json
 HOUR_MS: Final = 3_600_000
 DURATION_MS: Final = 12 * 60_000
 PARTITIONS: Final = 2
-SPEED: Final = 30.0  # 12 minutes in 24 s: slow enough that an insight opens before it closes
+SPEED: Final = 22.0  # 12 minutes in 33 s: slow enough that one sees an insight open before it closes
 DEADLINE_S: Final = 240.0
 
 RETENTION_MS: Final = {"raw": 6 * HOUR_MS, "insights": 90 * 24 * HOUR_MS}

@@ -84,7 +84,7 @@ def _view(held: list[Insight]) -> Table:
 
 
 def _wishes() -> tuple[int, bool, bool]:
-    text = os.environ.get("DEMO_SEED") or "7"
+    text = os.environ.get("DEMO_SEED") or "5"
     if not text.isdigit():
         message = f"DEMO_SEED is {text!r}; expected a whole number, such as DEMO_SEED=3"
         raise WrongUse(message)

@@ -1,0 +1,182 @@
+"""Drives machines in tests as an engine would, and checks at each call what every machine owes at each call."""
+
+import pickle
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from jobs.graph import GraphConfig
+from operators.capacity import CapacityConfig
+from operators.fold import FoldConfig
+from operators.frontier import Announce, FrontierConfig
+from operators.latency_spike import LatencyConfig
+from operators.local import LocalGraph, Through, unchanged
+from operators.machine import END_OF_INPUT, Machine, Stage, Step
+from operators.pre_merge import PreMergeConfig
+from operators.telemetry_gap import GapConfig
+from state_schemas.codec import Box, Codec
+from state_schemas.insights import Insight, from_json
+from state_schemas.outputs import InsightRevision, RollupRow
+from state_schemas.partials import EnvPresence, ServiceOverflow, SpanPartial
+from tests.traffic import LATENESS_MS, OUT_OF_ORDER_MS, START_MS, TIMES
+from udfs.partials import NameLimits, merge_overflow, merge_partials, merge_presence
+from udfs.sketch import unpack
+
+Timed = tuple[int, Any]  # Kafka timestamp of the message that said so, event
+HOUR_MS: Final = 3_600_000
+
+
+def graph_config(announce: Announce = "reported", services_max: int = 5_000) -> GraphConfig:
+    """The shipped settings with the lateness of the stories."""
+    frontier = FrontierConfig(lateness_ms=LATENESS_MS, announce=announce)
+    return GraphConfig(
+        fold=FoldConfig(TIMES),
+        pre_merge=PreMergeConfig(services_max=services_max),
+        latency=LatencyConfig(frontier=frontier),
+        gap=GapConfig(frontier),
+        capacity=CapacityConfig(lateness_ms=LATENESS_MS),
+    )
+
+
+class Checked(Machine[Any, Any, Any]):
+    """A machine that is watched: no wake in the past, nothing handed out that changes later, no event changed."""
+
+    def __init__(self, machine: Machine[Any, Any, Any]) -> None:
+        self._machine = machine
+        self._given: list[tuple[Any, bytes]] = []
+        self.wakes = 0
+
+    @property
+    def codec(self) -> Codec[Any]:
+        return self._machine.codec
+
+    def initial(self, key: str) -> Any:
+        return self._machine.initial(key)
+
+    def on_event(self, state: Any, event: Any, watermark_ms: int) -> Step[Any, Any]:
+        self._given.append((event, msgspec.msgpack.encode(event)))
+        return self._checked(self._machine.on_event(state, event, watermark_ms), watermark_ms)
+
+    def on_wake(self, state: Any, now_ms: int) -> Step[Any, Any]:
+        self.wakes += 1
+        step = self._checked(self._machine.on_wake(state, now_ms), now_ms)
+        if now_ms == END_OF_INPUT:
+            assert step.state is None, "at the end of the input every state is forgotten"
+        return step
+
+    def _checked(self, step: Step[Any, Any], now_ms: int) -> Step[Any, Any]:
+        if step.state is None:
+            assert step.wake_at_ms is None, "a forgotten key asks for a wake"
+        elif step.wake_at_ms is not None:
+            assert now_ms < step.wake_at_ms < END_OF_INPUT, f"wake at {step.wake_at_ms}, now is {now_ms}"
+        else:
+            raise AssertionError("a state without a wake is never forgotten")
+        assert all(number >= 0 for _, number in step.counts), step.counts
+        self._given += ((output, msgspec.msgpack.encode(output)) for output in step.outputs)
+        return step
+
+    def assert_nothing_changed(self) -> None:
+        for thing, as_given in self._given:
+            assert msgspec.msgpack.encode(thing) == as_given, "an event or an output was changed after it was handed on"
+
+
+def checked(stage: Stage) -> Stage:
+    return replace(stage, machine=Checked(stage.machine))
+
+
+def run(
+    stages: Sequence[Stage], events: Iterable[Timed], between: Through = unchanged, advance_every: int = 1
+) -> list[Any]:
+    """Outputs of the whole input. advance_every: events between two moves of the watermark; 0: only at the end."""
+    stages = [checked(stage) for stage in stages]
+    graph = LocalGraph(stages, between)
+    out: list[Any] = []
+    newest_ms = START_MS
+    count = 0
+    for count, (timestamp_ms, event) in enumerate(events, 1):
+        out += graph.feed((event,))
+        newest_ms = max(newest_ms, timestamp_ms)
+        if advance_every and count % advance_every == 0:
+            out += graph.advance(newest_ms - OUT_OF_ORDER_MS)
+    out += graph.finish()
+    assert not graph.state_bytes(), "the input has ended, and a state is still there"
+    windows_max = 12 * (newest_ms - START_MS + 1_000_000) // 1_000
+    for stage in stages:
+        assert isinstance(stage.machine, Checked)
+        stage.machine.assert_nothing_changed()
+        assert stage.machine.wakes <= windows_max + 40 * count, f"{stage.uid}: {stage.machine.wakes} wakes"
+    return out
+
+
+def restarts(at: Callable[[int], bool]) -> Through:
+    """A state is pickled in its Box as Flink does, and read back, after each step whose number `at` names."""
+    steps = iter(range(1 << 60))
+
+    def through(stage: Stage, state: Any) -> Any:
+        if not at(next(steps)):
+            return state
+        box = pickle.loads(pickle.dumps(Box(stage.machine.codec, state, 7)))
+        assert box.wake_at_ms == 7
+        return box.state
+
+    return through
+
+
+def insights(outputs: Iterable[Any]) -> list[Insight]:
+    """All revisions, in the order in which they came."""
+    return [from_json(output.body) for output in outputs if isinstance(output, InsightRevision)]
+
+
+def last_revisions(outputs: Iterable[Any], *, kafka: bool = True) -> dict[str, dict[str, Any]]:
+    """What holds in the end, by id, without the revision numbers; what was retracted does not hold."""
+    last = {insight.insight_id: insight for insight in insights(outputs)}
+    plain = {
+        insight_id: insight.model_dump(exclude={"revision"} if kafka else {"revision": True, "evidence": {"kafka"}})
+        for insight_id, insight in last.items()
+        if insight.status != "retracted"
+    }
+    return dict(sorted(plain.items()))
+
+
+def rollup_sums(outputs: Iterable[Any]) -> dict[tuple[Any, ...], tuple[int, int, dict[int, int]]]:
+    """(count, errors, merged sketch) of each window and name, late ones apart."""
+    counts: Counter[tuple[Any, ...]] = Counter()
+    errors: Counter[tuple[Any, ...]] = Counter()
+    sketches: dict[tuple[Any, ...], Counter[int]] = {}
+    for row in outputs:
+        if isinstance(row, RollupRow):
+            place = (row.resolution_s, row.window_start_ms, row.late, row.env, row.service)
+            key = (*place, row.dimension, row.name, row.span_kind)
+            counts[key] += row.count
+            errors[key] += row.error_count
+            bins, numbers = unpack(row.sketch)
+            assert (np.diff(bins) > 0).all(), "bins of a row are distinct and ascending"
+            assert int(numbers.sum()) == row.count, "a row's sketch holds exactly its spans"
+            sketches.setdefault(key, Counter()).update(dict(zip(bins.tolist(), numbers.tolist(), strict=True)))
+    return {key: (counts[key], errors[key], dict(sorted(sketches[key].items()))) for key in sorted(counts)}
+
+
+def summary(outputs: Sequence[Any], *, kafka: bool = True) -> tuple[Any, ...]:
+    """Everything in outputs that must not depend on order, chunks or watermarks; the sum of what is in parts."""
+    partials: dict[tuple[str, str], list[SpanPartial]] = {}
+    presence: dict[str, list[Any]] = {}
+    overflows: dict[tuple[str, int], ServiceOverflow] = {}
+    for output in outputs:
+        if isinstance(output, SpanPartial):
+            partials.setdefault((output.env, output.service), []).append(output)
+        elif isinstance(output, EnvPresence):
+            presence.setdefault(output.env, []).extend(output.panes)
+        elif isinstance(output, ServiceOverflow):
+            place = (output.env, output.start_ms)
+            overflows[place] = merge_overflow(output, overflows.get(place, output))
+    return (
+        last_revisions(outputs, kafka=kafka),
+        rollup_sums(outputs),
+        {place: merge_partials(found, NameLimits()) for place, found in sorted(partials.items())},
+        {env: merge_presence(panes) for env, panes in sorted(presence.items())},
+        dict(sorted(overflows.items())),
+    )

@@ -1,0 +1,184 @@
+"""Laws of every machine in the graph, each alone: what it says in the end depends on its events and on nothing else.
+
+`Checked` (tests.driving) holds at every call of every run here: no wake in the past, no unbounded number of wakes, no
+state left at the end of the input, and neither an event nor an output that changes after it was handed on.
+"""
+
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.graph import stages
+from operators.frontier import Announce
+from operators.local import LocalGraph, through_bytes
+from operators.machine import BEGIN_OF_TIME, Stage
+from state_schemas.partials import FoldedMessage, ServiceOverflow
+from tests.driving import HOUR_MS, Timed, checked, graph_config, insights, last_revisions, restarts, run, summary
+from tests.traffic import OUT_OF_ORDER_MS, START_MS, Episode, Sent, Story, busy, displaced, fold, messages, stories
+
+UIDS = [stage.uid for stage in stages(graph_config())]
+SHORT = stories()
+# A service is missed only once it was heard in 30 panes: longer stories, with few spans.
+LONG = stories(panes_min=50, panes_max=75, rate_max=2)
+GAP_STORY = Story(panes=75, rate=2, holes=(Episode(1, 35, 18),))
+DISPLACED_MS = 10_000  # with AGE_MS_MAX and OUT_OF_ORDER_MS under the lateness: no record falls behind
+
+
+def stage_of(uid: str, announce: Announce = "reported") -> Stage:
+    return next(stage for stage in stages(graph_config(announce)) if stage.uid == uid)
+
+
+def _overflows(message: FoldedMessage) -> Iterator[ServiceOverflow]:
+    """Every other service of a message is one too many."""
+    for partial in message.partials:
+        for start_ms, late, block in partial.panes:
+            if partial.service.endswith("0") and not late:
+                yield ServiceOverflow(partial.env, start_ms, 5, partial.service, block.ranges)
+
+
+# What drives each machine, made of the messages of a story. A new stage has no laws before it stands here.
+EVENTS: dict[str, tuple[st.SearchStrategy[Story], Callable[[FoldedMessage], Iterator[Any]]]] = {
+    "pre-merge": (SHORT, lambda message: iter((message,))),
+    "latency-spike": (SHORT, lambda message: iter(message.partials)),
+    "telemetry-gap": (LONG, lambda message: iter(message.presence)),
+    "capacity": (SHORT, _overflows),
+}
+
+
+def events_of(uid: str, sent: list[Sent]) -> list[Timed]:
+    found = ((message.timestamp_ms, fold(message)[0]) for message in sent)
+    return [(at_ms, event) for at_ms, folded in found if folded is not None for event in EVENTS[uid][1](folded)]
+
+
+each_machine = pytest.mark.parametrize("uid", UIDS)
+
+
+def test_every_stage_of_the_graph_has_its_events() -> None:
+    assert sorted(EVENTS) == sorted(UIDS)
+
+
+@each_machine
+@given(data=st.data())
+def test_a_restart_at_any_cut_changes_nothing(uid: str, data: st.DataObject) -> None:
+    events = events_of(uid, messages(data.draw(EVENTS[uid][0])))
+    cuts = data.draw(st.sets(st.integers(0, 4 * len(events) + 4), max_size=4))
+    uncut = run([stage_of(uid)], events)
+    assert run([stage_of(uid)], events, restarts(cuts.__contains__)) == uncut
+    assert run([stage_of(uid)], events, through_bytes) == uncut
+
+
+@each_machine
+@given(data=st.data())
+def test_the_order_of_events_between_two_wakes_changes_no_last_revision_and_no_sum(
+    uid: str, data: st.DataObject
+) -> None:
+    events = events_of(uid, messages(data.draw(EVENTS[uid][0])))
+    chunk, random = data.draw(st.integers(2, 30)), Random(data.draw(st.integers(0, 99)))
+    shuffled = []
+    for first in range(0, len(events), chunk):
+        part = events[first : first + chunk]
+        shuffled += random.sample(part, len(part))
+    plain = run([stage_of(uid)], events, advance_every=chunk)
+    assert summary(run([stage_of(uid)], shuffled, advance_every=chunk)) == summary(plain)
+
+
+@each_machine
+@given(data=st.data())
+def test_messages_out_of_order_within_lateness_change_no_last_revision_and_no_sum(
+    uid: str, data: st.DataObject
+) -> None:
+    sent = messages(data.draw(EVENTS[uid][0]))
+    other = displaced(sent, Random(data.draw(st.integers(0, 99))), DISPLACED_MS)
+    assert summary(run([stage_of(uid)], events_of(uid, other))) == summary(run([stage_of(uid)], events_of(uid, sent)))
+
+
+@each_machine
+@given(data=st.data())
+def test_how_often_the_watermark_moves_changes_no_last_revision_and_no_sum(uid: str, data: st.DataObject) -> None:
+    events = events_of(uid, messages(data.draw(EVENTS[uid][0])))
+    each = summary(run([stage_of(uid)], events))
+    for advance_every in (10, 0):
+        assert summary(run([stage_of(uid)], events, advance_every=advance_every)) == each, advance_every
+
+
+@each_machine
+@given(data=st.data())
+def test_announcing_early_and_announcing_final_end_with_the_same_revisions(uid: str, data: st.DataObject) -> None:
+    events = events_of(uid, messages(data.draw(EVENTS[uid][0])))
+    early, final = (run([stage_of(uid, announce)], events) for announce in ("reported", "final"))
+    assert last_revisions(early) == last_revisions(final)
+    assert "retracted" not in {insight.status for insight in insights(final)}, "what is final is never taken back"
+
+
+@each_machine
+@given(data=st.data())
+def test_revisions_of_an_insight_count_up_from_zero_and_differ(uid: str, data: st.DataObject) -> None:
+    sent = messages(data.draw(EVENTS[uid][0]))
+    events = events_of(uid, displaced(sent, Random(data.draw(st.integers(0, 99))), DISPLACED_MS))
+    newest: dict[str, Any] = {}
+    for insight in insights(run([stage_of(uid)], events)):
+        before = newest.get(insight.insight_id)
+        assert insight.revision == (before.revision + 1 if before else 0)
+        assert insight != (before and before.model_copy(update={"revision": insight.revision})), "it says nothing new"
+        assert (insight.evidence.traces or insight.evidence.kafka) and insight.title
+        newest[insight.insight_id] = insight
+
+
+@each_machine
+@given(data=st.data())
+def test_a_wake_that_nobody_asked_for_is_harmless(uid: str, data: st.DataObject) -> None:
+    events = events_of(uid, messages(data.draw(EVENTS[uid][0])))
+    stray = data.draw(st.sets(st.integers(0, len(events)), max_size=8))
+    stage = stage_of(uid)
+    graph, plain = LocalGraph([checked(stage)]), run([stage], events)
+    out, newest_ms = [], BEGIN_OF_TIME
+    runner = graph._runners[0]
+    for count, (timestamp_ms, event) in enumerate(events):
+        out += graph.feed((event,))
+        newest_ms = max(newest_ms, timestamp_ms - OUT_OF_ORDER_MS)
+        out += graph.advance(newest_ms)
+        key = stage.key_of(event)
+        if count in stray and key in runner.states:
+            step = runner._commit(key, runner.stage.machine.on_wake(runner.states[key], newest_ms))
+            out += step.outputs
+    assert summary(out + graph.finish()) == summary(plain)
+
+
+@each_machine
+@given(data=st.data())
+def test_an_idle_key_is_forgotten_and_says_nothing_new(uid: str, data: st.DataObject) -> None:
+    sent = messages(data.draw(EVENTS[uid][0]))
+    events = events_of(uid, sent)
+    graph = LocalGraph([checked(stage_of(uid))])
+    out = graph.feed(event for _, event in events)
+    newest_ms = max((timestamp_ms for timestamp_ms, _ in events), default=START_MS)
+    out += graph.advance(newest_ms + 50 * HOUR_MS)
+    assert not graph.state_bytes(), "50 hours without an event, and the key is still there"
+    assert graph.finish() == []
+    if events and uid != "pre-merge":
+        assert graph.counts["states_forgotten_total"] >= 1
+    assert summary(out) == summary(run([stage_of(uid)], events))
+
+
+@each_machine
+def test_a_key_that_only_ever_hears_late_records_is_woken_for_its_windows_and_not_in_a_loop(uid: str) -> None:
+    sent = messages(Story(panes=4, late_share=1.0, services=1))
+    run([stage_of(uid)], events_of(uid, sent))  # `run` counts the wakes
+
+
+def test_the_stories_do_make_insights_of_every_kind() -> None:
+    """The laws above would hold for a machine that never says anything."""
+    kinds: dict[str, set[str]] = {}
+    for uid in UIDS:
+        story = busy() if uid != "telemetry-gap" else GAP_STORY
+        kinds[uid] = {insight.kind for insight in insights(run([stage_of(uid)], events_of(uid, messages(story))))}
+    assert kinds == {
+        "pre-merge": set(),
+        "latency-spike": {"latency_spike", "error_ratio"},
+        "telemetry-gap": {"telemetry_gap"},
+        "capacity": {"capacity"},
+    }

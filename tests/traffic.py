@@ -1,0 +1,252 @@
+"""Telemetry of a small fleet for tests: a `Story` goes in, the Kafka messages that tell it come out.
+
+A story is a few numbers, so hypothesis shrinks it well; the spans follow from its seed. One pane holds about `rate`
+spans a service. Batches leave every 5 s, so a record is up to `AGE_MS_MAX` old when it is sent.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final, NamedTuple
+
+import numpy as np
+from hypothesis import strategies as st
+
+from operators.fold import records_part
+from state_schemas.partials import EnvPresence, FoldedMessage, OffsetRange, Presence, PresencePane
+from state_schemas.telemetry import KIND_SERVER, LogRecord, Rejected, Resource, SpanColumns
+from udfs.fold_spans import KafkaPosition, TimeLimits, fold_spans
+from udfs.partials import merge_presence, span_count
+
+START_MS: Final = 1_700_000_100_000  # 22:15:00 UTC, the start of a five minute window
+PANE_MS: Final = 10_000
+BATCH_MS: Final = 5_000
+AGE_MS_MAX: Final = 10_000
+LATENESS_MS: Final = 30_000  # short, so that stories of a few minutes have final panes
+OUT_OF_ORDER_MS: Final = 5_000
+TIMES: Final = TimeLimits(lateness_ms=LATENESS_MS)
+MS: Final = 1_000_000
+
+
+class OneSpan(NamedTuple):
+    """What a test says of a span; ids follow from `number`, which is never used twice in a story."""
+
+    service: str
+    end_ms: int
+    latency_ms: float
+    number: int
+    host: str = "host-0"
+    operation: str = "GET /"
+    kind: int = KIND_SERVER
+    error: bool = False
+    env: str = "prod"
+    trace: int = 0  # 0: a trace of its own
+
+
+class Sent(NamedTuple):
+    """A Kafka message before it is folded. logs: (service, event time in ms) of log records that travel beside."""
+
+    timestamp_ms: int
+    spans: tuple[OneSpan, ...]
+    partition: int
+    offset: int
+    logs: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def at(self) -> KafkaPosition:
+        return KafkaPosition("trace_events", self.partition, self.offset, self.timestamp_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """Something that happens to a service from pane `first` on. value: latency factor, error share; no use in a hole."""
+
+    service: int
+    first: int
+    panes: int
+    value: float = 0.0
+
+    def covers(self, service: int, pane: int) -> bool:
+        return self.service == service and self.first <= pane < self.first + self.panes
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """late_share: part of the spans that is sent after the lateness. logs: whether services write logs as well."""
+
+    seed: int = 1
+    services: int = 2
+    hosts: int = 2
+    operations: int = 2
+    rate: int = 8
+    panes: int = 30
+    slow: tuple[Episode, ...] = ()
+    failing: tuple[Episode, ...] = ()
+    holes: tuple[Episode, ...] = ()
+    late_share: float = 0.0
+    logs: bool = False
+
+
+def episodes(panes: int, services: int, low: float, high: float) -> st.SearchStrategy[tuple[Episode, ...]]:
+    """None to two episodes, mostly one that starts after the warm-up."""
+    one = st.builds(
+        Episode,
+        st.integers(0, services - 1),
+        st.integers(8, max(8, panes - 6)) | st.integers(0, panes),
+        st.integers(4, 9) | st.integers(1, 20),
+        st.sampled_from((low, (low + high) / 2, high)),
+    )
+    return st.lists(one, max_size=2).map(tuple)
+
+
+@st.composite
+def stories(draw: st.DrawFn, panes_min: int = 15, panes_max: int = 32, rate_max: int = 9) -> Story:
+    """Stories in which something happens more often than not."""
+    panes, services = draw(st.integers(panes_min, panes_max)), draw(st.integers(1, 2))
+    return Story(
+        seed=draw(st.integers(0, 999)),
+        services=services,
+        hosts=draw(st.integers(1, 3)),
+        operations=draw(st.integers(1, 3)),
+        rate=draw(st.integers(1, rate_max)),
+        panes=panes,
+        slow=draw(episodes(panes, services, 3.0, 60.0)),
+        failing=draw(episodes(panes, services, 0.3, 1.0)),
+        holes=draw(episodes(panes, services, 0.0, 0.0)),
+        late_share=draw(st.sampled_from((0.0, 0.0, 0.1))),
+        logs=draw(st.booleans()),
+    )
+
+
+def messages(story: Story) -> list[Sent]:
+    """The story as it is told in order of sending. Half of the services report to each of two partitions."""
+    random = Random(story.seed)
+    sent: list[Sent] = []
+    offsets = [0, 0]
+    numbers = iter(range(1, 1 << 40))
+    for batch in range(story.panes * PANE_MS // BATCH_MS):
+        timestamp_ms = START_MS + (batch + 1) * BATCH_MS
+        for service in range(story.services):
+            spans = tuple(_batch(story, service, batch, random, numbers))
+            if spans:
+                partition = service % 2
+                logs = ((spans[0].service, timestamp_ms - 1),) if story.logs and batch % 2 else ()
+                sent.append(Sent(timestamp_ms, spans, partition, offsets[partition], logs))
+                offsets[partition] += 1
+    return sent
+
+
+def _batch(story: Story, service: int, batch: int, random: Random, numbers: Iterator[int]) -> Iterator[OneSpan]:
+    first_ms = START_MS + batch * BATCH_MS
+    pane = batch * BATCH_MS // PANE_MS
+    if any(hole.covers(service, pane) for hole in story.holes):
+        return
+    factor = max((e.value for e in story.slow if e.covers(service, pane)), default=1.0)
+    failing = max((e.value for e in story.failing if e.covers(service, pane)), default=0.01)
+    for _ in range(random.randint(story.rate // 2, story.rate // 2 + story.rate % 2)):
+        host = random.randrange(story.hosts)
+        slow = factor > 1 and (host == 0 or random.random() < 0.4)
+        age_ms = random.randrange(AGE_MS_MAX - BATCH_MS) if random.random() < 0.2 else 0
+        if random.random() < story.late_share:
+            age_ms = LATENESS_MS + BATCH_MS + random.randrange(600_000)
+        number = next(numbers)
+        yield OneSpan(
+            service=f"service-{service}",
+            end_ms=first_ms + random.randrange(BATCH_MS) - age_ms,
+            latency_ms=20 * random.lognormvariate(0, 0.3) * (factor if slow else 1),
+            number=number,
+            host=f"host-{host}",
+            operation=f"GET /{random.randrange(story.operations)}",
+            kind=random.choice((KIND_SERVER, KIND_SERVER, KIND_SERVER, 1)),
+            error=random.random() < failing,
+            trace=number - number % 3 + 1,
+        )
+
+
+def columns(spans: Sequence[OneSpan]) -> SpanColumns:
+    """The spans as a decoder gives them."""
+    resources = sorted({(span.env, span.service, span.host) for span in spans})
+    names = sorted({span.operation for span in spans})
+    ends = [span.end_ms * MS for span in spans]
+    starts = [end - round(span.latency_ms * MS) for span, end in zip(spans, ends, strict=True)]
+    traces = [(span.trace or span.number) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128 for span in spans]
+    return SpanColumns(
+        resources=tuple(Resource(*resource, site_id="site", version="1.0") for resource in resources),
+        names=tuple(names),
+        resource=np.array([resources.index((s.env, s.service, s.host)) for s in spans], np.int32),
+        name=np.array([names.index(span.operation) for span in spans], np.int32),
+        start_ns=np.array(starts, np.uint64),
+        end_ns=np.array(ends, np.uint64),
+        kind=np.array([span.kind for span in spans], np.uint8),
+        error=np.array([span.error for span in spans], np.bool_),
+        trace_id=_ids([trace.to_bytes(16, "big") for trace in traces], 16),
+        span_id=_ids([span.number.to_bytes(8, "big") for span in spans], 8),
+        parent_span_id=_ids([bytes(8) for _ in spans], 8),
+    )
+
+
+def _ids(values: Sequence[bytes], size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), size).copy()
+
+
+def fold(sent: Sent, times: TimeLimits = TIMES) -> tuple[FoldedMessage | None, tuple[Rejected, ...]]:
+    """What `operators.fold` makes of the message once its bytes are decoded."""
+    result = fold_spans(columns(sent.spans), sent.at, times)
+    ranges = (OffsetRange(*sent.at[:2], sent.offset, sent.offset),)
+    heard: dict[str, list[PresencePane]] = {}
+    for partial in result.partials:
+        for start_ms, late, block in partial.panes:
+            if not late:
+                who = Presence("traces", partial.service, span_count(block))
+                heard.setdefault(partial.env, []).append(PresencePane(start_ms, (who,), ranges))
+    presence = [EnvPresence(env, merge_presence(panes)) for env, panes in sorted(heard.items())]
+    if sent.logs:
+        presence += records_part("logs", [_log(*log) for log in sent.logs], sent.at, times).presence
+    if not result.partials and not presence:
+        return None, result.rejected
+    return FoldedMessage(f"{sent.at.topic}|{sent.partition}", result.partials, tuple(presence)), result.rejected
+
+
+def _log(service: str, at_ms: int) -> LogRecord:
+    return LogRecord(Resource("prod", service, "host-0"), at_ms * MS, 9, "INFO", "hello", "", (), "", "")
+
+
+def split(sent: Iterable[Sent], spans_max: int) -> Iterator[Sent]:
+    """The same spans in messages of at most `spans_max`, with offsets of their own."""
+    offsets: dict[int, int] = {}
+    for message in sent:
+        for first in range(0, len(message.spans), spans_max):
+            offset = offsets[message.partition] = offsets.get(message.partition, -1) + 1
+            spans, logs = message.spans[first : first + spans_max], message.logs if first == 0 else ()
+            yield message._replace(spans=spans, logs=logs, offset=offset)
+
+
+def displaced(sent: Sequence[Sent], random: Random, by_ms: int) -> list[Sent]:
+    """The messages in an order in which none is overtaken by one sent more than by_ms later."""
+    return sorted(sent, key=lambda message: message.timestamp_ms + random.randrange(by_ms))
+
+
+def busy(seed: int = 1) -> Story:
+    """A story with a spike, failures, a hole, late spans and logs."""
+    return Story(
+        seed=seed,
+        panes=34,
+        slow=(Episode(0, 12, 8, 20.0),),
+        failing=(Episode(1, 14, 7, 0.8),),
+        holes=(Episode(1, 26, 5),),
+        late_share=0.05,
+        logs=True,
+    )
+
+
+def without_late(sent: Iterable[Sent]) -> list[Sent]:
+    """The messages as they would be without the spans that are late, at their own offsets."""
+    kept = []
+    for message in sent:
+        oldest_ms = message.timestamp_ms - LATENESS_MS
+        spans = tuple(span for span in message.spans if span.end_ms >= oldest_ms)
+        if spans:
+            kept.append(message._replace(spans=spans))
+    return kept
+
+
