@@ -82,9 +82,8 @@ class LatencySpike:
         due = emit_due(state, now_ms, self.config.names)
         for start_ms, block in due.panes:
             entry = keep_kinds(block, ENTRY_KINDS)
-            if entry is not None:
-                known = state.panes.get(start_ms)
-                state.panes[start_ms] = merge_blocks([known, entry], self.config.names) if known else entry
+            known = state.panes.get(start_ms)
+            state.panes[start_ms] = merge_blocks([known, entry], self.config.names) if known else entry
         frontiers = TwoFrontiers(self.config.frontier, _Evaluator(state.env, state.service, self.config))
         insights = frontiers.advance(state.learnt, state.panes, state.announced, now_ms)
         counts: tuple[tuple[MetricName, int], ...] = (
@@ -101,9 +100,11 @@ class LatencySpike:
 
     def _next_wake_ms(self, state: LatencyState, now_ms: int) -> int:
         frontier = next_frontier_ms(self.config.frontier, state.panes, now_ms)
-        candidates = [next_due_ms(state), frontier, state.last_seen_ms + self.config.idle_ms]
+        # A key is forgotten only when nothing waits. Asking for it earlier would be a wake for each millisecond until
+        # the last window ends, where only late spans were ever seen and last_seen_ms is 0.
+        candidates = [at_ms for at_ms in (next_due_ms(state), frontier) if at_ms is not None]
         # What is due already goes out with the next move of event time, together with what else comes until then.
-        return max(now_ms + 1, min(at_ms for at_ms in candidates if at_ms is not None))
+        return max(now_ms + 1, min(candidates, default=state.last_seen_ms + self.config.idle_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,5 +118,7 @@ class _Evaluator:
     def __call__(self, learnt: Learnt, start_ms: int, pane: SpanBlock) -> Iterable[Insight]:
         end_ms = start_ms + self.config.frontier.pane_ms
         of_service = [row for row in rows(pane) if row.key[1] == DIMENSION_SERVICE]
+        if not of_service:
+            return ()  # spans of other kinds only: nothing was answered, so nothing can be slow
         spans = PaneOfSpans(self.env, self.service, start_ms, end_ms, pane, merge_rows(of_service))
         return watch_pane(learnt, spans, self.config.spike, self.config.names)

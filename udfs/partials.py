@@ -104,6 +104,8 @@ def merge_blocks(blocks: Sequence[SpanBlock], limits: NameLimits) -> SpanBlock:
 
 def sum_by_code(codes: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Distinct codes ascending, with the sum of their counts."""
+    if not len(codes):
+        return codes, counts
     order = np.argsort(codes, kind="stable")
     codes, counts = codes[order], counts[order]
     starts = np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
@@ -174,14 +176,18 @@ def merge_partials(partials: Sequence[SpanPartial], limits: NameLimits) -> SpanP
     )
 
 
-def keep_kinds(block: SpanBlock, kinds: frozenset[int]) -> SpanBlock | None:
-    """The rows of some span kinds, with the evidence; None where there are none."""
-    kept = [row for row in rows(block) if row.key[0] in kinds]
-    return from_rows(kept, block) if kept else None
+def keep_kinds(block: SpanBlock, kinds: frozenset[int]) -> SpanBlock:
+    """The rows of some span kinds, with all the evidence.
+
+    It may have no row at all: its facts and ranges still count, else a merge would depend on what came together.
+    """
+    return from_rows([row for row in rows(block) if row.key[0] in kinds], block)
 
 
 def from_rows(kept: Sequence[Row], like: SpanBlock) -> SpanBlock:
     """A block of these rows (ascending, distinct), with the evidence of `like`."""
+    if not kept:
+        return SpanBlock((), b"", b"", b"", like.facts, like.slowest, like.sampled, like.ranges)
     codes = [(index << BIN_BITS) | row.bins for index, row in enumerate(kept)]
     return SpanBlock(
         keys=tuple(row.key for row in kept),
