@@ -22,6 +22,7 @@ COMMANDS = {
     "insights": "reasoner.commands.insights",
     "tables": "reasoner.commands.tables",
     "evaluate": "reasoner.commands.evaluate",
+    "bench": "reasoner.commands.bench",
 }
 
 

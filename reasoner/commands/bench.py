@@ -1,0 +1,75 @@
+"""`reasoner bench`: throughput and memory of the shipped job on this machine."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reasoner.bench.job import bench_job
+from reasoner.errors import WrongUse
+from reasoner.load.message import Message
+from reasoner.load.recordings import BadLines, read
+from reasoner.load.spans import SpanProfile, spans
+from state_schemas.telemetry import SpanColumns
+from udfs.otlp import SpanDecoder
+
+app = typer.Typer(no_args_is_help=True, help="Throughput and memory on this machine.")
+
+STEP_MS = 20  # of event time for each message: 1,000 messages are 20 s
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps `job` a sub-command while it is the only one."""
+
+
+@app.command()
+def job(
+    spans_wanted: Annotated[
+        int, typer.Option("--spans", min=1_000, help="Whole thousands, profile lean.")
+    ] = 20_000_000,
+    recorded: Annotated[
+        Path | None, typer.Option("--input", help="Recorded traces instead of the lean profile.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the lean profile.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, last.")] = False,
+) -> None:
+    """Spans per second of the whole job in steady state, with broker, catalog and all sinks on this machine.
+
+    Exit code 1 where a count in Iceberg is not exact: then there is no result.
+    """
+    if recorded is None:
+        profile = SpanProfile()
+        messages, rest = divmod(spans_wanted, profile.spans_per_message)
+        if rest:
+            message = f"--spans {spans_wanted}: expected a multiple of {profile.spans_per_message}"
+            raise WrongUse(message)
+        # Now, so that retention and the bound on the future do not touch it.
+        start_ms = int(time.time() * 1000) - messages * STEP_MS
+        result = bench_job(spans(profile, messages, seed, start_ms, STEP_MS), "lean", spans_wanted, _say)
+    else:
+        kept = [message for message in read([recorded], BadLines(), as_protobuf=True) if message.topic_kind == "traces"]
+        result = bench_job(kept, f"recorded {recorded.name}", _span_count(kept), _say)
+    if as_json:
+        print(json.dumps(result.as_json()))
+        return
+    for name, value in result.scores.items():
+        print(f"{name:16} {value:,.0f}")
+    for row in result.detail:
+        print("  ".join(f"{key}={value}" for key, value in row.items()))
+
+
+def _span_count(messages: list[Message]) -> int:
+    decoder, count = SpanDecoder(), 0
+    for message in messages:
+        decoded = decoder.decode(message.value)
+        assert isinstance(decoded, SpanColumns), "a recorded message cannot be decoded"
+        count += len(decoded.start_ns)
+    return count
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
