@@ -18,9 +18,9 @@ from state_schemas.metrics import MetricName
 from state_schemas.outputs import InsightRevision, RollupRow
 from state_schemas.partials import DIMENSION_SERVICE, SpanBlock, SpanPartial
 from udfs.baseline import SpikeConfig
-from udfs.fold_spans import ENTRY_KINDS
 from udfs.ids import split_service_key
-from udfs.partials import NameLimits, keep_kinds, merge_blocks, merge_rows, rows
+from udfs.partials import NameLimits, keep_kinds, merge_blocks, merge_rows, rows, span_count
+from udfs.span_groups import ENTRY_KINDS
 from udfs.spike_rule import PaneOfSpans, watch_pane
 
 PENDING_BLOCKS_MAX: Final = 32  # blocks of one window that wait side by side before they are merged
@@ -67,7 +67,7 @@ class LatencySpike:
         behind = 0
         for start_ms, late, block in event.panes:
             is_behind = not late and start_ms + self._pane_ms <= final_before_ms
-            behind += is_behind
+            behind += span_count(block) if is_behind else 0
             waiting = state.pending.setdefault((self._pane_ms // 1000, start_ms, late or is_behind), [])
             waiting.append(block)
             if len(waiting) > PENDING_BLOCKS_MAX:

@@ -61,7 +61,7 @@ class TelemetryGap:
         behind = 0
         for news in event.panes:
             if news.start_ms + lengths.pane_ms + lengths.lateness_ms <= watermark_ms:
-                behind += 1
+                behind += sum(heard.records for heard in news.seen)
                 continue
             pane = state.panes.setdefault(news.start_ms, GapPane())
             for heard in news.seen:

@@ -53,7 +53,9 @@ def watch_pane(learnt: Learnt, pane: PaneOfSpans, config: SpikeConfig, names: Na
             drafts.append(report(kind, pane.env, pane.service, watch, status, reason))
         if status == "closed":
             if reason == ACCEPTED:
-                learnt.baseline = _learn_block(Baseline(), watch.block)
+                # As warm as the episode was long: a baseline that counts as new would suspect the accepted level again.
+                warm = Baseline(panes=max(config.warm_panes, watch.panes_open))
+                learnt.baseline = _learn_block(warm, watch.block)
             _reset(learnt, kind)
     if learnt.latency.block is None and learnt.errors.block is None:
         learnt.baseline = learn(learnt.baseline, pane.total.bins, pane.total.counts, pane.total.errors)
