@@ -15,14 +15,20 @@ from pyflink.table import StreamTableEnvironment
 from jobs import sinks
 from jobs.config import BadConfig, JobConfig, load
 from jobs.graph import stages
+from jobs.sinks import Insert
 from jobs.sources import raw_messages
 from operators.flink import EVENT_TYPE, FoldMessages, wire
 from operators.machine import Stage
 from state_schemas.telemetry import SignalType
 
 
-def build(environment: StreamExecutionEnvironment, config: JobConfig, graph: Sequence[Stage]) -> None:
-    """Draws the job into `environment`; nothing runs yet."""
+def build(
+    environment: StreamExecutionEnvironment,
+    config: JobConfig,
+    graph: Sequence[Stage],
+    inserts: Sequence[Insert] = sinks.SHIPPED,
+) -> None:
+    """Draws the job into `environment`; nothing runs yet. graph, inserts: more of either move no state of the rest."""
     tables = StreamTableEnvironment.create(environment)
     topics = config.kafka.topics
     sources: tuple[tuple[SignalType, str], ...] = (
@@ -37,7 +43,7 @@ def build(environment: StreamExecutionEnvironment, config: JobConfig, graph: Seq
             fold = FoldMessages(signal, topic, config.graph().fold, graph[:1], sinks.DEAD_LETTERS)
             messages = raw_messages(tables, signal, topic, config.kafka)
             folded[uid] = messages.process(fold, output_type=EVENT_TYPE).name(uid).uid(uid)
-    sinks.attach(tables, wire(folded, graph, sinks.ALL), config)
+    sinks.attach(tables, wire(folded, graph, sinks.rows_of(inserts)), config, inserts)
 
 
 def flink_configuration(config: JobConfig) -> Configuration:
@@ -70,10 +76,10 @@ def flink_configuration(config: JobConfig) -> Configuration:
     return flink
 
 
-def run(config: JobConfig, graph: Sequence[Stage]) -> None:
+def run(config: JobConfig, graph: Sequence[Stage], inserts: Sequence[Insert] = sinks.SHIPPED) -> None:
     """Draws and starts the job; returns when it ends (bounded) or never."""
     environment = StreamExecutionEnvironment.get_execution_environment(flink_configuration(config))
-    build(environment, config, graph)
+    build(environment, config, graph, inserts)
     environment.execute(config.name)
 
 

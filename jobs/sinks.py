@@ -1,6 +1,7 @@
 """Sinks: the Iceberg tables and the Kafka topics, each fed by rows of one type."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -94,27 +95,44 @@ INSIGHTS = SinkRows(
     _insight_row,
 )
 DEAD_LETTERS = SinkRows("dead-letters", DeadLetter, _columns(message_key="string", body="string"), _dead_letter_row)
-ALL = (ROLLUPS, INSIGHTS, DEAD_LETTERS)
 
-_INSERTS = {
-    "lake-rollups": (
-        "rollups",
+
+@dataclass(frozen=True)
+class Insert:
+    """One sink of the job. uid names its state in savepoints: it never changes and is never used again.
+
+    sql: an INSERT with `{view}` where the rows of `rows` stand. topic: (name of the Kafka table, its topic by the
+    settings) for a sink into Kafka, which is then declared before.
+    """
+
+    uid: str
+    rows: SinkRows
+    sql: str
+    topic: tuple[str, Callable[[JobConfig], str]] | None = None
+
+
+SHIPPED = (
+    Insert(
+        "lake-rollups",
+        ROLLUPS,
         """INSERT INTO lake.insights.latency_rollups
            SELECT env, site_id, service, dimension, name, span_kind, resolution_s,
                   TO_TIMESTAMP_LTZ(window_start_ms, 3), late, `count`, error_count,
                   latency_ms_p50, latency_ms_p95, latency_ms_p99, sketch
            FROM {view}""",
     ),
-    "lake-insights": (
-        "insights",
+    Insert(
+        "lake-insights",
+        INSIGHTS,
         """INSERT INTO lake.insights.insights
            SELECT insight_id, revision, status, kind, env, site_id, service, subject,
                   TO_TIMESTAMP_LTZ(window_start_ms, 3), TO_TIMESTAMP_LTZ(window_end_ms, 3),
                   severity, confidence, cold_start, title, body
            FROM {view}""",
     ),
-    "kafka-insights": (
-        "insights",
+    Insert(
+        "kafka-insights",
+        INSIGHTS,
         """INSERT INTO insights_topic
            SELECT message_key, body, MAP[
                'ce_specversion', ENCODE('1.0', 'UTF-8'),
@@ -123,35 +141,48 @@ _INSERTS = {
                'ce_type', ENCODE('metric-reasoner.insight.v1', 'UTF-8'),
                'content-type', ENCODE('application/json', 'UTF-8')]
            FROM {view}""",
+        ("insights_topic", lambda config: config.kafka.topics.insights),
     ),
-    "kafka-dead-letters": (
-        "dead-letters",
+    Insert(
+        "kafka-dead-letters",
+        DEAD_LETTERS,
         """INSERT INTO rejected_topic
            SELECT message_key, body, MAP[
                'ce_specversion', ENCODE('1.0', 'UTF-8'),
                'ce_type', ENCODE('metric-reasoner.rejected.v1', 'UTF-8'),
                'content-type', ENCODE('application/json', 'UTF-8')]
            FROM {view}""",
+        ("rejected_topic", lambda config: config.kafka.topics.rejected),
     ),
-}
+)
 
 
-def attach(tables: StreamTableEnvironment, streams: dict[str, list[DataStream]], config: JobConfig) -> None:
+def rows_of(inserts: Sequence[Insert]) -> tuple[SinkRows, ...]:
+    """What these sinks take, each kind of rows once, in their order."""
+    return tuple({insert.rows.name: insert.rows for insert in inserts}.values())
+
+
+def attach(
+    tables: StreamTableEnvironment,
+    streams: dict[str, list[DataStream]],
+    config: JobConfig,
+    inserts: Sequence[Insert] = SHIPPED,
+) -> None:
     """Joins every sink to the job: its uids are stable, so that adding one moves no state of another."""
     _create_catalog(tables, config.lake)
-    kafka = config.kafka
-    _create_topic_table(tables, "insights_topic", kafka.topics.insights, kafka, config.name)
-    _create_topic_table(tables, "rejected_topic", kafka.topics.rejected, kafka, config.name)
     tables.get_config().set("table.exec.iceberg.use-v2-sink", "true")
     views = {}
     for name, parts in streams.items():
         first, *more = parts
         views[name] = f"view_{name.replace('-', '_')}"
         tables.create_temporary_view(views[name], first.union(*more) if more else first)
-    for uid, (name, insert) in _INSERTS.items():
-        stable_uids(tables, uid)
+    for insert in inserts:
+        if insert.topic:
+            table, topic_of = insert.topic
+            _create_topic_table(tables, table, topic_of(config), config.kafka, config.name)
+        stable_uids(tables, insert.uid)
         statements = tables.create_statement_set()
-        statements.add_insert_sql(insert.format(view=views[name]))
+        statements.add_insert_sql(insert.sql.format(view=views[insert.rows.name]))
         statements.attach_as_datastream()
 
 

@@ -105,6 +105,7 @@ class _Evaluator:
             learnt.ticks[signal] = learnt.ticks.get(signal, 0) + 1
         yield from self._services(learnt, start_ms, pane, present)
         self._learn(learnt, start_ms, pane, present)
+        yield from self._forgotten(learnt, start_ms, pane)
 
     def _signals(self, learnt: GapLearnt, start_ms: int, pane: GapPane, present: set[str]) -> Iterator[Insight]:
         for signal, heard in sorted(learnt.signals.items()):
@@ -155,8 +156,15 @@ class _Evaluator:
         for key in pane.seen:
             tick = learnt.ticks[_split(key)[0]]
             self._hear(learnt.services.setdefault(key, Heard(start_ms, tick, tick)), start_ms, tick)
-        for key in [key for key, heard in learnt.services.items() if start_ms - heard.last_ms > self.config.idle_ms]:
-            del learnt.services[key]
+
+    def _forgotten(self, learnt: GapLearnt, start_ms: int, pane: GapPane) -> Iterator[Insight]:
+        """Services silent for idle_ms are expected no more, and the gaps of theirs end: names with a deploy id do."""
+        gone = sorted(key for key, heard in learnt.services.items() if start_ms - heard.last_ms > self.config.idle_ms)
+        for key in gone:
+            heard = learnt.services.pop(key)
+            if heard.gap_since_ms:
+                gap = self._insight(*_split(key), heard.gap_since_ms, start_ms, "closed", pane.ranges)
+                yield gap.model_copy(update={"reason": "silent for so long that it is no longer expected"})
 
     def _hear(self, heard: Heard, start_ms: int, tick: int) -> None:
         heard.silence_ms_max = max(heard.silence_ms_max, start_ms - self._since(heard))

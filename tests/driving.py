@@ -28,6 +28,7 @@ from udfs.sketch import unpack
 
 Timed = tuple[int, Any]  # Kafka timestamp of the message that said so, event
 HOUR_MS: Final = 3_600_000
+WAKES_MAX: Final = 5_000  # far over what the longest story needs
 
 
 def graph_config(announce: Announce = "reported", services_max: int = 5_000) -> GraphConfig:
@@ -63,6 +64,7 @@ class Checked(Machine[Any, Any, Any]):
 
     def on_wake(self, state: Any, now_ms: int) -> Step[Any, Any]:
         self.wakes += 1
+        assert self.wakes <= WAKES_MAX, f"woken {self.wakes} times: a loop of wakes"
         step = self._checked(self._machine.on_wake(state, now_ms), now_ms)
         if now_ms == END_OF_INPUT:
             assert step.state is None, "at the end of the input every state is forgotten"
@@ -96,7 +98,6 @@ def run(
     graph = LocalGraph(stages, between)
     out: list[Any] = []
     newest_ms = START_MS
-    count = 0
     for count, (timestamp_ms, event) in enumerate(events, 1):
         out += graph.feed((event,))
         newest_ms = max(newest_ms, timestamp_ms)
@@ -104,11 +105,9 @@ def run(
             out += graph.advance(newest_ms - OUT_OF_ORDER_MS)
     out += graph.finish()
     assert not graph.state_bytes(), "the input has ended, and a state is still there"
-    windows_max = 12 * (newest_ms - START_MS + 1_000_000) // 1_000
     for stage in stages:
         assert isinstance(stage.machine, Checked)
         stage.machine.assert_nothing_changed()
-        assert stage.machine.wakes <= windows_max + 40 * count, f"{stage.uid}: {stage.machine.wakes} wakes"
     return out
 
 

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.graph import stages
@@ -55,6 +55,8 @@ def events_of(uid: str, sent: list[Sent]) -> list[Timed]:
 
 
 each_machine = pytest.mark.parametrize("uid", UIDS)
+# An example is a story of hundreds of spans told several times: a fifth of the profile's examples is half a minute.
+few = settings(max_examples=settings().max_examples // 5)
 
 
 def test_every_stage_of_the_graph_has_its_events() -> None:
@@ -62,6 +64,7 @@ def test_every_stage_of_the_graph_has_its_events() -> None:
 
 
 @each_machine
+@few
 @given(data=st.data())
 def test_a_restart_at_any_cut_changes_nothing(uid: str, data: st.DataObject) -> None:
     events = events_of(uid, messages(data.draw(EVENTS[uid][0])))
@@ -72,6 +75,7 @@ def test_a_restart_at_any_cut_changes_nothing(uid: str, data: st.DataObject) -> 
 
 
 @each_machine
+@few
 @given(data=st.data())
 def test_the_order_of_events_between_two_wakes_changes_no_last_revision_and_no_sum(
     uid: str, data: st.DataObject
@@ -87,6 +91,7 @@ def test_the_order_of_events_between_two_wakes_changes_no_last_revision_and_no_s
 
 
 @each_machine
+@few
 @given(data=st.data())
 def test_messages_out_of_order_within_lateness_change_no_last_revision_and_no_sum(
     uid: str, data: st.DataObject
@@ -97,6 +102,7 @@ def test_messages_out_of_order_within_lateness_change_no_last_revision_and_no_su
 
 
 @each_machine
+@few
 @given(data=st.data())
 def test_how_often_the_watermark_moves_changes_no_last_revision_and_no_sum(uid: str, data: st.DataObject) -> None:
     events = events_of(uid, messages(data.draw(EVENTS[uid][0])))
@@ -106,6 +112,7 @@ def test_how_often_the_watermark_moves_changes_no_last_revision_and_no_sum(uid: 
 
 
 @each_machine
+@few
 @given(data=st.data())
 def test_announcing_early_and_announcing_final_end_with_the_same_revisions(uid: str, data: st.DataObject) -> None:
     events = events_of(uid, messages(data.draw(EVENTS[uid][0])))
@@ -115,6 +122,7 @@ def test_announcing_early_and_announcing_final_end_with_the_same_revisions(uid: 
 
 
 @each_machine
+@few
 @given(data=st.data())
 def test_revisions_of_an_insight_count_up_from_zero_and_differ(uid: str, data: st.DataObject) -> None:
     sent = messages(data.draw(EVENTS[uid][0]))
@@ -129,6 +137,7 @@ def test_revisions_of_an_insight_count_up_from_zero_and_differ(uid: str, data: s
 
 
 @each_machine
+@few
 @given(data=st.data())
 def test_a_wake_that_nobody_asked_for_is_harmless(uid: str, data: st.DataObject) -> None:
     events = events_of(uid, messages(data.draw(EVENTS[uid][0])))
@@ -149,6 +158,7 @@ def test_a_wake_that_nobody_asked_for_is_harmless(uid: str, data: st.DataObject)
 
 
 @each_machine
+@few
 @given(data=st.data())
 def test_an_idle_key_is_forgotten_and_says_nothing_new(uid: str, data: st.DataObject) -> None:
     sent = messages(data.draw(EVENTS[uid][0]))
@@ -167,7 +177,7 @@ def test_an_idle_key_is_forgotten_and_says_nothing_new(uid: str, data: st.DataOb
 @each_machine
 def test_a_key_that_only_ever_hears_late_records_is_woken_for_its_windows_and_not_in_a_loop(uid: str) -> None:
     sent = messages(Story(panes=4, late_share=1.0, services=1))
-    run([stage_of(uid)], events_of(uid, sent))  # `run` counts the wakes
+    run([stage_of(uid)], events_of(uid, sent))  # `Checked` counts the wakes
 
 
 def test_the_stories_do_make_insights_of_every_kind() -> None:
