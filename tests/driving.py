@@ -73,10 +73,9 @@ class Checked(Machine[Any, Any, Any]):
     def _checked(self, step: Step[Any, Any], now_ms: int) -> Step[Any, Any]:
         if step.state is None:
             assert step.wake_at_ms is None, "a forgotten key asks for a wake"
-        elif step.wake_at_ms is not None:
-            assert now_ms < step.wake_at_ms < END_OF_INPUT, f"wake at {step.wake_at_ms}, now is {now_ms}"
         else:
-            raise AssertionError("a state without a wake is never forgotten")
+            assert step.wake_at_ms is not None, "a state without a wake is never forgotten"
+            assert now_ms < step.wake_at_ms < END_OF_INPUT, f"wake at {step.wake_at_ms}, now is {now_ms}"
         assert all(number >= 0 for _, number in step.counts), step.counts
         self._given += ((output, msgspec.msgpack.encode(output)) for output in step.outputs)
         return step

@@ -59,7 +59,7 @@ class Sent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """Something that happens to a service from pane `first` on. value: latency factor, error share; no use in a hole."""
+    """Something that happens to a service from pane `first` on. value: latency factor or error share."""
 
     service: int
     first: int
@@ -248,5 +248,3 @@ def without_late(sent: Iterable[Sent]) -> list[Sent]:
         if spans:
             kept.append(message._replace(spans=spans))
     return kept
-
-

@@ -1,0 +1,145 @@
+"""Names that others rely on: savepoints, dashboards, consumers, configuration files. Changing one is a breaking change.
+
+Adding is allowed: add it here in the same commit.
+"""
+
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from jobs.config import JobConfig, Topics
+from jobs.graph import GraphConfig, latency_stages, stages
+from state_schemas.insights import Kind, Severity, Status
+from state_schemas.latency import LATENCY_CODEC
+from state_schemas.metrics import MetricName
+from state_schemas.outputs import RESOLUTIONS_S, DeadLetter, RollupRow
+from state_schemas.presence import CAPACITY_CODEC, GAP_CODEC, PREMERGE_CODEC
+from state_schemas.tables import NAMESPACE, TABLES
+from state_schemas.telemetry import RejectReason
+from udfs.ids import insight_id, service_key, split_service_key
+
+UIDS = ["pre-merge", "latency-spike", "telemetry-gap", "capacity"]
+
+
+def test_uids_of_stages() -> None:
+    assert [stage.uid for stage in stages(GraphConfig())] == UIDS
+    assert [stage.uid for stage in latency_stages(GraphConfig())] == UIDS[:2]
+
+
+def test_names_and_versions_of_codecs() -> None:
+    codecs = (PREMERGE_CODEC, LATENCY_CODEC, GAP_CODEC, CAPACITY_CODEC)
+    assert [(codec.name, codec.version, sorted(codec.readers)) for codec in codecs] == [
+        ("pre-merge", 1, [1]),
+        ("latency-spike", 1, [1]),
+        ("telemetry-gap", 1, [1]),
+        ("capacity", 1, [1]),
+    ]
+
+
+def test_the_state_of_the_latency_machine_keeps_its_meaning() -> None:
+    """Another text here and every service starts afresh after a restore."""
+    assert GraphConfig().latency.meaning == "pane_ms=10000 sketch=1141/1.0195"
+
+
+def test_topic_names() -> None:
+    assert Topics().model_dump() == {
+        "traces": "trace_events",
+        "logs": "logs_raw",
+        "metrics": "metrics_rollup",
+        "insights": "insight_out",
+        "rejected": "insight_rejected",
+    }
+
+
+def test_tables_and_their_columns() -> None:
+    assert NAMESPACE == "insights"
+    assert {table.name: [f"{column.name}:{column.type}" for column in table.columns] for table in TABLES} == {
+        "latency_rollups": [
+            *("env:string", "site_id:string", "service:string", "dimension:string", "name:string"),
+            *("span_kind:string", "resolution_s:int", "window_start:timestamptz", "late:boolean", "count:long"),
+            *("error_count:long", "latency_ms_p50:double", "latency_ms_p95:double", "latency_ms_p99:double"),
+            "sketch:binary",
+        ],
+        "insights": [
+            *("insight_id:string", "revision:int", "status:string", "kind:string", "env:string", "site_id:string"),
+            *("service:string", "subject:string", "window_start:timestamptz", "window_end:timestamptz"),
+            *("severity:string", "confidence:double", "cold_start:boolean", "title:string", "body:string"),
+        ],
+    }
+    for table in TABLES:
+        assert table.partition == (("window_start", "hour"), ("env", "identity"), ("service", "bucket[16]"))
+        assert {name for name, _ in table.partition} | set(table.sort) <= {column.name for column in table.columns}
+    assert RESOLUTIONS_S == (10, 60, 300)
+
+
+def test_every_column_of_the_roll_ups_is_a_field_of_their_rows() -> None:
+    columns = [column.name.replace("window_start", "window_start_ms") for column in TABLES[0].columns]
+    assert columns == list(RollupRow.__struct_fields__)
+
+
+def test_metric_names() -> None:
+    assert sorted(get_args(MetricName)) == [
+        "insights_emitted_total",
+        "messages_rejected_total",
+        "names_overflowed_total",
+        "records_behind_total",
+        "records_folded_total",
+        "records_future_total",
+        "records_late_total",
+        "records_rejected_total",
+        "services_overflowed_total",
+        "states_forgotten_total",
+        "states_reset_total",
+    ]
+
+
+def test_reject_reasons_and_dead_letters() -> None:
+    assert get_args(RejectReason) == (
+        *("malformed_protobuf", "malformed_json", "empty", "too_large", "too_deep"),
+        *("end_before_start", "no_time", "future", "too_old", "duplicate_span"),
+    )
+    assert DeadLetter.__struct_fields__ == (
+        *("reason", "detail", "records", "topic", "partition", "offset"),
+        *("timestamp_ms", "length_bytes", "sha256", "payload"),
+    )
+
+
+def test_words_of_an_insight() -> None:
+    assert get_args(Status) == ("open", "updated", "closed", "retracted")
+    assert get_args(Severity) == ("info", "warning", "critical")
+    assert set(get_args(Kind)) >= {"latency_spike", "error_ratio", "telemetry_gap", "capacity", "incident"}
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    found = []
+    for name, field in model.model_fields.items():
+        inner: Any = field.annotation
+        section = isinstance(inner, type) and issubclass(inner, BaseModel)
+        found += _keys(inner, f"{prefix}{name}.") if section else [prefix + name]
+    return sorted(found)
+
+
+def test_configuration_keys() -> None:
+    topics = [f"kafka.topics.{name}" for name in ("insights", "logs", "metrics", "rejected", "traces")]
+    expected = {
+        *topics,
+        *("name", "lake.uri", "lake.warehouse", "lake.user", "lake.password_file", "lake.properties"),
+        *("kafka.bootstrap_servers", "kafka.group_id", "kafka.start", "kafka.bounded", "kafka.out_of_order_ms"),
+        *("kafka.idle_ms", "kafka.guarantee", "kafka.transaction_timeout_ms", "kafka.properties"),
+        *("engine.parallelism", "engine.max_parallelism", "engine.checkpoint_interval_ms", "engine.checkpoint_dir"),
+        *("engine.state_backend", "engine.bundle_size", "engine.bundle_time_ms", "engine.python", "engine.flink"),
+        *("detection.lateness_ms", "detection.future_max_ms", "detection.age_max_ms", "detection.services_max"),
+        *("detection.hosts_max", "detection.operations_max", "detection.decoder", "detection.dead_letter_payload"),
+        "detection.announce",
+    }
+    assert set(_keys(JobConfig)) == expected
+
+
+def test_an_insight_id_is_the_same_on_every_machine() -> None:
+    assert insight_id("latency_spike", "prod", "cart", "", 1_700_000_000_000) == "77c086174b97966312e6464e7b571d10"
+
+
+@pytest.mark.parametrize("service", ["cart", "a|b", "", "ü"])
+def test_a_service_key_splits_into_what_it_was_made_of(service: str) -> None:
+    assert split_service_key(service_key("prod", service)) == ("prod", service)

@@ -1,0 +1,106 @@
+"""State as savepoints hold it: committed bytes of each codec version are read, and the machine goes on from them.
+
+`GOLDEN=write pytest tests/contracts` writes the files anew: only before a version ships, or for a new version.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.graph import stages
+from operators.local import LocalGraph
+from operators.machine import Stage
+from state_schemas.codec import Box, Codec, UnknownStateVersion, open_box, register
+from state_schemas.latency import LATENCY_CODEC
+from tests.driving import graph_config, insights, summary
+from tests.laws.test_machines import GAP_STORY, UIDS, events_of
+from tests.traffic import OUT_OF_ORDER_MS, busy, messages
+
+GOLDEN = Path(__file__).parent / "golden"
+WRITE = os.environ.get("GOLDEN") == "write"
+# Part of the events before the cut: in the middle of an episode, a gap; before the overflow was told.
+CUTS = {"pre-merge": 0.5, "latency-spike": 0.63, "telemetry-gap": 0.66, "capacity": 0.05}
+
+
+def stage_of(uid: str) -> Stage:
+    return next(stage for stage in stages(graph_config()) if stage.uid == uid)
+
+
+def run_from(uid: str, saved: bytes | None) -> tuple[list[Any], bytes]:
+    """Outputs after the cut and the state of one key at the cut; `saved` takes the place of that state."""
+    stage = stage_of(uid)
+    events = events_of(uid, messages(GAP_STORY if uid == "telemetry-gap" else busy()))
+    key = stage.key_of(events[-1][1])
+    events = [(at_ms, event) for at_ms, event in events if stage.key_of(event) == key]
+    graph, cut = LocalGraph([stage]), int(len(events) * CUTS[uid])
+    out: list[Any] = []
+    at_cut = b""
+    for place, (at_ms, event) in enumerate(events):
+        out += graph.feed((event,))
+        if place == cut:
+            at_cut = stage.machine.codec.encode(graph._runners[0].states[key])
+            if saved is not None:
+                graph._runners[0].states[key] = stage.machine.codec.decode(saved)
+            out.clear()
+        out += graph.advance(max(at_ms - OUT_OF_ORDER_MS, graph._runners[0]._watermark_ms))
+    return out + graph.finish(), at_cut
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_state_v1_is_read_and_continued(uid: str) -> None:
+    path = GOLDEN / f"{uid}_v1.bin"
+    expected, at_cut = run_from(uid, None)
+    if WRITE:
+        path.write_bytes(at_cut)
+    saved = path.read_bytes()
+    assert saved[0] == 1
+    found, _ = run_from(uid, saved)
+    assert summary(found)[1:] == summary(expected)[1:], "what waited in the state went out with the rest, once"
+    revisions: dict[str, list[int]] = {}
+    for insight in insights(found):
+        revisions.setdefault(insight.insight_id, []).append(insight.revision)
+    announced = getattr(stage_of(uid).machine.codec.decode(saved), "announced", {})
+    for insight_id, entry in announced.items():
+        assert revisions[insight_id][0] == entry.revision + 1, "an open insight goes on where it was"
+    assert bool(announced) == (uid in ("latency-spike", "telemetry-gap"))
+    assert bool(revisions) == (uid != "pre-merge")
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_an_unknown_version_is_refused_with_what_to_do(uid: str) -> None:
+    codec = stage_of(uid).machine.codec
+    for data, version in ((bytes((9,)) + b"x", 9), (b"", 0)):
+        with pytest.raises(UnknownStateVersion) as refused:
+            codec.decode(data)
+        assert str(refused.value) == (
+            f"{uid}: state version {version}, expected one of 1; deploy the build that wrote it, or add a reader"
+        )
+
+
+def test_a_box_of_an_unknown_codec_is_refused_with_what_to_do() -> None:
+    with pytest.raises(
+        UnknownStateVersion, match=r"state of codec 'gone', known are .*'latency-spike'.*deploy the build"
+    ):
+        open_box("gone", b"\x01", None)
+
+
+def test_a_pickled_box_names_nothing_of_this_project_but_open_box() -> None:
+    """So that a renamed state class breaks no savepoint."""
+    function, arguments = Box(LATENCY_CODEC, stage_of("latency-spike").machine.initial("prod|cart"), 5).__reduce__()
+    assert (function, arguments[0], arguments[2]) == (open_box, "latency-spike", 5)
+    assert {type(argument) for argument in arguments} == {str, bytes, int}
+
+
+def test_a_codec_name_is_taken_once() -> None:
+    with pytest.raises(AssertionError, match="two codecs are named latency-spike"):
+        register(LATENCY_CODEC)
+
+
+def test_an_older_version_is_read_by_its_reader() -> None:
+    codec: Codec[str] = Codec(
+        "t", 2, write=str.encode, readers={1: lambda data: f"old {data.decode()}", 2: lambda data: data.decode()}
+    )
+    assert codec.decode(b"\x01a") == "old a"
+    assert codec.decode(codec.encode("a")) == "a"

@@ -1,0 +1,103 @@
+"""Every state is bounded, whatever is sent: names, stragglers, services that come and go."""
+
+from typing import Any
+
+from jobs.graph import stages
+from operators.local import LocalGraph
+from state_schemas.insights import Insight
+from state_schemas.partials import FoldedMessage
+from tests.driving import graph_config, insights
+from tests.traffic import PANE_MS, START_MS, OneSpan, Sent, fold
+
+STATE_BYTES_MAX = 256 * 1024
+
+
+def grown(sent: list[Sent], services_max: int = 5_000) -> tuple[dict[str, int], list[Insight]]:
+    """(largest state in bytes of each stage over the whole run, insights)."""
+    graph = LocalGraph(stages(graph_config(services_max=services_max)))
+    largest: dict[str, int] = {}
+    out: list[Any] = []
+    for message in sent:
+        event = fold(message)[0]
+        assert isinstance(event, FoldedMessage)
+        out += graph.feed((event,))
+        out += graph.advance(message.timestamp_ms - 5_000)
+        for (uid, _), size in graph.state_bytes().items():
+            largest[uid] = max(largest.get(uid, 0), size)
+    return largest, insights(out)
+
+
+def test_stragglers_do_not_pile_up() -> None:
+    """For five minutes, five times a second, a message brings a span of a pane that is over."""
+    sent = [
+        Sent(
+            START_MS + number * 200,
+            (OneSpan("cart", START_MS + number * 200 - 15_000, 20, number + 1, host=f"host-{number % 50}"),),
+            0,
+            number,
+        )
+        for number in range(1_500)
+    ]
+    largest, _ = grown(sent)
+    assert largest["latency-spike"] < STATE_BYTES_MAX
+
+
+def test_a_service_of_a_thousand_hosts_and_two_hundred_operations_keeps_its_state_in_bounds() -> None:
+    sent = []
+    for pane in range(20):
+        end_ms = START_MS + (pane + 1) * PANE_MS
+        spans = tuple(
+            OneSpan("cart", end_ms - 1 - n, 20, 2_000 * pane + n + 1, host=f"h{n % 1_000}", operation=f"o{n % 200}")
+            for n in range(2_000)
+        )
+        sent.append(Sent(end_ms, spans, 0, pane))
+    largest, _ = grown(sent)
+    assert largest["latency-spike"] < 4 * STATE_BYTES_MAX, largest  # reported panes and three open windows of 400 rows
+
+
+def test_services_that_come_and_go_leave_nothing_behind() -> None:
+    """A deploy id in the name: each name lives 70 minutes, for five days; its gap ends when it is expected no more."""
+    sent = []
+    for number in range(5 * 24 * 30):
+        end_ms = START_MS + number * 120_000
+        cart, mail = (OneSpan(name, end_ms - 1, 20, 2 * number) for name in ("cart", f"mail-{number // 35}"))
+        sent.append(Sent(end_ms, (cart._replace(number=2 * number + 1), mail), 0, number))
+    half = len(sent) // 2
+    (early, _), (late, found) = grown_gap(sent[:half]), grown_gap(sent)
+    assert late < 1.2 * early, f"{early} bytes after half of the days, {late} after all"
+    last = {insight.insight_id: insight for insight in found}
+    open_ones = [insight for insight in last.values() if insight.status == "open"]
+    assert len(open_ones) <= 2 * 24 + 2, "a gap of a service that is no longer expected stays open for ever"
+
+
+def grown_gap(sent: list[Sent]) -> tuple[int, list[Insight]]:
+    """(size of the gap watch's state at the end, its insights), fed without the rest of the graph."""
+    graph = LocalGraph([stage for stage in stages(graph_config("final")) if stage.uid == "telemetry-gap"])
+    out: list[Any] = []
+    for message in sent:
+        event = fold(message)[0]
+        assert event is not None
+        out += graph.feed(event.presence)
+        out += graph.advance(message.timestamp_ms - 5_000)
+    ((_, size),) = graph.state_bytes().items()
+    return size, insights(out)
+
+
+def test_the_names_of_services_are_bounded_and_no_record_is_lost() -> None:
+    sent = [
+        Sent(START_MS + n * 1_000, (OneSpan(f"svc-{n}", START_MS + n * 1_000, 20, n + 1),), 0, n) for n in range(300)
+    ]
+    graph = LocalGraph(stages(graph_config(services_max=20)))
+    out: list[Any] = []
+    for message in sent:
+        event = fold(message)[0]
+        assert event is not None
+        out += graph.feed((event,))
+        out += graph.advance(message.timestamp_ms)
+    keys = {key for uid, key in graph.state_bytes() if uid == "latency-spike"}
+    assert len(keys) == 21
+    assert "prod|other" in keys
+    out += graph.finish()
+    counted = sum(row.count for row in out if getattr(row, "dimension", "") == "service" and row.resolution_s == 60)
+    assert counted == 300
+    assert graph.counts["services_overflowed_total"] >= 280

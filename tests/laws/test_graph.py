@@ -1,0 +1,159 @@
+"""Laws of the whole graph on one stream of messages: every span is in exactly one place, however it is sent."""
+
+from collections import Counter
+from random import Random
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.graph import stages
+from operators.local import LocalGraph, through_bytes
+from state_schemas.outputs import RESOLUTIONS_S
+from state_schemas.telemetry import SPAN_KINDS, Rejected
+from tests.driving import Timed, graph_config, insights, last_revisions, rollup_sums, run, summary
+from tests.traffic import (
+    AGE_MS_MAX,
+    LATENESS_MS,
+    OneSpan,
+    Sent,
+    Story,
+    busy,
+    displaced,
+    fold,
+    messages,
+    split,
+    stories,
+    without_late,
+)
+
+GRAPH = stages(graph_config())
+few = settings(max_examples=settings().max_examples // 5)  # as in test_machines
+DAY_MS = 86_400_000
+BAD_ENDS_MS = (0, 7_258_118_400_000, 400_000, -8 * DAY_MS)  # no time, the year 2200, 400 s ahead, 8 days old
+
+
+def folded(sent: list[Sent]) -> tuple[list[Timed], list[Rejected]]:
+    events: list[Timed] = []
+    rejected: list[Rejected] = []
+    for message in sent:
+        event, faults = fold(message)
+        rejected += faults
+        if event is not None:
+            events.append((message.timestamp_ms, event))
+    return events, rejected
+
+
+def run_graph(sent: list[Sent]) -> list[Any]:
+    return run(GRAPH, folded(sent)[0])
+
+
+def with_bad_spans(sent: list[Sent], random: Random) -> list[Sent]:
+    """Now and then a span that cannot be counted, or the same span again."""
+    spoilt = []
+    for message in sent:
+        spans = list(message.spans)
+        if random.random() < 0.3:
+            bad_ms = random.choice(BAD_ENDS_MS)
+            at_ms = bad_ms if bad_ms in BAD_ENDS_MS[:2] else message.timestamp_ms + bad_ms
+            spans.append(spans[0]._replace(end_ms=at_ms, latency_ms=0, number=spans[0].number + 1_000_000))
+        if random.random() < 0.3:
+            spans.append(spans[-1]._replace(latency_ms=-1, number=spans[-1].number + 2_000_000))
+        if random.random() < 0.3:
+            spans.append(random.choice(spans))
+        spoilt.append(message._replace(spans=tuple(spans)))
+    return spoilt
+
+
+def counted_by_hand(sent: list[Sent]) -> Counter[tuple[Any, ...]]:
+    """One loop over spans: (resolution, window, late, env, service, dimension, name, kind) -> spans."""
+    counts: Counter[tuple[Any, ...]] = Counter()
+    for message in sent:
+        for span in message.spans:
+            for resolution_s in RESOLUTIONS_S:
+                late = span.end_ms < message.timestamp_ms - LATENESS_MS
+                start_ms = span.end_ms - span.end_ms % (resolution_s * 1000)
+                for dimension, name in (("service", ""), ("host", span.host), ("operation", span.operation)):
+                    place = (resolution_s, start_ms, late, span.env, span.service)
+                    counts[(*place, dimension, name, SPAN_KINDS[span.kind])] += 1
+    return counts
+
+
+@few
+@given(stories(), st.randoms(use_true_random=False))
+def test_every_span_is_counted_in_exactly_one_place_at_every_resolution(story: Story, random: Random) -> None:
+    sent = with_bad_spans(messages(story), random)
+    events, rejected = folded(sent)
+    sums = rollup_sums(run(GRAPH, events))
+    spans_sent = sum(len(message.spans) for message in sent)
+    spans_rejected = sum(fault.records for fault in rejected)
+    for resolution_s in RESOLUTIONS_S:
+        for dimension in ("service", "host", "operation"):
+            counted = sum(sums[key][0] for key in sums if (key[0], key[5]) == (resolution_s, dimension))
+            assert counted + spans_rejected == spans_sent, (resolution_s, dimension)
+
+
+@few
+@given(stories())
+def test_roll_ups_are_what_a_loop_over_the_spans_counts(story: Story) -> None:
+    sent = messages(story)
+    sums = rollup_sums(run_graph(sent))
+    assert {key: found[0] for key, found in sums.items()} == counted_by_hand(sent)
+
+
+@few
+@given(stories(), st.integers(1, 5), st.integers(0, 99))
+def test_how_spans_are_cut_into_messages_changes_nothing_but_offsets(story: Story, spans_max: int, seed: int) -> None:
+    sent = messages(story)
+    cut = displaced(list(split(sent, spans_max)), Random(seed), AGE_MS_MAX)
+    assert summary(run_graph(cut), kafka=False) == summary(run_graph(sent), kafka=False)
+
+
+@few
+@given(stories(), st.integers(1, 8))
+def test_partitions_of_the_source_change_nothing_but_offsets(story: Story, partitions: int) -> None:
+    sent = messages(story)
+    offsets: Counter[int] = Counter()
+    spread = []
+    for number, message in enumerate(sent):
+        partition = number % partitions
+        spread.append(message._replace(partition=partition, offset=offsets[partition]))
+        offsets[partition] += 1
+    assert summary(run_graph(spread), kafka=False) == summary(run_graph(sent), kafka=False)
+
+
+@few
+@given(stories())
+def test_late_spans_are_marked_and_change_no_insight(story: Story) -> None:
+    sent = messages(story)
+    with_late, without = run_graph(sent), run_graph(without_late(sent))
+    assert last_revisions(with_late) == last_revisions(without)
+    in_time = {key: found for key, found in rollup_sums(with_late).items() if not key[2]}
+    assert in_time == rollup_sums(without)
+
+
+@few
+@given(stories())
+def test_states_that_go_through_bytes_after_each_step_say_the_same(story: Story) -> None:
+    events, _ = folded(messages(story))
+    assert run(GRAPH, events, through_bytes) == run(GRAPH, events)
+
+
+def test_records_behind_the_watermark_are_counted_one_by_one_and_treated_as_late() -> None:
+    """A partition that was idle wakes with old data: 3 spans, one pane, after that pane was final."""
+    sent = messages(Story(panes=12, services=1))
+    old = sent[0]._replace(spans=tuple(OneSpan("service-0", sent[0].timestamp_ms - 1, 20, 9_000 + n) for n in range(3)))
+    graph = LocalGraph(GRAPH)
+    out = graph.feed(event for _, event in folded(sent)[0])
+    out += graph.advance(sent[-1].timestamp_ms)
+    out += graph.feed(event for _, event in folded([old])[0])
+    out += graph.finish()
+    assert last_revisions(out) == last_revisions(run_graph(sent))
+    late = {key[5]: found[0] for key, found in rollup_sums(out).items() if key[2] and key[0] == 10}
+    assert late == {"service": 3, "host": 3, "operation": 3}
+    assert graph.counts["records_behind_total"] == 6  # by the latency machine, and by the gap watch
+
+
+def test_the_busy_story_has_insights() -> None:
+    found = {insight.kind for insight in insights(run_graph(messages(busy())))}
+    assert found >= {"latency_spike", "error_ratio"}

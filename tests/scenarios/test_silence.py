@@ -1,0 +1,63 @@
+"""What is said of telemetry that stays away, and of names that are too many, as drawn."""
+
+from state_schemas.telemetry import Rejected
+from tests.scenarios.timeline import brief, pane_of, sent, told
+from tests.traffic import START_MS, OneSpan, Sent, fold
+
+
+def test_a_service_that_falls_silent_while_others_go_on_is_missing_until_it_is_heard_again() -> None:
+    lines = {
+        "cart": "-" * 70,
+        "mail": "-" * 35 + " " * 20 + "-" * 15,
+    }
+    found = told(sent(lines))
+    assert brief(found) == [("telemetry_gap", "mail", "open"), ("telemetry_gap", "mail", "closed")]
+    assert (pane_of(found[1].window.start_ms), pane_of(found[1].window.end_ms)) == (35, 55)
+    assert "mail" in found[0].evidence.expected
+    assert found[0].evidence.kafka
+
+
+def test_a_service_that_was_hardly_known_is_not_missed() -> None:
+    assert told(sent({"cart": "-" * 70, "mail": "-" * 20})) == []
+
+
+def test_a_signal_type_that_stops_everywhere_is_one_gap() -> None:
+    """Logs stop, traces go on."""
+    lines = {"cart": "-" * 60, "mail": "-" * 60}
+    found = told(sent(lines, logs={"cart": "x" * 20 + " " * 20 + "x" * 20, "mail": "x" * 20 + " " * 20 + "x" * 20}))
+    assert brief(found) == [("telemetry_gap", "logs", "open"), ("telemetry_gap", "logs", "closed")]
+
+
+def test_a_hole_of_the_whole_environment_is_one_gap_and_not_one_of_each_service() -> None:
+    line = "-" * 40 + " " * 30 + "-" * 30
+    found = told(sent({"cart": line, "mail": line}, logs={"cart": "x" * 100}))
+    assert [(insight.subject, insight.service, insight.status) for insight in found] == [("", "", "closed")]
+    assert (pane_of(found[0].window.start_ms), pane_of(found[0].window.end_ms)) == (40, 70)
+
+
+def test_silence_at_the_end_of_the_input_says_nothing() -> None:
+    assert told(sent({"cart": "-" * 40, "mail": "-" * 40})) == []
+
+
+def test_too_many_service_names_are_told_once() -> None:
+    lines = {f"svc-{number}": "-" * 30 for number in range(8)}
+    found = told(sent(lines), services_max=5)
+    assert brief(found) == [("capacity", "service.name", "open")]
+    assert found[0].measures == {"services_max": 5.0}
+    assert "more than 5 service names" in found[0].title
+
+
+def reasons(*spans: OneSpan) -> list[tuple[str, int]]:
+    message, rejected = fold(Sent(START_MS, spans, 0, 0))
+    assert message is None or all(isinstance(fault, Rejected) for fault in rejected)
+    return [(fault.reason, fault.records) for fault in rejected]
+
+
+def test_spans_that_cannot_be_counted_are_rejected_with_their_reason() -> None:
+    good = OneSpan("cart", START_MS, 20, 1)
+    assert reasons(good) == []
+    assert reasons(good, good._replace(end_ms=7_258_118_400_000, number=2)) == [("future", 1)]
+    assert reasons(good, good._replace(end_ms=0, latency_ms=0, number=2)) == [("no_time", 1)]
+    assert reasons(good, good._replace(latency_ms=-1, number=2)) == [("end_before_start", 1)]
+    assert reasons(good, good._replace(end_ms=START_MS - 8 * 86_400_000, number=2)) == [("too_old", 1)]
+    assert reasons(good, good, good) == [("duplicate_span", 2)]

@@ -1,0 +1,109 @@
+"""What is said of slow and failing spans, as drawn."""
+
+from itertools import groupby
+
+import pytest
+
+from state_schemas.insights import Insight
+from tests.scenarios.timeline import brief, pane_of, sent, spans_of, told
+from tests.traffic import PANE_MS, START_MS, Sent
+
+USUAL = "." * 12
+
+
+def last(found: list[Insight]) -> list[Insight]:
+    """The last revision of each insight, in the order of their first."""
+    return list({insight.insight_id: insight for insight in found}.values())
+
+
+def test_a_spike_on_one_host_opens_updates_and_closes() -> None:
+    #              0         1         2         3
+    #              0123456789012345678901234567890
+    line = "............########..........."
+    found = told(sent({"cart": line}))
+    statuses = [status for status, _ in groupby(insight.status for insight in found)]
+    assert (statuses[0], statuses[-1]) == ("open", "closed")
+    assert "updated" in statuses
+    (closed,) = last(found)
+    assert (closed.kind, closed.service, closed.reason) == ("latency_spike", "cart", "back to usual")
+    assert (pane_of(closed.window.start_ms), pane_of(closed.window.end_ms)) == (12, 20)
+    assert (closed.evidence.hosts[0].name, closed.evidence.hosts[0].share) == ("host-0", 1.0)
+    assert "carried by host host-0 (100%)" in closed.title
+    assert 395 < closed.measures["latency_ms_p95"] < 410
+    assert closed.evidence.traces[0].latency_ms > 390
+    assert closed.evidence.kafka[0].first_offset == 12
+    assert closed.evidence.kafka[0].last_offset == 19
+
+
+def test_it_is_said_within_three_panes_of_the_first_slow_one() -> None:
+    first, *_ = told(sent({"cart": USUAL + "###"}))
+    assert (first.status, pane_of(first.window.start_ms), pane_of(first.window.end_ms)) == ("open", 12, 15)
+
+
+def test_one_slow_pane_is_no_insight() -> None:
+    assert told(sent({"cart": USUAL + "#" + USUAL + "#" + USUAL})) == []
+
+
+def test_failing_spans_are_an_error_ratio_and_no_latency_spike() -> None:
+    found = told(sent({"cart": USUAL + "!!!!!!" + USUAL + USUAL}))
+    assert brief(last(found)) == [("error_ratio", "cart", "closed")]
+    assert last(found)[0].measures["error_ratio"] == 0.5
+
+
+def test_a_level_that_stays_is_accepted_and_not_told_again() -> None:
+    """Half an hour slow is the new normal: one insight in the next hour and a half, not one each half hour."""
+    found = last(told(sent({"cart": "." * 40 + "S" * 540}), "final"))
+    assert [(insight.kind, insight.status, insight.reason) for insight in found] == [
+        ("latency_spike", "closed", "the level has stayed: it is the new normal")
+    ]
+
+
+def test_an_error_level_that_stays_is_accepted_and_not_told_again() -> None:
+    found = last(told(sent({"cart": "." * 40 + "!" * 540}), "final"))
+    assert [(insight.kind, insight.status, insight.reason) for insight in found] == [
+        ("error_ratio", "closed", "the level has stayed: it is the new normal")
+    ]
+
+
+@pytest.mark.parametrize("always", ["!", "X"])
+def test_a_service_that_always_fails_is_told_once(always: str) -> None:
+    found = last(told(sent({"cart": always * 540}), "final"))
+    assert brief(found) == [("error_ratio", "cart", "closed")]
+    assert found[0].cold_start
+
+
+def test_low_traffic_with_one_slow_span_is_no_insight() -> None:
+    assert told(sent({"cart": "-" * 60 + "s" + "-" * 20})) == []
+
+
+def test_a_cold_start_is_judged_by_the_static_guard_only() -> None:
+    """400 ms from the first span on may be usual; nothing is known yet."""
+    assert told(sent({"cart": "S" * 30})) == []
+
+
+def test_a_young_baseline_says_so() -> None:
+    found = told(sent({"cart": USUAL + "SSSSS"}))
+    assert found
+    assert all(insight.cold_start and insight.confidence < 0.9 for insight in found)
+
+
+def test_a_spike_seen_early_is_retracted_when_normal_spans_arrive_late() -> None:
+    """Host-0 reports three slow panes at once; the rest of the fleet, twenty times as much, comes 15 s later.
+
+    pane     012345678901 234
+    seen     ............ SSS        <- opens at the end of the third
+    arrives                  ...     <- many normal spans of the same panes, within lateness
+    """
+    early = sent({"cart": USUAL + "SSS"})
+    normal = []
+    for pane in (12, 13, 14):
+        start_ms = START_MS + pane * PANE_MS
+        spans = tuple(span for _ in range(40) for span in spans_of("cart", ".", start_ms))
+        normal.append(Sent(START_MS + 17 * PANE_MS, spans, 0, 100 + pane))
+    after = [message._replace(offset=200 + message.offset) for message in sent({"cart": " " * 17 + "....."})]
+    opening = Sent(START_MS + 16 * PANE_MS, tuple(spans_of("other", ".", START_MS + 15 * PANE_MS)), 0, 99)
+    found = told([*early, opening, *normal, *after])
+    assert [insight.status for insight in found] == ["open", "retracted"]
+    assert [insight.revision for insight in found] == [0, 1]
+    assert "no longer holds" in found[1].reason
+    assert told([*early, opening, *normal, *after], "final") == []

@@ -1,0 +1,98 @@
+"""The repository keeps the rules of the house, and each rule finds what it is for."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.tidy.rules import (
+    FUNCTION_LINES_MAX,
+    MODULE_LINES_MAX,
+    ROOT,
+    RULES,
+    Module,
+    blind_excepts,
+    clocks,
+    import_graph,
+    long_code,
+    machine_words,
+    modules,
+    prints,
+    private_imports,
+    reaches,
+    relative_imports,
+)
+
+Rule = Callable[[Module], Iterator[str]]
+FLINK_ONLY = ("operators.flink",)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule.__name__))
+def test_the_repository_keeps(rule: Rule) -> None:
+    faults = [fault for module in modules() for fault in rule(module)]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("rule", "room", "text"),
+    [
+        (long_code, "udfs", "x = 1\n" * (MODULE_LINES_MAX + 1)),
+        (long_code, "udfs", "def f():\n" + "    x = 1\n" * FUNCTION_LINES_MAX),
+        (clocks, "udfs", "import time\n"),
+        (clocks, "operators", "from random import choice\n"),
+        (clocks, "state_schemas", "from datetime import datetime\nx = datetime.now()\n"),
+        (clocks, "udfs", "import numpy as np\nx = np.random.default_rng()\n"),
+        (prints, "operators", "print(1)\n"),
+        (relative_imports, "udfs", "from . import sketch\n"),
+        (relative_imports, "udfs", "from .sketch import pack\n"),
+        (blind_excepts, "reasoner", "try:\n    f()\nexcept Exception:\n    g()\n"),
+        (blind_excepts, "jobs", "try:\n    f()\nexcept (OSError, BaseException):\n    g()\n"),
+        (blind_excepts, "jobs", "try:\n    f()\nexcept:\n    g()\n"),
+        (private_imports, "jobs", "from udfs.sketch import _edges\n"),
+        (private_imports, "jobs", "from udfs._hidden import edges\n"),
+        (machine_words, "jobs", 'PATH = "/ro' + 'ot/x"\n'),
+    ],
+)
+def test_a_rule_finds(rule: Rule, room: str, text: str) -> None:
+    assert len(list(rule(Module(f"{room}.example", text)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "room", "text"),
+    [
+        (long_code, "udfs", "def f():\n" + "    x = 1\n" * (FUNCTION_LINES_MAX - 1)),
+        (clocks, "reasoner", "import time\n"),
+        (clocks, "udfs", "from datetime import UTC, datetime\nx = datetime.fromtimestamp(5, UTC)\n"),
+        (prints, "reasoner", "print(1)\n"),
+        (relative_imports, "udfs", "from udfs.sketch import pack\n"),
+        (blind_excepts, "jobs", "try:\n    f()\nexcept OSError:\n    g()\n"),
+        (blind_excepts, "jobs", "try:\n    f()\nexcept BaseException:\n    g()\n    raise\n"),
+        (private_imports, "jobs", "from typing import _GenericAlias\nfrom __future__ import annotations\n"),
+        (machine_words, "jobs", 'PATH = "/tmp/x"\n'),
+    ],
+)
+def test_a_rule_lets_pass(rule: Rule, room: str, text: str) -> None:
+    assert list(rule(Module(f"{room}.example", text))) == []
+
+
+def test_a_chain_of_imports_is_found() -> None:
+    found = [Module("a", "from b import c\n"), Module("b.c", "import pyflink.table\n"), Module("d", "import a_b\n")]
+    assert reaches("a", "pyflink", import_graph(found)) == ["a", "b.c", "pyflink.table"]
+    assert reaches("d", "pyflink", import_graph(found)) == []
+
+
+def test_only_the_adapter_and_the_jobs_reach_flink() -> None:
+    graph = import_graph(modules())
+    pure = [name for name in graph if name.split(".")[0] in ("state_schemas", "udfs", "operators")]
+    chains = {name: reaches(name, "pyflink", graph) for name in pure}
+    assert tuple(name for name, chain in chains.items() if chain) == FLINK_ONLY, chains
+
+
+def test_the_graph_in_one_process_runs_without_flink() -> None:
+    """What `reasoner replay --engine local` needs, in a fresh process: no module of the engine is loaded."""
+    code = "import sys, jobs.graph, operators.local; print(sorted(n for n in sys.modules if n.startswith('pyflink')))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
