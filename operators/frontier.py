@@ -57,6 +57,10 @@ class TwoFrontiers(Generic[L, P]):
         _drop_done(announced, now_ms, self.config.lateness_ms)
         return tuple(out)
 
+    def conclude(self, announced: dict[str, Announced], drafts: Iterable[Insight]) -> tuple[InsightRevision, ...]:
+        """Last revisions of a key that is about to be forgotten."""
+        return tuple(sent for draft in drafts for sent in _send(announced, draft, draft.window.end_ms))
+
     def _final(self, panes: dict[int, P], now_ms: int) -> list[int]:
         if now_ms == END_OF_INPUT:
             return sorted(panes)

@@ -21,7 +21,7 @@ from udfs.baseline import SpikeConfig
 from udfs.ids import split_service_key
 from udfs.partials import NameLimits, keep_kinds, merge_blocks, merge_rows, rows, span_count
 from udfs.span_groups import ENTRY_KINDS
-from udfs.spike_rule import PaneOfSpans, watch_pane
+from udfs.spike_rule import PaneOfSpans, expire, watch_pane
 
 PENDING_BLOCKS_MAX: Final = 32  # blocks of one window that wait side by side before they are merged
 
@@ -91,6 +91,9 @@ class LatencySpike:
             ("insights_emitted_total", len(insights)),
         )
         if self._is_over(state, now_ms):
+            if now_ms != END_OF_INPUT:
+                gone = expire(state.learnt, state.env, state.service)
+                insights += frontiers.conclude(state.announced, gone)
             return Step(None, (*due.rows, *insights), None, (*counts, ("states_forgotten_total", 1)))
         return Step(state, (*due.rows, *insights), self._next_wake_ms(state, now_ms), counts)
 
@@ -117,8 +120,13 @@ class _Evaluator:
 
     def __call__(self, learnt: Learnt, start_ms: int, pane: SpanBlock) -> Iterable[Insight]:
         end_ms = start_ms + self.config.frontier.pane_ms
+        drafts: list[Insight] = []
+        if learnt.last_end_ms and start_ms >= learnt.last_end_ms + self.config.idle_ms:
+            # As if the idle wake had come first: whether it did depends on how fast event time moved.
+            drafts += expire(learnt, self.env, self.service)
+        learnt.last_end_ms = end_ms
         of_service = [row for row in rows(pane) if row.key[1] == DIMENSION_SERVICE]
-        if not of_service:
-            return ()  # spans of other kinds only: nothing was answered, so nothing can be slow
-        spans = PaneOfSpans(self.env, self.service, start_ms, end_ms, pane, merge_rows(of_service))
-        return watch_pane(learnt, spans, self.config.spike, self.config.names)
+        if of_service:  # else spans of other kinds only: nothing was answered, so nothing can be slow
+            spans = PaneOfSpans(self.env, self.service, start_ms, end_ms, pane, merge_rows(of_service))
+            drafts += watch_pane(learnt, spans, self.config.spike, self.config.names)
+        return drafts

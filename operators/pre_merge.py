@@ -89,7 +89,7 @@ class PreMerge:
 
     def _idle_wake_ms(self, state: PreMergeState, now_ms: int) -> int:
         oldest_ms = min((min(names.values()) for names in state.known.values()), default=now_ms)
-        # Names are swept at most once an hour of event time: each sweep looks at all of them.
+        # Nothing waits: the next wake is for names alone, and once an hour is soon enough for them.
         return max(now_ms + 3_600_000, oldest_ms + self.config.idle_ms)
 
     def _admitted(self, state: PreMergeState, env: str, pane: PresencePane) -> PresencePane:

@@ -46,11 +46,12 @@ class Watch(msgspec.Struct, array_like=True, gc=False):
 
 
 class Learnt(msgspec.Struct, array_like=True, gc=False):
-    """What the machine knows as of its last final pane."""
+    """What the machine knows as of its last final pane. last_end_ms: end of that pane, 0 before there is one."""
 
     baseline: Baseline
     latency: Watch
     errors: Watch
+    last_end_ms: int = 0
 
 
 class Announced(msgspec.Struct, array_like=True, gc=False):

@@ -72,7 +72,7 @@ def _judge(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> tuple[N
     newest = _held((at.timestamp_ms + limits.future_max_ms) * ns)
     oldest = _held((at.timestamp_ms - limits.age_max_ms) * ns)
     checks: tuple[tuple[RejectReason, NDArray[np.bool_], str], ...] = (
-        ("no_time", end == 0, "end_time_unix_nano is 0, expected epoch nanoseconds; mend the producer"),
+        ("no_time", (end == 0) | (start == 0), "start or end of a span is 0, expected epoch nanoseconds"),
         ("end_before_start", end < start, "end_time_unix_nano before start_time_unix_nano; mend the producer's clock"),
         ("future", end > newest, f"event time more than {limits.future_max_ms} ms after the Kafka timestamp"),
         ("too_old", end < oldest, f"event time more than {limits.age_max_ms} ms before the Kafka timestamp"),

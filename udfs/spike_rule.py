@@ -62,6 +62,15 @@ def watch_pane(learnt: Learnt, pane: PaneOfSpans, config: SpikeConfig, names: Na
     return drafts
 
 
+def expire(learnt: Learnt, env: str, service: str) -> list[Insight]:
+    """Forgets everything in place; returns the closing drafts of what was open."""
+    watches: tuple[tuple[SpikeKind, Watch], ...] = (("latency_spike", learnt.latency), ("error_ratio", learnt.errors))
+    drafts = [report(kind, env, service, watch, "closed", GONE) for kind, watch in watches if watch.panes_open]
+    learnt.baseline, learnt.latency, learnt.errors = Baseline(), Watch(), Watch()
+    return drafts
+
+
+GONE = "no more spans"
 ACCEPTED = "the level has stayed: it is the new normal"
 RECOVERED = "back to usual"
 
