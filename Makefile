@@ -36,8 +36,8 @@ test-flink: setup ## The adapter and the jobs on a Flink mini-cluster
 test-services: setup ## Real Kafka broker, PostgreSQL and standalone Flink cluster
 	@$(call pytest,tests -m services)
 
-test-faults: setup ## Kill processes and count what survives (minutes each)
-	@$(call pytest,tests -m faults)
+test-faults: setup ## Kill processes and count what survives (minutes each); writes docs/verdicts
+	@export VERDICTS=docs/verdicts; $(call pytest,tests -m faults)
 
 fuzz: setup ## Random and broken bytes against the decoders for FUZZ_SECONDS (20)
 	@reasoner/stack/setup.sh fuzz

@@ -177,7 +177,9 @@ def _template(profile: SpanProfile, random: Random) -> _Template:
         host = random.randrange(profile.hosts)
         share = profile.spans_per_message * (index + 1) // count - profile.spans_per_message * index // count
         operations = [random.randrange(profile.operations) for _ in range(share)]
-        fields = [_shape(profile, service, number).encode(_TRACE, _SPAN, _PARENT, _START, _END) for number in operations]
+        fields = [
+            _shape(profile, service, number).encode(_TRACE, _SPAN, _PARENT, _START, _END) for number in operations
+        ]
         data += resource_block(resource_head(f"service-{service:03d}", f"host-{service:03d}-{host}"), scope, fields)
         medians += [_median_ns(service, number) for number in operations]
         service_of += [service] * share

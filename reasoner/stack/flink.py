@@ -20,6 +20,7 @@ __all__ = ["JobManager", "TaskManager", "overview", "taskmanager_name"]
 _REST_TIMEOUT_S = 3.0
 # 6 s on an idle machine; 57 s were seen on two cores with nine busy processes.
 _READY_DEADLINE_S = 180.0
+_DIRECT_MB_OF_A_SLOT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +167,13 @@ def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:
         "taskmanager.host": LOOPBACK,
         "taskmanager.numberOfTaskSlots": settings.flink_slots,
         "taskmanager.memory.process.size": settings.flink_taskmanager_memory,
+        # Beam's channel to the Python workers holds what it sends in direct memory, up to a bundle of messages for
+        # each slot. With Flink's default of 0 the TaskManager died of it after a restart, at 160 kB a message.
+        "taskmanager.memory.task.off-heap.size": f"{_DIRECT_MB_OF_A_SLOT * settings.flink_slots}m",
         "io.tmp.dirs": str(folder / "tmp"),
         "env.pid.dir": str(folder / "pid"),
+        # A crash of a JVM leaves its report among the logs, not in the folder of whoever started the cluster.
+        "env.java.opts.taskmanager": f"-XX:ErrorFile={folder}/log/hs_err_pid%p.log",
         # For jobs that come by REST and the dashboard, where no client says which interpreter to take.
         "python.client.executable": python,
         "python.executable": python,

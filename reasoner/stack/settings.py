@@ -45,7 +45,7 @@ class StackSettings(BaseModel):
     flink_taskmanagers: Annotated[int, Field(ge=1, le=16)] = 2
     flink_slots: Annotated[int, Field(ge=1, le=64)] = 2
     flink_jobmanager_memory: MemorySize = "1600m"
-    flink_taskmanager_memory: MemorySize = "1728m"
+    flink_taskmanager_memory: MemorySize = "2816m"
 
     @classmethod
     def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> "StackSettings":

@@ -1,0 +1,61 @@
+"""A machine and a sink that the shipped job does not have: what a later release adds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from jobs.sinks import Insert
+from operators.flink import SinkRows
+from operators.machine import END_OF_INPUT, Stage, Step
+from state_schemas.codec import Codec, register
+from state_schemas.partials import SpanPartial
+from udfs.ids import service_key
+from udfs.partials import span_count
+
+
+class Tally(msgspec.Struct, frozen=True, array_like=True):
+    """Spans of a service in one event."""
+
+    key: str
+    spans: int
+
+
+CODEC: Codec[int] = register(Codec("test-tally", 1, msgspec.msgpack.encode, {1: msgspec.msgpack.decode}))
+
+
+class SpanTally:
+    """Says how many spans each event holds; the sum of what it says is every span that it saw."""
+
+    @property
+    def codec(self) -> Codec[int]:
+        return CODEC
+
+    def initial(self, key: str) -> int:
+        return 0
+
+    def on_event(self, state: int, event: SpanPartial, watermark_ms: int) -> Step[int, Tally]:
+        seen = sum(span_count(block) for _, _, block in event.panes)
+        told = (Tally(service_key(event.env, event.service), seen),)
+        return Step(state + seen, told, watermark_ms + 3_600_000)
+
+    def on_wake(self, state: int, now_ms: int) -> Step[int, Tally]:
+        return Step(None) if now_ms == END_OF_INPUT else Step(state)
+
+
+def _by_service(event: SpanPartial) -> str:
+    return service_key(event.env, event.service)
+
+
+def _row(tally: Tally) -> Sequence[Any]:
+    return (tally.key, str(tally.spans))
+
+
+STAGE = Stage("span-tally", SpanTally(), takes=SpanPartial, key_of=_by_service, gives=(Tally,))
+INSERT = Insert(
+    "kafka-tallies",
+    SinkRows("tallies", Tally, (("message_key", "string"), ("body", "string")), _row),
+    """INSERT INTO tallies_topic
+       SELECT message_key, body, MAP['content-type', ENCODE('text/plain', 'UTF-8')] FROM {view}""",
+    ("tallies_topic", lambda config: f"{config.name}-tallies"),
+)

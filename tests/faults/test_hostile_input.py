@@ -1,0 +1,165 @@
+"""A million service names, broken messages and every codec: the job lives, says so once, and counts exactly."""
+
+import os
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from reasoner.flink_rest import FlinkRest
+from reasoner.load.message import Message
+from reasoner.load.player import Compression, PlayOptions, play
+from reasoner.load.shop_wire import SpanShape, attributes, delimited, resource_block, scope_head
+from reasoner.stack import RunningStack
+from reasoner.stack.process import OWNER_VARIABLE
+from state_schemas.insights import from_json
+from state_schemas.outputs import RESOLUTIONS_S
+from state_schemas.telemetry import KIND_SERVER
+from tests.faults.conftest import setting
+from tests.services.garbage import all_garbage, said_of, send_garbage
+from tests.services.job_runs import ClusterJob, job_config, rejected_records, topics_in
+
+pytestmark = pytest.mark.faults
+
+START_MS = 1_700_000_000_000
+STEP_MS = 100
+PARTITIONS = 2
+NAMES_PER_MESSAGE = 1_000
+ENVIRONMENTS = ("production", "staging")
+# Codec of the producer, and of the topic: the broker compresses anew what Python has no library for.
+CODECS: tuple[tuple[Compression, str], ...] = (
+    ("none", "producer"),
+    ("gzip", "producer"),
+    ("zstd", "producer"),
+    ("none", "lz4"),
+    ("none", "snappy"),
+)
+CODEC_NAMES = ("none", "gzip", "snappy", "lz4", "zstd")  # by their number in a record batch
+BATCH_HEADER = struct.Struct(">qiibih")  # base offset, length, leader epoch, magic, CRC, attributes
+
+
+def names(messages: int) -> Iterator[Message]:
+    """Each message holds one span of each of 1,000 services that nobody has heard of before."""
+    shape = SpanShape("GET /", KIND_SERVER, {}, has_parent=False, failed=False)
+    scope = scope_head()
+    for number in range(messages):
+        timestamp_ms = START_MS + number * STEP_MS
+        end_ns = timestamp_ms * 1_000_000
+        env = ENVIRONMENTS[number // PARTITIONS % len(ENVIRONMENTS)]
+        blocks = []
+        for index in range(NAMES_PER_MESSAGE):
+            ordinal = number * NAMES_PER_MESSAGE + index + 1
+            span = shape.encode(
+                ordinal.to_bytes(16, "big"), ordinal.to_bytes(8, "big"), b"", end_ns - 9_000_000, end_ns
+            )
+            blocks.append(resource_block(_resource(env, ordinal), scope, [span]))
+        yield Message("traces", b"".join(blocks), timestamp_ms, number % PARTITIONS)
+
+
+_HEADS: dict[str, bytes] = {}
+
+
+def _resource(env: str, ordinal: int) -> bytes:
+    if env not in _HEADS:
+        values = attributes({"deployment.environment.name": env, "service.name": "deploy-00000000"})
+        fields = b"".join(delimited(1, value.SerializeToString()) for value in values)
+        _HEADS[env] = delimited(1, fields)
+    return _HEADS[env].replace(b"deploy-00000000", b"deploy-%08d" % ordinal)
+
+
+def compress_topic(bootstrap: str, topic: str, codec: str) -> None:
+    """From now on the broker stores what comes with this codec; `producer` keeps the producer's."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs={"compression.type": codec})])
+    finally:
+        admin.close()
+
+
+def stored_codecs(partition_folder: Path) -> set[str]:
+    """Codecs of the record batches in a partition's log files."""
+    found = set()
+    for path in partition_folder.glob("*.log"):
+        with path.open("rb") as log:
+            while len(header := log.read(BATCH_HEADER.size)) == BATCH_HEADER.size:
+                _, length, _, magic, _, flags = BATCH_HEADER.unpack(header)
+                if magic != 2:
+                    break  # behind the last batch: the file is allocated ahead
+                found.add(CODEC_NAMES[flags & 7])
+                log.seek(length + 12 - BATCH_HEADER.size, os.SEEK_CUR)
+    return found
+
+
+def memory_mb(folder: Path) -> dict[str, int]:
+    """Resident memory of the cluster's processes by kind, the sum over all of a kind."""
+    mark = f"{OWNER_VARIABLE}={folder}".encode()
+    sums: Counter[str] = Counter()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark not in (process / "environ").read_bytes():
+                continue
+            command = (process / "cmdline").read_bytes()
+            resident_pages = int((process / "statm").read_text().split()[1])
+        except OSError:
+            continue
+        kind = "jobmanager" if b"StandaloneSession" in command else "python" if b"python" in command[:80] else "other"
+        kind = "taskmanager" if b"TaskManagerRunner" in command else kind
+        sums[kind] += resident_pages * os.sysconf("SC_PAGE_SIZE")
+    return {kind: size >> 20 for kind, size in sorted(sums.items())}
+
+
+def test_hostile_input(stack: RunningStack, tmp_path: Path, verdict: dict[str, Any]) -> None:
+    bootstrap = stack.kafka_bootstrap
+    messages = setting("HOSTILE_NAMES", 1_000_000) // NAMES_PER_MESSAGE
+    engine = {"checkpoint_interval_ms": 5_000}
+    config = job_config("hostile", bootstrap, stack.postgres_jdbc_url, tmp_path, signals=("traces",), engine=engine)
+    job = ClusterJob(config, FlinkRest(stack.flink_rest_url), tmp_path)
+    job.prepare(PARTITIONS)
+    garbage = [piece for piece in all_garbage(START_MS) if piece.signal == "traces"]
+    sent = send_garbage(bootstrap, topics_in(config), garbage, START_MS)
+
+    job = job.started()
+    stream = names(messages)
+    for codec, topic_codec in CODECS:
+        compress_topic(bootstrap, config.kafka.topics.traces, topic_codec)
+        part = islice(stream, -(-messages // len(CODECS)))
+        play(part, bootstrap, topics_in(config), PlayOptions(compression=codec))
+    codecs = stored_codecs(tmp_path / "stack" / "kafka" / "data" / f"{config.kafka.topics.traces}-0")
+    job.wait_until_read(900.0)
+    memory = memory_mb(tmp_path / "stack")
+    restarts, state = job.rest.restarts(job.job_id), job.state()
+    counters = job.rest.counters(job.job_id)
+    job.drain()
+
+    rollups = job.spans_in_rollups()
+    letters = job.dead_letters()
+    insights = [from_json(record.value) for record in job.insight_records()]
+    capacity = Counter(insight.env for insight in insights if insight.kind == "capacity")
+    counted = messages * NAMES_PER_MESSAGE + sum(piece.garbage.counted for piece in sent)
+    verdict |= {
+        "service_names": messages * NAMES_PER_MESSAGE,
+        "spans_expected": counted,
+        "spans_in_rollups": rollups,
+        "spans_rejected": dict(rejected_records(letters)),
+        "messages_rejected": counters.get("messages_rejected_total", 0),
+        "services_overflowed": counters.get("services_overflowed_total", 0),
+        "capacity_insights": dict(capacity),
+        "other_insights": len(insights) - capacity.total(),
+        "codecs": sorted(codecs),
+        "memory_mb": memory,
+        "flink_num_restarts": restarts,
+    }
+    assert (state, restarts) == ("RUNNING", 0)
+    assert {piece.garbage.name: said_of(letters, piece) for piece in sent} == {
+        piece.garbage.name: dict(piece.garbage.rejected) for piece in sent
+    }
+    assert rollups == dict.fromkeys(RESOLUTIONS_S, counted)
+    assert capacity == Counter(ENVIRONMENTS)
+    assert codecs == set(CODEC_NAMES)
+    verdict["pass"] = True

@@ -1,0 +1,108 @@
+"""A TaskManager dies twice in mid-stream: nothing is lost, nothing is counted or said twice."""
+
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from reasoner.flink_rest import FlinkRest
+from reasoner.load.player import play
+from reasoner.load.spans import BadSpans, Slowdown, SpanProfile, spans, truth
+from reasoner.stack import RunningStack
+from state_schemas.outputs import RESOLUTIONS_S
+from tests.faults.conftest import setting
+from tests.services.job_runs import ClusterJob, job_config, rejected_records, topics_in, wait_until
+
+pytestmark = pytest.mark.faults
+
+SEED = 20
+START_MS = 1_700_000_000_000
+STRETCH_MS = 600_000
+PARTITIONS = 4
+KILL_SHARES = ((0.10, 0.30), (0.45, 0.65))  # of the messages read when the worker dies
+CHECKPOINTS_BEFORE = 2
+
+
+def profile() -> SpanProfile:
+    """Small spans, with bad ones in known numbers and one slow service, so that there is something to say."""
+    slow = Slowdown(service=7, start_ms=START_MS + 400_000, end_ms=START_MS + 520_000, factor=8.0)
+    bad = BadSpans(late=3, future=1, end_before_start=1, too_old=1)
+    return SpanProfile(attributes=1, partitions=PARTITIONS, bad=bad, slowdown=slow)
+
+
+def busy_taskmanagers(rest: FlinkRest, job_id: str) -> list[int]:
+    """Numbers of the TaskManagers that run steps of the job, ascending."""
+    ids = {
+        subtask["taskmanager-id"]
+        for vertex in rest.get(f"/jobs/{job_id}")["vertices"]
+        for subtask in rest.get(f"/jobs/{job_id}/vertices/{vertex['id']}")["subtasks"]
+    }
+    return sorted(int(found.removeprefix("flink-taskmanager-").partition("-")[0]) for found in ids)
+
+
+def kill_once(stack: RunningStack, job: ClusterJob, share: float, random: Random) -> dict[str, Any]:
+    """Wait for the share and the checkpoints, kill a busy worker, start a new one; returns what was seen."""
+    rest, job_id = job.rest, job.job_id
+    wanted = rest.completed_checkpoints(job_id) + CHECKPOINTS_BEFORE
+    wait_until(
+        lambda: rest.completed_checkpoints(job_id) >= wanted and job.share_read() >= share,
+        f"{wanted} checkpoints and {share:.0%} of the input read",
+        300.0,
+    )
+    share_read, restarts = job.share_read(), rest.restarts(job_id)
+    assert share_read < 1.0, "everything was read before the kill: raise FAULT_SPANS"
+    number = random.choice(busy_taskmanagers(rest, job_id))
+    checkpoints = rest.completed_checkpoints(job_id)
+    stack.kill_taskmanager(number)
+    killed_s = time.monotonic()
+    stack.start_taskmanager(number)
+    wait_until(lambda: rest.restarts(job_id) > restarts, "Flink notices", 120.0)
+    wait_until(lambda: rest.completed_checkpoints(job_id) > checkpoints, "a checkpoint after the restart", 180.0)
+    back_s = round(time.monotonic() - killed_s, 1)
+    return {"taskmanager": number, "share_read": round(share_read, 3), "next_checkpoint_after_s": back_s}
+
+
+def test_kill_taskmanager(stack: RunningStack, tmp_path: Path, verdict: dict[str, Any]) -> None:
+    messages = setting("FAULT_SPANS", 5_000_000) // profile().spans_per_message
+    expected = truth(profile(), messages)
+    engine = {"checkpoint_interval_ms": 2_000}
+    config = job_config(
+        "kill", stack.kafka_bootstrap, stack.postgres_jdbc_url, tmp_path, signals=("traces",), engine=engine
+    )
+    job = ClusterJob(config, FlinkRest(stack.flink_rest_url), tmp_path)
+    job.prepare(PARTITIONS)
+    play(spans(profile(), messages, SEED, START_MS, STRETCH_MS // messages), stack.kafka_bootstrap, topics_in(config))
+
+    job = job.started()
+    random = Random(SEED)
+    kills = [kill_once(stack, job, random.uniform(*shares), random) for shares in KILL_SHARES]
+    job.wait_until_read(600.0)
+    restarts = job.rest.restarts(job.job_id)
+    job.drain()
+
+    rollups = job.spans_in_rollups()
+    rejected = rejected_records(job.dead_letters())
+    revisions = Counter(dict(record.headers)["ce_id"] for record in job.insight_records())
+    bodies = sorted(record.value for record in job.insight_records())
+    verdict |= {
+        "spans_sent": expected.spans,
+        "late_spans_sent": expected.late,
+        "spans_in_rollups": rollups,
+        "spans_rejected": dict(rejected),
+        "kills": kills,
+        "flink_num_restarts": restarts,
+        "insight_revisions": len(bodies),
+        "insight_revisions_twice": sum(count - 1 for count in revisions.values()),
+    }
+    assert restarts >= len(kills)
+    assert rejected == Counter(
+        future=expected.future, end_before_start=expected.end_before_start, too_old=expected.too_old
+    )
+    assert rollups == dict.fromkeys(RESOLUTIONS_S, expected.counted)
+    assert bodies, "the slow service must be found, or nothing is said about insights"
+    assert max(revisions.values()) == 1
+    assert bodies == job.table_bodies()
+    verdict["pass"] = True

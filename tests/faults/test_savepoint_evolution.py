@@ -1,0 +1,91 @@
+"""What a new release does to users: its job takes the savepoint of the old one, and nobody notices."""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reasoner import submit
+from reasoner.flink_rest import FlinkRest
+from reasoner.load.player import play
+from reasoner.load.spans import BadSpans, SpanProfile, spans, truth
+from reasoner.load.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
+from reasoner.stack import RunningStack
+from state_schemas.outputs import RESOLUTIONS_S
+from tests.faults.conftest import setting
+from tests.services.job_runs import (
+    DRAIN_DEADLINE_S,
+    ClusterJob,
+    committed_records,
+    job_config,
+    rejected_records,
+    topics_in,
+    wait_until,
+)
+
+pytestmark = pytest.mark.faults
+
+SEED = 21
+START_MS = 1_700_000_000_000
+STRETCH_MS = 600_000
+PROFILE = SpanProfile(attributes=1, bad=BadSpans(late=3, future=1, end_before_start=1, too_old=1))
+STOP_SHARE = 0.2
+
+
+def stop_with_savepoint(job: ClusterJob) -> str:
+    """Without draining: event time does not end, and windows stay open in the savepoint."""
+    folder = f"file://{job.folder}/savepoints"
+    savepoint = job.rest.stop(job.job_id, folder, drain=False, deadline_s=DRAIN_DEADLINE_S)
+    job.rest.wait_for_state(job.job_id, "FINISHED", DRAIN_DEADLINE_S)
+    return savepoint
+
+
+def test_savepoint_evolution(
+    stack: RunningStack, tmp_path: Path, verdict: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(submit.JOBS, "evolved", "tests/faults/evolved_job.py")
+    bootstrap = stack.kafka_bootstrap
+    messages = setting("FAULT_SPANS", 5_000_000) // 2 // PROFILE.spans_per_message
+    expected, sent_after = truth(PROFILE, messages), truth(PROFILE, messages - messages // 2)
+    engine = {"checkpoint_interval_ms": 2_000}
+    config = job_config("evolve", bootstrap, stack.postgres_jdbc_url, tmp_path, signals=("traces",), engine=engine)
+    job = ClusterJob(config, FlinkRest(stack.flink_rest_url), tmp_path)
+    job.prepare(PROFILE.partitions)
+    create_topics(bootstrap, {"evolve-tallies": TopicSpec(2, KEEP_FOR_EVER_MS)})
+    stream = spans(PROFILE, messages, SEED, START_MS, STRETCH_MS // messages)
+    play(islice(stream, messages // 2), bootstrap, topics_in(config))
+
+    old = job.started()
+    wait_until(lambda: old.share_read() >= STOP_SHARE, f"{STOP_SHARE:.0%} of the input read", 300.0)
+    savepoint = stop_with_savepoint(old)
+    play(stream, bootstrap, topics_in(config))
+    new = replace(job, job="evolved").started(savepoint)
+    new.wait_until_read(600.0)
+    restarts = new.rest.restarts(new.job_id)
+    new.drain()
+
+    rollups = new.spans_in_rollups()
+    letters = new.dead_letters()
+    places = Counter((letter["partition"], letter["offset"], letter["reason"]) for letter in letters)
+    tallied = sum(int(record.value) for record in committed_records(bootstrap, "evolve-tallies"))
+    revisions = Counter(dict(record.headers)["ce_id"] for record in new.insight_records())
+    verdict |= {
+        "spans_sent": expected.spans,
+        "spans_in_rollups": rollups,
+        "spans_rejected": dict(rejected_records(letters)),
+        "dead_letters_twice": sum(count - 1 for count in places.values()),
+        "insight_revisions_twice": sum(count - 1 for count in revisions.values()),
+        "spans_seen_by_the_new_machine": tallied,
+        "spans_sent_after_the_savepoint": sent_after.spans,
+        "flink_num_restarts": restarts,
+    }
+    assert restarts == 0
+    assert rollups == dict.fromkeys(RESOLUTIONS_S, expected.counted)
+    assert rejected_records(letters).total() == expected.rejected
+    assert max(places.values()) == 1
+    assert max(revisions.values(), default=1) == 1
+    assert sent_after.counted <= tallied < expected.counted, "the new machine sees what the old job had not passed on"
+    verdict["pass"] = True

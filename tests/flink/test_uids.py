@@ -1,0 +1,45 @@
+"""The uids of the job are a contract: savepoints of users find their state by them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reasoner.stack.environment import flink_env
+from tests.services.conftest import skip_unless_set_up
+
+pytestmark = pytest.mark.flink
+
+SIGNALS = ("traces", "logs", "metrics")
+TABLES = ("lake.insights.latency_rollups", "lake.insights.insights")
+TOPICS = ("kafka-insights", "kafka-dead-letters")
+INSERTS = ("lake-rollups", "lake-insights", *TOPICS)
+STATEFUL_OR_NAMED = {
+    *(f"source-{signal}-stream-exec-table-source-scan_source" for signal in SIGNALS),
+    *(f"source-{signal}-stream-exec-calc_calc" for signal in SIGNALS),
+    *(f"source-{signal}-stream-exec-sink_external-datastream" for signal in SIGNALS),
+    *(f"fold-{signal}" for signal in SIGNALS),
+    *("pre-merge", "latency-spike", "telemetry-gap", "capacity"),
+    *(f"{insert}-stream-exec-table-source-scan_source" for insert in INSERTS),
+    *(f"{insert}-stream-exec-calc_calc" for insert in INSERTS),
+    *(f"{topic}-stream-exec-sink_sink" for topic in TOPICS),
+    *(f"Sink Committer: {topic}-stream-exec-sink_sink" for topic in TOPICS),
+    *TABLES,
+    *(f"{table}: Sink pre-commit aggregator: {table}" for table in TABLES),
+    *(f"Sink Committer: {table}" for table in TABLES),
+}
+# Steps that PyFlink puts in by itself: they hold no state, so that no savepoint knows them.
+WITHOUT_UID = {"Map", "_stream_key_by_map_operator"}
+
+
+def test_uids_are_those_that_savepoints_were_written_with(tmp_path: Path) -> None:
+    skip_unless_set_up()
+    command = [sys.executable, "-m", "tests.flink.uids", str(tmp_path)]
+    done = subprocess.run(command, env=flink_env(), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    operators = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    uids = [operator["uid"] for operator in operators if operator["uid"]]
+    assert sorted(uids) == sorted(STATEFUL_OR_NAMED)
+    assert {operator["name"] for operator in operators if not operator["uid"]} == WITHOUT_UID

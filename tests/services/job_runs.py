@@ -1,0 +1,203 @@
+"""The shipped job on a standalone cluster: settings and topics in; what stands in Kafka and Iceberg afterwards out."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import CoordinatorNotAvailableError, NotCoordinatorError
+
+from jobs.config import JobConfig
+from reasoner import lake
+from reasoner.flink_rest import FlinkRest
+from reasoner.insight_topic import committed
+from reasoner.job_process import write_config
+from reasoner.load.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
+from reasoner.submit import submit
+from state_schemas.outputs import RESOLUTIONS_S
+from state_schemas.telemetry import SignalType
+
+DRAIN_DEADLINE_S = 240.0
+
+
+def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 120.0, every_s: float = 0.2) -> None:
+    """Fails with `what` where the condition does not hold within the deadline."""
+    end_s = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end_s, f"not within {deadline_s:.0f} s: {what}"
+        time.sleep(every_s)
+
+
+def database(sqlalchemy_url: str, jdbc_url: str, name: str) -> str:
+    """JDBC address of a new database of this name beside `lake`, so that each test has a catalog of its own."""
+    engine = sqlalchemy.create_engine(sqlalchemy_url, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text(f'CREATE DATABASE "{name}"'))
+    finally:
+        engine.dispose()
+    return jdbc_url.replace("/lake?", f"/{name}?")
+
+
+def job_config(
+    name: str,
+    bootstrap: str,
+    jdbc_url: str,
+    folder: Path,
+    *,
+    signals: Sequence[SignalType] = ("traces", "logs", "metrics"),
+    engine: Mapping[str, Any] | None = None,
+) -> JobConfig:
+    """The job with its default detection; topics, group and transactions carry the name of the test."""
+    topics = {signal: f"{name}-{signal}" if signal in signals else "" for signal in ("traces", "logs", "metrics")}
+    return JobConfig.model_validate(
+        {
+            "name": name,
+            "kafka": {
+                "bootstrap_servers": bootstrap,
+                "group_id": name,
+                "idle_ms": 0,
+                "topics": {**topics, "insights": f"{name}-insights", "rejected": f"{name}-rejected"},
+            },
+            "lake": {"uri": jdbc_url, "warehouse": f"file://{folder}/warehouse"},
+            "engine": {
+                "parallelism": 2,
+                "checkpoint_interval_ms": 3_000,
+                "checkpoint_dir": f"file://{folder}/checkpoints",
+                **(engine or {}),
+            },
+        }
+    )
+
+
+def topics_in(config: JobConfig) -> dict[SignalType, str]:
+    """The topics that the job reads."""
+    topics = config.kafka.topics
+    named: tuple[tuple[SignalType, str], ...] = (
+        ("traces", topics.traces),
+        ("logs", topics.logs),
+        ("metrics", topics.metrics),
+    )
+    return {signal: topic for signal, topic in named if topic}
+
+
+@dataclass(frozen=True)
+class ClusterJob:
+    """A job on a cluster. folder: for its settings, checkpoints and warehouse. job: its name in `reasoner.submit`."""
+
+    config: JobConfig
+    rest: FlinkRest
+    folder: Path
+    job: str = "insights"
+    job_id: str = ""
+
+    def prepare(self, partitions: int) -> None:
+        """Topics that keep everything, and the tables."""
+        specs = dict.fromkeys(topics_in(self.config).values(), TopicSpec(partitions, KEEP_FOR_EVER_MS))
+        topics = self.config.kafka.topics
+        specs |= dict.fromkeys((topics.insights, topics.rejected), TopicSpec(2, KEEP_FOR_EVER_MS))
+        create_topics(self.config.kafka.bootstrap_servers, specs)
+        lake.create_tables(self.config.lake)
+
+    def started(self, savepoint: str = "") -> "ClusterJob":
+        """The same, submitted and running."""
+        path = write_config(self.config, self.folder / f"{self.config.name}.yaml")
+        job_id = submit(self.job, path, self.rest.url, savepoint)
+        self.rest.wait_for_state(job_id, "RUNNING", DRAIN_DEADLINE_S)
+        return replace(self, job_id=job_id)
+
+    def state(self) -> str:
+        return self.rest.jobs()[self.job_id]
+
+    def share_read(self) -> float:
+        """Share of the messages that the last completed checkpoint is past, 0..1."""
+        bootstrap, group = self.config.kafka.bootstrap_servers, self.config.kafka.group_id
+        ends = end_offsets(bootstrap, list(topics_in(self.config).values()))
+        read = committed_offsets(bootstrap, group)
+        return sum(min(read.get(part, 0), end) for part, end in ends.items()) / sum(ends.values())
+
+    def wait_until_read(self, deadline_s: float = 300.0) -> None:
+        """Until the offsets of the last completed checkpoint are the ends of all topics."""
+        wait_until(lambda: self.share_read() == 1.0, "a checkpoint behind everything that was sent", deadline_s, 1.0)
+
+    def drain(self) -> str:
+        """Stop with event time at its end; returns the savepoint when the job has finished."""
+        savepoint = self.rest.stop(
+            self.job_id, f"file://{self.folder}/savepoints", drain=True, deadline_s=DRAIN_DEADLINE_S
+        )
+        self.rest.wait_for_state(self.job_id, "FINISHED", DRAIN_DEADLINE_S)
+        return savepoint
+
+    def spans_in_rollups(self) -> dict[int, int]:
+        """Sum of all delta rows of services, late ones included, by resolution in seconds."""
+        rows = lake.read(
+            self.config.lake,
+            "latency_rollups",
+            row_filter="dimension = 'service'",
+            selected_fields=("resolution_s", "count"),
+        )
+        sums = dict.fromkeys(RESOLUTIONS_S, 0)
+        for resolution_s, count in zip(rows["resolution_s"].to_pylist(), rows["count"].to_pylist(), strict=True):
+            sums[resolution_s] += count
+        return sums
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Everything in the topic of rejected messages."""
+        topic = self.config.kafka.topics.rejected
+        return [json.loads(record.value) for record in committed_records(self.config.kafka.bootstrap_servers, topic)]
+
+    def insight_records(self) -> list[Any]:
+        """Committed Kafka records of the insights, by partition and offset."""
+        return committed_records(self.config.kafka.bootstrap_servers, self.config.kafka.topics.insights)
+
+    def table_bodies(self) -> list[bytes]:
+        """JSON of every insight revision in the table, ascending."""
+        rows = lake.read(self.config.lake, "insights", selected_fields=("body",))
+        return sorted(body.encode() for body in rows["body"].to_pylist())
+
+
+def rejected_records(letters: Sequence[Mapping[str, Any]]) -> Counter[str]:
+    """Records by reason. Letters about whole messages count none: nobody knows what was in them."""
+    counts: Counter[str] = Counter()
+    for letter in letters:
+        counts[letter["reason"]] += letter["records"]
+    return +counts
+
+
+def committed_records(bootstrap: str, topic: str) -> list[Any]:
+    """Records under read_committed up to the end that the topic has now."""
+    with committed(bootstrap, topic) as consumer:
+        ends = consumer.end_offsets(sorted(consumer.assignment()))
+        found: list[Any] = []
+        while any(consumer.position(part) < end for part, end in ends.items()):
+            for records in consumer.poll(timeout_ms=1_000).values():
+                found += records
+    return sorted(found, key=lambda record: (record.partition, record.offset))
+
+
+def end_offsets(bootstrap: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
+    """Offset behind the last record of each partition."""
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    try:
+        parts = [TopicPartition(topic, part) for topic in topics for part in consumer.partitions_for_topic(topic)]
+        ends: dict[TopicPartition, int] = consumer.end_offsets(parts)
+        return ends
+    finally:
+        consumer.close()
+
+
+def committed_offsets(bootstrap: str, group: str) -> dict[TopicPartition, int]:
+    """What the group has committed; Flink does so at each completed checkpoint."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        found = admin.list_group_offsets(group).get(group, {})
+    except (CoordinatorNotAvailableError, NotCoordinatorError):
+        return {}  # the broker makes its topic of offsets at the first commit
+    finally:
+        admin.close()
+    return {part: at.offset for part, at in found.items()}

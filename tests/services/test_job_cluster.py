@@ -1,0 +1,177 @@
+"""The shipped job on a real cluster, on good and hostile input: every span is counted once, every loss explained."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from reasoner import demo
+from reasoner.flink_rest import FlinkRest
+from reasoner.insight_topic import last_revisions
+from reasoner.load import shop
+from reasoner.load.message import Message
+from reasoner.load.player import PlayOptions, play
+from reasoner.load.reshape import spread
+from state_schemas.insights import from_json
+from state_schemas.outputs import RESOLUTIONS_S
+from tests.services.conftest import FlinkCluster, PostgresUrls
+from tests.services.garbage import Sent, all_garbage, said_of, send_garbage
+from tests.services.job_runs import ClusterJob, database, job_config, rejected_records, topics_in, wait_until
+
+pytestmark = pytest.mark.services
+
+NAME = "cluster"
+PARTITIONS = 4
+START_MS = 1_700_000_000_000  # a recording: older than the default retention of a topic
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was sent, what the running job said, and what it left behind."""
+
+    plan: demo.DemoPlan
+    records: Counter[str]
+    sent: list[Sent]
+    counters: dict[str, int]
+    expected_counters: dict[str, int]
+    restarts: int
+    spans_by_resolution: dict[int, int]
+    letters: list[dict[str, Any]]
+    insight_records: list[Any]
+    table_bodies: list[bytes]
+
+
+def records_in(messages: list[Message]) -> Counter[str]:
+    """Spans, log records and metric points by signal, counted by protobuf's own parser."""
+    counts: Counter[str] = Counter()
+    for message in messages:
+        if message.topic_kind == "traces":
+            traces = ExportTraceServiceRequest.FromString(message.value).resource_spans
+            counts["traces"] += sum(len(scope.spans) for part in traces for scope in part.scope_spans)
+        elif message.topic_kind == "logs":
+            logs = ExportLogsServiceRequest.FromString(message.value).resource_logs
+            counts["logs"] += sum(len(scope.log_records) for part in logs for scope in part.scope_logs)
+        else:
+            parts = ExportMetricsServiceRequest.FromString(message.value).resource_metrics
+            metrics = [metric for part in parts for scope in part.scope_metrics for metric in scope.metrics]
+            counts["metrics"] += sum(len(getattr(metric, metric.WhichOneof("data")).data_points) for metric in metrics)
+    return counts
+
+
+@pytest.fixture(scope="module")
+def outcome(
+    kafka: str, postgres: PostgresUrls, flink_cluster: FlinkCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Outcome:
+    """12 minutes of the shop: half as gzip, then the garbage, then the rest as zstd; drained and read back."""
+    folder = tmp_path_factory.mktemp("job")
+    jdbc = database(postgres.sqlalchemy, postgres.jdbc, NAME)
+    config = job_config(NAME, kafka, jdbc, folder)
+    job = ClusterJob(config, FlinkRest(flink_cluster.rest_url), folder)
+    job.prepare(PARTITIONS)
+    plan = demo.plan(7, True, START_MS)
+    messages = list(spread(shop.messages(plan.seed, plan.start_ms, demo.DURATION_MS, plan.incident), PARTITIONS, 1))
+    half = len(messages) // 2
+    topics = topics_in(config)
+    job = job.started()
+
+    play(islice(messages, half), kafka, topics, PlayOptions(compression="gzip"))
+    now_ms = messages[half].timestamp_ms
+    sent = send_garbage(kafka, topics, all_garbage(now_ms), now_ms)
+    play(islice(messages, half, None), kafka, topics, PlayOptions(compression="zstd"))
+    job.wait_until_read()
+    records = records_in(messages)
+    expected = _expected_counters(records, sent)
+    wait_until(lambda: expected.items() <= job.rest.counters(job.job_id).items(), f"REST shows {expected}")
+    counters = job.rest.counters(job.job_id)
+    assert job.state() == "RUNNING"
+    restarts = job.rest.restarts(job.job_id)
+    job.drain()
+    return Outcome(
+        plan,
+        records,
+        sent,
+        counters,
+        expected,
+        restarts,
+        job.spans_in_rollups(),
+        job.dead_letters(),
+        job.insight_records(),
+        job.table_bodies(),
+    )
+
+
+def _expected_counters(records: Counter[str], sent: list[Sent]) -> dict[str, int]:
+    rejected = [said for piece in sent for said in piece.garbage.rejected.items()]
+    return {
+        "records_folded_total": records.total() + sum(piece.garbage.counted for piece in sent),
+        "records_rejected_total": sum(count for _, count in rejected),
+        "records_future_total": sum(count for reason, count in rejected if reason == "future"),
+        "messages_rejected_total": sum(1 for _, count in rejected if not count),
+    }
+
+
+def test_every_span_is_in_the_rollups_or_rejected(outcome: Outcome) -> None:
+    sent = outcome.records["traces"] + sum(piece.garbage.spans for piece in outcome.sent)
+    rejected = rejected_records(outcome.letters).total()
+    assert outcome.records["traces"] > 200_000
+    assert outcome.spans_by_resolution == dict.fromkeys(RESOLUTIONS_S, sent - rejected)
+
+
+def test_each_piece_of_garbage_is_explained_where_it_lies(outcome: Outcome) -> None:
+    said = {piece.garbage.name: said_of(outcome.letters, piece) for piece in outcome.sent}
+    assert said == {piece.garbage.name: dict(piece.garbage.rejected) for piece in outcome.sent}
+
+
+def test_nothing_but_garbage_is_rejected(outcome: Outcome) -> None:
+    assert len(outcome.letters) == sum(len(piece.garbage.rejected) for piece in outcome.sent)
+
+
+def test_hostile_input_restarts_nothing(outcome: Outcome) -> None:
+    assert outcome.restarts == 0
+
+
+def test_the_counters_in_rest_are_the_truth(outcome: Outcome) -> None:
+    assert {name: outcome.counters.get(name, 0) for name in outcome.expected_counters} == outcome.expected_counters
+
+
+def test_exactly_the_planted_incident_is_in_topic_and_table(outcome: Outcome) -> None:
+    bodies = sorted(record.value for record in outcome.insight_records)
+    assert bodies == outcome.table_bodies
+    held = last_revisions(bodies)
+    assert demo.faults(outcome.plan, held, last_revisions(outcome.table_bodies)) == []
+
+
+def test_no_revision_goes_out_twice(outcome: Outcome) -> None:
+    ids = [dict(record.headers)["ce_id"] for record in outcome.insight_records]
+    assert len(set(ids)) == len(ids) > 0
+
+
+def test_insights_are_cloud_events_with_the_service_as_key(outcome: Outcome) -> None:
+    for record in outcome.insight_records:
+        insight = from_json(record.value)
+        assert record.key.decode() == f"{insight.env}|{insight.service}"
+        assert dict(record.headers) == {
+            "ce_specversion": b"1.0",
+            "ce_id": f"{insight.insight_id}:{insight.revision}".encode(),
+            "ce_source": f"/metric-reasoner/{insight.env}|{insight.service}".encode(),
+            "ce_type": b"metric-reasoner.insight.v1",
+            "content-type": b"application/json",
+        }
+
+
+def test_dead_letters_hold_length_and_hash_but_no_payload(outcome: Outcome) -> None:
+    by_place = {(letter["topic"], letter["partition"], letter["offset"]): letter for letter in outcome.letters}
+    for piece in outcome.sent:
+        letter = by_place.get((piece.topic, piece.partition, piece.offset))
+        if letter is None:
+            assert piece.garbage.rejected == {}
+            continue
+        assert letter["length_bytes"] == len(piece.garbage.value or b"")
+        assert len(letter["sha256"]) == 64
+        assert "payload" not in json.dumps(letter)
