@@ -23,7 +23,7 @@ from state_schemas.outputs import RESOLUTIONS_S
 from state_schemas.telemetry import KIND_SERVER
 from tests.faults.conftest import setting
 from tests.services.garbage import all_garbage, said_of, send_garbage
-from tests.services.job_runs import ClusterJob, job_config, rejected_records, topics_in
+from tests.services.job_runs import ClusterJob, job_config, rejected_records, topics_in, wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -134,14 +134,16 @@ def test_hostile_input(stack: RunningStack, tmp_path: Path, verdict: dict[str, A
     job.wait_until_read(900.0)
     memory = memory_mb(tmp_path / "stack")
     restarts, state = job.rest.restarts(job.job_id), job.state()
-    counters = job.rest.counters(job.job_id)
+    counted = messages * NAMES_PER_MESSAGE + sum(piece.garbage.counted for piece in sent)
+    rest, job_id = job.rest, job.job_id
+    wait_until(lambda: rest.counters(job_id).get("records_folded_total") == counted, f"REST shows {counted} spans")
+    counters = rest.counters(job_id)
     job.drain()
 
     rollups = job.spans_in_rollups()
     letters = job.dead_letters()
     insights = [from_json(record.value) for record in job.insight_records()]
     capacity = Counter(insight.env for insight in insights if insight.kind == "capacity")
-    counted = messages * NAMES_PER_MESSAGE + sum(piece.garbage.counted for piece in sent)
     verdict |= {
         "service_names": messages * NAMES_PER_MESSAGE,
         "spans_expected": counted,
