@@ -3,7 +3,6 @@
 from hashlib import blake2b
 
 from state_schemas.insights import Kind
-from udfs.resource import NAME_CHARS_MAX
 
 
 def insight_id(kind: Kind, env: str, service: str, subject: str, start_ms: int, rule: str = "") -> str:
@@ -21,11 +20,3 @@ def split_service_key(key: str) -> tuple[str, str]:
     """(env, service): inverse of `service_key`."""
     env, _, service = key.partition("|")
     return env, service
-
-
-def short_name(name: str) -> str:
-    """The name where it is short enough for state and insights; else its head, with a hash that keeps two apart."""
-    if len(name) <= NAME_CHARS_MAX:
-        return name
-    mark = blake2b(name.encode(), digest_size=8).hexdigest()
-    return f"{name[: NAME_CHARS_MAX - len(mark) - 1]}~{mark}"

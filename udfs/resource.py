@@ -13,7 +13,7 @@ import msgspec
 
 from state_schemas.telemetry import Resource
 
-__all__ = ["ALIASES", "ATTRIBUTE_RENAMES", "NAME_CHARS_MAX", "canonical", "resource_of"]
+__all__ = ["ALIASES", "ATTRIBUTE_RENAMES", "NAME_CHARS_MAX", "canonical", "resource_of", "short_name"]
 
 # The longest name that is kept whole. Deploy ids and stack traces in a name do not grow keys and state beyond it.
 NAME_CHARS_MAX: Final = 256
@@ -175,11 +175,15 @@ def _clean(value: str) -> str:
     """Replace control characters by spaces and cut, without outer blanks."""
     if not value.isprintable():
         value = "".join(c if c.isprintable() or not _is_control(c) else " " for c in value)
-    value = value.strip()
-    if len(value) <= NAME_CHARS_MAX:
-        return value
-    mark = blake2b(value.encode(), digest_size=_HASH_BYTES).hexdigest()
-    return f"{value[: NAME_CHARS_MAX - len(mark) - 1]}~{mark}"
+    return short_name(value.strip())
+
+
+def short_name(name: str) -> str:
+    """The name where it is short enough for keys and state; else its head, with a hash that tells two apart."""
+    if len(name) <= NAME_CHARS_MAX:
+        return name
+    mark = blake2b(name.encode(), digest_size=_HASH_BYTES).hexdigest()
+    return f"{name[: NAME_CHARS_MAX - len(mark) - 1]}~{mark}"
 
 
 def _is_control(character: str) -> bool:

@@ -21,8 +21,8 @@ from state_schemas.partials import (
     SpanBlock,
 )
 from state_schemas.telemetry import KIND_CONSUMER, KIND_SERVER, SPAN_KINDS, SpanColumns
-from udfs.ids import short_name
 from udfs.partials import SAMPLED_MAX, SLOWEST_MAX, merge_sampled, merge_slowest
+from udfs.resource import short_name
 from udfs.sketch import BIN_BITS, bins_of
 
 ENTRY_KINDS = frozenset((KIND_SERVER, KIND_CONSUMER))  # what a service answers: its latency is these spans' duration
