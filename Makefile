@@ -21,7 +21,7 @@ setup: ## Python packages, jars and FLINK_HOME, checked by hash (JDK, Maven, Pos
 demo: setup ## Plant an incident in a small shop's telemetry and watch the real job find it (DEMO_SEED, DEMO_INCIDENT=none, DEMO_KEEP=1)
 	@$(BIN)/reasoner demo
 
-test: setup check test-flink test-services ## All tests but the faults, on real Kafka, Flink, PostgreSQL and Iceberg; says what is skipped and why
+test: setup check fuzz test-flink test-services ## All tests but the faults, on real Kafka, Flink, PostgreSQL and Iceberg; says what is skipped and why
 
 check: setup ## Lint, format, types, import contracts and the tests that need no engine
 	@$(BIN)/ruff check
