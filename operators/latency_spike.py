@@ -16,10 +16,10 @@ from state_schemas.insights import Insight
 from state_schemas.latency import LATENCY_CODEC, Baseline, LatencyState, Learnt, Watch
 from state_schemas.metrics import MetricName
 from state_schemas.outputs import InsightRevision, RollupRow
-from state_schemas.partials import DIMENSION_SERVICE, SpanBlock, SpanPartial
+from state_schemas.partials import SpanBlock, SpanPartial
 from udfs.baseline import SpikeConfig
 from udfs.ids import split_service_key
-from udfs.partials import NameLimits, keep_kinds, merge_blocks, merge_rows, rows, span_count
+from udfs.partials import NameLimits, keep_kinds, merge_blocks, service_row, span_count
 from udfs.span_groups import ENTRY_KINDS
 from udfs.spike_rule import PaneOfSpans, expire, watch_pane
 
@@ -125,8 +125,7 @@ class _Evaluator:
             # As if the idle wake had come first: whether it did depends on how fast event time moved.
             drafts += expire(learnt, self.env, self.service)
         learnt.last_end_ms = end_ms
-        of_service = [row for row in rows(pane) if row.key[1] == DIMENSION_SERVICE]
-        if of_service:  # else spans of other kinds only: nothing was answered, so nothing can be slow
-            spans = PaneOfSpans(self.env, self.service, start_ms, end_ms, pane, merge_rows(of_service))
+        if pane.keys:  # else spans of other kinds only: nothing was answered, so nothing can be slow
+            spans = PaneOfSpans(self.env, self.service, start_ms, end_ms, pane, service_row(pane))
             drafts += watch_pane(learnt, spans, self.config.spike, self.config.names)
         return drafts

@@ -240,3 +240,8 @@ def merge_overflow(a: ServiceOverflow, b: ServiceOverflow) -> ServiceOverflow:
         min(a.example, b.example),
         merge_ranges(a.ranges + b.ranges),
     )
+
+
+def service_row(block: SpanBlock) -> Row:
+    """All spans of a block that has some, as one row over its span kinds."""
+    return merge_rows([row for row in rows(block) if row.key[1] == DIMENSION_SERVICE])

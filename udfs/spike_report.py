@@ -18,13 +18,12 @@ from state_schemas.latency import Watch
 from state_schemas.partials import (
     DIMENSION_HOST,
     DIMENSION_OPERATION,
-    DIMENSION_SERVICE,
     Exemplar,
     OffsetRange,
     SpanBlock,
 )
 from udfs.ids import insight_id
-from udfs.partials import Row, merge_rows, rows
+from udfs.partials import Row, merge_rows, rows, service_row
 from udfs.sketch import count_above, quantile_ns
 
 CONTRIBUTIONS_MAX = 10
@@ -38,7 +37,7 @@ def report(kind: SpikeKind, env: str, service: str, watch: Watch, status: Status
     """The episode as it stands; `watch` is open and holds at least one entry span."""
     assert watch.block is not None, "an episode without spans has no evidence"
     beyond = _beyond(kind, watch)
-    total = _total(watch.block)
+    total = service_row(watch.block)
     hosts = _contributions(watch.block, DIMENSION_HOST, beyond)
     operations = _contributions(watch.block, DIMENSION_OPERATION, beyond)
     measures = _measures(kind, watch, total, beyond(total))
@@ -95,10 +94,6 @@ def _beyond(kind: SpikeKind, watch: Watch) -> Callable[[Row], int]:
     if kind == "error_ratio":
         return lambda row: row.errors
     return lambda row: count_above(row.bins, row.counts, watch.threshold_ns)
-
-
-def _total(block: SpanBlock) -> Row:
-    return merge_rows([row for row in rows(block) if row.key[1] == DIMENSION_SERVICE])
 
 
 def _contributions(block: SpanBlock, dimension: int, beyond: Callable[[Row], int]) -> tuple[Contribution, ...]:

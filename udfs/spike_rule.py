@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from state_schemas.insights import Insight, Status
 from state_schemas.latency import Baseline, Learnt, Watch
-from state_schemas.partials import DIMENSION_SERVICE, SpanBlock
+from state_schemas.partials import SpanBlock
 from udfs.baseline import (
     SpikeConfig,
     error_shares,
@@ -21,7 +21,7 @@ from udfs.baseline import (
     slow_threshold_ns,
     usual_p95_ns,
 )
-from udfs.partials import NameLimits, Row, merge_blocks, merge_rows, rows
+from udfs.partials import NameLimits, Row, merge_blocks, service_row
 from udfs.sketch import count_above, quantile_ns
 from udfs.spike_report import SpikeKind, report
 
@@ -155,15 +155,11 @@ def _is_large(kind: SpikeKind, watch: Watch) -> bool:
     """The P95 of the whole episode is slow, not just a share of it larger than usual."""
     if kind == "error_ratio" or watch.block is None:
         return True
-    total = _service_total(watch.block)
+    total = service_row(watch.block)
     return quantile_ns(total.bins, total.counts, 0.95) > watch.threshold_ns
-
-
-def _service_total(block: SpanBlock) -> Row:
-    return merge_rows([row for row in rows(block) if row.key[1] == DIMENSION_SERVICE])
 
 
 def _learn_block(baseline: Baseline, block: SpanBlock | None) -> Baseline:
     assert block is not None, "an episode without spans cannot be learnt"
-    total = _service_total(block)
+    total = service_row(block)
     return learn(baseline, total.bins, total.counts, total.errors)
