@@ -69,9 +69,14 @@ class FlinkRest:
         return int(self.get(f"/jobs/{job_id}/checkpoints")["counts"]["completed"])
 
     def restarts(self, job_id: str) -> int:
-        """Times the job was restarted as a whole (the metric numRestarts)."""
-        found = self.get(f"/jobs/{job_id}/metrics?get=numRestarts")
-        return int(found[0]["value"]) if found else 0
+        """Most times that any subtask was started again.
+
+        From the execution graph, not from the metric numRestarts: a JobManager that waits for the metrics of a
+        TaskManager which has just died shows old values for minutes (`web.timeout`).
+        """
+        vertices = self.get(f"/jobs/{job_id}")["vertices"]
+        subtasks = (self.get(f"/jobs/{job_id}/vertices/{vertex['id']}")["subtasks"] for vertex in vertices)
+        return max((int(subtask["attempt"]) for found in subtasks for subtask in found), default=0)
 
     def counters(self, job_id: str) -> dict[str, int]:
         """Our counters, summed over steps and subtasks: `records_folded_total` and the like."""

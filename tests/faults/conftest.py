@@ -3,14 +3,19 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reasoner.evaluate.result import commit, machine
+from reasoner.load.message import Message
+from reasoner.load.player import PlayOptions, PlayReport, play
 from reasoner.stack import RunningStack, StackSettings, running
+from state_schemas.telemetry import SignalType
 from tests.services.conftest import skip_unless_set_up, skip_without_postgres
 
 
@@ -40,6 +45,17 @@ def verdict(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str
     figures["duration_s"] = round(time.monotonic() - began_s)
     found = {"what": what, "machine": machine(), "commit": commit(), "pass": passed, "figures": figures}
     (folder / f"{what}.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+@contextmanager
+def feeding(
+    messages: Iterable[Message], bootstrap: str, topics: Mapping[SignalType, str], speed: float
+) -> Iterator[Future[PlayReport]]:
+    """Plays the messages in a thread meanwhile; the block ends when all are in Kafka, or fails as the player did."""
+    with ThreadPoolExecutor(1, "feeding") as pool:
+        fed = pool.submit(play, messages, bootstrap, topics, PlayOptions(speed=speed))
+        yield fed
+        fed.result()
 
 
 def setting(name: str, default: int) -> int:

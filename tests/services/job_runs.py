@@ -114,16 +114,20 @@ class ClusterJob:
     def state(self) -> str:
         return self.rest.jobs()[self.job_id]
 
-    def share_read(self) -> float:
-        """Share of the messages that the last completed checkpoint is past, 0..1."""
+    def messages_read(self) -> tuple[int, int]:
+        """(messages that the last completed checkpoint is past, messages in the topics by now)."""
         bootstrap, group = self.config.kafka.bootstrap_servers, self.config.kafka.group_id
-        ends = end_offsets(bootstrap, list(topics_in(self.config).values()))
         read = committed_offsets(bootstrap, group)
-        return sum(min(read.get(part, 0), end) for part, end in ends.items()) / sum(ends.values())
+        ends = end_offsets(bootstrap, list(topics_in(self.config).values()))
+        return sum(min(read.get(part, 0), end) for part, end in ends.items()), sum(ends.values())
 
     def wait_until_read(self, deadline_s: float = 300.0) -> None:
         """Until the offsets of the last completed checkpoint are the ends of all topics."""
-        wait_until(lambda: self.share_read() == 1.0, "a checkpoint behind everything that was sent", deadline_s, 1.0)
+        wait_until(self._has_read_all, "a checkpoint behind everything that was sent", deadline_s, 1.0)
+
+    def _has_read_all(self) -> bool:
+        read, sent = self.messages_read()
+        return read == sent
 
     def drain(self) -> str:
         """Stop with event time at its end; returns the savepoint when the job has finished."""

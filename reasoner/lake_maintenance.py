@@ -1,0 +1,148 @@
+"""Maintenance of the Iceberg tables beside running jobs: few files for each partition, few snapshots, nothing orphaned.
+
+Each checkpoint writes at least one file for each partition that had rows. Here the small files of a partition become
+one, sorted as the table is; then old snapshots go, and with them the files that nobody names any more. Rows are never
+changed. A job may commit meanwhile: files are replaced one by one, not partitions, so that an append in between stays.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any, Final
+
+from pyiceberg.exceptions import CommitFailedException, ValidationException
+from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.io.pyarrow import ArrowScan, _dataframe_to_data_files
+from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table.snapshots import Snapshot
+
+from reasoner.errors import CommandFailed
+
+# What Flink writes into its snapshots. After a restore it walks back to its own newest one to learn what is committed:
+# without that snapshot it would commit the same files again.
+_FLINK_JOB: Final = "flink.job-id"
+_FLINK_OPERATOR: Final = "flink.operator-id"
+TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceLimits:
+    """small_bytes: a larger file stays as it is. files_min: so many small files of one partition are put together.
+
+    partitions_max: of one commit; bounds what is written again after a conflict. keep_ms: snapshots younger than this
+    stay, for readers of an older state and for looking back.
+    """
+
+    small_bytes: int = 64 * 2**20
+    files_min: int = 2
+    partitions_max: int = 64
+    keep_ms: int = 24 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Maintained:
+    """What was done to one table. files_removed: from storage, manifests and manifest lists included."""
+
+    table: str
+    files_before: int
+    files_after: int
+    snapshots_expired: int
+    files_removed: int
+
+
+def maintain(table: Table, limits: MaintenanceLimits, now_ms: int) -> Maintained:
+    """Compacts, then expires. Cost: reads and writes every row of partitions that have small files, one at a time.
+
+    Raises CommandFailed where a job commits faster than a batch can be written, TRIES times in a row; what was
+    committed before stays. A run that is cut off leaves files that cost space and nothing else.
+    """
+    before = len(list(table.scan().plan_files()))
+    for batch in _batches(_small_files(table, limits), limits.partitions_max):
+        _compact(table, batch)
+    expired, removed = _expire(table, now_ms - limits.keep_ms)
+    after = len(list(table.refresh().scan().plan_files()))
+    return Maintained(table.name()[-1], before, after, expired, removed)
+
+
+def _small_files(table: Table, limits: MaintenanceLimits) -> list[list[FileScanTask]]:
+    """Small files of each partition that has enough of them, by partition."""
+
+    def place(task: FileScanTask) -> str:
+        return f"{task.file.spec_id} {task.file.partition}"
+
+    small = sorted(
+        (t for t in table.scan().plan_files() if t.file.file_size_in_bytes < limits.small_bytes and not t.delete_files),
+        key=lambda task: (place(task), task.file.file_path),
+    )
+    groups = (list(found) for _, found in groupby(small, key=place))
+    return [found for found in groups if len(found) >= limits.files_min]
+
+
+def _batches(groups: Sequence[list[FileScanTask]], size: int) -> Iterator[Sequence[list[FileScanTask]]]:
+    for start in range(0, len(groups), size):
+        yield groups[start : start + size]
+
+
+def _compact(table: Table, groups: Sequence[list[FileScanTask]]) -> None:
+    """One commit that replaces the files of each group by one."""
+    for _ in range(TRIES):
+        table.refresh()
+        try:
+            with table.transaction() as transaction, transaction.update_snapshot().overwrite() as rewrite:
+                for group in groups:
+                    for file in _dataframe_to_data_files(table.metadata, _rows(table, group), table.io):
+                        rewrite.append_data_file(file)
+                    for task in group:
+                        rewrite.delete_data_file(task.file)
+        except (CommitFailedException, ValidationException):
+            continue  # a job has committed meanwhile; pyiceberg has removed what was written here
+        return
+    message = (
+        f"{table.name()[-1]}: {TRIES} commits of jobs came in between while files were put together; "
+        "run it again, or with a smaller --partitions"
+    )
+    raise CommandFailed(message)
+
+
+def _rows(table: Table, group: Sequence[FileScanTask]) -> Any:
+    columns = [table.schema().find_column_name(field.source_id) for field in table.sort_order().fields]
+    rows = ArrowScan(table.metadata, table.io, table.schema(), AlwaysTrue()).to_table(group)
+    return rows.sort_by([(column, "ascending") for column in columns]) if columns else rows
+
+
+def _expire(table: Table, before_ms: int) -> tuple[int, int]:
+    """(snapshots expired, files removed). The newest snapshot of each Flink job and sink stays, see `_FLINK_JOB`."""
+    table.refresh()
+    newest_of_job: dict[tuple[str, str], Snapshot] = {}
+    for snapshot in sorted(table.snapshots(), key=lambda snapshot: snapshot.sequence_number or 0):
+        summary = snapshot.summary
+        if summary is not None and summary[_FLINK_JOB]:
+            newest_of_job[str(summary[_FLINK_JOB]), str(summary[_FLINK_OPERATOR])] = snapshot
+    kept = {snapshot.snapshot_id for snapshot in newest_of_job.values()}
+    kept |= {reference.snapshot_id for reference in table.metadata.refs.values()}
+    gone = [s for s in table.snapshots() if s.timestamp_ms < before_ms and s.snapshot_id not in kept]
+    if not gone:
+        return 0, 0
+    suspects = _files(table, gone)
+    table.maintenance.expire_snapshots().by_ids([snapshot.snapshot_id for snapshot in gone]).commit()
+    # Read anew: a snapshot that a job has added since may only name files that its parent, not expired, names too.
+    orphans = suspects - _files(table.refresh(), table.snapshots())
+    for path in sorted(orphans):
+        table.io.delete(path)
+    return len(gone), len(orphans)
+
+
+def _files(table: Table, snapshots: Sequence[Snapshot]) -> set[str]:
+    """Every file that these snapshots name: manifest lists, manifests, data and delete files."""
+    found = {snapshot.manifest_list for snapshot in snapshots}
+    manifests = {m.manifest_path: m for snapshot in snapshots for m in snapshot.manifests(table.io)}
+    found |= manifests.keys()
+    for manifest in manifests.values():
+        found |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)}
+    return found
+
+
+def now_ms() -> int:
+    """The wall clock: the age of snapshots is the catalog's, not event time."""
+    return int(datetime.now(UTC).timestamp() * 1000)
