@@ -96,6 +96,7 @@ class Detection(_Section):
     future_max_ms: Annotated[int, Field(ge=0)] = 300_000
     age_max_ms: Positive = 7 * 24 * 3_600_000
     services_max: Positive = 5_000
+    envs_max: Positive = 50
     hosts_max: Positive = 200
     operations_max: Positive = 200
     decoder: Literal["scan", "upb"] = "scan"
@@ -120,7 +121,7 @@ class JobConfig(_Section):
         times = TimeLimits(lateness_ms=d.lateness_ms, future_max_ms=d.future_max_ms, age_max_ms=d.age_max_ms)
         return GraphConfig(
             fold=FoldConfig(times, d.decoder, payload_kept=d.dead_letter_payload),
-            pre_merge=PreMergeConfig(services_max=d.services_max, names=names),
+            pre_merge=PreMergeConfig(d.services_max, d.envs_max, names=names),
             latency=LatencyConfig(SpikeConfig(), frontier, names),
             gap=GapConfig(frontier),
             capacity=CapacityConfig(lateness_ms=d.lateness_ms),

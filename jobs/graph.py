@@ -10,7 +10,7 @@ from operators.machine import Stage
 from operators.pre_merge import PreMerge, PreMergeConfig
 from operators.telemetry_gap import GapConfig, TelemetryGap
 from state_schemas.outputs import InsightRevision, RollupRow
-from state_schemas.partials import EnvPresence, FoldedMessage, ServiceOverflow, SpanPartial
+from state_schemas.partials import EnvPresence, FoldedMessage, NameOverflow, SpanPartial
 from udfs.ids import service_key
 
 
@@ -33,7 +33,7 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
             PreMerge(config.pre_merge),
             takes=FoldedMessage,
             key_of=_by_partition,
-            gives=(SpanPartial, EnvPresence, ServiceOverflow),
+            gives=(SpanPartial, EnvPresence, NameOverflow),
         ),
         Stage(
             "latency-spike",
@@ -43,7 +43,7 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
             gives=(RollupRow, InsightRevision),
         ),
         Stage("telemetry-gap", TelemetryGap(config.gap), takes=EnvPresence, key_of=_by_env, gives=(InsightRevision,)),
-        Stage("capacity", Capacity(config.capacity), takes=ServiceOverflow, key_of=_by_env, gives=(InsightRevision,)),
+        Stage("capacity", Capacity(config.capacity), takes=NameOverflow, key_of=_by_subject, gives=(InsightRevision,)),
     )
 
 
@@ -62,3 +62,7 @@ def _by_service(event: Any) -> str:
 
 def _by_env(event: Any) -> str:
     return str(event.env)
+
+
+def _by_subject(event: Any) -> str:
+    return f"{event.env}|{event.subject}"

@@ -1,6 +1,6 @@
-"""Capacity: says once, not once a second, that an environment has more service names than are kept apart.
+"""Capacity: says once, not once a second, that there are more names of services or environments than are kept apart.
 
-Driven by `ServiceOverflow`; puts out `InsightRevision`.
+Driven by `NameOverflow`; puts out `InsightRevision`.
 """
 
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from operators.machine import END_OF_INPUT, Step
 from state_schemas.codec import Codec
 from state_schemas.insights import Evidence, Insight, Window, to_json
+from state_schemas.metrics import MetricName
 from state_schemas.outputs import InsightRevision
-from state_schemas.partials import ServiceOverflow
+from state_schemas.partials import NameOverflow
 from state_schemas.presence import CAPACITY_CODEC, CapacityState
 from udfs.ids import insight_id
 from udfs.partials import merge_overflow
@@ -26,7 +27,7 @@ class CapacityConfig:
 
 
 class Capacity:
-    """See the module. One state for each environment that overflowed; told once the first pane of it is final."""
+    """See the module. One state for each environment and attribute; it is told when its first pane is final."""
 
     def __init__(self, config: CapacityConfig) -> None:
         self.config = config
@@ -39,49 +40,58 @@ class Capacity:
         return CapacityState()
 
     def on_event(
-        self, state: CapacityState, event: ServiceOverflow, watermark_ms: int
+        self, state: CapacityState, event: NameOverflow, watermark_ms: int
     ) -> Step[CapacityState, InsightRevision]:
-        state.last_seen_ms = max(state.last_seen_ms, event.start_ms)
-        if not state.told:
-            state.panes[event.start_ms] = merge_overflow(event, state.panes.get(event.start_ms, event))
+        state.panes[event.start_ms] = merge_overflow(event, state.panes.get(event.start_ms, event))
         return Step(state, (), self._next_wake_ms(state, watermark_ms))
 
     def on_wake(self, state: CapacityState, now_ms: int) -> Step[CapacityState, InsightRevision]:
-        out: tuple[InsightRevision, ...] = ()
-        if state.panes and (now_ms == END_OF_INPUT or self._final_ms(state) <= now_ms):
-            out = (_insight(state.panes[min(state.panes)], self.config.pane_ms),)
-            state.panes.clear()
-            state.told = True
-        if now_ms == END_OF_INPUT or now_ms >= state.last_seen_ms + self.config.quiet_ms:
-            return Step(None, out, None, (("insights_emitted_total", len(out)), ("states_forgotten_total", 1)))
-        return Step(state, out, self._next_wake_ms(state, now_ms), (("insights_emitted_total", len(out)),))
+        out: list[InsightRevision] = []
+        for start_ms in sorted(state.panes):
+            if now_ms < self._final_ms(start_ms):
+                break
+            pane = state.panes.pop(start_ms)
+            if not state.last_final_ms or start_ms >= state.last_final_ms + self.config.quiet_ms:
+                out.append(_insight(pane, self.config.pane_ms))
+            state.last_final_ms = max(start_ms, state.last_final_ms)
+        counts: tuple[tuple[MetricName, int], ...] = (("insights_emitted_total", len(out)),)
+        quiet = not state.panes and now_ms >= state.last_final_ms + self.config.quiet_ms
+        if now_ms == END_OF_INPUT or quiet:
+            return Step(None, tuple(out), None, (*counts, ("states_forgotten_total", 1)))
+        return Step(state, tuple(out), self._next_wake_ms(state, now_ms), counts)
 
-    def _final_ms(self, state: CapacityState) -> int:
-        return min(state.panes) + self.config.pane_ms + self.config.lateness_ms
+    def _final_ms(self, start_ms: int) -> int:
+        return start_ms + self.config.pane_ms + self.config.lateness_ms
 
     def _next_wake_ms(self, state: CapacityState, now_ms: int) -> int:
-        quiet_ms = state.last_seen_ms + self.config.quiet_ms
-        return max(now_ms + 1, min(self._final_ms(state), quiet_ms) if state.panes else quiet_ms)
+        quiet_ms = state.last_final_ms + self.config.quiet_ms
+        return max(now_ms + 1, self._final_ms(min(state.panes)) if state.panes else quiet_ms)
 
 
-def _insight(event: ServiceOverflow, pane_ms: int) -> InsightRevision:
+def _insight(event: NameOverflow, pane_ms: int) -> InsightRevision:
+    of_services = event.subject == "service.name"
+    what = (
+        f"{event.env} has more than {event.names_max} service"
+        if of_services
+        else f"more than {event.names_max} environment"
+    )
     title = (
-        f"{event.env} has more than {event.services_max} service names: further ones, such as {event.example[:80]}, "
-        "are counted together as 'other'; is a version or an id part of service.name?"
+        f"{what} names: further ones, such as {event.example[:80]}, "
+        f"are counted together as 'other'; is a version or an id part of {event.subject}?"
     )
     insight = Insight(
-        insight_id=insight_id("capacity", event.env, "", "service.name", event.start_ms),
+        insight_id=insight_id("capacity", event.env, "", event.subject, event.start_ms),
         revision=0,
         status="open",
         kind="capacity",
         env=event.env,
         service="",
-        subject="service.name",
+        subject=event.subject,
         window=Window(start_ms=event.start_ms, end_ms=event.start_ms + pane_ms),
         severity="warning",
         confidence=1.0,
         title=title,
-        measures={"services_max": float(event.services_max)},
-        evidence=Evidence(kafka=kafka_ranges(event.ranges), expected=f"at most {event.services_max} names"),
+        measures={"services_max" if of_services else "envs_max": float(event.names_max)},
+        evidence=Evidence(kafka=kafka_ranges(event.ranges), expected=f"at most {event.names_max} names"),
     )
     return InsightRevision(event.env, "", insight.insight_id, 0, to_json(insight))

@@ -6,11 +6,10 @@ panes that are not final, the baseline, the running episodes.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
 
 from operators.frontier import FrontierConfig, TwoFrontiers, next_frontier_ms
 from operators.machine import END_OF_INPUT, Step
-from operators.rollups import emit_due, next_due_ms
+from operators.rollups import emit_due, next_due_ms, wait
 from state_schemas.codec import Codec
 from state_schemas.insights import Insight
 from state_schemas.latency import LATENCY_CODEC, Baseline, LatencyState, Learnt, Watch
@@ -22,8 +21,6 @@ from udfs.ids import split_service_key
 from udfs.partials import NameLimits, keep_kinds, merge_blocks, service_row, span_count
 from udfs.span_groups import ENTRY_KINDS
 from udfs.spike_rule import PaneOfSpans, expire, watch_pane
-
-PENDING_BLOCKS_MAX: Final = 32  # blocks of one window that wait side by side before they are merged
 
 Output = RollupRow | InsightRevision
 
@@ -68,10 +65,7 @@ class LatencySpike:
         for start_ms, late, block in event.panes:
             is_behind = not late and start_ms + self._pane_ms <= final_before_ms
             behind += span_count(block) if is_behind else 0
-            waiting = state.pending.setdefault((self._pane_ms // 1000, start_ms, late or is_behind), [])
-            waiting.append(block)
-            if len(waiting) > PENDING_BLOCKS_MAX:
-                waiting[:] = [merge_blocks(waiting, self.config.names)]
+            wait(state, (self._pane_ms // 1000, start_ms, late or is_behind), block, self.config.names)
             if not late:
                 state.last_seen_ms = max(state.last_seen_ms, start_ms + self._pane_ms)
         if behind:

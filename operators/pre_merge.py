@@ -1,6 +1,6 @@
 """PreMerge: what the messages of one Kafka partition say, merged until event time moves, before it is keyed by service.
 
-Driven by `FoldedMessage`; puts out `SpanPartial`, `EnvPresence` and `ServiceOverflow`. It makes the keyed rate follow
+Driven by `FoldedMessage`; puts out `SpanPartial`, `EnvPresence` and `NameOverflow`. It makes the keyed rate follow
 services, not messages, and it is where the number of service names is bounded: the key is the source partition, so its
 state, and with it the choice of names, survives a restart. Partials commute, so merging here changes no result.
 """
@@ -15,10 +15,10 @@ from state_schemas.partials import (
     OTHER,
     EnvPresence,
     FoldedMessage,
+    NameOverflow,
     OffsetRange,
     Presence,
     PresencePane,
-    ServiceOverflow,
     SpanPartial,
 )
 from state_schemas.presence import PREMERGE_CODEC, PreMergeState
@@ -28,17 +28,18 @@ from udfs.partials import NameLimits, merge_overflow, merge_partials, merge_pres
 # Flushed early beyond this, so that a stalled watermark (one silent partition) cannot fill the state.
 WAITING_MAX: Final = 2_000
 
-Output = SpanPartial | EnvPresence | ServiceOverflow
+Output = SpanPartial | EnvPresence | NameOverflow
 
 
 @dataclass(frozen=True, slots=True)
 class PreMergeConfig:
-    """services_max: names of services kept apart in an environment (per source partition); further ones become `other`.
+    """services_max: services kept apart in an environment, envs_max: environments; further ones become `other`.
 
-    A name unheard for idle_ms of event time frees its place.
+    Both are per source partition. A name unheard for idle_ms of event time frees its place.
     """
 
     services_max: int = 5_000
+    envs_max: int = 50
     idle_ms: int = 24 * 3_600_000
     names: NameLimits = field(default_factory=NameLimits)
 
@@ -57,18 +58,25 @@ class PreMerge:
         return PreMergeState()
 
     def on_event(self, state: PreMergeState, event: FoldedMessage, watermark_ms: int) -> Step[PreMergeState, Output]:
-        over = 0
+        services_over = envs_over = 0
         for partial in event.partials:
             newest_ms, _, block = partial.panes[-1]
-            admitted = self._admit(state, partial.env, partial.service, newest_ms, block.ranges)
-            over += admitted != partial.service
-            renamed = SpanPartial(partial.env, admitted, partial.panes)
-            state.spans.setdefault(service_key(partial.env, admitted), []).append(renamed)
+            env = self._admit_env(state, partial.env, newest_ms, block.ranges)
+            service = self._admit(state, env, partial.service, newest_ms, block.ranges)
+            envs_over += env != partial.env
+            services_over += service != partial.service
+            renamed = SpanPartial(env, service, partial.panes)
+            state.spans.setdefault(service_key(env, service), []).append(renamed)
         for presence in event.presence:
-            panes = [self._admitted(state, presence.env, pane) for pane in presence.panes]
-            state.presence.setdefault(presence.env, []).extend(panes)
+            first = presence.panes[0]
+            env = self._admit_env(state, presence.env, first.start_ms, first.ranges)
+            panes = [self._admitted(state, env, pane) for pane in presence.panes]
+            state.presence.setdefault(env, []).extend(panes)
         state.waiting += len(event.partials) + len(event.presence)
-        counts: tuple[tuple[MetricName, int], ...] = (("services_overflowed_total", over),) if over else ()
+        counts: tuple[tuple[MetricName, int], ...] = (
+            ("services_overflowed_total", services_over),
+            ("envs_overflowed_total", envs_over),
+        )
         if state.waiting > WAITING_MAX:
             return Step(state, self._flush(state), self._idle_wake_ms(state, watermark_ms), counts)
         return Step(state, wake_at_ms=watermark_ms + 1, counts=counts)
@@ -97,6 +105,14 @@ class PreMerge:
         seen = (Presence(heard.signal, name, heard.records) for heard, name in zip(pane.seen, names, strict=True))
         return PresencePane(pane.start_ms, tuple(seen), pane.ranges)
 
+    def _admit_env(self, state: PreMergeState, env: str, start_ms: int, ranges: tuple[OffsetRange, ...]) -> str:
+        """The name under which an environment is counted; `other` itself takes no place."""
+        if env in state.known or env == OTHER or len(state.known) - (OTHER in state.known) < self.config.envs_max:
+            return env
+        told = NameOverflow(OTHER, start_ms, self.config.envs_max, env, ranges, "deployment.environment.name")
+        self._tell(state, told)
+        return OTHER
+
     def _admit(
         self, state: PreMergeState, env: str, service: str, start_ms: int, ranges: tuple[OffsetRange, ...]
     ) -> str:
@@ -105,9 +121,12 @@ class PreMerge:
         if service in known or len(known) < self.config.services_max:
             known[service] = max(start_ms, known.get(service, 0))
             return service
-        told = ServiceOverflow(env, start_ms, self.config.services_max, service, ranges)
-        state.overflowed[env, start_ms] = merge_overflow(told, state.overflowed.get((env, start_ms), told))
+        self._tell(state, NameOverflow(env, start_ms, self.config.services_max, service, ranges))
         return OTHER
+
+    def _tell(self, state: PreMergeState, told: NameOverflow) -> None:
+        place = (told.env, told.start_ms, told.subject)
+        state.overflowed[place] = merge_overflow(told, state.overflowed.get(place, told))
 
     def _flush(self, state: PreMergeState) -> tuple[Output, ...]:
         """Everything that waits, merged, in key order."""

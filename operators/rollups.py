@@ -1,6 +1,6 @@
 """Roll-ups: 10 s windows grow into 1 min and 5 min windows; each emission is a delta, so sums are always right."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from state_schemas.latency import LatencyState
 from state_schemas.outputs import RESOLUTIONS_S, RollupRow
@@ -8,6 +8,10 @@ from state_schemas.partials import DIMENSIONS, SpanBlock
 from state_schemas.telemetry import SPAN_KINDS
 from udfs.partials import NameLimits, Row, merge_blocks, names_over, rows
 from udfs.sketch import pack, quantile_ns
+
+PENDING_BLOCKS_MAX: Final = 32  # blocks of one window that wait side by side before they are merged
+
+Window = tuple[int, int, bool]  # resolution in s, start ms, late
 
 
 class Due(NamedTuple):
@@ -32,11 +36,18 @@ def emit_due(state: LatencyState, now_ms: int, names: NameLimits) -> Due:
             out += (_row(state, resolution_s, start_ms, late, block, row) for row in rows(block))
             if coarser_s:
                 coarser_ms = coarser_s * 1000
-                above = (coarser_s, start_ms - start_ms % coarser_ms, late)
-                state.pending.setdefault(above, []).append(block)
+                wait(state, (coarser_s, start_ms - start_ms % coarser_ms, late), block, names)
             if resolution_s == RESOLUTIONS_S[0] and not late:
                 panes.append((start_ms, block))
     return Due(tuple(out), tuple(panes), over)
+
+
+def wait(state: LatencyState, window: Window, block: SpanBlock, names: NameLimits) -> None:
+    """Adds a block to a window that has not been written yet."""
+    waiting = state.pending.setdefault(window, [])
+    waiting.append(block)
+    if len(waiting) > PENDING_BLOCKS_MAX:
+        waiting[:] = [merge_blocks(waiting, names)]
 
 
 def next_due_ms(state: LatencyState) -> int | None:
@@ -44,7 +55,7 @@ def next_due_ms(state: LatencyState) -> int | None:
     return min((_end_ms(key) for key in state.pending), default=None)
 
 
-def _end_ms(key: tuple[int, int, bool]) -> int:
+def _end_ms(key: Window) -> int:
     resolution_s, start_ms, _ = key
     return start_ms + resolution_s * 1000
 

@@ -43,6 +43,8 @@ _PROPERTIES: Final = {
     "write.parquet.compression-codec": "zstd",
     # Rows of one partition go to one writer: without it each writer opens a file in each partition.
     "write.distribution-mode": "hash",
+    # `reasoner tables maintain` replaces files by name: rows that a job appends meanwhile are no conflict.
+    "write.delete.isolation-level": "snapshot",
     # Checkpoints every few seconds would otherwise keep every metadata file for ever.
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",

@@ -5,10 +5,9 @@ one, sorted as the table is; then old snapshots go, and with them the files that
 changed. A job may commit meanwhile: files are replaced one by one, not partitions, so that an append in between stays.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any, Final
 
 from pyiceberg.exceptions import CommitFailedException, ValidationException
@@ -24,6 +23,10 @@ from reasoner.errors import CommandFailed
 _FLINK_JOB: Final = "flink.job-id"
 _FLINK_OPERATOR: Final = "flink.operator-id"
 TRIES: Final = 5
+_CONFLICTS: Final = (
+    f"{{}}: {TRIES} times somebody else committed while files were put together; "
+    "run it again, or with a smaller --partitions"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,55 +57,45 @@ class Maintained:
 def maintain(table: Table, limits: MaintenanceLimits, now_ms: int) -> Maintained:
     """Compacts, then expires. Cost: reads and writes every row of partitions that have small files, one at a time.
 
-    Raises CommandFailed where a job commits faster than a batch can be written, TRIES times in a row; what was
-    committed before stays. A run that is cut off leaves files that cost space and nothing else.
+    Raises CommandFailed where somebody else commits faster than a batch can be written, TRIES times; what was committed
+    before stays. A run that is cut off leaves files that cost space and nothing else.
     """
     before = len(list(table.scan().plan_files()))
-    for batch in _batches(_small_files(table, limits), limits.partitions_max):
-        _compact(table, batch)
+    done: set[str] = set()
+    conflicts = 0
+    while batch := _small_files(table.refresh(), limits, done):
+        try:
+            _compact(table, list(batch.values()))
+            done |= batch.keys()
+        except (CommitFailedException, ValidationException):
+            # Somebody replaced the same files, or jobs committed faster: pyiceberg has removed what was written.
+            conflicts += 1
+            if conflicts == TRIES:
+                raise CommandFailed(_CONFLICTS.format(table.name()[-1])) from None
     expired, removed = _expire(table, now_ms - limits.keep_ms)
     after = len(list(table.refresh().scan().plan_files()))
     return Maintained(table.name()[-1], before, after, expired, removed)
 
 
-def _small_files(table: Table, limits: MaintenanceLimits) -> list[list[FileScanTask]]:
-    """Small files of each partition that has enough of them, by partition."""
-
-    def place(task: FileScanTask) -> str:
-        return f"{task.file.spec_id} {task.file.partition}"
-
-    small = sorted(
-        (t for t in table.scan().plan_files() if t.file.file_size_in_bytes < limits.small_bytes and not t.delete_files),
-        key=lambda task: (place(task), task.file.file_path),
-    )
-    groups = (list(found) for _, found in groupby(small, key=place))
-    return [found for found in groups if len(found) >= limits.files_min]
-
-
-def _batches(groups: Sequence[list[FileScanTask]], size: int) -> Iterator[Sequence[list[FileScanTask]]]:
-    for start in range(0, len(groups), size):
-        yield groups[start : start + size]
+def _small_files(table: Table, limits: MaintenanceLimits, done: set[str]) -> dict[str, list[FileScanTask]]:
+    """Small files of the next partitions that have enough of them and are not done, by partition."""
+    found: dict[str, list[FileScanTask]] = {}
+    for task in table.scan().plan_files():
+        place = f"{task.file.spec_id} {task.file.partition}"
+        if place not in done and task.file.file_size_in_bytes < limits.small_bytes and not task.delete_files:
+            found.setdefault(place, []).append(task)
+    enough = sorted(place for place, tasks in found.items() if len(tasks) >= limits.files_min)
+    return {place: found[place] for place in enough[: limits.partitions_max]}
 
 
 def _compact(table: Table, groups: Sequence[list[FileScanTask]]) -> None:
     """One commit that replaces the files of each group by one."""
-    for _ in range(TRIES):
-        table.refresh()
-        try:
-            with table.transaction() as transaction, transaction.update_snapshot().overwrite() as rewrite:
-                for group in groups:
-                    for file in _dataframe_to_data_files(table.metadata, _rows(table, group), table.io):
-                        rewrite.append_data_file(file)
-                    for task in group:
-                        rewrite.delete_data_file(task.file)
-        except (CommitFailedException, ValidationException):
-            continue  # a job has committed meanwhile; pyiceberg has removed what was written here
-        return
-    message = (
-        f"{table.name()[-1]}: {TRIES} commits of jobs came in between while files were put together; "
-        "run it again, or with a smaller --partitions"
-    )
-    raise CommandFailed(message)
+    with table.transaction() as transaction, transaction.update_snapshot().overwrite() as rewrite:
+        for group in groups:
+            for file in _dataframe_to_data_files(table.metadata, _rows(table, group), table.io):
+                rewrite.append_data_file(file)
+            for task in group:
+                rewrite.delete_data_file(task.file)
 
 
 def _rows(table: Table, group: Sequence[FileScanTask]) -> Any:

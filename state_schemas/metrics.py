@@ -11,6 +11,7 @@ MetricName = Literal[
     "messages_rejected_total",  # whole messages that could not be read
     # Pre-merge.
     "services_overflowed_total",  # service names folded into `other`: raise services_max or mend the names
+    "envs_overflowed_total",  # environment names folded into `other`: raise envs_max or mend the names
     # Keyed machines.
     "names_overflowed_total",  # hosts or operations of a window folded into `other`: raise hosts_max, operations_max
     "records_behind_total",  # accepted but behind the watermark (an idle partition woke): treated as late

@@ -3,7 +3,7 @@
 All numbers are integers, so merging is exact, associative and commutative (`udfs.partials.merge_blocks`).
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -97,14 +97,18 @@ class EnvPresence(msgspec.Struct, frozen=True, array_like=True, gc=False):
     panes: tuple[PresencePane, ...]
 
 
-class ServiceOverflow(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
-    """In this pane, service names beyond `services_max` were counted under `other`. example: the first by alphabet."""
+class NameOverflow(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
+    """In this pane, names beyond `names_max` were counted under `other`. example: the first by alphabet.
+
+    subject: the attribute whose names were too many; of environments, env is `other`.
+    """
 
     env: str
     start_ms: int
-    services_max: int
+    names_max: int
     example: str
     ranges: tuple[OffsetRange, ...] = ()
+    subject: Literal["service.name", "deployment.environment.name"] = "service.name"
 
 
 class FoldedMessage(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -6,20 +6,21 @@ import msgspec
 
 from state_schemas.codec import Codec, register
 from state_schemas.latency import Announced
-from state_schemas.partials import OffsetRange, PresencePane, ServiceOverflow, SpanPartial
+from state_schemas.partials import NameOverflow, OffsetRange, PresencePane, SpanPartial
 
 
 class PreMergeState(msgspec.Struct, array_like=True, gc=False):
     """spans: key `env|service` -> partials waiting for the next flush. presence: env -> the same for presence.
 
-    known: env -> service -> event time when it was last seen; at most `services_max` names an environment.
-    overflowed: (env, pane) -> what to tell on the next flush.
+    known: env -> service -> event time when it was last seen; at most `services_max` names an environment, and
+    `envs_max` environments beside `other`.
+    overflowed: (env, pane, subject) -> what to tell on the next flush.
     """
 
     spans: dict[str, list[SpanPartial]] = msgspec.field(default_factory=dict)
     presence: dict[str, list[PresencePane]] = msgspec.field(default_factory=dict)
     known: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
-    overflowed: dict[tuple[str, int], ServiceOverflow] = msgspec.field(default_factory=dict)
+    overflowed: dict[tuple[str, int, str], NameOverflow] = msgspec.field(default_factory=dict)
     waiting: int = 0
 
 
@@ -68,11 +69,10 @@ class GapState(msgspec.Struct, array_like=True, gc=False):
 
 
 class CapacityState(msgspec.Struct, array_like=True, gc=False):
-    """panes: pane start -> overflow, not yet final. told: whether the overflow that goes on was told."""
+    """panes: pane start -> overflow, not yet final. last_final_ms: start of the newest final one, or 0."""
 
-    panes: dict[int, ServiceOverflow] = msgspec.field(default_factory=dict)
-    told: bool = False
-    last_seen_ms: int = 0
+    panes: dict[int, NameOverflow] = msgspec.field(default_factory=dict)
+    last_final_ms: int = 0
 
 
 PREMERGE_CODEC: Final = register(

@@ -21,7 +21,7 @@ from operators.telemetry_gap import GapConfig
 from state_schemas.codec import Box, Codec
 from state_schemas.insights import Insight, from_json
 from state_schemas.outputs import InsightRevision, RollupRow
-from state_schemas.partials import EnvPresence, ServiceOverflow, SpanPartial
+from state_schemas.partials import EnvPresence, NameOverflow, SpanPartial
 from tests.traffic import LATENESS_MS, OUT_OF_ORDER_MS, START_MS, TIMES
 from udfs.partials import NameLimits, merge_overflow, merge_partials, merge_presence
 from udfs.sketch import unpack
@@ -31,12 +31,12 @@ HOUR_MS: Final = 3_600_000
 WAKES_MAX: Final = 5_000  # far over what the longest story needs
 
 
-def graph_config(announce: Announce = "reported", services_max: int = 5_000) -> GraphConfig:
+def graph_config(announce: Announce = "reported", services_max: int = 5_000, envs_max: int = 50) -> GraphConfig:
     """The shipped settings with the lateness of the stories."""
     frontier = FrontierConfig(lateness_ms=LATENESS_MS, announce=announce)
     return GraphConfig(
         fold=FoldConfig(TIMES),
-        pre_merge=PreMergeConfig(services_max=services_max),
+        pre_merge=PreMergeConfig(services_max, envs_max),
         latency=LatencyConfig(frontier=frontier),
         gap=GapConfig(frontier),
         capacity=CapacityConfig(lateness_ms=LATENESS_MS),
@@ -162,13 +162,13 @@ def summary(outputs: Sequence[Any], *, kafka: bool = True) -> tuple[Any, ...]:
     """Everything in outputs that must not depend on order, chunks or watermarks; the sum of what is in parts."""
     partials: dict[tuple[str, str], list[SpanPartial]] = {}
     presence: dict[str, list[Any]] = {}
-    overflows: dict[tuple[str, int], ServiceOverflow] = {}
+    overflows: dict[tuple[str, int], NameOverflow] = {}
     for output in outputs:
         if isinstance(output, SpanPartial):
             partials.setdefault((output.env, output.service), []).append(output)
         elif isinstance(output, EnvPresence):
             presence.setdefault(output.env, []).extend(output.panes)
-        elif isinstance(output, ServiceOverflow):
+        elif isinstance(output, NameOverflow):
             place = (output.env, output.start_ms)
             overflows[place] = merge_overflow(output, overflows.get(place, output))
     return (

@@ -18,11 +18,11 @@ from state_schemas.partials import (
     DIMENSION_SERVICE,
     OTHER,
     Exemplar,
+    NameOverflow,
     OffsetRange,
     Presence,
     PresencePane,
     RowKey,
-    ServiceOverflow,
     SpanBlock,
     SpanPartial,
 )
@@ -231,14 +231,15 @@ def merge_presence(panes: Iterable[PresencePane]) -> tuple[PresencePane, ...]:
     )
 
 
-def merge_overflow(a: ServiceOverflow, b: ServiceOverflow) -> ServiceOverflow:
-    """What both say of one pane of one environment."""
-    return ServiceOverflow(
+def merge_overflow(a: NameOverflow, b: NameOverflow) -> NameOverflow:
+    """What both say of one pane of one environment and subject."""
+    return NameOverflow(
         a.env,
         a.start_ms,
-        max(a.services_max, b.services_max),
+        max(a.names_max, b.names_max),
         min(a.example, b.example),
         merge_ranges(a.ranges + b.ranges),
+        a.subject,
     )
 
 

@@ -1,6 +1,7 @@
 """`reasoner tables`: the Iceberg tables that the jobs write."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,8 @@ import typer
 from jobs.config import BadConfig, Lake, load
 from reasoner import lake
 from reasoner.errors import WrongUse
+from reasoner.lake_maintenance import MaintenanceLimits, now_ms
+from reasoner.lake_maintenance import maintain as maintenance
 from state_schemas.tables import TABLES
 
 app = typer.Typer(no_args_is_help=True, help="The Iceberg tables that the jobs write.")
@@ -39,6 +42,31 @@ def describe(config: Config, as_json: AsJson = False) -> None:
                 print(f"  {column['name']:16} {column['type']:12} {column['doc']}")
     if len(found) < len(TABLES):
         raise typer.Exit(1)
+
+
+@app.command()
+def maintain(
+    config: Config,
+    keep_hours: Annotated[
+        float, typer.Option(min=0, help="Snapshots younger than this stay, to look back and for running readers.")
+    ] = 24.0,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions put together in one commit.")] = 64,
+    as_json: AsJson = False,
+) -> None:
+    """Put the small files of each partition together and drop old snapshots. Safe beside running jobs; hourly is fine.
+
+    Exit code 1 where jobs commit faster than files can be put together.
+    """
+    limits = MaintenanceLimits(partitions_max=partitions, keep_ms=int(keep_hours * 3_600_000))
+    done = [maintenance(table, limits, now_ms()) for table in lake.tables(_lake(config))]
+    if as_json:
+        print(json.dumps({"tables": [asdict(table) for table in done]}))
+        return
+    for table in done:
+        print(
+            f"{table.table}: {table.files_before} files, now {table.files_after}; "
+            f"{table.snapshots_expired} snapshots expired, {table.files_removed} files removed"
+        )
 
 
 def _description(table: Any) -> dict[str, Any]:

@@ -80,6 +80,7 @@ def test_every_column_of_the_roll_ups_is_a_field_of_their_rows() -> None:
 
 def test_metric_names() -> None:
     assert sorted(get_args(MetricName)) == [
+        "envs_overflowed_total",
         "insights_emitted_total",
         "messages_rejected_total",
         "names_overflowed_total",
@@ -132,6 +133,7 @@ def test_configuration_keys() -> None:
         *("detection.lateness_ms", "detection.future_max_ms", "detection.age_max_ms", "detection.services_max"),
         *("detection.hosts_max", "detection.operations_max", "detection.decoder", "detection.dead_letter_payload"),
         "detection.announce",
+        "detection.envs_max",
     }
     assert set(_keys(JobConfig)) == expected
 

@@ -83,6 +83,29 @@ def grown_gap(sent: list[Sent]) -> tuple[int, list[Insight]]:
     return size, insights(out)
 
 
+def test_the_names_of_environments_are_bounded_said_once_and_no_record_is_lost() -> None:
+    """A thousand environments, each with one service: all but four are `other`, and so are their states."""
+    sent = [
+        Sent(START_MS + n * 100, (OneSpan(f"svc-{n % 7}", START_MS + n * 100, 20, n + 1, env=f"env-{n}"),), 0, n)
+        for n in range(1_000)
+    ]
+    graph = LocalGraph(stages(graph_config("final", envs_max=4)))
+    out: list[Any] = []
+    for message in sent:
+        event = fold(message)[0]
+        assert event is not None
+        out += graph.feed((event,))
+        out += graph.advance(message.timestamp_ms)
+    envs = {key.partition("|")[0] for uid, key in graph.state_bytes() if uid in ("latency-spike", "telemetry-gap")}
+    assert envs == {"env-0", "env-1", "env-2", "env-3", "other"}
+    out += graph.finish()
+    counted = sum(row.count for row in out if getattr(row, "dimension", "") == "service" and row.resolution_s == 60)
+    assert counted == 1_000
+    assert graph.counts["envs_overflowed_total"] == 996
+    (told,) = (insight for insight in insights(out) if insight.kind == "capacity")
+    assert (told.env, told.subject, told.measures) == ("other", "deployment.environment.name", {"envs_max": 4.0})
+
+
 def test_the_names_of_services_are_bounded_and_no_record_is_lost() -> None:
     sent = [
         Sent(START_MS + n * 1_000, (OneSpan(f"svc-{n}", START_MS + n * 1_000, 20, n + 1),), 0, n) for n in range(300)

@@ -16,7 +16,7 @@ from jobs.graph import stages
 from operators.frontier import Announce
 from operators.local import LocalGraph, through_bytes
 from operators.machine import BEGIN_OF_TIME, Stage
-from state_schemas.partials import FoldedMessage, ServiceOverflow
+from state_schemas.partials import FoldedMessage, NameOverflow
 from tests.driving import HOUR_MS, Timed, checked, graph_config, insights, last_revisions, restarts, run, summary
 from tests.traffic import OUT_OF_ORDER_MS, START_MS, Episode, Sent, Story, busy, displaced, fold, messages, stories
 
@@ -32,12 +32,12 @@ def stage_of(uid: str, announce: Announce = "reported") -> Stage:
     return next(stage for stage in stages(graph_config(announce)) if stage.uid == uid)
 
 
-def _overflows(message: FoldedMessage) -> Iterator[ServiceOverflow]:
+def _overflows(message: FoldedMessage) -> Iterator[NameOverflow]:
     """Every other service of a message is one too many."""
     for partial in message.partials:
         for start_ms, late, block in partial.panes:
             if partial.service.endswith("0") and not late:
-                yield ServiceOverflow(partial.env, start_ms, 5, partial.service, block.ranges)
+                yield NameOverflow(partial.env, start_ms, 5, partial.service, block.ranges)
 
 
 # What drives each machine, made of the messages of a story. A new stage has no laws before it stands here.

@@ -17,10 +17,10 @@ from state_schemas.partials import (
     DIMENSION_SERVICE,
     OTHER,
     Exemplar,
+    NameOverflow,
     OffsetRange,
     Presence,
     PresencePane,
-    ServiceOverflow,
     SpanPartial,
 )
 from state_schemas.telemetry import KIND_CONSUMER, KIND_SERVER
@@ -235,7 +235,7 @@ def _records(panes: Sequence[PresencePane]) -> int:
 
 @given(st.lists(ranges, min_size=2, max_size=8), st.randoms(use_true_random=False))
 def test_overflows_and_ranges_merge_in_any_order(found: list[OffsetRange], random: Random) -> None:
-    told = [ServiceOverflow("prod", START_MS, 5, f"s{part.first_offset}", (part,)) for part in found]
+    told = [NameOverflow("prod", START_MS, 5, f"s{part.first_offset}", (part,)) for part in found]
     first, *more = told
     for other in more:
         first = merge_overflow(first, other)

@@ -1,8 +1,14 @@
 """What is said of telemetry that stays away, and of names that are too many, as drawn."""
 
+from typing import Any
+
+from jobs.graph import stages
+from operators.local import LocalGraph
+from state_schemas.partials import NameOverflow
 from state_schemas.telemetry import Rejected
+from tests.driving import graph_config
 from tests.scenarios.timeline import brief, pane_of, sent, told
-from tests.traffic import START_MS, OneSpan, Sent, fold
+from tests.traffic import PANE_MS, START_MS, OneSpan, Sent, fold
 
 
 def test_a_service_that_falls_silent_while_others_go_on_is_missing_until_it_is_heard_again() -> None:
@@ -45,6 +51,23 @@ def test_too_many_service_names_are_told_once() -> None:
     assert brief(found) == [("capacity", "service.name", "open")]
     assert found[0].measures == {"services_max": 5.0}
     assert "more than 5 service names" in found[0].title
+
+
+def test_an_overflow_that_comes_back_after_a_quiet_hour_is_told_again_however_event_time_moves() -> None:
+    """Two stretches of 8 names, 70 minutes apart: the same insights whether event time stops in between or jumps."""
+    panes = [0, 1, 2, 422, 423]
+    overflows = [NameOverflow("prod", START_MS + pane * PANE_MS, 5, f"svc-{pane}") for pane in panes]
+    (stage,) = (stage for stage in stages(graph_config()) if stage.uid == "capacity")
+    steady, jumping = LocalGraph([stage]), LocalGraph([stage])
+    told_steady: list[Any] = []
+    for overflow in overflows:
+        told_steady += steady.advance(overflow.start_ms)
+        told_steady += steady.feed((overflow,))
+    told_jumping = jumping.feed(overflows)
+    assert len(told_steady) == 1, "the first stretch is final by then, the second is not"
+    told_steady += steady.finish()
+    assert told_steady == told_jumping + jumping.finish()
+    assert len(told_steady) == 2
 
 
 def reasons(*spans: OneSpan) -> list[tuple[str, int]]:
