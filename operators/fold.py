@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 
 from state_schemas.metrics import MetricName
 from state_schemas.outputs import DeadLetter
-from state_schemas.partials import EnvPresence, FoldedMessage, OffsetRange, Presence, PresencePane, SpanPartial
+from state_schemas.partials import EnvPresence, FoldedMessage, OffsetRange, Presence, PresencePane, SpanBatch
 from state_schemas.telemetry import LogRecord, MetricPoint, Rejected, RejectReason, SignalType
 from udfs.fold_spans import KafkaPosition, TimeLimits, fold_spans
 from udfs.otlp import DecodeSettings, Engine, SpanDecoder, decode_logs, decode_metrics
-from udfs.partials import merge_presence, span_count
+from udfs.partials import merge_presence
 
 _NS_PER_MS: Final = 1_000_000
 
@@ -40,7 +40,7 @@ class Folded(NamedTuple):
 
 
 class _Part(NamedTuple):
-    partials: tuple[SpanPartial, ...]
+    spans: SpanBatch | None
     presence: tuple[EnvPresence, ...]
     rejected: tuple[Rejected, ...]
     folded: int
@@ -65,8 +65,8 @@ class Fold:
         part = self._fold(data, at)
         letters = tuple(self._dead_letter(rejected, data, at) for rejected in part.rejected)
         message = None
-        if part.partials or part.presence:
-            message = FoldedMessage(f"{at.topic}|{at.partition}", part.partials, part.presence)
+        if part.spans is not None or part.presence:
+            message = FoldedMessage(f"{at.topic}|{at.partition}", part.spans, part.presence)
         return Folded(message, letters, _counts(part))
 
     def _dead_letter(self, rejected: Rejected, data: bytes, at: KafkaPosition) -> DeadLetter:
@@ -87,14 +87,9 @@ class Fold:
         assert self._decoder is not None, "only a fold of traces decodes spans"
         spans = self._decoder.decode(data)
         if isinstance(spans, Rejected):
-            return _Part((), (), (spans,), 0, 0)
+            return _Part(None, (), (spans,), 0, 0)
         result = fold_spans(spans, at, self.config.times)
-        heard: _Heard = {}
-        for partial in result.partials:
-            for start_ms, late, block in partial.panes:
-                if not late:
-                    _hear(heard, partial.env, start_ms, Presence("traces", partial.service, span_count(block)))
-        return _Part(result.partials, _presence(heard, at), result.rejected, result.folded, result.late)
+        return _Part(result.batch, (), result.rejected, result.folded, result.late)
 
     def _logs(self, data: bytes, at: KafkaPosition) -> _Part:
         records = decode_logs(data, self.config.decode)
@@ -113,7 +108,7 @@ def records_part(
 ) -> _Part:
     """Who was heard in these records, by pane; records without a usable time are counted as rejected."""
     if isinstance(records, Rejected):
-        return _Part((), (), (records,), 0, 0)
+        return _Part(None, (), (records,), 0, 0)
     heard: _Heard = {}
     rejected: dict[RejectReason, int] = {}
     folded = late = 0
@@ -130,7 +125,7 @@ def records_part(
         pane_ms = at_ms - at_ms % times.pane_ms
         _hear(heard, record.resource.env, pane_ms, Presence(signal, record.resource.service, 1))
     faults = tuple(Rejected(reason, f"event time of {signal}", rejected[reason]) for reason in sorted(rejected))
-    return _Part((), _presence(heard, at), faults, folded, late)
+    return _Part(None, _presence(heard, at), faults, folded, late)
 
 
 def _time_fault(at_ms: int, timestamp_ms: int, times: TimeLimits) -> RejectReason | None:

@@ -17,9 +17,9 @@ from state_schemas.metrics import MetricName
 from state_schemas.outputs import InsightRevision, RollupRow
 from state_schemas.partials import SpanBlock, SpanPartial
 from udfs.baseline import SpikeConfig
+from udfs.fold_spans import ENTRY_KINDS
 from udfs.ids import split_service_key
 from udfs.partials import NameLimits, keep_kinds, merge_blocks, service_row, span_count
-from udfs.span_groups import ENTRY_KINDS
 from udfs.spike_rule import PaneOfSpans, expire, watch_pane
 
 Output = RollupRow | InsightRevision

@@ -8,25 +8,32 @@ state, and with it the choice of names, survives a restart. Partials commute, so
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+import numpy as np
+
 from operators.machine import END_OF_INPUT, Step
 from state_schemas.codec import Codec
 from state_schemas.metrics import MetricName
 from state_schemas.partials import (
+    GROUP_DTYPE,
     OTHER,
+    SPAN_DTYPE,
     EnvPresence,
     FoldedMessage,
     NameOverflow,
     OffsetRange,
     Presence,
     PresencePane,
+    SpanBatch,
     SpanPartial,
 )
 from state_schemas.presence import PREMERGE_CODEC, PreMergeState
-from udfs.ids import service_key
-from udfs.partials import NameLimits, merge_overflow, merge_partials, merge_presence
+from udfs.partials import NameLimits, merge_overflow, merge_presence
+from udfs.span_batches import partials_of, presence_of
 
-# Flushed early beyond this, so that a stalled watermark (one silent partition) cannot fill the state.
-WAITING_MAX: Final = 2_000
+# Flushed early beyond this. What waits is state, written at each end of a bundle: 16 bytes a span.
+SPANS_WAITING_MAX: Final = 32_768
+MESSAGES_WAITING_MAX: Final = 2_000
 
 Output = SpanPartial | EnvPresence | NameOverflow
 
@@ -58,26 +65,22 @@ class PreMerge:
         return PreMergeState()
 
     def on_event(self, state: PreMergeState, event: FoldedMessage, watermark_ms: int) -> Step[PreMergeState, Output]:
-        services_over = envs_over = 0
-        for partial in event.partials:
-            newest_ms, _, block = partial.panes[-1]
-            env = self._admit_env(state, partial.env, newest_ms, block.ranges)
-            service = self._admit(state, env, partial.service, newest_ms, block.ranges)
-            envs_over += env != partial.env
-            services_over += service != partial.service
-            renamed = SpanPartial(env, service, partial.panes)
-            state.spans.setdefault(service_key(env, service), []).append(renamed)
+        over = [0, 0]
+        if event.spans is not None:
+            state.spans.append(self._admitted_batch(state, event.spans, over))
+            state.waiting += len(event.spans.spans) // SPAN_DTYPE.itemsize
         for presence in event.presence:
             first = presence.panes[0]
             env = self._admit_env(state, presence.env, first.start_ms, first.ranges)
             panes = [self._admitted(state, env, pane) for pane in presence.panes]
             state.presence.setdefault(env, []).extend(panes)
-        state.waiting += len(event.partials) + len(event.presence)
+            state.waiting += len(panes)
+        state.messages += 1
         counts: tuple[tuple[MetricName, int], ...] = (
-            ("services_overflowed_total", services_over),
-            ("envs_overflowed_total", envs_over),
+            ("services_overflowed_total", over[0]),
+            ("envs_overflowed_total", over[1]),
         )
-        if state.waiting > WAITING_MAX:
+        if state.waiting > SPANS_WAITING_MAX or state.messages > MESSAGES_WAITING_MAX:
             return Step(state, self._flush(state), self._idle_wake_ms(state, watermark_ms), counts)
         return Step(state, wake_at_ms=watermark_ms + 1, counts=counts)
 
@@ -99,6 +102,23 @@ class PreMerge:
         oldest_ms = min((min(names.values()) for names in state.known.values()), default=now_ms)
         # Nothing waits: the next wake is for names alone, and once an hour is soon enough for them.
         return max(now_ms + 3_600_000, oldest_ms + self.config.idle_ms)
+
+    def _admitted_batch(self, state: PreMergeState, batch: SpanBatch, over: list[int]) -> SpanBatch:
+        """The batch under the names that are let through. over: services and environments that were not, added up."""
+        newest: dict[int, int] = {}
+        for service, start_ms in np.frombuffer(batch.groups, GROUP_DTYPE)[["service", "start_ms"]].tolist():
+            newest[service] = max(start_ms, newest.get(service, 0))
+        names = list(batch.services)
+        for place, start_ms in sorted(newest.items()):
+            asked_env, asked = names[place]
+            env = self._admit_env(state, asked_env, start_ms, (batch.at,))
+            service = self._admit(state, env, asked, start_ms, (batch.at,))
+            over[0] += service != asked
+            over[1] += env != asked_env
+            names[place] = (env, service)
+        if over == [0, 0]:
+            return batch
+        return msgspec.structs.replace(batch, services=tuple(names))
 
     def _admitted(self, state: PreMergeState, env: str, pane: PresencePane) -> PresencePane:
         names = (self._admit(state, env, heard.service, pane.start_ms, pane.ranges) for heard in pane.seen)
@@ -130,10 +150,13 @@ class PreMerge:
 
     def _flush(self, state: PreMergeState) -> tuple[Output, ...]:
         """Everything that waits, merged, in key order."""
-        out: list[Output] = [merge_partials(partials, self.config.names) for _, partials in sorted(state.spans.items())]
-        out += (EnvPresence(env, merge_presence(panes)) for env, panes in sorted(state.presence.items()))
+        panes = state.presence
+        for env, found in presence_of(state.spans).items():
+            panes.setdefault(env, []).extend(found)
+        out: list[Output] = list(partials_of(state.spans, self.config.names))
+        out += (EnvPresence(env, merge_presence(found)) for env, found in sorted(panes.items()))
         out += (told for _, told in sorted(state.overflowed.items()))
         for waiting in (state.spans, state.presence, state.overflowed):
             waiting.clear()
-        state.waiting = 0
+        state.waiting = state.messages = 0
         return tuple(out)

@@ -6,6 +6,7 @@ All numbers are integers, so merging is exact, associative and commutative (`udf
 from typing import Final, Literal
 
 import msgspec
+import numpy as np
 
 DIMENSION_SERVICE: Final = 0
 DIMENSION_HOST: Final = 1
@@ -49,8 +50,9 @@ class ServiceFacts(msgspec.Struct, frozen=True, array_like=True, gc=False, order
 class SpanBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Spans of one service in one window: a latency sketch and an error count for each row.
 
-    keys: the n rows, distinct, ascending. errors: n int64. bins: m uint32 `row << 11 | bin`, distinct, ascending
-    (bins as in `udfs.sketch`). counts: m int64, > 0. Arrays are little-endian bytes, read by `numpy.frombuffer`.
+    keys: the n rows, distinct, ascending. sizes: n uint16, how many bins each row has, > 0. bins: m uint16, ascending
+    within a row (as in `udfs.sketch`). counts: m, > 0; errors: n; both as unsigned integers of the least of 1, 2, 4 and
+    8 bytes that holds them all, as most are small and states are full of them. Little-endian, read by `udfs.partials`.
     slowest: at most 3 entry spans, longest first. sampled: the longest entry span of each of the 5 smallest trace ids
     (trace ids are random, so this is a uniform sample of traces that does not depend on order).
     facts: of the newest span. ranges: ascending, one for each partition that contributed.
@@ -58,12 +60,47 @@ class SpanBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     keys: tuple[RowKey, ...]
     errors: bytes
+    sizes: bytes
     bins: bytes
     counts: bytes
     facts: ServiceFacts = ServiceFacts()
     slowest: tuple[Exemplar, ...] = ()
     sampled: tuple[Exemplar, ...] = ()
     ranges: tuple[OffsetRange, ...] = ()
+
+
+class SpanBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The n spans of one message that count, not yet grouped by name. hosts and operations ascend and are distinct.
+
+    services: (env, service). facts: (version, image, container, site_id). spans, groups, exemplars: arrays of
+    `SPAN_DTYPE`, `GROUP_DTYPE`, `EXEMPLAR_DTYPE`, which refer to each other and to the names by place.
+    """
+
+    at: OffsetRange
+    services: tuple[tuple[str, str], ...]
+    hosts: tuple[str, ...]
+    operations: tuple[str, ...]
+    facts: tuple[tuple[str, str, str, str], ...]
+    spans: bytes
+    groups: bytes
+    exemplars: bytes
+
+
+# bin: as in `udfs.sketch`. kind: OTLP's enum. error: 0 or 1.
+SPAN_DTYPE: Final = np.dtype(
+    [("group", "<u4"), ("host", "<u4"), ("operation", "<u4"), ("bin", "<u2"), ("kind", "u1"), ("error", "u1")]
+)
+# A service in a pane, late spans apart. newest_ms: end of its newest span, which says the facts.
+GROUP_DTYPE: Final = np.dtype(
+    [("start_ms", "<i8"), ("newest_ms", "<i8"), ("count", "<u4"), ("service", "<u4"), ("facts", "<u4"), ("late", "<u4")]
+)
+# high, low: the trace id as two big-endian words. role: 0 for a slowest, 1 for a sampled one.
+EXEMPLAR_DTYPE: Final = np.dtype(
+    [
+        *(("duration_ns", "<i8"), ("high", "<u8"), ("low", "<u8")),
+        *(("group", "<u4"), ("host", "<u4"), ("operation", "<u4"), ("role", "<u4")),
+    ]
+)
 
 
 class SpanPartial(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -112,8 +149,11 @@ class NameOverflow(msgspec.Struct, frozen=True, array_like=True, gc=False, order
 
 
 class FoldedMessage(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a fold makes of one Kafka message. key: `topic|partition`, the key of the pre-merge."""
+    """What a fold makes of one Kafka message. key: `topic|partition`, the key of the pre-merge.
+
+    presence: of logs and metrics; who was heard in traces follows from the spans.
+    """
 
     key: str
-    partials: tuple[SpanPartial, ...]
+    spans: SpanBatch | None
     presence: tuple[EnvPresence, ...]

@@ -6,22 +6,24 @@ import msgspec
 
 from state_schemas.codec import Codec, register
 from state_schemas.latency import Announced
-from state_schemas.partials import NameOverflow, OffsetRange, PresencePane, SpanPartial
+from state_schemas.partials import NameOverflow, OffsetRange, PresencePane, SpanBatch
 
 
 class PreMergeState(msgspec.Struct, array_like=True, gc=False):
-    """spans: key `env|service` -> partials waiting for the next flush. presence: env -> the same for presence.
+    """spans: batches that wait for the next flush, under the names that were let through. presence: env -> the same.
 
     known: env -> service -> event time when it was last seen; at most `services_max` names an environment, and
     `envs_max` environments beside `other`.
-    overflowed: (env, pane, subject) -> what to tell on the next flush.
+    overflowed: (env, pane, subject) -> what to tell on the next flush. waiting: spans and presence panes since the last
+    one; messages: those they came in.
     """
 
-    spans: dict[str, list[SpanPartial]] = msgspec.field(default_factory=dict)
+    spans: list[SpanBatch] = msgspec.field(default_factory=list)
     presence: dict[str, list[PresencePane]] = msgspec.field(default_factory=dict)
     known: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
     overflowed: dict[tuple[str, int, str], NameOverflow] = msgspec.field(default_factory=dict)
     waiting: int = 0
+    messages: int = 0
 
 
 class Heard(msgspec.Struct, array_like=True, gc=False):

@@ -13,10 +13,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 from operators.fold import records_part
-from state_schemas.partials import EnvPresence, FoldedMessage, OffsetRange, Presence, PresencePane
+from state_schemas.partials import EnvPresence, FoldedMessage, SpanPartial
 from state_schemas.telemetry import KIND_SERVER, LogRecord, Rejected, Resource, SpanColumns
 from udfs.fold_spans import KafkaPosition, TimeLimits, fold_spans
-from udfs.partials import merge_presence, span_count
+from udfs.partials import NameLimits, merge_presence
+from udfs.span_batches import partials_of, presence_of
 
 START_MS: Final = 1_700_000_100_000  # 22:15:00 UTC, the start of a five minute window
 PANE_MS: Final = 10_000
@@ -192,19 +193,25 @@ def _ids(values: Sequence[bytes], size: int) -> np.ndarray[tuple[int, ...], np.d
 def fold(sent: Sent, times: TimeLimits = TIMES) -> tuple[FoldedMessage | None, tuple[Rejected, ...]]:
     """What `operators.fold` makes of the message once its bytes are decoded."""
     result = fold_spans(columns(sent.spans), sent.at, times)
-    ranges = (OffsetRange(*sent.at[:2], sent.offset, sent.offset),)
-    heard: dict[str, list[PresencePane]] = {}
-    for partial in result.partials:
-        for start_ms, late, block in partial.panes:
-            if not late:
-                who = Presence("traces", partial.service, span_count(block))
-                heard.setdefault(partial.env, []).append(PresencePane(start_ms, (who,), ranges))
-    presence = [EnvPresence(env, merge_presence(panes)) for env, panes in sorted(heard.items())]
+    presence: tuple[EnvPresence, ...] = ()
     if sent.logs:
-        presence += records_part("logs", [_log(*log) for log in sent.logs], sent.at, times).presence
-    if not result.partials and not presence:
+        presence = records_part("logs", [_log(*log) for log in sent.logs], sent.at, times).presence
+    if result.batch is None and not presence:
         return None, result.rejected
-    return FoldedMessage(f"{sent.at.topic}|{sent.partition}", result.partials, tuple(presence)), result.rejected
+    return FoldedMessage(f"{sent.at.topic}|{sent.partition}", result.batch, presence), result.rejected
+
+
+def partials(message: FoldedMessage) -> tuple[SpanPartial, ...]:
+    """What pre-merge would put out for this message alone."""
+    return partials_of([message.spans] if message.spans else [], NameLimits())
+
+
+def heard(message: FoldedMessage) -> tuple[EnvPresence, ...]:
+    """Likewise, who was heard in it."""
+    panes = presence_of([message.spans] if message.spans else [])
+    for presence in message.presence:
+        panes[presence.env] = merge_presence((*panes.get(presence.env, ()), *presence.panes))
+    return tuple(EnvPresence(env, found) for env, found in sorted(panes.items()))
 
 
 def _log(service: str, at_ms: int) -> LogRecord:

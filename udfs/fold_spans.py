@@ -1,18 +1,24 @@
-"""Fold the spans of one Kafka message into a few partials; what cannot be counted becomes Rejected with its number.
+"""Fold the spans of one Kafka message into a batch; what cannot be counted becomes Rejected with its number.
 
 An event's time is the *end* of its span, so that slow spans are not the late ones.
 """
 
 from dataclasses import dataclass
-from itertools import groupby
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from state_schemas.partials import OffsetRange, SpanPartial
-from state_schemas.telemetry import Rejected, RejectReason, SpanColumns
-from udfs.span_groups import group_spans
+from state_schemas.partials import EXEMPLAR_DTYPE, GROUP_DTYPE, SPAN_DTYPE, OffsetRange, SpanBatch
+from state_schemas.telemetry import KIND_CONSUMER, KIND_SERVER, Rejected, RejectReason, SpanColumns
+from udfs.resource import NAME_CHARS_MAX, short_name
+from udfs.sketch import bins_of
+from udfs.span_kernels import exemplars_of, intern_groups, repeated, table
+
+ENTRY_KINDS = frozenset((KIND_SERVER, KIND_CONSUMER))  # what a service answers: its latency is these spans' duration
+_NS_PER_MS: Final = 1_000_000
+T = TypeVar("T", str, tuple[str, str], tuple[str, str, str, str])
+_Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,66 +46,122 @@ class KafkaPosition(NamedTuple):
 
 
 class FoldResult(NamedTuple):
-    """partials: one for each (env, service), ascending. folded and late count spans."""
+    """batch: None where no span counts. folded and late count spans."""
 
-    partials: tuple[SpanPartial, ...]
+    batch: SpanBatch | None
     rejected: tuple[Rejected, ...]
     folded: int
     late: int
 
 
 def fold_spans(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> FoldResult:
-    """Each span is in exactly one partial or counted in exactly one Rejected. O(spans log spans), vectorised."""
+    """Each span is in the batch or counted in exactly one Rejected. O(spans + names log names), vectorised."""
     ok, rejected = _judge(spans, at, limits)
     chosen = np.flatnonzero(ok)
     if not len(chosen):
-        return FoldResult((), rejected, 0, 0)
-    offsets = (OffsetRange(at.topic, at.partition, at.offset, at.offset),)
-    late_before_ms = at.timestamp_ms - limits.lateness_ms
-    groups = group_spans(spans, chosen, (limits.pane_ms, late_before_ms), offsets)
-    partials = tuple(
-        SpanPartial(env, service, tuple((group.pane_start_ms, group.late, group.block) for group in same))
-        for (env, service), same in groupby(groups, key=lambda group: group.service)
+        return FoldResult(None, rejected, 0, 0)
+    batch = _batch(spans, chosen, at, limits)
+    groups = np.frombuffer(batch.groups, GROUP_DTYPE)
+    return FoldResult(batch, rejected, len(chosen), int(groups["count"][groups["late"] == 1].sum()))
+
+
+def _batch(spans: SpanColumns, chosen: _Ints, at: KafkaPosition, limits: TimeLimits) -> SpanBatch:
+    resources = spans.resources
+    service_of, services = _index([(r.env, r.service) for r in resources])
+    host_of, hosts = _index([r.host for r in resources])
+    facts_of, facts = _index([(r.version, r.image, r.container, r.site_id) for r in resources])
+    operation_of, operations = _index(_short(spans.names))
+    resource = spans.resource[chosen]
+    start_ns, end_ns = (ns[chosen].astype(np.int64) for ns in (spans.start_ns, spans.end_ns))
+    end_ms = end_ns // _NS_PER_MS
+    late = end_ms < at.timestamp_ms - limits.lateness_ms
+    pane = end_ms // limits.pane_ms * 2 + late
+    codes = pane * len(services) + service_of[resource]
+    keys, group = np.empty(len(chosen), np.int64), np.empty(len(chosen), np.int32)
+    keys = keys[: intern_groups(codes, keys, table(len(chosen)), group)]
+
+    found = np.empty(len(chosen), SPAN_DTYPE)
+    found["group"] = group
+    found["host"] = host_of[resource]
+    found["operation"] = operation_of[spans.name[chosen]]
+    found["bin"] = bins_of(end_ns - start_ns)
+    found["kind"] = spans.kind[chosen]
+    found["error"] = spans.error[chosen]
+
+    newest = np.zeros(len(keys), np.int64)
+    np.maximum.at(newest, group, end_ms * len(facts) + facts_of[resource])
+    groups = np.zeros(len(keys), GROUP_DTYPE)
+    groups["start_ms"] = keys // len(services) // 2 * limits.pane_ms
+    groups["late"] = keys // len(services) % 2
+    groups["service"] = keys % len(services)
+    groups["newest_ms"], groups["facts"] = np.divmod(newest, len(facts))
+    groups["count"] = np.bincount(group, minlength=len(keys))
+    return SpanBatch(
+        at=OffsetRange(at.topic, at.partition, at.offset, at.offset),
+        services=tuple(services),
+        hosts=tuple(hosts),
+        operations=tuple(operations),
+        facts=tuple(facts),
+        spans=found.tobytes(),
+        groups=groups.tobytes(),
+        exemplars=_exemplars(found, end_ns - start_ns, spans.trace_id[chosen], len(groups)).tobytes(),
     )
-    late = int((spans.end_ns[chosen].astype(np.int64) // 1_000_000 < late_before_ms).sum())
-    return FoldResult(partials, rejected, len(chosen), late)
+
+
+def _exemplars(
+    found: NDArray[np.void], duration_ns: _Ints, trace_id: NDArray[np.uint8], groups: int
+) -> NDArray[np.void]:
+    """The slowest and the sampled entry spans of each group that name a trace."""
+    words = np.ascontiguousarray(trace_id).view(">u8").astype(np.uint64)
+    entry = np.flatnonzero(np.isin(found["kind"], list(ENTRY_KINDS)) & words.any(axis=1))
+    candidates = np.empty(len(entry), EXEMPLAR_DTYPE)
+    candidates["duration_ns"] = duration_ns[entry]
+    candidates["high"], candidates["low"] = words[entry].T
+    for field in ("group", "host", "operation"):
+        candidates[field] = found[field][entry]
+    return exemplars_of(candidates, np.full(len(entry), 3, np.uint8), groups)
+
+
+def _short(names: tuple[str, ...]) -> list[str]:
+    if max(map(len, names), default=0) <= NAME_CHARS_MAX:
+        return list(names)
+    return [short_name(name) for name in names]
+
+
+def _index(values: list[T]) -> tuple[_Ints, list[T]]:
+    """For each value its place among the distinct ones, which are returned ascending."""
+    distinct = sorted(set(values))
+    place = {value: index for index, value in enumerate(distinct)}
+    return np.array([place[value] for value in values], dtype=np.int64), distinct
 
 
 def _judge(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> tuple[NDArray[np.bool_], tuple[Rejected, ...]]:
     """Which spans count, and the counted reasons of the rest; the first reason that fits is given."""
-    ns = 1_000_000
     end, start = spans.end_ns, spans.start_ns
-    newest = _held((at.timestamp_ms + limits.future_max_ms) * ns)
-    oldest = _held((at.timestamp_ms - limits.age_max_ms) * ns)
+    newest = _held((at.timestamp_ms + limits.future_max_ms) * _NS_PER_MS)
+    oldest = _held((at.timestamp_ms - limits.age_max_ms) * _NS_PER_MS)
     checks: tuple[tuple[RejectReason, NDArray[np.bool_], str], ...] = (
         ("no_time", (end == 0) | (start == 0), "start or end of a span is 0, expected epoch nanoseconds"),
         ("end_before_start", end < start, "end_time_unix_nano before start_time_unix_nano; mend the producer's clock"),
         ("future", end > newest, f"event time more than {limits.future_max_ms} ms after the Kafka timestamp"),
         ("too_old", end < oldest, f"event time more than {limits.age_max_ms} ms before the Kafka timestamp"),
-        ("duplicate_span", _repeated(spans), "the same trace id and span id stand twice in one message"),
     )
     ok = np.ones(len(end), np.bool_)
     rejected = []
     for reason, bad, detail in checks:
-        found = int((bad & ok).sum())
-        ok &= ~bad
-        if found:
-            rejected.append(Rejected(reason, detail, found))
-    return ok, tuple(rejected)
+        if bad.any():
+            rejected.append(Rejected(reason, detail, int((bad & ok).sum())))
+            ok &= ~bad
+    # Last, so that the first of equals that can be counted is.
+    ids = np.concatenate((spans.trace_id, spans.span_id), axis=1)
+    again = repeated(ids.view(np.uint64), ok)
+    if again.any():
+        detail = "the same trace id and span id stand twice in one message"
+        rejected.append(Rejected("duplicate_span", detail, int(again.sum())))
+        ok &= ~again
+    return ok, tuple(fault for fault in rejected if fault.records)
 
 
 def _held(at_ns: int) -> np.uint64:
     """The time, or the nearest that fits: a producer may write nanoseconds where Kafka expects milliseconds."""
     return np.uint64(max(0, min(at_ns, 2**63 - 1)))
-
-
-def _repeated(spans: SpanColumns) -> NDArray[np.bool_]:
-    """True for the second and later of spans with equal ids; spans without a span id are never equal."""
-    ids = np.concatenate((spans.trace_id, spans.span_id), axis=1)
-    words = np.ascontiguousarray(ids).view(np.uint64)  # (n, 3)
-    order = np.lexsort((words[:, 0], words[:, 1], words[:, 2]))
-    ordered = words[order]
-    same = np.zeros(len(words), np.bool_)
-    same[order[1:]] = (ordered[1:] == ordered[:-1]).all(axis=1)  # lexsort is stable: the first of equals stays
-    repeated: NDArray[np.bool_] = same & (words[:, 2] != 0)
-    return repeated

@@ -27,9 +27,8 @@ from state_schemas.partials import (
     SpanPartial,
 )
 from udfs.sketch import BIN_BITS
+from udfs.span_kernels import SAMPLED_MAX, SLOWEST_MAX
 
-SLOWEST_MAX: Final = 3
-SAMPLED_MAX: Final = 5
 RANGES_MAX: Final = 64  # partitions named in the evidence of one window; more are merged away from the end
 BIN_MASK: Final = (1 << BIN_BITS) - 1
 
@@ -56,52 +55,86 @@ class NameLimits:
         return (0, self.hosts_max, self.operations_max)[dimension]
 
 
+def pack_counts(values: NDArray[np.int64]) -> bytes:
+    """Counts in the least width that holds them all: see `SpanBlock`."""
+    most = int(values.max()) if len(values) else 0
+    width = "<u1" if most < 1 << 8 else "<u2" if most < 1 << 16 else "<u4" if most < 1 << 32 else "<u8"
+    return values.astype(width).tobytes()
+
+
+def unpack_counts(data: bytes, length: int) -> NDArray[np.int64]:
+    """Inverse of `pack_counts`."""
+    if not length:
+        return np.empty(0, np.int64)
+    return np.frombuffer(data, f"<u{len(data) // length}").astype(np.int64)
+
+
+class _Cells(NamedTuple):
+    """A block's arrays: errors (n,), row and bin and count of each cell (m,)."""
+
+    errors: NDArray[np.int64]
+    row: NDArray[np.int64]
+    bins: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+def _cells(block: SpanBlock) -> _Cells:
+    bins = np.frombuffer(block.bins, "<u2").astype(np.int64)
+    row = np.repeat(np.arange(len(block.keys)), np.frombuffer(block.sizes, "<u2"))
+    return _Cells(unpack_counts(block.errors, len(block.keys)), row, bins, unpack_counts(block.counts, len(bins)))
+
+
 def rows(block: SpanBlock) -> Iterator[Row]:
     """The block's rows in key order. O(rows + bins)."""
-    codes = np.frombuffer(block.bins, "<u4").astype(np.int64)
-    counts = np.frombuffer(block.counts, "<i8").astype(np.int64)
-    errors = np.frombuffer(block.errors, "<i8")
-    ends = np.searchsorted(codes >> BIN_BITS, np.arange(len(block.keys)), side="right")
+    cells = _cells(block)
+    ends = np.cumsum(np.frombuffer(block.sizes, "<u2").astype(np.int64)).tolist()
     start = 0
-    for index, key in enumerate(block.keys):
-        end = int(ends[index])
-        part = counts[start:end]
-        yield Row(key, int(part.sum()), int(errors[index]), codes[start:end] & BIN_MASK, part)
+    for key, errors, end in zip(block.keys, cells.errors.tolist(), ends, strict=True):
+        part = cells.counts[start:end]
+        yield Row(key, int(part.sum()), errors, cells.bins[start:end], part)
         start = end
 
 
 def span_count(block: SpanBlock) -> int:
     """Spans in the block, each once."""
     of_service = np.array([dimension == DIMENSION_SERVICE for _, dimension, _ in block.keys], np.bool_)
-    codes = np.frombuffer(block.bins, "<u4")
-    return int(np.frombuffer(block.counts, "<i8")[of_service[codes >> BIN_BITS]].sum())
+    cells = _cells(block)
+    return int(cells.counts[of_service[cells.row]].sum())
 
 
 def merge_blocks(blocks: Sequence[SpanBlock], limits: NameLimits) -> SpanBlock:
     """The block of all spans of `blocks` (at least one). O(rows + bins log bins)."""
     assert blocks, "merging nothing has no service; keep the window absent instead"
     renamed = _kept_names(blocks, limits)
+    if len(blocks) == 1 and not renamed:
+        return blocks[0]
     keys = sorted({renamed.get(key, key) for block in blocks for key in block.keys})
     index = {key: position for position, key in enumerate(keys)}
     errors = np.zeros(len(keys), np.int64)
     codes, counts = [], []
     for block in blocks:
         row_of = np.array([index[renamed.get(key, key)] for key in block.keys], dtype=np.int64)
-        np.add.at(errors, row_of, np.frombuffer(block.errors, "<i8"))
-        old = np.frombuffer(block.bins, "<u4").astype(np.int64)
-        codes.append((row_of[old >> BIN_BITS] << BIN_BITS) | (old & BIN_MASK))
-        counts.append(np.frombuffer(block.counts, "<i8"))
-    bins, sums = sum_by_code(np.concatenate(codes), np.concatenate(counts))
+        cells = _cells(block)
+        np.add.at(errors, row_of, cells.errors)
+        codes.append((row_of[cells.row] << BIN_BITS) | cells.bins)
+        counts.append(cells.counts)
+    merged, sums = sum_by_code(np.concatenate(codes), np.concatenate(counts))
     return SpanBlock(
         keys=tuple(keys),
-        errors=errors.astype("<i8").tobytes(),
-        bins=bins.astype("<u4").tobytes(),
-        counts=sums.astype("<i8").tobytes(),
+        errors=pack_counts(errors),
+        sizes=np.bincount(merged >> BIN_BITS, minlength=len(keys)).astype("<u2").tobytes(),
+        bins=(merged & BIN_MASK).astype("<u2").tobytes(),
+        counts=pack_counts(sums),
         facts=max(block.facts for block in blocks),
         slowest=merge_slowest(exemplar for block in blocks for exemplar in block.slowest),
         sampled=merge_sampled(exemplar for block in blocks for exemplar in block.sampled),
         ranges=merge_ranges(part for block in blocks for part in block.ranges),
     )
+
+
+def bounded(block: SpanBlock, limits: NameLimits) -> SpanBlock:
+    """The block with names beyond the limits under `other`."""
+    return merge_blocks([block], limits)
 
 
 def sum_by_code(codes: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -188,14 +221,13 @@ def keep_kinds(block: SpanBlock, kinds: frozenset[int]) -> SpanBlock:
 
 def from_rows(kept: Sequence[Row], like: SpanBlock) -> SpanBlock:
     """A block of these rows (ascending, distinct), with the evidence of `like`."""
-    if not kept:
-        return SpanBlock((), b"", b"", b"", like.facts, like.slowest, like.sampled, like.ranges)
-    codes = [(index << BIN_BITS) | row.bins for index, row in enumerate(kept)]
+    none = np.empty(0, np.int64)
     return SpanBlock(
         keys=tuple(row.key for row in kept),
-        errors=np.array([row.errors for row in kept], "<i8").tobytes(),
-        bins=np.concatenate(codes).astype("<u4").tobytes(),
-        counts=np.concatenate([row.counts for row in kept]).astype("<i8").tobytes(),
+        errors=pack_counts(np.array([row.errors for row in kept], np.int64)),
+        sizes=np.array([len(row.bins) for row in kept], "<u2").tobytes(),
+        bins=np.concatenate([row.bins for row in kept] or [none]).astype("<u2").tobytes(),
+        counts=pack_counts(np.concatenate([row.counts for row in kept] or [none])),
         facts=like.facts,
         slowest=like.slowest,
         sampled=like.sampled,

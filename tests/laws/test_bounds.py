@@ -7,7 +7,7 @@ from operators.local import LocalGraph
 from state_schemas.insights import Insight
 from state_schemas.partials import FoldedMessage
 from tests.driving import graph_config, insights
-from tests.traffic import PANE_MS, START_MS, OneSpan, Sent, fold
+from tests.traffic import PANE_MS, START_MS, OneSpan, Sent, fold, heard
 
 STATE_BYTES_MAX = 256 * 1024
 
@@ -77,7 +77,7 @@ def grown_gap(sent: list[Sent]) -> tuple[int, list[Insight]]:
     for message in sent:
         event = fold(message)[0]
         assert event is not None
-        out += graph.feed(event.presence)
+        out += graph.feed(heard(event))
         out += graph.advance(message.timestamp_ms - 5_000)
     ((_, size),) = graph.state_bytes().items()
     return size, insights(out)

@@ -18,7 +18,20 @@ from operators.local import LocalGraph, through_bytes
 from operators.machine import BEGIN_OF_TIME, Stage
 from state_schemas.partials import FoldedMessage, NameOverflow
 from tests.driving import HOUR_MS, Timed, checked, graph_config, insights, last_revisions, restarts, run, summary
-from tests.traffic import OUT_OF_ORDER_MS, START_MS, Episode, Sent, Story, busy, displaced, fold, messages, stories
+from tests.traffic import (
+    OUT_OF_ORDER_MS,
+    START_MS,
+    Episode,
+    Sent,
+    Story,
+    busy,
+    displaced,
+    fold,
+    heard,
+    messages,
+    partials,
+    stories,
+)
 
 UIDS = [stage.uid for stage in stages(graph_config())]
 SHORT = stories()
@@ -34,7 +47,7 @@ def stage_of(uid: str, announce: Announce = "reported") -> Stage:
 
 def _overflows(message: FoldedMessage) -> Iterator[NameOverflow]:
     """Every other service of a message is one too many."""
-    for partial in message.partials:
+    for partial in partials(message):
         for start_ms, late, block in partial.panes:
             if partial.service.endswith("0") and not late:
                 yield NameOverflow(partial.env, start_ms, 5, partial.service, block.ranges)
@@ -43,8 +56,8 @@ def _overflows(message: FoldedMessage) -> Iterator[NameOverflow]:
 # What drives each machine, made of the messages of a story. A new stage has no laws before it stands here.
 EVENTS: dict[str, tuple[st.SearchStrategy[Story], Callable[[FoldedMessage], Iterator[Any]]]] = {
     "pre-merge": (SHORT, lambda message: iter((message,))),
-    "latency-spike": (SHORT, lambda message: iter(message.partials)),
-    "telemetry-gap": (LONG, lambda message: iter(message.presence)),
+    "latency-spike": (SHORT, lambda message: iter(partials(message))),
+    "telemetry-gap": (LONG, lambda message: iter(heard(message))),
     "capacity": (SHORT, _overflows),
 }
 

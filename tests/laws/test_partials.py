@@ -21,6 +21,7 @@ from state_schemas.partials import (
     OffsetRange,
     Presence,
     PresencePane,
+    SpanBatch,
     SpanPartial,
 )
 from state_schemas.telemetry import KIND_CONSUMER, KIND_SERVER
@@ -28,8 +29,6 @@ from tests.traffic import LATENESS_MS, PANE_MS, START_MS, TIMES, OneSpan, column
 from udfs.fold_spans import FoldResult, KafkaPosition, TimeLimits, fold_spans
 from udfs.partials import (
     RANGES_MAX,
-    SAMPLED_MAX,
-    SLOWEST_MAX,
     NameLimits,
     from_rows,
     keep_kinds,
@@ -43,6 +42,8 @@ from udfs.partials import (
 )
 from udfs.resource import NAME_CHARS_MAX
 from udfs.sketch import bins_of
+from udfs.span_batches import partials_of, presence_of
+from udfs.span_kernels import SAMPLED_MAX, SLOWEST_MAX, repeated
 
 WIDE = NameLimits()
 TIGHT = NameLimits(hosts_max=2, operations_max=3)
@@ -68,8 +69,19 @@ def fold_at(spans: Sequence[OneSpan], offset: int = 5, limits: TimeLimits = TIME
     return fold_spans(columns(spans), KafkaPosition("trace_events", 0, offset, NOW_MS), limits)
 
 
+def batch_at(spans: Sequence[OneSpan], offset: int = 5) -> SpanBatch:
+    batch = fold_at(spans, offset).batch
+    assert batch is not None
+    return batch
+
+
+def partial_at(spans: Sequence[OneSpan], offset: int = 5) -> SpanPartial:
+    (partial,) = partials_of([batch_at(spans, offset)], WIDE)
+    return partial
+
+
 def partials(parts: Sequence[Sequence[OneSpan]]) -> list[SpanPartial]:
-    return [fold_at(part, offset).partials[0] for offset, part in enumerate(parts)]
+    return [partial_at(part, offset) for offset, part in enumerate(parts)]
 
 
 def in_parts(spans: list[OneSpan], random: Random) -> list[list[OneSpan]]:
@@ -101,9 +113,31 @@ def test_merging_is_commutative_associative_and_leaves_its_arguments_alone(
 
 @given(spans=some_spans, random=st.randoms(use_true_random=False))
 def test_merging_the_parts_of_a_message_gives_the_message(spans: list[OneSpan], random: Random) -> None:
-    parts = [fold_at(part).partials[0] for part in in_parts(spans, random)]
-    assert merge_partials(parts, WIDE) == merge_partials(fold_at(spans).partials, WIDE)
-    assert merge_partials(parts, TIGHT) == merge_partials(fold_at(spans).partials, TIGHT)
+    parts = [partial_at(part) for part in in_parts(spans, random)]
+    assert merge_partials(parts, WIDE) == partial_at(spans)
+    assert merge_partials(parts, TIGHT) == merge_partials([partial_at(spans)], TIGHT)
+
+
+@pytest.mark.parametrize("limits", [WIDE, TIGHT], ids=["wide", "tight"])
+@given(spans=some_spans, random=st.randoms(use_true_random=False))
+def test_merging_batches_is_merging_the_partials_of_each(
+    limits: NameLimits, spans: list[OneSpan], random: Random
+) -> None:
+    """Services and environments of all batches at once, in any order."""
+    spans = [
+        span._replace(service=random.choice(("cart", "mail")), env=random.choice(("prod", "test"))) for span in spans
+    ]
+    batches = [batch_at(part, offset) for offset, part in enumerate(in_parts(spans, random))]
+    one_by_one: dict[tuple[str, str], list[SpanPartial]] = {}
+    for batch in batches:
+        for partial in partials_of([batch], limits):
+            one_by_one.setdefault((partial.env, partial.service), []).append(partial)
+    merged = partials_of(random.sample(batches, len(batches)), limits)
+    assert merged == tuple(merge_partials(found, limits) for _, found in sorted(one_by_one.items()))
+    heard = presence_of(batches)
+    assert sum(pane.records for panes in heard.values() for found in panes for pane in found.seen) == sum(
+        span_count(block) for partial in merged for _, late, block in partial.panes if not late
+    )
 
 
 @given(spans=some_spans, random=st.randoms(use_true_random=False))
@@ -121,11 +155,12 @@ def test_names_beyond_the_bound_are_counted_under_other_and_sums_stay(spans: lis
 
 @given(spans=some_spans)
 def test_a_block_keeps_the_promises_of_its_docstring(spans: list[OneSpan]) -> None:
-    for _, _, block in fold_at(spans).partials[0].panes:
-        bins = np.frombuffer(block.bins, "<u4")
+    for _, _, block in partial_at(spans).panes:
         assert list(block.keys) == sorted(set(block.keys))
-        assert (np.diff(bins.astype(np.int64)) > 0).all()
-        assert (np.frombuffer(block.counts, "<i8") > 0).all()
+        for row in rows(block):
+            assert (np.diff(row.bins) > 0).all()
+            assert (row.counts > 0).all()
+            assert row.spans > 0
         assert from_rows(list(rows(block)), block) == block
         kept = keep_kinds(block, frozenset({KIND_SERVER}))
         assert kept.keys == tuple(key for key in block.keys if key[0] == KIND_SERVER)
@@ -153,8 +188,7 @@ def by_hand(spans: Sequence[OneSpan], limits: TimeLimits) -> dict[tuple[int, boo
 
 
 def check_by_hand(spans: Sequence[OneSpan]) -> None:
-    result = fold_at(spans)
-    (partial,) = result.partials
+    result, partial = fold_at(spans), partial_at(spans)
     expected = by_hand(spans, TIMES)
     assert [pane[:2] for pane in partial.panes] == sorted(expected)
     assert (result.folded, result.late) == (len(spans), sum(span.end_ms < NOW_MS - LATENESS_MS for span in spans))
@@ -186,10 +220,34 @@ def test_many_equal_spans_of_one_trace_do_not_hide_the_next_slowest() -> None:
 def test_an_operation_name_is_cut_and_names_that_differ_late_stay_apart() -> None:
     """A statement or a stack trace as span name: state and insights hold its head and a hash."""
     long = [OneSpan("cart", NOW_MS - 1, 5, number, operation="x" * 100_000 + str(number % 2)) for number in range(1, 5)]
-    block = fold_at(long).partials[0].panes[0][2]
+    block = partial_at(long).panes[0][2]
     names = [key[2] for key in block.keys if key[1] == DIMENSION_OPERATION]
     assert [len(name) for name in names] == [NAME_CHARS_MAX, NAME_CHARS_MAX]
     assert {exemplar.operation for exemplar in block.slowest} <= set(names)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 4)), max_size=40),
+    st.data(),
+)
+def test_repeated_ids_are_those_of_an_earlier_span_that_counts(
+    ids: list[tuple[int, int, int]], data: st.DataObject
+) -> None:
+    counts = data.draw(st.lists(st.booleans(), min_size=len(ids), max_size=len(ids)))
+    expected, seen = [], set()
+    for triple, counted in zip(ids, counts, strict=True):
+        expected.append(counted and triple[2] != 0 and triple in seen)
+        if counted:
+            seen.add(triple)
+    words = np.array(ids, np.uint64).reshape(-1, 3)
+    assert repeated(words, np.array(counts, np.bool_)).tolist() == expected
+
+
+def test_ids_made_to_collide_are_found_all_the_same() -> None:
+    """Equal in what the table looks at first: beyond 64 probes the ids are sorted instead."""
+    crowd = [(number << 31, number, 7) for number in range(300)]
+    words = np.array([*crowd, crowd[5]], np.uint64)
+    assert np.flatnonzero(repeated(words, np.ones(len(words), np.bool_))).tolist() == [300]
 
 
 def test_a_kafka_timestamp_of_any_size_stops_nothing() -> None:
@@ -261,7 +319,7 @@ def test_merging_nothing_is_refused() -> None:
 
 def test_many_names_are_bounded_by_their_hash_and_not_by_their_alphabet() -> None:
     spans = [OneSpan("cart", NOW_MS - 1, 5, n, host=f"host-{n:04}", operation=f"op-{n:04}") for n in range(1, 1_001)]
-    ((_, _, block),) = merge_partials(fold_at(spans).partials, WIDE).panes
+    ((_, _, block),) = partial_at(spans).panes
     hosts = {key[2] for key in block.keys if key[1] == DIMENSION_HOST}
     assert len(hosts) == WIDE.hosts_max + 1
     first = {f"host-{number:04}" for number in range(1, WIDE.hosts_max + 1)}

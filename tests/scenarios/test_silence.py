@@ -84,3 +84,12 @@ def test_spans_that_cannot_be_counted_are_rejected_with_their_reason() -> None:
     assert reasons(good, good._replace(latency_ms=-1, number=2)) == [("end_before_start", 1)]
     assert reasons(good, good._replace(end_ms=START_MS - 8 * 86_400_000, number=2)) == [("too_old", 1)]
     assert reasons(good, good, good) == [("duplicate_span", 2)]
+
+
+def test_a_span_is_no_duplicate_of_one_that_cannot_be_counted() -> None:
+    """A producer that sends a span again with its clock mended."""
+    good = OneSpan("cart", START_MS, 20, 1)
+    future = good._replace(end_ms=START_MS + 400_000)
+    message, _ = fold(Sent(START_MS, (future, good, good), 0, 0))
+    assert message is not None
+    assert reasons(future, good, good) == [("future", 1), ("duplicate_span", 1)]
