@@ -2,14 +2,13 @@
 
 A pane is *reported* when event time passes its end and *final* when it passes its end + lateness. What is learnt
 advances over final panes only; the panes in between are evaluated anew from the last final point whenever something
-moves, on a copy. What then differs from what went out is sent as the next revision, and what is no longer said at all
+moves. What then differs from what went out is sent as the next revision, and what is no longer said at all
 is retracted. The last revision of each insight is so a pure function of the panes.
 """
 
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 from dataclasses import dataclass
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 from operators.machine import END_OF_INPUT
 from state_schemas.insights import Insight, from_json, to_json
@@ -34,28 +33,75 @@ class FrontierConfig:
     announce: Announce = "reported"
 
 
-@dataclass(frozen=True, slots=True)
-class TwoFrontiers(Generic[L, P]):
-    """evaluate(learnt, pane start, pane) changes `learnt`, returns the drafts (revision 0) that the pane announces."""
+class _Step(NamedTuple, Generic[L, P]):
+    """One pane evaluated: what it was, what was known before and after, the drafts it announces."""
 
-    config: FrontierConfig
-    evaluate: Callable[[L, int, P], Iterable[Insight]]
+    start_ms: int
+    pane: P
+    before: L
+    after: L
+    drafts: tuple[Insight, ...]
+
+
+# evaluate(learnt, pane start, pane) -> what is known after it, and the drafts (revision 0) that it announces.
+Evaluate = Callable[[L, int, P], tuple[L, Iterable[Insight]]]
+REMEMBERED_MAX: Final = 20_000
+
+
+class TwoFrontiers(Generic[L, P]):
+    """Evaluates panes of many keys. `learnt` and panes are values: who changes one puts another object in its place.
+
+    What was evaluated is remembered for each key, so that a pane is evaluated once as long as neither it nor what was
+    known before it changes. That memory is no state: it can be lost at any time and changes no result.
+    """
+
+    def __init__(self, config: FrontierConfig) -> None:
+        self.config = config
+        self._remembered: dict[str, list[_Step[L, P]]] = {}
 
     def advance(
-        self, learnt: L, panes: dict[int, P], announced: dict[str, Announced], now_ms: int
-    ) -> tuple[InsightRevision, ...]:
-        """Finals are taken out of `panes`; `learnt` and `announced` are changed in place. O(panes)."""
+        self,
+        key: str,
+        evaluate: Evaluate[L, P],
+        learnt: L,
+        panes: dict[int, P],
+        announced: dict[str, Announced],
+        now_ms: int,
+    ) -> tuple[L, tuple[InsightRevision, ...]]:
+        """What is known after the final panes, which are taken out of `panes`; `announced` is changed in place."""
         out: list[InsightRevision] = []
+        known = self._remembered.pop(key, [])
         for start_ms in self._final(panes, now_ms):
+            step = _evaluated(known, evaluate, learnt, start_ms, panes.pop(start_ms))
+            learnt = step.after
             until_ms = start_ms + self.config.pane_ms
-            for draft in self.evaluate(learnt, start_ms, panes.pop(start_ms)):
+            for draft in step.drafts:
                 self._settle(announced, draft, until_ms)
                 if self.config.announce == "final":
                     out += _send(announced, draft, until_ms)
         if self.config.announce == "reported":
-            out += self._correct(announced, self._tentative(learnt, panes, now_ms))
+            steps = self._tentative(known, evaluate, learnt, panes, now_ms)
+            self._remember(key, steps)
+            ends = ((draft, step.start_ms + self.config.pane_ms) for step in steps for draft in step.drafts)
+            out += self._correct(announced, {draft.insight_id: (draft, end_ms) for draft, end_ms in ends})
         _drop_done(announced, now_ms, self.config.lateness_ms)
-        return tuple(out)
+        return learnt, tuple(out)
+
+    def _tentative(
+        self, known: list[_Step[L, P]], evaluate: Evaluate[L, P], learnt: L, panes: dict[int, P], now_ms: int
+    ) -> list[_Step[L, P]]:
+        """The reported panes, evaluated from the last final point on."""
+        steps: list[_Step[L, P]] = []
+        for start_ms in sorted(start_ms for start_ms in panes if start_ms + self.config.pane_ms <= now_ms):
+            step = _evaluated(known, evaluate, steps[-1].after if steps else learnt, start_ms, panes[start_ms])
+            steps.append(step)
+        return steps
+
+    def _remember(self, key: str, steps: list[_Step[L, P]]) -> None:
+        if steps:
+            self._remembered[key] = steps
+        if len(self._remembered) > REMEMBERED_MAX:
+            del self._remembered[next(iter(self._remembered))]
 
     def conclude(self, announced: dict[str, Announced], drafts: Iterable[Insight]) -> tuple[InsightRevision, ...]:
         """Last revisions of a key that is about to be forgotten."""
@@ -66,17 +112,6 @@ class TwoFrontiers(Generic[L, P]):
             return sorted(panes)
         last = now_ms - self.config.lateness_ms - self.config.pane_ms
         return sorted(start_ms for start_ms in panes if start_ms <= last)
-
-    def _tentative(self, learnt: L, panes: dict[int, P], now_ms: int) -> dict[str, tuple[Insight, int]]:
-        """The newest draft of each insight over the reported panes, with the end of its pane."""
-        reported = sorted(start_ms for start_ms in panes if start_ms + self.config.pane_ms <= now_ms)
-        drafts: dict[str, tuple[Insight, int]] = {}
-        if reported:
-            scratch = deepcopy(learnt)
-            for start_ms in reported:
-                for draft in self.evaluate(scratch, start_ms, panes[start_ms]):
-                    drafts[draft.insight_id] = (draft, start_ms + self.config.pane_ms)
-        return drafts
 
     def _settle(self, announced: dict[str, Announced], draft: Insight, until_ms: int) -> None:
         entry = announced.get(draft.insight_id)
@@ -101,6 +136,15 @@ class TwoFrontiers(Generic[L, P]):
             elif entry.sent:
                 out += _send(announced, _retracted(from_json(entry.sent)), entry.until_ms)
         return out
+
+
+def _evaluated(known: list[_Step[L, P]], evaluate: Evaluate[L, P], learnt: L, start_ms: int, pane: P) -> _Step[L, P]:
+    """The step of this pane: the first one known where it is the same, else evaluated."""
+    if known and known[0].pane is pane and known[0].before is learnt:
+        return known.pop(0)
+    known.clear()
+    after, drafts = evaluate(learnt, start_ms, pane)
+    return _Step(start_ms, pane, learnt, after, tuple(drafts))
 
 
 def next_frontier_ms(config: FrontierConfig, panes: Iterable[int], now_ms: int) -> int | None:

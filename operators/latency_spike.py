@@ -4,22 +4,23 @@ Driven by `SpanPartial`; puts out `RollupRow` and `InsightRevision`. State: bloc
 panes that are not final, the baseline, the running episodes.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+import msgspec
 
 from operators.frontier import FrontierConfig, TwoFrontiers, next_frontier_ms
 from operators.machine import END_OF_INPUT, Step
 from operators.rollups import emit_due, next_due_ms, wait
 from state_schemas.codec import Codec
 from state_schemas.insights import Insight
-from state_schemas.latency import LATENCY_CODEC, Baseline, LatencyState, Learnt, Watch
+from state_schemas.latency import LATENCY_CODEC, LatencyState, Learnt
 from state_schemas.metrics import MetricName
 from state_schemas.outputs import InsightRevision, RollupRow
 from state_schemas.partials import SpanBlock, SpanPartial
 from udfs.baseline import SpikeConfig
 from udfs.fold_spans import ENTRY_KINDS
-from udfs.ids import split_service_key
-from udfs.partials import NameLimits, keep_kinds, merge_blocks, service_row, span_count
+from udfs.ids import service_key, split_service_key
+from udfs.partials import NameLimits, entry_pane, merge_blocks, span_count
 from udfs.spike_rule import PaneOfSpans, expire, watch_pane
 
 Output = RollupRow | InsightRevision
@@ -46,6 +47,7 @@ class LatencySpike:
     def __init__(self, config: LatencyConfig) -> None:
         self.config = config
         self._pane_ms = config.frontier.pane_ms
+        self._frontiers: TwoFrontiers[Learnt, SpanBlock] = TwoFrontiers(config.frontier)
 
     @property
     def codec(self) -> Codec[LatencyState]:
@@ -53,7 +55,7 @@ class LatencySpike:
 
     def initial(self, key: str) -> LatencyState:
         env, service = split_service_key(key)
-        return LatencyState(self.config.meaning, env, service, Learnt(Baseline(), Watch(), Watch()))
+        return LatencyState(self.config.meaning, env, service)
 
     def on_event(self, state: LatencyState, event: SpanPartial, watermark_ms: int) -> Step[LatencyState, Output]:
         counts: list[tuple[MetricName, int]] = []
@@ -75,11 +77,17 @@ class LatencySpike:
     def on_wake(self, state: LatencyState, now_ms: int) -> Step[LatencyState, Output]:
         due = emit_due(state, now_ms, self.config.names)
         for start_ms, block in due.panes:
-            entry = keep_kinds(block, ENTRY_KINDS)
+            entry = entry_pane(block, ENTRY_KINDS)
             known = state.panes.get(start_ms)
             state.panes[start_ms] = merge_blocks([known, entry], self.config.names) if known else entry
-        frontiers = TwoFrontiers(self.config.frontier, _Evaluator(state.env, state.service, self.config))
-        insights = frontiers.advance(state.learnt, state.panes, state.announced, now_ms)
+        state.learnt, insights = self._frontiers.advance(
+            service_key(state.env, state.service),
+            _Evaluator(state.env, state.service, self.config),
+            state.learnt,
+            state.panes,
+            state.announced,
+            now_ms,
+        )
         counts: tuple[tuple[MetricName, int], ...] = (
             ("names_overflowed_total", due.names_over),
             ("insights_emitted_total", len(insights)),
@@ -87,7 +95,7 @@ class LatencySpike:
         if self._is_over(state, now_ms):
             if now_ms != END_OF_INPUT:
                 gone = expire(state.learnt, state.env, state.service)
-                insights += frontiers.conclude(state.announced, gone)
+                insights += self._frontiers.conclude(state.announced, gone)
             return Step(None, (*due.rows, *insights), None, (*counts, ("states_forgotten_total", 1)))
         return Step(state, (*due.rows, *insights), self._next_wake_ms(state, now_ms), counts)
 
@@ -112,14 +120,15 @@ class _Evaluator:
     service: str
     config: LatencyConfig
 
-    def __call__(self, learnt: Learnt, start_ms: int, pane: SpanBlock) -> Iterable[Insight]:
+    def __call__(self, learnt: Learnt, start_ms: int, pane: SpanBlock) -> tuple[Learnt, list[Insight]]:
         end_ms = start_ms + self.config.frontier.pane_ms
         drafts: list[Insight] = []
         if learnt.last_end_ms and start_ms >= learnt.last_end_ms + self.config.idle_ms:
             # As if the idle wake had come first: whether it did depends on how fast event time moved.
             drafts += expire(learnt, self.env, self.service)
-        learnt.last_end_ms = end_ms
-        if pane.keys:  # else spans of other kinds only: nothing was answered, so nothing can be slow
-            spans = PaneOfSpans(self.env, self.service, start_ms, end_ms, pane, service_row(pane))
-            drafts += watch_pane(learnt, spans, self.config.spike, self.config.names)
-        return drafts
+            learnt = Learnt()
+        if not pane.keys:  # spans of other kinds only: nothing was answered, so nothing can be slow
+            return msgspec.structs.replace(learnt, last_end_ms=end_ms), drafts
+        spans = PaneOfSpans(self.env, self.service, start_ms, end_ms, pane)
+        learnt, more = watch_pane(learnt, spans, self.config.spike, self.config.names)
+        return learnt, drafts + more

@@ -5,6 +5,7 @@ in which nobody of the environment was heard says nothing until it is followed b
 """
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -48,6 +49,7 @@ class TelemetryGap:
 
     def __init__(self, config: GapConfig) -> None:
         self.config = config
+        self._frontiers: TwoFrontiers[GapLearnt, GapPane] = TwoFrontiers(config.frontier)
 
     @property
     def codec(self) -> Codec[GapState]:
@@ -63,18 +65,20 @@ class TelemetryGap:
             if news.start_ms + lengths.pane_ms + lengths.lateness_ms <= watermark_ms:
                 behind += sum(heard.records for heard in news.seen)
                 continue
-            pane = state.panes.setdefault(news.start_ms, GapPane())
+            before = state.panes.get(news.start_ms, GapPane())
+            seen = dict(before.seen)
             for heard in news.seen:
                 who = f"{heard.signal}|{heard.service}"
-                pane.seen[who] = pane.seen.get(who, 0) + heard.records
-            pane.ranges = merge_ranges((*pane.ranges, *news.ranges))
+                seen[who] = seen.get(who, 0) + heard.records
+            state.panes[news.start_ms] = GapPane(seen, merge_ranges((*before.ranges, *news.ranges)))
             state.last_seen_ms = max(state.last_seen_ms, news.start_ms)
         return Step(state, (), self._next_wake_ms(state, watermark_ms), (("records_behind_total", behind),))
 
     def on_wake(self, state: GapState, now_ms: int) -> Step[GapState, InsightRevision]:
         evaluator = _Evaluator(state.env, self.config)
-        frontiers = TwoFrontiers(self.config.frontier, evaluator)
-        out = frontiers.advance(state.learnt, state.panes, state.announced, now_ms)
+        state.learnt, out = self._frontiers.advance(
+            state.env, evaluator, state.learnt, state.panes, state.announced, now_ms
+        )
         over = not state.panes and now_ms >= state.last_seen_ms + self.config.idle_ms
         if now_ms == END_OF_INPUT or over:
             return Step(None, out, None, (("states_forgotten_total", 1),))
@@ -93,7 +97,11 @@ class _Evaluator:
     env: str
     config: GapConfig
 
-    def __call__(self, learnt: GapLearnt, start_ms: int, pane: GapPane) -> Iterator[Insight]:
+    def __call__(self, learnt: GapLearnt, start_ms: int, pane: GapPane) -> tuple[GapLearnt, list[Insight]]:
+        after = deepcopy(learnt)
+        return after, list(self._insights(after, start_ms, pane))
+
+    def _insights(self, learnt: GapLearnt, start_ms: int, pane: GapPane) -> Iterator[Insight]:
         if learnt.env is not None and self._is_long(learnt.env, start_ms):
             yield self._insight("", EVERYBODY, self._since(learnt.env), start_ms, "closed", pane.ranges)
             for heard in learnt.signals.values():

@@ -1,57 +1,118 @@
 """State of the LatencySpike machine for one (env, service)."""
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from state_schemas.codec import Codec, register
 from state_schemas.partials import SpanBlock
 
+SpikeKind = Literal["latency_spike", "error_ratio"]
 
-class Baseline(msgspec.Struct, array_like=True, gc=False):
-    """What is normal: a decaying sketch of entry spans over final panes without an anomaly.
+# What is watched: (dimension, name), `(DIMENSION_SERVICE, "")` for the service itself.
+Series = tuple[int, str]
 
-    weights: fixed point, `WEIGHT_ONE` a span when fresh; bins ascending. panes, spans: how many were learnt in all.
-    """
+WEIGHT_ONE: Final = 1 << 12  # one fresh span in a baseline's sketch
 
-    bins: tuple[int, ...] = ()
-    weights: tuple[int, ...] = ()
-    error_weight: int = 0
+
+class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How well a series is known: panes and spans learnt, start of the newest of those panes."""
+
     panes: int = 0
     spans: int = 0
+    last_ms: int = 0
 
 
-class Watch(msgspec.Struct, array_like=True, gc=False):
-    """One cumulative-sum test of a share (of slow spans, of errors) and, while it is raised, the episode.
+class Baseline(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is normal: decaying sketches of entry spans over final panes without an anomaly.
 
-    score: evidence for the anomaly in nats, 0 while all is well. recovery: evidence for its end, while open.
-    start_ms: first pane since score left 0; end_ms: end of the last pane that spoke for the anomaly.
-    usual_share, alarm_share: the two hypotheses; threshold_ns, usual_ns: what counts as slow, and the usual P95; all
-    frozen when score left 0. panes_open: panes since it opened, 0 before. block: entry spans from start to end; tail:
-    those after end, which join the block when a later pane speaks for the anomaly again.
+    sketch: keys (0, dimension, name), the rows of a pane (`udfs.partials.entry_pane`) with counts and errors in
+    fixed point, `WEIGHT_ONE` a fresh span; no evidence. known: for each of its keys.
     """
 
-    score: float = 0.0
-    recovery: float = 0.0
-    start_ms: int = 0
-    end_ms: int = 0
-    panes_open: int = 0
-    usual_share: float = 0.0
-    alarm_share: float = 0.0
-    threshold_ns: float = 0.0
-    usual_ns: float = 0.0
-    cold_start: bool = False
-    block: SpanBlock | None = None
+    sketch: SpanBlock = SpanBlock((), b"", b"", b"", b"")
+    known: tuple[Known, ...] = ()
+
+
+class Season(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """P95 of the service by hour of the week: bins of `udfs.sketch`, 0 where unknown; uint16 (168,), or b"" at first.
+
+    last, before: of the last two weeks that had the hour. hour: number of the running hour since the epoch; sketch: its
+    spans of the service so far.
+    """
+
+    last: bytes = b""
+    before: bytes = b""
+    hour: int = 0
+    sketch: SpanBlock = SpanBlock((), b"", b"", b"", b"")
+
+
+class Hypothesis(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What evidence is weighed against; frozen when suspicion begins, so that it cannot move its own measure.
+
+    threshold_bin: spans from this bin on are slow, 0 for errors; very_bin: very slow. usual_share, very_share: of slow
+    (or failing) and of very slow spans while all is well. usual_ns: the usual P95, 0 while there is none.
+    """
+
+    threshold_bin: int
+    very_bin: int
+    usual_share: float
+    very_share: float
+    usual_ns: float
+    cold_start: bool
+
+
+class Suspicion(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A series with evidence for an anomaly, not enough to speak. scores: nats for each alternative (`udfs.evidence`).
+
+    start_ms: first pane since the scores left 0; end_ms: end of the newest pane that spoke for it.
+    """
+
+    hypothesis: Hypothesis
+    scores: tuple[float, ...]
+    start_ms: int
+    end_ms: int
+
+
+class HeldPane(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Panes that are evidence while something is suspected: all rows, from start_ms to end_ms."""
+
+    start_ms: int
+    end_ms: int
+    block: SpanBlock
+
+
+class Episode(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An open insight. block: spans from start_ms to end_ms, the end of the last pane that spoke for the anomaly.
+
+    tail: spans after end_ms, which join the block when a later pane speaks for it again. recovery: nats for its end.
+    panes: how many since it opened. version: `service.version` before it.
+    """
+
+    series: Series
+    hypothesis: Hypothesis
+    start_ms: int
+    end_ms: int
+    panes: int
+    recovery: float
+    version: str
+    block: SpanBlock
     tail: SpanBlock | None = None
 
 
-class Learnt(msgspec.Struct, array_like=True, gc=False):
-    """What the machine knows as of its last final pane. last_end_ms: end of that pane, 0 before there is one."""
+class Learnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the machine knows as of its last final pane, whose end is last_end_ms (0 before there is one).
 
-    baseline: Baseline
-    latency: Watch
-    errors: Watch
+    suspicions: by (kind, dimension, name). held: panes since the oldest of them. version: the newest `service.version`.
+    """
+
+    baseline: Baseline = Baseline()
+    season: Season = Season()
+    suspicions: dict[tuple[SpikeKind, int, str], Suspicion] = {}
+    held: tuple[HeldPane, ...] = ()
+    episodes: dict[SpikeKind, Episode] = {}
     last_end_ms: int = 0
+    version: str = ""
 
 
 class Announced(msgspec.Struct, array_like=True, gc=False):
@@ -77,14 +138,12 @@ class LatencyState(msgspec.Struct, array_like=True, gc=False):
     meaning: str
     env: str
     service: str
-    learnt: Learnt
+    learnt: Learnt = Learnt()
     pending: dict[tuple[int, int, bool], list[SpanBlock]] = msgspec.field(default_factory=dict)
     panes: dict[int, SpanBlock] = msgspec.field(default_factory=dict)
     announced: dict[str, Announced] = msgspec.field(default_factory=dict)
     last_seen_ms: int = 0
 
-
-WEIGHT_ONE: Final = 1 << 16
 
 LATENCY_CODEC: Final = register(
     Codec(

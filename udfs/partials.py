@@ -5,12 +5,13 @@ holds for the bound on names too: the names that survive are those with the smal
 a name kept in the union was kept in every part of it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from typing import Final, NamedTuple
 from zlib import crc32
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,9 +27,10 @@ from state_schemas.partials import (
     SpanBlock,
     SpanPartial,
 )
-from udfs.sketch import BIN_BITS
+from udfs.sketch import BIN_BITS, BIN_OVER
 from udfs.span_kernels import SAMPLED_MAX, SLOWEST_MAX
 
+COARSE: Final = 4  # bins that hosts and operations share in detection: 8 % wide, a quarter of the state
 RANGES_MAX: Final = 64  # partitions named in the evidence of one window; more are merged away from the end
 BIN_MASK: Final = (1 << BIN_BITS) - 1
 
@@ -69,7 +71,7 @@ def unpack_counts(data: bytes, length: int) -> NDArray[np.int64]:
     return np.frombuffer(data, f"<u{len(data) // length}").astype(np.int64)
 
 
-class _Cells(NamedTuple):
+class Cells(NamedTuple):
     """A block's arrays: errors (n,), row and bin and count of each cell (m,)."""
 
     errors: NDArray[np.int64]
@@ -78,15 +80,16 @@ class _Cells(NamedTuple):
     counts: NDArray[np.int64]
 
 
-def _cells(block: SpanBlock) -> _Cells:
+def cells_of(block: SpanBlock) -> Cells:
+    """Inverse of what blocks pack. The arrays are the receiver's."""
     bins = np.frombuffer(block.bins, "<u2").astype(np.int64)
     row = np.repeat(np.arange(len(block.keys)), np.frombuffer(block.sizes, "<u2"))
-    return _Cells(unpack_counts(block.errors, len(block.keys)), row, bins, unpack_counts(block.counts, len(bins)))
+    return Cells(unpack_counts(block.errors, len(block.keys)), row, bins, unpack_counts(block.counts, len(bins)))
 
 
 def rows(block: SpanBlock) -> Iterator[Row]:
     """The block's rows in key order. O(rows + bins)."""
-    cells = _cells(block)
+    cells = cells_of(block)
     ends = np.cumsum(np.frombuffer(block.sizes, "<u2").astype(np.int64)).tolist()
     start = 0
     for key, errors, end in zip(block.keys, cells.errors.tolist(), ends, strict=True):
@@ -98,7 +101,7 @@ def rows(block: SpanBlock) -> Iterator[Row]:
 def span_count(block: SpanBlock) -> int:
     """Spans in the block, each once."""
     of_service = np.array([dimension == DIMENSION_SERVICE for _, dimension, _ in block.keys], np.bool_)
-    cells = _cells(block)
+    cells = cells_of(block)
     return int(cells.counts[of_service[cells.row]].sum())
 
 
@@ -114,7 +117,7 @@ def merge_blocks(blocks: Sequence[SpanBlock], limits: NameLimits) -> SpanBlock:
     codes, counts = [], []
     for block in blocks:
         row_of = np.array([index[renamed.get(key, key)] for key in block.keys], dtype=np.int64)
-        cells = _cells(block)
+        cells = cells_of(block)
         np.add.at(errors, row_of, cells.errors)
         codes.append((row_of[cells.row] << BIN_BITS) | cells.bins)
         counts.append(cells.counts)
@@ -211,28 +214,57 @@ def merge_partials(partials: Sequence[SpanPartial], limits: NameLimits) -> SpanP
     )
 
 
-def keep_kinds(block: SpanBlock, kinds: frozenset[int]) -> SpanBlock:
-    """The rows of some span kinds, with all the evidence.
+def entry_pane(block: SpanBlock, kinds: frozenset[int]) -> SpanBlock:
+    """What detection keeps of a pane: the spans of these kinds as one, hosts and operations in coarse bins.
 
-    It may have no row at all: its facts and ranges still count, else a merge would depend on what came together.
+    Keys are (0, dimension, name). A coarse bin is the middle of COARSE bins, so that counts above a multiple of COARSE
+    are exact. It may have no row at all: its facts and ranges still count, else a merge would depend on what came
+    together.
     """
-    return from_rows([row for row in rows(block) if row.key[0] in kinds], block)
+    wanted = [kind in kinds for kind, _, _ in block.keys]
+    keys = sorted({(0, *key[1:]) for key, want in zip(block.keys, wanted, strict=True) if want})
+    index = {key: place for place, key in enumerate(keys)}
+    row_of = np.array([index.get((0, *key[1:]), 0) for key in block.keys], dtype=np.int64)
+    kept = np.array(wanted, np.bool_)
+    coarse = np.array([dimension != DIMENSION_SERVICE for _, dimension, _ in block.keys], np.bool_)
+    cells = cells_of(block)
+    errors = np.zeros(len(keys), np.int64)
+    np.add.at(errors, row_of[kept], cells.errors[kept])
+    bins = np.where(coarse[cells.row], np.minimum(cells.bins // COARSE * COARSE + COARSE // 2, BIN_OVER), cells.bins)
+    of_kept = kept[cells.row]
+    merged, sums = sum_by_code(((row_of[cells.row] << BIN_BITS) | bins)[of_kept], cells.counts[of_kept])
+    return msgspec.structs.replace(
+        block,
+        keys=tuple(keys),
+        errors=pack_counts(errors),
+        sizes=np.bincount(merged >> BIN_BITS, minlength=len(keys)).astype("<u2").tobytes(),
+        bins=(merged & BIN_MASK).astype("<u2").tobytes(),
+        counts=pack_counts(sums),
+    )
+
+
+def only_rows(block: SpanBlock, wanted: Container[RowKey]) -> SpanBlock:
+    """The rows of some keys, with all the evidence."""
+    return from_rows([row for row in rows(block) if row.key in wanted], block)
 
 
 def from_rows(kept: Sequence[Row], like: SpanBlock) -> SpanBlock:
     """A block of these rows (ascending, distinct), with the evidence of `like`."""
     none = np.empty(0, np.int64)
-    return SpanBlock(
+    return msgspec.structs.replace(
+        like,
         keys=tuple(row.key for row in kept),
         errors=pack_counts(np.array([row.errors for row in kept], np.int64)),
         sizes=np.array([len(row.bins) for row in kept], "<u2").tobytes(),
         bins=np.concatenate([row.bins for row in kept] or [none]).astype("<u2").tobytes(),
         counts=pack_counts(np.concatenate([row.counts for row in kept] or [none])),
-        facts=like.facts,
-        slowest=like.slowest,
-        sampled=like.sampled,
-        ranges=like.ranges,
     )
+
+
+def block_bytes(block: SpanBlock) -> int:
+    """About what a block takes in state."""
+    names = sum(len(name) + 5 for _, _, name in block.keys)
+    return names + sum(map(len, (block.errors, block.sizes, block.bins, block.counts)))
 
 
 def merge_rows(found: Sequence[Row]) -> Row:
@@ -275,6 +307,6 @@ def merge_overflow(a: NameOverflow, b: NameOverflow) -> NameOverflow:
     )
 
 
-def service_row(block: SpanBlock) -> Row:
-    """All spans of a block that has some, as one row over its span kinds."""
-    return merge_rows([row for row in rows(block) if row.key[1] == DIMENSION_SERVICE])
+def row_of(block: SpanBlock, dimension: int, name: str) -> Row:
+    """All spans of one name over its span kinds; the block has some."""
+    return merge_rows([row for row in rows(block) if row.key[1:] == (dimension, name)])

@@ -47,20 +47,22 @@ def bins_of(duration_ns: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.searchsorted(EDGES_NS, duration_ns, side="right").astype(np.int64)
 
 
-def quantile_ns(bins: NDArray[np.int64], counts: NDArray[np.int64], q: float) -> float:
-    """Duration at rank ceil(q * n), within RELATIVE_ERROR between 1 µs and 1 h; outside, the limit itself.
-
-    bins ascending with counts beside them, at least one; q in 0..1.
-    """
+def quantile_bin(bins: NDArray[np.int64], counts: NDArray[np.int64], q: float) -> int:
+    """Bin at rank ceil(q * n). bins ascending with counts beside them, at least one; q in 0..1."""
     assert len(bins) > 0, "a quantile of nothing; ask only for rows that have spans"
     cumulative = np.cumsum(counts)
     rank = max(1, int(np.ceil(q * int(cumulative[-1]))))
-    return float(REPRESENTATIVE_NS[bins[int(np.searchsorted(cumulative, rank))]])
+    return int(bins[int(np.searchsorted(cumulative, rank))])
 
 
-def count_above(bins: NDArray[np.int64], counts: NDArray[np.int64], threshold_ns: float) -> int:
-    """Spans in bins whose representative lies above the threshold."""
-    return int(counts[REPRESENTATIVE_NS[bins] > threshold_ns].sum())
+def quantile_ns(bins: NDArray[np.int64], counts: NDArray[np.int64], q: float) -> float:
+    """Duration at rank ceil(q * n), within RELATIVE_ERROR between 1 µs and 1 h; outside, the limit itself."""
+    return float(REPRESENTATIVE_NS[quantile_bin(bins, counts, q)])
+
+
+def count_from(bins: NDArray[np.int64], counts: NDArray[np.int64], first_bin: int) -> int:
+    """Spans in this bin and above."""
+    return int(counts[bins >= first_bin].sum())
 
 
 def pack(bins: NDArray[np.int64], counts: NDArray[np.int64]) -> bytes:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
+import numpy as np
+
 from state_schemas.insights import (
     Contribution,
     Evidence,
@@ -14,7 +16,7 @@ from state_schemas.insights import (
     TraceExemplar,
     Window,
 )
-from state_schemas.latency import Watch
+from state_schemas.latency import Episode, SpikeKind
 from state_schemas.partials import (
     DIMENSION_HOST,
     DIMENSION_OPERATION,
@@ -22,47 +24,47 @@ from state_schemas.partials import (
     OffsetRange,
     SpanBlock,
 )
+from udfs.baseline import threshold_ns
 from udfs.ids import insight_id
-from udfs.partials import Row, merge_rows, rows, service_row
-from udfs.sketch import count_above, quantile_ns
+from udfs.partials import Row, row_of, rows
+from udfs.sketch import count_from, quantile_ns
 
 CONTRIBUTIONS_MAX = 10
 CARRIED_SHARE_MIN = 0.6  # said to carry it: most of the anomaly ...
 CARRIED_LIFT_MIN = 1.5  # ... and clearly more than its part of the traffic
 
-SpikeKind = Literal["latency_spike", "error_ratio"]
 
-
-def report(kind: SpikeKind, env: str, service: str, watch: Watch, status: Status, reason: str = "") -> Insight:
-    """The episode as it stands; `watch` is open and holds at least one entry span."""
-    assert watch.block is not None, "an episode without spans has no evidence"
-    beyond = _beyond(kind, watch)
-    total = service_row(watch.block)
-    hosts = _contributions(watch.block, DIMENSION_HOST, beyond)
-    operations = _contributions(watch.block, DIMENSION_OPERATION, beyond)
-    measures = _measures(kind, watch, total, beyond(total))
-    facts = watch.block.facts
+def report(kind: SpikeKind, env: str, service: str, episode: Episode, status: Status, reason: str = "") -> Insight:
+    """The episode as it stands; its block holds at least one span of its series."""
+    beyond = _beyond(kind, episode)
+    row = row_of(episode.block, *episode.series)
+    hosts = _contributions(episode.block, DIMENSION_HOST, beyond)
+    operations = _contributions(episode.block, DIMENSION_OPERATION, beyond)
+    measures = _measures(kind, episode, row, beyond(row))
+    facts = episode.block.facts
+    subject = episode.series[1]
+    cold = episode.hypothesis.cold_start
     return Insight(
-        insight_id=insight_id(kind, env, service, "", watch.start_ms),
+        insight_id=insight_id(kind, env, service, subject, episode.start_ms),
         revision=0,
         status=status,
         kind=kind,
         env=env,
         site_id=facts.site_id,
         service=service,
-        subject="",
-        window=Window(start_ms=watch.start_ms, end_ms=watch.end_ms),
+        subject=subject,
+        window=Window(start_ms=episode.start_ms, end_ms=episode.end_ms),
         severity=_severity(kind, measures),
-        confidence=0.5 if watch.cold_start else 0.95,
-        cold_start=watch.cold_start,
-        title=_title(kind, service, watch, measures, hosts, operations),
+        confidence=0.5 if cold else 0.95,
+        cold_start=cold,
+        title=_title(kind, service, episode, measures, hosts, operations),
         reason=reason,
         measures=measures,
         evidence=Evidence(
-            traces=_traces(watch.block, total),
+            traces=_traces(episode.block, row),
             hosts=hosts,
             operations=operations,
-            kafka=kafka_ranges(watch.block.ranges),
+            kafka=kafka_ranges(episode.block.ranges),
         ),
         container=facts.container,
         image=facts.image,
@@ -90,18 +92,14 @@ def seconds(duration_ns: float) -> str:
     return f"{duration_ns / 1e6:.2g} ms" if duration_ns < 1e8 else f"{duration_ns / 1e6:.0f} ms"
 
 
-def _beyond(kind: SpikeKind, watch: Watch) -> Callable[[Row], int]:
+def _beyond(kind: SpikeKind, episode: Episode) -> Callable[[Row], int]:
     if kind == "error_ratio":
         return lambda row: row.errors
-    return lambda row: count_above(row.bins, row.counts, watch.threshold_ns)
+    return lambda row: count_from(row.bins, row.counts, episode.hypothesis.threshold_bin)
 
 
 def _contributions(block: SpanBlock, dimension: int, beyond: Callable[[Row], int]) -> tuple[Contribution, ...]:
-    by_name: dict[str, list[Row]] = {}
-    for row in rows(block):
-        if row.key[1] == dimension:
-            by_name.setdefault(row.key[2], []).append(row)
-    merged = {name: merge_rows(found) for name, found in by_name.items()}
+    merged = {row.key[2]: row for row in rows(block) if row.key[1] == dimension}
     anomalous = {name: beyond(row) for name, row in merged.items()}
     spans_sum, anomalous_sum = sum(row.spans for row in merged.values()), max(1, sum(anomalous.values()))
     ranked = sorted(merged, key=lambda name: (-anomalous[name], name))[:CONTRIBUTIONS_MAX]
@@ -116,18 +114,19 @@ def _contributions(block: SpanBlock, dimension: int, beyond: Callable[[Row], int
     )
 
 
-def _measures(kind: SpikeKind, watch: Watch, total: Row, beyond: int) -> dict[str, float]:
+def _measures(kind: SpikeKind, episode: Episode, total: Row, beyond: int) -> dict[str, float]:
+    hypothesis = episode.hypothesis
     measures = {"spans": float(total.spans), "error_ratio": round(total.errors / total.spans, 6)}
     for q, label in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99")):
         measures[f"latency_ms_{label}"] = round(quantile_ns(total.bins, total.counts, q) / 1e6, 3)
     if kind == "latency_spike":
-        measures["threshold_latency_ms"] = round(watch.threshold_ns / 1e6, 3)
+        measures["threshold_latency_ms"] = round(float(threshold_ns(np.array(hypothesis.threshold_bin))) / 1e6, 3)
         measures["slow_spans"] = float(beyond)
-        if watch.usual_ns:
-            measures["baseline_latency_ms_p95"] = round(watch.usual_ns / 1e6, 3)
+        if hypothesis.usual_ns:
+            measures["baseline_latency_ms_p95"] = round(hypothesis.usual_ns / 1e6, 3)
     else:
         measures["error_spans"] = float(beyond)
-        measures["baseline_error_ratio_bound"] = round(watch.usual_share, 6)
+        measures["baseline_error_ratio_bound"] = round(hypothesis.usual_share, 6)
     return measures
 
 
@@ -141,29 +140,37 @@ def _severity(kind: SpikeKind, measures: dict[str, float]) -> Severity:
 def _title(
     kind: SpikeKind,
     service: str,
-    watch: Watch,
+    episode: Episode,
     measures: dict[str, float],
     hosts: tuple[Contribution, ...],
     operations: tuple[Contribution, ...],
 ) -> str:
+    dimension, name = episode.series
+    who = {DIMENSION_HOST: f"{service} on host {name}", DIMENSION_OPERATION: f"{service} {name}"}.get(
+        dimension, service
+    )
+    since = f"since {clock(episode.start_ms)}"
     if kind == "error_ratio":
-        head = (
-            f"{service} fails {measures['error_ratio']:.1%} of requests, "
-            f"usually under {watch.usual_share:.1%}, since {clock(watch.start_ms)}"
-        )
+        bound = episode.hypothesis.usual_share
+        head = f"{who} fails {measures['error_ratio']:.1%} of requests, usually under {bound:.1%}, {since}"
     else:
-        usual = f"usually {seconds(watch.usual_ns)}" if watch.usual_ns else "no baseline yet"
-        head = f"{service} P95 {seconds(measures['latency_ms_p95'] * 1e6)}, {usual}, since {clock(watch.start_ms)}"
+        usual_ns = episode.hypothesis.usual_ns
+        usual = f"usually {seconds(usual_ns)}" if usual_ns else "no baseline yet"
+        head = f"{who} P95 {seconds(measures['latency_ms_p95'] * 1e6)}, {usual}, {since}"
     carriers = [
         f"{label} {part.name} ({part.share:.0%})"
-        for label, parts in (("host", hosts), ("operation", operations))
+        for label, of, parts in (("host", DIMENSION_HOST, hosts), ("operation", DIMENSION_OPERATION, operations))
         for part in parts[:1]
-        if len(parts) > 1 and part.share >= CARRIED_SHARE_MIN and part.share >= CARRIED_LIFT_MIN * part.traffic_share
+        if of != dimension and len(parts) > 1 and _carries(part)
     ]
     carried = f"; carried by {', '.join(carriers)}" if carriers else ""
-    slowest = watch.block.slowest if watch.block else ()
+    slowest = episode.block.slowest
     trace = f"; slowest trace {slowest[0].trace_id}" if slowest else ""
     return f"{head}{carried}{trace}"[:400]
+
+
+def _carries(part: Contribution) -> bool:
+    return part.share >= CARRIED_SHARE_MIN and part.share >= CARRIED_LIFT_MIN * part.traffic_share
 
 
 def _traces(block: SpanBlock, total: Row) -> tuple[TraceExemplar, ...]:

@@ -1,165 +1,331 @@
-"""The spike rule: one pane of entry spans moves a service's baseline, its two watches, and what they announce.
+"""The spike rule: one pane of entry spans moves a service's baseline, its suspicions, and the episodes it announces.
 
-A watch collects evidence pane by pane (`udfs.baseline`). Enough of it opens an episode, enough against it closes the
-episode; what stays longer than `accept_ms` is the new normal. Panes under suspicion are not learnt unless it passes.
+Each series (the service, its hosts, its operations) collects evidence pane by pane (`udfs.evidence`). Enough of it
+opens an episode of the service, enough against it closes the episode; what stays is the new normal. A series under
+suspicion is not learnt unless the suspicion passes. Everything is a value: what goes in is not changed.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from math import log
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from state_schemas.insights import Insight, Status
-from state_schemas.latency import Baseline, Learnt, Watch
-from state_schemas.partials import SpanBlock
-from udfs.baseline import (
-    SpikeConfig,
-    error_shares,
-    evidence_nats,
-    is_cold,
-    is_warm,
-    learn,
-    slow_shares,
-    slow_threshold_ns,
-    usual_p95_ns,
+from state_schemas.latency import (
+    Baseline,
+    Episode,
+    HeldPane,
+    Hypothesis,
+    Known,
+    Learnt,
+    SpikeKind,
+    Suspicion,
 )
-from udfs.partials import NameLimits, Row, merge_blocks, service_row
-from udfs.sketch import count_above, quantile_ns
-from udfs.spike_report import SpikeKind, report
+from state_schemas.partials import RowKey, SpanBlock
+from udfs import season
+from udfs.baseline import SERVICE, Reference, SpikeConfig, learn, reference
+from udfs.evidence import ALTERNATIVES, SHARE_MAX, accumulate, alternatives, evidence_nats
+from udfs.partials import Cells, NameLimits, Row, block_bytes, cells_of, merge_blocks, only_rows, row_of, rows
+from udfs.sketch import count_from
+from udfs.spike_report import report
+
+KINDS: Final[tuple[SpikeKind, ...]] = ("latency_spike", "error_ratio")
+HELD_BYTES_MAX: Final = 48 * 1024
+GONE: Final = "no more spans"
+UNSEEN: Final = "not seen again"
+ACCEPTED: Final = "the level has stayed: it is the new normal"
+ACCEPTED_VERSION: Final = "the level has stayed since version {}: it is the new normal"
+RECOVERED: Final = "back to usual"
+_Floats = NDArray[np.float64]
 
 
 class PaneOfSpans(NamedTuple):
-    """Entry spans of a service in [start_ms, end_ms). total: all of them as one row, at least one span."""
+    """Entry spans of a service in [start_ms, end_ms), as `udfs.partials.entry_pane` keeps them; at least one."""
 
     env: str
     service: str
     start_ms: int
     end_ms: int
     block: SpanBlock
-    total: Row
 
 
-def watch_pane(learnt: Learnt, pane: PaneOfSpans, config: SpikeConfig, names: NameLimits) -> Iterable[Insight]:
-    """Changes `learnt` in place; returns what this pane announces, at most one draft of each kind. O(rows + bins)."""
-    drafts = []
-    kinds: tuple[SpikeKind, ...] = ("latency_spike", "error_ratio")
-    for kind in kinds:
-        watch = learnt.latency if kind == "latency_spike" else learnt.errors
-        if watch.block is None:
-            _hypothesis(kind, watch, learnt.baseline, config)
-        if watch.panes_open:
-            status, reason = _follow(kind, watch, pane, config, names)
+class _Judged(NamedTuple):
+    """What follows from a pane for one kind. cleared: suspicions that have passed, whose spans are learnt after all."""
+
+    suspicions: dict[RowKey, Suspicion]
+    cleared: dict[RowKey, Suspicion]
+    episode: Episode | None
+    draft: Insight | None
+    accepted: SpanBlock | None = None
+
+
+def watch_pane(
+    learnt: Learnt, pane: PaneOfSpans, config: SpikeConfig, names: NameLimits
+) -> tuple[Learnt, list[Insight]]:
+    """What is known after the pane, and what it announces: at most two drafts of each kind. O(rows + bins)."""
+    usual = reference(learnt.baseline, season.usual_ns(learnt.season, pane.start_ms), config)
+    held = (*learnt.held, HeldPane(pane.start_ms, pane.end_ms, pane.block))
+    suspicions: dict[tuple[SpikeKind, int, str], Suspicion] = {}
+    cleared: dict[RowKey, Suspicion] = {}
+    episodes: dict[SpikeKind, Episode] = {}
+    drafts: list[Insight] = []
+    accepted: SpanBlock | None = None
+    for kind in KINDS:
+        episode = learnt.episodes.get(kind)
+        mine = {(0, *key[1:]): found for key, found in learnt.suspicions.items() if key[0] == kind}
+        if episode is not None and pane.start_ms - episode.end_ms >= config.quiet_ms:
+            drafts.append(report(kind, pane.env, pane.service, episode, "closed", UNSEEN))
+            episode = None
+        if episode is None:
+            judged = _suspect(kind, mine, pane, usual, held, learnt.version, config, names)
         else:
-            status, reason = _suspect(kind, watch, pane, learnt, config, names)
-        if status:
-            drafts.append(report(kind, pane.env, pane.service, watch, status, reason))
-        if status == "closed":
-            if reason == ACCEPTED:
-                # As warm as the episode was long: a baseline that counts as new would suspect the accepted level again.
-                warm = Baseline(panes=max(config.warm_panes, watch.panes_open))
-                learnt.baseline = _learn_block(warm, watch.block)
-            _reset(learnt, kind)
-    if learnt.latency.block is None and learnt.errors.block is None:
-        learnt.baseline = learn(learnt.baseline, pane.total.bins, pane.total.counts, pane.total.errors)
-    return drafts
+            judged = _follow(kind, episode, pane, config, names)
+        suspicions |= {(kind, key[1], key[2]): found for key, found in judged.suspicions.items()}
+        cleared |= judged.cleared
+        drafts += [judged.draft] if judged.draft else []
+        if judged.episode:
+            episodes[kind] = judged.episode
+        accepted = judged.accepted or accepted
+    suspected: set[RowKey] = {(0, *key[1:]) for key in suspicions}
+    baseline = learnt.baseline
+    if accepted is not None:
+        baseline = _accepted(accepted, pane.start_ms, config)
+    elif not episodes:
+        baseline = _learnt(baseline, pane, held, suspected, cleared, config, names)
+    after = Learnt(
+        baseline=baseline,
+        season=season.observe(learnt.season, pane.block, pane.start_ms),
+        suspicions=suspicions,
+        held=_held(held, suspicions.values(), names),
+        episodes=episodes,
+        last_end_ms=pane.end_ms,
+        version=pane.block.facts.version or learnt.version,
+    )
+    return after, drafts
 
 
 def expire(learnt: Learnt, env: str, service: str) -> list[Insight]:
-    """Forgets everything in place; returns the closing drafts of what was open."""
-    watches: tuple[tuple[SpikeKind, Watch], ...] = (("latency_spike", learnt.latency), ("error_ratio", learnt.errors))
-    drafts = [report(kind, env, service, watch, "closed", GONE) for kind, watch in watches if watch.panes_open]
-    learnt.baseline, learnt.latency, learnt.errors = Baseline(), Watch(), Watch()
-    return drafts
-
-
-GONE = "no more spans"
-ACCEPTED = "the level has stayed: it is the new normal"
-RECOVERED = "back to usual"
-
-
-def _reset(learnt: Learnt, kind: SpikeKind) -> None:
-    if kind == "latency_spike":
-        learnt.latency = Watch()
-    else:
-        learnt.errors = Watch()
-
-
-def _hypothesis(kind: SpikeKind, watch: Watch, baseline: Baseline, config: SpikeConfig) -> None:
-    """Freeze what the coming evidence is weighed against, so that it cannot move its own measure."""
-    watch.cold_start = is_cold(baseline, config)
-    if kind == "error_ratio":
-        watch.usual_share, watch.alarm_share = error_shares(baseline, config)
-        return
-    watch.threshold_ns = slow_threshold_ns(baseline, config)
-    watch.usual_ns = usual_p95_ns(baseline) if is_warm(baseline, config) else 0.0
-    watch.usual_share, watch.alarm_share = slow_shares(baseline, watch.threshold_ns, config)
-
-
-def _evidence(kind: SpikeKind, watch: Watch, total: Row, config: SpikeConfig) -> float:
-    beyond = total.errors if kind == "error_ratio" else count_above(total.bins, total.counts, watch.threshold_ns)
-    return evidence_nats(total.spans, beyond, watch.usual_share, watch.alarm_share, config.pane_score_max)
+    """Closing drafts of what is open when a service is forgotten."""
+    return [report(kind, env, service, episode, "closed", GONE) for kind, episode in sorted(learnt.episodes.items())]
 
 
 def _suspect(
-    kind: SpikeKind, watch: Watch, pane: PaneOfSpans, learnt: Learnt, config: SpikeConfig, names: NameLimits
-) -> tuple[Status | None, str]:
-    """Not open yet: collect, open, or let go."""
-    nats = _evidence(kind, watch, pane.total, config)
-    watch.score = max(0.0, watch.score + nats)
-    stale = watch.block is not None and pane.end_ms - watch.start_ms > config.accept_ms
-    if watch.score == 0.0 or stale:
-        if watch.block is not None:
-            learnt.baseline = _learn_block(learnt.baseline, _joined(watch, None, names))
-        _reset(learnt, kind)
-        return None, ""
-    if watch.block is None:
-        watch.start_ms = pane.start_ms
-    _collect(watch, pane, nats, names)
-    if watch.score < config.score_open or not _is_large(kind, watch):
-        return None, ""
-    watch.panes_open = 1
-    return "open", ""
+    kind: SpikeKind,
+    mine: Mapping[RowKey, Suspicion],
+    pane: PaneOfSpans,
+    usual: Reference,
+    held: Sequence[HeldPane],
+    version: str,
+    config: SpikeConfig,
+    names: NameLimits,
+) -> _Judged:
+    """Nothing is open: collect evidence, open, or let go."""
+    suspicions: dict[RowKey, Suspicion] = {}
+    cleared: dict[RowKey, Suspicion] = {}
+    quiet = {key for key, found in mine.items() if pane.start_ms - found.end_ms >= config.quiet_ms}
+    cleared |= {key: mine[key] for key in quiet}
+    mine = {key: found for key, found in mine.items() if key not in quiet}
+    nats = _nats(kind, mine, pane, usual, config)
+    for key, (hypothesis, found) in nats.items():
+        before = mine.get(key) or Suspicion(hypothesis, (0.0,) * len(found), pane.start_ms, pane.end_ms)
+        scores = accumulate(before.scores, found)
+        end_ms = pane.end_ms if max(found) > 0 else before.end_ms
+        after = Suspicion(before.hypothesis, scores, before.start_ms, end_ms)
+        (suspicions if max(scores) > 0 else cleared)[key] = after
+    suspicions |= {key: old for key, old in mine.items() if key not in nats}
+    stale = [key for key, found in suspicions.items() if pane.end_ms - found.start_ms > config.accept_ms]
+    cleared |= {key: suspicions.pop(key) for key in stale}
+    cleared = {key: found for key, found in cleared.items() if key in mine or key in quiet}
+    opened = _opened(kind, suspicions, len(usual.row_of), held, version, config, names)
+    if opened is None:
+        return _Judged(suspicions, cleared, None, None)
+    return _Judged({}, {}, opened, report(kind, pane.env, pane.service, opened, "open"))
 
 
-def _follow(
-    kind: SpikeKind, watch: Watch, pane: PaneOfSpans, config: SpikeConfig, names: NameLimits
-) -> tuple[Status | None, str]:
+def _nats(
+    kind: SpikeKind, mine: Mapping[RowKey, Suspicion], pane: PaneOfSpans, usual: Reference, config: SpikeConfig
+) -> dict[RowKey, tuple[Hypothesis, list[float]]]:
+    """Evidence of this pane for each series that is suspected or gives cause to; with what it is weighed against."""
+    of_errors = kind == "error_ratio"
+    places = [usual.row_of.get(key, -1) for key in pane.block.keys]
+    at = np.array([max(place, 0) for place in places])
+    judged = [
+        key == SERVICE or (place >= 0 and bool(usual.warm[place]))
+        for key, place in zip(pane.block.keys, places, strict=True)
+    ]
+    against = [usual.hypothesis(place, of_errors=of_errors) for place in at.tolist()]
+    for row, key in enumerate(pane.block.keys):
+        if key in mine:
+            judged[row], against[row] = True, mine[key].hypothesis
+    cells = cells_of(pane.block)
+    spans = np.bincount(cells.row, weights=cells.counts, minlength=len(places)).astype(np.float64)
+    tests = [(cells.errors.astype(np.float64), [found.usual_share for found in against], config.error_share_min)]
+    if not of_errors:
+        levels = ([found.threshold_bin for found in against], [found.very_bin for found in against])
+        shares = ([found.usual_share for found in against], [found.very_share for found in against])
+        tests = [
+            (_from_bin(cells, np.array(level)), share, config.slow_share_min)
+            for level, share in zip(levels, shares, strict=True)
+        ]
+    nats = np.concatenate(
+        [_test(spans, beyond, np.array(share), smallest, config) for beyond, share, smallest in tests], axis=1
+    )
+    wanted = np.array(judged) & ((nats.max(axis=1) > 0) | np.array([key in mine for key in pane.block.keys]))
+    return {pane.block.keys[row]: (against[row], nats[row].tolist()) for row in np.flatnonzero(wanted).tolist()}
+
+
+def _from_bin(cells: Cells, first_bin: NDArray[np.int64]) -> _Floats:
+    """Spans of each row from the row's own bin on."""
+    counts = cells.counts * (cells.bins >= first_bin[cells.row])
+    return np.bincount(cells.row, weights=counts, minlength=len(first_bin)).astype(np.float64)
+
+
+def _test(spans: _Floats, beyond: _Floats, share: _Floats, smallest: float, config: SpikeConfig) -> _Floats:
+    return evidence_nats(spans, beyond, share, alternatives(share, smallest), config.pane_score_max)
+
+
+def _opened(
+    kind: SpikeKind,
+    suspicions: Mapping[RowKey, Suspicion],
+    watched: int,
+    held: Sequence[HeldPane],
+    version: str,
+    config: SpikeConfig,
+    names: NameLimits,
+) -> Episode | None:
+    """The episode of the series with the most evidence beyond its bound, the service itself before its parts."""
+    # As many tests run as there are thresholds and series: each may raise a false alarm, so each must show more. The
+    # alternatives of one threshold weigh the same spans: they are one test.
+    bounds = {key: config.score_open + log(len(found.scores) / ALTERNATIVES) for key, found in suspicions.items()}
+    excess = {
+        key: max(found.scores) - bounds[key] - (0.0 if key == SERVICE else log(watched))
+        for key, found in suspicions.items()
+    }
+    for key in sorted((key for key in excess if excess[key] >= 0), key=lambda key: (key != SERVICE, -excess[key], key)):
+        found = suspicions[key]
+        blocks = [part for part in held if part.end_ms > found.start_ms and part.start_ms < found.end_ms]
+        block = merge_blocks([part.block for part in blocks], names)
+        row = row_of(block, *key[1:])
+        if kind == "error_ratio" or _slow(row, found.hypothesis) > 0.05 * row.spans:
+            after = [part.block for part in held if part.start_ms >= found.end_ms]
+            return Episode(
+                series=key[1:],
+                hypothesis=found.hypothesis,
+                start_ms=blocks[0].start_ms,
+                end_ms=found.end_ms,
+                panes=1,
+                recovery=0.0,
+                version=version,
+                block=block,
+                tail=merge_blocks(after, names) if after else None,
+            )
+    return None
+
+
+def _follow(kind: SpikeKind, episode: Episode, pane: PaneOfSpans, config: SpikeConfig, names: NameLimits) -> _Judged:
     """Open: close it, accept it, or say how it goes at 3, 6, 12, 24 ... panes."""
-    nats = _evidence(kind, watch, pane.total, config)
-    watch.recovery = max(0.0, watch.recovery - nats)
-    _collect(watch, pane, nats, names)
-    watch.panes_open += 1
-    if watch.recovery >= config.score_close:
+    nats = _evidence(kind, episode, pane.block, config)
+    after = _extended(episode, pane, nats, names)
+    status, reason = _course(after, pane, config)
+    if status is None:
+        return _Judged({}, {}, after, None)
+    draft = report(kind, pane.env, pane.service, after, status, reason)
+    if status != "closed":
+        return _Judged({}, {}, after, draft)
+    return _Judged({}, {}, None, draft, None if reason == RECOVERED else after.block)
+
+
+def _course(episode: Episode, pane: PaneOfSpans, config: SpikeConfig) -> tuple[Status | None, str]:
+    """Status and reason; no status where there is nothing to say."""
+    if episode.recovery >= config.score_close:
         return "closed", RECOVERED
-    if watch.end_ms - watch.start_ms >= config.accept_ms:
+    lasted_ms = episode.end_ms - episode.start_ms
+    version = pane.block.facts.version
+    if version and episode.version and version != episode.version and lasted_ms >= config.accept_version_ms:
+        return "closed", ACCEPTED_VERSION.format(version)
+    if lasted_ms >= config.accept_ms:
         return "closed", ACCEPTED
-    thirds, rest = divmod(watch.panes_open, 3)
-    if rest == 0 and thirds & (thirds - 1) == 0:
-        return "updated", ""
-    return None, ""
+    thirds, rest = divmod(episode.panes, 3)
+    return ("updated" if rest == 0 and thirds & (thirds - 1) == 0 else None), ""
 
 
-def _collect(watch: Watch, pane: PaneOfSpans, nats: float, names: NameLimits) -> None:
+def _evidence(kind: SpikeKind, episode: Episode, block: SpanBlock, config: SpikeConfig) -> float:
+    """Nats of this pane for what the episode has been so far, against usual; 0 where the series is not in it."""
+    if (0, *episode.series) not in block.keys:
+        return 0.0
+    row, all_of_it = row_of(block, *episode.series), row_of(episode.block, *episode.series)
+    usual = episode.hypothesis.usual_share
+    beyond = all_of_it.errors if kind == "error_ratio" else _slow(all_of_it, episode.hypothesis)
+    now = row.errors if kind == "error_ratio" else _slow(row, episode.hypothesis)
+    seen = np.array([beyond / all_of_it.spans])
+    smallest = config.error_share_min if kind == "error_ratio" else config.slow_share_min
+    floor = alternatives(np.array([usual]), smallest)[0, 0]
+    alarm = np.clip(seen, floor, SHARE_MAX)[:, None]
+    spans, slow, share = (np.array([float(number)]) for number in (row.spans, now, usual))
+    return float(evidence_nats(spans, slow, share, alarm, config.pane_score_max)[0, 0])
+
+
+def _extended(episode: Episode, pane: PaneOfSpans, nats: float, names: NameLimits) -> Episode:
     """The block ends with the last pane that spoke for the anomaly: its window and its numbers then agree."""
     if nats > 0:
-        watch.block = _joined(watch, pane.block, names)
-        watch.tail = None
-        watch.end_ms = pane.end_ms
+        parts = [part for part in (episode.block, episode.tail, pane.block) if part is not None]
+        block, tail, end_ms = merge_blocks(parts, names), None, pane.end_ms
     else:
-        watch.tail = merge_blocks([watch.tail, pane.block], names) if watch.tail else pane.block
+        parts = [part for part in (episode.tail, pane.block) if part is not None]
+        block, tail, end_ms = episode.block, merge_blocks(parts, names), episode.end_ms
+    return msgspec.structs.replace(
+        episode,
+        panes=episode.panes + 1,
+        recovery=max(0.0, episode.recovery - nats),
+        block=block,
+        tail=tail,
+        end_ms=end_ms,
+    )
 
 
-def _joined(watch: Watch, block: SpanBlock | None, names: NameLimits) -> SpanBlock:
-    return merge_blocks([part for part in (watch.block, watch.tail, block) if part is not None], names)
+def _slow(row: Row, hypothesis: Hypothesis) -> int:
+    return count_from(row.bins, row.counts, hypothesis.threshold_bin)
 
 
-def _is_large(kind: SpikeKind, watch: Watch) -> bool:
-    """The P95 of the whole episode is slow, not just a share of it larger than usual."""
-    if kind == "error_ratio" or watch.block is None:
-        return True
-    total = service_row(watch.block)
-    return quantile_ns(total.bins, total.counts, 0.95) > watch.threshold_ns
+def _accepted(block: SpanBlock, start_ms: int, config: SpikeConfig) -> Baseline:
+    """A baseline of the episode alone, as known as a warm one: else the accepted level would be suspected again."""
+    fresh = learn(Baseline(), block, config.warm_panes, start_ms, config)
+    known = tuple(Known(entry.panes, max(entry.spans, config.warm_spans), entry.last_ms) for entry in fresh.known)
+    return Baseline(fresh.sketch, known)
 
 
-def _learn_block(baseline: Baseline, block: SpanBlock | None) -> Baseline:
-    assert block is not None, "an episode without spans cannot be learnt"
-    total = service_row(block)
-    return learn(baseline, total.bins, total.counts, total.errors)
+def _learnt(
+    baseline: Baseline,
+    pane: PaneOfSpans,
+    held: Sequence[HeldPane],
+    suspected: set[RowKey],
+    cleared: Mapping[RowKey, Suspicion],
+    config: SpikeConfig,
+    names: NameLimits,
+) -> Baseline:
+    """The baseline after what is not suspected, and after what no longer is."""
+    for key in sorted(cleared.keys() - suspected):
+        # Of an operation that is suspected on two counts, only the part that passed last: nothing is learnt twice.
+        parts = [part.block for part in held if part.end_ms > cleared[key].start_ms and key in part.block.keys]
+        if parts:
+            found = only_rows(merge_blocks(parts, names), (key,))
+            baseline = learn(baseline, found, len(parts), pane.start_ms, config)
+    done = suspected | cleared.keys()
+    rest = [row.key for row in rows(pane.block) if row.key not in done] if done else None
+    block = pane.block if rest is None else only_rows(pane.block, rest)
+    return learn(baseline, block, 1, pane.start_ms, config)
+
+
+def _held(held: Sequence[HeldPane], suspicions: Iterable[Suspicion], names: NameLimits) -> tuple[HeldPane, ...]:
+    """The panes since the oldest suspicion; beyond HELD_BYTES_MAX the oldest are one, and begin with its first."""
+    oldest_ms = min((found.start_ms for found in suspicions), default=None)
+    if oldest_ms is None:
+        return ()
+    kept = [part for part in held if part.end_ms > oldest_ms]
+    while len(kept) > 2 and sum(block_bytes(part.block) for part in kept) > HELD_BYTES_MAX:
+        merged = merge_blocks([kept[0].block, kept[1].block], names)
+        kept[:2] = [HeldPane(kept[0].start_ms, kept[1].end_ms, merged)]
+    return tuple(kept)

@@ -26,22 +26,24 @@ from state_schemas.partials import (
 )
 from state_schemas.telemetry import KIND_CONSUMER, KIND_SERVER
 from tests.traffic import LATENESS_MS, PANE_MS, START_MS, TIMES, OneSpan, columns
-from udfs.fold_spans import FoldResult, KafkaPosition, TimeLimits, fold_spans
+from udfs.fold_spans import ENTRY_KINDS, FoldResult, KafkaPosition, TimeLimits, fold_spans
 from udfs.partials import (
+    COARSE,
     RANGES_MAX,
     NameLimits,
+    entry_pane,
     from_rows,
-    keep_kinds,
     merge_blocks,
     merge_overflow,
     merge_partials,
     merge_presence,
     merge_ranges,
+    merge_rows,
     rows,
     span_count,
 )
 from udfs.resource import NAME_CHARS_MAX
-from udfs.sketch import bins_of
+from udfs.sketch import BINS, bins_of, count_from
 from udfs.span_batches import partials_of, presence_of
 from udfs.span_kernels import SAMPLED_MAX, SLOWEST_MAX, repeated
 
@@ -162,10 +164,23 @@ def test_a_block_keeps_the_promises_of_its_docstring(spans: list[OneSpan]) -> No
             assert (row.counts > 0).all()
             assert row.spans > 0
         assert from_rows(list(rows(block)), block) == block
-        kept = keep_kinds(block, frozenset({KIND_SERVER}))
-        assert kept.keys == tuple(key for key in block.keys if key[0] == KIND_SERVER)
+
+
+@given(spans=some_spans)
+def test_a_pane_for_detection_holds_the_entry_spans_and_counts_from_coarse_bins_on_exactly(
+    spans: list[OneSpan],
+) -> None:
+    for _, _, block in partial_at(spans).panes:
+        kept = entry_pane(block, ENTRY_KINDS)
         assert (kept.facts, kept.slowest, kept.ranges) == (block.facts, block.slowest, block.ranges)
-        assert merge_blocks([kept, kept], WIDE).keys == kept.keys
+        entry = [row for row in rows(block) if row.key[0] in ENTRY_KINDS]
+        assert kept.keys == tuple(sorted({(0, *row.key[1:]) for row in entry}))
+        for row in rows(kept):
+            same = merge_rows([other for other in entry if other.key[1:] == row.key[1:]])
+            assert (row.spans, row.errors) == (same.spans, same.errors)
+            for first_bin in range(0, BINS, COARSE):
+                assert count_from(row.bins, row.counts, first_bin) == count_from(same.bins, same.counts, first_bin)
+        assert entry_pane(merge_blocks([block, block], WIDE), ENTRY_KINDS) == merge_blocks([kept, kept], WIDE)
 
 
 def by_hand(spans: Sequence[OneSpan], limits: TimeLimits) -> dict[tuple[int, bool], dict[str, Any]]:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from udfs.partials import sum_by_code
+from udfs.baseline import bin_from, threshold_ns
+from udfs.partials import COARSE, sum_by_code
 from udfs.sketch import (
     BIN_BITS,
     BIN_OVER,
@@ -23,7 +24,7 @@ from udfs.sketch import (
     RELATIVE_ERROR,
     REPRESENTATIVE_NS,
     bins_of,
-    count_above,
+    count_from,
     pack,
     quantile_ns,
     unpack,
@@ -118,13 +119,14 @@ def test_bytes_of_another_length_say_what_was_expected() -> None:
         unpack(bytes(11))
 
 
-@given(shapes, st.floats(1e3, 1e12))
-def test_spans_above_a_threshold_are_exact_but_for_those_within_one_percent_of_it(
-    values: Ints, threshold_ns: float
-) -> None:
-    found = count_above(*sketch(values), threshold_ns)
-    low, high = (int((values > threshold_ns * (1 + side * 0.0101)).sum()) for side in (1, -1))
-    assert low <= found <= high
+@given(shapes, st.floats(2e3, 1e13))
+def test_spans_from_a_bin_on_are_exactly_those_at_least_as_long_as_its_edge(values: Ints, wanted_ns: float) -> None:
+    first_bin = int(bin_from(np.array([wanted_ns]))[0])
+    assert first_bin % COARSE == 0
+    edge_ns, edge_before_ns = threshold_ns(np.array([first_bin, first_bin - COARSE])).tolist()
+    assert edge_ns >= wanted_ns or first_bin + COARSE > BIN_OVER
+    assert edge_before_ns < wanted_ns
+    assert count_from(*sketch(values), first_bin) == int((values >= edge_ns).sum())
 
 
 def test_a_quantile_of_nothing_is_refused() -> None:
