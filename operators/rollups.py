@@ -9,7 +9,9 @@ from state_schemas.telemetry import SPAN_KINDS
 from udfs.partials import NameLimits, Row, merge_blocks, names_over, rows
 from udfs.sketch import pack, quantile_ns
 
-PENDING_BLOCKS_MAX: Final = 32  # blocks of one window that wait side by side before they are merged
+# Blocks of a window of the finest resolution that wait side by side before they are merged; coarser windows hold one.
+# States are written at each end of a bundle: what waits side by side costs more there than merging does.
+PENDING_BLOCKS_MAX: Final = 4
 
 Window = tuple[int, int, bool]  # resolution in s, start ms, late
 
@@ -46,7 +48,7 @@ def wait(state: LatencyState, window: Window, block: SpanBlock, names: NameLimit
     """Adds a block to a window that has not been written yet."""
     waiting = state.pending.setdefault(window, [])
     waiting.append(block)
-    if len(waiting) > PENDING_BLOCKS_MAX:
+    if len(waiting) > (PENDING_BLOCKS_MAX if window[0] == RESOLUTIONS_S[0] else 1):
         waiting[:] = [merge_blocks(waiting, names)]
 
 

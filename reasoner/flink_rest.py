@@ -78,10 +78,12 @@ class FlinkRest:
         subtasks = (self.get(f"/jobs/{job_id}/vertices/{vertex['id']}")["subtasks"] for vertex in vertices)
         return max((int(subtask["attempt"]) for found in subtasks for subtask in found), default=0)
 
-    def counters(self, job_id: str) -> dict[str, int]:
-        """Our counters, summed over steps and subtasks: `records_folded_total` and the like."""
+    def counters(self, job_id: str, step: str = "") -> dict[str, int]:
+        """Our counters, summed over subtasks and over the steps whose name holds `step`: `records_folded_total` etc."""
         sums: dict[str, int] = {}
         for vertex in self.get(f"/jobs/{job_id}")["vertices"]:
+            if step not in vertex["name"]:
+                continue
             path = f"/jobs/{job_id}/vertices/{vertex['id']}/subtasks/metrics"
             ids = [entry["id"] for entry in self.get(path) if entry["id"].rpartition(".")[2] in COUNTERS]
             for start in range(0, len(ids), 20):

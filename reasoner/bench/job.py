@@ -123,7 +123,7 @@ def _run(
     while not progress.samples or progress.samples[-1][1] < spans:
         time.sleep(_SAMPLE_S)
         usage.sample()
-        counters = rest.counters(job_id)
+        counters = rest.counters(job_id, "fold-traces")
         read = counters.get("records_folded_total", 0) + counters.get("records_rejected_total", 0)
         if not progress.samples or read > progress.samples[-1][1]:
             moved_s = time.monotonic()
