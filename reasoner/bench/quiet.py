@@ -1,0 +1,167 @@
+"""What detection says on days when nothing is wrong, and what it finds of slow-downs planted into such days.
+
+The shipped rule with its default settings over the final panes of each service (`reasoner.load.quiet`).
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from statistics import median
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from reasoner.evaluate.result import Result
+from reasoner.load.quiet import PANE_MS, QuietService, Slowdown, Traffic, fleet
+from state_schemas.insights import Insight
+from state_schemas.latency import Learnt
+from udfs.baseline import SpikeConfig
+from udfs.partials import NameLimits
+from udfs.spike_rule import PaneOfSpans, watch_pane
+
+START_MS: Final = 1_700_006_400_000  # midnight
+FACTORS: Final = (1.3, 1.5, 2.0, 3.0, 5.0, 10.0)
+PLANTED: Final = 200
+WARM_PANES: Final = 720  # two hours before the slow-down
+SLOW_PANES: Final = 120
+ENV: Final = "quiet"
+
+
+class Planted(NamedTuple):
+    """A slow-down and what was said of it. delay_panes: from its start to the first insight, None without one."""
+
+    service: str
+    rate: float
+    slowdown: Slowdown
+    delay_panes: int | None
+
+
+def watch(service: QuietService, seed: int, panes: int) -> list[tuple[int, Insight]]:
+    """(pane, insight) for each that opens in so many panes of the service."""
+    traffic, learnt, opened = Traffic(service, seed), Learnt(), []
+    config, names = SpikeConfig(), NameLimits()
+    for number in range(panes):
+        start_ms = START_MS + number * PANE_MS
+        block = traffic.pane(number, start_ms)
+        if block is None:
+            continue
+        pane = PaneOfSpans(ENV, service.name, start_ms, start_ms + PANE_MS, block)
+        learnt, drafts = watch_pane(learnt, pane, config, names)
+        opened += [(number, draft) for draft in drafts if draft.status == "open"]
+    return opened
+
+
+def bench_quiet(hours: int, seeds: int, report: Callable[[str], None]) -> Result:
+    """Alarms of quiet days, and rate and delay of detection by size. Minutes a seed of 24 hours, on two cores."""
+    panes = hours * 3_600_000 // PANE_MS
+    quiet = [(service, seed, panes) for seed in range(seeds) for service in fleet(seed)]
+    planted = _plan()
+    with ProcessPoolExecutor(2) as pool:
+        alarms = dict.fromkeys(range(seeds), 0)
+        detail: list[dict[str, Any]] = []
+        for (service, seed, _), opened in zip(quiet, pool.map(_watched, quiet, chunksize=2), strict=True):
+            alarms[seed] += len(opened)
+            detail += [_alarm(seed, service, number, insight) for number, insight in opened]
+            report(f"seed {seed}, {service.name} ({service.rate:,.0f} spans a pane): {len(opened)} alarms")
+        report(f"{PLANTED} planted slow-downs")
+        found = list(pool.map(_detected, planted, chunksize=4))
+    days = hours / 24
+    per_day = [number / days for number in alarms.values()]
+    rows = [_by_size(found, factor) for factor in FACTORS]
+    scores = {
+        "alarms_per_env_day": round(max(per_day), 3),
+        "alarms_per_env_day_mean": round(sum(per_day) / len(per_day), 3),
+        "seeds": float(seeds),
+        "hours": float(hours),
+        **{f"detected_{str(row['factor']).replace('.', '_')}x": row["detected"] for row in rows},
+    }
+    return Result("bench quiet", f"{SERVICE_SETTING}, {hours} h", scores, rows + detail)
+
+
+SERVICE_SETTING: Final = "30 services, 1 to 100,000 spans a pane"
+
+
+def _watched(task: tuple[QuietService, int, int]) -> list[tuple[int, Insight]]:
+    return watch(*task)
+
+
+def _detected(task: tuple[QuietService, int]) -> Planted:
+    service, seed = task
+    slowdown = service.slowdown
+    assert slowdown is not None, "only planted services are asked for"
+    opened = watch(service, seed, WARM_PANES + SLOW_PANES)
+    during = [number - slowdown.first_pane for number, insight in opened if number >= slowdown.first_pane]
+    return Planted(service.name, service.rate, slowdown, min(during, default=None))
+
+
+def _plan() -> list[tuple[QuietService, int]]:
+    """Every size on services of every rate, on one host and all, at once and rising."""
+    random, tasks = np.random.default_rng(7), []
+    for number in range(PLANTED):
+        seed = 100 + number
+        services = fleet(seed)
+        service = services[int(random.integers(len(services)))]
+        slowdown = Slowdown(
+            first_pane=WARM_PANES,
+            panes=SLOW_PANES,
+            factor=FACTORS[number % len(FACTORS)],
+            one_host=bool(number // len(FACTORS) % 2),
+            gradual=bool(number // (2 * len(FACTORS)) % 2),
+        )
+        tasks.append((service.planted(slowdown), seed))
+    return tasks
+
+
+def _alarm(seed: int, service: QuietService, number: int, insight: Insight) -> dict[str, Any]:
+    rate = round(service.rate)
+    return {"seed": seed, "service": service.name, "spans_a_pane": rate, "pane": number, "alarm": insight.title}
+
+
+def _by_size(found: list[Planted], factor: float) -> dict[str, Any]:
+    of_size = [one for one in found if one.slowdown.factor == factor]
+    row: dict[str, Any] = {"factor": factor, "planted": len(of_size), **_rate("detected", of_size)}
+    row |= _rate("detected_all_hosts", [one for one in of_size if not one.slowdown.one_host])
+    row |= _rate("detected_one_host", [one for one in of_size if one.slowdown.one_host])
+    for name, gradual in (("sudden", False), ("gradual", True)):
+        delays = [
+            one.delay_panes * PANE_MS / 1000
+            for one in of_size
+            if one.delay_panes is not None and one.slowdown.gradual == gradual
+        ]
+        row[f"delay_s_median_{name}"] = median(delays) if delays else None
+    return row
+
+
+def _rate(name: str, of_size: list[Planted]) -> dict[str, float]:
+    hits = sum(one.delay_panes is not None for one in of_size)
+    return {name: round(hits / len(of_size), 3) if of_size else 0.0}
+
+
+def svg(result: Result) -> str:
+    """Detection rate by size: all hosts, one host."""
+    rows = [row for row in result.detail if "factor" in row]
+    width, height, left, bottom = 520, 300, 50, 40
+    step = (width - left - 20) / max(1, len(rows) - 1)
+    size = f'width="{width}" height="{height}"'
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">',
+        f'<rect {size} fill="white"/>',
+    ]
+
+    def y_of(share: float) -> float:
+        return height - bottom - share * (height - bottom - 30)
+
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        y = y_of(share)
+        parts.append(f'<line x1="{left}" x2="{width - 20}" y1="{y}" y2="{y}" stroke="#ddd"/>')
+        parts.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{share:.0%}</text>')
+    lines = (("detected_all_hosts", "#1f77b4", "all hosts", -8), ("detected_one_host", "#d62728", "one host", 18))
+    for name, colour, label, above in lines:
+        points = [(left + place * step, y_of(row[name])) for place, row in enumerate(rows)]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        x, y = points[-1]
+        parts.append(f'<text x="{x}" y="{y + above}" text-anchor="end" fill="{colour}">{label}</text>')
+    for place, row in enumerate(rows):
+        x = left + place * step
+        parts.append(f'<text x="{x}" y="{height - 20}" text-anchor="middle">{row["factor"]:g}×</text>')
+    return "\n".join([*parts, "</svg>", ""])
