@@ -99,6 +99,7 @@ class Detection(_Section):
     envs_max: Positive = 50
     hosts_max: Positive = 200
     operations_max: Positive = 200
+    latency_floor_ms: Annotated[float, Field(ge=0)] = 25.0
     decoder: Literal["scan", "upb"] = "scan"
     dead_letter_payload: bool = False
     announce: Announce = "reported"
@@ -122,7 +123,7 @@ class JobConfig(_Section):
         return GraphConfig(
             fold=FoldConfig(times, d.decoder, payload_kept=d.dead_letter_payload),
             pre_merge=PreMergeConfig(d.services_max, d.envs_max, names=names),
-            latency=LatencyConfig(SpikeConfig(), frontier, names),
+            latency=LatencyConfig(SpikeConfig(floor_ms=d.latency_floor_ms), frontier, names),
             gap=GapConfig(frontier),
             capacity=CapacityConfig(lateness_ms=d.lateness_ms),
         )

@@ -107,7 +107,7 @@ class Insight(_Part):
     site_id: str = ""
     service: str = Field(description="empty where the insight is about a whole environment")
     subject: str = Field(
-        description="operation, pattern id, metric, signal type or rule id; empty for the service itself"
+        description="operation, host, pattern id, metric, signal type or rule id; empty for the service itself"
     )
     window: Window
     severity: Severity

@@ -35,7 +35,7 @@ class SpikeConfig:
     seen for so long is over. series_max: hosts and operations watched; idle_ms: one unheard for so long is forgotten.
     """
 
-    ratio_min: float = 1.5
+    ratio_min: float = 1.25
     floor_ms: float = 25.0
     very_ratio: float = 2.0
     guard_ms: float = 10_000.0

@@ -102,7 +102,8 @@ def watch_pane(
         held=_held(held, suspicions.values(), names),
         episodes=episodes,
         last_end_ms=pane.end_ms,
-        version=pane.block.facts.version or learnt.version,
+        # While something is suspected it stays: an episode tells the version before it from the one that came with it.
+        version=learnt.version if suspicions or episodes else pane.block.facts.version or learnt.version,
     )
     return after, drafts
 

@@ -134,6 +134,7 @@ def test_configuration_keys() -> None:
         *("detection.hosts_max", "detection.operations_max", "detection.decoder", "detection.dead_letter_payload"),
         "detection.announce",
         "detection.envs_max",
+        "detection.latency_floor_ms",
     }
     assert set(_keys(JobConfig)) == expected
 

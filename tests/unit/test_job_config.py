@@ -54,10 +54,19 @@ def test_an_empty_file_lacks_the_lake(tmp_path: Path) -> None:
 
 
 def test_settings_reach_the_machines() -> None:
-    detection = {"lateness_ms": 7_000, "services_max": 3, "hosts_max": 4, "operations_max": 5, "announce": "final"}
+    detection = {
+        "lateness_ms": 7_000,
+        "services_max": 3,
+        "envs_max": 2,
+        "hosts_max": 4,
+        "operations_max": 5,
+        "announce": "final",
+        "latency_floor_ms": 60.0,
+    }
     graph = JobConfig.model_validate({"lake": LAKE, "detection": detection}).graph()
     assert graph.fold.times.lateness_ms == graph.latency.frontier.lateness_ms == graph.capacity.lateness_ms == 7_000
-    assert graph.pre_merge.services_max == 3
+    assert (graph.pre_merge.services_max, graph.pre_merge.envs_max) == (3, 2)
+    assert graph.latency.spike.floor_ms == 60.0
     assert (graph.latency.names.hosts_max, graph.latency.names.operations_max) == (4, 5)
     assert graph.gap.frontier.announce == graph.latency.frontier.announce == "final"
 
