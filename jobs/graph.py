@@ -11,6 +11,7 @@ from operators.pre_merge import PreMerge, PreMergeConfig
 from operators.telemetry_gap import GapConfig, TelemetryGap
 from state_schemas.outputs import InsightRevision, RollupRow
 from state_schemas.partials import EnvPresence, FoldedMessage, NameOverflow, SpanPartial
+from state_schemas.telemetry import SignalType
 from udfs.ids import service_key
 
 
@@ -28,13 +29,9 @@ class GraphConfig:
 def stages(config: GraphConfig) -> tuple[Stage, ...]:
     """Every keyed stage. A uid names state in savepoints: it never changes and is never used again."""
     return (
-        Stage(
-            "pre-merge",
-            PreMerge(config.pre_merge),
-            takes=FoldedMessage,
-            key_of=_by_partition,
-            gives=(SpanPartial, EnvPresence, NameOverflow),
-        ),
+        _pre_merge("pre-merge", "traces", config),
+        _pre_merge("pre-merge-logs", "logs", config),
+        _pre_merge("pre-merge-metrics", "metrics", config),
         Stage(
             "latency-spike",
             LatencySpike(config.latency),
@@ -45,6 +42,11 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
         Stage("telemetry-gap", TelemetryGap(config.gap), takes=EnvPresence, key_of=_by_env, gives=(InsightRevision,)),
         Stage("capacity", Capacity(config.capacity), takes=NameOverflow, key_of=_by_subject, gives=(InsightRevision,)),
     )
+
+
+def _pre_merge(uid: str, signal: SignalType, config: GraphConfig) -> Stage:
+    gives = (SpanPartial, EnvPresence, NameOverflow) if signal == "traces" else (EnvPresence, NameOverflow)
+    return Stage(uid, PreMerge(config.pre_merge), FoldedMessage, _by_partition, gives, signal)
 
 
 def latency_stages(config: GraphConfig) -> tuple[Stage, ...]:

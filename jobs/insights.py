@@ -38,11 +38,12 @@ def build(
     )
     folded = {}
     for signal, topic in sources:
-        if topic:
+        driven = [stage for stage in graph if stage.signal == signal]
+        if topic and driven:
             uid = f"fold-{signal}"
-            fold = FoldMessages(signal, topic, config.graph().fold, graph[:1], sinks.DEAD_LETTERS)
+            fold = FoldMessages(signal, topic, config.graph().fold, driven, sinks.DEAD_LETTERS)
             messages = raw_messages(tables, signal, topic, config.kafka)
-            folded[uid] = messages.process(fold, output_type=EVENT_TYPE).name(uid).uid(uid)
+            folded[signal] = messages.process(fold, output_type=EVENT_TYPE).name(uid).uid(uid)
     sinks.attach(tables, wire(folded, graph, sinks.rows_of(inserts)), config, inserts)
 
 

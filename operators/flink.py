@@ -168,18 +168,21 @@ def key_of_row(row: Row) -> str:
 
 
 def wire(
-    folded: Mapping[str, DataStream], stages: Sequence[Stage], sinks: Sequence[SinkRows]
+    folded: Mapping[SignalType, DataStream], stages: Sequence[Stage], sinks: Sequence[SinkRows]
 ) -> dict[str, list[DataStream]]:
-    """Draws the stages behind the folds. folded: fold uid -> stream. Returns the streams of each sink by its name."""
+    """Draws the stages behind the folds, where something drives them. Returns the streams of each sink by its name."""
     inputs: dict[str, list[DataStream]] = {stage.uid: [] for stage in stages}
     rows: dict[str, list[DataStream]] = {sink.name: [] for sink in sinks}
-    for stream in folded.values():
-        for stage in stages[:1]:
-            inputs[stage.uid].append(stream.get_side_output(event_tag(stage)))
+    for signal, stream in folded.items():
+        for stage in stages:
+            if stage.signal == signal:
+                inputs[stage.uid].append(stream.get_side_output(event_tag(stage)))
         for sink in sinks:
             if sink.takes is DeadLetter:
                 rows[sink.name].append(stream.get_side_output(sink.tag))
     for place, stage in enumerate(stages):
+        if not inputs[stage.uid]:
+            continue
         downstream = [later for later in stages[place + 1 :] if later.takes in stage.gives]
         taking = [sink for sink in sinks if sink.takes in stage.gives]
         first, *more = inputs[stage.uid]

@@ -1,11 +1,11 @@
 """Folds: one Kafka message in, its partial aggregates and dead letters out. Stateless; never raises on bad bytes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from state_schemas.metrics import MetricName
+from state_schemas.metrics import REJECTED, MetricName
 from state_schemas.outputs import DeadLetter
 from state_schemas.partials import EnvPresence, FoldedMessage, OffsetRange, Presence, PresencePane, SpanBatch
 from state_schemas.telemetry import LogRecord, MetricPoint, Rejected, RejectReason, SignalType
@@ -52,6 +52,7 @@ class Fold:
 
     def __init__(self, signal: SignalType, config: FoldConfig) -> None:
         self.config = config
+        self._signal = signal
         folds: dict[SignalType, Callable[[bytes, KafkaPosition], _Part]] = {
             "traces": self._spans,
             "logs": self._logs,
@@ -66,7 +67,7 @@ class Fold:
         letters = tuple(self._dead_letter(rejected, data, at) for rejected in part.rejected)
         message = None
         if part.spans is not None or part.presence:
-            message = FoldedMessage(f"{at.topic}|{at.partition}", part.spans, part.presence)
+            message = FoldedMessage(f"{at.topic}|{at.partition}", part.spans, part.presence, self._signal)
         return Folded(message, letters, _counts(part))
 
     def _dead_letter(self, rejected: Rejected, data: bytes, at: KafkaPosition) -> DeadLetter:
@@ -150,11 +151,11 @@ def _presence(heard: _Heard, at: KafkaPosition) -> tuple[EnvPresence, ...]:
 
 def _counts(part: _Part) -> tuple[tuple[MetricName, int], ...]:
     whole = sum(1 for rejected in part.rejected if not rejected.records)
-    counts: Iterable[tuple[MetricName, int]] = (
+    counts: list[tuple[MetricName, int]] = [
         ("records_folded_total", part.folded),
         ("records_late_total", part.late),
         ("records_rejected_total", sum(rejected.records for rejected in part.rejected)),
-        ("records_future_total", sum(rejected.records for rejected in part.rejected if rejected.reason == "future")),
         ("messages_rejected_total", whole),
-    )
+    ]
+    counts += [(REJECTED[rejected.reason], rejected.records or 1) for rejected in part.rejected]
     return tuple(count for count in counts if count[1])

@@ -65,7 +65,7 @@ class LocalGraph:
             takers = [
                 (place, runner)
                 for place, runner in enumerate(self._runners)
-                if place >= first and isinstance(event, runner.stage.takes)
+                if place >= first and runner.stage.hears(event)
             ]
             if not takers:
                 out.append(event)

@@ -6,6 +6,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from state_schemas.codec import Codec
 from state_schemas.metrics import MetricName
+from state_schemas.telemetry import SignalType
 
 S = TypeVar("S")
 E_contra = TypeVar("E_contra", contravariant=True)
@@ -50,7 +51,8 @@ class Stage:
     """A machine in the graph. uid names its state in savepoints and never changes.
 
     takes: the type of event it is driven by; every upstream output of that type comes here. key_of: the event's key.
-    gives: the types of its outputs.
+    gives: the types of its outputs. signal: it is driven by the fold of this signal type alone, and so is its event
+    time: what follows from one signal never waits for the topic of another.
     """
 
     uid: str
@@ -58,3 +60,8 @@ class Stage:
     takes: type
     key_of: Callable[[Any], str]
     gives: tuple[type, ...]
+    signal: SignalType | None = None
+
+    def hears(self, event: Any) -> bool:
+        """Whether the event drives this stage."""
+        return isinstance(event, self.takes) and self.signal in (None, getattr(event, "signal", None))

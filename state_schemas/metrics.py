@@ -1,14 +1,27 @@
 """Names of everything the job counts. Flink shows them per step in its REST API and dashboard."""
 
-from typing import Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Literal
+
+from state_schemas.telemetry import RejectReason
 
 MetricName = Literal[
     # Folds. Records are spans, log records or metric points.
     "records_folded_total",  # accepted, late ones included
     "records_late_total",  # event time older than the Kafka timestamp - lateness: in the roll-ups, not in detection
-    "records_rejected_total",  # in insight_rejected, by reason; the counters below split it
-    "records_future_total",  # of these: beyond the Kafka timestamp + future_max_ms
-    "messages_rejected_total",  # whole messages that could not be read
+    "records_rejected_total",  # in insight_rejected; by reason below
+    "messages_rejected_total",  # whole messages that could not be read; by reason below
+    "rejected_malformed_protobuf_total",  # by reason: messages
+    "rejected_malformed_json_total",
+    "rejected_empty_total",
+    "rejected_too_large_total",
+    "rejected_too_deep_total",
+    "rejected_end_before_start_total",  # by reason: records
+    "rejected_no_time_total",
+    "rejected_future_total",
+    "rejected_too_old_total",
+    "rejected_duplicate_span_total",
     # Pre-merge.
     "services_overflowed_total",  # service names folded into `other`: raise services_max or mend the names
     "envs_overflowed_total",  # environment names folded into `other`: raise envs_max or mend the names
@@ -19,3 +32,18 @@ MetricName = Literal[
     "states_reset_total",  # states written under other parameters and started afresh
     "insights_emitted_total",  # revisions of insights, all kinds
 ]
+
+REJECTED: Final[Mapping[RejectReason, MetricName]] = MappingProxyType(
+    {
+        "malformed_protobuf": "rejected_malformed_protobuf_total",
+        "malformed_json": "rejected_malformed_json_total",
+        "empty": "rejected_empty_total",
+        "too_large": "rejected_too_large_total",
+        "too_deep": "rejected_too_deep_total",
+        "end_before_start": "rejected_end_before_start_total",
+        "no_time": "rejected_no_time_total",
+        "future": "rejected_future_total",
+        "too_old": "rejected_too_old_total",
+        "duplicate_span": "rejected_duplicate_span_total",
+    }
+)

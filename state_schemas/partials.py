@@ -8,6 +8,8 @@ from typing import Final, Literal
 import msgspec
 import numpy as np
 
+from state_schemas.telemetry import SignalType
+
 DIMENSION_SERVICE: Final = 0
 DIMENSION_HOST: Final = 1
 DIMENSION_OPERATION: Final = 2
@@ -151,9 +153,10 @@ class NameOverflow(msgspec.Struct, frozen=True, array_like=True, gc=False, order
 class FoldedMessage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a fold makes of one Kafka message. key: `topic|partition`, the key of the pre-merge.
 
-    presence: of logs and metrics; who was heard in traces follows from the spans.
+    presence: of logs and metrics; who was heard in traces follows from the spans. signal: of the topic that it lay in.
     """
 
     key: str
     spans: SpanBatch | None
     presence: tuple[EnvPresence, ...]
+    signal: SignalType

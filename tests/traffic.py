@@ -198,7 +198,7 @@ def fold(sent: Sent, times: TimeLimits = TIMES) -> tuple[FoldedMessage | None, t
         presence = records_part("logs", [_log(*log) for log in sent.logs], sent.at, times).presence
     if result.batch is None and not presence:
         return None, result.rejected
-    return FoldedMessage(f"{sent.at.topic}|{sent.partition}", result.batch, presence), result.rejected
+    return FoldedMessage(f"{sent.at.topic}|{sent.partition}", result.batch, presence, "traces"), result.rejected
 
 
 def partials(message: FoldedMessage) -> tuple[SpanPartial, ...]:

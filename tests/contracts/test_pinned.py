@@ -12,19 +12,19 @@ from jobs.config import JobConfig, Topics
 from jobs.graph import GraphConfig, latency_stages, stages
 from state_schemas.insights import Kind, Severity, Status
 from state_schemas.latency import LATENCY_CODEC
-from state_schemas.metrics import MetricName
+from state_schemas.metrics import REJECTED, MetricName
 from state_schemas.outputs import RESOLUTIONS_S, DeadLetter, RollupRow
 from state_schemas.presence import CAPACITY_CODEC, GAP_CODEC, PREMERGE_CODEC
 from state_schemas.tables import NAMESPACE, TABLES
 from state_schemas.telemetry import RejectReason
 from udfs.ids import insight_id, service_key, split_service_key
 
-UIDS = ["pre-merge", "latency-spike", "telemetry-gap", "capacity"]
+UIDS = ["pre-merge", "pre-merge-logs", "pre-merge-metrics", "latency-spike", "telemetry-gap", "capacity"]
 
 
 def test_uids_of_stages() -> None:
     assert [stage.uid for stage in stages(GraphConfig())] == UIDS
-    assert [stage.uid for stage in latency_stages(GraphConfig())] == UIDS[:2]
+    assert [stage.uid for stage in latency_stages(GraphConfig())] == ["pre-merge", "latency-spike"]
 
 
 def test_names_and_versions_of_codecs() -> None:
@@ -86,13 +86,17 @@ def test_metric_names() -> None:
         "names_overflowed_total",
         "records_behind_total",
         "records_folded_total",
-        "records_future_total",
         "records_late_total",
         "records_rejected_total",
+        *sorted(f"rejected_{reason}_total" for reason in get_args(RejectReason)),
         "services_overflowed_total",
         "states_forgotten_total",
         "states_reset_total",
     ]
+
+
+def test_every_reason_has_its_counter() -> None:
+    assert dict(REJECTED) == {reason: f"rejected_{reason}_total" for reason in get_args(RejectReason)}
 
 
 def test_reject_reasons_and_dead_letters() -> None:

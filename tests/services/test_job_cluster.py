@@ -108,11 +108,14 @@ def outcome(
 
 def _expected_counters(records: Counter[str], sent: list[Sent]) -> dict[str, int]:
     rejected = [said for piece in sent for said in piece.garbage.rejected.items()]
+    by_reason: Counter[str] = Counter()
+    for reason, count in rejected:
+        by_reason[f"rejected_{reason}_total"] += count or 1
     return {
         "records_folded_total": records.total() + sum(piece.garbage.counted for piece in sent),
         "records_rejected_total": sum(count for _, count in rejected),
-        "records_future_total": sum(count for reason, count in rejected if reason == "future"),
         "messages_rejected_total": sum(1 for _, count in rejected if not count),
+        **by_reason,
     }
 
 

@@ -1,0 +1,51 @@
+"""Topics are read at different speeds after a stop: what follows from traces alone waits for no other topic."""
+
+from pathlib import Path
+
+import pytest
+
+from reasoner import demo
+from reasoner.flink_rest import FlinkRest
+from reasoner.insight_topic import last_revisions
+from reasoner.load import shop
+from reasoner.load.player import play
+from reasoner.load.reshape import spread
+from tests.services.conftest import FlinkCluster, PostgresUrls
+from tests.services.job_runs import ClusterJob, database, job_config, topics_in, wait_until
+
+pytestmark = pytest.mark.services
+
+NAME = "skew"
+PARTITIONS = 2
+START_MS = 1_700_000_000_000
+SEED = 12  # all of a service is slow
+
+
+def test_a_latency_insight_does_not_wait_for_logs_and_metrics_that_lag_behind(
+    kafka: str, postgres: PostgresUrls, flink_cluster: FlinkCluster, tmp_path: Path
+) -> None:
+    """Of logs and metrics only the first minute is there; no partition may be taken for idle."""
+    jdbc = database(postgres.sqlalchemy, postgres.jdbc, NAME)
+    job = ClusterJob(job_config(NAME, kafka, jdbc, tmp_path), FlinkRest(flink_cluster.rest_url), tmp_path)
+    job.prepare(PARTITIONS)
+    plan = demo.plan(SEED, True, START_MS)
+    messages = list(spread(shop.messages(plan.seed, plan.start_ms, demo.DURATION_MS, plan.incident), PARTITIONS, 1))
+    lagging = [m for m in messages if m.topic_kind != "traces" and m.timestamp_ms > plan.start_ms + 60_000]
+    present = [m for m in messages if m.topic_kind == "traces" or m.timestamp_ms <= plan.start_ms + 60_000]
+    topics = topics_in(job.config)
+    job = job.started()
+
+    play(present, kafka, topics)
+    wait_until(
+        lambda: bool(job.insight_records()), "a latency insight while logs are at their first minute", 120.0, 1.0
+    )
+    early = [record.value for record in job.insight_records()]
+    assert {insight.kind for insight in last_revisions(early)} == {"latency_spike"}
+
+    play(lagging, kafka, topics)
+    job.wait_until_read()
+    job.drain()
+    held = last_revisions(record.value for record in job.insight_records())
+    assert demo.faults(plan, held, last_revisions(job.table_bodies())) == [], (
+        "and in the end all is as if nothing lagged"
+    )
