@@ -11,9 +11,11 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from reasoner import demo
+from reasoner import demo, lake
 from reasoner.flink_rest import FlinkRest
 from reasoner.insight_topic import last_revisions
+from reasoner.lake_maintenance import Maintained, MaintenanceLimits, maintain
+from reasoner.lake_maintenance import now_ms as wall_ms
 from reasoner.load import shop
 from reasoner.load.message import Message
 from reasoner.load.player import PlayOptions, play
@@ -38,6 +40,7 @@ class Outcome:
     plan: demo.DemoPlan
     records: Counter[str]
     sent: list[Sent]
+    maintained: list[Maintained]
     counters: dict[str, int]
     expected_counters: dict[str, int]
     restarts: int
@@ -68,7 +71,10 @@ def records_in(messages: list[Message]) -> Counter[str]:
 def outcome(
     kafka: str, postgres: PostgresUrls, flink_cluster: FlinkCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Outcome:
-    """12 minutes of the shop: half as gzip, then the garbage, then the rest as zstd; drained and read back."""
+    """12 minutes of the shop: half as gzip, then the garbage, then the rest as zstd; drained and read back.
+
+    Between the halves the tables are maintained under the running job, and nothing is kept that need not be.
+    """
     folder = tmp_path_factory.mktemp("job")
     jdbc = database(postgres.sqlalchemy, postgres.jdbc, NAME)
     config = job_config(NAME, kafka, jdbc, folder)
@@ -83,6 +89,8 @@ def outcome(
     play(islice(messages, half), kafka, topics, PlayOptions(compression="gzip"))
     now_ms = messages[half].timestamp_ms
     sent = send_garbage(kafka, topics, all_garbage(now_ms), now_ms)
+    job.wait_until_read()
+    maintained = [maintain(table, MaintenanceLimits(keep_ms=0), wall_ms()) for table in lake.tables(config.lake)]
     play(islice(messages, half, None), kafka, topics, PlayOptions(compression="zstd"))
     job.wait_until_read()
     records = records_in(messages)
@@ -96,6 +104,7 @@ def outcome(
         plan,
         records,
         sent,
+        maintained,
         counters,
         expected,
         restarts,
@@ -148,6 +157,13 @@ def test_exactly_the_planted_incident_is_in_topic_and_table(outcome: Outcome) ->
     assert bodies == outcome.table_bodies
     held = last_revisions(bodies)
     assert demo.faults(outcome.plan, held, last_revisions(outcome.table_bodies)) == []
+
+
+def test_tables_were_maintained_under_the_running_job(outcome: Outcome) -> None:
+    """What all the other tests here count is what the tables hold after it."""
+    rollups = next(done for done in outcome.maintained if done.table == "latency_rollups")
+    assert rollups.files_after < rollups.files_before
+    assert rollups.snapshots_expired > 0
 
 
 def test_no_revision_goes_out_twice(outcome: Outcome) -> None:
