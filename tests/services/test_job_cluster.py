@@ -86,7 +86,9 @@ def outcome(
     topics = topics_in(config)
     job = job.started()
 
-    play(islice(messages, half), kafka, topics, PlayOptions(compression="gzip"))
+    play(islice(messages, half // 2), kafka, topics, PlayOptions(compression="gzip"))
+    job.wait_until_read()  # so that there are files of more than one commit to put together
+    play(islice(messages, half // 2, half), kafka, topics, PlayOptions(compression="gzip"))
     now_ms = messages[half].timestamp_ms
     sent = send_garbage(kafka, topics, all_garbage(now_ms), now_ms)
     job.wait_until_read()
