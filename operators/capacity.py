@@ -42,7 +42,8 @@ class Capacity:
     def on_event(
         self, state: CapacityState, event: NameOverflow, watermark_ms: int
     ) -> Step[CapacityState, InsightRevision]:
-        state.panes[event.start_ms] = merge_overflow(event, state.panes.get(event.start_ms, event))
+        if event.start_ms > state.last_final_ms:
+            state.panes[event.start_ms] = merge_overflow(event, state.panes.get(event.start_ms, event))
         return Step(state, (), self._next_wake_ms(state, watermark_ms))
 
     def on_wake(self, state: CapacityState, now_ms: int) -> Step[CapacityState, InsightRevision]:

@@ -45,7 +45,7 @@ class _Step(NamedTuple, Generic[L, P]):
 
 # evaluate(learnt, pane start, pane) -> what is known after it, and the drafts (revision 0) that it announces.
 Evaluate = Callable[[L, int, P], tuple[L, Iterable[Insight]]]
-REMEMBERED_MAX: Final = 20_000
+REMEMBERED_MAX: Final = 5_000  # keys; a wide service takes a megabyte
 
 
 class TwoFrontiers(Generic[L, P]):

@@ -17,8 +17,8 @@ from state_schemas.latency import LATENCY_CODEC, LatencyState, Learnt
 from state_schemas.metrics import MetricName
 from state_schemas.outputs import InsightRevision, RollupRow
 from state_schemas.partials import SpanBlock, SpanPartial
+from state_schemas.telemetry import ENTRY_KINDS
 from udfs.baseline import SpikeConfig
-from udfs.fold_spans import ENTRY_KINDS
 from udfs.ids import service_key, split_service_key
 from udfs.partials import NameLimits, entry_pane, merge_blocks, span_count
 from udfs.spike_rule import PaneOfSpans, expire, watch_pane
@@ -65,7 +65,9 @@ class LatencySpike:
         final_before_ms = watermark_ms - self.config.frontier.lateness_ms
         behind = 0
         for start_ms, late, block in event.panes:
-            is_behind = not late and start_ms + self._pane_ms <= final_before_ms
+            # After a restore the watermark starts anew, what is final does not.
+            is_final = start_ms + self._pane_ms <= final_before_ms or start_ms < state.learnt.last_end_ms
+            is_behind = not late and is_final
             behind += span_count(block) if is_behind else 0
             wait(state, (self._pane_ms // 1000, start_ms, late or is_behind), block, self.config.names)
             if not late:

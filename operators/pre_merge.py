@@ -105,14 +105,18 @@ class PreMerge:
 
     def _admitted_batch(self, state: PreMergeState, batch: SpanBatch, over: list[int]) -> SpanBatch:
         """The batch under the names that are let through. over: services and environments that were not, added up."""
-        newest: dict[int, int] = {}
-        for service, start_ms in np.frombuffer(batch.groups, GROUP_DTYPE)[["service", "start_ms"]].tolist():
-            newest[service] = max(start_ms, newest.get(service, 0))
+        newest: dict[int, tuple[bool, int]] = {}
+        for service, start_ms, late in np.frombuffer(batch.groups, GROUP_DTYPE)[
+            ["service", "start_ms", "late"]
+        ].tolist():
+            newest[service] = max((not late, start_ms), newest.get(service, (False, 0)))
         names = list(batch.services)
-        for place, start_ms in sorted(newest.items()):
+        for place, (in_time, start_ms) in sorted(newest.items()):
             asked_env, asked = names[place]
-            env = self._admit_env(state, asked_env, start_ms, (batch.at,))
-            service = self._admit(state, env, asked, start_ms, (batch.at,))
+            # An old name among late spans is counted under `other` too, but it is no news.
+            ranges = (batch.at,) if in_time else ()
+            env = self._admit_env(state, asked_env, start_ms, ranges)
+            service = self._admit(state, env, asked, start_ms, ranges)
             over[0] += service != asked
             over[1] += env != asked_env
             names[place] = (env, service)
@@ -145,6 +149,8 @@ class PreMerge:
         return OTHER
 
     def _tell(self, state: PreMergeState, told: NameOverflow) -> None:
+        if not told.ranges:
+            return
         place = (told.env, told.start_ms, told.subject)
         state.overflowed[place] = merge_overflow(told, state.overflowed.get(place, told))
 

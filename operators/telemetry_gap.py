@@ -62,7 +62,8 @@ class TelemetryGap:
         lengths = self.config.frontier
         behind = 0
         for news in event.panes:
-            if news.start_ms + lengths.pane_ms + lengths.lateness_ms <= watermark_ms:
+            heard_until_ms = state.learnt.env.last_ms if state.learnt.env else -1
+            if news.start_ms + lengths.pane_ms + lengths.lateness_ms <= watermark_ms or news.start_ms <= heard_until_ms:
                 behind += sum(heard.records for heard in news.seen)
                 continue
             before = state.panes.get(news.start_ms, GapPane())

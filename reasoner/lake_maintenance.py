@@ -22,6 +22,7 @@ from reasoner.errors import CommandFailed
 # without that snapshot it would commit the same files again.
 _FLINK_JOB: Final = "flink.job-id"
 _FLINK_OPERATOR: Final = "flink.operator-id"
+JOBS_KEPT_MS: Final = 7 * 24 * 3_600_000  # a job that stopped longer ago must start without its old savepoints
 TRIES: Final = 5
 _CONFLICTS: Final = (
     f"{{}}: {TRIES} times somebody else committed while files were put together; "
@@ -33,11 +34,13 @@ _CONFLICTS: Final = (
 class MaintenanceLimits:
     """small_bytes: a larger file stays as it is. files_min: so many small files of one partition are put together.
 
+    group_bytes: of one partition at most so many at a time: they are in memory, uncompressed.
     partitions_max: of one commit; bounds what is written again after a conflict. keep_ms: snapshots younger than this
     stay, for readers of an older state and for looking back.
     """
 
     small_bytes: int = 64 * 2**20
+    group_bytes: int = 256 * 2**20
     files_min: int = 2
     partitions_max: int = 64
     keep_ms: int = 24 * 3_600_000
@@ -67,12 +70,16 @@ def maintain(table: Table, limits: MaintenanceLimits, now_ms: int) -> Maintained
         try:
             _compact(table, list(batch.values()))
             done |= batch.keys()
+            conflicts = 0
         except (CommitFailedException, ValidationException):
             # Somebody replaced the same files, or jobs committed faster: pyiceberg has removed what was written.
             conflicts += 1
             if conflicts == TRIES:
                 raise CommandFailed(_CONFLICTS.format(table.name()[-1])) from None
-    expired, removed = _expire(table, now_ms - limits.keep_ms)
+    try:
+        expired, removed = _expire(table, now_ms - limits.keep_ms)
+    except CommitFailedException:
+        expired, removed = 0, 0  # a job has committed meanwhile: the next run expires what this one would have
     after = len(list(table.refresh().scan().plan_files()))
     return Maintained(table.name()[-1], before, after, expired, removed)
 
@@ -83,7 +90,9 @@ def _small_files(table: Table, limits: MaintenanceLimits, done: set[str]) -> dic
     for task in table.scan().plan_files():
         place = f"{task.file.spec_id} {task.file.partition}"
         if place not in done and task.file.file_size_in_bytes < limits.small_bytes and not task.delete_files:
-            found.setdefault(place, []).append(task)
+            group = found.setdefault(place, [])
+            if sum(other.file.file_size_in_bytes for other in group) < limits.group_bytes:
+                group.append(task)
     enough = sorted(place for place, tasks in found.items() if len(tasks) >= limits.files_min)
     return {place: found[place] for place in enough[: limits.partitions_max]}
 
@@ -105,15 +114,9 @@ def _rows(table: Table, group: Sequence[FileScanTask]) -> Any:
 
 
 def _expire(table: Table, before_ms: int) -> tuple[int, int]:
-    """(snapshots expired, files removed). The newest snapshot of each Flink job and sink stays, see `_FLINK_JOB`."""
+    """(snapshots expired, files removed). The way from the current snapshot to each Flink job's newest stays."""
     table.refresh()
-    newest_of_job: dict[tuple[str, str], Snapshot] = {}
-    for snapshot in sorted(table.snapshots(), key=lambda snapshot: snapshot.sequence_number or 0):
-        summary = snapshot.summary
-        if summary is not None and summary[_FLINK_JOB]:
-            newest_of_job[str(summary[_FLINK_JOB]), str(summary[_FLINK_OPERATOR])] = snapshot
-    kept = {snapshot.snapshot_id for snapshot in newest_of_job.values()}
-    kept |= {reference.snapshot_id for reference in table.metadata.refs.values()}
+    kept = _way_to_jobs(table) | {reference.snapshot_id for reference in table.metadata.refs.values()}
     gone = [s for s in table.snapshots() if s.timestamp_ms < before_ms and s.snapshot_id not in kept]
     if not gone:
         return 0, 0
@@ -124,6 +127,26 @@ def _expire(table: Table, before_ms: int) -> tuple[int, int]:
     for path in sorted(orphans):
         table.io.delete(path)
     return len(gone), len(orphans)
+
+
+def _way_to_jobs(table: Table) -> set[int]:
+    """Snapshots from the current one back to the newest of each Flink job and sink of the last JOBS_KEPT_MS.
+
+    A restored job walks back by parents until it meets its own: each step of that way must be there.
+    """
+    newest: dict[tuple[str, str], Snapshot] = {}
+    for snapshot in sorted(table.snapshots(), key=lambda snapshot: snapshot.sequence_number or 0):
+        summary = snapshot.summary
+        if summary is not None and summary[_FLINK_JOB]:
+            newest[str(summary[_FLINK_JOB]), str(summary[_FLINK_OPERATOR])] = snapshot
+    last_ms = max((snapshot.timestamp_ms for snapshot in table.snapshots()), default=0)
+    wanted = {s.snapshot_id for s in newest.values() if last_ms - s.timestamp_ms <= JOBS_KEPT_MS}
+    way: set[int] = set()
+    here = table.current_snapshot()
+    while here is not None and wanted - way:
+        way.add(here.snapshot_id)
+        here = table.snapshot_by_id(here.parent_snapshot_id) if here.parent_snapshot_id else None
+    return way | wanted
 
 
 def _files(table: Table, snapshots: Sequence[Snapshot]) -> set[str]:

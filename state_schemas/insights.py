@@ -35,7 +35,7 @@ class _Part(BaseModel):
 
 
 class Window(_Part):
-    """Event time that the insight speaks of: start included, end excluded; end is the newest pane while it is open."""
+    """Event time that the insight speaks of: start included, end (of the newest pane that spoke for it) excluded."""
 
     start_ms: EpochMs
     end_ms: EpochMs

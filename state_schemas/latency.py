@@ -76,7 +76,7 @@ class Suspicion(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class HeldPane(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Panes that are evidence while something is suspected: all rows, from start_ms to end_ms."""
+    """A pane that is evidence while something is suspected: all rows, from start_ms to end_ms."""
 
     start_ms: int
     end_ms: int
@@ -87,7 +87,7 @@ class Episode(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An open insight. block: spans from start_ms to end_ms, the end of the last pane that spoke for the anomaly.
 
     tail: spans after end_ms, which join the block when a later pane speaks for it again. recovery: nats for its end.
-    panes: how many since it opened. version: `service.version` before it.
+    panes: how many since it opened. version: a `service.version` that came with it and has been the only one since, "".
     """
 
     series: Series
@@ -104,8 +104,9 @@ class Episode(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Learnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the machine knows as of its last final pane, whose end is last_end_ms (0 before there is one).
 
-    suspicions: by (kind, dimension, name). held: panes since the oldest of them. version: the newest `service.version`
-    while nothing was suspected.
+    suspicions: by (kind, dimension, name). held: panes since the oldest of them, the newest where they are too many.
+    version: the newest `service.version`, seen since version_since_ms. anomalous_until_ms: end of the newest pane of an
+    episode, whatever its kind: what lies before it is never learnt.
     """
 
     baseline: Baseline = Baseline()
@@ -115,6 +116,8 @@ class Learnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     episodes: dict[SpikeKind, Episode] = {}
     last_end_ms: int = 0
     version: str = ""
+    version_since_ms: int = 0
+    anomalous_until_ms: int = 0
 
 
 class Announced(msgspec.Struct, array_like=True, gc=False):

@@ -35,6 +35,7 @@ KIND_INTERNAL: Final = 1
 KIND_SERVER: Final = 2
 KIND_CLIENT: Final = 3
 KIND_CONSUMER: Final = 5
+ENTRY_KINDS: Final = frozenset((KIND_SERVER, KIND_CONSUMER))  # what a service answers: its latency is their duration
 
 
 @dataclass(frozen=True, slots=True)

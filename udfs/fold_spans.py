@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state_schemas.partials import EXEMPLAR_DTYPE, GROUP_DTYPE, SPAN_DTYPE, OffsetRange, SpanBatch
-from state_schemas.telemetry import KIND_CONSUMER, KIND_SERVER, Rejected, RejectReason, SpanColumns
+from state_schemas.telemetry import ENTRY_KINDS, Rejected, RejectReason, SpanColumns
 from udfs.resource import NAME_CHARS_MAX, short_name
 from udfs.sketch import bins_of
 from udfs.span_kernels import exemplars_of, intern_groups, repeated, table
 
-ENTRY_KINDS = frozenset((KIND_SERVER, KIND_CONSUMER))  # what a service answers: its latency is these spans' duration
 _NS_PER_MS: Final = 1_000_000
 T = TypeVar("T", str, tuple[str, str], tuple[str, str, str, str])
 _Ints = NDArray[np.int64]

@@ -27,6 +27,7 @@ from state_schemas.partials import (
     SpanBlock,
     SpanPartial,
 )
+from state_schemas.telemetry import ENTRY_KINDS
 from udfs.sketch import BIN_BITS, BIN_OVER
 from udfs.span_kernels import SAMPLED_MAX, SLOWEST_MAX
 
@@ -105,10 +106,13 @@ def span_count(block: SpanBlock) -> int:
     return int(cells.counts[of_service[cells.row]].sum())
 
 
-def merge_blocks(blocks: Sequence[SpanBlock], limits: NameLimits) -> SpanBlock:
-    """The block of all spans of `blocks` (at least one). O(rows + bins log bins)."""
+def merge_blocks(blocks: Sequence[SpanBlock], limits: NameLimits, keep: tuple[int, str] | None = None) -> SpanBlock:
+    """The block of all spans of `blocks` (at least one). O(rows + bins log bins).
+
+    keep: (dimension, name) that stays apart in any case.
+    """
     assert blocks, "merging nothing has no service; keep the window absent instead"
-    renamed = _kept_names(blocks, limits)
+    renamed = _kept_names(blocks, limits, keep)
     if len(blocks) == 1 and not renamed:
         return blocks[0]
     keys = sorted({renamed.get(key, key) for block in blocks for key in block.keys})
@@ -150,22 +154,28 @@ def sum_by_code(codes: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[ND
     return codes[starts], np.add.reduceat(counts, starts)
 
 
-def _kept_names(blocks: Sequence[SpanBlock], limits: NameLimits) -> dict[RowKey, RowKey]:
-    """Rows to rename to `other` because their dimension holds too many names."""
-    names: dict[int, set[str]] = {}
+def _kept_names(
+    blocks: Sequence[SpanBlock], limits: NameLimits, keep: tuple[int, str] | None = None
+) -> dict[RowKey, RowKey]:
+    """Rows to rename to `other` because their dimension holds too many names.
+
+    Entry spans and the rest are bounded apart: which names detection sees must not depend on what else came with them.
+    """
+    names: dict[tuple[int, bool], set[str]] = {}
     for block in blocks:
-        for _, dimension, name in block.keys:
+        for kind, dimension, name in block.keys:
             if dimension != DIMENSION_SERVICE:
-                names.setdefault(dimension, set()).add(name)
-    dropped: set[tuple[int, str]] = set()
-    for dimension, found in names.items():
+                names.setdefault((dimension, kind in ENTRY_KINDS), set()).add(name)
+    dropped: set[tuple[int, bool, str]] = set()
+    for (dimension, is_entry), found in names.items():
         found.discard(OTHER)
         if len(found) > limits.of(dimension):
             kept = set(nsmallest(limits.of(dimension), found, key=_name_rank))
-            dropped.update((dimension, name) for name in found - kept)
+            dropped.update((dimension, is_entry, name) for name in found - kept if (dimension, name) != keep)
     if not dropped:
         return {}
-    return {key: (key[0], key[1], OTHER) for block in blocks for key in block.keys if (key[1], key[2]) in dropped}
+    keys = {key for block in blocks for key in block.keys if (key[1], key[0] in ENTRY_KINDS, key[2]) in dropped}
+    return {key: (key[0], key[1], OTHER) for key in keys}
 
 
 def names_over(blocks: Sequence[SpanBlock], limits: NameLimits) -> int:
@@ -308,5 +318,7 @@ def merge_overflow(a: NameOverflow, b: NameOverflow) -> NameOverflow:
 
 
 def row_of(block: SpanBlock, dimension: int, name: str) -> Row:
-    """All spans of one name over its span kinds; the block has some."""
-    return merge_rows([row for row in rows(block) if row.key[1:] == (dimension, name)])
+    """All spans of one name over its span kinds; a row without spans where the block has none."""
+    found = [row for row in rows(block) if row.key[1:] == (dimension, name)]
+    none = np.empty(0, np.int64)
+    return merge_rows(found) if found else Row((0, dimension, name), 0, 0, none, none)

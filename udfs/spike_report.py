@@ -20,9 +20,9 @@ from state_schemas.latency import Episode, SpikeKind
 from state_schemas.partials import (
     DIMENSION_HOST,
     DIMENSION_OPERATION,
+    DIMENSION_SERVICE,
     Exemplar,
     OffsetRange,
-    SpanBlock,
 )
 from udfs.baseline import threshold_ns
 from udfs.ids import insight_id
@@ -38,9 +38,10 @@ def report(kind: SpikeKind, env: str, service: str, episode: Episode, status: St
     """The episode as it stands; its block holds at least one span of its series."""
     beyond = _beyond(kind, episode)
     row = row_of(episode.block, *episode.series)
-    hosts = _contributions(episode.block, DIMENSION_HOST, beyond)
-    operations = _contributions(episode.block, DIMENSION_OPERATION, beyond)
+    hosts = _contributions(episode, DIMENSION_HOST, beyond)
+    operations = _contributions(episode, DIMENSION_OPERATION, beyond)
     measures = _measures(kind, episode, row, beyond(row))
+    traces = _traces(episode, row)
     facts = episode.block.facts
     subject = episode.series[1]
     cold = episode.hypothesis.cold_start
@@ -57,11 +58,11 @@ def report(kind: SpikeKind, env: str, service: str, episode: Episode, status: St
         severity=_severity(kind, measures),
         confidence=0.5 if cold else 0.95,
         cold_start=cold,
-        title=_title(kind, service, episode, measures, hosts, operations),
+        title=_title(kind, service, episode, measures, hosts, operations, traces),
         reason=reason,
         measures=measures,
         evidence=Evidence(
-            traces=_traces(episode.block, row),
+            traces=traces,
             hosts=hosts,
             operations=operations,
             kafka=kafka_ranges(episode.block.ranges),
@@ -98,8 +99,14 @@ def _beyond(kind: SpikeKind, episode: Episode) -> Callable[[Row], int]:
     return lambda row: count_from(row.bins, row.counts, episode.hypothesis.threshold_bin)
 
 
-def _contributions(block: SpanBlock, dimension: int, beyond: Callable[[Row], int]) -> tuple[Contribution, ...]:
-    merged = {row.key[2]: row for row in rows(block) if row.key[1] == dimension}
+def _contributions(episode: Episode, dimension: int, beyond: Callable[[Row], int]) -> tuple[Contribution, ...]:
+    """Who carries the anomaly of a service. Of a host or operation only itself: nothing is known of it by the other."""
+    watched, name = episode.series
+    merged = {
+        row.key[2]: row
+        for row in rows(episode.block)
+        if row.key[1] == dimension and (watched == DIMENSION_SERVICE or row.key[1:] == (watched, name))
+    }
     anomalous = {name: beyond(row) for name, row in merged.items()}
     spans_sum, anomalous_sum = sum(row.spans for row in merged.values()), max(1, sum(anomalous.values()))
     ranked = sorted(merged, key=lambda name: (-anomalous[name], name))[:CONTRIBUTIONS_MAX]
@@ -144,6 +151,7 @@ def _title(
     measures: dict[str, float],
     hosts: tuple[Contribution, ...],
     operations: tuple[Contribution, ...],
+    traces: tuple[TraceExemplar, ...],
 ) -> str:
     dimension, name = episode.series
     who = {DIMENSION_HOST: f"{service} on host {name}", DIMENSION_OPERATION: f"{service} {name}"}.get(
@@ -159,13 +167,13 @@ def _title(
         head = f"{who} P95 {seconds(measures['latency_ms_p95'] * 1e6)}, {usual}, {since}"
     carriers = [
         f"{label} {part.name} ({part.share:.0%})"
-        for label, of, parts in (("host", DIMENSION_HOST, hosts), ("operation", DIMENSION_OPERATION, operations))
+        for label, parts in (("host", hosts), ("operation", operations))
         for part in parts[:1]
-        if of != dimension and len(parts) > 1 and _carries(part)
+        if len(parts) > 1 and _carries(part)
     ]
     carried = f"; carried by {', '.join(carriers)}" if carriers else ""
-    slowest = episode.block.slowest
-    trace = f"; slowest trace {slowest[0].trace_id}" if slowest else ""
+    slowest = next((trace.trace_id for trace in traces if trace.role == "slowest"), "")
+    trace = f"; slowest trace {slowest}" if slowest else ""
     return f"{head}{carried}{trace}"[:400]
 
 
@@ -173,11 +181,21 @@ def _carries(part: Contribution) -> bool:
     return part.share >= CARRIED_SHARE_MIN and part.share >= CARRIED_LIFT_MIN * part.traffic_share
 
 
-def _traces(block: SpanBlock, total: Row) -> tuple[TraceExemplar, ...]:
+def _traces(episode: Episode, total: Row) -> tuple[TraceExemplar, ...]:
+    """The slowest spans of the series and the one nearest to its median, among those that were kept of the service."""
+    dimension, name = episode.series
+    block = episode.block
+    slowest, sampled = (
+        [
+            e
+            for e in found
+            if dimension == DIMENSION_SERVICE or name == (e.host, e.operation)[dimension - DIMENSION_HOST]
+        ]
+        for found in (block.slowest, block.sampled)
+    )
     median_ns = quantile_ns(total.bins, total.counts, 0.5)
-    typical = min(block.sampled, key=lambda e: (abs(e.duration_ns - median_ns), e.trace_id), default=None)
-    slowest = tuple(_exemplar("slowest", e) for e in block.slowest)
-    return slowest + ((_exemplar("median", typical),) if typical else ())
+    typical = min(sampled, key=lambda e: (abs(e.duration_ns - median_ns), e.trace_id), default=None)
+    return tuple(_exemplar("slowest", e) for e in slowest) + ((_exemplar("median", typical),) if typical else ())
 
 
 def _exemplar(role: Literal["slowest", "median"], exemplar: Exemplar) -> TraceExemplar:

@@ -28,12 +28,13 @@ from state_schemas.partials import RowKey, SpanBlock
 from udfs import season
 from udfs.baseline import SERVICE, Reference, SpikeConfig, learn, reference
 from udfs.evidence import ALTERNATIVES, SHARE_MAX, accumulate, alternatives, evidence_nats
-from udfs.partials import Cells, NameLimits, Row, block_bytes, cells_of, merge_blocks, only_rows, row_of, rows
+from udfs.partials import Cells, NameLimits, Row, block_bytes, cells_of, merge_blocks, only_rows, row_of
 from udfs.sketch import count_from
 from udfs.spike_report import report
 
 KINDS: Final[tuple[SpikeKind, ...]] = ("latency_spike", "error_ratio")
-HELD_BYTES_MAX: Final = 48 * 1024
+VERSION_NEAR_MS: Final = 120_000  # a version first seen so near to an episode's start has come with it
+HELD_BYTES_MAX: Final = 160 * 1024  # a quarter of that when it is written
 GONE: Final = "no more spans"
 UNSEEN: Final = "not seen again"
 ACCEPTED: Final = "the level has stayed: it is the new normal"
@@ -67,6 +68,8 @@ def watch_pane(
 ) -> tuple[Learnt, list[Insight]]:
     """What is known after the pane, and what it announces: at most two drafts of each kind. O(rows + bins)."""
     usual = reference(learnt.baseline, season.usual_ns(learnt.season, pane.start_ms), config)
+    version = pane.block.facts.version or learnt.version
+    since_ms = learnt.version_since_ms if version == learnt.version else pane.start_ms
     held = (*learnt.held, HeldPane(pane.start_ms, pane.end_ms, pane.block))
     suspicions: dict[tuple[SpikeKind, int, str], Suspicion] = {}
     cleared: dict[RowKey, Suspicion] = {}
@@ -80,9 +83,10 @@ def watch_pane(
             drafts.append(report(kind, pane.env, pane.service, episode, "closed", UNSEEN))
             episode = None
         if episode is None:
-            judged = _suspect(kind, mine, pane, usual, held, learnt.version, config, names)
+            judged = _suspect(kind, mine, pane, usual, held, (version, since_ms), config, names)
         else:
-            judged = _follow(kind, episode, pane, config, names)
+            alone = not any(other != kind for other in learnt.episodes)
+            judged = _follow(kind, episode, pane, alone, config, names)
         suspicions |= {(kind, key[1], key[2]): found for key, found in judged.suspicions.items()}
         cleared |= judged.cleared
         drafts += [judged.draft] if judged.draft else []
@@ -94,16 +98,18 @@ def watch_pane(
     if accepted is not None:
         baseline = _accepted(accepted, pane.start_ms, config)
     elif not episodes:
-        baseline = _learnt(baseline, pane, held, suspected, cleared, config, names)
+        usable = [part for part in held if part.start_ms >= learnt.anomalous_until_ms]
+        baseline = _learnt(baseline, pane, usable, suspected, cleared, config, names)
     after = Learnt(
         baseline=baseline,
         season=season.observe(learnt.season, pane.block, pane.start_ms),
         suspicions=suspicions,
-        held=_held(held, suspicions.values(), names),
+        held=_held(held, suspicions.values()),
         episodes=episodes,
         last_end_ms=pane.end_ms,
-        # While something is suspected it stays: an episode tells the version before it from the one that came with it.
-        version=learnt.version if suspicions or episodes else pane.block.facts.version or learnt.version,
+        version=version,
+        version_since_ms=since_ms,
+        anomalous_until_ms=pane.end_ms if episodes else learnt.anomalous_until_ms,
     )
     return after, drafts
 
@@ -119,7 +125,7 @@ def _suspect(
     pane: PaneOfSpans,
     usual: Reference,
     held: Sequence[HeldPane],
-    version: str,
+    version: tuple[str, int],
     config: SpikeConfig,
     names: NameLimits,
 ) -> _Judged:
@@ -139,7 +145,6 @@ def _suspect(
     suspicions |= {key: old for key, old in mine.items() if key not in nats}
     stale = [key for key, found in suspicions.items() if pane.end_ms - found.start_ms > config.accept_ms]
     cleared |= {key: suspicions.pop(key) for key in stale}
-    cleared = {key: found for key, found in cleared.items() if key in mine or key in quiet}
     opened = _opened(kind, suspicions, len(usual.row_of), held, version, config, names)
     if opened is None:
         return _Judged(suspicions, cleared, None, None)
@@ -193,11 +198,14 @@ def _opened(
     suspicions: Mapping[RowKey, Suspicion],
     watched: int,
     held: Sequence[HeldPane],
-    version: str,
+    version: tuple[str, int],
     config: SpikeConfig,
     names: NameLimits,
 ) -> Episode | None:
-    """The episode of the series with the most evidence beyond its bound, the service itself before its parts."""
+    """The episode of the series with the most evidence beyond its bound, the service itself before its parts.
+
+    version: the newest one and since when it is seen.
+    """
     # As many tests run as there are thresholds and series: each may raise a false alarm, so each must show more. The
     # alternatives of one threshold weigh the same spans: they are one test.
     bounds = {key: config.score_open + log(len(found.scores) / ALTERNATIVES) for key, found in suspicions.items()}
@@ -207,30 +215,36 @@ def _opened(
     }
     for key in sorted((key for key in excess if excess[key] >= 0), key=lambda key: (key != SERVICE, -excess[key], key)):
         found = suspicions[key]
-        blocks = [part for part in held if part.end_ms > found.start_ms and part.start_ms < found.end_ms]
-        block = merge_blocks([part.block for part in blocks], names)
+        parts = [part for part in held if found.start_ms <= part.start_ms < found.end_ms]
+        block = merge_blocks([part.block for part in parts], names, key[1:])
         row = row_of(block, *key[1:])
-        if kind == "error_ratio" or _slow(row, found.hypothesis) > 0.05 * row.spans:
+        if row.spans and (kind == "error_ratio" or _slow(row, found.hypothesis) > 0.05 * row.spans):
             after = [part.block for part in held if part.start_ms >= found.end_ms]
+            came_with_it = abs(version[1] - parts[0].start_ms) <= VERSION_NEAR_MS
             return Episode(
                 series=key[1:],
                 hypothesis=found.hypothesis,
-                start_ms=blocks[0].start_ms,
+                start_ms=parts[0].start_ms,
                 end_ms=found.end_ms,
                 panes=1,
                 recovery=0.0,
-                version=version,
+                version=version[0] if came_with_it else "",
                 block=block,
-                tail=merge_blocks(after, names) if after else None,
+                tail=merge_blocks(after, names, key[1:]) if after else None,
             )
     return None
 
 
-def _follow(kind: SpikeKind, episode: Episode, pane: PaneOfSpans, config: SpikeConfig, names: NameLimits) -> _Judged:
-    """Open: close it, accept it, or say how it goes at 3, 6, 12, 24 ... panes."""
+def _follow(
+    kind: SpikeKind, episode: Episode, pane: PaneOfSpans, alone: bool, config: SpikeConfig, names: NameLimits
+) -> _Judged:
+    """Open: close it, accept it, or say how it goes at 3, 6, 12, 24 ... panes.
+
+    alone: no other kind is open. Else nothing is accepted: the new normal would hold the other kind's anomaly.
+    """
     nats = _evidence(kind, episode, pane.block, config)
     after = _extended(episode, pane, nats, names)
-    status, reason = _course(after, pane, config)
+    status, reason = _course(after, alone, config)
     if status is None:
         return _Judged({}, {}, after, None)
     draft = report(kind, pane.env, pane.service, after, status, reason)
@@ -239,15 +253,14 @@ def _follow(kind: SpikeKind, episode: Episode, pane: PaneOfSpans, config: SpikeC
     return _Judged({}, {}, None, draft, None if reason == RECOVERED else after.block)
 
 
-def _course(episode: Episode, pane: PaneOfSpans, config: SpikeConfig) -> tuple[Status | None, str]:
+def _course(episode: Episode, alone: bool, config: SpikeConfig) -> tuple[Status | None, str]:
     """Status and reason; no status where there is nothing to say."""
     if episode.recovery >= config.score_close:
         return "closed", RECOVERED
     lasted_ms = episode.end_ms - episode.start_ms
-    version = pane.block.facts.version
-    if version and episode.version and version != episode.version and lasted_ms >= config.accept_version_ms:
-        return "closed", ACCEPTED_VERSION.format(version)
-    if lasted_ms >= config.accept_ms:
+    if alone and episode.version and lasted_ms >= config.accept_version_ms:
+        return "closed", ACCEPTED_VERSION.format(episode.version)
+    if alone and lasted_ms >= config.accept_ms:
         return "closed", ACCEPTED
     thirds, rest = divmod(episode.panes, 3)
     return ("updated" if rest == 0 and thirds & (thirds - 1) == 0 else None), ""
@@ -258,6 +271,8 @@ def _evidence(kind: SpikeKind, episode: Episode, block: SpanBlock, config: Spike
     if (0, *episode.series) not in block.keys:
         return 0.0
     row, all_of_it = row_of(block, *episode.series), row_of(episode.block, *episode.series)
+    if not all_of_it.spans:
+        return 0.0
     usual = episode.hypothesis.usual_share
     beyond = all_of_it.errors if kind == "error_ratio" else _slow(all_of_it, episode.hypothesis)
     now = row.errors if kind == "error_ratio" else _slow(row, episode.hypothesis)
@@ -273,14 +288,16 @@ def _extended(episode: Episode, pane: PaneOfSpans, nats: float, names: NameLimit
     """The block ends with the last pane that spoke for the anomaly: its window and its numbers then agree."""
     if nats > 0:
         parts = [part for part in (episode.block, episode.tail, pane.block) if part is not None]
-        block, tail, end_ms = merge_blocks(parts, names), None, pane.end_ms
+        block, tail, end_ms = merge_blocks(parts, names, episode.series), None, pane.end_ms
     else:
         parts = [part for part in (episode.tail, pane.block) if part is not None]
-        block, tail, end_ms = episode.block, merge_blocks(parts, names), episode.end_ms
+        block, tail, end_ms = episode.block, merge_blocks(parts, names, episode.series), episode.end_ms
+    version = pane.block.facts.version
     return msgspec.structs.replace(
         episode,
         panes=episode.panes + 1,
         recovery=max(0.0, episode.recovery - nats),
+        version="" if version and version != episode.version else episode.version,
         block=block,
         tail=tail,
         end_ms=end_ms,
@@ -310,23 +327,25 @@ def _learnt(
     """The baseline after what is not suspected, and after what no longer is."""
     for key in sorted(cleared.keys() - suspected):
         # Of an operation that is suspected on two counts, only the part that passed last: nothing is learnt twice.
-        parts = [part.block for part in held if part.end_ms > cleared[key].start_ms and key in part.block.keys]
+        parts = [part.block for part in held if part.start_ms >= cleared[key].start_ms and key in part.block.keys]
         if parts:
-            found = only_rows(merge_blocks(parts, names), (key,))
+            found = only_rows(merge_blocks(parts, names, key[1:]), (key,))
             baseline = learn(baseline, found, len(parts), pane.start_ms, config)
     done = suspected | cleared.keys()
-    rest = [row.key for row in rows(pane.block) if row.key not in done] if done else None
-    block = pane.block if rest is None else only_rows(pane.block, rest)
+    block = only_rows(pane.block, set(pane.block.keys) - done) if done else pane.block
     return learn(baseline, block, 1, pane.start_ms, config)
 
 
-def _held(held: Sequence[HeldPane], suspicions: Iterable[Suspicion], names: NameLimits) -> tuple[HeldPane, ...]:
-    """The panes since the oldest suspicion; beyond HELD_BYTES_MAX the oldest are one, and begin with its first."""
+def _held(held: Sequence[HeldPane], suspicions: Iterable[Suspicion]) -> tuple[HeldPane, ...]:
+    """The panes since the oldest suspicion; of more than HELD_BYTES_MAX the newest, at least one."""
     oldest_ms = min((found.start_ms for found in suspicions), default=None)
     if oldest_ms is None:
         return ()
-    kept = [part for part in held if part.end_ms > oldest_ms]
-    while len(kept) > 2 and sum(block_bytes(part.block) for part in kept) > HELD_BYTES_MAX:
-        merged = merge_blocks([kept[0].block, kept[1].block], names)
-        kept[:2] = [HeldPane(kept[0].start_ms, kept[1].end_ms, merged)]
-    return tuple(kept)
+    kept: list[HeldPane] = []
+    size = 0
+    for part in reversed(held):
+        size += block_bytes(part.block)
+        if part.start_ms < oldest_ms or (kept and size > HELD_BYTES_MAX):
+            break
+        kept.append(part)
+    return tuple(reversed(kept))

@@ -22,8 +22,7 @@ from state_schemas.partials import (
     ServiceFacts,
     SpanBlock,
 )
-from state_schemas.telemetry import KIND_SERVER
-from udfs.fold_spans import ENTRY_KINDS
+from state_schemas.telemetry import ENTRY_KINDS, KIND_SERVER
 from udfs.partials import BIN_MASK, entry_pane, pack_counts
 from udfs.sketch import BIN_BITS, BIN_OVER, EDGES_NS, bins_of
 

@@ -24,9 +24,9 @@ from state_schemas.partials import (
     SpanBatch,
     SpanPartial,
 )
-from state_schemas.telemetry import KIND_CONSUMER, KIND_SERVER
+from state_schemas.telemetry import ENTRY_KINDS, KIND_CONSUMER, KIND_SERVER
 from tests.traffic import LATENESS_MS, PANE_MS, START_MS, TIMES, OneSpan, columns
-from udfs.fold_spans import ENTRY_KINDS, FoldResult, KafkaPosition, TimeLimits, fold_spans
+from udfs.fold_spans import FoldResult, KafkaPosition, TimeLimits, fold_spans
 from udfs.partials import (
     COARSE,
     RANGES_MAX,
@@ -146,13 +146,13 @@ def test_merging_batches_is_merging_the_partials_of_each(
 def test_names_beyond_the_bound_are_counted_under_other_and_sums_stay(spans: list[OneSpan], random: Random) -> None:
     for _, _, block in merge_partials(partials(in_parts(spans, random)), TIGHT).panes:
         sums: Counter[int] = Counter()
-        names: dict[int, set[str]] = {}
+        names: dict[tuple[int, bool], set[str]] = {}
         for row in rows(block):
             sums[row.key[1]] += row.spans
-            names.setdefault(row.key[1], set()).add(row.key[2])
+            names.setdefault((row.key[1], row.key[0] in ENTRY_KINDS), set()).add(row.key[2])
         assert sums[DIMENSION_SERVICE] == sums[DIMENSION_HOST] == sums[DIMENSION_OPERATION] == span_count(block)
-        assert len(names[DIMENSION_HOST] - {OTHER}) <= TIGHT.hosts_max
-        assert len(names[DIMENSION_OPERATION] - {OTHER}) <= TIGHT.operations_max
+        for (dimension, _), kept in names.items():
+            assert dimension == DIMENSION_SERVICE or len(kept - {OTHER}) <= TIGHT.of(dimension)
 
 
 @given(spans=some_spans)
@@ -181,6 +181,8 @@ def test_a_pane_for_detection_holds_the_entry_spans_and_counts_from_coarse_bins_
             for first_bin in range(0, BINS, COARSE):
                 assert count_from(row.bins, row.counts, first_bin) == count_from(same.bins, same.counts, first_bin)
         assert entry_pane(merge_blocks([block, block], WIDE), ENTRY_KINDS) == merge_blocks([kept, kept], WIDE)
+        bounded = entry_pane(merge_blocks([block], TIGHT), ENTRY_KINDS)
+        assert bounded == merge_blocks([kept], TIGHT), "other kinds do not decide which names detection sees"
 
 
 def by_hand(spans: Sequence[OneSpan], limits: TimeLimits) -> dict[tuple[int, bool], dict[str, Any]]:

@@ -8,11 +8,10 @@ import pytest
 from state_schemas.insights import Insight
 from state_schemas.latency import Learnt
 from state_schemas.partials import ServiceFacts, SpanBlock
-from state_schemas.telemetry import KIND_SERVER
+from state_schemas.telemetry import ENTRY_KINDS, KIND_SERVER
 from tests.scenarios.timeline import sent, told
 from tests.traffic import PANE_MS, START_MS, OneSpan, Sent, fold, partials
 from udfs.baseline import SpikeConfig
-from udfs.fold_spans import ENTRY_KINDS
 from udfs.partials import NameLimits, entry_pane
 from udfs.sketch import RELATIVE_ERROR
 from udfs.spike_rule import ACCEPTED_VERSION, UNSEEN, PaneOfSpans, watch_pane
