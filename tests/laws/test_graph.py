@@ -157,3 +157,19 @@ def test_records_behind_the_watermark_are_counted_one_by_one_and_treated_as_late
 def test_the_busy_story_has_insights() -> None:
     found = {insight.kind for insight in insights(run_graph(messages(busy())))}
     assert found >= {"latency_spike", "error_ratio"}
+
+
+def test_what_is_final_stays_final_after_a_restore_whose_watermark_starts_anew() -> None:
+    """Old data of a partition that was idle, before the first watermark after the restore."""
+    sent = messages(Story(panes=12, services=1))
+    old = sent[0]._replace(spans=(OneSpan("service-0", sent[0].timestamp_ms - 1, 20, 9_000),))
+    before = LocalGraph(GRAPH)
+    before.feed(event for _, event in folded(sent)[0])
+    before.advance(sent[-1].timestamp_ms)
+    after = LocalGraph(GRAPH)
+    for restored, runner in zip(after._runners, before._runners, strict=True):
+        restored.states = dict(runner.states)
+    out = after.feed(event for _, event in folded([old])[0])
+    out += after.advance(sent[-1].timestamp_ms)
+    late = {key[5]: found[0] for key, found in rollup_sums(out).items() if key[2] and key[0] == 10}
+    assert late == {"service": 1, "host": 1, "operation": 1}

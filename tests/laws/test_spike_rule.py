@@ -1,6 +1,7 @@
 """Laws of the spike rule on drawn panes: weeks, holes, versions, parts of a service, numbers that can be checked."""
 
 from math import ceil
+from random import Random
 
 import msgspec
 import pytest
@@ -128,3 +129,36 @@ def test_the_numbers_of_an_insight_can_be_recomputed_from_its_evidence() -> None
         name: pytest.approx(sum(span.host == name for span in slow) / len(slow), abs=1e-4)
         for name in ("host-0", "host-1")
     }
+
+
+def test_an_incident_of_a_large_service_begins_when_it_began_though_something_is_always_suspected() -> None:
+    """Eighty operations with log-normal latencies: now and then one of them looks slow for a pane or two."""
+    random = Random(3)
+
+    def pane(factor: float) -> SpanBlock:
+        return pane_of(
+            [
+                OneSpan("cart", START_MS, factor * 60 * random.lognormvariate(0, 0.6), 1 + n, operation=f"op-{n % 80}")
+                for n in range(800)
+            ]
+        )
+
+    panes = [(START_MS + n * PANE_MS, pane(4.0 if 100 <= n < 106 else 1.0)) for n in range(112)]
+    (found,) = opened(watched(panes))
+    assert found.subject == ""
+    assert 99 <= (found.window.start_ms - START_MS) // PANE_MS <= 100
+    assert found.measures["latency_ms_p95"] > 3 * found.measures["baseline_latency_ms_p95"]
+
+
+def test_a_known_operation_that_is_slow_beside_ever_new_names_is_found() -> None:
+    """A hundred names a pane that nobody has seen before: merged over panes, they must not hide the suspected one."""
+    panes = []
+    for number in range(70):
+        fresh = [
+            OneSpan("cart", START_MS, 100 + n % 5, 10 + n, operation=f"GET /item/{number}-{n}") for n in range(100)
+        ]
+        known = [
+            OneSpan("cart", START_MS, 900 if number >= 60 else 100, 1 + n, operation="POST /pay") for n in range(8)
+        ]
+        panes.append((START_MS + number * PANE_MS, pane_of([*known, *fresh])))
+    assert "POST /pay" in {insight.subject for insight in opened(watched(panes))}
