@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from state_schemas.latency import WEIGHT_ONE, Baseline, Hypothesis, Known
 from state_schemas.partials import DIMENSION_SERVICE, RowKey, SpanBlock
 from udfs.evidence import usual_share
-from udfs.partials import BIN_MASK, COARSE, cells_of, pack_counts, sum_by_code
+from udfs.partials import BIN_MASK, COARSE, Cells, cells_of, pack_counts, sum_by_code
 from udfs.sketch import BIN_BITS, BIN_OVER, EDGES_NS, REPRESENTATIVE_NS
 
 DECAY_SHIFT: Final = 8  # a pane weighs half after 177 further panes: half an hour of 10 s panes with traffic
@@ -63,10 +63,10 @@ def learn(baseline: Baseline, pane: SpanBlock, panes: int, start_ms: int, config
     """
     if not pane.keys:
         return baseline
-    known = _known_after(baseline, pane, panes, start_ms, config)
+    old, new = cells_of(baseline.sketch), cells_of(pane)
+    known = _known_after(baseline, pane, new, panes, start_ms, config)
     keys = tuple(sorted(known))
     index = {key: place for place, key in enumerate(keys)}
-    old, new = cells_of(baseline.sketch), cells_of(pane)
     old_row, new_row = (_places(sketch.keys, index) for sketch in (baseline.sketch, pane))
     ages = np.zeros(len(keys) + 1, np.bool_)
     ages[new_row] = True
@@ -100,11 +100,11 @@ def _places(keys: tuple[RowKey, ...], index: Mapping[RowKey, int]) -> _Ints:
 
 
 def _known_after(
-    baseline: Baseline, pane: SpanBlock, panes: int, start_ms: int, config: SpikeConfig
+    baseline: Baseline, pane: SpanBlock, new: Cells, panes: int, start_ms: int, config: SpikeConfig
 ) -> dict[RowKey, Known]:
-    """What is known of each series; those longest unheard go first where there are too many."""
+    """What is known of each series; those longest unheard go first where there are too many. new: the pane's cells."""
     known = dict(zip(baseline.sketch.keys, baseline.known, strict=True))
-    spans = np.bincount(cells_of(pane).row, weights=cells_of(pane).counts, minlength=len(pane.keys)).astype(np.int64)
+    spans = np.bincount(new.row, weights=new.counts, minlength=len(pane.keys)).astype(np.int64)
     for key, more in zip(pane.keys, spans.tolist(), strict=True):
         before = known.get(key, Known())
         known[key] = Known(before.panes + panes, before.spans + more, max(start_ms, before.last_ms))

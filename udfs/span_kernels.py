@@ -140,6 +140,18 @@ def _is_slower(found: Any, i: Any, kept: Any, j: Any) -> Any:
 
 
 @njit
+def _insert(found: Any, i: Any, kept: Any, first: Any, at: Any, count: Any, most: Any) -> Any:
+    """Put exemplar i at place `at` of kept[first:first + count], of which at most `most` stay. -> new count."""
+    if at == most:
+        return count
+    count = min(count + 1, most)
+    for j in range(count - 1, at, -1):
+        kept[first + j] = kept[first + j - 1]
+    kept[first + at] = found[i]
+    return count
+
+
+@njit
 def _offer_slowest(found: Any, i: Any, kept: Any, first: Any, count: Any) -> Any:
     """Put exemplar i among kept[first:first + count], ordered, at most SLOWEST_MAX. -> new count."""
     at = count
@@ -150,13 +162,7 @@ def _offer_slowest(found: Any, i: Any, kept: Any, first: Any, count: Any) -> Any
         if order == 0:
             break
         at -= 1
-    if at == SLOWEST_MAX:
-        return count
-    count = min(count + 1, SLOWEST_MAX)
-    for j in range(count - 1, at, -1):
-        kept[first + j] = kept[first + j - 1]
-    kept[first + at] = found[i]
-    return count
+    return _insert(found, i, kept, first, at, count, SLOWEST_MAX)
 
 
 @njit
@@ -182,13 +188,7 @@ def _offer_sampled(found: Any, i: Any, kept: Any, first: Any, count: Any) -> Any
         if found[i].high > kept[j].high or (found[i].high == kept[j].high and found[i].low > kept[j].low):
             break
         at -= 1
-    if at == SAMPLED_MAX:
-        return count
-    count = min(count + 1, SAMPLED_MAX)
-    for j in range(count - 1, at, -1):
-        kept[first + j] = kept[first + j - 1]
-    kept[first + at] = found[i]
-    return count
+    return _insert(found, i, kept, first, at, count, SAMPLED_MAX)
 
 
 @njit

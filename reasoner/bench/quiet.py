@@ -24,6 +24,7 @@ PLANTED: Final = 200
 WARM_PANES: Final = 720  # two hours before the slow-down
 SLOW_PANES: Final = 120
 ENV: Final = "quiet"
+SETTING: Final = "30 services, 1 to 100,000 spans a pane"
 
 
 class Planted(NamedTuple):
@@ -74,10 +75,7 @@ def bench_quiet(hours: int, seeds: int, report: Callable[[str], None]) -> Result
         "hours": float(hours),
         **{f"detected_{str(row['factor']).replace('.', '_')}x": row["detected"] for row in rows},
     }
-    return Result("bench quiet", f"{SERVICE_SETTING}, {hours} h", scores, rows + detail)
-
-
-SERVICE_SETTING: Final = "30 services, 1 to 100,000 spans a pane"
+    return Result("bench quiet", f"{SETTING}, {hours} h", scores, rows + detail)
 
 
 def _watched(task: tuple[QuietService, int, int]) -> list[tuple[int, Insight]]:

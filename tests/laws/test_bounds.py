@@ -93,6 +93,17 @@ def grown_gap(sent: list[Sent]) -> tuple[int, list[Insight]]:
     return size, insights(out)
 
 
+def fed(graph: LocalGraph, sent: list[Sent]) -> list[Any]:
+    """Outputs of the messages; event time follows each."""
+    out: list[Any] = []
+    for message in sent:
+        event = fold(message)[0]
+        assert event is not None
+        out += graph.feed((event,))
+        out += graph.advance(message.timestamp_ms)
+    return out
+
+
 def test_the_names_of_environments_are_bounded_said_once_and_no_record_is_lost() -> None:
     """A thousand environments, each with one service: all but four are `other`, and so are their states."""
     sent = [
@@ -100,12 +111,7 @@ def test_the_names_of_environments_are_bounded_said_once_and_no_record_is_lost()
         for n in range(1_000)
     ]
     graph = LocalGraph(stages(graph_config("final", envs_max=4)))
-    out: list[Any] = []
-    for message in sent:
-        event = fold(message)[0]
-        assert event is not None
-        out += graph.feed((event,))
-        out += graph.advance(message.timestamp_ms)
+    out = fed(graph, sent)
     envs = {key.partition("|")[0] for uid, key in graph.state_bytes() if uid in ("latency-spike", "telemetry-gap")}
     assert envs == {"env-0", "env-1", "env-2", "env-3", "other"}
     out += graph.finish()
@@ -121,12 +127,7 @@ def test_the_names_of_services_are_bounded_and_no_record_is_lost() -> None:
         Sent(START_MS + n * 1_000, (OneSpan(f"svc-{n}", START_MS + n * 1_000, 20, n + 1),), 0, n) for n in range(300)
     ]
     graph = LocalGraph(stages(graph_config(services_max=20)))
-    out: list[Any] = []
-    for message in sent:
-        event = fold(message)[0]
-        assert event is not None
-        out += graph.feed((event,))
-        out += graph.advance(message.timestamp_ms)
+    out = fed(graph, sent)
     keys = {key for uid, key in graph.state_bytes() if uid == "latency-spike"}
     assert len(keys) == 21
     assert "prod|other" in keys
