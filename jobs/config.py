@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jobs.graph import GraphConfig
+from operators.call_pairs import CallPairsConfig
 from operators.capacity import CapacityConfig
 from operators.fold import FoldConfig
 from operators.frontier import Announce, FrontierConfig
@@ -15,6 +16,7 @@ from operators.latency_spike import LatencyConfig
 from operators.pre_merge import PreMergeConfig
 from operators.telemetry_gap import GapConfig
 from udfs.baseline import SpikeConfig
+from udfs.calls import PairLimits
 from udfs.fold_spans import TimeLimits
 from udfs.partials import NameLimits
 
@@ -99,6 +101,8 @@ class Detection(_Section):
     envs_max: Positive = 50
     hosts_max: Positive = 200
     operations_max: Positive = 200
+    callees_max: Positive = 200
+    call_pair_ms: Positive = 30_000
     latency_floor_ms: Annotated[float, Field(ge=0)] = 25.0
     decoder: Literal["scan", "upb"] = "scan"
     dead_letter_payload: bool = False
@@ -118,11 +122,12 @@ class JobConfig(_Section):
         """The same settings as the machines take them."""
         d = self.detection
         frontier = FrontierConfig(lateness_ms=d.lateness_ms, announce=d.announce)
-        names = NameLimits(d.hosts_max, d.operations_max)
+        names = NameLimits(d.hosts_max, d.operations_max, d.callees_max)
         times = TimeLimits(lateness_ms=d.lateness_ms, future_max_ms=d.future_max_ms, age_max_ms=d.age_max_ms)
         return GraphConfig(
             fold=FoldConfig(times, d.decoder, payload_kept=d.dead_letter_payload),
             pre_merge=PreMergeConfig(d.services_max, d.envs_max, names=names),
+            calls=CallPairsConfig(PairLimits(d.call_pair_ms, d.lateness_ms)),
             latency=LatencyConfig(SpikeConfig(floor_ms=d.latency_floor_ms), frontier, names),
             gap=GapConfig(frontier),
             capacity=CapacityConfig(lateness_ms=d.lateness_ms),

@@ -3,13 +3,15 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from operators.call_pairs import CallPairs, CallPairsConfig
 from operators.capacity import Capacity, CapacityConfig
 from operators.fold import FoldConfig
 from operators.latency_spike import LatencyConfig, LatencySpike
 from operators.machine import Stage
 from operators.pre_merge import PreMerge, PreMergeConfig
 from operators.telemetry_gap import GapConfig, TelemetryGap
-from state_schemas.outputs import InsightRevision, RollupRow
+from state_schemas.calls import CallHalves
+from state_schemas.outputs import EdgeRow, InsightRevision, RollupRow
 from state_schemas.partials import EnvPresence, FoldedMessage, NameOverflow, SpanPartial
 from state_schemas.telemetry import SignalType
 from udfs.ids import service_key
@@ -21,6 +23,7 @@ class GraphConfig:
 
     fold: FoldConfig = field(default_factory=FoldConfig)
     pre_merge: PreMergeConfig = field(default_factory=PreMergeConfig)
+    calls: CallPairsConfig = field(default_factory=CallPairsConfig)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     gap: GapConfig = field(default_factory=GapConfig)
     capacity: CapacityConfig = field(default_factory=CapacityConfig)
@@ -32,12 +35,13 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
         _pre_merge("pre-merge", "traces", config),
         _pre_merge("pre-merge-logs", "logs", config),
         _pre_merge("pre-merge-metrics", "metrics", config),
+        Stage("call-pairs", CallPairs(config.calls), takes=CallHalves, key_of=_by_bucket, gives=(SpanPartial,)),
         Stage(
             "latency-spike",
             LatencySpike(config.latency),
             takes=SpanPartial,
             key_of=_by_service,
-            gives=(RollupRow, InsightRevision),
+            gives=(RollupRow, EdgeRow, InsightRevision),
         ),
         Stage("telemetry-gap", TelemetryGap(config.gap), takes=EnvPresence, key_of=_by_env, gives=(InsightRevision,)),
         Stage("capacity", Capacity(config.capacity), takes=NameOverflow, key_of=_by_subject, gives=(InsightRevision,)),
@@ -45,13 +49,15 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
 
 
 def _pre_merge(uid: str, signal: SignalType, config: GraphConfig) -> Stage:
-    gives = (SpanPartial, EnvPresence, NameOverflow) if signal == "traces" else (EnvPresence, NameOverflow)
+    gives: tuple[type, ...] = (EnvPresence, NameOverflow)
+    if signal == "traces":
+        gives = (SpanPartial, CallHalves, *gives)
     return Stage(uid, PreMerge(config.pre_merge), FoldedMessage, _by_partition, gives, signal)
 
 
 def latency_stages(config: GraphConfig) -> tuple[Stage, ...]:
     """Latency alone, under the same uids."""
-    return tuple(stage for stage in stages(config) if stage.uid in ("pre-merge", "latency-spike"))
+    return tuple(stage for stage in stages(config) if stage.uid in ("pre-merge", "call-pairs", "latency-spike"))
 
 
 def _by_partition(event: Any) -> str:
@@ -60,6 +66,10 @@ def _by_partition(event: Any) -> str:
 
 def _by_service(event: Any) -> str:
     return service_key(event.env, event.service)
+
+
+def _by_bucket(event: Any) -> str:
+    return f"{event.env}|{event.bucket}"
 
 
 def _by_env(event: Any) -> str:

@@ -11,13 +11,13 @@ from pyflink.table import StreamTableEnvironment
 from jobs.config import JobConfig, Kafka, Lake
 from jobs.sources import stable_uids
 from operators.flink import SinkRows
-from state_schemas.outputs import DeadLetter, InsightRevision, RollupRow
+from state_schemas.outputs import DeadLetter, EdgeRow, InsightRevision, RollupRow
 from state_schemas.tables import ColumnType
 
 NAMESPACE = "insights"
 
 
-def _rollup_row(row: RollupRow) -> Sequence[Any]:
+def _delta_row(row: RollupRow | EdgeRow) -> Sequence[Any]:
     return msgspec.structs.astuple(row)
 
 
@@ -69,7 +69,30 @@ ROLLUPS = SinkRows(
         latency_ms_p99="double",
         sketch="binary",
     ),
-    _rollup_row,
+    _delta_row,
+)
+EDGES = SinkRows(
+    "edges",
+    EdgeRow,
+    _columns(
+        env="string",
+        site_id="string",
+        service="string",
+        callee="string",
+        resolution_s="int",
+        window_start_ms="long",
+        late="boolean",
+        count="long",
+        error_count="long",
+        latency_ms_p50="double",
+        latency_ms_p95="double",
+        latency_ms_p99="double",
+        gap_ms_p50="double",
+        gap_ms_p95="double",
+        clock_skew_ms_p50="double",
+        sketch="binary",
+    ),
+    _delta_row,
 )
 INSIGHTS = SinkRows(
     "insights",
@@ -119,6 +142,15 @@ SHIPPED = (
            SELECT env, site_id, service, dimension, name, span_kind, resolution_s,
                   TO_TIMESTAMP_LTZ(window_start_ms, 3), late, `count`, error_count,
                   latency_ms_p50, latency_ms_p95, latency_ms_p99, sketch
+           FROM {view}""",
+    ),
+    Insert(
+        "lake-edges",
+        EDGES,
+        """INSERT INTO lake.insights.service_edges
+           SELECT env, site_id, service, callee, resolution_s, TO_TIMESTAMP_LTZ(window_start_ms, 3), late,
+                  `count`, error_count, latency_ms_p50, latency_ms_p95, latency_ms_p99,
+                  gap_ms_p50, gap_ms_p95, clock_skew_ms_p50, sketch
            FROM {view}""",
     ),
     Insert(

@@ -1,7 +1,7 @@
 """LatencySpike: roll-ups of one service, and insights when its latency or error ratio is out of line.
 
-Driven by `SpanPartial`; puts out `RollupRow` and `InsightRevision`. State: blocks of windows not yet written, reported
-panes that are not final, the baseline, the running episodes.
+Driven by `SpanPartial`; puts out `RollupRow`, `EdgeRow` and `InsightRevision`. State: blocks of windows not yet
+written, reported panes that are not final, the baseline, the running episodes.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from state_schemas.codec import Codec
 from state_schemas.insights import Insight
 from state_schemas.latency import LATENCY_CODEC, LatencyState, Learnt
 from state_schemas.metrics import MetricName
-from state_schemas.outputs import InsightRevision, RollupRow
+from state_schemas.outputs import EdgeRow, InsightRevision, RollupRow
 from state_schemas.partials import SpanBlock, SpanPartial
 from state_schemas.telemetry import ENTRY_KINDS
 from udfs.baseline import SpikeConfig
@@ -23,7 +23,7 @@ from udfs.ids import service_key, split_service_key
 from udfs.partials import NameLimits, entry_pane, merge_blocks, span_count
 from udfs.spike_rule import PaneOfSpans, expire, watch_pane
 
-Output = RollupRow | InsightRevision
+Output = RollupRow | EdgeRow | InsightRevision
 
 
 @dataclass(frozen=True, slots=True)

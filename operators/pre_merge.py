@@ -1,8 +1,9 @@
 """PreMerge: what the messages of one Kafka partition say, merged until event time moves, before it is keyed by service.
 
-Driven by `FoldedMessage`; puts out `SpanPartial`, `EnvPresence` and `NameOverflow`. It makes the keyed rate follow
-services, not messages, and it is where the number of service names is bounded: the key is the source partition, so its
-state, and with it the choice of names, survives a restart. Partials commute, so merging here changes no result.
+Driven by `FoldedMessage`; puts out `SpanPartial`, `CallHalves`, `EnvPresence` and `NameOverflow`. It makes the keyed
+rate follow services, not messages, and it is where the number of service names is bounded: the key is the source
+partition, so its state, and with it the choice of names, survives a restart. Partials commute, so merging here changes
+no result.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import msgspec
 import numpy as np
 
 from operators.machine import END_OF_INPUT, Step
+from state_schemas.calls import CallHalves
 from state_schemas.codec import Codec
 from state_schemas.metrics import MetricName
 from state_schemas.partials import (
@@ -29,13 +31,13 @@ from state_schemas.partials import (
 )
 from state_schemas.presence import PREMERGE_CODEC, PreMergeState
 from udfs.partials import NameLimits, merge_overflow, merge_presence
-from udfs.span_batches import partials_of, presence_of
+from udfs.span_batches import common, halves_of, partials_of, presence_of
 
 # Flushed early beyond this. What waits is state, written at each end of a bundle: 16 bytes a span.
 SPANS_WAITING_MAX: Final = 32_768
 MESSAGES_WAITING_MAX: Final = 2_000
 
-Output = SpanPartial | EnvPresence | NameOverflow
+Output = SpanPartial | CallHalves | EnvPresence | NameOverflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,11 @@ class PreMerge:
         panes = state.presence
         for env, found in presence_of(state.spans).items():
             panes.setdefault(env, []).extend(found)
-        out: list[Output] = list(partials_of(state.spans, self.config.names))
+        out: list[Output] = []
+        if state.spans:
+            columns = common(state.spans)
+            out += partials_of(columns, self.config.names)
+            out += halves_of(columns)
         out += (EnvPresence(env, merge_presence(found)) for env, found in sorted(panes.items()))
         out += (told for _, told in sorted(state.overflowed.items()))
         for waiting in (state.spans, state.presence, state.overflowed):

@@ -1,13 +1,23 @@
-"""Roll-ups: 10 s windows grow into 1 min and 5 min windows; each emission is a delta, so sums are always right."""
+"""Roll-ups and edges: 10 s windows grow into 1 min and 5 min windows; each emission is a delta, so sums are right."""
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from state_schemas.latency import LatencyState
-from state_schemas.outputs import RESOLUTIONS_S, RollupRow
-from state_schemas.partials import DIMENSIONS, SpanBlock
+from state_schemas.outputs import RESOLUTIONS_S, EdgeRow, RollupRow
+from state_schemas.partials import (
+    DIMENSION_AHEAD,
+    DIMENSION_BEHIND,
+    DIMENSION_CALLEE,
+    DIMENSION_GAP,
+    DIMENSIONS,
+    SpanBlock,
+)
 from state_schemas.telemetry import SPAN_KINDS
 from udfs.partials import NameLimits, Row, merge_blocks, names_over, rows
-from udfs.sketch import pack, quantile_ns
+from udfs.sketch import REPRESENTATIVE_NS, pack, quantile_ns
 
 # Blocks of a window of the finest resolution that wait side by side before they are merged; coarser windows hold one.
 # States are written at each end of a bundle: what waits side by side costs more there than merging does.
@@ -19,14 +29,14 @@ Window = tuple[int, int, bool]  # resolution in s, start ms, late
 class Due(NamedTuple):
     """rows: for the table. panes: (start ms, block) of the finest windows that are not late, for detection."""
 
-    rows: tuple[RollupRow, ...]
+    rows: tuple[RollupRow | EdgeRow, ...]
     panes: tuple[tuple[int, SpanBlock], ...]
     names_over: int
 
 
 def emit_due(state: LatencyState, now_ms: int, names: NameLimits) -> Due:
     """Takes the windows that have ended by now_ms out of `pending`, finest first; each feeds the next coarser one."""
-    out: list[RollupRow] = []
+    out: list[RollupRow | EdgeRow] = []
     panes: list[tuple[int, SpanBlock]] = []
     over = 0
     for resolution_s, coarser_s in zip(RESOLUTIONS_S, (*RESOLUTIONS_S[1:], 0), strict=True):
@@ -35,7 +45,7 @@ def emit_due(state: LatencyState, now_ms: int, names: NameLimits) -> Due:
             over += names_over(blocks, names)
             block = merge_blocks(blocks, names)
             _, start_ms, late = key
-            out += (_row(state, resolution_s, start_ms, late, block, row) for row in rows(block))
+            out += _rows(state, key, block)
             if coarser_s:
                 coarser_ms = coarser_s * 1000
                 wait(state, (coarser_s, start_ms - start_ms % coarser_ms, late), block, names)
@@ -62,7 +72,55 @@ def _end_ms(key: Window) -> int:
     return start_ms + resolution_s * 1000
 
 
-def _row(state: LatencyState, resolution_s: int, start_ms: int, late: bool, block: SpanBlock, row: Row) -> RollupRow:
+def _rows(state: LatencyState, window: Window, block: SpanBlock) -> Iterator[RollupRow | EdgeRow]:
+    calls: dict[str, dict[int, Row]] = {}
+    for row in rows(block):
+        _, dimension, name = row.key
+        if dimension < len(DIMENSIONS):
+            yield _row(state, window, block, row)
+        else:
+            calls.setdefault(name, {})[dimension] = row
+    for callee, found in calls.items():
+        yield _edge(state, window, block, callee, found)
+
+
+def _edge(state: LatencyState, window: Window, block: SpanBlock, callee: str, found: dict[int, Row]) -> EdgeRow:
+    resolution_s, start_ms, late = window
+    call, gap = found[DIMENSION_CALLEE], found[DIMENSION_GAP]
+    p50, p95, p99 = (round(quantile_ns(call.bins, call.counts, q) / 1e6, 6) for q in (0.5, 0.95, 0.99))
+    gap_p50, gap_p95 = (round(quantile_ns(gap.bins, gap.counts, q) / 1e6, 6) for q in (0.5, 0.95))
+    ahead, behind = (found.get(dimension) for dimension in (DIMENSION_AHEAD, DIMENSION_BEHIND))
+    return EdgeRow(
+        env=state.env,
+        site_id=block.facts.site_id,
+        service=state.service,
+        callee=callee,
+        resolution_s=resolution_s,
+        window_start_ms=start_ms,
+        late=late,
+        count=call.spans,
+        error_count=call.errors,
+        latency_ms_p50=p50,
+        latency_ms_p95=p95,
+        latency_ms_p99=p99,
+        gap_ms_p50=gap_p50,
+        gap_ms_p95=gap_p95,
+        clock_skew_ms_p50=round(_median_skew_ns(ahead, behind) / 1e6, 6),
+        sketch=pack(call.bins, call.counts),
+    )
+
+
+def _median_skew_ns(ahead: Row | None, behind: Row | None) -> float:
+    """Median of what is ahead (positive) and behind (negative) together; at least one of both."""
+    values = [REPRESENTATIVE_NS[row.bins] * sign for row, sign in ((behind, -1), (ahead, 1)) if row]
+    counts = [row.counts for row in (behind, ahead) if row]
+    order = np.argsort(np.concatenate(values))
+    reached = np.cumsum(np.concatenate(counts)[order])
+    return float(np.concatenate(values)[order][np.searchsorted(reached, (reached[-1] + 1) // 2)])
+
+
+def _row(state: LatencyState, window: Window, block: SpanBlock, row: Row) -> RollupRow:
+    resolution_s, start_ms, late = window
     kind, dimension, name = row.key
     p50, p95, p99 = (round(quantile_ns(row.bins, row.counts, q) / 1e6, 6) for q in (0.5, 0.95, 0.99))
     return RollupRow(

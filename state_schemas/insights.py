@@ -52,7 +52,7 @@ class TraceExemplar(_Part):
 
 
 class Contribution(_Part):
-    """How much of the anomaly one host or operation carries.
+    """How much of the anomaly one host, operation or callee carries.
 
     share: its part of the anomalous spans, 0..1. traffic_share: its part of all spans. Ranked by share.
     """
@@ -78,10 +78,11 @@ class Evidence(_Part):
     traces: tuple[TraceExemplar, ...] = ()
     hosts: tuple[Contribution, ...] = ()
     operations: tuple[Contribution, ...] = ()
+    callees: tuple[Contribution, ...] = Field(default=(), description="services called, by their part of slow calls")
     sample_lines: tuple[str, ...] = ()
     template: str = ""
     kafka: tuple[KafkaRange, ...] = ()
-    edges: tuple[str, ...] = ()
+    edges: tuple[str, ...] = Field(default=(), description="`caller -> callee` of the calls that carry it")
     expected: str = Field(default="", description="for an absence: what was expected, and when it was last seen")
 
 
@@ -107,7 +108,7 @@ class Insight(_Part):
     site_id: str = ""
     service: str = Field(description="empty where the insight is about a whole environment")
     subject: str = Field(
-        description="operation, host, pattern id, metric, signal type or rule id; empty for the service itself"
+        description="operation, host, callee, pattern id, metric, signal type or rule id; empty for the service itself"
     )
     window: Window
     severity: Severity

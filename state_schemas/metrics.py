@@ -26,6 +26,8 @@ MetricName = Literal[
     "services_overflowed_total",  # service names folded into `other`: raise services_max or mend the names
     "envs_overflowed_total",  # environment names folded into `other`: raise envs_max or mend the names
     # Keyed machines.
+    "calls_paired_total",  # client spans that found their server span
+    "call_halves_dropped_total",  # not paired because their bucket was full: of a share of all traces
     "names_overflowed_total",  # hosts or operations of a window folded into `other`: raise hosts_max, operations_max
     "records_behind_total",  # accepted but behind the watermark (an idle partition woke): treated as late
     "states_forgotten_total",  # idle keys whose state was dropped

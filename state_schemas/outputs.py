@@ -31,6 +31,31 @@ class RollupRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sketch: bytes
 
 
+class EdgeRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One row of `service_edges`: calls of `service` to `callee` among the traces that were paired; a *delta* as well.
+
+    Latency is that of the client span, gap what the server span under it does not cover, both in milliseconds.
+    clock_skew_ms_p50: how far the callee's clock is ahead of the caller's. sketch: of latency, as in `RollupRow`.
+    """
+
+    env: str
+    site_id: str
+    service: str
+    callee: str
+    resolution_s: int
+    window_start_ms: int
+    late: bool
+    count: int
+    error_count: int
+    latency_ms_p50: float
+    latency_ms_p95: float
+    latency_ms_p99: float
+    gap_ms_p50: float
+    gap_ms_p95: float
+    clock_skew_ms_p50: float
+    sketch: bytes
+
+
 class InsightRevision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One revision of an insight for the topic and the table. body: Insight v1 as canonical JSON bytes."""
 

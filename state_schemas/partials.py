@@ -13,7 +13,12 @@ from state_schemas.telemetry import SignalType
 DIMENSION_SERVICE: Final = 0
 DIMENSION_HOST: Final = 1
 DIMENSION_OPERATION: Final = 2
-DIMENSIONS: Final = ("service", "host", "operation")
+DIMENSIONS: Final = ("service", "host", "operation")  # of every span; those below are of calls, by callee
+DIMENSION_CALLEE: Final = 3  # how long the caller waited: duration of the client span
+DIMENSION_GAP: Final = 4  # of that, what the callee's server span does not cover: the network and its queues
+DIMENSION_AHEAD: Final = 5  # how far the callee's clock is ahead of the caller's; a call is in one of these two
+DIMENSION_BEHIND: Final = 6  # how far it is behind
+CALL_DIMENSIONS: Final = (DIMENSION_CALLEE, DIMENSION_GAP, DIMENSION_AHEAD, DIMENSION_BEHIND)
 
 OTHER: Final = "other"  # hosts, operations and services beyond their bound
 
@@ -57,7 +62,8 @@ class SpanBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     8 bytes that holds them all, as most are small and states are full of them. Little-endian, read by `udfs.partials`.
     slowest: at most 3 entry spans, longest first. sampled: the longest entry span of each of the 5 smallest trace ids
     (trace ids are random, so this is a uniform sample of traces that does not depend on order).
-    facts: of the newest span. ranges: ascending, one for each partition that contributed.
+    facts: of the newest span. ranges: ascending, one for each partition that contributed. calls: (callee, longest
+    client span to it), ascending, for some or all of the callees that have rows.
     """
 
     keys: tuple[RowKey, ...]
@@ -69,16 +75,19 @@ class SpanBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     slowest: tuple[Exemplar, ...] = ()
     sampled: tuple[Exemplar, ...] = ()
     ranges: tuple[OffsetRange, ...] = ()
+    calls: tuple[tuple[str, Exemplar], ...] = ()
 
 
 class SpanBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The n spans of one message that count, not yet grouped by name. hosts and operations ascend and are distinct.
 
-    services: (env, service). facts: (version, image, container, site_id). spans, groups, exemplars: arrays of
-    `SPAN_DTYPE`, `GROUP_DTYPE`, `EXEMPLAR_DTYPE`, which refer to each other and to the names by place.
+    services: (env, service). facts: (version, image, container, site_id). spans, groups, exemplars, halves: arrays of
+    `SPAN_DTYPE`, `GROUP_DTYPE`, `EXEMPLAR_DTYPE`, `HALF_DTYPE`, which refer to each other and to the names by place.
+    sent_ms: the Kafka timestamp.
     """
 
     at: OffsetRange
+    sent_ms: int
     services: tuple[tuple[str, str], ...]
     hosts: tuple[str, ...]
     operations: tuple[str, ...]
@@ -86,6 +95,7 @@ class SpanBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     spans: bytes
     groups: bytes
     exemplars: bytes
+    halves: bytes
 
 
 # bin: as in `udfs.sketch`. kind: OTLP's enum. error: 0 or 1.
@@ -101,6 +111,15 @@ EXEMPLAR_DTYPE: Final = np.dtype(
     [
         *(("duration_ns", "<i8"), ("high", "<u8"), ("low", "<u8")),
         *(("group", "<u4"), ("host", "<u4"), ("operation", "<u4"), ("role", "<u4")),
+    ]
+)
+
+# Half of a call: a client span (parent 0), or the server span under it. high, low: the trace id; span, parent: span ids
+# (all big-endian words). place: of the span in the batch.
+HALF_DTYPE: Final = np.dtype(
+    [
+        *(("high", "<u8"), ("low", "<u8"), ("span", "<u8"), ("parent", "<u8")),
+        *(("end_ns", "<i8"), ("duration_ns", "<i8"), ("place", "<u4")),
     ]
 )
 

@@ -52,6 +52,30 @@ LATENCY_ROLLUPS: Final = TableSpec(
     ("service", "window_start"),
 )
 
+SERVICE_EDGES: Final = TableSpec(
+    "service_edges",
+    (
+        Column("env", "string", "deployment environment"),
+        Column("site_id", "string", "site, or empty"),
+        Column("service", "string", "service.name of the caller"),
+        Column("callee", "string", "service.name of the service that answers"),
+        Column("resolution_s", "int", "length of the window: 10, 60 or 300; add up one resolution only"),
+        Column("window_start", "timestamptz", "start of the window, by the end of the client span"),
+        Column("late", "boolean", "one of its halves arrived after the allowed lateness: not used for detection"),
+        Column("count", "long", "calls paired, of a sample of traces where there are many; rows of one window add up"),
+        Column("error_count", "long", "of these with status ERROR at the caller"),
+        Column("latency_ms_p50", "double", "of the client span, of this row alone, within 1 %"),
+        Column("latency_ms_p95", "double", "of the client span, of this row alone, within 1 %"),
+        Column("latency_ms_p99", "double", "of the client span, of this row alone, within 1 %"),
+        Column("gap_ms_p50", "double", "client span less server span: the network and its queues"),
+        Column("gap_ms_p95", "double", "client span less server span: the network and its queues"),
+        Column("clock_skew_ms_p50", "double", "how far the callee's clock is ahead of the caller's"),
+        Column("sketch", "binary", "of the client span: n uint16 bins, then n int64 counts; merge by adding counts"),
+    ),
+    _PARTITION,
+    ("service", "window_start"),
+)
+
 INSIGHTS: Final = TableSpec(
     "insights",
     (
@@ -75,4 +99,4 @@ INSIGHTS: Final = TableSpec(
     ("service", "window_start"),
 )
 
-TABLES: Final = (LATENCY_ROLLUPS, INSIGHTS)
+TABLES: Final = (LATENCY_ROLLUPS, SERVICE_EDGES, INSIGHTS)

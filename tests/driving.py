@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from jobs.graph import GraphConfig
+from operators.call_pairs import CallPairsConfig
 from operators.capacity import CapacityConfig
 from operators.fold import FoldConfig
 from operators.frontier import Announce, FrontierConfig
@@ -20,9 +21,10 @@ from operators.pre_merge import PreMergeConfig
 from operators.telemetry_gap import GapConfig
 from state_schemas.codec import Box, Codec
 from state_schemas.insights import Insight, from_json
-from state_schemas.outputs import InsightRevision, RollupRow
+from state_schemas.outputs import EdgeRow, InsightRevision, RollupRow
 from state_schemas.partials import EnvPresence, NameOverflow, SpanPartial
 from tests.traffic import LATENESS_MS, OUT_OF_ORDER_MS, START_MS, TIMES
+from udfs.calls import PairLimits
 from udfs.partials import NameLimits, merge_overflow, merge_partials, merge_presence
 from udfs.sketch import unpack
 
@@ -37,6 +39,7 @@ def graph_config(announce: Announce = "reported", services_max: int = 5_000, env
     return GraphConfig(
         fold=FoldConfig(TIMES),
         pre_merge=PreMergeConfig(services_max, envs_max),
+        calls=CallPairsConfig(PairLimits(lateness_ms=LATENESS_MS)),
         latency=LatencyConfig(frontier=frontier),
         gap=GapConfig(frontier),
         capacity=CapacityConfig(lateness_ms=LATENESS_MS),
@@ -158,6 +161,19 @@ def rollup_sums(outputs: Iterable[Any]) -> dict[tuple[Any, ...], tuple[int, int,
     return {key: (counts[key], errors[key], dict(sorted(sketches[key].items()))) for key in sorted(counts)}
 
 
+def edge_sums(outputs: Iterable[Any]) -> dict[tuple[Any, ...], tuple[int, int, dict[int, int]]]:
+    """(count, errors, merged sketch) of each window, caller and callee, late ones apart."""
+    sums: dict[tuple[Any, ...], tuple[int, int, dict[int, int]]] = {}
+    for row in outputs:
+        if isinstance(row, EdgeRow):
+            key = (row.resolution_s, row.window_start_ms, row.late, row.env, row.service, row.callee)
+            count, errors, sketch = sums.get(key, (0, 0, {}))
+            bins, numbers = unpack(row.sketch)
+            merged = Counter(sketch) + Counter(dict(zip(bins.tolist(), numbers.tolist(), strict=True)))
+            sums[key] = (count + row.count, errors + row.error_count, dict(sorted(merged.items())))
+    return dict(sorted(sums.items()))
+
+
 def summary(outputs: Sequence[Any], *, kafka: bool = True) -> tuple[Any, ...]:
     """Everything in outputs that must not depend on order, chunks or watermarks; the sum of what is in parts."""
     partials: dict[tuple[str, str], list[SpanPartial]] = {}
@@ -174,6 +190,7 @@ def summary(outputs: Sequence[Any], *, kafka: bool = True) -> tuple[Any, ...]:
     return (
         last_revisions(outputs, kafka=kafka),
         rollup_sums(outputs),
+        edge_sums(outputs),
         {place: merge_partials(found, NameLimits()) for place, found in sorted(partials.items())},
         {env: merge_presence(panes) for env, panes in sorted(presence.items())},
         dict(sorted(overflows.items())),

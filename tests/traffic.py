@@ -13,11 +13,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from operators.fold import records_part
+from state_schemas.calls import CallHalves
 from state_schemas.partials import EnvPresence, FoldedMessage, SpanPartial
-from state_schemas.telemetry import KIND_SERVER, LogRecord, Rejected, Resource, SpanColumns
+from state_schemas.telemetry import KIND_CLIENT, KIND_SERVER, LogRecord, Rejected, Resource, SpanColumns
 from udfs.fold_spans import KafkaPosition, TimeLimits, fold_spans
 from udfs.partials import NameLimits, merge_presence
-from udfs.span_batches import partials_of, presence_of
+from udfs.span_batches import common, halves_of, partials_of, presence_of
 
 START_MS: Final = 1_700_000_100_000  # 22:15:00 UTC, the start of a five minute window
 PANE_MS: Final = 10_000
@@ -42,6 +43,7 @@ class OneSpan(NamedTuple):
     error: bool = False
     env: str = "prod"
     trace: int = 0  # 0: a trace of its own
+    parent: int = 0  # 0: none
 
 
 class Sent(NamedTuple):
@@ -73,7 +75,10 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """late_share: part of the spans that is sent after the lateness. logs: whether services write logs as well."""
+    """late_share: part of the spans that is sent after the lateness. logs: whether services write logs as well.
+
+    calls: whether service-0 calls the others, with client spans over most of their server spans.
+    """
 
     seed: int = 1
     services: int = 2
@@ -86,6 +91,7 @@ class Story:
     holes: tuple[Episode, ...] = ()
     late_share: float = 0.0
     logs: bool = False
+    calls: bool = False
 
 
 def episodes(panes: int, services: int, low: float, high: float) -> st.SearchStrategy[tuple[Episode, ...]]:
@@ -116,6 +122,7 @@ def stories(draw: st.DrawFn, panes_min: int = 15, panes_max: int = 32, rate_max:
         holes=draw(episodes(panes, services, 0.0, 0.0)),
         late_share=draw(st.sampled_from((0.0, 0.0, 0.1))),
         logs=draw(st.booleans()),
+        calls=draw(st.booleans()),
     )
 
 
@@ -134,7 +141,29 @@ def messages(story: Story) -> list[Sent]:
                 logs = ((spans[0].service, timestamp_ms - 1),) if story.logs and batch % 2 else ()
                 sent.append(Sent(timestamp_ms, spans, partition, offsets[partition], logs))
                 offsets[partition] += 1
-    return sent
+    return _with_calls(sent, random) if story.calls else sent
+
+
+CALL_GAP_MS: Final = 3
+CLIENT_NUMBERS: Final = 1 << 41  # a client span's number beyond that of the server span under it
+
+
+def _with_calls(sent: list[Sent], random: Random) -> list[Sent]:
+    """Server spans get client spans of service-0 over them, in one of its messages of that time or the next."""
+    homes = [place for place, message in enumerate(sent) if message.spans[0].service == "service-0"]
+    told = [list(message.spans) for message in sent]
+    for message, spans in zip(sent, told, strict=True):
+        home = next((place for place in homes if sent[place].timestamp_ms >= message.timestamp_ms), None)
+        if home is None or spans is told[home]:
+            continue
+        for place, span in enumerate(spans):
+            if span.kind == KIND_SERVER and random.random() < 0.8:
+                number = CLIENT_NUMBERS + span.number
+                spans[place] = span._replace(parent=number)
+                call = span._replace(service="service-0", host="host-0", operation="call", kind=KIND_CLIENT)
+                times = (span.end_ms - 1, span.latency_ms + CALL_GAP_MS)
+                told[home].append(call._replace(number=number, end_ms=times[0], latency_ms=times[1]))
+    return [message._replace(spans=tuple(spans)) for message, spans in zip(sent, told, strict=True)]
 
 
 def _batch(story: Story, service: int, batch: int, random: Random, numbers: Iterator[int]) -> Iterator[OneSpan]:
@@ -182,7 +211,7 @@ def columns(spans: Sequence[OneSpan]) -> SpanColumns:
         error=np.array([span.error for span in spans], np.bool_),
         trace_id=_ids([trace.to_bytes(16, "big") for trace in traces], 16),
         span_id=_ids([span.number.to_bytes(8, "big") for span in spans], 8),
-        parent_span_id=_ids([bytes(8) for _ in spans], 8),
+        parent_span_id=_ids([span.parent.to_bytes(8, "big") for span in spans], 8),
     )
 
 
@@ -203,7 +232,12 @@ def fold(sent: Sent, times: TimeLimits = TIMES) -> tuple[FoldedMessage | None, t
 
 def partials(message: FoldedMessage) -> tuple[SpanPartial, ...]:
     """What pre-merge would put out for this message alone."""
-    return partials_of([message.spans] if message.spans else [], NameLimits())
+    return partials_of(common([message.spans]), NameLimits()) if message.spans else ()
+
+
+def halves(message: FoldedMessage) -> tuple[CallHalves, ...]:
+    """Likewise, halves of calls."""
+    return halves_of(common([message.spans])) if message.spans else ()
 
 
 def heard(message: FoldedMessage) -> tuple[EnvPresence, ...]:
@@ -234,7 +268,7 @@ def displaced(sent: Sequence[Sent], random: Random, by_ms: int) -> list[Sent]:
 
 
 def busy(seed: int = 1) -> Story:
-    """A story with a spike, failures, a hole, late spans and logs."""
+    """A story with a spike, failures, a hole, late spans, logs and calls."""
     return Story(
         seed=seed,
         panes=34,
@@ -243,6 +277,7 @@ def busy(seed: int = 1) -> Story:
         holes=(Episode(1, 26, 5),),
         late_share=0.05,
         logs=True,
+        calls=True,
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state_schemas.latency import WEIGHT_ONE, Baseline, Hypothesis, Known
-from state_schemas.partials import DIMENSION_SERVICE, RowKey, SpanBlock
+from state_schemas.partials import CALL_DIMENSIONS, DIMENSION_SERVICE, RowKey, SpanBlock
 from udfs.evidence import usual_share
 from udfs.partials import BIN_MASK, COARSE, Cells, cells_of, pack_counts, sum_by_code
 from udfs.sketch import BIN_BITS, BIN_OVER, EDGES_NS, REPRESENTATIVE_NS
@@ -32,7 +32,7 @@ class SpikeConfig:
     score_open / pane_score_max panes must agree. warm_panes, warm_spans: learnt before a baseline is used; cold_panes,
     cold_spans: until then `cold_start` is said. accept_ms: a level that lasts this long is the new normal;
     accept_version_ms: likewise where a new `service.version` came with it. quiet_ms: an episode of which nothing was
-    seen for so long is over. series_max: hosts and operations watched; idle_ms: one unheard for so long is forgotten.
+    seen for so long is over. series_max: hosts, operations, callees watched; idle_ms: one unheard so long is forgotten.
     """
 
     ratio_min: float = 1.25
@@ -51,7 +51,7 @@ class SpikeConfig:
     accept_ms: int = 1_800_000
     accept_version_ms: int = 600_000
     quiet_ms: int = 600_000
-    series_max: int = 400
+    series_max: int = 480
     idle_ms: int = 24 * 3_600_000
 
 
@@ -119,8 +119,9 @@ class Reference(NamedTuple):
     """What a pane is held against, an element for each row of the baseline.
 
     row_of: key -> row. p95_ns: usual P95. threshold_bin: from here on a span is slow; very_bin: very slow. slow_share,
-    error_share, very_share: usual shares, upper ideas. warm: enough was learnt to judge by it; a host or operation must
-    also no longer be cold, nor be the whole service under another name. cold: so little that an insight must say so.
+    error_share, very_share: usual shares, upper ideas. warm: enough was learnt to judge by it; a part must also no
+    longer be cold, and a host or operation not be the whole service under another name. cold: so little that an insight
+    must say so.
     """
 
     row_of: dict[RowKey, int]
@@ -155,16 +156,24 @@ def reference(baseline: Baseline, season_ns: float, config: SpikeConfig) -> Refe
     """
     sketch, known = baseline.sketch, baseline.known
     if not sketch.keys or sketch.keys[0] != SERVICE:
-        return _guard(config)
+        return _with_guard(_reference(sketch, known, season_ns, config), config)
+    return _reference(sketch, known, season_ns, config)
+
+
+def _reference(sketch: SpanBlock, known: tuple[Known, ...], season_ns: float, config: SpikeConfig) -> Reference:
     cells = cells_of(sketch)
     rows = len(sketch.keys)
+    is_service = np.array([key == SERVICE for key in sketch.keys], np.bool_)
+    is_call = np.array([dimension in CALL_DIMENSIONS for _, dimension, _ in sketch.keys], np.bool_)
     totals = np.bincount(cells.row, weights=cells.counts, minlength=rows)
     p95_ns = _p95_ns(cells.row, cells.bins, cells.counts, rows)
-    lift = max(1.0, season_ns / p95_ns[0]) if p95_ns[0] else 1.0
-    panes, spans = (np.array([getattr(entry, name) for entry in known]) for name in ("panes", "spans"))
+    own_ns = p95_ns[is_service].max(initial=0.0)
+    lift = max(1.0, season_ns / own_ns) if own_ns else 1.0
+    panes, spans = (np.array([getattr(entry, name) for entry in known], np.int64) for name in ("panes", "spans"))
     cold = (panes < config.cold_panes) | (spans < config.cold_spans)
-    warm = ~cold & (totals < WHOLE_SHARE * totals[0])
-    warm[0] = panes[0] >= config.warm_panes and spans[0] >= config.warm_spans
+    well = (panes >= config.warm_panes) & (spans >= config.warm_spans)
+    whole = ~is_call & (totals >= WHOLE_SHARE * totals[is_service].max(initial=0.0))
+    warm = np.where(is_service, well, ~cold & ~whole)
     usual_ns = p95_ns * lift
     least_ns = np.maximum(config.ratio_min * usual_ns, usual_ns + config.floor_ms * 1e6)
     threshold_bin = bin_from(np.where(warm, least_ns, config.guard_ms * 1e6))
@@ -192,6 +201,13 @@ def reference(baseline: Baseline, season_ns: float, config: SpikeConfig) -> Refe
 WHOLE_SHARE: Final = 0.95  # a host or operation with more of the traffic is the service under another name
 _GUARD_SLOW: Final = 0.03
 _GUARD_ERRORS: Final = 0.085
+
+
+def _with_guard(parts: Reference, config: SpikeConfig) -> Reference:
+    """A reference with the guard's row before all others."""
+    guard = _guard(config)
+    row_of = guard.row_of | {key: row + 1 for key, row in parts.row_of.items()}
+    return Reference(row_of, *(np.concatenate(pair) for pair in zip(guard[1:], parts[1:], strict=True)))
 
 
 def _guard(config: SpikeConfig) -> Reference:

@@ -9,13 +9,17 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from state_schemas.partials import EXEMPLAR_DTYPE, GROUP_DTYPE, SPAN_DTYPE, OffsetRange, SpanBatch
-from state_schemas.telemetry import ENTRY_KINDS, Rejected, RejectReason, SpanColumns
+from state_schemas.partials import EXEMPLAR_DTYPE, GROUP_DTYPE, HALF_DTYPE, SPAN_DTYPE, OffsetRange, SpanBatch
+from state_schemas.telemetry import ENTRY_KINDS, KIND_CLIENT, KIND_SERVER, Rejected, RejectReason, SpanColumns
+from udfs.calls import trace_hash
 from udfs.resource import NAME_CHARS_MAX, short_name
 from udfs.sketch import bins_of
-from udfs.span_kernels import exemplars_of, intern_groups, repeated, table
+from udfs.span_kernels import exemplars_of, intern_groups, repeated, smallest_of, table
 
 _NS_PER_MS: Final = 1_000_000
+# Client spans, and server spans, of a service in a pane that one message gives away to be paired: those of the smallest
+# trace hashes, so that both sides of a call choose alike.
+HALVES_MAX: Final = 8
 T = TypeVar("T", str, tuple[str, str], tuple[str, str, str, str])
 _Ints = NDArray[np.int64]
 
@@ -97,6 +101,7 @@ def _batch(spans: SpanColumns, chosen: _Ints, at: KafkaPosition, limits: TimeLim
     groups["count"] = np.bincount(group, minlength=len(keys))
     return SpanBatch(
         at=OffsetRange(at.topic, at.partition, at.offset, at.offset),
+        sent_ms=at.timestamp_ms,
         services=tuple(services),
         hosts=tuple(hosts),
         operations=tuple(operations),
@@ -104,6 +109,7 @@ def _batch(spans: SpanColumns, chosen: _Ints, at: KafkaPosition, limits: TimeLim
         spans=found.tobytes(),
         groups=groups.tobytes(),
         exemplars=_exemplars(found, end_ns - start_ns, spans.trace_id[chosen], len(groups)).tobytes(),
+        halves=_halves(spans, chosen, found, len(groups)).tobytes(),
     )
 
 
@@ -119,6 +125,30 @@ def _exemplars(
     for field in ("group", "host", "operation"):
         candidates[field] = found[field][entry]
     return exemplars_of(candidates, np.full(len(entry), 3, np.uint8), groups)
+
+
+def _halves(spans: SpanColumns, chosen: _Ints, found: NDArray[np.void], groups: int) -> NDArray[np.void]:
+    """Client spans, and server spans with a parent, that name their trace and themselves."""
+    span, parent = (_word(ids)[chosen] for ids in (spans.span_id, spans.parent_span_id))
+    is_server = found["kind"] == KIND_SERVER
+    place = np.flatnonzero(((found["kind"] == KIND_CLIENT) | (is_server & (parent != 0))) & (span != 0))
+    words = np.ascontiguousarray(spans.trace_id[chosen[place]]).view(">u8").astype(np.uint64)
+    place, words = place[words.any(axis=1)], words[words.any(axis=1)]
+    side = found["group"][place].astype(np.int64) * 2 + is_server[place]
+    kept = smallest_of(trace_hash(words[:, 0], words[:, 1]), side, 2 * groups, HALVES_MAX)
+    place, words = place[kept], words[kept]
+    halves = np.empty(len(place), HALF_DTYPE)
+    halves["high"], halves["low"] = words.T
+    halves["span"] = span[place]
+    halves["parent"] = np.where(is_server[place], parent[place], 0)
+    halves["end_ns"] = spans.end_ns[chosen[place]]
+    halves["duration_ns"] = halves["end_ns"] - spans.start_ns[chosen[place]].astype(np.int64)
+    halves["place"] = place
+    return halves
+
+
+def _word(ids: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(ids).view(">u8")[:, 0].astype(np.uint64)
 
 
 def _short(names: tuple[str, ...]) -> list[str]:

@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state_schemas.partials import (
+    CALL_DIMENSIONS,
+    DIMENSION_CALLEE,
+    DIMENSION_GAP,
     DIMENSION_SERVICE,
     OTHER,
     Exemplar,
@@ -52,10 +55,11 @@ class NameLimits:
 
     hosts_max: int = 200
     operations_max: int = 200
+    callees_max: int = 200
 
     def of(self, dimension: int) -> int:
-        """Bound of a dimension (`DIMENSION_HOST` or `DIMENSION_OPERATION`)."""
-        return (0, self.hosts_max, self.operations_max)[dimension]
+        """Bound of a dimension other than `DIMENSION_SERVICE`."""
+        return self.callees_max if dimension in CALL_DIMENSIONS else (0, self.hosts_max, self.operations_max)[dimension]
 
 
 def pack_counts(values: NDArray[np.int64]) -> bytes:
@@ -115,6 +119,7 @@ def merge_blocks(blocks: Sequence[SpanBlock], limits: NameLimits, keep: tuple[in
     renamed = _kept_names(blocks, limits, keep)
     if len(blocks) == 1 and not renamed:
         return blocks[0]
+    dropped = {name for _, dimension, name in renamed if dimension == DIMENSION_CALLEE}
     keys = sorted({renamed.get(key, key) for block in blocks for key in block.keys})
     index = {key: position for position, key in enumerate(keys)}
     errors = np.zeros(len(keys), np.int64)
@@ -136,6 +141,9 @@ def merge_blocks(blocks: Sequence[SpanBlock], limits: NameLimits, keep: tuple[in
         slowest=merge_slowest(exemplar for block in blocks for exemplar in block.slowest),
         sampled=merge_sampled(exemplar for block in blocks for exemplar in block.sampled),
         ranges=merge_ranges(part for block in blocks for part in block.ranges),
+        calls=merge_calls(
+            (OTHER if (callee in dropped) else callee, exemplar) for block in blocks for callee, exemplar in block.calls
+        ),
     )
 
 
@@ -160,22 +168,33 @@ def _kept_names(
     """Rows to rename to `other` because their dimension holds too many names.
 
     Entry spans and the rest are bounded apart: which names detection sees must not depend on what else came with them.
+    A callee is kept in all dimensions or in none.
     """
     names: dict[tuple[int, bool], set[str]] = {}
     for block in blocks:
         for kind, dimension, name in block.keys:
             if dimension != DIMENSION_SERVICE:
-                names.setdefault((dimension, kind in ENTRY_KINDS), set()).add(name)
+                names.setdefault((_naming(dimension), kind in ENTRY_KINDS), set()).add(name)
     dropped: set[tuple[int, bool, str]] = set()
-    for (dimension, is_entry), found in names.items():
+    kept_in_any_case = (_naming(keep[0]), keep[1]) if keep else None
+    for (naming, is_entry), found in names.items():
         found.discard(OTHER)
-        if len(found) > limits.of(dimension):
-            kept = set(nsmallest(limits.of(dimension), found, key=_name_rank))
-            dropped.update((dimension, is_entry, name) for name in found - kept if (dimension, name) != keep)
+        if len(found) > limits.of(naming):
+            kept = set(nsmallest(limits.of(naming), found, key=_name_rank))
+            dropped.update((naming, is_entry, name) for name in found - kept if (naming, name) != kept_in_any_case)
     if not dropped:
         return {}
-    keys = {key for block in blocks for key in block.keys if (key[1], key[0] in ENTRY_KINDS, key[2]) in dropped}
-    return {key: (key[0], key[1], OTHER) for key in keys}
+    return {
+        (kind, dimension, name): (kind, dimension, OTHER)
+        for block in blocks
+        for kind, dimension, name in block.keys
+        if (_naming(dimension), kind in ENTRY_KINDS, name) in dropped
+    }
+
+
+def _naming(dimension: int) -> int:
+    """The dimension whose names these are."""
+    return min(dimension, DIMENSION_CALLEE)
 
 
 def names_over(blocks: Sequence[SpanBlock], limits: NameLimits) -> int:
@@ -202,6 +221,14 @@ def merge_sampled(exemplars: Iterable[Exemplar]) -> tuple[Exemplar, ...]:
     return tuple(longest[trace_id] for trace_id in nsmallest(SAMPLED_MAX, longest))
 
 
+def merge_calls(calls: Iterable[tuple[str, Exemplar]]) -> tuple[tuple[str, Exemplar], ...]:
+    """The longest call to each callee, ascending by callee; ties go to the greater trace id."""
+    longest: dict[str, Exemplar] = {}
+    for callee, exemplar in calls:
+        longest[callee] = max(exemplar, longest.get(callee, exemplar))
+    return tuple(sorted(longest.items()))
+
+
 def merge_ranges(ranges: Iterable[OffsetRange]) -> tuple[OffsetRange, ...]:
     """One range for each partition, ascending."""
     spans: dict[tuple[str, int], tuple[int, int]] = {}
@@ -225,13 +252,16 @@ def merge_partials(partials: Sequence[SpanPartial], limits: NameLimits) -> SpanP
 
 
 def entry_pane(block: SpanBlock, kinds: frozenset[int]) -> SpanBlock:
-    """What detection keeps of a pane: the spans of these kinds as one, hosts and operations in coarse bins.
+    """What detection keeps of a pane: the spans of these kinds as one, and calls; all but the service in coarse bins.
 
     Keys are (0, dimension, name). A coarse bin is the middle of COARSE bins, so that counts above a multiple of COARSE
     are exact. It may have no row at all: its facts and ranges still count, else a merge would depend on what came
     together.
     """
-    wanted = [kind in kinds for kind, _, _ in block.keys]
+    wanted = [
+        dimension in (DIMENSION_CALLEE, DIMENSION_GAP) or (kind in kinds and dimension not in CALL_DIMENSIONS)
+        for kind, dimension, _ in block.keys
+    ]
     keys = sorted({(0, *key[1:]) for key, want in zip(block.keys, wanted, strict=True) if want})
     index = {key: place for place, key in enumerate(keys)}
     row_of = np.array([index.get((0, *key[1:]), 0) for key in block.keys], dtype=np.int64)

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from state_schemas.calls import HELD_DTYPE, CallHalves
 from state_schemas.partials import (
     DIMENSION_HOST,
     DIMENSION_OPERATION,
@@ -17,6 +18,7 @@ from state_schemas.partials import (
     DIMENSIONS,
     EXEMPLAR_DTYPE,
     GROUP_DTYPE,
+    HALF_DTYPE,
     SPAN_DTYPE,
     Exemplar,
     OffsetRange,
@@ -29,6 +31,7 @@ from state_schemas.partials import (
     SpanPartial,
 )
 from state_schemas.telemetry import SPAN_KINDS
+from udfs.calls import BUCKETS, named, trace_hash
 from udfs.partials import NameLimits, bounded, merge_presence, merge_ranges, pack_counts
 from udfs.sketch import BIN_BITS
 from udfs.span_kernels import exemplars_of, intern_rows, table
@@ -53,30 +56,48 @@ class _Tables(NamedTuple):
     service: _Ints
 
 
-class _Columns(NamedTuple):
-    """All batches with places in the common tables. group_of: of each batch's groups, one after the other."""
+class Columns(NamedTuple):
+    """All batches with places in the common tables. group_of: of each batch's groups, one after the other.
 
+    halves: of `HELD_DTYPE`.
+    """
+
+    batches: Sequence[SpanBatch]
     tables: _Tables
     group_of: _Ints
     spans: _Records
     groups: _Records
     exemplars: _Records
+    halves: _Records
 
 
-def partials_of(batches: Sequence[SpanBatch], limits: NameLimits) -> tuple[SpanPartial, ...]:
+def partials_of(columns: Columns, limits: NameLimits) -> tuple[SpanPartial, ...]:
     """One partial for each (env, service), ascending. O(spans + cells log cells), vectorised over all services."""
-    if not batches:
-        return ()
-    columns = _common(batches)
     tables = columns.tables
     places = zip(tables.service.tolist(), tables.start_ms.tolist(), tables.late.tolist(), strict=True)
     panes = [
         (service, (start_ms, bool(late), bounded(block, limits)))
-        for (service, start_ms, late), block in zip(places, _blocks(columns, batches), strict=True)
+        for (service, start_ms, late), block in zip(places, _blocks(columns), strict=True)
     ]
     return tuple(
         SpanPartial(tables.services[service][0], tables.services[service][1], tuple(pane for _, pane in found))
         for service, found in groupby(panes, key=lambda placed: placed[0])
+    )
+
+
+def halves_of(columns: Columns) -> tuple[CallHalves, ...]:
+    """Halves of calls for each environment and bucket of traces, in that order."""
+    halves, services = columns.halves, columns.tables.services
+    envs = sorted({env for env, _ in services})
+    env_of = np.array([envs.index(env) for env, _ in services], np.int64)
+    bucket = trace_hash(halves["high"], halves["low"]) & np.uint64(BUCKETS - 1)
+    code = env_of[halves["service"]] * BUCKETS + bucket.astype(np.int64)
+    order = np.argsort(code, kind="stable")
+    tables = ([name for _, name in services], columns.tables.hosts, columns.tables.operations)
+    parts = np.split(order, np.flatnonzero(np.diff(code[order])) + 1) if len(order) else []
+    places = [divmod(int(code[part[0]]), BUCKETS) for part in parts]
+    return tuple(
+        named(envs[env], bucket, halves[part], tables) for (env, bucket), part in zip(places, parts, strict=True)
     )
 
 
@@ -111,7 +132,8 @@ def _offsets(parts: Sequence[Sequence[object]] | Sequence[_Records]) -> _Ints:
     return np.cumsum([0, *(len(part) for part in parts[:-1])])
 
 
-def _common(batches: Sequence[SpanBatch]) -> _Columns:
+def common(batches: Sequence[SpanBatch]) -> Columns:
+    """Batches (at least one) side by side."""
     services, service_of = _union([batch.services for batch in batches])
     hosts, host_of = _union([batch.hosts for batch in batches])
     operations, operation_of = _union([batch.operations for batch in batches])
@@ -125,11 +147,12 @@ def _common(batches: Sequence[SpanBatch]) -> _Columns:
     groups["service"] = service_of[groups["service"] + _offsets([batch.services for batch in batches])[batch_of]]
     groups["facts"] = facts_of[groups["facts"] + _offsets([batch.facts for batch in batches])[batch_of]]
     tables_of_groups, group_of = _distinct_groups(groups)
-    spans, exemplars = (
+    spans, exemplars, halves = (
         _joined([np.frombuffer(data, dtype) for data in parts])
         for parts, dtype in (
             ([batch.spans for batch in batches], SPAN_DTYPE),
             ([batch.exemplars for batch in batches], EXEMPLAR_DTYPE),
+            ([batch.halves for batch in batches], HALF_DTYPE),
         )
     )
     for records, batch_of in (spans, exemplars):
@@ -137,7 +160,24 @@ def _common(batches: Sequence[SpanBatch]) -> _Columns:
         records["host"] = host_of[records["host"] + first_host[batch_of]]
         records["operation"] = operation_of[records["operation"] + first_operation[batch_of]]
     tables = _Tables(services, hosts, operations, facts, *tables_of_groups)
-    return _Columns(tables, group_of, spans[0], groups, exemplars[0])
+    return Columns(batches, tables, group_of, spans[0], groups, exemplars[0], _held(batches, tables, spans, halves))
+
+
+def _held(
+    batches: Sequence[SpanBatch], tables: _Tables, spans: tuple[_Records, _Ints], halves: tuple[_Records, _Ints]
+) -> _Records:
+    """Halves that say themselves what they said by the place of their span."""
+    found, batch_of = halves
+    held = np.zeros(len(found), HELD_DTYPE)
+    for field in ("high", "low", "span", "parent", "end_ns", "duration_ns"):
+        held[field] = found[field]
+    first_span = np.searchsorted(spans[1], np.arange(len(batches)))
+    of = spans[0][found["place"] + first_span[batch_of]]
+    held["sent_ms"] = np.array([batch.sent_ms for batch in batches], np.int64)[batch_of]
+    held["service"] = tables.service[of["group"]]
+    for field in ("host", "operation", "error"):
+        held[field] = of[field]
+    return held
 
 
 def _distinct_groups(groups: _Records) -> tuple[tuple[_Ints, _Ints, _Ints], _Ints]:
@@ -152,13 +192,13 @@ def _distinct_groups(groups: _Records) -> tuple[tuple[_Ints, _Ints, _Ints], _Int
     return (start_ms[first], late[first], service[first]), place
 
 
-def _blocks(columns: _Columns, batches: Sequence[SpanBatch]) -> Iterator[SpanBlock]:
+def _blocks(columns: Columns) -> Iterator[SpanBlock]:
     """The block of each group."""
     groups = len(columns.tables.service)
     rows = _rows(columns)
     exemplars = _exemplars(columns)
     facts = _newest_facts(columns)
-    ranges = _ranges(columns, batches)
+    ranges = _ranges(columns)
     for index, ((row, next_row), (cell, next_cell)) in enumerate(
         zip(pairwise(rows.first_row), pairwise(rows.first_cell), strict=True)
     ):
@@ -187,7 +227,7 @@ class _Rows(NamedTuple):
     first_cell: list[int]
 
 
-def _rows(columns: _Columns) -> _Rows:
+def _rows(columns: Columns) -> _Rows:
     # One code orders rows as their keys are ordered: group, kind, dimension, then the place in an ascending table.
     spans, tables = columns.spans, columns.tables
     width = max(1, len(tables.hosts), len(tables.operations))
@@ -230,7 +270,7 @@ def _numbered(codes: _Ints, error: NDArray[np.uint8]) -> tuple[_Ints, _Ints, NDA
         size *= 4
 
 
-def _newest_facts(columns: _Columns) -> list[ServiceFacts]:
+def _newest_facts(columns: Columns) -> list[ServiceFacts]:
     """For each group what its newest span says; ties go to the greater facts, as their table ascends."""
     groups, facts = columns.groups, columns.tables.facts
     newest = np.zeros(len(columns.tables.service), np.int64)
@@ -238,16 +278,16 @@ def _newest_facts(columns: _Columns) -> list[ServiceFacts]:
     return [ServiceFacts(at // len(facts), *facts[at % len(facts)]) for at in newest.tolist()]
 
 
-def _ranges(columns: _Columns, batches: Sequence[SpanBatch]) -> list[tuple[OffsetRange, ...]]:
+def _ranges(columns: Columns) -> list[tuple[OffsetRange, ...]]:
     found: list[list[OffsetRange]] = [[] for _ in columns.tables.service]
     places = iter(columns.group_of.tolist())
-    for batch in batches:
+    for batch in columns.batches:
         for _ in range(len(batch.groups) // GROUP_DTYPE.itemsize):
             found[next(places)].append(batch.at)
     return [merge_ranges(ranges) for ranges in found]
 
 
-def _exemplars(columns: _Columns) -> list[list[Exemplar]]:
+def _exemplars(columns: Columns) -> list[list[Exemplar]]:
     """The slowest of each group, then the sampled of each group."""
     groups, tables = len(columns.tables.service), columns.tables
     roles = (columns.exemplars["role"] + 1).astype(np.uint8)

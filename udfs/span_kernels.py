@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from state_schemas.partials import EXEMPLAR_DTYPE
 from udfs.kernels import njit
 
-__all__ = ["SAMPLED_MAX", "SLOWEST_MAX", "exemplars_of", "intern_groups", "intern_rows", "repeated", "table"]
+__all__ = [
+    "SAMPLED_MAX",
+    "SLOWEST_MAX",
+    "exemplars_of",
+    "intern_groups",
+    "intern_rows",
+    "repeated",
+    "smallest_of",
+    "table",
+]
 
 SLOWEST_MAX: Final = 3
 SAMPLED_MAX: Final = 5
@@ -121,6 +130,32 @@ def intern_rows(codes: Any, error: Any, keys: Any, errors: Any, slots: Any, row:
         errors[number] += error[i]
         row[i] = number
     return count
+
+
+@njit
+def _smallest(ranks: Any, groups: Any, most: Any, kept: Any, counts: Any) -> None:
+    """kept[g * most:] = places of the smallest ranks of group g, ascending. ranks: uint64 (n,). counts: zeroed."""
+    for i in range(ranks.shape[0]):
+        g = groups[i]
+        first, count = g * most, counts[g]
+        at = count
+        while at > 0 and ranks[i] < ranks[kept[first + at - 1]]:
+            at -= 1
+        if at == most:
+            continue
+        count = min(count + 1, most)
+        for j in range(count - 1, at, -1):
+            kept[first + j] = kept[first + j - 1]
+        kept[first + at] = i
+        counts[g] = count
+
+
+def smallest_of(ranks: NDArray[np.uint64], group: NDArray[np.int64], groups: int, most: int) -> NDArray[np.int64]:
+    """Places of the `most` smallest ranks of each group, ascending; of equal ranks the first stay. O(n most)."""
+    kept, counts = np.empty(groups * most, np.int64), np.zeros(groups, np.int64)
+    _smallest(ranks, group, most, kept, counts)
+    places: NDArray[np.int64] = kept.reshape(groups, most)[np.arange(most) < counts[:, None]]
+    return np.sort(places)
 
 
 @njit

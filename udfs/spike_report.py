@@ -18,6 +18,8 @@ from state_schemas.insights import (
 )
 from state_schemas.latency import Episode, SpikeKind
 from state_schemas.partials import (
+    DIMENSION_CALLEE,
+    DIMENSION_GAP,
     DIMENSION_HOST,
     DIMENSION_OPERATION,
     DIMENSION_SERVICE,
@@ -40,6 +42,8 @@ def report(kind: SpikeKind, env: str, service: str, episode: Episode, status: St
     row = row_of(episode.block, *episode.series)
     hosts = _contributions(episode, DIMENSION_HOST, beyond)
     operations = _contributions(episode, DIMENSION_OPERATION, beyond)
+    callees = _contributions(episode, DIMENSION_CALLEE, beyond)
+    edges = tuple(f"{service} -> {part.name}" for part in callees if part.share >= CARRIED_SHARE_MIN)
     measures = _measures(kind, episode, row, beyond(row))
     traces = _traces(episode, row)
     facts = episode.block.facts
@@ -58,13 +62,15 @@ def report(kind: SpikeKind, env: str, service: str, episode: Episode, status: St
         severity=_severity(kind, measures),
         confidence=0.5 if cold else 0.95,
         cold_start=cold,
-        title=_title(kind, service, episode, measures, hosts, operations, traces),
+        title=_title(kind, service, episode, measures, (hosts, operations, callees), traces),
         reason=reason,
         measures=measures,
         evidence=Evidence(
             traces=traces,
             hosts=hosts,
             operations=operations,
+            callees=callees,
+            edges=edges,
             kafka=kafka_ranges(episode.block.ranges),
         ),
         container=facts.container,
@@ -100,8 +106,13 @@ def _beyond(kind: SpikeKind, episode: Episode) -> Callable[[Row], int]:
 
 
 def _contributions(episode: Episode, dimension: int, beyond: Callable[[Row], int]) -> tuple[Contribution, ...]:
-    """Who carries the anomaly of a service. Of a host or operation only itself: nothing is known of it by the other."""
+    """Who carries the anomaly of a service. Of a part of it only itself: nothing is known of it by the others.
+
+    Of callees a call counts that took as long as a slow request.
+    """
     watched, name = episode.series
+    if watched == DIMENSION_GAP and dimension == DIMENSION_CALLEE:
+        dimension = DIMENSION_GAP
     merged = {
         row.key[2]: row
         for row in rows(episode.block)
@@ -126,6 +137,9 @@ def _measures(kind: SpikeKind, episode: Episode, total: Row, beyond: int) -> dic
     measures = {"spans": float(total.spans), "error_ratio": round(total.errors / total.spans, 6)}
     for q, label in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99")):
         measures[f"latency_ms_{label}"] = round(quantile_ns(total.bins, total.counts, q) / 1e6, 3)
+    gap = row_of(episode.block, DIMENSION_GAP, episode.series[1])
+    if episode.series[0] == DIMENSION_CALLEE and gap.spans:
+        measures["gap_ms_p95"] = round(quantile_ns(gap.bins, gap.counts, 0.95) / 1e6, 3)
     if kind == "latency_spike":
         measures["threshold_latency_ms"] = round(float(threshold_ns(np.array(hypothesis.threshold_bin))) / 1e6, 3)
         measures["slow_spans"] = float(beyond)
@@ -149,14 +163,17 @@ def _title(
     service: str,
     episode: Episode,
     measures: dict[str, float],
-    hosts: tuple[Contribution, ...],
-    operations: tuple[Contribution, ...],
+    carried_by: tuple[tuple[Contribution, ...], ...],
     traces: tuple[TraceExemplar, ...],
 ) -> str:
+    """carried_by: hosts, operations, callees."""
     dimension, name = episode.series
-    who = {DIMENSION_HOST: f"{service} on host {name}", DIMENSION_OPERATION: f"{service} {name}"}.get(
-        dimension, service
-    )
+    who = {
+        DIMENSION_HOST: f"{service} on host {name}",
+        DIMENSION_OPERATION: f"{service} {name}",
+        DIMENSION_CALLEE: f"{service}'s calls to {name}",
+        DIMENSION_GAP: f"the way from {service} to {name} and back:",
+    }.get(dimension, service)
     since = f"since {clock(episode.start_ms)}"
     if kind == "error_ratio":
         bound = episode.hypothesis.usual_share
@@ -167,7 +184,7 @@ def _title(
         head = f"{who} P95 {seconds(measures['latency_ms_p95'] * 1e6)}, {usual}, {since}"
     carriers = [
         f"{label} {part.name} ({part.share:.0%})"
-        for label, parts in (("host", hosts), ("operation", operations))
+        for label, parts in zip(("host", "operation", "calls to"), carried_by, strict=True)
         for part in parts[:1]
         if len(parts) > 1 and _carries(part)
     ]
@@ -185,6 +202,8 @@ def _traces(episode: Episode, total: Row) -> tuple[TraceExemplar, ...]:
     """The slowest spans of the series and the one nearest to its median, among those that were kept of the service."""
     dimension, name = episode.series
     block = episode.block
+    if dimension in (DIMENSION_CALLEE, DIMENSION_GAP):
+        return tuple(_exemplar("slowest", call) for callee, call in block.calls if callee == name)
     slowest, sampled = (
         [
             e

@@ -5,32 +5,38 @@ Adding is allowed: add it here in the same commit.
 
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from pydantic import BaseModel
 
 from jobs.config import JobConfig, Topics
 from jobs.graph import GraphConfig, latency_stages, stages
+from state_schemas.calls import CALL_PAIRS_CODEC
 from state_schemas.insights import Kind, Severity, Status
 from state_schemas.latency import LATENCY_CODEC
 from state_schemas.metrics import REJECTED, MetricName
-from state_schemas.outputs import RESOLUTIONS_S, DeadLetter, RollupRow
+from state_schemas.outputs import RESOLUTIONS_S, DeadLetter, EdgeRow, RollupRow
 from state_schemas.presence import CAPACITY_CODEC, GAP_CODEC, PREMERGE_CODEC
-from state_schemas.tables import NAMESPACE, TABLES
+from state_schemas.tables import LATENCY_ROLLUPS, NAMESPACE, SERVICE_EDGES, TABLES, TableSpec
 from state_schemas.telemetry import RejectReason
 from udfs.ids import insight_id, service_key, split_service_key
 
-UIDS = ["pre-merge", "pre-merge-logs", "pre-merge-metrics", "latency-spike", "telemetry-gap", "capacity"]
+UIDS = [
+    *("pre-merge", "pre-merge-logs", "pre-merge-metrics"),
+    *("call-pairs", "latency-spike", "telemetry-gap", "capacity"),
+]
 
 
 def test_uids_of_stages() -> None:
     assert [stage.uid for stage in stages(GraphConfig())] == UIDS
-    assert [stage.uid for stage in latency_stages(GraphConfig())] == ["pre-merge", "latency-spike"]
+    assert [stage.uid for stage in latency_stages(GraphConfig())] == ["pre-merge", "call-pairs", "latency-spike"]
 
 
 def test_names_and_versions_of_codecs() -> None:
-    codecs = (PREMERGE_CODEC, LATENCY_CODEC, GAP_CODEC, CAPACITY_CODEC)
+    codecs = (PREMERGE_CODEC, CALL_PAIRS_CODEC, LATENCY_CODEC, GAP_CODEC, CAPACITY_CODEC)
     assert [(codec.name, codec.version, sorted(codec.readers)) for codec in codecs] == [
         ("pre-merge", 1, [1]),
+        ("call-pairs", 1, [1]),
         ("latency-spike", 1, [1]),
         ("telemetry-gap", 1, [1]),
         ("capacity", 1, [1]),
@@ -61,6 +67,12 @@ def test_tables_and_their_columns() -> None:
             *("error_count:long", "latency_ms_p50:double", "latency_ms_p95:double", "latency_ms_p99:double"),
             "sketch:binary",
         ],
+        "service_edges": [
+            *("env:string", "site_id:string", "service:string", "callee:string", "resolution_s:int"),
+            *("window_start:timestamptz", "late:boolean", "count:long", "error_count:long", "latency_ms_p50:double"),
+            *("latency_ms_p95:double", "latency_ms_p99:double", "gap_ms_p50:double", "gap_ms_p95:double"),
+            *("clock_skew_ms_p50:double", "sketch:binary"),
+        ],
         "insights": [
             *("insight_id:string", "revision:int", "status:string", "kind:string", "env:string", "site_id:string"),
             *("service:string", "subject:string", "window_start:timestamptz", "window_end:timestamptz"),
@@ -73,13 +85,16 @@ def test_tables_and_their_columns() -> None:
     assert RESOLUTIONS_S == (10, 60, 300)
 
 
-def test_every_column_of_the_roll_ups_is_a_field_of_their_rows() -> None:
-    columns = [column.name.replace("window_start", "window_start_ms") for column in TABLES[0].columns]
-    assert columns == list(RollupRow.__struct_fields__)
+@pytest.mark.parametrize(("table", "row"), [(LATENCY_ROLLUPS, RollupRow), (SERVICE_EDGES, EdgeRow)])
+def test_every_column_of_the_roll_ups_is_a_field_of_their_rows(table: TableSpec, row: type[msgspec.Struct]) -> None:
+    columns = [column.name.replace("window_start", "window_start_ms") for column in table.columns]
+    assert columns == list(row.__struct_fields__)
 
 
 def test_metric_names() -> None:
     assert sorted(get_args(MetricName)) == [
+        "call_halves_dropped_total",
+        "calls_paired_total",
         "envs_overflowed_total",
         "insights_emitted_total",
         "messages_rejected_total",
@@ -137,6 +152,8 @@ def test_configuration_keys() -> None:
         *("detection.lateness_ms", "detection.future_max_ms", "detection.age_max_ms", "detection.services_max"),
         *("detection.hosts_max", "detection.operations_max", "detection.decoder", "detection.dead_letter_payload"),
         "detection.announce",
+        "detection.call_pair_ms",
+        "detection.callees_max",
         "detection.envs_max",
         "detection.latency_floor_ms",
     }

@@ -44,7 +44,7 @@ from udfs.partials import (
 )
 from udfs.resource import NAME_CHARS_MAX
 from udfs.sketch import BINS, bins_of, count_from
-from udfs.span_batches import partials_of, presence_of
+from udfs.span_batches import common, partials_of, presence_of
 from udfs.span_kernels import SAMPLED_MAX, SLOWEST_MAX, repeated
 
 WIDE = NameLimits()
@@ -63,6 +63,7 @@ one_span = st.builds(
     error=st.booleans(),
     env=st.just("prod"),
     trace=st.integers(0, 12),
+    parent=st.integers(0, 3),
 )
 some_spans = st.lists(one_span, min_size=1, max_size=30, unique_by=lambda span: span.number)
 
@@ -78,7 +79,7 @@ def batch_at(spans: Sequence[OneSpan], offset: int = 5) -> SpanBatch:
 
 
 def partial_at(spans: Sequence[OneSpan], offset: int = 5) -> SpanPartial:
-    (partial,) = partials_of([batch_at(spans, offset)], WIDE)
+    (partial,) = partials_of(common([batch_at(spans, offset)]), WIDE)
     return partial
 
 
@@ -132,9 +133,9 @@ def test_merging_batches_is_merging_the_partials_of_each(
     batches = [batch_at(part, offset) for offset, part in enumerate(in_parts(spans, random))]
     one_by_one: dict[tuple[str, str], list[SpanPartial]] = {}
     for batch in batches:
-        for partial in partials_of([batch], limits):
+        for partial in partials_of(common([batch]), limits):
             one_by_one.setdefault((partial.env, partial.service), []).append(partial)
-    merged = partials_of(random.sample(batches, len(batches)), limits)
+    merged = partials_of(common(random.sample(batches, len(batches))), limits)
     assert merged == tuple(merge_partials(found, limits) for _, found in sorted(one_by_one.items()))
     heard = presence_of(batches)
     assert sum(pane.records for panes in heard.values() for found in panes for pane in found.seen) == sum(

@@ -60,6 +60,8 @@ def test_settings_reach_the_machines() -> None:
         "envs_max": 2,
         "hosts_max": 4,
         "operations_max": 5,
+        "callees_max": 6,
+        "call_pair_ms": 9_000,
         "announce": "final",
         "latency_floor_ms": 60.0,
     }
@@ -68,10 +70,15 @@ def test_settings_reach_the_machines() -> None:
     assert (graph.pre_merge.services_max, graph.pre_merge.envs_max) == (3, 2)
     assert graph.latency.spike.floor_ms == 60.0
     assert (graph.latency.names.hosts_max, graph.latency.names.operations_max) == (4, 5)
+    assert (graph.latency.names.callees_max, graph.calls.limits.pair_ms, graph.calls.limits.lateness_ms) == (
+        6,
+        9_000,
+        7_000,
+    )
     assert graph.gap.frontier.announce == graph.latency.frontier.announce == "final"
 
 
 def test_latency_alone_has_the_stages_of_the_whole_job() -> None:
     graph = JobConfig.model_validate({"lake": LAKE}).graph()
     whole = {stage.uid for stage in stages(graph)}
-    assert {stage.uid for stage in latency_stages(graph)} == {"pre-merge", "latency-spike"} <= whole
+    assert {stage.uid for stage in latency_stages(graph)} == {"pre-merge", "call-pairs", "latency-spike"} <= whole
