@@ -24,13 +24,14 @@ _Counts = tuple[tuple[MetricName, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class CallPairsConfig:
-    """halves_max: held in one bucket; beyond it every second trace is let go, again and again until they fit.
+    """halves_max: held in one bucket. Beyond it those that have met go first, then every second trace, until they fit.
 
-    The default holds about 2,000 halves a second of an environment; a fourth of it brings traces back.
+    The default holds 4,000 halves a second of an environment that wait for their other half; a fourth of it brings
+    traces back.
     """
 
     limits: PairLimits = field(default_factory=PairLimits)
-    halves_max: int = 8_192
+    halves_max: int = 16_384
 
 
 class CallPairs:
@@ -78,7 +79,12 @@ class CallPairs:
         names = united([state.held, *state.waiting])
         calls = pair(names.halves, self.config.limits)
         out = call_partials(state.env, names, calls, self.config.limits)
-        halves = names.halves[names.halves["sent_ms"] >= now_ms - self.config.limits.pair_ms]
+        # Never under what int64 holds: numpy 2.1 crashes comparing 8,193 unaligned values with such a number.
+        oldest_ms = max(0, now_ms - self.config.limits.pair_ms)
+        halves = names.halves[names.halves["sent_ms"] >= oldest_ms]
+        if len(halves) > self.config.halves_max // 2:
+            # They are kept for other server spans under the same client span, and for messages that come twice.
+            halves = halves[halves["paired"] == 0]
         tables = (names.services, names.hosts, names.operations)
         state.held = named(state.env, state.bucket, halves, tables)
         state.waiting, state.waiting_halves, state.join_at_ms = [], 0, None

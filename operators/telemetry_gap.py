@@ -185,7 +185,7 @@ class _Evaluator:
         self, signal: str, service: str, since_ms: int, until_ms: int, status: Status, ranges: tuple[OffsetRange, ...]
     ) -> Insight:
         who = " of ".join(part for part in (signal or "all telemetry", service or self.env) if part)
-        verb = "is missing" if status == "open" else f"was missing until {clock(until_ms)}"
+        verb = "missing" if status == "open" else f"missing until {clock(until_ms)}"
         usual = f"{signal or 'telemetry'} of {service or 'this environment'}, last seen before {clock(since_ms)}"
         return Insight(
             insight_id=insight_id("telemetry_gap", self.env, service, signal, since_ms),

@@ -8,8 +8,8 @@ import numpy as np
 from state_schemas.codec import Codec, register
 from state_schemas.partials import HALF_DTYPE
 
-# A half that names its service, host and operation by place. error: of the span. paired: 1 for a server span whose
-# call has been counted. sent_ms: Kafka timestamp of its message.
+# A half that names its service, host and operation by place. error: of the span. paired: 1 for both halves of a call
+# that has been counted. sent_ms: Kafka timestamp of its message.
 HELD_DTYPE: Final = np.dtype(
     [
         *((name, HALF_DTYPE[name]) for name in ("high", "low", "span", "parent", "end_ns", "duration_ns")),

@@ -149,11 +149,13 @@ CLIENT_NUMBERS: Final = 1 << 41  # a client span's number beyond that of the ser
 
 
 def _with_calls(sent: list[Sent], random: Random) -> list[Sent]:
-    """Server spans get client spans of service-0 over them, in one of its messages of that time or the next."""
-    homes = [place for place, message in enumerate(sent) if message.spans[0].service == "service-0"]
+    """Server spans get client spans of service-0 over them, in its message of that time where there is one."""
+    homes = {
+        message.timestamp_ms: place for place, message in enumerate(sent) if message.spans[0].service == "service-0"
+    }
     told = [list(message.spans) for message in sent]
     for message, spans in zip(sent, told, strict=True):
-        home = next((place for place in homes if sent[place].timestamp_ms >= message.timestamp_ms), None)
+        home = homes.get(message.timestamp_ms)
         if home is None or spans is told[home]:
             continue
         for place, span in enumerate(spans):

@@ -98,7 +98,7 @@ def united(parts: Sequence[CallHalves]) -> Halves:
 
 
 def pair(halves: _Records, limits: PairLimits) -> tuple[_Ints, _Ints]:
-    """Places of (client, server) of each call not yet counted; the servers are marked as paired. O(n log n)."""
+    """Places of (client, server) of each call not yet counted; both are marked as paired. O(n log n)."""
     is_server = halves["parent"] != 0
     clients, servers = np.flatnonzero(~is_server), np.flatnonzero(is_server & (halves["paired"] == 0))
     if not len(clients) or not len(servers):
@@ -113,6 +113,7 @@ def pair(halves: _Records, limits: PairLimits) -> tuple[_Ints, _Ints]:
     for of_client, of_server in (("high", "high"), ("low", "low"), ("span", "parent")):
         meets &= halves[of_client][found] == halves[of_server][servers]
     halves["paired"][servers[meets]] = 1
+    halves["paired"][found[meets]] = 1
     return found[meets], servers[meets]
 
 

@@ -59,7 +59,7 @@ def report(kind: SpikeKind, env: str, service: str, episode: Episode, status: St
         service=service,
         subject=subject,
         window=Window(start_ms=episode.start_ms, end_ms=episode.end_ms),
-        severity=_severity(kind, measures),
+        severity=_severity(kind, _quantity(episode), measures),
         confidence=0.5 if cold else 0.95,
         cold_start=cold,
         title=_title(kind, service, episode, measures, (hosts, operations, callees), traces),
@@ -135,27 +135,33 @@ def _contributions(episode: Episode, dimension: int, beyond: Callable[[Row], int
 def _measures(kind: SpikeKind, episode: Episode, total: Row, beyond: int) -> dict[str, float]:
     hypothesis = episode.hypothesis
     measures = {"spans": float(total.spans), "error_ratio": round(total.errors / total.spans, 6)}
+    quantity = _quantity(episode)
     for q, label in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99")):
-        measures[f"latency_ms_{label}"] = round(quantile_ns(total.bins, total.counts, q) / 1e6, 3)
-    gap = row_of(episode.block, DIMENSION_GAP, episode.series[1])
-    if episode.series[0] == DIMENSION_CALLEE and gap.spans:
+        measures[f"{quantity}_ms_{label}"] = round(quantile_ns(total.bins, total.counts, q) / 1e6, 3)
+    if episode.series[0] == DIMENSION_CALLEE:
+        gap = row_of(episode.block, DIMENSION_GAP, episode.series[1])
         measures["gap_ms_p95"] = round(quantile_ns(gap.bins, gap.counts, 0.95) / 1e6, 3)
     if kind == "latency_spike":
-        measures["threshold_latency_ms"] = round(float(threshold_ns(np.array(hypothesis.threshold_bin))) / 1e6, 3)
+        measures[f"threshold_{quantity}_ms"] = round(float(threshold_ns(np.array(hypothesis.threshold_bin))) / 1e6, 3)
         measures["slow_spans"] = float(beyond)
         if hypothesis.usual_ns:
-            measures["baseline_latency_ms_p95"] = round(hypothesis.usual_ns / 1e6, 3)
+            measures[f"baseline_{quantity}_ms_p95"] = round(hypothesis.usual_ns / 1e6, 3)
     else:
         measures["error_spans"] = float(beyond)
         measures["baseline_error_ratio_bound"] = round(hypothesis.usual_share, 6)
     return measures
 
 
-def _severity(kind: SpikeKind, measures: dict[str, float]) -> Severity:
+def _quantity(episode: Episode) -> str:
+    """What the measures are of: how long the spans of the series took, or the way to a callee and back."""
+    return "gap" if episode.series[0] == DIMENSION_GAP else "latency"
+
+
+def _severity(kind: SpikeKind, quantity: str, measures: dict[str, float]) -> Severity:
     if kind == "error_ratio":
         return "critical" if measures["error_ratio"] >= 0.25 else "warning"
-    usual = measures.get("baseline_latency_ms_p95", measures["threshold_latency_ms"])
-    return "critical" if measures["latency_ms_p95"] >= 5 * usual else "warning"
+    usual = measures.get(f"baseline_{quantity}_ms_p95", measures[f"threshold_{quantity}_ms"])
+    return "critical" if measures[f"{quantity}_ms_p95"] >= 5 * usual else "warning"
 
 
 def _title(
@@ -172,16 +178,19 @@ def _title(
         DIMENSION_HOST: f"{service} on host {name}",
         DIMENSION_OPERATION: f"{service} {name}",
         DIMENSION_CALLEE: f"{service}'s calls to {name}",
-        DIMENSION_GAP: f"the way from {service} to {name} and back:",
+        DIMENSION_GAP: f"way from {service} to {name} and back",
     }.get(dimension, service)
     since = f"since {clock(episode.start_ms)}"
     if kind == "error_ratio":
         bound = episode.hypothesis.usual_share
-        head = f"{who} fails {measures['error_ratio']:.1%} of requests, usually under {bound:.1%}, {since}"
+        fails = "fail" if dimension == DIMENSION_CALLEE else "fails"
+        head = f"{who} {fails} {measures['error_ratio']:.1%} of requests, usually under {bound:.1%}, {since}"
     else:
         usual_ns = episode.hypothesis.usual_ns
         usual = f"usually {seconds(usual_ns)}" if usual_ns else "no baseline yet"
-        head = f"{who} P95 {seconds(measures['latency_ms_p95'] * 1e6)}, {usual}, {since}"
+        head = f"{who} P95 {seconds(measures[f'{_quantity(episode)}_ms_p95'] * 1e6)}, {usual}, {since}"
+        if dimension == DIMENSION_CALLEE:
+            head += f", {seconds(measures['gap_ms_p95'] * 1e6)} of it on the way"
     carriers = [
         f"{label} {part.name} ({part.share:.0%})"
         for label, parts in zip(("host", "operation", "calls to"), carried_by, strict=True)

@@ -24,7 +24,15 @@ from state_schemas.latency import (
     SpikeKind,
     Suspicion,
 )
-from state_schemas.partials import RowKey, SpanBlock
+from state_schemas.partials import (
+    DIMENSION_CALLEE,
+    DIMENSION_GAP,
+    DIMENSION_HOST,
+    DIMENSION_OPERATION,
+    DIMENSION_SERVICE,
+    RowKey,
+    SpanBlock,
+)
 from udfs import season
 from udfs.baseline import SERVICE, Reference, SpikeConfig, learn, reference
 from udfs.evidence import ALTERNATIVES, SHARE_MAX, accumulate, alternatives, evidence_nats
@@ -34,6 +42,8 @@ from udfs.spike_report import report
 
 KINDS: Final[tuple[SpikeKind, ...]] = ("latency_spike", "error_ratio")
 VERSION_NEAR_MS: Final = 120_000  # a version first seen so near to an episode's start has come with it
+# Of series with equal evidence (a pane adds a limited amount) the one that says most of the cause is told.
+NARROWEST: Final = (DIMENSION_SERVICE, DIMENSION_GAP, DIMENSION_CALLEE, DIMENSION_HOST, DIMENSION_OPERATION)
 HELD_BYTES_MAX: Final = 160 * 1024  # a quarter of that when it is written
 GONE: Final = "no more spans"
 UNSEEN: Final = "not seen again"
@@ -213,7 +223,8 @@ def _opened(
         key: max(found.scores) - bounds[key] - (0.0 if key == SERVICE else log(watched))
         for key, found in suspicions.items()
     }
-    for key in sorted((key for key in excess if excess[key] >= 0), key=lambda key: (key != SERVICE, -excess[key], key)):
+    found_most = [key for key in excess if excess[key] >= 0]
+    for key in sorted(found_most, key=lambda key: (key != SERVICE, -excess[key], NARROWEST.index(key[1]), key)):
         found = suspicions[key]
         parts = [part for part in held if found.start_ms <= part.start_ms < found.end_ms]
         block = merge_blocks([part.block for part in parts], names, key[1:])

@@ -5,14 +5,15 @@ completed checkpoint, so that neither start-up nor compilation counts. Afterward
 Iceberg must be exact, or there is no result.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from jobs.config import JobConfig
+from jobs.config import Detection, JobConfig
 from reasoner import lake
 from reasoner.bench.processes import Usage
 from reasoner.errors import CommandFailed
@@ -30,15 +31,44 @@ PARTITIONS: Final = 4
 CHECKPOINT_MS: Final = 10_000
 STALLED_S: Final = 120.0
 STOP_DEADLINE_S: Final = 300.0
-_SAMPLE_S: Final = 1.0
+THREADS_TOLD: Final = 16
+CORES_FULL: Final = 0.9  # of all cores: then no stage is the limit, but the machine
+_SAMPLE_S: Final = 2.0  # each sample asks the JobManager, which is paid from the same cores
+
+
+def _part(part: float, whole: float) -> float:
+    return round(part / whole, 3) if whole else 0.0
+
+
+def _limit(rows: list[dict[str, Any]], cores_used: float) -> dict[str, Any]:
+    """Says what limits: the machine where its cores are full, else the stage that is busy most of the time."""
+    cores = os.cpu_count() or 1
+    busiest = max((row for row in rows if "stage" in row), key=lambda row: row["busy"])
+    limit = f"CPU: {cores_used:.2f} of {cores} cores" if cores_used > CORES_FULL * cores else "stage"
+    return {"limited_by": limit, "busiest_stage": busiest["stage"], "busy": busiest["busy"]}
+
+
+class Checkpoint(NamedTuple):
+    """done_ms: when it was completed. took_ms: from its trigger on. size_bytes: of all state, incremental or not."""
+
+    done_ms: int
+    took_ms: int
+    size_bytes: int
 
 
 @dataclass
 class Progress:
-    """Spans folded, sampled over time; checkpoints: when each was completed. Times in ms of the machine's clock."""
+    """What was sampled over time. Times in ms of the machine's clock.
+
+    samples: spans folded. threads: CPU seconds of each kind of thread so far, and of which stage how much time went
+    where: (time, seconds by (role, thread), {stage: (busy, backpressured, all) in ms}).
+    """
 
     samples: list[tuple[int, int]] = field(default_factory=list)
-    checkpoints: list[int] = field(default_factory=list)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    profile: list[tuple[int, dict[tuple[str, str], float], dict[str, tuple[int, int, int]]]] = field(
+        default_factory=list
+    )
 
     def at(self, time_ms: int) -> float:
         """Spans folded at a time, between samples on a straight line."""
@@ -48,27 +78,61 @@ class Progress:
             return earlier[1]
         return earlier[1] + (later[1] - earlier[1]) * (time_ms - earlier[0]) / (later[0] - earlier[0])
 
-    def steady_spans_per_s(self) -> float:
-        """Rate between the first and the last checkpoint that was completed before all was read."""
+    def steady_ms(self) -> tuple[int, int]:
+        """From the first to the last checkpoint that was completed before all was read."""
         done_ms = next((at_ms for at_ms, folded in self.samples if folded == self.samples[-1][1]), self.samples[-1][0])
-        within = [at_ms for at_ms in self.checkpoints if at_ms <= done_ms]
+        within = [checkpoint.done_ms for checkpoint in self.checkpoints if checkpoint.done_ms <= done_ms]
         if len(within) < 2:
             message = f"{len(within)} checkpoints while the topic was read, expected 2 or more; take more spans"
             raise CommandFailed(message)
-        return (self.at(within[-1]) - self.at(within[0])) * 1000 / (within[-1] - within[0])
+        return within[0], within[-1]
+
+    def steady_spans_per_s(self) -> float:
+        first_ms, last_ms = self.steady_ms()
+        return (self.at(last_ms) - self.at(first_ms)) * 1000 / (last_ms - first_ms)
+
+    def steady_profile(self) -> list[dict[str, Any]]:
+        """What each stage did with its time, and what each kind of thread took of the cores, in the steady state."""
+        first_ms, last_ms = self.steady_ms()
+        within = [sample for sample in self.profile if first_ms <= sample[0] <= last_ms]
+        if len(within) < 2:
+            return []
+        (start_ms, threads, stages), (end_ms, threads_after, stages_after) = within[0], within[-1]
+        rows: list[dict[str, Any]] = []
+        for name, after in stages_after.items():
+            busy, waited, total = (new - old for new, old in zip(after, stages.get(name, (0, 0, 0)), strict=True))
+            rows.append({"stage": name, "busy": _part(busy, total), "backpressured": _part(waited, total)})
+        cores = {
+            key: (spent_s - threads.get(key, 0.0)) * 1000 / (end_ms - start_ms)
+            for key, spent_s in threads_after.items()
+        }
+        for (role, name), used in sorted(cores.items(), key=lambda item: -item[1])[:THREADS_TOLD]:
+            rows.append({"process": role, "threads": name, "cores": round(used, 3)})
+        return [_limit(rows, sum(cores.values())), *rows]
 
 
-def bench_job(messages: Iterable[Message], setting: str, spans: int, report: Callable[[str], None]) -> Result:
-    """Runs the job over `messages`, which hold `spans` spans, none of them rejected. Minutes."""
+@dataclass(frozen=True, slots=True)
+class BenchInput:
+    """messages hold `spans` spans, none of them rejected. services: how many are in them, at most."""
+
+    setting: str
+    messages: Iterable[Message]
+    spans: int
+    services: int = 0
+
+
+def bench_job(given: BenchInput, *, profile: bool, report: Callable[[str], None]) -> Result:
+    """Runs the job over these messages. profile: also say where the time went. Minutes."""
+    spans = given.spans
     with tempfile.TemporaryDirectory(prefix="reasoner-bench-") as name:
         folder = Path(name)
         stack_settings = StackSettings(
             folder=folder / "stack", flink_taskmanagers=1, flink_slots=2, flink_taskmanager_memory="2400m"
         ).with_auto_ports()
         with running(stack_settings, ["kafka", "postgres", "flink"], report=report) as stack:
-            config = _config(stack, folder)
-            filled = _fill(messages, stack, config, report)
-            usage, progress, busy = _run(stack, config, folder, spans, report)
+            config = _config(stack, folder, given.services)
+            filled = _fill(given.messages, stack, config, report)
+            usage, progress = _run(stack, config, folder, spans, profile, report)
             _require_exact(config, spans)
     scores = {
         "spans_per_s": round(progress.steady_spans_per_s()),
@@ -77,15 +141,17 @@ def bench_job(messages: Iterable[Message], setting: str, spans: int, report: Cal
         "spans": float(spans),
         "bytes_per_span": round(filled / spans, 1),
         "checkpoints": float(len(progress.checkpoints)),
+        "checkpoint_ms_max": float(max(checkpoint.took_ms for checkpoint in progress.checkpoints)),
+        "checkpoint_mb_max": round(max(checkpoint.size_bytes for checkpoint in progress.checkpoints) / 1e6, 1),
     }
     shares = [
         {"process": role, "cpu_s": round(cpu, 1), "rss_mb_max": round(usage.rss_mb_max[role])}
         for role, cpu in usage.cpu_s.items()
     ]
-    return Result("bench job", setting, scores, [*shares, *busy])
+    return Result("bench job", given.setting, scores, [*shares, *(progress.steady_profile() if profile else [])])
 
 
-def _config(stack: RunningStack, folder: Path) -> JobConfig:
+def _config(stack: RunningStack, folder: Path, services: int) -> JobConfig:
     return JobConfig.model_validate(
         {
             "name": "bench",
@@ -100,6 +166,7 @@ def _config(stack: RunningStack, folder: Path) -> JobConfig:
                 "checkpoint_interval_ms": CHECKPOINT_MS,
                 "checkpoint_dir": f"file://{folder}/checkpoints",
             },
+            "detection": {"services_max": max(services, Detection().services_max)},
         }
     )
 
@@ -114,8 +181,8 @@ def _fill(messages: Iterable[Message], stack: RunningStack, config: JobConfig, r
 
 
 def _run(
-    stack: RunningStack, config: JobConfig, folder: Path, spans: int, report: Callable[[str], None]
-) -> tuple[Usage, Progress, list[dict[str, Any]]]:
+    stack: RunningStack, config: JobConfig, folder: Path, spans: int, profile: bool, report: Callable[[str], None]
+) -> tuple[Usage, Progress]:
     rest, usage, progress = FlinkRest(stack.flink_rest_url), Usage(_roots(stack)), Progress()
     job_id = submit("insights", write_config(config, folder / "job.yaml"), stack.flink_rest_url)
     report(f"job {job_id} reads {spans} spans")
@@ -128,14 +195,15 @@ def _run(
         if not progress.samples or read > progress.samples[-1][1]:
             moved_s = time.monotonic()
         progress.samples.append((int(time.time() * 1000), read))
+        if profile:
+            progress.profile.append((progress.samples[-1][0], usage.threads_cpu_s(), _stage_times(rest, job_id)))
         if time.monotonic() - moved_s > STALLED_S or rest.restarts(job_id):
             message = f"the job stands at {read} of {spans} spans; see {stack.flink_rest_url}/jobs/{job_id}/exceptions"
             raise CommandFailed(message)
-    progress.checkpoints = _checkpoint_times(rest, job_id)
-    busy = _busy(rest, job_id)
+    progress.checkpoints = _checkpoints(rest, job_id)
     rest.stop(job_id, f"file://{folder}/savepoints", drain=True, deadline_s=STOP_DEADLINE_S)
     usage.sample()
-    return usage, progress, busy
+    return usage, progress
 
 
 def _roots(stack: RunningStack) -> dict[int, str]:
@@ -143,25 +211,22 @@ def _roots(stack: RunningStack) -> dict[int, str]:
     return {record.pid: name for name, record in records.items() if record is not None}
 
 
-def _checkpoint_times(rest: FlinkRest, job_id: str) -> list[int]:
+def _checkpoints(rest: FlinkRest, job_id: str) -> list[Checkpoint]:
     history = rest.get(f"/jobs/{job_id}/checkpoints")["history"]
-    return sorted(entry["latest_ack_timestamp"] for entry in history if entry["status"] == "COMPLETED")
+    fields = ("latest_ack_timestamp", "end_to_end_duration", "state_size")
+    done = [entry for entry in history if entry["status"] == "COMPLETED"]
+    return sorted(Checkpoint(*(int(entry[field]) for field in fields)) for entry in done)
 
 
-def _busy(rest: FlinkRest, job_id: str) -> list[dict[str, Any]]:
-    """What each step did with its time since the start: the limiting stage is the one that is busy all the time."""
-    rows = []
+def _stage_times(rest: FlinkRest, job_id: str) -> dict[str, tuple[int, int, int]]:
+    """(busy, backpressured, all) ms of each stage so far, summed over its subtasks."""
+    found = {}
     for vertex in rest.get(f"/jobs/{job_id}")["vertices"]:
-        metrics = vertex["metrics"]
-        total = sum(metrics[f"accumulated-{state}-time"] for state in ("busy", "idle", "backpressured")) or 1
-        rows.append(
-            {
-                "stage": vertex["name"][:60],
-                "busy": round(metrics["accumulated-busy-time"] / total, 3),
-                "backpressured": round(metrics["accumulated-backpressured-time"] / total, 3),
-            }
+        busy, waited, idle = (
+            int(vertex["metrics"][f"accumulated-{state}-time"]) for state in ("busy", "backpressured", "idle")
         )
-    return rows
+        found[vertex["name"][:60]] = (busy, waited, busy + waited + idle)
+    return found
 
 
 def _require_exact(config: JobConfig, spans: int) -> None:

@@ -24,7 +24,7 @@ PLANTED: Final = 200
 WARM_PANES: Final = 720  # two hours before the slow-down
 SLOW_PANES: Final = 120
 ENV: Final = "quiet"
-SETTING: Final = "30 services, 1 to 100,000 spans a pane"
+SETTING: Final = "30 services with calls, 1 to 100,000 spans a pane"
 
 
 class Planted(NamedTuple):

@@ -3,35 +3,42 @@
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reasoner.bench.job import bench_job
+from reasoner.bench.job import BenchInput, bench_job
 from reasoner.bench.quiet import bench_quiet, svg
 from reasoner.errors import WrongUse
 from reasoner.evaluate.result import Result
 from reasoner.load.message import Message
 from reasoner.load.recordings import BadLines, read
+from reasoner.load.reshape import repeated
 from reasoner.load.spans import SpanProfile, spans
 from state_schemas.telemetry import SpanColumns
 from udfs.otlp import SpanDecoder
 
 app = typer.Typer(no_args_is_help=True, help="Throughput and memory on this machine.")
 
+LEAN = SpanProfile()
 STEP_MS = 20  # of event time for each message: 1,000 messages are 20 s
 
 
 @app.command()
 def job(
     spans_wanted: Annotated[
-        int, typer.Option("--spans", min=1_000, help="Whole thousands, profile lean.")
+        int, typer.Option("--spans", min=1_000, help="Whole thousands; with --input at least so many.")
     ] = 20_000_000,
     recorded: Annotated[
-        Path | None, typer.Option("--input", help="Recorded traces instead of the lean profile.")
+        Path | None, typer.Option("--input", help="Recorded traces, repeated, instead of the lean profile.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the lean profile.")] = 1,
+    services: Annotated[int, typer.Option(min=1, help="Of the generated profile.")] = LEAN.services,
+    hosts: Annotated[int, typer.Option(min=1, help="Of each service.")] = LEAN.hosts,
+    operations: Annotated[int, typer.Option(min=1, help="Of each service.")] = LEAN.operations,
+    seed: Annotated[int, typer.Option(help="Of the generated profile.")] = 1,
+    profile: Annotated[bool, typer.Option("--profile", help="Say what limits: stages, threads, cores.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, last.")] = False,
 ) -> None:
     """Spans per second of the whole job in steady state, with broker, catalog and all sinks on this machine.
@@ -39,18 +46,33 @@ def job(
     Exit code 1 where a count in Iceberg is not exact: then there is no result.
     """
     if recorded is None:
-        profile = SpanProfile()
-        messages, rest = divmod(spans_wanted, profile.spans_per_message)
-        if rest:
-            message = f"--spans {spans_wanted}: expected a multiple of {profile.spans_per_message}"
-            raise WrongUse(message)
-        # Now, so that retention and the bound on the future do not touch it.
-        start_ms = int(time.time() * 1000) - messages * STEP_MS
-        result = bench_job(spans(profile, messages, seed, start_ms, STEP_MS), "lean", spans_wanted, _say)
+        given = _generated(replace(LEAN, services=services, hosts=hosts, operations=operations), spans_wanted, seed)
     else:
-        kept = [message for message in read([recorded], BadLines(), as_protobuf=True) if message.topic_kind == "traces"]
-        result = bench_job(kept, f"recorded {recorded.name}", _span_count(kept), _say)
-    _print(result, as_json)
+        given = _recorded(recorded, spans_wanted)
+    _print(bench_job(given, profile=profile, report=_say), as_json)
+
+
+def _generated(profile: SpanProfile, spans_wanted: int, seed: int) -> BenchInput:
+    messages, rest = divmod(spans_wanted, profile.spans_per_message)
+    if rest:
+        message = f"--spans {spans_wanted}: expected a multiple of {profile.spans_per_message}"
+        raise WrongUse(message)
+    # Now, so that retention and the bound on the future do not touch it.
+    start_ms = int(time.time() * 1000) - messages * STEP_MS
+    size = f"{profile.services} services x {profile.hosts} hosts x {profile.operations} operations"
+    name = "lean" if profile == LEAN else size
+    return BenchInput(name, spans(profile, messages, seed, start_ms, STEP_MS), spans_wanted, profile.services)
+
+
+def _recorded(folder: Path, spans_wanted: int) -> BenchInput:
+    kept = [message for message in read([folder], BadLines(), as_protobuf=True) if message.topic_kind == "traces"]
+    count = _span_count(kept)
+    if not count:
+        message = f"{folder} holds no spans; expected what the Collector's file exporter writes"
+        raise WrongUse(message)
+    rounds = -(-spans_wanted // count)
+    setting = f"recorded {folder.name}, {rounds} times {count} spans"
+    return BenchInput(setting, repeated(kept, rounds), rounds * count)
 
 
 @app.command()

@@ -1,8 +1,8 @@
 """Normal traffic of a fleet, as the panes that detection sees: what varies every day, and nothing that is wrong.
 
 A day curve, log-normal, bimodal and heavy-tailed latencies, deploys without effect, hosts that come and go, 1 to
-100,000 spans a pane. A slow-down can be planted. Latencies are drawn as counts of sketch bins: a pane of 100,000 spans
-costs little more than one of 1,000.
+100,000 spans a pane; calls to other services over networks with queues. A slow-down can be planted. Latencies are drawn
+as counts of sketch bins: a pane of 100,000 spans costs little more than one of 1,000.
 """
 
 from dataclasses import dataclass, replace
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state_schemas.partials import (
+    DIMENSION_CALLEE,
+    DIMENSION_GAP,
     DIMENSION_HOST,
     DIMENSION_OPERATION,
     DIMENSION_SERVICE,
@@ -22,14 +24,15 @@ from state_schemas.partials import (
     ServiceFacts,
     SpanBlock,
 )
-from state_schemas.telemetry import ENTRY_KINDS, KIND_SERVER
-from udfs.partials import BIN_MASK, entry_pane, pack_counts
-from udfs.sketch import BIN_BITS, BIN_OVER, EDGES_NS, bins_of
+from state_schemas.telemetry import ENTRY_KINDS, KIND_CLIENT, KIND_SERVER
+from udfs.partials import BIN_MASK, NameLimits, entry_pane, merge_blocks, pack_counts
+from udfs.sketch import BIN_BITS, BIN_OVER, EDGES_NS, REPRESENTATIVE_NS, bins_of
 
 SERVICES: Final = 30
 PANE_MS: Final = 10_000
 DAY_MS: Final = 86_400_000
 SPANS_MAX: Final = 100_000  # a pane of the busiest service; the quietest has one
+CALLS_MAX: Final = 80  # paired in a pane: eight of each message of a second
 _BIN_LOG: Final = log(1.0195)
 _DRAWS: Final = 40_000  # spans from which the distribution of an operation is made
 _DRAWN_ONE_BY_ONE: Final = 3_000  # spans of a pane up to which each is drawn, not the numbers of each bin
@@ -55,6 +58,22 @@ class Slowdown:
 
 
 @dataclass(frozen=True, slots=True)
+class QuietCallee:
+    """calls: mean calls of a pane that are paired. work: shares of the bins of its answers, summed up.
+
+    Of the way there and back: median, sigma of the logarithm, and the share of calls that wait `queued` times as long.
+    """
+
+    name: str
+    calls: float
+    work: NDArray[np.float64]
+    way_ns: float
+    way_sigma: float
+    queued_share: float
+    queued: float
+
+
+@dataclass(frozen=True, slots=True)
 class QuietService:
     """rate: mean spans of a pane. cumulative: shares of (operation, bin), one operation after the other, summed up."""
 
@@ -64,6 +83,7 @@ class QuietService:
     cumulative: NDArray[np.float64]
     error_share: float
     phase: float
+    callees: tuple[QuietCallee, ...]
     slowdown: Slowdown | None = None
 
     def planted(self, slowdown: Slowdown) -> "QuietService":
@@ -87,6 +107,19 @@ def _service(random: np.random.Generator, number: int) -> QuietService:
         cumulative=np.cumsum(pmf * share[:, None]),
         error_share=float(random.choice((0.0, 0.001, 0.01, 0.03))),
         phase=float(random.uniform(0, 0.2)),
+        callees=tuple(_callee(random, place) for place in range(int(random.integers(0, 4)))),
+    )
+
+
+def _callee(random: np.random.Generator, place: int) -> QuietCallee:
+    return QuietCallee(
+        name=f"callee-{place}",
+        calls=CALLS_MAX ** float(random.uniform(0, 1)),
+        work=np.cumsum(_latencies(random)),
+        way_ns=float(10 ** random.uniform(5.5, 6.8)),  # 0.3 to 6 ms
+        way_sigma=float(random.uniform(0.2, 0.8)),
+        queued_share=float(random.choice((0.0, 0.01, 0.05, 0.1))),
+        queued=float(random.uniform(3, 50)),
     )
 
 
@@ -127,7 +160,9 @@ class Traffic:
         # Load moves latencies a little: with the day, and from pane to pane for the whole service.
         usual = (1 + 0.15 * wave) * float(np.exp(0.05 * random.standard_normal()))
         counts, hosts = self._drawn(int(spans), usual, number)
-        return entry_pane(self._block(counts, hosts, start_ms, number), ENTRY_KINDS)
+        blocks = [self._block(counts, hosts, start_ms, number)]
+        blocks += [called for callee in service.callees if (called := self._calls(callee, number)) is not None]
+        return entry_pane(merge_blocks(blocks, NameLimits()), ENTRY_KINDS)
 
     def _renew(self, number: int) -> None:
         if number % 4_320 == 1_800:
@@ -185,6 +220,29 @@ class Traffic:
             facts=ServiceFacts(start_ms, f"1.{self._version}"),
             slowest=(Exemplar(longest, trace, self._names[int(host[bins.argmax()])], "GET /"),),
             ranges=(OffsetRange("trace_events", 0, number, number),),
+        )
+
+    def _calls(self, callee: QuietCallee, number: int) -> SpanBlock | None:
+        """What the paired calls to one callee add; None where there is none."""
+        random = self._random
+        calls = int(random.poisson(callee.calls))
+        if not calls:
+            return None
+        work_ns = REPRESENTATIVE_NS[np.searchsorted(callee.work, random.random(calls) * callee.work[-1])]
+        # The network is a little slower now and then for all calls, and some wait in a queue.
+        usual_ns = callee.way_ns * float(np.exp(0.1 * random.standard_normal()))
+        way_ns = usual_ns * np.exp(callee.way_sigma * random.standard_normal(calls))
+        way_ns[random.random(calls) < callee.queued_share] *= callee.queued
+        found = [np.unique(bins_of(ns.astype(np.int64)), return_counts=True) for ns in (work_ns + way_ns, way_ns)]
+        longest_ns = int((work_ns + way_ns).max())
+        exemplar = Exemplar(longest_ns, f"{number:016x}{int(self._service.name[-2:]):016x}", self._names[0], "call")
+        return SpanBlock(
+            keys=tuple((KIND_CLIENT, dimension, callee.name) for dimension in (DIMENSION_CALLEE, DIMENSION_GAP)),
+            errors=bytes(2),
+            sizes=np.array([len(bins) for bins, _ in found], "<u2").tobytes(),
+            bins=np.concatenate([bins for bins, _ in found]).astype("<u2").tobytes(),
+            counts=pack_counts(np.concatenate([counts for _, counts in found])),
+            calls=((callee.name, exemplar),),
         )
 
     def _key(self, index: int, names: list[str]) -> RowKey:

@@ -26,7 +26,7 @@ from reasoner.load.message import Message
 from reasoner.load.recordings import sidecar
 from state_schemas.telemetry import SignalType
 
-__all__ = ["Lateness", "dump", "make_late", "rechunk", "shuffle_within", "spread"]
+__all__ = ["Lateness", "dump", "make_late", "rechunk", "repeated", "shuffle_within", "spread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,27 @@ def rechunk(messages: Iterable[Message], by: Literal["pod"]) -> Iterator[Message
             for resource in resources:
                 part = type(request)(**{field.name: [resource]})
                 yield replace(message, value=part.SerializeToString())
+
+
+def repeated(messages: Sequence[Message], rounds: int) -> Iterator[Message]:
+    """Recorded traces (protobuf) so many times, each round later by the whole length and a minute; ids stay.
+
+    Messages ascend by timestamp, and so do those of the result. Some 4 us a span and round.
+    """
+    period_ms = messages[-1].timestamp_ms - messages[0].timestamp_ms + 60_000 if messages else 0
+    for number in range(rounds):
+        for message in messages:
+            yield _later(message, number * period_ms) if number else message
+
+
+def _later(message: Message, by_ms: int) -> Message:
+    request = _traces(message)
+    for resource in request.resource_spans:
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                span.start_time_unix_nano += by_ms * 1_000_000
+                span.end_time_unix_nano += by_ms * 1_000_000
+    return replace(message, value=request.SerializeToString(), timestamp_ms=message.timestamp_ms + by_ms)
 
 
 def shuffle_within(messages: Iterable[Message], lateness_ms: int, seed: int) -> list[Message]:

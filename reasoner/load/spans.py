@@ -7,6 +7,7 @@ What is wrong with spans on purpose is a fixed number in each message, so the tr
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import cycle
 from random import Random
 from typing import Final
 
@@ -19,7 +20,7 @@ from state_schemas.telemetry import KIND_CLIENT, KIND_INTERNAL, KIND_SERVER
 
 __all__ = ["BadSpans", "Slowdown", "SpanProfile", "Truth", "spans", "truth"]
 
-TEMPLATES: Final = 32
+TEMPLATES: Final = 32  # at least; as many as bring every host of every service
 SIGMA: Final = 0.3  # of the logarithm of a duration
 SENT_AFTER_MS: Final = 1_000  # an honest span ended at most so long before its message was sent
 LATE_MS: Final = (121_000, 600_000)  # before the timestamp: beyond the default lateness of 120 s
@@ -110,10 +111,16 @@ def spans(profile: SpanProfile, messages: int, seed: int, start_ms: int, step_ms
     """
     random = Random(f"spans-{seed}")
     generator = np.random.default_rng(seed)
-    templates = [_template(profile, random) for _ in range(TEMPLATES)]
+    hosts = [(service, host) for service in range(profile.services) for host in range(profile.hosts)]
+    random.shuffle(hosts)
+    turns = cycle(hosts)
+    counts = [random.randint(profile.resources_min, profile.resources_max) for _ in range(TEMPLATES)]
+    while sum(counts) < len(hosts):
+        counts.append(random.randint(profile.resources_min, profile.resources_max))
+    templates = [_template(profile, random, [next(turns) for _ in range(count)]) for count in counts]
     for number in range(messages):
         timestamp_ms = start_ms + number * step_ms
-        value = templates[number % TEMPLATES].filled(profile, generator, timestamp_ms)
+        value = templates[number % len(templates)].filled(profile, generator, timestamp_ms)
         yield Message("traces", value, timestamp_ms, number % profile.partitions)
 
 
@@ -166,15 +173,14 @@ def _write(data: NDArray[np.uint8], places: _Places, values: NDArray[np.uint8]) 
     data[places[:, None] + np.arange(values.shape[1])] = values
 
 
-def _template(profile: SpanProfile, random: Random) -> _Template:
-    count = random.randint(profile.resources_min, profile.resources_max)
-    services = [random.randrange(profile.services) for _ in range(count)]
+def _template(profile: SpanProfile, random: Random, hosts: list[tuple[int, int]]) -> _Template:
+    """hosts: (service, number of its host) of each resource."""
+    count = len(hosts)
     scope = scope_head()
     data = b""
     medians: list[float] = []
     service_of: list[int] = []
-    for index, service in enumerate(services):
-        host = random.randrange(profile.hosts)
+    for index, (service, host) in enumerate(hosts):
         share = profile.spans_per_message * (index + 1) // count - profile.spans_per_message * index // count
         operations = [random.randrange(profile.operations) for _ in range(share)]
         fields = [

@@ -163,9 +163,7 @@ def test_halves_sent_too_far_apart_do_not_meet_and_nothing_is_kept_for_them() ->
     assert sum(calls_of(paired(sorted(near, key=lambda m: m.timestamp_ms))).values()) == 5
     graph = LocalGraph([pairing()])
     for message in apart[:2]:
-        folded = fold(message)[0]
-        assert folded is not None
-        graph.feed(halves(folded))
+        graph.feed(halves(_folded(message)))
     assert graph.state_bytes()
     graph.advance(apart[1].timestamp_ms + 2 * LIMITS.pair_ms)
     assert not graph.state_bytes()
@@ -180,14 +178,13 @@ def test_a_message_that_comes_twice_pairs_once() -> None:
 def test_beyond_the_bound_whole_traces_are_let_go_and_counted() -> None:
     """Both halves of a trace stay or go: a bound that drops halves one by one would leave next to no pairs."""
     traces, bound = 4_000, 200
-    sent = [message for n in range(traces) for message in call(n)]
+    sent = [message for n in range(traces) for message in call(n, sent_apart_ms=20_000)]
+    sent.sort(key=lambda message: message.timestamp_ms)
     graph = LocalGraph([pairing(bound)])
     out: list[SpanPartial] = []
     newest_ms = 0
     for message in sent:
-        folded = fold(message)[0]
-        assert folded is not None
-        out += graph.feed(halves(folded))
+        out += graph.feed(halves(_folded(message)))
         newest_ms = max(newest_ms, message.timestamp_ms)
         out += graph.advance(newest_ms - 5_000)
         for (_, key), size in graph.state_bytes().items():
@@ -195,9 +192,20 @@ def test_beyond_the_bound_whole_traces_are_let_go_and_counted() -> None:
     out += graph.finish()
     found = sum(calls_of(out).values())
     assert graph.counts["call_halves_dropped_total"] > 0
-    # A bucket holds 200 halves of 30 s: some 100 of the 375 traces that each gets in that time.
+    # A bucket holds 200 halves, and 250 client spans wait in it for their server spans at any time.
     assert traces // 20 < found < traces
     assert found == graph.counts["calls_paired_total"]
+
+
+def test_what_has_met_makes_room_before_any_trace_is_let_go() -> None:
+    sent = [message for n in range(4_000) for message in call(n)]
+    graph = LocalGraph([pairing(200)])
+    out: list[Any] = []
+    for message in sent:
+        out += graph.feed(halves(_folded(message)))  # event time stands still: nothing is forgotten by age
+    out += graph.finish()
+    assert sum(calls_of(out).values()) == 4_000
+    assert graph.counts["call_halves_dropped_total"] == 0
 
 
 def test_traces_come_back_when_there_is_room_again() -> None:

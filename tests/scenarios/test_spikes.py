@@ -4,16 +4,10 @@ from itertools import groupby
 
 import pytest
 
-from state_schemas.insights import Insight
-from tests.scenarios.timeline import brief, pane_of, sent, spans_of, told
+from tests.scenarios.timeline import brief, last, pane_of, sent, spans_of, told
 from tests.traffic import PANE_MS, START_MS, Sent
 
 USUAL = "." * 12
-
-
-def last(found: list[Insight]) -> list[Insight]:
-    """The last revision of each insight, in the order of their first."""
-    return list({insight.insight_id: insight for insight in found}.values())
 
 
 def test_a_spike_on_one_host_opens_updates_and_closes() -> None:

@@ -63,6 +63,11 @@ def brief(found: Iterable[Insight]) -> list[tuple[str, str, str]]:
     return [(insight.kind, insight.service or insight.subject, insight.status) for insight in found]
 
 
+def last(found: list[Insight]) -> list[Insight]:
+    """The last revision of each insight, in the order of their first."""
+    return list({insight.insight_id: insight for insight in found}.values())
+
+
 def pane_of(at_ms: int) -> int:
     """The place in the drawing."""
     return (at_ms - START_MS) // PANE_MS
