@@ -222,9 +222,8 @@ def _stage_times(rest: FlinkRest, job_id: str) -> dict[str, tuple[int, int, int]
     """(busy, backpressured, all) ms of each stage so far, summed over its subtasks."""
     found = {}
     for vertex in rest.get(f"/jobs/{job_id}")["vertices"]:
-        busy, waited, idle = (
-            int(vertex["metrics"][f"accumulated-{state}-time"]) for state in ("busy", "backpressured", "idle")
-        )
+        spent = [vertex["metrics"][f"accumulated-{state}-time"] for state in ("busy", "backpressured", "idle")]
+        busy, waited, idle = (0 if value == "NaN" else int(value) for value in spent)  # a subtask that has not begun
         found[vertex["name"][:60]] = (busy, waited, busy + waited + idle)
     return found
 
