@@ -8,10 +8,12 @@ Iceberg must be exact, or there is no result.
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+from kafka import TopicPartition
 
 from jobs.config import Detection, JobConfig
 from reasoner import lake
@@ -21,8 +23,8 @@ from reasoner.evaluate.result import Result
 from reasoner.flink_rest import FlinkRest
 from reasoner.job_process import write_config
 from reasoner.load.message import Message
-from reasoner.load.player import PlayOptions, play
-from reasoner.load.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
+from reasoner.load.player import PlayOptions, PlayReport, play
+from reasoner.load.topics import KEEP_FOR_EVER_MS, TopicSpec, committed_offsets, create_topics
 from reasoner.stack.running import RunningStack, running
 from reasoner.stack.settings import StackSettings
 from reasoner.submit import submit
@@ -49,51 +51,53 @@ def _limit(rows: list[dict[str, Any]], cores_used: float) -> dict[str, Any]:
 
 
 class Checkpoint(NamedTuple):
-    """done_ms: when it was completed. took_ms: from its trigger on. size_bytes: of all state, incremental or not."""
+    """A completed checkpoint. triggered_ms: by the machine's clock, like took_ms. size_bytes: what it wrote."""
 
-    done_ms: int
+    triggered_ms: int
     took_ms: int
     size_bytes: int
 
 
 @dataclass
 class Progress:
-    """What was sampled over time. Times in ms of the machine's clock.
+    """What was seen while the job ran; times in ms of the machine's clock.
 
-    samples: spans folded. threads: CPU seconds of each kind of thread so far, and of which stage how much time went
-    where: (time, seconds by (role, thread), {stage: (busy, backpressured, all) in ms}).
+    checkpoints: by number. read: messages before the barrier of each checkpoint, by its number: exact, as the job
+    commits those offsets. profile: (time, CPU seconds so far by (role, thread), {stage: (busy, backpressured, all)}).
     """
 
-    samples: list[tuple[int, int]] = field(default_factory=list)
-    checkpoints: list[Checkpoint] = field(default_factory=list)
+    messages: int = 0
+    checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
+    read: dict[int, int] = field(default_factory=dict)
     profile: list[tuple[int, dict[tuple[str, str], float], dict[str, tuple[int, int, int]]]] = field(
         default_factory=list
     )
 
-    def at(self, time_ms: int) -> float:
-        """Spans folded at a time, between samples on a straight line."""
-        earlier = max((sample for sample in self.samples if sample[0] <= time_ms), default=self.samples[0])
-        later = min((sample for sample in self.samples if sample[0] >= time_ms), default=self.samples[-1])
-        if later[0] == earlier[0]:
-            return earlier[1]
-        return earlier[1] + (later[1] - earlier[1]) * (time_ms - earlier[0]) / (later[0] - earlier[0])
+    def saw(self, offsets: Mapping[TopicPartition, int], completed: Mapping[int, Checkpoint]) -> int:
+        """Notes what stands there now; returns the messages read as of the newest completed checkpoint."""
+        self.checkpoints |= completed
+        read = sum(offsets.values())
+        # They are committed when a checkpoint completes: new offsets are those of the newest one.
+        if completed and read != max(self.read.values(), default=0):
+            self.read[max(completed)] = read
+        return read
 
-    def steady_ms(self) -> tuple[int, int]:
-        """From the first to the last checkpoint that was completed before all was read."""
-        done_ms = next((at_ms for at_ms, folded in self.samples if folded == self.samples[-1][1]), self.samples[-1][0])
-        within = [checkpoint.done_ms for checkpoint in self.checkpoints if checkpoint.done_ms <= done_ms]
+    def steady(self) -> tuple[int, int]:
+        """Numbers of the first and the last checkpoint that lie before the end of the input."""
+        within = [number for number, read in sorted(self.read.items()) if 0 < read < self.messages]
         if len(within) < 2:
             message = f"{len(within)} checkpoints while the topic was read, expected 2 or more; take more spans"
             raise CommandFailed(message)
         return within[0], within[-1]
 
-    def steady_spans_per_s(self) -> float:
-        first_ms, last_ms = self.steady_ms()
-        return (self.at(last_ms) - self.at(first_ms)) * 1000 / (last_ms - first_ms)
+    def steady_messages_per_s(self) -> float:
+        first, last = self.steady()
+        passed_ms = self.checkpoints[last].triggered_ms - self.checkpoints[first].triggered_ms
+        return (self.read[last] - self.read[first]) * 1000 / passed_ms
 
     def steady_profile(self) -> list[dict[str, Any]]:
         """What each stage did with its time, and what each kind of thread took of the cores, in the steady state."""
-        first_ms, last_ms = self.steady_ms()
+        first_ms, last_ms = (self.checkpoints[number].triggered_ms for number in self.steady())
         within = [sample for sample in self.profile if first_ms <= sample[0] <= last_ms]
         if len(within) < 2:
             return []
@@ -123,7 +127,6 @@ class BenchInput:
 
 def bench_job(given: BenchInput, *, profile: bool, report: Callable[[str], None]) -> Result:
     """Runs the job over these messages. profile: also say where the time went. Minutes."""
-    spans = given.spans
     with tempfile.TemporaryDirectory(prefix="reasoner-bench-") as name:
         folder = Path(name)
         stack_settings = StackSettings(
@@ -132,17 +135,19 @@ def bench_job(given: BenchInput, *, profile: bool, report: Callable[[str], None]
         with running(stack_settings, ["kafka", "postgres", "flink"], report=report) as stack:
             config = _config(stack, folder, given.services)
             filled = _fill(given.messages, stack, config, report)
-            usage, progress = _run(stack, config, folder, spans, profile, report)
-            _require_exact(config, spans)
+            messages = filled.messages["traces"]
+            usage, progress = _run(stack, config, folder, messages, profile, report)
+            _require_exact(config, given.spans)
+    messages_per_s = progress.steady_messages_per_s()
     scores = {
-        "spans_per_s": round(progress.steady_spans_per_s()),
-        "mb_per_s": round(progress.steady_spans_per_s() * filled / spans / 1e6, 1),
+        "spans_per_s": round(messages_per_s * given.spans / messages),
+        "mb_per_s": round(messages_per_s * filled.value_bytes / messages / 1e6, 1),
         "rss_mb_max": round(usage.all_rss_mb_max),
-        "spans": float(spans),
-        "bytes_per_span": round(filled / spans, 1),
+        "spans": float(given.spans),
+        "bytes_per_span": round(filled.value_bytes / given.spans, 1),
         "checkpoints": float(len(progress.checkpoints)),
-        "checkpoint_ms_max": float(max(checkpoint.took_ms for checkpoint in progress.checkpoints)),
-        "checkpoint_mb_max": round(max(checkpoint.size_bytes for checkpoint in progress.checkpoints) / 1e6, 1),
+        "checkpoint_ms_max": float(max(checkpoint.took_ms for checkpoint in progress.checkpoints.values())),
+        "checkpoint_mb_max": round(max(checkpoint.size_bytes for checkpoint in progress.checkpoints.values()) / 1e6, 1),
     }
     shares = [
         {"process": role, "cpu_s": round(cpu, 1), "rss_mb_max": round(usage.rss_mb_max[role])}
@@ -171,36 +176,41 @@ def _config(stack: RunningStack, folder: Path, services: int) -> JobConfig:
     )
 
 
-def _fill(messages: Iterable[Message], stack: RunningStack, config: JobConfig, report: Callable[[str], None]) -> int:
+def _fill(
+    messages: Iterable[Message], stack: RunningStack, config: JobConfig, report: Callable[[str], None]
+) -> PlayReport:
     topics = config.kafka.topics
     forever = TopicSpec(PARTITIONS, KEEP_FOR_EVER_MS)
     create_topics(stack.kafka_bootstrap, dict.fromkeys((topics.traces, topics.insights, topics.rejected), forever))
     lake.create_tables(config.lake)
     report("filling the topic")
-    return play(messages, stack.kafka_bootstrap, {"traces": topics.traces}, PlayOptions()).value_bytes
+    return play(messages, stack.kafka_bootstrap, {"traces": topics.traces}, PlayOptions())
 
 
 def _run(
-    stack: RunningStack, config: JobConfig, folder: Path, spans: int, profile: bool, report: Callable[[str], None]
+    stack: RunningStack, config: JobConfig, folder: Path, messages: int, profile: bool, report: Callable[[str], None]
 ) -> tuple[Usage, Progress]:
-    rest, usage, progress = FlinkRest(stack.flink_rest_url), Usage(_roots(stack)), Progress()
+    rest, usage, progress = FlinkRest(stack.flink_rest_url), Usage(_roots(stack)), Progress(messages)
     job_id = submit("insights", write_config(config, folder / "job.yaml"), stack.flink_rest_url)
-    report(f"job {job_id} reads {spans} spans")
-    moved_s = time.monotonic()
-    while not progress.samples or progress.samples[-1][1] < spans:
+    report(f"job {job_id} reads {messages} messages")
+    moved_s, read = time.monotonic(), 0
+    while read < messages:
         time.sleep(_SAMPLE_S)
         usage.sample()
-        counters = rest.counters(job_id, "fold-traces")
-        read = counters.get("records_folded_total", 0) + counters.get("records_rejected_total", 0)
-        if not progress.samples or read > progress.samples[-1][1]:
-            moved_s = time.monotonic()
-        progress.samples.append((int(time.time() * 1000), read))
+        before, read = (
+            read,
+            progress.saw(committed_offsets(stack.kafka_bootstrap, config.kafka.group_id), _checkpoints(rest, job_id)),
+        )
         if profile:
-            progress.profile.append((progress.samples[-1][0], usage.threads_cpu_s(), _stage_times(rest, job_id)))
-        if time.monotonic() - moved_s > STALLED_S or rest.restarts(job_id):
-            message = f"the job stands at {read} of {spans} spans; see {stack.flink_rest_url}/jobs/{job_id}/exceptions"
+            at_ms = int(time.time() * 1000)
+            progress.profile.append((at_ms, usage.threads_cpu_s(), _stage_times(rest, job_id)))
+        moved_s = time.monotonic() if read > before else moved_s
+        if time.monotonic() - moved_s > STALLED_S:
+            message = f"the job stands at {read} of {messages}; see {stack.flink_rest_url}/jobs/{job_id}/exceptions"
             raise CommandFailed(message)
-    progress.checkpoints = _checkpoints(rest, job_id)
+    if rest.restarts(job_id):
+        message = f"the job was restarted meanwhile; see {stack.flink_rest_url}/jobs/{job_id}/exceptions"
+        raise CommandFailed(message)
     rest.stop(job_id, f"file://{folder}/savepoints", drain=True, deadline_s=STOP_DEADLINE_S)
     usage.sample()
     return usage, progress
@@ -211,11 +221,12 @@ def _roots(stack: RunningStack) -> dict[int, str]:
     return {record.pid: name for name, record in records.items() if record is not None}
 
 
-def _checkpoints(rest: FlinkRest, job_id: str) -> list[Checkpoint]:
+def _checkpoints(rest: FlinkRest, job_id: str) -> dict[int, Checkpoint]:
+    """The newest completed ones, by number: Flink remembers ten."""
     history = rest.get(f"/jobs/{job_id}/checkpoints")["history"]
-    fields = ("latest_ack_timestamp", "end_to_end_duration", "state_size")
+    fields = ("trigger_timestamp", "end_to_end_duration", "state_size")
     done = [entry for entry in history if entry["status"] == "COMPLETED"]
-    return sorted(Checkpoint(*(int(entry[field]) for field in fields)) for entry in done)
+    return {int(entry["id"]): Checkpoint(*(int(entry[field]) for field in fields)) for entry in done}
 
 
 def _stage_times(rest: FlinkRest, job_id: str) -> dict[str, tuple[int, int, int]]:
