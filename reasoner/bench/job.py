@@ -8,12 +8,12 @@ Iceberg must be exact, or there is no result.
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from kafka import TopicPartition
+import numpy as np
 
 from jobs.config import Detection, JobConfig
 from reasoner import lake
@@ -23,8 +23,8 @@ from reasoner.evaluate.result import Result
 from reasoner.flink_rest import FlinkRest
 from reasoner.job_process import write_config
 from reasoner.load.message import Message
-from reasoner.load.player import PlayOptions, PlayReport, play
-from reasoner.load.topics import KEEP_FOR_EVER_MS, TopicSpec, committed_offsets, create_topics
+from reasoner.load.player import PlayOptions, play
+from reasoner.load.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.stack.running import RunningStack, running
 from reasoner.stack.settings import StackSettings
 from reasoner.submit import submit
@@ -62,42 +62,36 @@ class Checkpoint(NamedTuple):
 class Progress:
     """What was seen while the job ran; times in ms of the machine's clock.
 
-    checkpoints: by number. read: messages before the barrier of each checkpoint, by its number: exact, as the job
-    commits those offsets. profile: (time, CPU seconds so far by (role, thread), {stage: (busy, backpressured, all)}).
+    samples: (time, spans folded). checkpoints: by number.
+    profile: (time, CPU seconds so far by (role, thread), {stage: (busy, backpressured, all)}).
     """
 
-    messages: int = 0
+    samples: list[tuple[int, int]] = field(default_factory=list)
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
-    read: dict[int, int] = field(default_factory=dict)
     profile: list[tuple[int, dict[tuple[str, str], float], dict[str, tuple[int, int, int]]]] = field(
         default_factory=list
     )
 
-    def saw(self, offsets: Mapping[TopicPartition, int], completed: Mapping[int, Checkpoint]) -> int:
-        """Notes what stands there now; returns the messages read as of the newest completed checkpoint."""
-        self.checkpoints |= completed
-        read = sum(offsets.values())
-        # They are committed when a checkpoint completes: new offsets are those of the newest one.
-        if completed and read != max(self.read.values(), default=0):
-            self.read[max(completed)] = read
-        return read
-
-    def steady(self) -> tuple[int, int]:
-        """Numbers of the first and the last checkpoint that lie before the end of the input."""
-        within = [number for number, read in sorted(self.read.items()) if 0 < read < self.messages]
+    def steady_ms(self) -> tuple[int, int]:
+        """From the first to the last checkpoint that was completed before all was read."""
+        done_ms = next(at_ms for at_ms, folded in self.samples if folded == self.samples[-1][1])
+        ends = sorted(checkpoint.triggered_ms + checkpoint.took_ms for checkpoint in self.checkpoints.values())
+        within = [end_ms for end_ms in ends if end_ms <= done_ms]
         if len(within) < 2:
             message = f"{len(within)} checkpoints while the topic was read, expected 2 or more; take more spans"
             raise CommandFailed(message)
         return within[0], within[-1]
 
-    def steady_messages_per_s(self) -> float:
-        first, last = self.steady()
-        passed_ms = self.checkpoints[last].triggered_ms - self.checkpoints[first].triggered_ms
-        return (self.read[last] - self.read[first]) * 1000 / passed_ms
+    def steady_spans_per_s(self) -> float:
+        """Slope of the line through all samples of that time: each of them is up to two seconds old."""
+        first_ms, last_ms = self.steady_ms()
+        within = np.array([sample for sample in self.samples if first_ms <= sample[0] <= last_ms], np.float64)
+        slope = np.polyfit(within[:, 0] - first_ms, within[:, 1], 1)[0]
+        return float(slope) * 1000
 
     def steady_profile(self) -> list[dict[str, Any]]:
         """What each stage did with its time, and what each kind of thread took of the cores, in the steady state."""
-        first_ms, last_ms = (self.checkpoints[number].triggered_ms for number in self.steady())
+        first_ms, last_ms = self.steady_ms()
         within = [sample for sample in self.profile if first_ms <= sample[0] <= last_ms]
         if len(within) < 2:
             return []
@@ -134,17 +128,16 @@ def bench_job(given: BenchInput, *, profile: bool, report: Callable[[str], None]
         ).with_auto_ports()
         with running(stack_settings, ["kafka", "postgres", "flink"], report=report) as stack:
             config = _config(stack, folder, given.services)
-            filled = _fill(given.messages, stack, config, report)
-            messages = filled.messages["traces"]
-            usage, progress = _run(stack, config, folder, messages, profile, report)
+            filled_bytes = _fill(given.messages, stack, config, report)
+            usage, progress = _run(stack, config, folder, given.spans, profile, report)
             _require_exact(config, given.spans)
-    messages_per_s = progress.steady_messages_per_s()
+    spans_per_s = progress.steady_spans_per_s()
     scores = {
-        "spans_per_s": round(messages_per_s * given.spans / messages),
-        "mb_per_s": round(messages_per_s * filled.value_bytes / messages / 1e6, 1),
+        "spans_per_s": round(spans_per_s),
+        "mb_per_s": round(spans_per_s * filled_bytes / given.spans / 1e6, 1),
         "rss_mb_max": round(usage.all_rss_mb_max),
         "spans": float(given.spans),
-        "bytes_per_span": round(filled.value_bytes / given.spans, 1),
+        "bytes_per_span": round(filled_bytes / given.spans, 1),
         "checkpoints": float(len(progress.checkpoints)),
         "checkpoint_ms_max": float(max(checkpoint.took_ms for checkpoint in progress.checkpoints.values())),
         "checkpoint_mb_max": round(max(checkpoint.size_bytes for checkpoint in progress.checkpoints.values()) / 1e6, 1),
@@ -176,37 +169,35 @@ def _config(stack: RunningStack, folder: Path, services: int) -> JobConfig:
     )
 
 
-def _fill(
-    messages: Iterable[Message], stack: RunningStack, config: JobConfig, report: Callable[[str], None]
-) -> PlayReport:
+def _fill(messages: Iterable[Message], stack: RunningStack, config: JobConfig, report: Callable[[str], None]) -> int:
     topics = config.kafka.topics
     forever = TopicSpec(PARTITIONS, KEEP_FOR_EVER_MS)
     create_topics(stack.kafka_bootstrap, dict.fromkeys((topics.traces, topics.insights, topics.rejected), forever))
     lake.create_tables(config.lake)
     report("filling the topic")
-    return play(messages, stack.kafka_bootstrap, {"traces": topics.traces}, PlayOptions())
+    return play(messages, stack.kafka_bootstrap, {"traces": topics.traces}, PlayOptions()).value_bytes
 
 
 def _run(
-    stack: RunningStack, config: JobConfig, folder: Path, messages: int, profile: bool, report: Callable[[str], None]
+    stack: RunningStack, config: JobConfig, folder: Path, spans: int, profile: bool, report: Callable[[str], None]
 ) -> tuple[Usage, Progress]:
-    rest, usage, progress = FlinkRest(stack.flink_rest_url), Usage(_roots(stack)), Progress(messages)
+    rest, usage, progress = FlinkRest(stack.flink_rest_url), Usage(_roots(stack)), Progress()
     job_id = submit("insights", write_config(config, folder / "job.yaml"), stack.flink_rest_url)
-    report(f"job {job_id} reads {messages} messages")
+    report(f"job {job_id} reads {spans} spans")
     moved_s, read = time.monotonic(), 0
-    while read < messages:
+    while read < spans:
         time.sleep(_SAMPLE_S)
         usage.sample()
-        before, read = (
-            read,
-            progress.saw(committed_offsets(stack.kafka_bootstrap, config.kafka.group_id), _checkpoints(rest, job_id)),
-        )
+        counters = rest.counters(job_id, "fold-traces")
+        before, read = read, counters.get("records_folded_total", 0)
+        at_ms = int(time.time() * 1000)
+        progress.samples.append((at_ms, read))
+        progress.checkpoints |= _checkpoints(rest, job_id)
         if profile:
-            at_ms = int(time.time() * 1000)
             progress.profile.append((at_ms, usage.threads_cpu_s(), _stage_times(rest, job_id)))
         moved_s = time.monotonic() if read > before else moved_s
         if time.monotonic() - moved_s > STALLED_S:
-            message = f"the job stands at {read} of {messages}; see {stack.flink_rest_url}/jobs/{job_id}/exceptions"
+            message = f"the job stands at {read} of {spans}; see {stack.flink_rest_url}/jobs/{job_id}/exceptions"
             raise CommandFailed(message)
     if rest.restarts(job_id):
         message = f"the job was restarted meanwhile; see {stack.flink_rest_url}/jobs/{job_id}/exceptions"

@@ -1,16 +1,16 @@
-"""Topics as they must be: created where absent, compared where present; and how far a group has read them."""
+"""Topics as they must be: created where absent, compared where present."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from kafka import KafkaAdminClient, TopicPartition
+from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import CoordinatorNotAvailableError, NotCoordinatorError, TopicAlreadyExistsError
+from kafka.errors import TopicAlreadyExistsError
 
 from reasoner.errors import CommandFailed
 
-__all__ = ["KEEP_FOR_EVER_MS", "TopicMismatch", "TopicSpec", "committed_offsets", "create_topics"]
+__all__ = ["KEEP_FOR_EVER_MS", "TopicMismatch", "TopicSpec", "create_topics"]
 
 KEEP_FOR_EVER_MS: Final = -1
 
@@ -101,15 +101,3 @@ def _is_shorter(found_ms: int, wanted_ms: int) -> bool:
     if found_ms == KEEP_FOR_EVER_MS:
         return False
     return wanted_ms == KEEP_FOR_EVER_MS or found_ms < wanted_ms
-
-
-def committed_offsets(bootstrap: str, group: str) -> dict[TopicPartition, int]:
-    """What the group has committed; Flink does so at each completed checkpoint."""
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-    try:
-        found = admin.list_group_offsets(group).get(group, {})
-    except (CoordinatorNotAvailableError, NotCoordinatorError):
-        return {}  # the broker makes its topic of offsets at the first commit
-    finally:
-        admin.close()
-    return {part: at.offset for part, at in found.items()}

@@ -185,6 +185,8 @@ def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:
         # A dead TaskManager is noticed after 10 s, not 50: what waits here is a person or a test.
         "heartbeat.interval": "2 s",
         "heartbeat.timeout": "10 s",
+        # Counters in REST and dashboard are 2 s old, not 10.
+        "metrics.fetcher.update-interval": "2 s",
     }
 
 

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import CoordinatorNotAvailableError, NotCoordinatorError
 
 from jobs.config import JobConfig
 from reasoner import lake
 from reasoner.flink_rest import FlinkRest
 from reasoner.insight_topic import committed
 from reasoner.job_process import write_config
-from reasoner.load.topics import KEEP_FOR_EVER_MS, TopicSpec, committed_offsets, create_topics
+from reasoner.load.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.submit import submit
 from state_schemas.outputs import RESOLUTIONS_S
 from state_schemas.telemetry import SignalType
@@ -192,3 +193,15 @@ def end_offsets(bootstrap: str, topics: Sequence[str]) -> dict[TopicPartition, i
         return ends
     finally:
         consumer.close()
+
+
+def committed_offsets(bootstrap: str, group: str) -> dict[TopicPartition, int]:
+    """What the group has committed; Flink does so at each completed checkpoint."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        found = admin.list_group_offsets(group).get(group, {})
+    except (CoordinatorNotAvailableError, NotCoordinatorError):
+        return {}  # the broker makes its topic of offsets at the first commit
+    finally:
+        admin.close()
+    return {part: at.offset for part, at in found.items()}
