@@ -1,6 +1,6 @@
 """Sources: topics of OTLP messages as raw bytes with partition, offset and a watermark from the Kafka timestamp."""
 
-from typing import Any
+from typing import Any, Final
 
 from pyflink.datastream import DataStream
 from pyflink.table import StreamTableEnvironment
@@ -8,11 +8,15 @@ from pyflink.table import StreamTableEnvironment
 from jobs.config import Kafka
 from state_schemas.telemetry import SignalType
 
+# Kafka's own defaults are for small messages: 1 MiB is three batches of spans, and the job then waits for the broker.
+_PROPERTIES: Final = {"max.partition.fetch.bytes": str(4 << 20), "receive.buffer.bytes": "-1"}
+
 
 def raw_messages(tables: StreamTableEnvironment, signal: SignalType, topic: str, kafka: Kafka) -> DataStream:
     """Rows (value, partition, offset, ts). Watermarks are per partition: its newest timestamp - out_of_order_ms."""
     name = f"{signal}_source"
-    properties = "".join(f", 'properties.{key}'='{value}'" for key, value in sorted(kafka.properties.items()))
+    given = {**_PROPERTIES, **kafka.properties}
+    properties = "".join(f", 'properties.{key}'='{value}'" for key, value in sorted(given.items()))
     bounded = ", 'scan.bounded.mode'='latest-offset'" if kafka.bounded else ""
     idle = f", 'scan.watermark.idle-timeout'='{kafka.idle_ms} ms'" if kafka.idle_ms else ""
     tables.execute_sql(f"""

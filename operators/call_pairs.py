@@ -26,12 +26,12 @@ _Counts = tuple[tuple[MetricName, int], ...]
 class CallPairsConfig:
     """halves_max: held in one bucket. Beyond it those that have met go first, then every second trace, until they fit.
 
-    The default holds 4,000 halves a second of an environment that wait for their other half; a fourth of it brings
+    The default holds 1,000 halves a second of an environment that wait for their other half; a fourth of it brings
     traces back.
     """
 
     limits: PairLimits = field(default_factory=PairLimits)
-    halves_max: int = 16_384
+    halves_max: int = 4_096
 
 
 class CallPairs:

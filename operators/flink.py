@@ -7,12 +7,13 @@ savepoint of one mode restores in the other without an error and without its sta
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import msgspec
 from pyflink.common import Row, TypeInformation, Types
-from pyflink.datastream import DataStream, KeyedProcessFunction, OutputTag, ProcessFunction, RuntimeContext
+from pyflink.datastream import DataStream, KeyedProcessFunction, KeyedStream, OutputTag, ProcessFunction, RuntimeContext
 from pyflink.datastream.state import ValueStateDescriptor
+from pyflink.java_gateway import get_gateway
 
 from operators.fold import Fold, FoldConfig
 from operators.machine import END_OF_INPUT, Stage, Step
@@ -162,9 +163,24 @@ class KeyedMachine(KeyedProcessFunction):
         yield from self._router.route(step.outputs)
 
 
-def key_of_row(row: Row) -> str:
-    """Key of an event row."""
-    return str(row[0])
+_KEYED_TYPE: Final = Types.ROW([Types.STRING(), EVENT_TYPE])
+
+
+def _keyed(streams: Sequence[DataStream]) -> KeyedStream:
+    """What `key_by` makes of the union of these streams, the Python step that adds the key before the union.
+
+    There it is chained to what made the event; PyFlink puts it behind, and each event goes to the workers and back.
+    """
+    jvm = get_gateway().jvm
+    name = jvm.org.apache.flink.python.util.PythonConfigUtil.STREAM_KEY_BY_MAP_OPERATOR_NAME
+    first, *more = (stream.map(_with_key, output_type=_KEYED_TYPE).name(name) for stream in streams)
+    joined = first.union(*more) if more else first
+    by_key = joined._j_data_stream.keyBy(jvm.KeyByKeySelector(), Types.ROW([Types.STRING()]).get_java_type_info())
+    return KeyedStream(by_key, EVENT_TYPE, joined)
+
+
+def _with_key(row: Row) -> Row:
+    return Row(row[0], row)
 
 
 def wire(
@@ -185,10 +201,8 @@ def wire(
             continue
         downstream = [later for later in stages[place + 1 :] if later.takes in stage.gives]
         taking = [sink for sink in sinks if sink.takes in stage.gives]
-        first, *more = inputs[stage.uid]
         stream = (
-            (first.union(*more) if more else first)
-            .key_by(key_of_row, key_type=Types.STRING())
+            _keyed(inputs[stage.uid])
             .process(KeyedMachine(stage, downstream, taking), output_type=EVENT_TYPE)
             .name(stage.uid)
             .uid(stage.uid)

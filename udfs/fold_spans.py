@@ -19,7 +19,7 @@ from udfs.span_kernels import exemplars_of, intern_groups, repeated, smallest_of
 _NS_PER_MS: Final = 1_000_000
 # Client spans, and server spans, of a service in a pane that one message gives away to be paired: those of the smallest
 # trace hashes, so that both sides of a call choose alike.
-HALVES_MAX: Final = 8
+HALVES_MAX: Final = 4
 T = TypeVar("T", str, tuple[str, str], tuple[str, str, str, str])
 _Ints = NDArray[np.int64]
 

@@ -25,7 +25,9 @@ _DIRECT_MB_OF_A_SLOT = 256
 
 # The JVM of a TaskManager moves bytes between Kafka and Python: throughput counts, not pauses, and the optimising
 # compiler took 6 of 20 CPU seconds for code that the quick one makes nearly as fast (docs/sizing.md).
-_JAVA_OPTIONS: Final = "-XX:+UseParallelGC -XX:TieredStopAtLevel=1"
+# Messages live briefly: half the heap for the young ones, or they fill the old half and each second collects it all.
+_JAVA_OPTIONS: Final = "-XX:+UseParallelGC -XX:NewRatio=1 -XX:TieredStopAtLevel=1"
+_JOBMANAGER_JAVA_OPTIONS: Final = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"  # metadata only
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +177,12 @@ def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:
         # Beam's channel to the Python workers holds what it sends in direct memory, up to a bundle of messages for
         # each slot. With Flink's default of 0 the TaskManager died of it after a restart, at 160 kB a message.
         "taskmanager.memory.task.off-heap.size": f"{_DIRECT_MB_OF_A_SLOT * settings.flink_slots}m",
+        # State is small and messages are large: what RocksDB does not need is heap.
+        "taskmanager.memory.managed.fraction": 0.15,
         "io.tmp.dirs": str(folder / "tmp"),
         "env.pid.dir": str(folder / "pid"),
         # A crash of a JVM leaves its report among the logs, not in the folder of whoever started the cluster.
+        "env.java.opts.jobmanager": _JOBMANAGER_JAVA_OPTIONS,
         "env.java.opts.taskmanager": f"{_JAVA_OPTIONS} -XX:ErrorFile={folder}/log/hs_err_pid%p.log",
         # For jobs that come by REST and the dashboard, where no client says which interpreter to take.
         "python.client.executable": python,
