@@ -1,4 +1,4 @@
-"""Topics are read at different speeds after a stop: what follows from traces alone waits for no other topic."""
+"""Uneven topics: what follows from traces alone waits for no other topic, and a silent partition holds nobody up."""
 
 from pathlib import Path
 
@@ -49,3 +49,23 @@ def test_a_latency_insight_does_not_wait_for_logs_and_metrics_that_lag_behind(
     assert demo.faults(plan, held, last_revisions(job.table_bodies())) == [], (
         "and in the end all is as if nothing lagged"
     )
+
+
+def test_a_partition_that_is_silent_for_ever_holds_no_insight_up(
+    kafka: str, postgres: PostgresUrls, flink_cluster: FlinkCluster, tmp_path: Path
+) -> None:
+    """Of three partitions of each topic the last one never gets a message; in the end all is as in an even run."""
+    name = "silent"
+    config = job_config(name, kafka, database(postgres.sqlalchemy, postgres.jdbc, name), tmp_path)
+    config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"idle_ms": 2_000})})
+    job = ClusterJob(config, FlinkRest(flink_cluster.rest_url), tmp_path)
+    job.prepare(PARTITIONS + 1)
+    plan = demo.plan(SEED, True, START_MS)
+    told = spread(shop.messages(plan.seed, plan.start_ms, demo.DURATION_MS, plan.incident), PARTITIONS, 1)
+    play(told, kafka, topics_in(job.config))
+    job = job.started()
+    wait_until(lambda: bool(job.insight_records()), "an insight beside a silent partition", 120.0, 1.0)
+    job.wait_until_read()
+    job.drain()
+    held = last_revisions(record.value for record in job.insight_records())
+    assert demo.faults(plan, held, last_revisions(job.table_bodies())) == []
