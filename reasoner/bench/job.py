@@ -31,7 +31,7 @@ from reasoner.submit import submit
 
 PARTITIONS: Final = 4
 CHECKPOINT_MS: Final = 10_000
-STALLED_S: Final = 120.0
+STALLED_S: Final = 300.0  # sparse traffic: a second of reading can be hours of event time, with all their windows
 STOP_DEADLINE_S: Final = 300.0
 THREADS_TOLD: Final = 16
 CORES_FULL: Final = 0.9  # of all cores: then no stage is the limit, but the machine
@@ -42,12 +42,11 @@ def _part(part: float, whole: float) -> float:
     return round(part / whole, 3) if whole else 0.0
 
 
-def _limit(rows: list[dict[str, Any]], cores_used: float) -> dict[str, Any]:
+def limit(rows: list[dict[str, Any]], cores_used: float, cores: int) -> dict[str, Any]:
     """Says what limits: the machine where its cores are full, else the stage that is busy most of the time."""
-    cores = os.cpu_count() or 1
     busiest = max((row for row in rows if "stage" in row), key=lambda row: row["busy"])
-    limit = f"CPU: {cores_used:.2f} of {cores} cores" if cores_used > CORES_FULL * cores else "stage"
-    return {"limited_by": limit, "busiest_stage": busiest["stage"], "busy": busiest["busy"]}
+    limited_by = f"CPU: {cores_used:.2f} of {cores} cores" if cores_used > CORES_FULL * cores else "stage"
+    return {"limited_by": limited_by, "busiest_stage": busiest["stage"], "busy": busiest["busy"]}
 
 
 class Checkpoint(NamedTuple):
@@ -106,7 +105,7 @@ class Progress:
         }
         for (role, name), used in sorted(cores.items(), key=lambda item: -item[1])[:THREADS_TOLD]:
             rows.append({"process": role, "threads": name, "cores": round(used, 3)})
-        return [_limit(rows, sum(cores.values())), *rows]
+        return [limit(rows, sum(cores.values()), os.cpu_count() or 1), *rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from reasoner.errors import WrongUse
 from reasoner.evaluate.result import Result
 from reasoner.load.message import Message
 from reasoner.load.recordings import BadLines, read
-from reasoner.load.reshape import repeated
+from reasoner.load.reshape import denser
 from reasoner.load.spans import SpanProfile, spans
 from state_schemas.telemetry import SpanColumns
 from udfs.otlp import SpanDecoder
@@ -32,7 +32,7 @@ def job(
         int, typer.Option("--spans", min=1_000, help="Whole thousands; with --input at least so many.")
     ] = 20_000_000,
     recorded: Annotated[
-        Path | None, typer.Option("--input", help="Recorded traces, repeated, instead of the lean profile.")
+        Path | None, typer.Option("--input", help="Recorded traces, as dense as it takes, instead of the lean profile.")
     ] = None,
     services: Annotated[int, typer.Option(min=1, help="Of the generated profile.")] = LEAN.services,
     hosts: Annotated[int, typer.Option(min=1, help="Of each service.")] = LEAN.hosts,
@@ -70,9 +70,9 @@ def _recorded(folder: Path, spans_wanted: int) -> BenchInput:
     if not count:
         message = f"{folder} holds no spans; expected what the Collector's file exporter writes"
         raise WrongUse(message)
-    rounds = -(-spans_wanted // count)
-    setting = f"recorded {folder.name}, {rounds} times {count} spans"
-    return BenchInput(setting, repeated(kept, rounds), rounds * count)
+    times = -(-spans_wanted // count)
+    setting = f"recorded {folder.name}, {count} spans, {times} times as dense"
+    return BenchInput(setting, denser(kept, times), times * count)
 
 
 @app.command()

@@ -26,7 +26,7 @@ from reasoner.load.message import Message
 from reasoner.load.recordings import sidecar
 from state_schemas.telemetry import SignalType
 
-__all__ = ["Lateness", "dump", "make_late", "rechunk", "repeated", "shuffle_within", "spread"]
+__all__ = ["Lateness", "denser", "dump", "make_late", "rechunk", "shuffle_within", "spread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +52,24 @@ def rechunk(messages: Iterable[Message], by: Literal["pod"]) -> Iterator[Message
                 yield replace(message, value=part.SerializeToString())
 
 
-def repeated(messages: Sequence[Message], rounds: int) -> Iterator[Message]:
-    """Recorded traces (protobuf) so many times, each round later by the whole length and a minute; ids stay.
+def denser(messages: Iterable[Message], times: int) -> Iterator[Message]:
+    """Recorded traces (protobuf) as if so many times as much had happened: each copy is of traces of its own.
 
-    Messages ascend by timestamp, and so do those of the result. Some 4 us a span and round.
+    Times, names and order stay; the first copy is the recording. Some 4 us a span and copy.
     """
-    period_ms = messages[-1].timestamp_ms - messages[0].timestamp_ms + 60_000 if messages else 0
-    for number in range(rounds):
-        for message in messages:
-            yield _later(message, number * period_ms) if number else message
+    for message in messages:
+        yield message
+        for copy in range(1, times):
+            request = _traces(message)
+            for resource in request.resource_spans:
+                for scope in resource.scope_spans:
+                    for span in scope.spans:
+                        span.trace_id = _of_copy(span.trace_id, copy)
+            yield replace(message, value=request.SerializeToString())
 
 
-def _later(message: Message, by_ms: int) -> Message:
-    request = _traces(message)
-    for resource in request.resource_spans:
-        for scope in resource.scope_spans:
-            for span in scope.spans:
-                span.start_time_unix_nano += by_ms * 1_000_000
-                span.end_time_unix_nano += by_ms * 1_000_000
-    return replace(message, value=request.SerializeToString(), timestamp_ms=message.timestamp_ms + by_ms)
+def _of_copy(trace_id: bytes, copy: int) -> bytes:
+    return (int.from_bytes(trace_id, "big") ^ copy).to_bytes(len(trace_id), "big")
 
 
 def shuffle_within(messages: Iterable[Message], lateness_ms: int, seed: int) -> list[Message]:

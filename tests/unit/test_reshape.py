@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reasoner.load import otlp_json, shop
 from reasoner.load.message import Message
 from reasoner.load.recordings import BadLines, read
-from reasoner.load.reshape import Lateness, dump, make_late, rechunk, shuffle_within, spread
+from reasoner.load.reshape import Lateness, denser, dump, make_late, rechunk, shuffle_within, spread
 
 START_MS: Final = 1_700_000_000_000
 NEZHA = Path(__file__).parents[2] / ".." / "shared" / "data" / "nezha-trainticket"
@@ -62,6 +62,20 @@ def is_late(record: Record, lateness_ms: int) -> bool:
 
 def late_ones(messages: Iterable[Message], lateness_ms: int) -> Counter[tuple[str, bytes, int]]:
     return without_send_time(r for r in records(messages) if is_late(r, lateness_ms))
+
+
+def test_denser_copies_every_span_at_its_time_into_traces_of_their_own() -> None:
+    traces = [message for message in recording() if message.topic_kind == "traces"]
+    copied = list(denser(traces, 3))
+    assert [message.timestamp_ms for message in copied] == [m.timestamp_ms for m in traces for _ in range(3)]
+    requests = [otlp_json.parse("traces", message.value) for message in copied]
+    spans = [span for r in requests for part in r.resource_spans for scope in part.scope_spans for span in scope.spans]
+    times = Counter((span.span_id, span.start_time_unix_nano, span.end_time_unix_nano) for span in spans)
+    assert set(times.values()) == {3}
+    ids = {(span.trace_id, span.span_id) for span in spans}
+    assert len(ids) == len(spans), "the same trace id and span id would be taken for a duplicate"
+    parents = {(span.trace_id, span.parent_span_id) for span in spans if span.parent_span_id}
+    assert len(parents & ids) > 0.9 * len(parents), "a copy's spans are in one trace, as they were"
 
 
 def test_rechunk_puts_one_resource_into_a_message_and_changes_no_record() -> None:
