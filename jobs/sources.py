@@ -8,8 +8,8 @@ from pyflink.table import StreamTableEnvironment
 from jobs.config import Kafka
 from state_schemas.telemetry import SignalType
 
-# Kafka's own defaults are for small messages: 1 MiB is three batches of spans, and the job then waits for the broker.
-_PROPERTIES: Final = {"max.partition.fetch.bytes": str(4 << 20), "receive.buffer.bytes": "-1"}
+# Kafka's own defaults are for small messages: 1 MiB is three batches of spans, and the job waits for the broker.
+_PROPERTIES: Final = {"max.partition.fetch.bytes": str(2 << 20), "receive.buffer.bytes": "-1"}
 
 
 def raw_messages(tables: StreamTableEnvironment, signal: SignalType, topic: str, kafka: Kafka) -> DataStream:

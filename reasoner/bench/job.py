@@ -123,7 +123,7 @@ def bench_job(given: BenchInput, *, profile: bool, report: Callable[[str], None]
     with tempfile.TemporaryDirectory(prefix="reasoner-bench-") as name:
         folder = Path(name)
         stack_settings = StackSettings(
-            folder=folder / "stack", flink_taskmanagers=1, flink_slots=2, flink_taskmanager_memory="2400m"
+            folder=folder / "stack", flink_taskmanagers=1, flink_slots=2, flink_taskmanager_memory="2048m"
         ).with_auto_ports()
         with running(stack_settings, ["kafka", "postgres", "flink"], report=report) as stack:
             config = _config(stack, folder, given.services)

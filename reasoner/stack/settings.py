@@ -44,7 +44,7 @@ class StackSettings(BaseModel):
     flink_rpc_port: Port = 6123
     flink_taskmanagers: Annotated[int, Field(ge=1, le=16)] = 2
     flink_slots: Annotated[int, Field(ge=1, le=64)] = 2
-    flink_jobmanager_memory: MemorySize = "1024m"
+    flink_jobmanager_memory: MemorySize = "896m"
     flink_taskmanager_memory: MemorySize = "2816m"
 
     @classmethod
