@@ -18,6 +18,10 @@ COUNTERS: Final = frozenset(get_args(MetricName))
 ENDED: Final = ("FINISHED", "FAILED", "CANCELED")
 
 
+class NoAnswer(CommandFailed):
+    """Nobody answers at the address: the cluster is not up, or has just ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class FlinkRest:
     """url: of a JobManager or of a mini-cluster, such as http://127.0.0.1:8081."""
@@ -102,4 +106,4 @@ class FlinkRest:
             raise CommandFailed(message) from error
         except (URLError, OSError) as error:
             message = f"{self.url} does not answer ({error}); is the cluster up? see `reasoner stack status`"
-            raise CommandFailed(message) from error
+            raise NoAnswer(message) from error
