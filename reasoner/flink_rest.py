@@ -102,7 +102,8 @@ class FlinkRest:
             with urlopen(request, timeout=TIMEOUT_S) as answer:
                 return json.load(answer)
         except HTTPError as error:
-            message = f"{request.full_url}: {error.code} {error.read(400).decode(errors='replace')}"
+            with error:
+                message = f"{request.full_url}: {error.code} {error.read(400).decode(errors='replace')}"
             raise CommandFailed(message) from error
         except (URLError, OSError) as error:
             message = f"{self.url} does not answer ({error}); is the cluster up? see `reasoner stack status`"
