@@ -9,7 +9,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from jobs.graph import GraphConfig
 from operators.frontier import FrontierConfig
@@ -22,9 +25,11 @@ from reasoner.load.recordings import BadLines, read
 from reasoner.load.reshape import dump, rechunk
 from reasoner.local_run import LocalRun
 from state_schemas.insights import Insight
-from state_schemas.outputs import InsightRevision
+from state_schemas.outputs import InsightRevision, RollupRow
 from state_schemas.telemetry import SpanColumns
 from udfs.otlp import SpanDecoder
+from udfs.partials import sum_by_code
+from udfs.sketch import quantile_ns, unpack
 
 BEFORE_MS: Final = 90_000
 AFTER_MS: Final = 120_000
@@ -72,15 +77,30 @@ def evaluate(data: Path, rechunk_by_pod: bool, dump_folder: Path | None) -> Resu
         message = f"{data} has no faults.json; expected the folder of the Nezha TrainTicket recordings"
         raise WrongUse(message)
     truth = _truth(data)
-    insights = _detect(data, rechunk_by_pod, dump_folder)
-    return _score(truth, insights, "rechunk pod" if rechunk_by_pod else "as recorded")
+    detected = _detect(data, rechunk_by_pod, dump_folder)
+    return _score(truth, detected, "rechunk pod" if rechunk_by_pod else "as recorded")
 
 
 def _days(data: Path) -> list[Path]:
     return sorted(path for path in data.iterdir() if path.is_dir())
 
 
-def _detect(data: Path, rechunk_by_pod: bool, dump_folder: Path | None) -> list[Insight]:
+class Traffic(NamedTuple):
+    """Answers of a service in [start, start + 10 s): a sketch."""
+
+    start_ms: int
+    bins: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+class Detected(NamedTuple):
+    """What was said, and the traffic it was said of, by service."""
+
+    insights: list[Insight]
+    traffic: dict[str, list[Traffic]]
+
+
+def _detect(data: Path, rechunk_by_pod: bool, dump_folder: Path | None) -> Detected:
     frontier = FrontierConfig(announce="final")
     run = LocalRun(GraphConfig(latency=LatencyConfig(frontier=frontier), gap=GapConfig(frontier)))
     messages = read(_days(data), BadLines())
@@ -89,7 +109,18 @@ def _detect(data: Path, rechunk_by_pod: bool, dump_folder: Path | None) -> list[
     if dump_folder is not None:
         dump(messages, dump_folder)
         messages = read([dump_folder], BadLines())
-    return last_revisions(out.body for out in run.run(messages) if isinstance(out, InsightRevision))
+    bodies: list[bytes] = []
+    traffic: dict[str, list[Traffic]] = {}
+    for out in run.run(messages):
+        if isinstance(out, InsightRevision):
+            bodies.append(out.body)
+        elif isinstance(out, RollupRow) and (out.dimension, out.resolution_s, out.span_kind) == (
+            "service",
+            10,
+            "server",
+        ):
+            traffic.setdefault(out.service, []).append(Traffic(out.window_start_ms, *unpack(out.sketch)))
+    return Detected(last_revisions(bodies), traffic)
 
 
 def _truth(data: Path) -> Truth:
@@ -143,8 +174,9 @@ def _reach(start: str, edges: frozenset[tuple[str, str]] | set[tuple[str, str]])
     return found
 
 
-def _score(truth: Truth, insights: list[Insight], setting: str) -> Result:
-    rows = [_fault_row(truth, fault, insights) for fault in truth.faults]
+def _score(truth: Truth, detected: Detected, setting: str) -> Result:
+    insights = detected.insights
+    rows = [_fault_row(truth, fault, detected) for fault in truth.faults]
     alarms = [insight for insight in insights if _false_reason(truth, insight)]
     hours = sum(stretch.end_ms - stretch.start_ms for stretch in truth.stretches) / 3_600_000
     of_latency = [row for row in rows if row["type"] in LATENCY_FAULTS]
@@ -164,13 +196,15 @@ def _score(truth: Truth, insights: list[Insight], setting: str) -> Result:
     return Result("nezha", setting, scores, rows + false)
 
 
-def _fault_row(truth: Truth, fault: Fault, insights: list[Insight]) -> dict[str, Any]:
+def _fault_row(truth: Truth, fault: Fault, detected: Detected) -> dict[str, Any]:
+    insights = detected.insights
     near = {fault.service, *truth.callers(fault.service)}
     touching = [insight for insight in insights if insight.service in near and _touches(insight, fault.at_ms)]
     episodes: dict[tuple[str, str], int] = {}
     for insight in touching:
         episodes[insight.service, insight.kind] = episodes.get((insight.service, insight.kind), 0) + 1
-    first = min(touching, key=lambda insight: insight.window.start_ms, default=None)
+    # One that was open already is told only where none opens near the injection.
+    first = min(touching, key=lambda i: (i.window.start_ms < fault.at_ms - BEFORE_MS, i.window.start_ms), default=None)
     return {
         "fault": fault.id,
         "type": fault.kind,
@@ -178,10 +212,30 @@ def _fault_row(truth: Truth, fault: Fault, insights: list[Insight]) -> dict[str,
         "found": bool(touching),
         "kind": first.kind if first else "",
         "at": first.service if first else "",
+        "signal": "" if not first else first.subject if first.kind == "telemetry_gap" else "traces",
+        "says": first.title if first else "",
         "after_s": (first.window.start_ms - fault.at_ms) / 1000 if first else None,
-        "why_not": "" if first else "no insight at the service or its direct callers in the window",
+        "why_not": "" if first else _why_not(fault, detected.traffic.get(fault.service, [])),
         "repeats": sum(number - 1 for number in episodes.values()),
     }
+
+
+def _why_not(fault: Fault, traffic: list[Traffic]) -> str:
+    """What traces show of the service: two minutes from the injection on, against what was recorded before it."""
+    near = [pane for pane in traffic if abs(pane.start_ms - fault.at_ms) <= AFTER_MS]
+    told = []
+    for name, panes in (
+        ("after", [pane for pane in near if pane.start_ms >= fault.at_ms]),
+        ("before", [pane for pane in near if pane.start_ms < fault.at_ms]),
+    ):
+        if not panes:
+            told.append(f"no answers {name}")
+            continue
+        bins, counts = sum_by_code(
+            np.concatenate([pane.bins for pane in panes]), np.concatenate([pane.counts for pane in panes])
+        )
+        told.append(f"{counts.sum()} answers {name}, P95 {quantile_ns(bins, counts, 0.95) / 1e6:.0f} ms")
+    return f"nothing out of line in its traces ({', '.join(told)}); logs are not read for patterns yet"
 
 
 def _touches(insight: Insight, at_ms: int) -> bool:
