@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -28,6 +29,7 @@ from reasoner.load.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.stack.running import RunningStack, running
 from reasoner.stack.settings import StackSettings
 from reasoner.submit import submit
+from state_schemas.telemetry import SignalType
 
 PARTITIONS: Final = 4
 CHECKPOINT_MS: Final = 10_000
@@ -110,12 +112,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class BenchInput:
-    """messages hold `spans` spans, none of them rejected. services: how many are in them, at most."""
+    """messages hold `spans` spans, none of them rejected. services: how many are in them, at most.
+
+    paced: messages come while the job runs, at the pace of their timestamps, instead of before it.
+    """
 
     setting: str
     messages: Iterable[Message]
     spans: int
     services: int = 0
+    paced: bool = False
 
 
 def bench_job(given: BenchInput, *, profile: bool, report: Callable[[str], None]) -> Result:
@@ -125,10 +131,20 @@ def bench_job(given: BenchInput, *, profile: bool, report: Callable[[str], None]
         stack_settings = StackSettings(
             folder=folder / "stack", flink_taskmanagers=1, flink_slots=2, flink_taskmanager_memory="2048m"
         ).with_auto_ports()
-        with running(stack_settings, ["kafka", "postgres", "flink"], report=report) as stack:
+        with (
+            running(stack_settings, ["kafka", "postgres", "flink"], report=report) as stack,
+            ThreadPoolExecutor(1) as sender,
+        ):
             config = _config(stack, folder, given.services)
-            filled_bytes = _fill(given.messages, stack, config, report)
+            _create(stack, config)
+            options = PlayOptions(speed=1.0 if given.paced else None)
+            topics: dict[SignalType, str] = {"traces": config.kafka.topics.traces}
+            sending = sender.submit(play, given.messages, stack.kafka_bootstrap, topics, options)
+            if not given.paced:
+                report("filling the topic")
+                sending.result()
             usage, progress = _run(stack, config, folder, given.spans, profile, report)
+            filled_bytes = sending.result().value_bytes
             _require_exact(config, given.spans)
     spans_per_s = progress.steady_spans_per_s()
     scores = {
@@ -168,13 +184,11 @@ def _config(stack: RunningStack, folder: Path, services: int) -> JobConfig:
     )
 
 
-def _fill(messages: Iterable[Message], stack: RunningStack, config: JobConfig, report: Callable[[str], None]) -> int:
+def _create(stack: RunningStack, config: JobConfig) -> None:
     topics = config.kafka.topics
     forever = TopicSpec(PARTITIONS, KEEP_FOR_EVER_MS)
     create_topics(stack.kafka_bootstrap, dict.fromkeys((topics.traces, topics.insights, topics.rejected), forever))
     lake.create_tables(config.lake)
-    report("filling the topic")
-    return play(messages, stack.kafka_bootstrap, {"traces": topics.traces}, PlayOptions()).value_bytes
 
 
 def _run(

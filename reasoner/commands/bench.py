@@ -37,6 +37,10 @@ def job(
     services: Annotated[int, typer.Option(min=1, help="Of the generated profile.")] = LEAN.services,
     hosts: Annotated[int, typer.Option(min=1, help="Of each service.")] = LEAN.hosts,
     operations: Annotated[int, typer.Option(min=1, help="Of each service.")] = LEAN.operations,
+    rate: Annotated[
+        int | None,
+        typer.Option(min=1_000, max=100_000, help="Spans a second, sent while the job runs (not filled before)."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the generated profile.")] = 1,
     profile: Annotated[bool, typer.Option("--profile", help="Say what limits: stages, threads, cores.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, last.")] = False,
@@ -45,23 +49,30 @@ def job(
 
     Exit code 1 where a count in Iceberg is not exact: then there is no result.
     """
+    if recorded is not None and rate is not None:
+        message = "--rate is of generated traffic; expected it without --input"
+        raise WrongUse(message)
     if recorded is None:
-        given = _generated(replace(LEAN, services=services, hosts=hosts, operations=operations), spans_wanted, seed)
+        traffic = replace(LEAN, services=services, hosts=hosts, operations=operations)
+        given = _generated(traffic, spans_wanted, rate, seed)
     else:
         given = _recorded(recorded, spans_wanted)
     _print(bench_job(given, profile=profile, report=_say), as_json)
 
 
-def _generated(profile: SpanProfile, spans_wanted: int, seed: int) -> BenchInput:
+def _generated(profile: SpanProfile, spans_wanted: int, rate: int | None, seed: int) -> BenchInput:
     messages, rest = divmod(spans_wanted, profile.spans_per_message)
     if rest:
         message = f"--spans {spans_wanted}: expected a multiple of {profile.spans_per_message}"
         raise WrongUse(message)
+    step_ms = STEP_MS if rate is None else 1_000 * profile.spans_per_message // rate
     # Now, so that retention and the bound on the future do not touch it.
-    start_ms = int(time.time() * 1000) - messages * STEP_MS
+    start_ms = int(time.time() * 1000) - (messages * step_ms if rate is None else 0)
     size = f"{profile.services} services x {profile.hosts} hosts x {profile.operations} operations"
     name = "lean" if profile == LEAN else size
-    return BenchInput(name, spans(profile, messages, seed, start_ms, STEP_MS), spans_wanted, profile.services)
+    pace = "" if rate is None else f", {rate:,} spans/s sent"
+    sent = spans(profile, messages, seed, start_ms, step_ms)
+    return BenchInput(f"{name}{pace}", sent, spans_wanted, profile.services, paced=rate is not None)
 
 
 def _recorded(folder: Path, spans_wanted: int) -> BenchInput:
