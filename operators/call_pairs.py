@@ -24,7 +24,8 @@ _Counts = tuple[tuple[MetricName, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class CallPairsConfig:
-    """halves_max: held in one bucket. Beyond it those that have met go first, then every second trace, until they fit.
+    """halves_max: held in one bucket, half as many may wait to be joined. Beyond it those that have met go first, then
+    every second trace, until they fit.
 
     The default holds 1,000 halves a second of an environment that wait for their other half; a fourth of it brings
     traces back.
@@ -56,12 +57,14 @@ class CallPairs:
         state.waiting.append(event)
         state.waiting_halves += _count(event)
         counts: _Counts = (("call_halves_dropped_total", came - _count(event)),)
-        ends = np.frombuffer(event.halves, HELD_DTYPE)["end_ns"]
-        if len(ends):
-            join_ms = self._join_after(max(int(ends.min()) // 1_000_000, watermark_ms))
+        halves = np.frombuffer(event.halves, HELD_DTYPE)
+        if len(halves):
+            # Not by its end alone: a clock ahead would let it wait beyond the pane of its other half.
+            first_ms = min(int(halves["end_ns"].min()) // 1_000_000, int(halves["sent_ms"].min()))
+            join_ms = self._join_after(max(first_ms, watermark_ms))
             state.join_at_ms = min(join_ms, state.join_at_ms or join_ms)
         out: tuple[SpanPartial, ...] = ()
-        if _count(state.held) + state.waiting_halves > self.config.halves_max:
+        if state.waiting_halves > self.config.halves_max // 2:
             out, joined = self._join(state, watermark_ms)
             counts += joined
         return Step(state, out, self._next_wake_ms(state, watermark_ms), counts)
@@ -82,13 +85,13 @@ class CallPairs:
         # Never under what int64 holds: numpy 2.1 crashes comparing 8,193 unaligned values with such a number.
         oldest_ms = max(0, now_ms - self.config.limits.pair_ms)
         halves = names.halves[names.halves["sent_ms"] >= oldest_ms]
-        if len(halves) > self.config.halves_max // 2:
+        if len(halves) > self.config.halves_max:
             # They are kept for other server spans under the same client span, and for messages that come twice.
             halves = halves[halves["paired"] == 0]
         tables = (names.services, names.hosts, names.operations)
         state.held = named(state.env, state.bucket, halves, tables)
         state.waiting, state.waiting_halves, state.join_at_ms = [], 0, None
-        while _count(state.held) > self.config.halves_max // 2 and state.halvings < HALVINGS_MAX:
+        while _count(state.held) > self.config.halves_max and state.halvings < HALVINGS_MAX:
             state.halvings += 1
             state.held = thinned(state.held, state.halvings)
         dropped = len(halves) - _count(state.held)

@@ -56,7 +56,7 @@ class Capacity:
                 out.append(_insight(pane, self.config.pane_ms))
             state.last_final_ms = max(start_ms, state.last_final_ms)
         counts: tuple[tuple[MetricName, int], ...] = (("insights_emitted_total", len(out)),)
-        quiet = not state.panes and now_ms >= state.last_final_ms + self.config.quiet_ms
+        quiet = not state.panes and now_ms >= self._quiet_ms(state)
         if now_ms == END_OF_INPUT or quiet:
             return Step(None, tuple(out), None, (*counts, ("states_forgotten_total", 1)))
         return Step(state, tuple(out), self._next_wake_ms(state, now_ms), counts)
@@ -65,8 +65,11 @@ class Capacity:
         return start_ms + self.config.pane_ms + self.config.lateness_ms
 
     def _next_wake_ms(self, state: CapacityState, now_ms: int) -> int:
-        quiet_ms = state.last_final_ms + self.config.quiet_ms
-        return max(now_ms + 1, self._final_ms(min(state.panes)) if state.panes else quiet_ms)
+        return max(now_ms + 1, self._final_ms(min(state.panes)) if state.panes else self._quiet_ms(state))
+
+    def _quiet_ms(self, state: CapacityState) -> int:
+        """When no pane can come any more that begins within quiet_ms of the last one."""
+        return self._final_ms(state.last_final_ms + self.config.quiet_ms)
 
 
 def _insight(event: NameOverflow, pane_ms: int) -> InsightRevision:

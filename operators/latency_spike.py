@@ -28,12 +28,12 @@ Output = RollupRow | EdgeRow | InsightRevision
 
 @dataclass(frozen=True, slots=True)
 class LatencyConfig:
-    """idle_ms: a key without spans for so long (event time) is forgotten, baseline included."""
+    """idle_ms: a key without spans for so long (event time) is forgotten, baseline included: not over a weekend."""
 
     spike: SpikeConfig = field(default_factory=SpikeConfig)
     frontier: FrontierConfig = field(default_factory=FrontierConfig)
     names: NameLimits = field(default_factory=NameLimits)
-    idle_ms: int = 24 * 3_600_000
+    idle_ms: int = 8 * 24 * 3_600_000
 
     @property
     def meaning(self) -> str:
@@ -102,7 +102,7 @@ class LatencySpike:
         return Step(state, (*due.rows, *insights), self._next_wake_ms(state, now_ms), counts)
 
     def _is_over(self, state: LatencyState, now_ms: int) -> bool:
-        idle = now_ms >= state.last_seen_ms + self.config.idle_ms
+        idle = now_ms >= self._forget_ms(state)
         return now_ms == END_OF_INPUT or (idle and not state.pending and not state.panes)
 
     def _next_wake_ms(self, state: LatencyState, now_ms: int) -> int:
@@ -111,7 +111,12 @@ class LatencySpike:
         # the last window ends, where only late spans were ever seen and last_seen_ms is 0.
         candidates = [at_ms for at_ms in (next_due_ms(state), frontier) if at_ms is not None]
         # What is due already goes out with the next move of event time, together with what else comes until then.
-        return max(now_ms + 1, min(candidates, default=state.last_seen_ms + self.config.idle_ms))
+        return max(now_ms + 1, min(candidates, default=self._forget_ms(state)))
+
+    def _forget_ms(self, state: LatencyState) -> int:
+        """When no pane can come any more that begins within idle_ms of the last one, however event time moves."""
+        frontier = self.config.frontier
+        return state.last_seen_ms + self.config.idle_ms + frontier.pane_ms + frontier.lateness_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,15 +80,20 @@ class TelemetryGap:
         state.learnt, out = self._frontiers.advance(
             state.env, evaluator, state.learnt, state.panes, state.announced, now_ms
         )
-        over = not state.panes and now_ms >= state.last_seen_ms + self.config.idle_ms
+        over = not state.panes and now_ms >= self._forget_ms(state)
         if now_ms == END_OF_INPUT or over:
             return Step(None, out, None, (("states_forgotten_total", 1),))
         return Step(state, out, self._next_wake_ms(state, now_ms), (("insights_emitted_total", len(out)),))
 
     def _next_wake_ms(self, state: GapState, now_ms: int) -> int:
         frontier = next_frontier_ms(self.config.frontier, state.panes, now_ms)
-        idle_ms = state.last_seen_ms + self.config.idle_ms
-        return max(now_ms + 1, idle_ms if frontier is None else min(frontier, idle_ms))
+        forget_ms = self._forget_ms(state)
+        return max(now_ms + 1, forget_ms if frontier is None else min(frontier, forget_ms))
+
+    def _forget_ms(self, state: GapState) -> int:
+        """When no pane can come any more that begins within idle_ms of the last one, however event time moves."""
+        frontier = self.config.frontier
+        return state.last_seen_ms + self.config.idle_ms + frontier.pane_ms + frontier.lateness_ms
 
 
 @dataclass(frozen=True, slots=True)

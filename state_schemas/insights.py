@@ -44,7 +44,7 @@ class Window(_Part):
 class TraceExemplar(_Part):
     """A trace to open. role: why this one."""
 
-    role: Literal["slowest", "median"]
+    role: Literal["slowest", "median", "failing"]
     trace_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
     latency_ms: float
     host: str
@@ -73,7 +73,10 @@ class KafkaRange(_Part):
 
 
 class Evidence(_Part):
-    """What supports the insight; an insight without any of it is a bug."""
+    """What supports the insight; an insight without any of it is a bug.
+
+    Numbers of calls are of a sample of traces, and kafka holds the caller's side of them.
+    """
 
     traces: tuple[TraceExemplar, ...] = ()
     hosts: tuple[Contribution, ...] = ()

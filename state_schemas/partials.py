@@ -61,9 +61,10 @@ class SpanBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     within a row (as in `udfs.sketch`). counts: m, > 0; errors: n; both as unsigned integers of the least of 1, 2, 4 and
     8 bytes that holds them all, as most are small and states are full of them. Little-endian, read by `udfs.partials`.
     slowest: at most 3 entry spans, longest first. sampled: the longest entry span of each of the 5 smallest trace ids
-    (trace ids are random, so this is a uniform sample of traces that does not depend on order).
-    facts: of the newest span. ranges: ascending, one for each partition that contributed. calls: (callee, longest
-    client span to it), ascending, for some or all of the callees that have rows.
+    (trace ids are random, so this is a uniform sample of traces that does not depend on order). failing: at most 3
+    entry spans with status ERROR, longest first. facts: of the newest span. ranges: ascending, one for each partition
+    that contributed. calls: (callee, longest client span to it), ascending, for some or all of the callees that have
+    rows; gaps: likewise the client span with the longest gap, which is its duration here.
     """
 
     keys: tuple[RowKey, ...]
@@ -76,6 +77,8 @@ class SpanBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sampled: tuple[Exemplar, ...] = ()
     ranges: tuple[OffsetRange, ...] = ()
     calls: tuple[tuple[str, Exemplar], ...] = ()
+    failing: tuple[Exemplar, ...] = ()
+    gaps: tuple[tuple[str, Exemplar], ...] = ()
 
 
 class SpanBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -106,7 +109,7 @@ SPAN_DTYPE: Final = np.dtype(
 GROUP_DTYPE: Final = np.dtype(
     [("start_ms", "<i8"), ("newest_ms", "<i8"), ("count", "<u4"), ("service", "<u4"), ("facts", "<u4"), ("late", "<u4")]
 )
-# high, low: the trace id as two big-endian words. role: 0 for a slowest, 1 for a sampled one.
+# high, low: the trace id as two big-endian words. role: 0 for a slowest, 1 for a sampled, 2 for a failing one.
 EXEMPLAR_DTYPE: Final = np.dtype(
     [
         *(("duration_ns", "<i8"), ("high", "<u8"), ("low", "<u8")),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class SpikeConfig:
     very_ratio: float = 2.0
     guard_ms: float = 10_000.0
     slow_share_min: float = 0.2
-    error_share_min: float = 0.05
+    error_share_min: float = 0.02
     score_open: float = 12.0
     score_close: float = 8.0
     pane_score_max: float = 6.0
@@ -102,7 +103,7 @@ def _places(keys: tuple[RowKey, ...], index: Mapping[RowKey, int]) -> _Ints:
 def _known_after(
     baseline: Baseline, pane: SpanBlock, new: Cells, panes: int, start_ms: int, config: SpikeConfig
 ) -> dict[RowKey, Known]:
-    """What is known of each series; those longest unheard go first where there are too many. new: the pane's cells."""
+    """What is known of each series; of too many the least known go first. new: the pane's cells."""
     known = dict(zip(baseline.sketch.keys, baseline.known, strict=True))
     spans = np.bincount(new.row, weights=new.counts, minlength=len(pane.keys)).astype(np.int64)
     for key, more in zip(pane.keys, spans.tolist(), strict=True):
@@ -110,9 +111,18 @@ def _known_after(
         known[key] = Known(before.panes + panes, before.spans + more, max(start_ms, before.last_ms))
     kept = {key: entry for key, entry in known.items() if key == SERVICE or start_ms - entry.last_ms < config.idle_ms}
     if len(kept) > config.series_max + 1:
-        order = sorted(kept, key=lambda key: (key != SERVICE, -kept[key].last_ms, key))
+        order = sorted(kept, key=lambda key: _standing(key, kept[key], start_ms, config))
         kept = {key: kept[key] for key in order[: config.series_max + 1]}
     return kept
+
+
+def _standing(key: RowKey, known: Known, start_ms: int, config: SpikeConfig) -> tuple[bool, int, int, int, RowKey]:
+    """The first keep their place. What is known goes before what is not, while it is heard now and then: else a part
+    that comes every minute would have to begin anew each time, beside names that come once. Ties go by hash, so that
+    no dimension goes before another."""
+    heard_lately = start_ms - known.last_ms < config.quiet_ms
+    known_panes = min(known.panes, config.cold_panes) if heard_lately else 0
+    return key != SERVICE, -known_panes, -known.last_ms, crc32(f"{key[1]}|{key[2]}".encode()), key
 
 
 class Reference(NamedTuple):

@@ -156,7 +156,8 @@ def _blocks(names: Halves, calls: tuple[_Records, _Records], group: _Ints, group
     first_row = np.searchsorted(distinct, np.arange(groups + 1) * dimensions * width)
     first_cell = np.searchsorted(cells >> BIN_BITS, first_row)
     sizes = np.bincount(cells >> BIN_BITS, minlength=len(distinct)).astype("<u2")
-    slowest = _slowest(names, calls, group, groups)
+    slowest = _longest(names, calls, client["duration_ns"], group, groups)
+    widest = _longest(names, calls, client["duration_ns"] - server["duration_ns"], group, groups)
     return [
         SpanBlock(
             keys=tuple(_key(code, width, names.services) for code in distinct[start:end].tolist()),
@@ -165,6 +166,7 @@ def _blocks(names: Halves, calls: tuple[_Records, _Records], group: _Ints, group
             bins=(cells[cell:next_cell] & BIN_MASK).astype("<u2").tobytes(),
             counts=pack_counts(counts[cell:next_cell]),
             calls=slowest[index],
+            gaps=widest[index],
         )
         for index, ((start, end), (cell, next_cell)) in enumerate(
             zip(pairwise(first_row.tolist()), pairwise(first_cell.tolist()), strict=True)
@@ -176,17 +178,16 @@ def _key(code: int, width: int, services: Sequence[str]) -> RowKey:
     return KIND_CLIENT, CALL_DIMENSIONS[code // width % len(CALL_DIMENSIONS)], services[code % width]
 
 
-def _slowest(
-    names: Halves, calls: tuple[_Records, _Records], group: _Ints, groups: int
+def _longest(
+    names: Halves, calls: tuple[_Records, _Records], durations_ns: _Ints, group: _Ints, groups: int
 ) -> list[tuple[tuple[str, Exemplar], ...]]:
-    """The longest client span to each callee, for each group."""
+    """The call to each callee that took longest, for each group."""
     client, server = calls
     traces = client[["high", "low"]].astype([("high", ">u8"), ("low", ">u8")]).tobytes().hex()
     found: list[list[tuple[str, Exemplar]]] = [[] for _ in range(groups)]
-    fields = zip(
-        group.tolist(), server["service"].tolist(), client[["duration_ns", "host", "operation"]].tolist(), strict=True
-    )
-    for index, (place, callee, (duration_ns, host, operation)) in enumerate(fields):
+    places = client[["host", "operation"]].tolist()
+    fields = zip(group.tolist(), server["service"].tolist(), durations_ns.tolist(), places, strict=True)
+    for index, (place, callee, duration_ns, (host, operation)) in enumerate(fields):
         trace_id = traces[32 * index : 32 * index + 32]
         exemplar = Exemplar(duration_ns, trace_id, names.hosts[host], names.operations[operation])
         found[place].append((names.services[callee], exemplar))

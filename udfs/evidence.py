@@ -16,25 +16,30 @@ from numpy.typing import NDArray
 LARGER: Final = (0.5, 0.9)
 ALTERNATIVES: Final = 1 + len(LARGER)
 SHARE_MAX: Final = 0.97
-RISE_MIN: Final = 0.05
+# One good pane takes away at most a third of what a bad one adds. Were both alike, an incident of every second pane
+# would never be told, and would be learnt.
+GOOD_PART: Final = 1 / 3
 _Floats = NDArray[np.float64]
 
 
 def alternatives(usual: _Floats, smallest: float) -> _Floats:
-    """Alternative shares for each usual share: (n, ALTERNATIVES), each at least twice as much and RISE_MIN more.
+    """Alternative shares for each usual share: (n, ALTERNATIVES), each at least twice as much and `smallest` / 4 more.
 
     Where nearly all spans are beyond the threshold anyway the two meet, and no pane is evidence of anything.
     """
-    floor = np.minimum(SHARE_MAX, np.maximum(2 * usual, usual + RISE_MIN))[:, None]
+    floor = np.minimum(SHARE_MAX, np.maximum(2 * usual, usual + smallest / 4))[:, None]
     return np.maximum(np.array((smallest, *LARGER))[None, :], floor)
 
 
 def evidence_nats(spans: _Floats, beyond: _Floats, usual: _Floats, alarm: _Floats, limit: float) -> _Floats:
-    """Log-likelihood ratios of `alarm` (n, k) against `usual` for `beyond` of `spans` (each (n,)), within ±limit."""
+    """Log-likelihood ratios of `alarm` (n, k) against `usual` for `beyond` of `spans` (each (n,)).
+
+    Within -GOOD_PART * limit and limit.
+    """
     more = np.log(alarm / usual[:, None])
     less = np.log((1 - alarm) / (1 - usual[:, None]))
     ratios: _Floats = beyond[:, None] * more + (spans - beyond)[:, None] * less
-    return np.clip(ratios, -limit, limit)
+    return np.clip(ratios, -GOOD_PART * limit, limit)
 
 
 def accumulate(scores: Sequence[float], nats: Sequence[float]) -> tuple[float, ...]:

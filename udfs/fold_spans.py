@@ -18,7 +18,7 @@ from udfs.span_kernels import exemplars_of, intern_groups, repeated, smallest_of
 
 _NS_PER_MS: Final = 1_000_000
 # Client spans, and server spans, of a service in a pane that one message gives away to be paired: those of the smallest
-# trace hashes, so that both sides of a call choose alike.
+# hashes of the call, so that both sides choose alike, and a trace with many other calls hides none.
 HALVES_MAX: Final = 4
 T = TypeVar("T", str, tuple[str, str], tuple[str, str, str, str])
 _Ints = NDArray[np.int64]
@@ -116,7 +116,7 @@ def _batch(spans: SpanColumns, chosen: _Ints, at: KafkaPosition, limits: TimeLim
 def _exemplars(
     found: NDArray[np.void], duration_ns: _Ints, trace_id: NDArray[np.uint8], groups: int
 ) -> NDArray[np.void]:
-    """The slowest and the sampled entry spans of each group that name a trace."""
+    """The slowest, the sampled and the failing entry spans of each group that name a trace."""
     words = np.ascontiguousarray(trace_id).view(">u8").astype(np.uint64)
     entry = np.flatnonzero(np.isin(found["kind"], list(ENTRY_KINDS)) & words.any(axis=1))
     candidates = np.empty(len(entry), EXEMPLAR_DTYPE)
@@ -124,7 +124,7 @@ def _exemplars(
     candidates["high"], candidates["low"] = words[entry].T
     for field in ("group", "host", "operation"):
         candidates[field] = found[field][entry]
-    return exemplars_of(candidates, np.full(len(entry), 3, np.uint8), groups)
+    return exemplars_of(candidates, (3 + 4 * found["error"][entry]).astype(np.uint8), groups)
 
 
 def _halves(spans: SpanColumns, chosen: _Ints, found: NDArray[np.void], groups: int) -> NDArray[np.void]:
@@ -135,7 +135,9 @@ def _halves(spans: SpanColumns, chosen: _Ints, found: NDArray[np.void], groups: 
     words = np.ascontiguousarray(spans.trace_id[chosen[place]]).view(">u8").astype(np.uint64)
     place, words = place[words.any(axis=1)], words[words.any(axis=1)]
     side = found["group"][place].astype(np.int64) * 2 + is_server[place]
-    kept = smallest_of(trace_hash(words[:, 0], words[:, 1]), side, 2 * groups, HALVES_MAX)
+    call = np.where(is_server[place], parent[place], span[place])
+    rank = trace_hash(trace_hash(words[:, 0], words[:, 1]), call)
+    kept = smallest_of(rank, side, 2 * groups, HALVES_MAX)
     place, words = place[kept], words[kept]
     halves = np.empty(len(place), HALF_DTYPE)
     halves["high"], halves["low"] = words.T

@@ -140,10 +140,10 @@ def merge_blocks(blocks: Sequence[SpanBlock], limits: NameLimits, keep: tuple[in
         facts=max(block.facts for block in blocks),
         slowest=merge_slowest(exemplar for block in blocks for exemplar in block.slowest),
         sampled=merge_sampled(exemplar for block in blocks for exemplar in block.sampled),
+        failing=merge_slowest(exemplar for block in blocks for exemplar in block.failing),
         ranges=merge_ranges(part for block in blocks for part in block.ranges),
-        calls=merge_calls(
-            (OTHER if (callee in dropped) else callee, exemplar) for block in blocks for callee, exemplar in block.calls
-        ),
+        calls=_merge_calls(dropped, (call for block in blocks for call in block.calls)),
+        gaps=_merge_calls(dropped, (gap for block in blocks for gap in block.gaps)),
     )
 
 
@@ -227,6 +227,11 @@ def merge_calls(calls: Iterable[tuple[str, Exemplar]]) -> tuple[tuple[str, Exemp
     for callee, exemplar in calls:
         longest[callee] = max(exemplar, longest.get(callee, exemplar))
     return tuple(sorted(longest.items()))
+
+
+def _merge_calls(dropped: set[str], calls: Iterable[tuple[str, Exemplar]]) -> tuple[tuple[str, Exemplar], ...]:
+    """Likewise, with the callees that are dropped under `other`."""
+    return merge_calls((OTHER if callee in dropped else callee, exemplar) for callee, exemplar in calls)
 
 
 def merge_ranges(ranges: Iterable[OffsetRange]) -> tuple[OffsetRange, ...]:

@@ -211,6 +211,7 @@ def _blocks(columns: Columns) -> Iterator[SpanBlock]:
             facts=facts[index],
             slowest=tuple(exemplars[index]),
             sampled=tuple(exemplars[groups + index]),
+            failing=tuple(exemplars[2 * groups + index]),
             ranges=ranges[index],
         )
 
@@ -288,11 +289,11 @@ def _ranges(columns: Columns) -> list[tuple[OffsetRange, ...]]:
 
 
 def _exemplars(columns: Columns) -> list[list[Exemplar]]:
-    """The slowest of each group, then the sampled of each group."""
+    """The slowest of each group, then the sampled, then the failing of each group."""
     groups, tables = len(columns.tables.service), columns.tables
-    roles = (columns.exemplars["role"] + 1).astype(np.uint8)
+    roles = (1 << columns.exemplars["role"]).astype(np.uint8)
     kept = exemplars_of(columns.exemplars, roles, groups)
-    found: list[list[Exemplar]] = [[] for _ in range(2 * groups)]
+    found: list[list[Exemplar]] = [[] for _ in range(3 * groups)]
     traces = kept[["high", "low"]].astype([("high", ">u8"), ("low", ">u8")]).tobytes().hex()
     fields = ["role", "group", "duration_ns", "host", "operation"]
     for index, (role, group, duration_ns, host, operation) in enumerate(kept[fields].tolist()):

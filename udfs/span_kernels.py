@@ -240,18 +240,22 @@ Exemplars = NDArray[np.void]  # of EXEMPLAR_DTYPE
 
 
 def exemplars_of(found: Exemplars, roles: NDArray[np.uint8], groups: int) -> Exemplars:
-    """For each group its slowest, then for each group its sampled exemplars, ordered as `SpanBlock` says.
+    """For each group its slowest, then for each its sampled, then its failing exemplars, ordered as `SpanBlock` says.
 
-    roles: for each of `found` 1 to stand for slowness, 2 for the sample, 3 for both. hosts and operations are places
-    in ascending tables. O(n).
+    roles: for each of `found` the sum of 1 to stand for slowness, 2 for the sample, 4 for failure. hosts and operations
+    are places in ascending tables. O(n).
     """
     slowest, sampled = np.empty(groups * SLOWEST_MAX, EXEMPLAR_DTYPE), np.empty(groups * SAMPLED_MAX, EXEMPLAR_DTYPE)
     counts = np.zeros(groups, np.int64), np.zeros(groups, np.int64)
-    _select(found, roles, slowest, counts[0], sampled, counts[1])
+    _select(found, roles & 3, slowest, counts[0], sampled, counts[1])
     slowest["role"], sampled["role"] = 0, 1
     kept = [
         part[(np.arange(groups)[:, None] * size + np.arange(size))[np.arange(size) < count[:, None]]]
         for part, size, count in ((slowest, SLOWEST_MAX, counts[0]), (sampled, SAMPLED_MAX, counts[1]))
     ]
-    both: Exemplars = np.concatenate(kept)
-    return both
+    failing = found[roles & 4 != 0]
+    if len(failing):
+        kept.append(exemplars_of(failing, np.ones(len(failing), np.uint8), groups))
+        kept[-1]["role"] = 2
+    chosen: Exemplars = np.concatenate(kept)
+    return chosen

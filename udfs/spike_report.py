@@ -43,9 +43,9 @@ def report(kind: SpikeKind, env: str, service: str, episode: Episode, status: St
     hosts = _contributions(episode, DIMENSION_HOST, beyond)
     operations = _contributions(episode, DIMENSION_OPERATION, beyond)
     callees = _contributions(episode, DIMENSION_CALLEE, beyond)
-    edges = tuple(f"{service} -> {part.name}" for part in callees if part.share >= CARRIED_SHARE_MIN)
+    edges = tuple(f"{service} -> {part.name}" for part in callees if _explains(episode, part, beyond, row))
     measures = _measures(kind, episode, row, beyond(row))
-    traces = _traces(episode, row)
+    traces = _traces(kind, episode, row)
     facts = episode.block.facts
     subject = episode.series[1]
     cold = episode.hypothesis.cold_start
@@ -134,7 +134,9 @@ def _contributions(episode: Episode, dimension: int, beyond: Callable[[Row], int
 
 def _measures(kind: SpikeKind, episode: Episode, total: Row, beyond: int) -> dict[str, float]:
     hypothesis = episode.hypothesis
-    measures = {"spans": float(total.spans), "error_ratio": round(total.errors / total.spans, 6)}
+    of_calls = episode.series[0] in (DIMENSION_CALLEE, DIMENSION_GAP)
+    counted = "sampled_calls" if of_calls else "spans"  # calls are paired of a sample of traces
+    measures = {counted: float(total.spans), "error_ratio": round(total.errors / total.spans, 6)}
     quantity = _quantity(episode)
     for q, label in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99")):
         measures[f"{quantity}_ms_{label}"] = round(quantile_ns(total.bins, total.counts, q) / 1e6, 3)
@@ -184,13 +186,16 @@ def _title(
     if kind == "error_ratio":
         bound = episode.hypothesis.usual_share
         fails = "fail" if dimension == DIMENSION_CALLEE else "fails"
-        head = f"{who} {fails} {measures['error_ratio']:.1%} of requests, usually under {bound:.1%}, {since}"
+        usual = "no baseline yet" if episode.hypothesis.cold_start else f"usually under {bound:.1%}"
+        head = f"{who} {fails} {measures['error_ratio']:.1%} of requests, {usual}, {since}"
     else:
         usual_ns = episode.hypothesis.usual_ns
         usual = f"usually {seconds(usual_ns)}" if usual_ns else "no baseline yet"
         head = f"{who} P95 {seconds(measures[f'{_quantity(episode)}_ms_p95'] * 1e6)}, {usual}, {since}"
         if dimension == DIMENSION_CALLEE:
-            head += f", {seconds(measures['gap_ms_p95'] * 1e6)} of it on the way"
+            head += f", the way there and back {seconds(measures['gap_ms_p95'] * 1e6)}"
+    if "sampled_calls" in measures:
+        head += f", of {measures['sampled_calls']:.0f} sampled calls"
     carriers = [
         f"{label} {part.name} ({part.share:.0%})"
         for label, parts in zip(("host", "operation", "calls to"), carried_by, strict=True)
@@ -198,35 +203,44 @@ def _title(
         if len(parts) > 1 and _carries(part)
     ]
     carried = f"; carried by {', '.join(carriers)}" if carriers else ""
-    slowest = next((trace.trace_id for trace in traces if trace.role == "slowest"), "")
-    trace = f"; slowest trace {slowest}" if slowest else ""
+    trace = f"; {traces[0].role} trace {traces[0].trace_id}" if traces and traces[0].role != "median" else ""
     return f"{head}{carried}{trace}"[:400]
+
+
+def _explains(episode: Episode, part: Contribution, beyond: Callable[[Row], int], row: Row) -> bool:
+    """Whether most of the anomalous calls go there, and they are as frequent among its calls as in the series."""
+    dimension = DIMENSION_GAP if episode.series[0] == DIMENSION_GAP else DIMENSION_CALLEE
+    calls = row_of(episode.block, dimension, part.name)
+    return part.share >= CARRIED_SHARE_MIN and 2 * beyond(calls) * row.spans >= beyond(row) * calls.spans > 0
 
 
 def _carries(part: Contribution) -> bool:
     return part.share >= CARRIED_SHARE_MIN and part.share >= CARRIED_LIFT_MIN * part.traffic_share
 
 
-def _traces(episode: Episode, total: Row) -> tuple[TraceExemplar, ...]:
-    """The slowest spans of the series and the one nearest to its median, among those that were kept of the service."""
+def _traces(kind: SpikeKind, episode: Episode, total: Row) -> tuple[TraceExemplar, ...]:
+    """Failing spans of the series, or its slowest and the one nearest to its median: of those kept of the service."""
     dimension, name = episode.series
     block = episode.block
     if dimension in (DIMENSION_CALLEE, DIMENSION_GAP):
-        return tuple(_exemplar("slowest", call) for callee, call in block.calls if callee == name)
-    slowest, sampled = (
+        longest = block.gaps if dimension == DIMENSION_GAP else block.calls
+        return tuple(_exemplar("slowest", call) for callee, call in longest if callee == name)
+    slowest, sampled, failing = (
         [
             e
             for e in found
             if dimension == DIMENSION_SERVICE or name == (e.host, e.operation)[dimension - DIMENSION_HOST]
         ]
-        for found in (block.slowest, block.sampled)
+        for found in (block.slowest, block.sampled, block.failing)
     )
+    if kind == "error_ratio":
+        return tuple(_exemplar("failing", e) for e in failing)
     median_ns = quantile_ns(total.bins, total.counts, 0.5)
     typical = min(sampled, key=lambda e: (abs(e.duration_ns - median_ns), e.trace_id), default=None)
     return tuple(_exemplar("slowest", e) for e in slowest) + ((_exemplar("median", typical),) if typical else ())
 
 
-def _exemplar(role: Literal["slowest", "median"], exemplar: Exemplar) -> TraceExemplar:
+def _exemplar(role: Literal["slowest", "median", "failing"], exemplar: Exemplar) -> TraceExemplar:
     return TraceExemplar(
         role=role,
         trace_id=exemplar.trace_id,

@@ -46,6 +46,7 @@ VERSION_NEAR_MS: Final = 120_000  # a version first seen so near to an episode's
 NARROWEST: Final = (DIMENSION_SERVICE, DIMENSION_GAP, DIMENSION_CALLEE, DIMENSION_HOST, DIMENSION_OPERATION)
 HELD_BYTES_MAX: Final = 160 * 1024  # a quarter of that when it is written
 GONE: Final = "no more spans"
+OUTAGE_SHARE: Final = 0.25  # of requests that fail where few did: no new normal, however long it lasts
 UNSEEN: Final = "not seen again"
 ACCEPTED: Final = "the level has stayed: it is the new normal"
 ACCEPTED_VERSION: Final = "the level has stayed since version {}: it is the new normal"
@@ -79,7 +80,9 @@ def watch_pane(
     """What is known after the pane, and what it announces: at most two drafts of each kind. O(rows + bins)."""
     usual = reference(learnt.baseline, season.usual_ns(learnt.season, pane.start_ms), config)
     version = pane.block.facts.version or learnt.version
-    since_ms = learnt.version_since_ms if version == learnt.version else pane.start_ms
+    # The first version that is ever seen came before anybody looked.
+    changed_ms = pane.start_ms if learnt.version else 0
+    since_ms = learnt.version_since_ms if version == learnt.version else changed_ms
     held = (*learnt.held, HeldPane(pane.start_ms, pane.end_ms, pane.block))
     suspicions: dict[tuple[SpikeKind, int, str], Suspicion] = {}
     cleared: dict[RowKey, Suspicion] = {}
@@ -95,8 +98,9 @@ def watch_pane(
         if episode is None:
             judged = _suspect(kind, mine, pane, usual, held, (version, since_ms), config, names)
         else:
-            alone = not any(other != kind for other in learnt.episodes)
-            judged = _follow(kind, episode, pane, alone, config, names)
+            others = [other for name, other in learnt.episodes.items() if name != kind]
+            all_stay = all(pane.end_ms - other.start_ms >= config.accept_ms for other in others)
+            judged = _follow(kind, episode, pane, (not others, all_stay), config, names)
         suspicions |= {(kind, key[1], key[2]): found for key, found in judged.suspicions.items()}
         cleared |= judged.cleared
         drafts += [judged.draft] if judged.draft else []
@@ -223,15 +227,17 @@ def _opened(
         key: max(found.scores) - bounds[key] - (0.0 if key == SERVICE else log(watched))
         for key, found in suspicions.items()
     }
-    found_most = [key for key in excess if excess[key] >= 0]
+    found_most = [key for key in excess if excess[key] > 0]
     for key in sorted(found_most, key=lambda key: (key != SERVICE, -excess[key], NARROWEST.index(key[1]), key)):
         found = suspicions[key]
         parts = [part for part in held if found.start_ms <= part.start_ms < found.end_ms]
+        if not parts:  # too long ago to be held; the bound has fallen since, as fewer series are watched
+            continue
         block = merge_blocks([part.block for part in parts], names, key[1:])
         row = row_of(block, *key[1:])
         if row.spans and (kind == "error_ratio" or _slow(row, found.hypothesis) > 0.05 * row.spans):
             after = [part.block for part in held if part.start_ms >= found.end_ms]
-            came_with_it = abs(version[1] - parts[0].start_ms) <= VERSION_NEAR_MS
+            came_with_it = version[1] > 0 and abs(version[1] - parts[0].start_ms) <= VERSION_NEAR_MS
             return Episode(
                 series=key[1:],
                 hypothesis=found.hypothesis,
@@ -247,15 +253,21 @@ def _opened(
 
 
 def _follow(
-    kind: SpikeKind, episode: Episode, pane: PaneOfSpans, alone: bool, config: SpikeConfig, names: NameLimits
+    kind: SpikeKind,
+    episode: Episode,
+    pane: PaneOfSpans,
+    others: tuple[bool, bool],
+    config: SpikeConfig,
+    names: NameLimits,
 ) -> _Judged:
     """Open: close it, accept it, or say how it goes at 3, 6, 12, 24 ... panes.
 
-    alone: no other kind is open. Else nothing is accepted: the new normal would hold the other kind's anomaly.
+    others: no other kind is open; every other kind that is has stayed as well. Else nothing is accepted: the new
+    normal would hold the other kind's anomaly.
     """
     nats = _evidence(kind, episode, pane.block, config)
     after = _extended(episode, pane, nats, names)
-    status, reason = _course(after, alone, config)
+    status, reason = _course(kind, after, others, config)
     if status is None:
         return _Judged({}, {}, after, None)
     draft = report(kind, pane.env, pane.service, after, status, reason)
@@ -264,17 +276,27 @@ def _follow(
     return _Judged({}, {}, None, draft, None if reason == RECOVERED else after.block)
 
 
-def _course(episode: Episode, alone: bool, config: SpikeConfig) -> tuple[Status | None, str]:
-    """Status and reason; no status where there is nothing to say."""
+def _course(
+    kind: SpikeKind, episode: Episode, others: tuple[bool, bool], config: SpikeConfig
+) -> tuple[Status | None, str]:
+    """Status and reason; no status where there is nothing to say. That a new version fails is not soon its right."""
+    alone, all_stay = others
     if episode.recovery >= config.score_close:
         return "closed", RECOVERED
     lasted_ms = episode.end_ms - episode.start_ms
-    if alone and episode.version and lasted_ms >= config.accept_version_ms:
+    if alone and kind == "latency_spike" and episode.version and lasted_ms >= config.accept_version_ms:
         return "closed", ACCEPTED_VERSION.format(episode.version)
-    if alone and lasted_ms >= config.accept_ms:
+    was_well = kind == "error_ratio" and not episode.hypothesis.cold_start
+    failing = was_well and _error_ratio(episode) >= OUTAGE_SHARE
+    if all_stay and not failing and lasted_ms >= config.accept_ms:
         return "closed", ACCEPTED
     thirds, rest = divmod(episode.panes, 3)
     return ("updated" if rest == 0 and thirds & (thirds - 1) == 0 else None), ""
+
+
+def _error_ratio(episode: Episode) -> float:
+    row = row_of(episode.block, *episode.series)
+    return row.errors / max(1, row.spans)
 
 
 def _evidence(kind: SpikeKind, episode: Episode, block: SpanBlock, config: SpikeConfig) -> float:
@@ -289,10 +311,11 @@ def _evidence(kind: SpikeKind, episode: Episode, block: SpanBlock, config: Spike
     now = row.errors if kind == "error_ratio" else _slow(row, episode.hypothesis)
     seen = np.array([beyond / all_of_it.spans])
     smallest = config.error_share_min if kind == "error_ratio" else config.slow_share_min
+    # Against a quarter of its strength as well: what goes on more weakly is not over.
     floor = alternatives(np.array([usual]), smallest)[0, 0]
-    alarm = np.clip(seen, floor, SHARE_MAX)[:, None]
+    alarm = np.clip(np.stack((seen, seen / 4), axis=1), floor, SHARE_MAX)
     spans, slow, share = (np.array([float(number)]) for number in (row.spans, now, usual))
-    return float(evidence_nats(spans, slow, share, alarm, config.pane_score_max)[0, 0])
+    return float(evidence_nats(spans, slow, share, alarm, config.pane_score_max).max())
 
 
 def _extended(episode: Episode, pane: PaneOfSpans, nats: float, names: NameLimits) -> Episode:

@@ -228,7 +228,7 @@ def _roots(stack: RunningStack) -> dict[int, str]:
 def _checkpoints(rest: FlinkRest, job_id: str) -> dict[int, Checkpoint]:
     """The newest completed ones, by number: Flink remembers ten."""
     history = rest.get(f"/jobs/{job_id}/checkpoints")["history"]
-    fields = ("trigger_timestamp", "end_to_end_duration", "state_size")
+    fields = ("trigger_timestamp", "end_to_end_duration", "checkpointed_size")
     done = [entry for entry in history if entry["status"] == "COMPLETED"]
     return {int(entry["id"]): Checkpoint(*(int(entry[field]) for field in fields)) for entry in done}
 

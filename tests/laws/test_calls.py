@@ -188,7 +188,7 @@ def test_beyond_the_bound_whole_traces_are_let_go_and_counted() -> None:
         newest_ms = max(newest_ms, message.timestamp_ms)
         out += graph.advance(newest_ms - 5_000)
         for (_, key), size in graph.state_bytes().items():
-            assert size < (bound + 100) * HELD_DTYPE.itemsize + 400, key
+            assert size < (bound * 3 // 2 + 100) * HELD_DTYPE.itemsize + 400, key
     out += graph.finish()
     found = sum(calls_of(out).values())
     assert graph.counts["call_halves_dropped_total"] > 0

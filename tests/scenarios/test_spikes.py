@@ -53,9 +53,51 @@ def test_a_level_that_stays_is_accepted_and_not_told_again() -> None:
 
 
 def test_an_error_level_that_stays_is_accepted_and_not_told_again() -> None:
-    found = last(told(sent({"cart": "." * 40 + "!" * 540}), "final"))
+    found = last(told(sent({"cart": "." * 40 + "e" * 540}), "final"))
     assert [(insight.kind, insight.status, insight.reason) for insight in found] == [
         ("error_ratio", "closed", "the level has stayed: it is the new normal")
+    ]
+
+
+def test_that_half_of_all_requests_fail_is_never_accepted() -> None:
+    """Neither after half an hour nor sooner with a new version: it is one insight, until it is over."""
+    found = told(sent({"cart": "." * 40 + "!" * 540 + "." * 40}), "final")
+    assert brief(last(found)) == [("error_ratio", "cart", "closed")]
+    assert last(found)[0].reason == "back to usual"
+
+
+def test_slow_and_failing_at_once_is_accepted_when_both_have_stayed() -> None:
+    """Each waits for the other, and neither for ever: what came with it in one pane goes with it in one."""
+    slow_and_failing = [
+        message._replace(spans=tuple(span._replace(error=span.number % 12 == 0) for span in message.spans))
+        if pane >= 40
+        else message
+        for pane, message in enumerate(sent({"cart": "." * 40 + "S" * 540}))
+    ]
+    found = last(told(slow_and_failing, "final"))
+    assert {(insight.kind, insight.status) for insight in found} == {
+        ("latency_spike", "closed"),
+        ("error_ratio", "closed"),
+    }
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("pattern", ["S.", "SS..", "#.", "!.", "X..", "SSS..."])
+def test_an_incident_that_comes_and_goes_is_told_once_and_not_learnt(pattern: str) -> None:
+    found = told(sent({"cart": "." * 60 + pattern * 30 + "." * 40 + "SSSSSS" + "." * 40}), "final")
+    during = [insight for insight in last(found) if pane_of(insight.window.start_ms) < 60 + 30 * len(pattern)]
+    after = [insight for insight in last(found) if insight not in during]
+    assert len(during) == 1, [insight.title for insight in during]
+    assert [(insight.kind, pane_of(insight.window.start_ms)) for insight in after] == [
+        ("latency_spike", 60 + 30 * len(pattern) + 40)
+    ], "what it was is no baseline: a plain incident is found afterwards"
+
+
+def test_what_goes_on_more_weakly_is_not_over() -> None:
+    """All are slow for a minute, then a half for five: one insight until it ends."""
+    found = told(sent({"cart": "." * 40 + "SSSSSS" + "#" * 30 + "." * 30}), "final")
+    assert [(brief([insight]), pane_of(insight.window.end_ms)) for insight in last(found)] == [
+        ([("latency_spike", "cart", "closed")], 76)
     ]
 
 

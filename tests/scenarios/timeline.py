@@ -3,7 +3,8 @@
 .  twelve spans of 20 ms on two hosts      -  one span of 20 ms
 #  the same, those of host-0 take 400 ms   s  one span of 4 s
 S  the same, all take 400 ms               !  twelve spans, six of them fail
-X  the same, all of them fail              (blank) nothing is sent
+X  the same, all of them fail              e  twelve spans, one of them fails
+(blank) nothing is sent
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +34,7 @@ def spans_of(service: str, character: str, start_ms: int) -> Iterator[OneSpan]:
             number=next(_NUMBERS),
             host=f"host-{number % 2}",
             operation=f"GET /{number // 2 % 2}",
-            error=character == "X" or (character == "!" and on_first),
+            error=character == "X" or (character == "!" and on_first) or (character == "e" and not number),
         )
 
 
