@@ -121,8 +121,8 @@ def _standing(key: RowKey, known: Known, start_ms: int, config: SpikeConfig) -> 
     that comes every minute would have to begin anew each time, beside names that come once. Ties go by hash, so that
     no dimension goes before another."""
     heard_lately = start_ms - known.last_ms < config.quiet_ms
-    known_panes = min(known.panes, config.cold_panes) if heard_lately else 0
-    return key != SERVICE, -known_panes, -known.last_ms, crc32(f"{key[1]}|{key[2]}".encode()), key
+    known_spans = min(known.spans, config.cold_spans) if heard_lately else 0
+    return key != SERVICE, -known_spans, -known.last_ms, crc32(f"{key[1]}|{key[2]}".encode()), key
 
 
 class Reference(NamedTuple):

@@ -27,6 +27,7 @@ from state_schemas.telemetry import KIND_CLIENT, KIND_SERVER
 from tests.driving import graph_config, run
 from tests.traffic import (
     LATENESS_MS,
+    PANE_MS,
     START_MS,
     OneSpan,
     Sent,
@@ -234,6 +235,37 @@ def test_a_message_gives_away_the_same_traces_on_both_sides_of_its_calls() -> No
     servers = tuple(call(n)[1].spans[0]._replace(end_ms=START_MS + 40) for n in range(200))
     sent = [Sent(START_MS + 1_000, clients, 0, 0), Sent(START_MS + 1_000, servers, 1, 0)]
     assert sum(calls_of(paired(sent)).values()) == HALVES_MAX
+
+
+def test_a_call_is_found_among_many_others_of_its_trace() -> None:
+    """Each request asks a database nine times, in spans nobody answers, before it calls cart."""
+    sent = []
+    for n in range(40):
+        client, server = call(n)
+        asks = tuple(
+            client.spans[0]._replace(number=10_000 + 10 * n + ask, operation="SELECT", trace=client.spans[0].trace)
+            for ask in range(9)
+        )
+        sent += [client._replace(spans=asks + client.spans), server]
+    found = sum(calls_of(paired(sent)).values())
+    # Four of ten client spans are given away, whichever they are.
+    assert 5 < found < 40
+
+
+def test_half_of_a_call_whose_clock_is_ahead_waits_no_longer_than_its_message() -> None:
+    """Were it joined by its own end, 200 s ahead, the call would come after its pane is final."""
+    client, server = call(0)
+    ahead = server._replace(spans=(server.spans[0]._replace(end_ms=server.spans[0].end_ms + 200_000),))
+    machine = CallPairs(CallPairsConfig(LIMITS))
+    for first, second in ((client, ahead), (ahead, client)):
+        state = machine.initial("prod|0")
+        for message in (first, second):
+            (event, *_) = halves(_folded(message))
+            step = machine.on_event(state, event, message.timestamp_ms - 5_000)
+            assert step.state is not None
+            state = step.state
+        assert step.wake_at_ms is not None
+        assert step.wake_at_ms <= max(client.timestamp_ms, ahead.timestamp_ms) + PANE_MS
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)), min_size=1, unique=True))

@@ -7,15 +7,15 @@ import msgspec
 import pytest
 
 from state_schemas.insights import Insight
-from state_schemas.latency import Learnt
-from state_schemas.partials import ServiceFacts, SpanBlock
+from state_schemas.latency import Learnt, Suspicion
+from state_schemas.partials import DIMENSION_OPERATION, ServiceFacts, SpanBlock
 from state_schemas.telemetry import ENTRY_KINDS, KIND_SERVER
 from tests.scenarios.timeline import sent, told
 from tests.traffic import PANE_MS, START_MS, OneSpan, Sent, fold, partials
-from udfs.baseline import SpikeConfig
+from udfs.baseline import SpikeConfig, reference
 from udfs.partials import NameLimits, entry_pane
 from udfs.sketch import RELATIVE_ERROR
-from udfs.spike_rule import ACCEPTED_VERSION, UNSEEN, PaneOfSpans, watch_pane
+from udfs.spike_rule import ACCEPTED, ACCEPTED_VERSION, UNSEEN, PaneOfSpans, watch_pane
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
@@ -148,6 +148,62 @@ def test_an_incident_of_a_large_service_begins_when_it_began_though_something_is
     assert found.subject == ""
     assert 99 <= (found.window.start_ms - START_MS) // PANE_MS <= 100
     assert found.measures["latency_ms_p95"] > 3 * found.measures["baseline_latency_ms_p95"]
+
+
+def test_an_operation_that_comes_every_minute_gets_known_beside_ever_new_names() -> None:
+    """It is never the newest name: a table that keeps the newest would begin anew with it each time."""
+    learnt = Learnt()
+    for number in range(30 * 6):
+        fresh = [
+            OneSpan("cart", START_MS, 100 + n % 5, 10 + n, operation=f"GET /item/{number}-{n}") for n in range(100)
+        ]
+        pay = [
+            OneSpan("cart", START_MS, 100, 500 + n, operation="POST /pay") for n in range(30 if not number % 6 else 0)
+        ]
+        start_ms = START_MS + number * PANE_MS
+        pane = PaneOfSpans("prod", "cart", start_ms, start_ms + PANE_MS, pane_of([*fresh, *pay]))
+        learnt, _ = watch_pane(learnt, pane, SpikeConfig(), NameLimits())
+    known = dict(zip(learnt.baseline.sketch.keys, learnt.baseline.known, strict=True))
+    assert known[0, DIMENSION_OPERATION, "POST /pay"].panes == 30
+
+
+def test_a_suspicion_whose_panes_are_no_longer_held_waits_for_its_next_pane() -> None:
+    """Wide panes push its own out of what is held; then the bound falls, as series are forgotten."""
+    pay = (0, DIMENSION_OPERATION, "POST /pay")
+    usual = pane_of(spans_of(100, 60) + [s._replace(number=90 + s.number) for s in spans_of(100, 20, "POST /pay")])
+    learnt = Learnt()
+    for number in range(60):
+        start_ms = START_MS + number * PANE_MS
+        pane = PaneOfSpans("prod", "cart", start_ms, start_ms + PANE_MS, usual)
+        learnt, _ = watch_pane(learnt, pane, SpikeConfig(), NameLimits())
+    found = reference(learnt.baseline, 0.0, SpikeConfig())
+    suspicion = Suspicion(found.hypothesis(found.row_of[pay], of_errors=False), (40.0,) * 6, START_MS, START_MS + 1)
+    learnt = msgspec.structs.replace(learnt, suspicions={("latency_spike", *pay[1:]): suspicion})
+    start_ms = START_MS + 60 * PANE_MS
+    pane = PaneOfSpans("prod", "cart", start_ms, start_ms + PANE_MS, pane_of(spans_of(100, 60)))
+    learnt, drafts = watch_pane(learnt, pane, SpikeConfig(quiet_ms=10**9, accept_ms=10**9), NameLimits())
+    assert drafts == []
+    assert ("latency_spike", *pay[1:]) in learnt.suspicions
+
+
+def test_the_first_version_ever_seen_has_brought_nothing() -> None:
+    """Accepted after half an hour, not after ten minutes: nobody saw the version before."""
+    slow = pane_of(spans_of(11_000))
+    found = watched([(START_MS + n * PANE_MS, slow) for n in range(200)])
+    (closed,) = [insight for insight in found if insight.status == "closed"]
+    assert closed.reason == ACCEPTED
+
+
+def test_an_error_insight_shows_failing_traces_and_no_slow_ones() -> None:
+    """POST /pay fails within 20 ms, beside a report that takes three seconds and is well."""
+    pays = [OneSpan("cart", START_MS, 20, 1 + n, operation="POST /pay") for n in range(8)]
+    reports = [OneSpan("cart", START_MS, 3_000, 50 + n, operation="GET /report") for n in range(4)]
+    failing = [span._replace(error=True) for span in pays]
+    panes = [(START_MS + n * PANE_MS, pane_of([*(pays if n < 60 else failing), *reports])) for n in range(70)]
+    found = opened(watched(panes))[0]
+    assert found.kind == "error_ratio"
+    assert {(trace.role, trace.operation) for trace in found.evidence.traces} == {("failing", "POST /pay")}
+    assert "; failing trace " in found.title
 
 
 def test_a_known_operation_that_is_slow_beside_ever_new_names_is_found() -> None:

@@ -4,8 +4,12 @@ from itertools import groupby
 
 import pytest
 
+from jobs.graph import stages
+from operators.latency_spike import LatencyConfig
+from operators.local import LocalGraph
+from tests.driving import graph_config, insights
 from tests.scenarios.timeline import brief, last, pane_of, sent, spans_of, told
-from tests.traffic import PANE_MS, START_MS, Sent
+from tests.traffic import PANE_MS, START_MS, Sent, fold
 
 USUAL = "." * 12
 
@@ -143,3 +147,34 @@ def test_a_spike_seen_early_is_retracted_when_normal_spans_arrive_late() -> None
     assert [insight.revision for insight in found] == [0, 1]
     assert "no longer holds" in found[1].reason
     assert told([*early, opening, *normal, *after], "final") == []
+
+
+def test_a_service_that_comes_once_a_day_is_known_however_event_time_moves() -> None:
+    """Its second run begins just within what it is remembered for, and is exported 20 s after its spans ended."""
+    idle_ms = LatencyConfig().idle_ms
+    first = sent({"cart": "." * 40})
+    pause_ms = 40 * PANE_MS + idle_ms - PANE_MS
+    second = [
+        message._replace(
+            timestamp_ms=message.timestamp_ms + pause_ms + 20_000,
+            spans=tuple(span._replace(end_ms=span.end_ms + pause_ms) for span in message.spans),
+        )
+        for message in sent({"cart": "S" * 8})
+    ]
+    messages = [message._replace(offset=offset) for offset, message in enumerate([*first, *second])]
+    events = [(message.timestamp_ms, folded) for message in messages if (folded := fold(message)[0])]
+    stage = [stage for stage in stages(graph_config("final")) if stage.uid in ("pre-merge", "latency-spike")]
+    said = []
+    for step_ms in (0, 5_000):
+        graph, out, watermark_ms = LocalGraph(stage), [], START_MS
+        for timestamp_ms, event in events:
+            while step_ms and watermark_ms + step_ms <= timestamp_ms - 5_000:
+                hours_left = timestamp_ms - watermark_ms > 2 * 3_600_000
+                watermark_ms += 3_600_000 if hours_left else step_ms
+                out += graph.advance(watermark_ms)
+            out += graph.feed([event])
+            watermark_ms = max(watermark_ms, timestamp_ms - 5_000)
+            out += graph.advance(watermark_ms)
+        said.append([(i.kind, i.status, i.title) for i in last(insights([*out, *graph.finish()]))])
+    assert said[0] == said[1]
+    assert [kind for kind, _, _ in said[0]] == ["latency_spike"]
