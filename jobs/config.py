@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from jobs.graph import GraphConfig
 from operators.call_pairs import CallPairsConfig
 from operators.capacity import CapacityConfig
+from operators.error_patterns import ErrorPatternsConfig
 from operators.fold import FoldConfig
 from operators.frontier import Announce, FrontierConfig
 from operators.latency_spike import LatencyConfig
@@ -18,7 +19,9 @@ from operators.telemetry_gap import GapConfig
 from udfs.baseline import SpikeConfig
 from udfs.calls import PairLimits
 from udfs.fold_spans import TimeLimits
+from udfs.masking import MASK_NAMES, MaskName, MaskSettings
 from udfs.partials import NameLimits
+from udfs.pattern_rule import PatternConfig
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -104,6 +107,11 @@ class Detection(_Section):
     callees_max: Positive = 200
     call_pair_ms: Positive = 30_000
     latency_floor_ms: Annotated[float, Field(ge=0)] = 25.0
+    masks: tuple[MaskName, ...] = MASK_NAMES
+    patterns_max: Positive = 1_000
+    patterns_top: Positive = 20
+    pattern_insights: bool = False
+    patterns_warm_minutes: Annotated[int, Field(ge=0)] = 10
     decoder: Literal["scan", "upb"] = "scan"
     dead_letter_payload: bool = False
     announce: Announce = "reported"
@@ -125,10 +133,16 @@ class JobConfig(_Section):
         names = NameLimits(d.hosts_max, d.operations_max, d.callees_max)
         times = TimeLimits(lateness_ms=d.lateness_ms, future_max_ms=d.future_max_ms, age_max_ms=d.age_max_ms)
         return GraphConfig(
-            fold=FoldConfig(times, d.decoder, payload_kept=d.dead_letter_payload),
+            fold=FoldConfig(times, d.decoder, masks=MaskSettings(d.masks), payload_kept=d.dead_letter_payload),
             pre_merge=PreMergeConfig(d.services_max, d.envs_max, names=names),
             calls=CallPairsConfig(PairLimits(d.call_pair_ms, d.lateness_ms)),
             latency=LatencyConfig(SpikeConfig(floor_ms=d.latency_floor_ms), frontier, names),
+            patterns=ErrorPatternsConfig(
+                PatternConfig(d.patterns_warm_minutes, patterns_max=d.patterns_max),
+                frontier,
+                d.patterns_top,
+                d.pattern_insights,
+            ),
             gap=GapConfig(frontier),
             capacity=CapacityConfig(lateness_ms=d.lateness_ms),
         )

@@ -5,14 +5,17 @@ from typing import Any
 
 from operators.call_pairs import CallPairs, CallPairsConfig
 from operators.capacity import Capacity, CapacityConfig
+from operators.error_patterns import ErrorPatterns, ErrorPatternsConfig
 from operators.fold import FoldConfig
 from operators.latency_spike import LatencyConfig, LatencySpike
 from operators.machine import Stage
 from operators.pre_merge import PreMerge, PreMergeConfig
 from operators.telemetry_gap import GapConfig, TelemetryGap
 from state_schemas.calls import CallHalves
-from state_schemas.outputs import EdgeRow, InsightRevision, RollupRow
-from state_schemas.partials import EnvPresence, FoldedMessage, NameOverflow, SpanPartial
+from state_schemas.folded import FoldedMessage
+from state_schemas.outputs import EdgeRow, InsightRevision, PatternName, PatternRow, RollupRow
+from state_schemas.partials import EnvPresence, NameOverflow, SpanPartial
+from state_schemas.patterns import LogPartial
 from state_schemas.telemetry import SignalType
 from udfs.ids import service_key
 
@@ -25,6 +28,7 @@ class GraphConfig:
     pre_merge: PreMergeConfig = field(default_factory=PreMergeConfig)
     calls: CallPairsConfig = field(default_factory=CallPairsConfig)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
+    patterns: ErrorPatternsConfig = field(default_factory=ErrorPatternsConfig)
     gap: GapConfig = field(default_factory=GapConfig)
     capacity: CapacityConfig = field(default_factory=CapacityConfig)
 
@@ -43,6 +47,13 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
             key_of=_by_service,
             gives=(RollupRow, EdgeRow, InsightRevision),
         ),
+        Stage(
+            "error-patterns",
+            ErrorPatterns(config.patterns),
+            takes=LogPartial,
+            key_of=_by_service,
+            gives=(PatternRow, PatternName, InsightRevision),
+        ),
         Stage("telemetry-gap", TelemetryGap(config.gap), takes=EnvPresence, key_of=_by_env, gives=(InsightRevision,)),
         Stage("capacity", Capacity(config.capacity), takes=NameOverflow, key_of=_by_subject, gives=(InsightRevision,)),
     )
@@ -52,12 +63,19 @@ def _pre_merge(uid: str, signal: SignalType, config: GraphConfig) -> Stage:
     gives: tuple[type, ...] = (EnvPresence, NameOverflow)
     if signal == "traces":
         gives = (SpanPartial, CallHalves, *gives)
+    if signal == "logs":
+        gives = (LogPartial, *gives)
     return Stage(uid, PreMerge(config.pre_merge), FoldedMessage, _by_partition, gives, signal)
 
 
 def latency_stages(config: GraphConfig) -> tuple[Stage, ...]:
     """Latency alone, under the same uids."""
     return tuple(stage for stage in stages(config) if stage.uid in ("pre-merge", "call-pairs", "latency-spike"))
+
+
+def pattern_stages(config: GraphConfig) -> tuple[Stage, ...]:
+    """Error patterns alone, under the same uids."""
+    return tuple(stage for stage in stages(config) if stage.uid in ("pre-merge-logs", "error-patterns"))
 
 
 def _by_partition(event: Any) -> str:

@@ -11,13 +11,13 @@ from pyflink.table import StreamTableEnvironment
 from jobs.config import JobConfig, Kafka, Lake
 from jobs.sources import stable_uids
 from operators.flink import SinkRows
-from state_schemas.outputs import DeadLetter, EdgeRow, InsightRevision, RollupRow
+from state_schemas.outputs import DeadLetter, EdgeRow, InsightRevision, PatternName, PatternRow, RollupRow
 from state_schemas.tables import ColumnType
 
 NAMESPACE = "insights"
 
 
-def _delta_row(row: RollupRow | EdgeRow) -> Sequence[Any]:
+def _delta_row(row: RollupRow | EdgeRow | PatternRow | PatternName) -> Sequence[Any]:
     return msgspec.structs.astuple(row)
 
 
@@ -94,6 +94,39 @@ EDGES = SinkRows(
     ),
     _delta_row,
 )
+PATTERNS = SinkRows(
+    "patterns",
+    PatternRow,
+    _columns(
+        env="string",
+        site_id="string",
+        service="string",
+        resolution_s="int",
+        window_start_ms="long",
+        late="boolean",
+        rank="int",
+        pattern_id="string",
+        template="string",
+        severity_number="int",
+        count="long",
+        total="long",
+    ),
+    _delta_row,
+)
+PATTERN_NAMES = SinkRows(
+    "pattern-names",
+    PatternName,
+    _columns(
+        env="string",
+        service="string",
+        pattern_id="string",
+        template="string",
+        first_seen_ms="long",
+        alias_of="string",
+        at_ms="long",
+    ),
+    _delta_row,
+)
 INSIGHTS = SinkRows(
     "insights",
     InsightRevision,
@@ -151,6 +184,22 @@ SHIPPED = (
            SELECT env, site_id, service, callee, resolution_s, TO_TIMESTAMP_LTZ(window_start_ms, 3), late,
                   `count`, error_count, latency_ms_p50, latency_ms_p95, latency_ms_p99,
                   gap_ms_p50, gap_ms_p95, clock_skew_ms_p50, sketch
+           FROM {view}""",
+    ),
+    Insert(
+        "lake-patterns",
+        PATTERNS,
+        """INSERT INTO lake.insights.error_patterns
+           SELECT env, site_id, service, resolution_s, TO_TIMESTAMP_LTZ(window_start_ms, 3), late,
+                  `rank`, pattern_id, template, severity_number, `count`, total
+           FROM {view}""",
+    ),
+    Insert(
+        "lake-pattern-names",
+        PATTERN_NAMES,
+        """INSERT INTO lake.insights.pattern_registry
+           SELECT env, service, pattern_id, template, TO_TIMESTAMP_LTZ(first_seen_ms, 3), alias_of,
+                  TO_TIMESTAMP_LTZ(at_ms, 3)
            FROM {view}""",
     ),
     Insert(

@@ -5,11 +5,16 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, NamedTuple
 
+from state_schemas.folded import FoldedMessage
 from state_schemas.metrics import REJECTED, MetricName
 from state_schemas.outputs import DeadLetter
-from state_schemas.partials import EnvPresence, FoldedMessage, OffsetRange, Presence, PresencePane, SpanBatch
+from state_schemas.partials import EnvPresence, OffsetRange, Presence, PresencePane, SpanBatch
+from state_schemas.patterns import LogPartial
 from state_schemas.telemetry import LogRecord, MetricPoint, Rejected, RejectReason, SignalType
+from udfs.fold_logs import PlacedLine, fold_lines
 from udfs.fold_spans import KafkaPosition, TimeLimits, fold_spans
+from udfs.log_lines import LineReader
+from udfs.masking import MaskSettings
 from udfs.otlp import DecodeSettings, Engine, SpanDecoder, decode_logs, decode_metrics
 from udfs.partials import merge_presence
 
@@ -28,6 +33,7 @@ class FoldConfig:
     times: TimeLimits = field(default_factory=TimeLimits)
     engine: Engine = "scan"
     decode: DecodeSettings = field(default_factory=DecodeSettings)
+    masks: MaskSettings = field(default_factory=MaskSettings)
     payload_kept: bool = False
 
 
@@ -40,11 +46,21 @@ class Folded(NamedTuple):
 
 
 class _Part(NamedTuple):
-    spans: SpanBatch | None
-    presence: tuple[EnvPresence, ...]
     rejected: tuple[Rejected, ...]
-    folded: int
-    late: int
+    spans: SpanBatch | None = None
+    presence: tuple[EnvPresence, ...] = ()
+    logs: tuple[LogPartial, ...] = ()
+    folded: int = 0
+    late: int = 0
+
+
+class _Place(NamedTuple):
+    """A record by its number in the message, its event time, the start of its pane."""
+
+    number: int
+    at_ms: int
+    start_ms: int
+    late: bool
 
 
 class Fold:
@@ -60,14 +76,15 @@ class Fold:
         }
         self._fold = folds[signal]
         self._decoder = SpanDecoder(config.engine, config.decode) if signal == "traces" else None
+        self._reader = LineReader(config.masks) if signal == "logs" else None
 
     def fold(self, data: bytes, at: KafkaPosition) -> Folded:
         """O(records), vectorised for spans. Every record is in `message` or counted in a dead letter."""
         part = self._fold(data, at)
         letters = tuple(self._dead_letter(rejected, data, at) for rejected in part.rejected)
         message = None
-        if part.spans is not None or part.presence:
-            message = FoldedMessage(f"{at.topic}|{at.partition}", part.spans, part.presence, self._signal)
+        if part.spans is not None or part.presence or part.logs:
+            message = FoldedMessage(f"{at.topic}|{at.partition}", part.spans, part.presence, self._signal, part.logs)
         return Folded(message, letters, _counts(part))
 
     def _dead_letter(self, rejected: Rejected, data: bytes, at: KafkaPosition) -> DeadLetter:
@@ -88,45 +105,66 @@ class Fold:
         assert self._decoder is not None, "only a fold of traces decodes spans"
         spans = self._decoder.decode(data)
         if isinstance(spans, Rejected):
-            return _Part(None, (), (spans,), 0, 0)
+            return _Part((spans,))
         result = fold_spans(spans, at, self.config.times)
-        return _Part(result.batch, (), result.rejected, result.folded, result.late)
+        return _Part(result.rejected, result.batch, folded=result.folded, late=result.late)
 
     def _logs(self, data: bytes, at: KafkaPosition) -> _Part:
+        assert self._reader is not None, "only a fold of logs reads lines"
         records = decode_logs(data, self.config.decode)
-        return records_part("logs", records, at, self.config.times)
+        return _Part((records,)) if isinstance(records, Rejected) else logs_part(records, self._reader, at, self.config)
 
     def _metrics(self, data: bytes, at: KafkaPosition) -> _Part:
         points = decode_metrics(data, self.config.decode)
-        return records_part("metrics", points, at, self.config.times)
+        if isinstance(points, Rejected):
+            return _Part((points,))
+        return _heard("metrics", points, *_placed(points, at, self.config.times), at)
 
 
-def records_part(
-    signal: SignalType,
-    records: Sequence[LogRecord] | Sequence[MetricPoint] | Rejected,
-    at: KafkaPosition,
-    times: TimeLimits,
-) -> _Part:
-    """Who was heard in these records, by pane; records without a usable time are counted as rejected."""
-    if isinstance(records, Rejected):
-        return _Part(None, (), (records,), 0, 0)
-    heard: _Heard = {}
+def logs_part(records: Sequence[LogRecord], reader: LineReader, at: KafkaPosition, config: FoldConfig) -> _Part:
+    """What these log records say; those without a usable time are counted as rejected."""
+    placed, rejected = _placed(records, at, config.times)
+    kept = [records[place.number] for place in placed]
+    lines = [
+        PlacedLine(record.resource, place.at_ms, place.start_ms, place.late, record.trace_id, place.number, line)
+        for place, record, line in zip(placed, kept, reader.read(kept), strict=True)
+    ]
+    return _heard("logs", records, placed, rejected, at)._replace(logs=fold_lines(lines, at))
+
+
+def _placed(
+    records: Sequence[LogRecord] | Sequence[MetricPoint], at: KafkaPosition, times: TimeLimits
+) -> tuple[list[_Place], dict[RejectReason, int]]:
+    """Where each record belongs that has a usable time; how many have none, by reason."""
+    placed: list[_Place] = []
     rejected: dict[RejectReason, int] = {}
-    folded = late = 0
-    for record in records:
+    for number in range(len(records)):
+        record = records[number]
         at_ms = record.time_ns // _NS_PER_MS
         reason = _time_fault(at_ms, at.timestamp_ms, times)
         if reason:
             rejected[reason] = rejected.get(reason, 0) + 1
             continue
-        folded += 1
-        if at_ms < at.timestamp_ms - times.lateness_ms:
-            late += 1
-            continue
-        pane_ms = at_ms - at_ms % times.pane_ms
-        _hear(heard, record.resource.env, pane_ms, Presence(signal, record.resource.service, 1))
+        late = at_ms < at.timestamp_ms - times.lateness_ms
+        placed.append(_Place(number, at_ms, at_ms - at_ms % times.pane_ms, late))
+    return placed, rejected
+
+
+def _heard(
+    signal: SignalType,
+    records: Sequence[LogRecord] | Sequence[MetricPoint],
+    placed: list[_Place],
+    rejected: dict[RejectReason, int],
+    at: KafkaPosition,
+) -> _Part:
+    """Who was heard in these records, by pane."""
+    heard: _Heard = {}
+    for place in placed:
+        if not place.late:
+            resource = records[place.number].resource
+            _hear(heard, resource.env, place.start_ms, Presence(signal, resource.service, 1))
     faults = tuple(Rejected(reason, f"event time of {signal}", rejected[reason]) for reason in sorted(rejected))
-    return _Part(None, _presence(heard, at), faults, folded, late)
+    return _Part(faults, None, _presence(heard, at), (), len(placed), sum(place.late for place in placed))
 
 
 def _time_fault(at_ms: int, timestamp_ms: int, times: TimeLimits) -> RejectReason | None:

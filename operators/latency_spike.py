@@ -4,13 +4,15 @@ Driven by `SpanPartial`; puts out `RollupRow`, `EdgeRow` and `InsightRevision`. 
 written, reported panes that are not final, the baseline, the running episodes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from operators.frontier import FrontierConfig, TwoFrontiers, next_frontier_ms
 from operators.machine import END_OF_INPUT, Step
-from operators.rollups import emit_due, next_due_ms, wait
+from operators.rollups import emit_due
+from operators.windows import next_due_ms, wait
 from state_schemas.codec import Codec
 from state_schemas.insights import Insight
 from state_schemas.latency import LATENCY_CODEC, LatencyState, Learnt
@@ -49,6 +51,9 @@ class LatencySpike:
         self._pane_ms = config.frontier.pane_ms
         self._frontiers: TwoFrontiers[Learnt, SpanBlock] = TwoFrontiers(config.frontier)
 
+    def _merge(self, blocks: Sequence[SpanBlock]) -> SpanBlock:
+        return merge_blocks(blocks, self.config.names)
+
     @property
     def codec(self) -> Codec[LatencyState]:
         return LATENCY_CODEC
@@ -69,7 +74,7 @@ class LatencySpike:
             is_final = start_ms + self._pane_ms <= final_before_ms or start_ms < state.learnt.last_end_ms
             is_behind = not late and is_final
             behind += span_count(block) if is_behind else 0
-            wait(state, (self._pane_ms // 1000, start_ms, late or is_behind), block, self.config.names)
+            wait(state.pending, (self._pane_ms // 1000, start_ms, late or is_behind), block, self._merge)
             if not late:
                 state.last_seen_ms = max(state.last_seen_ms, start_ms + self._pane_ms)
         if behind:
@@ -109,7 +114,7 @@ class LatencySpike:
         frontier = next_frontier_ms(self.config.frontier, state.panes, now_ms)
         # A key is forgotten only when nothing waits. Asking for it earlier would be a wake for each millisecond until
         # the last window ends, where only late spans were ever seen and last_seen_ms is 0.
-        candidates = [at_ms for at_ms in (next_due_ms(state), frontier) if at_ms is not None]
+        candidates = [at_ms for at_ms in (next_due_ms(state.pending), frontier) if at_ms is not None]
         # What is due already goes out with the next move of event time, together with what else comes until then.
         return max(now_ms + 1, min(candidates, default=self._forget_ms(state)))
 

@@ -1,9 +1,8 @@
 """PreMerge: what the messages of one Kafka partition say, merged until event time moves, before it is keyed by service.
 
-Driven by `FoldedMessage`; puts out `SpanPartial`, `CallHalves`, `EnvPresence` and `NameOverflow`. It makes the keyed
-rate follow services, not messages, and it is where the number of service names is bounded: the key is the source
-partition, so its state, and with it the choice of names, survives a restart. Partials commute, so merging here changes
-no result.
+Driven by `FoldedMessage`; puts out `SpanPartial`, `CallHalves`, `LogPartial`, `EnvPresence` and `NameOverflow`. So the
+keyed rate follows services, not messages. Here the number of service names is bounded: the key is the source partition,
+so its state, and with it the choice of names, survives a restart. Partials commute: merging here changes no result.
 """
 
 from dataclasses import dataclass, field
@@ -15,13 +14,13 @@ import numpy as np
 from operators.machine import END_OF_INPUT, Step
 from state_schemas.calls import CallHalves
 from state_schemas.codec import Codec
+from state_schemas.folded import FoldedMessage
 from state_schemas.metrics import MetricName
 from state_schemas.partials import (
     GROUP_DTYPE,
     OTHER,
     SPAN_DTYPE,
     EnvPresence,
-    FoldedMessage,
     NameOverflow,
     OffsetRange,
     Presence,
@@ -29,15 +28,18 @@ from state_schemas.partials import (
     SpanBatch,
     SpanPartial,
 )
+from state_schemas.patterns import LogPartial
 from state_schemas.presence import PREMERGE_CODEC, PreMergeState
+from udfs.log_blocks import merge_log_partials
 from udfs.partials import NameLimits, merge_overflow, merge_presence
 from udfs.span_batches import common, halves_of, partials_of, presence_of
 
 # Flushed early beyond this. What waits is state, written at each end of a bundle: 16 bytes a span.
 SPANS_WAITING_MAX: Final = 32_768
 MESSAGES_WAITING_MAX: Final = 2_000
+SPANS_OF_A_PATTERN: Final = 16  # a pattern with its texts and samples is as large as so many spans
 
-Output = SpanPartial | CallHalves | EnvPresence | NameOverflow
+Output = SpanPartial | CallHalves | LogPartial | EnvPresence | NameOverflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,9 @@ class PreMerge:
         if event.spans is not None:
             state.spans.append(self._admitted_batch(state, event.spans, over))
             state.waiting += len(event.spans.spans) // SPAN_DTYPE.itemsize
+        for partial in event.logs:
+            state.logs.append(self._admitted_lines(state, partial))
+            state.waiting += SPANS_OF_A_PATTERN * sum(len(block.patterns) for _, _, block in partial.panes)
         for presence in event.presence:
             first = presence.panes[0]
             env = self._admit_env(state, presence.env, first.start_ms, first.ranges)
@@ -131,6 +136,12 @@ class PreMerge:
         seen = (Presence(heard.signal, name, heard.records) for heard, name in zip(pane.seen, names, strict=True))
         return PresencePane(pane.start_ms, tuple(seen), pane.ranges)
 
+    def _admitted_lines(self, state: PreMergeState, partial: LogPartial) -> LogPartial:
+        start_ms, late, block = partial.panes[-1]
+        ranges = () if late else block.ranges
+        env = self._admit_env(state, partial.env, start_ms, ranges)
+        return LogPartial(env, self._admit(state, env, partial.service, start_ms, ranges), partial.panes)
+
     def _admit_env(self, state: PreMergeState, env: str, start_ms: int, ranges: tuple[OffsetRange, ...]) -> str:
         """The name under which an environment is counted; `other` itself takes no place."""
         if env in state.known or env == OTHER or len(state.known) - (OTHER in state.known) < self.config.envs_max:
@@ -166,9 +177,10 @@ class PreMerge:
             columns = common(state.spans)
             out += partials_of(columns, self.config.names)
             out += halves_of(columns)
+        out += merge_log_partials(state.logs)
         out += (EnvPresence(env, merge_presence(found)) for env, found in sorted(panes.items()))
         out += (told for _, told in sorted(state.overflowed.items()))
-        for waiting in (state.spans, state.presence, state.overflowed):
+        for waiting in (state.spans, state.logs, state.presence, state.overflowed):
             waiting.clear()
         state.waiting = state.messages = 0
         return tuple(out)

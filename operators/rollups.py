@@ -1,10 +1,11 @@
-"""Roll-ups and edges: 10 s windows grow into 1 min and 5 min windows; each emission is a delta, so sums are right."""
+"""Roll-ups and edges of 10 s, 1 min and 5 min; each emission is a delta, so sums are right."""
 
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from operators.windows import Window, take_ended
 from state_schemas.latency import LatencyState
 from state_schemas.outputs import RESOLUTIONS_S, EdgeRow, RollupRow
 from state_schemas.partials import (
@@ -19,12 +20,6 @@ from state_schemas.telemetry import SPAN_KINDS
 from udfs.partials import NameLimits, Row, merge_blocks, names_over, rows
 from udfs.sketch import REPRESENTATIVE_NS, pack, quantile_ns
 
-# Blocks of a window of the finest resolution that wait side by side before they are merged; coarser windows hold one.
-# States are written at each end of a bundle: what waits side by side costs more there than merging does.
-PENDING_BLOCKS_MAX: Final = 4
-
-Window = tuple[int, int, bool]  # resolution in s, start ms, late
-
 
 class Due(NamedTuple):
     """rows: for the table. panes: (start ms, block) of the finest windows that are not late, for detection."""
@@ -35,41 +30,22 @@ class Due(NamedTuple):
 
 
 def emit_due(state: LatencyState, now_ms: int, names: NameLimits) -> Due:
-    """Takes the windows that have ended by now_ms out of `pending`, finest first; each feeds the next coarser one."""
+    """Takes the windows that have ended by now_ms out of `pending`."""
     out: list[RollupRow | EdgeRow] = []
     panes: list[tuple[int, SpanBlock]] = []
     over = 0
-    for resolution_s, coarser_s in zip(RESOLUTIONS_S, (*RESOLUTIONS_S[1:], 0), strict=True):
-        for key in sorted(key for key in state.pending if key[0] == resolution_s and _end_ms(key) <= now_ms):
-            blocks = state.pending.pop(key)
-            over += names_over(blocks, names)
-            block = merge_blocks(blocks, names)
-            _, start_ms, late = key
-            out += _rows(state, key, block)
-            if coarser_s:
-                coarser_ms = coarser_s * 1000
-                wait(state, (coarser_s, start_ms - start_ms % coarser_ms, late), block, names)
-            if resolution_s == RESOLUTIONS_S[0] and not late:
-                panes.append((start_ms, block))
+
+    def merge(blocks: Sequence[SpanBlock]) -> SpanBlock:
+        nonlocal over
+        over += names_over(blocks, names)
+        return merge_blocks(blocks, names)
+
+    for window, block in take_ended(state.pending, now_ms, RESOLUTIONS_S, merge):
+        out += _rows(state, window, block)
+        resolution_s, start_ms, late = window
+        if resolution_s == RESOLUTIONS_S[0] and not late:
+            panes.append((start_ms, block))
     return Due(tuple(out), tuple(panes), over)
-
-
-def wait(state: LatencyState, window: Window, block: SpanBlock, names: NameLimits) -> None:
-    """Adds a block to a window that has not been written yet."""
-    waiting = state.pending.setdefault(window, [])
-    waiting.append(block)
-    if len(waiting) > (PENDING_BLOCKS_MAX if window[0] == RESOLUTIONS_S[0] else 1):
-        waiting[:] = [merge_blocks(waiting, names)]
-
-
-def next_due_ms(state: LatencyState) -> int | None:
-    """End of the first window that waits."""
-    return min((_end_ms(key) for key in state.pending), default=None)
-
-
-def _end_ms(key: Window) -> int:
-    resolution_s, start_ms, _ = key
-    return start_ms + resolution_s * 1000
 
 
 def _rows(state: LatencyState, window: Window, block: SpanBlock) -> Iterator[RollupRow | EdgeRow]:

@@ -11,7 +11,11 @@ from jobs.config import BadConfig, load
 from reasoner.errors import CommandFailed, WrongUse
 from reasoner.stack.environment import checkout, flink_env, flink_home
 
-JOBS: Final = {"insights": "jobs/insights.py", "latency-spikes": "jobs/latency_spikes.py"}
+JOBS: Final = {
+    "insights": "jobs/insights.py",
+    "latency-spikes": "jobs/latency_spikes.py",
+    "error-patterns": "jobs/error_patterns.py",
+}
 SUBMIT_DEADLINE_S: Final = 180.0
 _JOB_ID: Final = re.compile(r"JobID ([0-9a-f]{32})")
 

@@ -42,9 +42,9 @@ class Window(_Part):
 
 
 class TraceExemplar(_Part):
-    """A trace to open. role: why this one."""
+    """A trace to open. role: why this one; of a `sample` of lines latency and operation are not known."""
 
-    role: Literal["slowest", "median", "failing"]
+    role: Literal["slowest", "median", "failing", "sample"]
     trace_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
     latency_ms: float
     host: str
@@ -54,7 +54,8 @@ class TraceExemplar(_Part):
 class Contribution(_Part):
     """How much of the anomaly one host, operation or callee carries.
 
-    share: its part of the anomalous spans, 0..1. traffic_share: its part of all spans. Ranked by share.
+    share: its part of the anomalous spans, 0..1. traffic_share: its part of all spans. Ranked by share. Of a pattern,
+    spans are its lines, and traffic_share is 0: not known.
     """
 
     name: str

@@ -29,6 +29,8 @@ MetricName = Literal[
     "calls_paired_total",  # client spans that found their server span
     "call_halves_dropped_total",  # not paired because their bucket was full: of a share of all traces
     "names_overflowed_total",  # hosts or operations of a window folded into `other`: raise hosts_max, operations_max
+    "lines_overflowed_total",  # lines of WARN and up counted under `other` for lack of room among a service's patterns
+    "patterns_evicted_total",  # patterns unseen for long that made room for new ones
     "records_behind_total",  # accepted but behind the watermark (an idle partition woke): treated as late
     "states_forgotten_total",  # idle keys whose state was dropped
     "states_reset_total",  # states written under other parameters and started afresh

@@ -56,6 +56,42 @@ class EdgeRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sketch: bytes
 
 
+class PatternRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One row of `error_patterns`: lines of WARN and up of one pattern in a window; a *delta* as well.
+
+    rank: from 1 on by count within this delta, 0 for `other`, all further patterns together. total: lines of the delta,
+    which its rows add up to. template: masked, "" of `other`.
+    """
+
+    env: str
+    site_id: str
+    service: str
+    resolution_s: int
+    window_start_ms: int
+    late: bool
+    rank: int
+    pattern_id: str
+    template: str
+    severity_number: int
+    count: int
+    total: int
+
+
+class PatternName(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One row of `pattern_registry`: what a pattern is called from at_ms on. The newest row of an id holds.
+
+    alias_of: the pattern that it has become part of, or "".
+    """
+
+    env: str
+    service: str
+    pattern_id: str
+    template: str
+    first_seen_ms: int
+    alias_of: str
+    at_ms: int
+
+
 class InsightRevision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One revision of an insight for the topic and the table. body: Insight v1 as canonical JSON bytes."""
 

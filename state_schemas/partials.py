@@ -8,8 +8,6 @@ from typing import Final, Literal
 import msgspec
 import numpy as np
 
-from state_schemas.telemetry import SignalType
-
 DIMENSION_SERVICE: Final = 0
 DIMENSION_HOST: Final = 1
 DIMENSION_OPERATION: Final = 2
@@ -170,15 +168,3 @@ class NameOverflow(msgspec.Struct, frozen=True, array_like=True, gc=False, order
     example: str
     ranges: tuple[OffsetRange, ...] = ()
     subject: Literal["service.name", "deployment.environment.name"] = "service.name"
-
-
-class FoldedMessage(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a fold makes of one Kafka message. key: `topic|partition`, the key of the pre-merge.
-
-    presence: of logs and metrics; who was heard in traces follows from the spans. signal: of the topic that it lay in.
-    """
-
-    key: str
-    spans: SpanBatch | None
-    presence: tuple[EnvPresence, ...]
-    signal: SignalType

@@ -7,15 +7,16 @@ import msgspec
 from state_schemas.codec import Codec, register
 from state_schemas.latency import Announced
 from state_schemas.partials import NameOverflow, OffsetRange, PresencePane, SpanBatch
+from state_schemas.patterns import LogPartial
 
 
 class PreMergeState(msgspec.Struct, array_like=True, gc=False):
-    """spans: batches that wait for the next flush, under the names that were let through. presence: env -> the same.
+    """spans, logs: what waits for the next flush, under the names that were let through. presence: env -> the same.
 
     known: env -> service -> event time when it was last seen; at most `services_max` names an environment, and
     `envs_max` environments beside `other`.
-    overflowed: (env, pane, subject) -> what to tell on the next flush. waiting: spans and presence panes since the last
-    one; messages: those they came in.
+    overflowed: (env, pane, subject) -> what to tell on the next flush. waiting: spans, presence panes and lines
+    by pattern since the last one, in spans; messages: those they came in.
     """
 
     spans: list[SpanBatch] = msgspec.field(default_factory=list)
@@ -24,6 +25,7 @@ class PreMergeState(msgspec.Struct, array_like=True, gc=False):
     overflowed: dict[tuple[str, int, str], NameOverflow] = msgspec.field(default_factory=dict)
     waiting: int = 0
     messages: int = 0
+    logs: list[LogPartial] = msgspec.field(default_factory=list)
 
 
 class Heard(msgspec.Struct, array_like=True, gc=False):

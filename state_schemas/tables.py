@@ -76,6 +76,41 @@ SERVICE_EDGES: Final = TableSpec(
     ("service", "window_start"),
 )
 
+ERROR_PATTERNS: Final = TableSpec(
+    "error_patterns",
+    (
+        Column("env", "string", "deployment environment"),
+        Column("site_id", "string", "site, or empty"),
+        Column("service", "string", "service.name"),
+        Column("resolution_s", "int", "length of the window: 10 or 60; add up one resolution only"),
+        Column("window_start", "timestamptz", "start of the window, by time of the record"),
+        Column("late", "boolean", "arrived after the allowed lateness: not used for detection"),
+        Column("rank", "int", "by count within this delta, from 1 on; 0 is `other`: all further patterns together"),
+        Column("pattern_id", "string", "as in pattern_registry; `other` of rank 0"),
+        Column("template", "string", "masked, as it was known then; empty of `other`"),
+        Column("severity_number", "int", "the greatest of these lines, OpenTelemetry's; 0 where none was said"),
+        Column("count", "long", "lines of WARN and up, and exceptions; rows of one window add up"),
+        Column("total", "long", "lines of the whole delta, which its rows add up to"),
+    ),
+    _PARTITION,
+    ("service", "window_start"),
+)
+
+PATTERN_REGISTRY: Final = TableSpec(
+    "pattern_registry",
+    (
+        Column("env", "string", "deployment environment"),
+        Column("service", "string", "service.name"),
+        Column("pattern_id", "string", "a hash of the words of the line: the same everywhere and always"),
+        Column("template", "string", "masked; the newest row of an id holds"),
+        Column("first_seen", "timestamptz", "start of the pane in which this service first logged it"),
+        Column("alias_of", "string", "the pattern that it has become part of, or empty"),
+        Column("at", "timestamptz", "from when on this row holds"),
+    ),
+    (("env", "identity"), ("service", "bucket[16]")),
+    ("service", "pattern_id"),
+)
+
 INSIGHTS: Final = TableSpec(
     "insights",
     (
@@ -99,4 +134,4 @@ INSIGHTS: Final = TableSpec(
     ("service", "window_start"),
 )
 
-TABLES: Final = (LATENCY_ROLLUPS, SERVICE_EDGES, INSIGHTS)
+TABLES: Final = (LATENCY_ROLLUPS, SERVICE_EDGES, ERROR_PATTERNS, PATTERN_REGISTRY, INSIGHTS)

@@ -12,6 +12,7 @@ import numpy as np
 from jobs.graph import GraphConfig
 from operators.call_pairs import CallPairsConfig
 from operators.capacity import CapacityConfig
+from operators.error_patterns import ErrorPatternsConfig
 from operators.fold import FoldConfig
 from operators.frontier import Announce, FrontierConfig
 from operators.latency_spike import LatencyConfig
@@ -21,11 +22,14 @@ from operators.pre_merge import PreMergeConfig
 from operators.telemetry_gap import GapConfig
 from state_schemas.codec import Box, Codec
 from state_schemas.insights import Insight, from_json
-from state_schemas.outputs import EdgeRow, InsightRevision, RollupRow
+from state_schemas.outputs import EdgeRow, InsightRevision, PatternName, PatternRow, RollupRow
 from state_schemas.partials import EnvPresence, NameOverflow, SpanPartial
+from state_schemas.patterns import LogPartial
 from tests.traffic import LATENESS_MS, OUT_OF_ORDER_MS, START_MS, TIMES
 from udfs.calls import PairLimits
+from udfs.log_blocks import merge_log_partials
 from udfs.partials import NameLimits, merge_overflow, merge_partials, merge_presence
+from udfs.pattern_rule import PatternConfig
 from udfs.sketch import unpack
 
 Timed = tuple[int, Any]  # Kafka timestamp of the message that said so, event
@@ -41,6 +45,9 @@ def graph_config(announce: Announce = "reported", services_max: int = 5_000, env
         pre_merge=PreMergeConfig(services_max, envs_max),
         calls=CallPairsConfig(PairLimits(lateness_ms=LATENESS_MS)),
         latency=LatencyConfig(frontier=frontier),
+        patterns=ErrorPatternsConfig(
+            PatternConfig(warm_minutes=1, away_minutes=1, quiet_ms=40_000), frontier, 3, insights=True
+        ),
         gap=GapConfig(frontier),
         capacity=CapacityConfig(lateness_ms=LATENESS_MS),
     )
@@ -174,11 +181,31 @@ def edge_sums(outputs: Iterable[Any]) -> dict[tuple[Any, ...], tuple[int, int, d
     return dict(sorted(sums.items()))
 
 
+def pattern_sums(outputs: Iterable[Any]) -> dict[tuple[Any, ...], int]:
+    """Lines of each window, late ones apart; which of them have a row of their own depends on how they came."""
+    sums: Counter[tuple[Any, ...]] = Counter()
+    for row in outputs:
+        if isinstance(row, PatternRow):
+            sums[row.resolution_s, row.window_start_ms, row.late, row.env, row.service] += row.count
+    return dict(sorted(sums.items()))
+
+
+def names_of(outputs: Iterable[Any]) -> dict[str, tuple[str, int, str]]:
+    """What each pattern is called in the end."""
+    newest = {
+        (row.env, row.service, row.pattern_id): (row.template, row.first_seen_ms, row.alias_of)
+        for row in outputs
+        if isinstance(row, PatternName)
+    }
+    return {"|".join(key): named for key, named in sorted(newest.items())}
+
+
 def summary(outputs: Sequence[Any], *, kafka: bool = True) -> tuple[Any, ...]:
     """Everything in outputs that must not depend on order, chunks or watermarks; the sum of what is in parts."""
     partials: dict[tuple[str, str], list[SpanPartial]] = {}
     presence: dict[str, list[Any]] = {}
     overflows: dict[tuple[str, int], NameOverflow] = {}
+    lines = merge_log_partials(output for output in outputs if isinstance(output, LogPartial))
     for output in outputs:
         if isinstance(output, SpanPartial):
             partials.setdefault((output.env, output.service), []).append(output)
@@ -194,4 +221,7 @@ def summary(outputs: Sequence[Any], *, kafka: bool = True) -> tuple[Any, ...]:
         {place: merge_partials(found, NameLimits()) for place, found in sorted(partials.items())},
         {env: merge_presence(panes) for env, panes in sorted(presence.items())},
         dict(sorted(overflows.items())),
+        pattern_sums(outputs),
+        names_of(outputs),
+        lines,
     )

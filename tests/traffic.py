@@ -12,11 +12,14 @@ from typing import Final, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
-from operators.fold import records_part
+from operators.fold import FoldConfig, logs_part
 from state_schemas.calls import CallHalves
-from state_schemas.partials import EnvPresence, FoldedMessage, SpanPartial
+from state_schemas.folded import FoldedMessage
+from state_schemas.partials import EnvPresence, SpanPartial
 from state_schemas.telemetry import KIND_CLIENT, KIND_SERVER, LogRecord, Rejected, Resource, SpanColumns
 from udfs.fold_spans import KafkaPosition, TimeLimits, fold_spans
+from udfs.log_blocks import merge_log_partials
+from udfs.log_lines import LineReader
 from udfs.partials import NameLimits, merge_presence
 from udfs.span_batches import common, halves_of, partials_of, presence_of
 
@@ -28,6 +31,7 @@ LATENESS_MS: Final = 30_000  # short, so that stories of a few minutes have fina
 OUT_OF_ORDER_MS: Final = 5_000
 TIMES: Final = TimeLimits(lateness_ms=LATENESS_MS)
 MS: Final = 1_000_000
+READER: Final = LineReader()
 
 
 class OneSpan(NamedTuple):
@@ -224,12 +228,14 @@ def _ids(values: Sequence[bytes], size: int) -> np.ndarray[tuple[int, ...], np.d
 def fold(sent: Sent, times: TimeLimits = TIMES) -> tuple[FoldedMessage | None, tuple[Rejected, ...]]:
     """What `operators.fold` makes of the message once its bytes are decoded."""
     result = fold_spans(columns(sent.spans), sent.at, times)
-    presence: tuple[EnvPresence, ...] = ()
-    if sent.logs:
-        presence = records_part("logs", [_log(*log) for log in sent.logs], sent.at, times).presence
-    if result.batch is None and not presence:
+    heard = logs_part([_log(*log) for log in sent.logs], READER, sent.at, FoldConfig(times))
+    said = logs_part([_said(span) for span in sent.spans], READER, sent.at, FoldConfig(times))
+    if result.batch is None and not heard.presence:
         return None, result.rejected
-    return FoldedMessage(f"{sent.at.topic}|{sent.partition}", result.batch, presence, "traces"), result.rejected
+    lines = tuple(merge_log_partials((*heard.logs, *said.logs)))
+    return FoldedMessage(
+        f"{sent.at.topic}|{sent.partition}", result.batch, heard.presence, "traces", lines
+    ), result.rejected
 
 
 def partials(message: FoldedMessage) -> tuple[SpanPartial, ...]:
@@ -252,6 +258,24 @@ def heard(message: FoldedMessage) -> tuple[EnvPresence, ...]:
 
 def _log(service: str, at_ms: int) -> LogRecord:
     return LogRecord(Resource("prod", service, "host-0"), at_ms * MS, 9, "INFO", "hello", "", (), "", "")
+
+
+FAULTS: Final = ("connection refused", "no route", "card declined", "stock empty")
+
+
+def _said(span: OneSpan) -> LogRecord:
+    """What a service logs of a span; of failing ones with names and numbers that vary."""
+    if span.error:
+        fault = FAULTS[span.number % len(FAULTS)]
+        severity, line = (
+            17,
+            f"order {span.number} of user-{span.number % 7} failed with {fault} on {span.host}.internal",
+        )
+    else:
+        severity, line = 9, f"served {span.operation} in {span.latency_ms:.1f} ms"
+    resource = Resource(span.env, span.service, span.host, site_id="site", version="1.0")
+    trace = (span.trace or span.number) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128
+    return LogRecord(resource, span.end_ms * MS, severity, "", line, "", (), f"{trace:032x}", "")
 
 
 def split(sent: Iterable[Sent], spans_max: int) -> Iterator[Sent]:

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from reasoner.evaluate import nezha
+from reasoner.evaluate import loghub, nezha
 from reasoner.evaluate.result import Result
 
 app = typer.Typer(no_args_is_help=True, help="Detection quality on recordings that nobody here made.")
@@ -16,11 +16,6 @@ app = typer.Typer(no_args_is_help=True, help="Detection quality on recordings th
 Data = Annotated[Path, typer.Option(help="Folder of the data set.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, last.")]
 Dump = Annotated[Path | None, typer.Option(help="Keep the OTLP that was evaluated here; `replay` reads it.")]
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps `nezha` a sub-command while it is the only one."""
 
 
 @app.command(name="nezha")
@@ -34,6 +29,12 @@ def nezha_command(
 ) -> None:
     """TrainTicket faults: what is found at the service or its callers, and what is alarmed without a cause."""
     _print(nezha.evaluate(data, rechunk == "pod", dump_otlp), as_json)
+
+
+@app.command(name="loghub")
+def loghub_command(data: Data, as_json: AsJson = False) -> None:
+    """Log lines: how they are grouped into events, and whether the top ten are those of the truth; Drain3 beside it."""
+    _print(loghub.evaluate(data), as_json)
 
 
 def _print(result: Result, as_json: bool) -> None:

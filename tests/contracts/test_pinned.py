@@ -10,26 +10,35 @@ import pytest
 from pydantic import BaseModel
 
 from jobs.config import JobConfig, Topics
-from jobs.graph import GraphConfig, latency_stages, stages
+from jobs.graph import GraphConfig, latency_stages, pattern_stages, stages
 from state_schemas.calls import CALL_PAIRS_CODEC
 from state_schemas.insights import Kind, Severity, Status
 from state_schemas.latency import LATENCY_CODEC
 from state_schemas.metrics import REJECTED, MetricName
-from state_schemas.outputs import RESOLUTIONS_S, DeadLetter, EdgeRow, RollupRow
+from state_schemas.outputs import RESOLUTIONS_S, DeadLetter, EdgeRow, PatternName, PatternRow, RollupRow
 from state_schemas.presence import CAPACITY_CODEC, GAP_CODEC, PREMERGE_CODEC
-from state_schemas.tables import LATENCY_ROLLUPS, NAMESPACE, SERVICE_EDGES, TABLES, TableSpec
+from state_schemas.tables import (
+    ERROR_PATTERNS,
+    LATENCY_ROLLUPS,
+    NAMESPACE,
+    PATTERN_REGISTRY,
+    SERVICE_EDGES,
+    TABLES,
+    TableSpec,
+)
 from state_schemas.telemetry import RejectReason
 from udfs.ids import insight_id, service_key, split_service_key
 
 UIDS = [
     *("pre-merge", "pre-merge-logs", "pre-merge-metrics"),
-    *("call-pairs", "latency-spike", "telemetry-gap", "capacity"),
+    *("call-pairs", "latency-spike", "error-patterns", "telemetry-gap", "capacity"),
 ]
 
 
 def test_uids_of_stages() -> None:
     assert [stage.uid for stage in stages(GraphConfig())] == UIDS
     assert [stage.uid for stage in latency_stages(GraphConfig())] == ["pre-merge", "call-pairs", "latency-spike"]
+    assert [stage.uid for stage in pattern_stages(GraphConfig())] == ["pre-merge-logs", "error-patterns"]
 
 
 def test_names_and_versions_of_codecs() -> None:
@@ -73,6 +82,15 @@ def test_tables_and_their_columns() -> None:
             *("latency_ms_p95:double", "latency_ms_p99:double", "gap_ms_p50:double", "gap_ms_p95:double"),
             *("clock_skew_ms_p50:double", "sketch:binary"),
         ],
+        "error_patterns": [
+            *("env:string", "site_id:string", "service:string", "resolution_s:int", "window_start:timestamptz"),
+            *("late:boolean", "rank:int", "pattern_id:string", "template:string", "severity_number:int"),
+            *("count:long", "total:long"),
+        ],
+        "pattern_registry": [
+            *("env:string", "service:string", "pattern_id:string", "template:string"),
+            *("first_seen:timestamptz", "alias_of:string", "at:timestamptz"),
+        ],
         "insights": [
             *("insight_id:string", "revision:int", "status:string", "kind:string", "env:string", "site_id:string"),
             *("service:string", "subject:string", "window_start:timestamptz", "window_end:timestamptz"),
@@ -80,14 +98,23 @@ def test_tables_and_their_columns() -> None:
         ],
     }
     for table in TABLES:
-        assert table.partition == (("window_start", "hour"), ("env", "identity"), ("service", "bucket[16]"))
+        hour = () if table is PATTERN_REGISTRY else (("window_start", "hour"),)  # names have no window
+        assert table.partition == (*hour, ("env", "identity"), ("service", "bucket[16]"))
         assert {name for name, _ in table.partition} | set(table.sort) <= {column.name for column in table.columns}
     assert RESOLUTIONS_S == (10, 60, 300)
 
 
-@pytest.mark.parametrize(("table", "row"), [(LATENCY_ROLLUPS, RollupRow), (SERVICE_EDGES, EdgeRow)])
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        (LATENCY_ROLLUPS, RollupRow),
+        (SERVICE_EDGES, EdgeRow),
+        (ERROR_PATTERNS, PatternRow),
+        (PATTERN_REGISTRY, PatternName),
+    ],
+)
 def test_every_column_of_the_roll_ups_is_a_field_of_their_rows(table: TableSpec, row: type[msgspec.Struct]) -> None:
-    columns = [column.name.replace("window_start", "window_start_ms") for column in table.columns]
+    columns = [column.name + ("_ms" if column.type == "timestamptz" else "") for column in table.columns]
     assert columns == list(row.__struct_fields__)
 
 
@@ -97,8 +124,10 @@ def test_metric_names() -> None:
         "calls_paired_total",
         "envs_overflowed_total",
         "insights_emitted_total",
+        "lines_overflowed_total",
         "messages_rejected_total",
         "names_overflowed_total",
+        "patterns_evicted_total",
         "records_behind_total",
         "records_folded_total",
         "records_late_total",
@@ -156,6 +185,11 @@ def test_configuration_keys() -> None:
         "detection.callees_max",
         "detection.envs_max",
         "detection.latency_floor_ms",
+        "detection.masks",
+        "detection.pattern_insights",
+        "detection.patterns_max",
+        "detection.patterns_top",
+        "detection.patterns_warm_minutes",
     }
     assert set(_keys(JobConfig)) == expected
 

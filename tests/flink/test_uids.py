@@ -13,16 +13,19 @@ from tests.services.conftest import skip_unless_set_up
 pytestmark = pytest.mark.flink
 
 SIGNALS = ("traces", "logs", "metrics")
-TABLES = ("lake.insights.latency_rollups", "lake.insights.service_edges", "lake.insights.insights")
+TABLES = tuple(
+    f"lake.insights.{name}"
+    for name in ("latency_rollups", "service_edges", "error_patterns", "pattern_registry", "insights")
+)
 TOPICS = ("kafka-insights", "kafka-dead-letters")
-INSERTS = ("lake-rollups", "lake-edges", "lake-insights", *TOPICS)
+INSERTS = ("lake-rollups", "lake-edges", "lake-patterns", "lake-pattern-names", "lake-insights", *TOPICS)
 STATEFUL_OR_NAMED = {
     *(f"source-{signal}-stream-exec-table-source-scan_source" for signal in SIGNALS),
     *(f"source-{signal}-stream-exec-calc_calc" for signal in SIGNALS),
     *(f"source-{signal}-stream-exec-sink_external-datastream" for signal in SIGNALS),
     *(f"fold-{signal}" for signal in SIGNALS),
     *("pre-merge", "pre-merge-logs", "pre-merge-metrics", "call-pairs"),
-    *("latency-spike", "telemetry-gap", "capacity"),
+    *("latency-spike", "error-patterns", "telemetry-gap", "capacity"),
     *(f"{insert}-stream-exec-table-source-scan_source" for insert in INSERTS),
     *(f"{insert}-stream-exec-calc_calc" for insert in INSERTS),
     *(f"{topic}-stream-exec-sink_sink" for topic in TOPICS),

@@ -5,8 +5,8 @@ from typing import Any
 
 from jobs.graph import stages
 from operators.local import LocalGraph
+from state_schemas.folded import FoldedMessage
 from state_schemas.insights import Insight
-from state_schemas.partials import FoldedMessage
 from tests.driving import graph_config, insights
 from tests.traffic import PANE_MS, START_MS, OneSpan, Sent, fold, heard
 

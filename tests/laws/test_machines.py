@@ -17,7 +17,8 @@ from jobs.graph import stages
 from operators.frontier import Announce
 from operators.local import LocalGraph, through_bytes
 from operators.machine import BEGIN_OF_TIME, Stage
-from state_schemas.partials import FoldedMessage, NameOverflow
+from state_schemas.folded import FoldedMessage
+from state_schemas.partials import NameOverflow
 from tests.driving import HOUR_MS, Timed, checked, graph_config, insights, last_revisions, restarts, run, summary
 from tests.traffic import (
     OUT_OF_ORDER_MS,
@@ -62,6 +63,7 @@ EVENTS: dict[str, tuple[st.SearchStrategy[Story], Callable[[FoldedMessage], Iter
     "pre-merge-metrics": (SHORT, lambda message: iter((msgspec.structs.replace(message, signal="metrics"),))),
     "call-pairs": (SHORT, lambda message: iter(halves(message))),
     "latency-spike": (SHORT, lambda message: iter(partials(message))),
+    "error-patterns": (SHORT, lambda message: iter(message.logs)),
     "telemetry-gap": (LONG, lambda message: iter(heard(message))),
     "capacity": (SHORT, _overflows),
 }
@@ -194,8 +196,9 @@ def test_an_idle_key_is_forgotten_and_only_closes_the_episodes_it_had_open(uid: 
     held, before = last_revisions(out), last_revisions(plain)
     assert held.keys() == before.keys()
     for insight_id, insight in before.items():
-        if uid == "latency-spike" and insight["status"] != "closed":
-            assert (held[insight_id]["status"], held[insight_id]["reason"]) == ("closed", "no more spans")
+        if uid in ("latency-spike", "error-patterns") and insight["status"] != "closed":
+            gone = "no more lines" if uid == "error-patterns" else "no more spans"
+            assert (held[insight_id]["status"], held[insight_id]["reason"]) == ("closed", gone)
         else:
             assert held[insight_id] == insight
 
@@ -218,6 +221,7 @@ def test_the_stories_do_make_insights_of_every_kind() -> None:
         "pre-merge-metrics": set(),
         "call-pairs": set(),
         "latency-spike": {"latency_spike", "error_ratio"},
+        "error-patterns": {"error_pattern_new"},
         "telemetry-gap": {"telemetry_gap"},
         "capacity": {"capacity"},
     }

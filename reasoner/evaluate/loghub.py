@@ -1,0 +1,173 @@
+"""Loghub: how well lines are grouped into the events that people found in them, and how true the top of them is.
+
+Grouping accuracy (Zhu et al., ICSE-SEIP 2019): the part of the lines whose group is exactly that of the truth. Each
+system is one minute of one service, every line an ERROR, sent through the shipped graph with the default settings.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from statistics import fmean
+from typing import Any, Final, NamedTuple
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
+from reasoner.errors import WrongUse
+from reasoner.evaluate.peers import drain3_ids
+from reasoner.evaluate.result import Result
+from reasoner.load.message import Message
+from reasoner.local_run import LocalRun
+from reasoner.replay import settings
+from state_schemas.outputs import PatternName, PatternRow
+from state_schemas.telemetry import Rejected
+from udfs.log_lines import LineReader
+from udfs.otlp import decode_logs
+
+START_MS: Final = 1_700_000_040_000  # a full minute
+MINUTE_MS: Final = 60_000
+TOP: Final = 10
+SHUFFLES: Final = 5
+_ERROR: Final = 17
+
+
+class System(NamedTuple):
+    """Lines of one system and the event that each of them is."""
+
+    name: str
+    lines: tuple[str, ...]
+    events: tuple[str, ...]
+
+
+def evaluate(data: Path) -> Result:
+    """Scores over all systems of the folder. A minute."""
+    systems = [_read(path) for path in sorted(data.glob("*/*_structured.csv"))]
+    if not systems:
+        message = f"{data} has no */*_structured.csv; expected the folder of Loghub's 2,000-line samples"
+        raise WrongUse(message)
+    detail = [_scored(system) for system in systems]
+    shuffled = [fmean(_grouped(_shuffled(system, seed))[0] for system in systems) for seed in range(SHUFFLES)]
+    means = {
+        name: round(fmean(row[name] for row in detail), 4) for name in ("ga", "ga_aliased", "ga_drain3", "topk_overlap")
+    }
+    scores = {
+        "mean_ga": means["ga"],
+        "mean_ga_aliased": means["ga_aliased"],
+        "mean_ga_drain3": means["ga_drain3"],
+        "mean_ga_shuffled_min": round(min(shuffled), 4),
+        "mean_ga_shuffled_max": round(max(shuffled), 4),
+        "topk_overlap": means["topk_overlap"],
+        "systems": float(len(systems)),
+    }
+    return Result("loghub", "one setting, Content as body, drain3 with its own", scores, detail)
+
+
+def grouping_accuracy(groups: Sequence[Hashable], events: Sequence[Hashable]) -> float:
+    """The part of the lines whose group holds exactly the lines of one event."""
+    members: dict[Hashable, set[int]] = {}
+    of_event: dict[Hashable, set[int]] = {}
+    for line, (group, event) in enumerate(zip(groups, events, strict=True)):
+        members.setdefault(group, set()).add(line)
+        of_event.setdefault(event, set()).add(line)
+    right = sum(len(lines) for lines in members.values() if of_event[events[next(iter(lines))]] == lines)
+    return right / len(events)
+
+
+def top_overlap(ranked: Sequence[tuple[Hashable, int]], events: Sequence[Hashable]) -> float:
+    """Of the lines of the ten most frequent events, the part that the ten first of `ranked` (event, lines) show.
+
+    Events as frequent as the tenth count as well, as far as there are ten.
+    """
+    counts = Counter(events)
+    frequent = sorted(counts.values(), reverse=True)[:TOP]
+    shown = Counter[Hashable]()
+    for event, lines in ranked[:TOP]:
+        shown[event] += lines
+    right = [min(counts[event], lines) for event, lines in shown.items() if counts[event] >= frequent[-1]]
+    return sum(sorted(right, reverse=True)[:TOP]) / sum(frequent)
+
+
+def _read(path: Path) -> System:
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return System(path.parent.name, tuple(row["Content"] for row in rows), tuple(row["EventId"] for row in rows))
+
+
+def _shuffled(system: System, seed: int) -> System:
+    order = Random(seed).sample(range(len(system.lines)), len(system.lines))
+    return System(system.name, tuple(system.lines[n] for n in order), tuple(system.events[n] for n in order))
+
+
+def _scored(system: System) -> dict[str, Any]:
+    accuracy, aliased, rows, ids = _grouped(system)
+    majority = {group: Counter[str]() for group in ids}
+    for group, event in zip(ids, system.events, strict=True):
+        majority[group][event] += 1
+    ranked = [
+        (majority[row.pattern_id].most_common(1)[0][0] if row.pattern_id in majority else row.pattern_id, row.count)
+        for row in sorted(rows, key=lambda row: row.rank)
+    ]
+    return {
+        "system": system.name,
+        "ga": round(accuracy, 4),
+        "ga_aliased": round(aliased, 4),
+        "ga_drain3": round(grouping_accuracy(drain3_ids(system.lines), system.events), 4),
+        "topk_overlap": round(top_overlap(ranked, system.events), 4),
+        "patterns": len(set(ids)),
+        "events": len(set(system.events)),
+    }
+
+
+def _grouped(system: System) -> tuple[float, float, list[PatternRow], list[str]]:
+    """Accuracy by the ids that lines get when they are read, and by what these have become; top rows of the minute."""
+    messages = _messages(system)
+    graph = settings("final").graph()
+    outputs = list(LocalRun(graph).run(messages))
+    aliases = {out.pattern_id: out.alias_of for out in outputs if isinstance(out, PatternName) and out.alias_of}
+    rows = [
+        out for out in outputs if isinstance(out, PatternRow) and out.resolution_s == MINUTE_MS // 1000 and out.rank
+    ]
+    ids = _ids(messages)
+    assert {row.pattern_id for row in rows} <= {*ids, *aliases.values()}, "a row's pattern was in no line"
+    aliased = [_followed(pattern_id, aliases) for pattern_id in ids]
+    return grouping_accuracy(ids, system.events), grouping_accuracy(aliased, system.events), rows, ids
+
+
+def _ids(messages: Sequence[Message]) -> list[str]:
+    """The pattern of each line as the fold reads it."""
+    reader, found = LineReader(), []
+    for message in messages:
+        records = decode_logs(message.value)
+        assert not isinstance(records, Rejected), records
+        found += [read.pattern.pattern_id for read in reader.read(records)]
+    return found
+
+
+def _followed(pattern_id: str, aliases: dict[str, str]) -> str:
+    while pattern_id in aliases:
+        pattern_id = aliases[pattern_id]
+    return pattern_id
+
+
+def _messages(system: System) -> list[Message]:
+    """The lines spread evenly over a minute, a message a second."""
+    requests = [ExportLogsServiceRequest() for _ in range(MINUTE_MS // 1000)]
+    for number, line in enumerate(system.lines):
+        at_ms = number * MINUTE_MS // len(system.lines)
+        request = requests[at_ms // 1000]
+        if not request.resource_logs:
+            resource = request.resource_logs.add()
+            for key, value in (("service.name", system.name), ("deployment.environment.name", "loghub")):
+                resource.resource.attributes.add(key=key).value.string_value = value
+            resource.scope_logs.add()
+        record = request.resource_logs[0].scope_logs[0].log_records.add(severity_number=_ERROR)
+        record.time_unix_nano = (START_MS + at_ms) * 1_000_000
+        record.body.string_value = line
+    sent = [
+        Message("logs", request.SerializeToString(), START_MS + (second + 1) * 1_000)
+        for second, request in enumerate(requests)
+        if request.resource_logs
+    ]
+    return [replace(message, partition=0) for message in sent]

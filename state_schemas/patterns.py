@@ -1,0 +1,171 @@
+"""Lines of one service by pattern: what the log fold makes of a message, and the state of the ErrorPatterns machine."""
+
+from typing import Final, Literal
+
+import msgspec
+import zstandard
+
+from state_schemas.codec import Codec, register
+from state_schemas.latency import Announced
+from state_schemas.partials import OffsetRange, ServiceFacts
+
+PatternKind = Literal["error_pattern_new", "error_pattern_returned", "error_pattern_surge"]
+
+OTHER_PATTERNS: Final = "other"  # pattern id of all lines beyond the bound
+
+
+class LineSample(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
+    """A line that stands for others. rank: a hash; of many lines those with the least are kept. line: masked."""
+
+    rank: int
+    trace_id: str
+    host: str
+    line: str
+
+
+class PatternCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Lines of one pattern. loud: WARN and up, and exceptions; the same pattern may be there quiet as well.
+
+    pattern_id, texts: as in `udfs.templates`; texts are () where the registry knows them already. severity: the
+    greatest OTel severity number, 0 where none was said. hosts: (name, lines), ascending; samples: ascending; both of
+    loud ones only.
+    """
+
+    loud: bool
+    pattern_id: str
+    count: int
+    severity: int
+    texts: tuple[str, ...]
+    hosts: tuple[tuple[str, int], ...] = ()
+    samples: tuple[LineSample, ...] = ()
+
+
+class LogBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Lines of one service in one window. patterns: ascending and distinct by (loud, pattern_id).
+
+    loud_lines: how many lines are loud, counted before they are named: what the patterns must add up to.
+    """
+
+    patterns: tuple[PatternCount, ...]
+    loud_lines: int = 0
+    facts: ServiceFacts = ServiceFacts()
+    ranges: tuple[OffsetRange, ...] = ()
+
+
+class LogPartial(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Lines of one service from some messages. panes: (pane start in epoch ms, late, block), ascending, distinct."""
+
+    env: str
+    service: str
+    panes: tuple[tuple[int, bool, LogBlock], ...]
+
+
+class LineRate(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Lines of a pattern a pane: decaying sums of lines and of panes in which the service was heard.
+
+    as_of: number of the service's next pane; those that were skipped since had no line of it.
+    """
+
+    lines: float = 0.0
+    panes: float = 0.0
+    as_of: int = 0
+
+
+class SurgeSuspicion(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Evidence for a surge, not enough to speak. score: nats; start_ms: the pane in which it left 0; lines: since."""
+
+    score: float
+    start_ms: int
+    lines: int
+    ranges: tuple[OffsetRange, ...]
+
+
+class Registered(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A loud pattern that was seen in a pane.
+
+    texts: what its shapes have in common. first_seen_ms, last_seen_ms: starts of panes. last_minute: in how many
+    minutes the service had been heard by then. count: lines so far. alias_of: the pattern it has become part of, or "".
+    wide: the key of a pattern made of several others, else ().
+    """
+
+    texts: tuple[str, ...]
+    first_seen_ms: int
+    last_seen_ms: int
+    last_minute: int
+    count: int = 0
+    alias_of: str = ""
+    wide: tuple[str, ...] = ()
+    rate: LineRate = LineRate()
+    surge: SurgeSuspicion | None = None
+
+
+class PatternEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An insight about a pattern that is open; counted: its lines from start_ms to end_ms.
+
+    pane_ms: length of a pane. absent_ms: how long it had not been seen, of one that returned. usual: lines a pane, of
+    a surge; recovery: nats for
+    its end. panes: how many with lines.
+    """
+
+    kind: PatternKind
+    start_ms: int
+    end_ms: int
+    counted: PatternCount
+    facts: ServiceFacts
+    ranges: tuple[OffsetRange, ...]
+    pane_ms: int
+    absent_ms: int = 0
+    usual: float = 0.0
+    recovery: float = 0.0
+    panes: int = 1
+
+
+class PatternsLearnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is known as of the last final pane, whose end is last_end_ms (0 before there is one).
+
+    registry: by pattern id. gone: pattern id -> when it was last seen, of those dropped to make room. episodes: by
+    pattern id. minutes: distinct minutes with lines of any level; minute: number of the newest since the epoch; panes:
+    how many panes with lines; lines: all lines of a pane. overflowed_ms: the newest pane of which loud lines were
+    counted under `other`, 0 for none.
+    """
+
+    registry: dict[str, Registered] = {}
+    gone: dict[str, int] = {}
+    episodes: dict[str, PatternEpisode] = {}
+    minutes: int = 0
+    minute: int = 0
+    panes: int = 0
+    lines: LineRate = LineRate()
+    overflowed_ms: int = 0
+    last_end_ms: int = 0
+
+
+class PatternsState(msgspec.Struct, array_like=True, gc=False):
+    """pending: (resolution in s, window start ms, late) -> blocks not yet written out. panes: reported, not yet final.
+
+    meaning: the parameters under which this state makes sense; under others the machine starts afresh.
+    """
+
+    meaning: str
+    env: str
+    service: str
+    learnt: PatternsLearnt = PatternsLearnt()
+    pending: dict[tuple[int, int, bool], list[LogBlock]] = msgspec.field(default_factory=dict)
+    panes: dict[int, LogBlock] = msgspec.field(default_factory=dict)
+    announced: dict[str, Announced] = msgspec.field(default_factory=dict)
+    last_seen_ms: int = 0
+
+
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+_DECODER: Final = msgspec.msgpack.Decoder(PatternsState)
+
+
+def _write(state: PatternsState) -> bytes:
+    return zstandard.ZstdCompressor(level=1).compress(_ENCODE(state))  # templates shrink to a fifth
+
+
+def _read(data: bytes) -> PatternsState:
+    return _DECODER.decode(zstandard.ZstdDecompressor().decompress(data))
+
+
+PATTERNS_CODEC: Final = register(Codec(name="error-patterns", version=1, write=_write, readers={1: _read}))

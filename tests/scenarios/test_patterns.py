@@ -1,0 +1,121 @@
+"""What is said of lines of WARN and up, as drawn: one character a pane of 10 s; LINES says what is logged in it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import count
+
+from jobs.graph import stages
+from operators.error_patterns import ErrorPatterns, ErrorPatternsConfig
+from operators.fold import FoldConfig, logs_part
+from operators.frontier import FrontierConfig
+from state_schemas.insights import Insight
+from state_schemas.telemetry import LogRecord, Resource
+from tests.driving import graph_config, insights, run
+from tests.scenarios.timeline import last, pane_of
+from tests.traffic import LATENESS_MS, MS, PANE_MS, READER, START_MS, TIMES
+from udfs.fold_spans import KafkaPosition
+from udfs.pattern_rule import KNOWN, RECOVERED, UNSEEN
+
+FULL = "could not reserve {} pieces of item in store"
+DOWN = "connection to {} was refused by its peer"
+WARM = "." * 62  # ten minutes and a bit
+QUIET = [(9, "order {} was placed for a customer")] * 10
+LINES: Mapping[str, list[tuple[int, str]]] = {
+    ".": QUIET,
+    "f": [*QUIET, (17, FULL)],
+    "d": [*QUIET, (17, DOWN), (17, DOWN)],
+    "D": [*QUIET, *[(17, DOWN)] * 40],
+    "T": [*QUIET * 4, *[(17, DOWN)] * 8],
+    "w": [*QUIET, (13, "disk is nearly full at {} per cent")],
+}
+_NUMBERS = count(1)
+
+
+def told(drawing: str) -> list[Insight]:
+    """Every revision of what one service logs; announced when final."""
+    (stage,) = (stage for stage in stages(graph_config("final")) if stage.uid == "error-patterns")
+    frontier = FrontierConfig(lateness_ms=LATENESS_MS, announce="final")
+    machine = ErrorPatterns(ErrorPatternsConfig(frontier=frontier, insights=True))
+    events = []
+    for pane, character in enumerate(drawing):
+        start_ms = START_MS + pane * PANE_MS
+        records = [
+            LogRecord(
+                resource=Resource("prod", "cart", f"host-{number % 2}"),
+                time_ns=(start_ms + 100 * number % PANE_MS) * MS,
+                severity_number=severity,
+                severity_text="",
+                body=line.format(next(_NUMBERS)),
+                event_name="",
+                attributes=(),
+                trace_id=f"{pane * 100 + number + 1:032x}",
+                span_id="",
+            )
+            for number, (severity, line) in enumerate(LINES.get(character, []))
+        ]
+        if records:
+            at = KafkaPosition("logs_raw", 0, pane, start_ms + PANE_MS)
+            events += [(at.timestamp_ms, part) for part in logs_part(records, READER, at, FoldConfig(TIMES)).logs]
+    return insights(run([replace(stage, machine=machine)], events))
+
+
+def brief(found: list[Insight]) -> list[tuple[str, str, int]]:
+    return [(insight.kind, insight.status, pane_of(insight.window.start_ms)) for insight in last(found)]
+
+
+def test_what_is_logged_from_the_start_is_known() -> None:
+    assert told("f.d.w" * 30) == []
+
+
+def test_a_new_error_is_told_with_its_template_where_and_in_which_trace() -> None:
+    found = told(WARM + "f.ff.f" + "." * 70)
+    assert brief(found) == [("error_pattern_new", "closed", 62)]
+    first, final = found[0], found[-1]
+    assert first.title == (
+        "cart logs a new error once since 22:25:20: could not reserve <number> pieces of item in store; "
+        f"on host host-0 (100%); trace {62 * 100 + 11:032x}"
+    )
+    assert (first.severity, first.subject) == ("warning", final.subject)
+    assert (final.reason, final.measures["lines"]) == (UNSEEN, 4.0)
+    assert pane_of(final.window.end_ms) == 68
+    assert final.evidence.template == "could not reserve <number> pieces of item in store"
+    assert set(final.evidence.sample_lines) == {final.evidence.template}, "masked, as everything that leaves"
+    assert [(part.first_offset, part.last_offset) for part in final.evidence.kafka] == [(62, 67)]
+
+
+def test_a_new_warning_is_said_to_be_one() -> None:
+    (found,) = last(told(WARM + "w" + "." * 70))
+    assert (found.severity, "a new warning once" in found.title) == ("info", True)
+
+
+def test_a_new_error_that_stays_is_known_after_half_an_hour_and_not_told_again() -> None:
+    found = last(told(WARM + "f" * 400))
+    assert [(insight.kind, insight.status, insight.reason) for insight in found] == [
+        ("error_pattern_new", "closed", KNOWN)
+    ]
+
+
+def test_an_old_error_that_comes_back_after_an_hour_is_told_and_says_for_how_long_it_was_away() -> None:
+    found = told("f" + "." * 6 * 62 + "f" + "." * 70)
+    assert brief(found) == [("error_pattern_returned", "closed", 373)]
+    assert "cart logs an old error again after 1.0 h, once since" in found[-1].title
+
+
+def test_an_old_error_that_comes_now_and_then_is_no_news() -> None:
+    assert told(("f" + "." * 120) * 5) == []
+
+
+def test_far_more_of_a_known_error_is_a_surge_until_it_is_back_to_usual() -> None:
+    found = told("d" * 90 + "D" * 8 + "d" * 60)
+    assert brief(found) == [("error_pattern_surge", "closed", 90)]
+    assert found[-1].reason == RECOVERED
+    assert found[-1].measures["lines"] == 8 * 40
+    assert "cart logs 240/min, usually 12, since 22:30:00: connection to <number> was refused" in found[-1].title
+
+
+def test_four_times_the_traffic_with_four_times_its_errors_is_no_surge() -> None:
+    assert told("d" * 90 + "T" * 60) == []
+
+
+def test_a_few_lines_of_a_rare_error_are_no_surge() -> None:
+    assert told(("f" + "." * 59) * 3 + "ff" + "." * 60) == []
