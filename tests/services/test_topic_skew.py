@@ -57,7 +57,7 @@ def test_a_partition_that_is_silent_for_ever_holds_no_insight_up(
     """Of three partitions of each topic the last one never gets a message; in the end all is as in an even run."""
     name = "silent"
     config = job_config(name, kafka, database(postgres.sqlalchemy, postgres.jdbc, name), tmp_path)
-    config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"idle_ms": 2_000})})
+    config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"idle_ms": 10_000})})
     job = ClusterJob(config, FlinkRest(flink_cluster.rest_url), tmp_path)
     job.prepare(PARTITIONS + 1)
     plan = demo.plan(SEED, True, START_MS)
