@@ -249,15 +249,19 @@ def attach(
     config: JobConfig,
     inserts: Sequence[Insert] = SHIPPED,
 ) -> None:
-    """Joins every sink to the job: its uids are stable, so that adding one moves no state of another."""
+    """Joins every sink that something flows to: its uids are stable, so that adding one moves no state of another."""
     _create_catalog(tables, config.lake)
     tables.get_config().set("table.exec.iceberg.use-v2-sink", "true")
     views = {}
     for name, parts in streams.items():
+        if not parts:
+            continue
         first, *more = parts
         views[name] = f"view_{name.replace('-', '_')}"
         tables.create_temporary_view(views[name], first.union(*more) if more else first)
     for insert in inserts:
+        if insert.rows.name not in views:
+            continue
         if insert.topic:
             table, topic_of = insert.topic
             _create_topic_table(tables, table, topic_of(config), config.kafka, config.name)

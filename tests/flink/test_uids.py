@@ -44,6 +44,13 @@ def test_uids_are_those_that_savepoints_were_written_with(tmp_path: Path) -> Non
     done = subprocess.run(command, env=flink_env(), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2_000:]
     operators = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    uids = [operator["uid"] for operator in operators if operator["uid"]]
-    assert sorted(uids) == sorted(STATEFUL_OR_NAMED)
+    uids: dict[str, list[str]] = {job: [] for job in ("insights", "latency-spikes", "error-patterns")}
+    for operator in operators:
+        uids[operator["job"]] += [operator["uid"]] if operator["uid"] else []
+    assert sorted(uids["insights"]) == sorted(STATEFUL_OR_NAMED)
+    for job, stage, table in (
+        ("latency-spikes", "latency-spike", "lake.insights.latency_rollups"),
+        ("error-patterns", "error-patterns", "lake.insights.error_patterns"),
+    ):
+        assert {stage, table} <= set(uids[job]) < STATEFUL_OR_NAMED, f"{job} alone continues the savepoint of the whole"
     assert {operator["name"] for operator in operators if not operator["uid"]} == WITHOUT_UID
