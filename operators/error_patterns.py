@@ -67,7 +67,9 @@ class ErrorPatterns:
     def __init__(self, config: ErrorPatternsConfig) -> None:
         self.config = config
         self._pane_ms = config.frontier.pane_ms
-        self._frontiers: TwoFrontiers[PatternsLearnt, LogBlock] = TwoFrontiers(config.frontier)
+        self._frontiers: TwoFrontiers[PatternsLearnt, LogBlock] = TwoFrontiers(
+            config.frontier, lambda pane: len(pane.patterns)
+        )
 
     @property
     def codec(self) -> Codec[PatternsState]:

@@ -45,19 +45,23 @@ class _Step(NamedTuple, Generic[L, P]):
 
 # evaluate(learnt, pane start, pane) -> what is known after it, and the drafts (revision 0) that it announces.
 Evaluate = Callable[[L, int, P], tuple[L, Iterable[Insight]]]
-REMEMBERED_MAX: Final = 5_000  # keys; a wide service takes a megabyte
+# Names in the panes that one subtask remembers; what is known of a name after a pane takes some 300 bytes.
+REMEMBERED_NAMES_MAX: Final = 100_000
 
 
 class TwoFrontiers(Generic[L, P]):
     """Evaluates panes of many keys. `learnt` and panes are values: who changes one puts another object in its place.
 
     What was evaluated is remembered for each key, so that a pane is evaluated once as long as neither it nor what was
-    known before it changes. That memory is no state: it can be lost at any time and changes no result.
+    known before it changes. That memory is no state: it can be lost at any time and changes no result. names_in: how
+    many names a pane speaks of.
     """
 
-    def __init__(self, config: FrontierConfig) -> None:
+    def __init__(self, config: FrontierConfig, names_in: Callable[[P], int]) -> None:
         self.config = config
-        self._remembered: dict[str, list[_Step[L, P]]] = {}
+        self._names_in = names_in
+        self._remembered: dict[str, tuple[int, list[_Step[L, P]]]] = {}
+        self._names = 0
 
     def advance(
         self,
@@ -70,7 +74,7 @@ class TwoFrontiers(Generic[L, P]):
     ) -> tuple[L, tuple[InsightRevision, ...]]:
         """What is known after the final panes, which are taken out of `panes`; `announced` is changed in place."""
         out: list[InsightRevision] = []
-        known = self._remembered.pop(key, [])
+        known = self._recall(key)
         for start_ms in self._final(panes, now_ms):
             step = _evaluated(known, evaluate, learnt, start_ms, panes.pop(start_ms))
             learnt = step.after
@@ -98,10 +102,19 @@ class TwoFrontiers(Generic[L, P]):
         return steps
 
     def _remember(self, key: str, steps: list[_Step[L, P]]) -> None:
-        if steps:
-            self._remembered[key] = steps
-        if len(self._remembered) > REMEMBERED_MAX:
-            del self._remembered[next(iter(self._remembered))]
+        if not steps:
+            return
+        names = sum(1 + self._names_in(step.pane) for step in steps)
+        self._remembered[key] = (names, steps)
+        self._names += names
+        while self._names > REMEMBERED_NAMES_MAX:
+            self._recall(next(iter(self._remembered)))
+
+    def _recall(self, key: str) -> list[_Step[L, P]]:
+        """What is remembered of a key; now it no longer is."""
+        names, steps = self._remembered.pop(key, (0, []))
+        self._names -= names
+        return steps
 
     def conclude(self, announced: dict[str, Announced], drafts: Iterable[Insight]) -> tuple[InsightRevision, ...]:
         """Last revisions of a key that is about to be forgotten."""

@@ -49,7 +49,7 @@ class LatencySpike:
     def __init__(self, config: LatencyConfig) -> None:
         self.config = config
         self._pane_ms = config.frontier.pane_ms
-        self._frontiers: TwoFrontiers[Learnt, SpanBlock] = TwoFrontiers(config.frontier)
+        self._frontiers: TwoFrontiers[Learnt, SpanBlock] = TwoFrontiers(config.frontier, lambda pane: len(pane.keys))
 
     def _merge(self, blocks: Sequence[SpanBlock]) -> SpanBlock:
         return merge_blocks(blocks, self.config.names)

@@ -49,7 +49,7 @@ class TelemetryGap:
 
     def __init__(self, config: GapConfig) -> None:
         self.config = config
-        self._frontiers: TwoFrontiers[GapLearnt, GapPane] = TwoFrontiers(config.frontier)
+        self._frontiers: TwoFrontiers[GapLearnt, GapPane] = TwoFrontiers(config.frontier, lambda pane: len(pane.seen))
 
     @property
     def codec(self) -> Codec[GapState]:

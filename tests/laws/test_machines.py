@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.graph import stages
+from operators import frontier
 from operators.frontier import Announce
 from operators.local import LocalGraph, through_bytes
 from operators.machine import BEGIN_OF_TIME, Stage
@@ -207,6 +208,15 @@ def test_an_idle_key_is_forgotten_and_only_closes_the_episodes_it_had_open(uid: 
 def test_a_key_that_only_ever_hears_late_records_is_woken_for_its_windows_and_not_in_a_loop(uid: str) -> None:
     sent = messages(Story(panes=4, late_share=1.0, services=1))
     run([stage_of(uid)], events_of(uid, sent))  # `Checked` counts the wakes
+
+
+@pytest.mark.parametrize("uid", ["latency-spike", "telemetry-gap", "error-patterns"])
+def test_what_is_remembered_of_evaluated_panes_changes_no_result(uid: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = events_of(uid, messages(GAP_STORY if uid == "telemetry-gap" else busy()))
+    plain = run([stage_of(uid)], events)
+    for names_max in (0, 30):
+        monkeypatch.setattr(frontier, "REMEMBERED_NAMES_MAX", names_max)
+        assert run([stage_of(uid)], events) == plain
 
 
 def test_the_stories_do_make_insights_of_every_kind() -> None:
