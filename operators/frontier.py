@@ -46,7 +46,7 @@ class _Step(NamedTuple, Generic[L, P]):
 # evaluate(learnt, pane start, pane) -> what is known after it, and the drafts (revision 0) that it announces.
 Evaluate = Callable[[L, int, P], tuple[L, Iterable[Insight]]]
 # Names in the panes that one subtask remembers; what is known of a name after a pane takes some 300 bytes.
-REMEMBERED_NAMES_MAX: Final = 100_000
+REMEMBERED_NAMES_MAX: Final = 300_000
 
 
 class TwoFrontiers(Generic[L, P]):
