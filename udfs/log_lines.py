@@ -65,6 +65,10 @@ class LineReader:
         shape = self._masker.shapes([what.message])[0]
         return _read_exception(what, self.pattern(shape), shape, _ERROR)
 
+    def patterns(self, lines: Sequence[str]) -> list[Pattern]:
+        """The pattern of each line of text."""
+        return [self.pattern(shape) for shape in self._masker.shapes(lines)]
+
     def pattern(self, shape: bytes) -> Pattern:
         """The pattern of a shape, remembered."""
         known = self._known.get(shape)

@@ -11,18 +11,21 @@ import typer
 
 from reasoner.bench.job import BenchInput, bench_job
 from reasoner.bench.quiet import bench_quiet, svg
+from reasoner.bench.templates import bench_templates
 from reasoner.errors import WrongUse
 from reasoner.evaluate.result import Result
 from reasoner.load.message import Message
 from reasoner.load.recordings import BadLines, read
 from reasoner.load.reshape import denser
 from reasoner.load.spans import SpanProfile, spans
+from reasoner.stack.environment import checkout
 from state_schemas.telemetry import SpanColumns
 from udfs.otlp import SpanDecoder
 
 app = typer.Typer(no_args_is_help=True, help="Throughput and memory on this machine.")
 
 LEAN = SpanProfile()
+DATA = checkout().parent / "shared" / "data"
 STEP_MS = 20  # of event time for each message: 1,000 messages are 20 s
 
 
@@ -98,6 +101,17 @@ def quiet(
     if picture is not None:
         picture.write_text(svg(result))
     _print(result, as_json)
+
+
+@app.command()
+def templates(
+    loghub: Annotated[Path, typer.Option(help="Loghub's samples.")] = DATA / "loghub-2k",
+    recorded: Annotated[Path, typer.Option(help="A recording with logs.")] = DATA / "nezha-trainticket" / "2023-01-29",
+    long_lines: Annotated[int, typer.Option("--long", min=10_000, help="Lines of the long run.")] = 5_000_000,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, last.")] = False,
+) -> None:
+    """Log lines masked and named a second on one core, beside Drain3; and whether that lasts."""
+    _print(bench_templates(loghub, recorded, long_lines, _say), as_json)
 
 
 def _print(result: Result, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """`reasoner insights`: what the jobs have said, from the topic."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from rich.table import Table
 from jobs.config import BadConfig, Kafka, load
 from reasoner.errors import CommandFailed, WrongUse
 from reasoner.insight_topic import committed, last_revisions, poll, read_all
+from reasoner.patterns import known_patterns
 from state_schemas.insights import from_json, to_json
 
 app = typer.Typer(no_args_is_help=True, help="What the jobs have said: committed revisions of `insight_out`.")
@@ -60,6 +62,28 @@ def tail(config: Config = None, bootstrap: Bootstrap = None, as_json: AsJson = F
             for body in poll(consumer, 1_000):
                 insight = from_json(body)
                 print(body.decode() if as_json else f"{insight.status:9} {insight.env}  {insight.title}", flush=True)
+
+
+@app.command()
+def patterns(
+    config: Annotated[Path, typer.Option(help="The job's YAML file.")],
+    service: Annotated[str, typer.Option(help="Of this service only.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Log patterns of WARN and up that the jobs have registered, most lines first, from the Iceberg tables."""
+    try:
+        found = known_patterns(load(config).lake, service)
+    except BadConfig as error:
+        raise WrongUse(str(error)) from error
+    if as_json:
+        for pattern in found:
+            print(json.dumps(pattern._asdict()))
+        return
+    table = Table("pattern", "lines", "first seen", "env", "service", "template", box=None)
+    for pattern in found:
+        at = pattern.first_seen[:19].replace("T", " ")
+        table.add_row(pattern.pattern_id, f"{pattern.lines:,}", at, pattern.env, pattern.service, pattern.template)
+    Console().print(table)
 
 
 def _kafka(config: Path | None, bootstrap: str | None) -> Kafka:

@@ -150,6 +150,12 @@ class ClusterJob:
             sums[resolution_s] += count
         return sums
 
+    def loud_lines(self) -> dict[int, int]:
+        """Lines of WARN and up in the rows of patterns and of `other`, by resolution in seconds."""
+        rows = lake.read(self.config.lake, "error_patterns", selected_fields=("resolution_s", "count"))
+        sums = rows.group_by("resolution_s").aggregate([("count", "sum")]).to_pylist()
+        return {row["resolution_s"]: row["count_sum"] for row in sums}
+
     def dead_letters(self) -> list[dict[str, Any]]:
         """Everything in the topic of rejected messages."""
         topic = self.config.kafka.topics.rejected

@@ -1,6 +1,7 @@
 """The shipped job on a real cluster, on good and hostile input: every span is counted once, every loss explained."""
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
@@ -20,11 +21,13 @@ from reasoner.load import shop
 from reasoner.load.message import Message
 from reasoner.load.player import PlayOptions, play
 from reasoner.load.reshape import spread
+from reasoner.patterns import KnownPattern, known_patterns
 from state_schemas.insights import from_json
 from state_schemas.outputs import RESOLUTIONS_S
 from tests.services.conftest import FlinkCluster, PostgresUrls
 from tests.services.garbage import Sent, all_garbage, said_of, send_garbage
 from tests.services.job_runs import ClusterJob, database, job_config, rejected_records, topics_in, wait_until
+from udfs.severity import WARN
 
 pytestmark = pytest.mark.services
 
@@ -48,6 +51,8 @@ class Outcome:
     letters: list[dict[str, Any]]
     insight_records: list[Any]
     table_bodies: list[bytes]
+    loud_lines: dict[int, int]
+    patterns: list[KnownPattern]
 
 
 def records_in(messages: list[Message]) -> Counter[str]:
@@ -59,7 +64,9 @@ def records_in(messages: list[Message]) -> Counter[str]:
             counts["traces"] += sum(len(scope.spans) for part in traces for scope in part.scope_spans)
         elif message.topic_kind == "logs":
             logs = ExportLogsServiceRequest.FromString(message.value).resource_logs
-            counts["logs"] += sum(len(scope.log_records) for part in logs for scope in part.scope_logs)
+            lines = [line for part in logs for scope in part.scope_logs for line in scope.log_records]
+            counts["logs"] += len(lines)
+            counts["loud"] += sum(line.severity_number >= WARN for line in lines)
         else:
             parts = ExportMetricsServiceRequest.FromString(message.value).resource_metrics
             metrics = [metric for part in parts for scope in part.scope_metrics for metric in scope.metrics]
@@ -114,6 +121,8 @@ def outcome(
         job.dead_letters(),
         job.insight_records(),
         job.table_bodies(),
+        job.loud_lines(),
+        known_patterns(config.lake, ""),
     )
 
 
@@ -123,7 +132,7 @@ def _expected_counters(records: Counter[str], sent: list[Sent]) -> dict[str, int
     for reason, count in rejected:
         by_reason[f"rejected_{reason}_total"] += count or 1
     return {
-        "records_folded_total": records.total() + sum(piece.garbage.counted for piece in sent),
+        "records_folded_total": records.total() - records["loud"] + sum(piece.garbage.counted for piece in sent),
         "records_rejected_total": sum(count for _, count in rejected),
         "messages_rejected_total": sum(1 for _, count in rejected if not count),
         **by_reason,
@@ -135,6 +144,14 @@ def test_every_span_is_in_the_rollups_or_rejected(outcome: Outcome) -> None:
     rejected = rejected_records(outcome.letters).total()
     assert outcome.records["traces"] > 200_000
     assert outcome.spans_by_resolution == dict.fromkeys(RESOLUTIONS_S, sent - rejected)
+
+
+def test_every_line_of_warn_and_up_is_in_a_pattern_or_in_other(outcome: Outcome) -> None:
+    """Counted by protobuf's own parser; pieces of garbage hold no such line that is accepted."""
+    assert outcome.records["loud"] > 100
+    assert outcome.loud_lines == dict.fromkeys((10, 60), outcome.records["loud"])
+    assert sum(pattern.lines for pattern in outcome.patterns) == outcome.records["loud"]
+    assert all(pattern.template and not re.search(r"\d", pattern.template) for pattern in outcome.patterns)
 
 
 def test_each_piece_of_garbage_is_explained_where_it_lies(outcome: Outcome) -> None:
