@@ -30,7 +30,7 @@ from state_schemas.patterns import (
     Registered,
 )
 from udfs.ids import service_key, split_service_key
-from udfs.log_blocks import merge_log_blocks
+from udfs.log_blocks import line_count, merge_log_blocks
 from udfs.pattern_rule import PaneOfLines, PatternConfig, expire_patterns, watch_lines
 from udfs.templates import merge_texts
 
@@ -84,13 +84,12 @@ class ErrorPatterns:
         if state.meaning != self.config.meaning:
             state = self.initial(service_key(event.env, event.service))
             counts.append(("states_reset_total", 1))
-        final_before_ms = watermark_ms - self.config.frontier.lateness_ms
-        behind = 0
+        frontier, behind = self.config.frontier, 0
         for start_ms, late, block in event.panes:
             # After a restore the watermark starts anew, what is final does not.
-            is_final = start_ms + self._pane_ms <= final_before_ms or start_ms < state.learnt.last_end_ms
+            is_final = frontier.final_ms(start_ms) <= watermark_ms or start_ms < state.learnt.last_end_ms
             is_behind = not late and is_final
-            behind += sum(counted.count for counted in block.patterns) if is_behind else 0
+            behind += line_count(block) if is_behind else 0
             window = (self._pane_ms // 1000, start_ms, late or is_behind)
             known = self._known(state.learnt.registry, block, start_ms)
             wait(state.pending, window, known, partial(_merged, registry=state.learnt.registry))
@@ -105,18 +104,20 @@ class ErrorPatterns:
             out, counts = self._advance(state, now_ms)
             if not self._is_over(state, now_ms):
                 return Step(state, out, self._next_wake_ms(state, now_ms), counts)
-            gone = expire_patterns(state.learnt, state.env, state.service)
-            out += self._frontiers.conclude(state.announced, gone)
+            if self.config.insights:
+                gone = expire_patterns(state.learnt, state.env, state.service)
+                out += self._frontiers.conclude(state.announced, gone)
             return Step(None, out, None, (*counts, ("states_forgotten_total", 1)))
         # As if event time went on: what a pattern is called in a window is what was known when it ended.
-        rest: tuple[Output, ...] = ()
-        all_counts: _Counts = ()
+        rest: list[Output] = []
+        all_counts: list[tuple[MetricName, int]] = [("states_forgotten_total", 1)]
         due_ms = self._due_ms(state, BEGIN_OF_TIME)
         while due_ms is not None:
             out, counts = self._advance(state, due_ms)
-            rest, all_counts = rest + out, all_counts + counts
+            rest += out
+            all_counts += counts
             due_ms = self._due_ms(state, due_ms)
-        return Step(None, rest, None, (*all_counts, ("states_forgotten_total", 1)))
+        return Step(None, tuple(rest), None, tuple(all_counts))
 
     def _advance(self, state: PatternsState, now_ms: int) -> tuple[tuple[Output, ...], _Counts]:
         """Windows that have ended by now_ms are written, panes are reported and become final."""
@@ -176,9 +177,7 @@ class ErrorPatterns:
         return max(now_ms + 1, self._forget_ms(state) if due_ms is None else due_ms)
 
     def _forget_ms(self, state: PatternsState) -> int:
-        """When no pane can come any more that begins within idle_ms of the last one, however event time moves."""
-        frontier = self.config.frontier
-        return state.last_seen_ms + self.config.idle_ms + frontier.pane_ms + frontier.lateness_ms
+        return self.config.frontier.forget_ms(state.last_seen_ms, self.config.idle_ms)
 
 
 def _merged(blocks: Sequence[LogBlock], registry: dict[str, Registered]) -> LogBlock:

@@ -133,13 +133,12 @@ def logs_part(records: Sequence[LogRecord], reader: LineReader, at: KafkaPositio
 
 
 def _placed(
-    records: Sequence[LogRecord] | Sequence[MetricPoint], at: KafkaPosition, times: TimeLimits
+    records: Sequence[LogRecord | MetricPoint], at: KafkaPosition, times: TimeLimits
 ) -> tuple[list[_Place], dict[RejectReason, int]]:
     """Where each record belongs that has a usable time; how many have none, by reason."""
     placed: list[_Place] = []
     rejected: dict[RejectReason, int] = {}
-    for number in range(len(records)):
-        record = records[number]
+    for number, record in enumerate(records):
         at_ms = record.time_ns // _NS_PER_MS
         reason = _time_fault(at_ms, at.timestamp_ms, times)
         if reason:
@@ -152,7 +151,7 @@ def _placed(
 
 def _heard(
     signal: SignalType,
-    records: Sequence[LogRecord] | Sequence[MetricPoint],
+    records: Sequence[LogRecord | MetricPoint],
     placed: list[_Place],
     rejected: dict[RejectReason, int],
     at: KafkaPosition,

@@ -32,6 +32,14 @@ class FrontierConfig:
     lateness_ms: int = 120_000
     announce: Announce = "reported"
 
+    def final_ms(self, start_ms: int) -> int:
+        """When the pane that begins then is final."""
+        return start_ms + self.pane_ms + self.lateness_ms
+
+    def forget_ms(self, last_seen_ms: int, idle_ms: int) -> int:
+        """When no pane can come any more that begins within idle_ms of last_seen_ms, however event time moves."""
+        return self.final_ms(last_seen_ms + idle_ms)
+
 
 class _Step(NamedTuple, Generic[L, P]):
     """One pane evaluated: what it was, what was known before and after, the drafts it announces."""
@@ -123,8 +131,7 @@ class TwoFrontiers(Generic[L, P]):
     def _final(self, panes: dict[int, P], now_ms: int) -> list[int]:
         if now_ms == END_OF_INPUT:
             return sorted(panes)
-        last = now_ms - self.config.lateness_ms - self.config.pane_ms
-        return sorted(start_ms for start_ms in panes if start_ms <= last)
+        return sorted(start_ms for start_ms in panes if self.config.final_ms(start_ms) <= now_ms)
 
     def _settle(self, announced: dict[str, Announced], draft: Insight, until_ms: int) -> None:
         entry = announced.get(draft.insight_id)

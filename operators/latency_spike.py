@@ -67,11 +67,10 @@ class LatencySpike:
         if state.meaning != self.config.meaning:
             state = self.initial(f"{event.env}|{event.service}")
             counts.append(("states_reset_total", 1))
-        final_before_ms = watermark_ms - self.config.frontier.lateness_ms
-        behind = 0
+        frontier, behind = self.config.frontier, 0
         for start_ms, late, block in event.panes:
             # After a restore the watermark starts anew, what is final does not.
-            is_final = start_ms + self._pane_ms <= final_before_ms or start_ms < state.learnt.last_end_ms
+            is_final = frontier.final_ms(start_ms) <= watermark_ms or start_ms < state.learnt.last_end_ms
             is_behind = not late and is_final
             behind += span_count(block) if is_behind else 0
             wait(state.pending, (self._pane_ms // 1000, start_ms, late or is_behind), block, self._merge)
@@ -119,9 +118,7 @@ class LatencySpike:
         return max(now_ms + 1, min(candidates, default=self._forget_ms(state)))
 
     def _forget_ms(self, state: LatencyState) -> int:
-        """When no pane can come any more that begins within idle_ms of the last one, however event time moves."""
-        frontier = self.config.frontier
-        return state.last_seen_ms + self.config.idle_ms + frontier.pane_ms + frontier.lateness_ms
+        return self.config.frontier.forget_ms(state.last_seen_ms, self.config.idle_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class TelemetryGap:
         behind = 0
         for news in event.panes:
             heard_until_ms = state.learnt.env.last_ms if state.learnt.env else -1
-            if news.start_ms + lengths.pane_ms + lengths.lateness_ms <= watermark_ms or news.start_ms <= heard_until_ms:
+            if lengths.final_ms(news.start_ms) <= watermark_ms or news.start_ms <= heard_until_ms:
                 behind += sum(heard.records for heard in news.seen)
                 continue
             before = state.panes.get(news.start_ms, GapPane())
@@ -91,9 +91,7 @@ class TelemetryGap:
         return max(now_ms + 1, forget_ms if frontier is None else min(frontier, forget_ms))
 
     def _forget_ms(self, state: GapState) -> int:
-        """When no pane can come any more that begins within idle_ms of the last one, however event time moves."""
-        frontier = self.config.frontier
-        return state.last_seen_ms + self.config.idle_ms + frontier.pane_ms + frontier.lateness_ms
+        return self.config.frontier.forget_ms(state.last_seen_ms, self.config.idle_ms)
 
 
 @dataclass(frozen=True, slots=True)

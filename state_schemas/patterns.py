@@ -125,8 +125,7 @@ class PatternsLearnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     registry: by pattern id. gone: pattern id -> when it was last seen, of those dropped to make room. episodes: by
     pattern id. minutes: distinct minutes with lines of any level; minute: number of the newest since the epoch; panes:
-    how many panes with lines; lines: all lines of a pane. overflowed_ms: the newest pane of which loud lines were
-    counted under `other`, 0 for none.
+    how many panes with lines; lines: all lines of a pane.
     """
 
     registry: dict[str, Registered] = {}
@@ -136,7 +135,6 @@ class PatternsLearnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     minute: int = 0
     panes: int = 0
     lines: LineRate = LineRate()
-    overflowed_ms: int = 0
     last_end_ms: int = 0
 
 

@@ -23,7 +23,7 @@ _JSON_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class ReadLine(NamedTuple):
-    """loud: WARN and up, or an exception. line: masked, for a person."""
+    """loud: WARN and up, or an exception. line: masked, for a person; "" of quiet ones, of which none is shown."""
 
     loud: bool
     severity: int
@@ -54,16 +54,10 @@ class LineReader:
             if what is not None:
                 out.append(_read_exception(what, pattern, shapes[place], severity))
                 continue
-            out.append(
-                ReadLine(severity >= WARN, severity, pattern, template_of((shapes[place].decode(errors="replace"),)))
-            )
+            loud = severity >= WARN
+            line = template_of((shapes[place].decode(errors="replace"),)) if loud else ""
+            out.append(ReadLine(loud, severity, pattern, line))
         return out
-
-    def exception(self, kind: str, message: str, trace: str) -> ReadLine:
-        """An exception that a span event tells."""
-        what = _of_attributes(kind, message, trace)
-        shape = self._masker.shapes([what.message])[0]
-        return _read_exception(what, self.pattern(shape), shape, _ERROR)
 
     def patterns(self, lines: Sequence[str]) -> list[Pattern]:
         """The pattern of each line of text."""

@@ -80,12 +80,11 @@ class _Now(NamedTuple):
 
 
 class _Named(NamedTuple):
-    """The registry with the pane's patterns; its loud lines by canonical id; ids that are new; whether all had room."""
+    """The registry with the pane's patterns; its loud lines that have room there, by canonical id; ids that are new."""
 
     entries: dict[str, Registered]
     found: dict[str, PatternCount]
     added: frozenset[str]
-    complete: bool
 
 
 def watch_lines(
@@ -124,7 +123,6 @@ def watch_lines(
         minute=minute,
         panes=now.number + 1,
         lines=observe(learnt.lines, now.number, lines, config.rates),
-        overflowed_ms=learnt.overflowed_ms if named.complete else pane.start_ms,
         last_end_ms=pane.end_ms,
     )
     return after, drafts
@@ -157,8 +155,7 @@ def _named(known: Mapping[str, Registered], now: _Now, config: PatternConfig) ->
             counted, pattern_id=name, texts=() if name != counted.pattern_id else counted.texts
         )
         found[name] = merge_counts(found[name], as_one) if name in found else as_one
-    complete = not registry.refused and len(loud) == sum(counted.loud for counted in now.pane.block.patterns)
-    return _Named(registry.entries, dict(sorted(found.items())), frozenset(registry.added), complete)
+    return _Named(registry.entries, dict(sorted(found.items())), frozenset(registry.added))
 
 
 def _with_room(

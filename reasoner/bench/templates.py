@@ -1,6 +1,5 @@
 """How many log lines a second are masked and named on one core, with Drain3 on the same lines beside it."""
 
-import csv
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from random import Random
 from typing import Final
 
 from reasoner.errors import WrongUse
+from reasoner.evaluate.loghub import systems_in
 from reasoner.evaluate.peers import drain3_miner
 from reasoner.evaluate.result import Result
 from reasoner.load.recordings import BadLines, read
@@ -26,13 +26,8 @@ Report = Callable[[str], None]
 
 def bench_templates(loghub: Path, recorded: Path, long_lines: int, report: Report) -> Result:
     """Minutes. loghub, recorded: folders of Loghub's samples and of a recording with logs."""
-    samples = {"loghub": _contents(loghub), "bodies": _bodies(recorded)}
-    for name, lines in samples.items():
-        if not lines:
-            message = (
-                f"no lines for {name} in {loghub if name == 'loghub' else recorded}; name the folder that has them"
-            )
-            raise WrongUse(message)
+    contents = [line for system in systems_in(loghub) for line in system.lines]
+    samples = {"loghub": contents, "bodies": _bodies(recorded)}
     scores: dict[str, float] = {}
     for name, lines in samples.items():
         report(f"{name}: {len(lines)} lines of {sum(map(len, lines)) / len(lines):.0f} characters")
@@ -48,18 +43,9 @@ def bench_templates(loghub: Path, recorded: Path, long_lines: int, report: Repor
     return Result("bench templates", f"one core, batches of {BATCH}", scores, detail)
 
 
-def _contents(folder: Path) -> list[str]:
-    found = []
-    for path in sorted(folder.glob("*/*_structured.csv")):
-        with path.open(newline="") as file:
-            found += [row["Content"] for row in csv.DictReader(file)]
-    return found
-
-
 def _bodies(folder: Path) -> list[str]:
+    """Lines of the recording's logs, BODIES_MAX at most."""
     found: list[str] = []
-    if not folder.exists():
-        return found
     for message in read([folder], BadLines()):
         if message.topic_kind == "logs":
             records = decode_logs(message.value)
@@ -67,6 +53,9 @@ def _bodies(folder: Path) -> list[str]:
             found += [record.body for record in records]
         if len(found) >= BODIES_MAX:
             break
+    if not found:
+        text = f"{folder} holds no log lines; expected what the Collector's file exporter writes"
+        raise WrongUse(text)
     return found[:BODIES_MAX]
 
 

@@ -7,7 +7,6 @@ system is one minute of one service, every line an ERROR, sent through the shipp
 import csv
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from statistics import fmean
@@ -43,10 +42,7 @@ class System(NamedTuple):
 
 def evaluate(data: Path) -> Result:
     """Scores over all systems of the folder. A minute."""
-    systems = [_read(path) for path in sorted(data.glob("*/*_structured.csv"))]
-    if not systems:
-        message = f"{data} has no */*_structured.csv; expected the folder of Loghub's 2,000-line samples"
-        raise WrongUse(message)
+    systems = systems_in(data)
     detail = [_scored(system) for system in systems]
     shuffled = [fmean(_grouped(_shuffled(system, seed))[0] for system in systems) for seed in range(SHUFFLES)]
     means = {
@@ -87,6 +83,15 @@ def top_overlap(ranked: Sequence[tuple[Hashable, int]], events: Sequence[Hashabl
         shown[event] += lines
     right = [min(counts[event], lines) for event, lines in shown.items() if counts[event] >= frequent[-1]]
     return sum(sorted(right, reverse=True)[:TOP]) / sum(frequent)
+
+
+def systems_in(data: Path) -> list[System]:
+    """The systems of Loghub's samples, by name. Raises WrongUse where there are none."""
+    systems = [_read(path) for path in sorted(data.glob("*/*_structured.csv"))]
+    if not systems:
+        message = f"{data} has no */*_structured.csv; expected the folder of Loghub's 2,000-line samples"
+        raise WrongUse(message)
+    return systems
 
 
 def _read(path: Path) -> System:
@@ -165,9 +170,8 @@ def _messages(system: System) -> list[Message]:
         record = request.resource_logs[0].scope_logs[0].log_records.add(severity_number=_ERROR)
         record.time_unix_nano = (START_MS + at_ms) * 1_000_000
         record.body.string_value = line
-    sent = [
-        Message("logs", request.SerializeToString(), START_MS + (second + 1) * 1_000)
+    return [
+        Message("logs", request.SerializeToString(), START_MS + (second + 1) * 1_000, partition=0)
         for second, request in enumerate(requests)
         if request.resource_logs
     ]
-    return [replace(message, partition=0) for message in sent]

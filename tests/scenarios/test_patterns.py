@@ -8,9 +8,12 @@ from jobs.graph import stages
 from operators.error_patterns import ErrorPatterns, ErrorPatternsConfig
 from operators.fold import FoldConfig, logs_part
 from operators.frontier import FrontierConfig
+from operators.local import LocalGraph
+from operators.machine import Stage
 from state_schemas.insights import Insight
+from state_schemas.outputs import PatternRow
 from state_schemas.telemetry import LogRecord, Resource
-from tests.driving import graph_config, insights, run
+from tests.driving import Timed, graph_config, insights, run
 from tests.scenarios.timeline import last, pane_of
 from tests.traffic import LATENESS_MS, MS, PANE_MS, READER, START_MS, TIMES
 from udfs.fold_spans import KafkaPosition
@@ -33,10 +36,17 @@ _NUMBERS = count(1)
 
 def told(drawing: str) -> list[Insight]:
     """Every revision of what one service logs; announced when final."""
+    return insights(run([stage_that_speaks(True)], events_of(drawing)))
+
+
+def stage_that_speaks(speaks: bool) -> Stage:
     (stage,) = (stage for stage in stages(graph_config("final")) if stage.uid == "error-patterns")
     frontier = FrontierConfig(lateness_ms=LATENESS_MS, announce="final")
-    machine = ErrorPatterns(ErrorPatternsConfig(frontier=frontier, insights=True))
-    events = []
+    return replace(stage, machine=ErrorPatterns(ErrorPatternsConfig(frontier=frontier, insights=speaks)))
+
+
+def events_of(drawing: str) -> list[Timed]:
+    events: list[Timed] = []
     for pane, character in enumerate(drawing):
         start_ms = START_MS + pane * PANE_MS
         records = [
@@ -56,7 +66,7 @@ def told(drawing: str) -> list[Insight]:
         if records:
             at = KafkaPosition("logs_raw", 0, pane, start_ms + PANE_MS)
             events += [(at.timestamp_ms, part) for part in logs_part(records, READER, at, FoldConfig(TIMES)).logs]
-    return insights(run([replace(stage, machine=machine)], events))
+    return events
 
 
 def brief(found: list[Insight]) -> list[tuple[str, str, int]]:
@@ -119,3 +129,16 @@ def test_four_times_the_traffic_with_four_times_its_errors_is_no_surge() -> None
 
 def test_a_few_lines_of_a_rare_error_are_no_surge() -> None:
     assert told(("f" + "." * 59) * 3 + "ff" + "." * 60) == []
+
+
+def test_a_machine_that_is_not_to_speak_says_nothing_even_when_it_forgets() -> None:
+    """A new error is open when the service falls silent for good: its rows are written, and no insight closes."""
+    for speaks in (True, False):
+        graph, out, newest_ms = LocalGraph([stage_that_speaks(speaks)]), [], START_MS
+        for newest_ms, event in events_of(WARM + "ff"):
+            out += graph.feed((event,))
+            out += graph.advance(newest_ms)
+        out += graph.advance(newest_ms + 9 * 24 * 3_600_000)
+        assert not graph.state_bytes()
+        assert any(isinstance(row, PatternRow) for row in out)
+        assert [insight.status for insight in last(insights(out))] == (["closed"] if speaks else [])
