@@ -53,9 +53,17 @@ class FlinkRest:
     def stop(self, job_id: str, folder: str, *, drain: bool, deadline_s: float) -> str:
         """Stops with a savepoint in `folder`, whose path is returned. drain: event time ends, so all windows close."""
         asked = self.post(f"/jobs/{job_id}/stop", {"drain": drain, "targetDirectory": folder})
+        return self._saved(job_id, asked["request-id"], deadline_s)
+
+    def savepoint(self, job_id: str, folder: str, *, deadline_s: float) -> str:
+        """Makes a savepoint in `folder`, whose path is returned; the job goes on."""
+        asked = self.post(f"/jobs/{job_id}/savepoints", {"cancel-job": False, "target-directory": folder})
+        return self._saved(job_id, asked["request-id"], deadline_s)
+
+    def _saved(self, job_id: str, request_id: str, deadline_s: float) -> str:
         end_s = time.monotonic() + deadline_s
         while True:
-            answer = self.get(f"/jobs/{job_id}/savepoints/{asked['request-id']}")
+            answer = self.get(f"/jobs/{job_id}/savepoints/{request_id}")
             if answer["status"]["id"] == "COMPLETED":
                 break
             if time.monotonic() > end_s:
@@ -64,7 +72,7 @@ class FlinkRest:
             time.sleep(_POLL_S)
         operation = answer["operation"]
         if "failure-cause" in operation:
-            message = f"stopping {job_id} failed: {operation['failure-cause']['class']}; see the JobManager's log"
+            message = f"savepoint of {job_id} failed: {operation['failure-cause']['class']}; see the JobManager's log"
             raise CommandFailed(message)
         return str(operation["location"])
 

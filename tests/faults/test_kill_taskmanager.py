@@ -1,6 +1,5 @@
 """A TaskManager dies twice while spans keep coming: nothing is lost, nothing is counted or said twice."""
 
-import time
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -12,8 +11,9 @@ from reasoner.flink_rest import FlinkRest
 from reasoner.load.spans import BadSpans, Slowdown, SpanProfile, spans, truth
 from reasoner.stack import RunningStack
 from state_schemas.outputs import RESOLUTIONS_S
+from tests.faults.breaking import kill_once
 from tests.faults.conftest import feeding, setting
-from tests.services.job_runs import ClusterJob, job_config, rejected_records, topics_in, wait_until
+from tests.services.job_runs import ClusterJob, job_config, rejected_records, topics_in
 
 pytestmark = pytest.mark.faults
 
@@ -23,7 +23,6 @@ STRETCH_MS = 600_000
 SPEED = 4.0  # seconds of the stretch for each second: there are spans to read at each kill, and a backlog after it
 PARTITIONS = 4
 KILL_SHARES = ((0.10, 0.30), (0.45, 0.65))  # of all messages, read when the worker dies
-CHECKPOINTS_BEFORE = 2
 
 
 def profile() -> SpanProfile:
@@ -31,38 +30,6 @@ def profile() -> SpanProfile:
     slow = Slowdown(service=7, start_ms=START_MS + 400_000, end_ms=START_MS + 520_000, factor=8.0)
     bad = BadSpans(late=3, future=1, end_before_start=1, too_old=1)
     return SpanProfile(attributes=1, partitions=PARTITIONS, bad=bad, slowdown=slow)
-
-
-def busy_taskmanagers(rest: FlinkRest, job_id: str) -> list[int]:
-    """Numbers of the TaskManagers that run steps of the job, ascending."""
-    ids = {
-        subtask["taskmanager-id"]
-        for vertex in rest.get(f"/jobs/{job_id}")["vertices"]
-        for subtask in rest.get(f"/jobs/{job_id}/vertices/{vertex['id']}")["subtasks"]
-    }
-    return sorted(int(found.removeprefix("flink-taskmanager-").partition("-")[0]) for found in ids)
-
-
-def kill_once(stack: RunningStack, job: ClusterJob, messages: int, random: Random) -> dict[str, Any]:
-    """Wait for so many messages and the checkpoints, kill a busy worker, start a new one; returns what was seen."""
-    rest, job_id = job.rest, job.job_id
-    wanted = rest.completed_checkpoints(job_id) + CHECKPOINTS_BEFORE
-    wait_until(
-        lambda: rest.completed_checkpoints(job_id) >= wanted and job.messages_read()[0] >= messages,
-        f"{wanted} checkpoints and {messages} messages read",
-        300.0,
-    )
-    (read, sent), restarts = job.messages_read(), rest.restarts(job_id)
-    number = random.choice(busy_taskmanagers(rest, job_id))
-    checkpoints = rest.completed_checkpoints(job_id)
-    stack.kill_taskmanager(number)
-    killed_s = time.monotonic()
-    stack.start_taskmanager(number)
-    wait_until(lambda: rest.restarts(job_id) > restarts, "Flink has restarted the job", 120.0)
-    wait_until(lambda: rest.completed_checkpoints(job_id) > checkpoints, "a checkpoint after the restart", 180.0)
-    back_s = round(time.monotonic() - killed_s, 1)
-    seen = {"messages_read": read, "messages_sent": sent, "checkpoints": checkpoints}
-    return {"taskmanager": number, **seen, "next_checkpoint_after_s": back_s}
 
 
 def test_kill_taskmanager(stack: RunningStack, tmp_path: Path, verdict: dict[str, Any]) -> None:

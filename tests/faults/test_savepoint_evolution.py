@@ -13,9 +13,9 @@ from reasoner.load.spans import BadSpans, SpanProfile, spans, truth
 from reasoner.load.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.stack import RunningStack
 from state_schemas.outputs import RESOLUTIONS_S
+from tests.faults.breaking import stop_with_savepoint
 from tests.faults.conftest import feeding, setting
 from tests.services.job_runs import (
-    DRAIN_DEADLINE_S,
     ClusterJob,
     committed_records,
     job_config,
@@ -32,14 +32,6 @@ STRETCH_MS = 600_000
 PROFILE = SpanProfile(attributes=1, bad=BadSpans(late=3, future=1, end_before_start=1, too_old=1))
 STOP_SHARE = 0.2  # of all messages, read when the old job is stopped
 SPEED = 8.0  # seconds of the stretch for each second: spans keep coming before, during and after the change
-
-
-def stop_with_savepoint(job: ClusterJob) -> str:
-    """Without draining: event time does not end, and windows stay open in the savepoint."""
-    folder = f"file://{job.folder}/savepoints"
-    savepoint = job.rest.stop(job.job_id, folder, drain=False, deadline_s=DRAIN_DEADLINE_S)
-    job.rest.wait_for_state(job.job_id, "FINISHED", DRAIN_DEADLINE_S)
-    return savepoint
 
 
 def test_savepoint_evolution(

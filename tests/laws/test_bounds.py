@@ -1,16 +1,22 @@
 """Every state is bounded, whatever is sent: names, stragglers, services that come and go."""
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
-from jobs.graph import stages
+from jobs.graph import GraphConfig, pattern_stages, stages
+from operators.error_patterns import ErrorPatternsConfig
+from operators.fold import FoldConfig, logs_part
 from operators.local import LocalGraph
 from state_schemas.folded import FoldedMessage
 from state_schemas.insights import Insight
+from state_schemas.telemetry import LogRecord, Resource
 from tests.driving import graph_config, insights
-from tests.traffic import PANE_MS, START_MS, OneSpan, Sent, fold, heard
+from tests.traffic import MS, PANE_MS, READER, START_MS, OneSpan, Sent, fold, heard
+from udfs.fold_spans import KafkaPosition
 
 STATE_BYTES_MAX = 256 * 1024
+PATTERN_BYTES_MAX = 640 * 1024  # of a service, with settings as shipped
 
 
 def grown(sent: list[Sent], services_max: int = 5_000) -> tuple[dict[str, int], list[Insight]]:
@@ -135,3 +141,29 @@ def test_the_names_of_services_are_bounded_and_no_record_is_lost() -> None:
     counted = sum(row.count for row in out if getattr(row, "dimension", "") == "service" and row.resolution_s == 60)
     assert counted == 300
     assert graph.counts["services_overflowed_total"] >= 280
+
+
+def test_a_flood_of_lines_of_which_no_two_share_a_word_fills_the_state_of_a_service_and_then_adds_nothing() -> None:
+    """With settings as shipped and insights on, after the warm-up: 1,200 such lines a pane, for five minutes."""
+    random, at_rest, panes = Random(4), 66, 96
+    config = replace(GraphConfig(), patterns=ErrorPatternsConfig(insights=True))
+    graph, sizes = LocalGraph([stage for stage in pattern_stages(config) if stage.signal is None]), []
+    for pane in range(panes):
+        time_ms = START_MS + pane * PANE_MS
+        flood = [" ".join(_word(random) for _ in range(4)) for _ in range(1_200 if pane >= at_rest else 0)]
+        records = [
+            LogRecord(Resource("prod", "cart", "h"), time_ms * MS, 17, "", body, "", (), "", "")
+            for body in ("payment was declined by the bank", *flood)
+        ]
+        at = KafkaPosition("logs_raw", 0, pane, time_ms + PANE_MS)
+        graph.feed(logs_part(records, READER, at, FoldConfig()).logs)
+        list(graph.advance(at.timestamp_ms))
+        sizes.append(sum(graph.state_bytes().values()))
+    before, half, rest = max(sizes[:at_rest]), max(sizes[at_rest : (at_rest + panes) // 2]), sizes[-6:]
+    assert 100 * before < half, "the flood is not kept at all: this says nothing about its bound"
+    assert max(rest) < 1.05 * half, f"{half} bytes after half of the flood, {max(rest)} at its end"
+    assert max(rest) < PATTERN_BYTES_MAX
+
+
+def _word(random: Random) -> str:
+    return "".join(random.choices("ghijklmnopqrstuvwxyz", k=7))

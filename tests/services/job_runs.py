@@ -52,8 +52,9 @@ def job_config(
     *,
     signals: Sequence[SignalType] = ("traces", "logs", "metrics"),
     engine: Mapping[str, Any] | None = None,
+    detection: Mapping[str, Any] | None = None,
 ) -> JobConfig:
-    """The job with its default detection; topics, group and transactions carry the name of the test."""
+    """The shipped settings but for what is given; topics, group and transactions carry the name of the test."""
     topics = {signal: f"{name}-{signal}" if signal in signals else "" for signal in ("traces", "logs", "metrics")}
     return JobConfig.model_validate(
         {
@@ -71,6 +72,7 @@ def job_config(
                 "checkpoint_dir": f"file://{folder}/checkpoints",
                 **(engine or {}),
             },
+            "detection": dict(detection or {}),
         }
     )
 

@@ -1,0 +1,51 @@
+"""What is done to a running job: a worker dies, or the job stops with a savepoint and event time goes on later."""
+
+import time
+from random import Random
+from typing import Any
+
+from reasoner.flink_rest import FlinkRest
+from reasoner.stack import RunningStack
+from tests.services.job_runs import DRAIN_DEADLINE_S, ClusterJob, wait_until
+
+CHECKPOINTS_BEFORE = 2
+
+
+def busy_taskmanagers(rest: FlinkRest, job_id: str) -> list[int]:
+    """Numbers of the TaskManagers that run steps of the job, ascending."""
+    ids = {
+        subtask["taskmanager-id"]
+        for vertex in rest.get(f"/jobs/{job_id}")["vertices"]
+        for subtask in rest.get(f"/jobs/{job_id}/vertices/{vertex['id']}")["subtasks"]
+    }
+    return sorted(int(found.removeprefix("flink-taskmanager-").partition("-")[0]) for found in ids)
+
+
+def kill_once(stack: RunningStack, job: ClusterJob, messages: int, random: Random) -> dict[str, Any]:
+    """Wait for so many messages and the checkpoints, kill a busy worker, start a new one; returns what was seen."""
+    rest, job_id = job.rest, job.job_id
+    wanted = rest.completed_checkpoints(job_id) + CHECKPOINTS_BEFORE
+    wait_until(
+        lambda: rest.completed_checkpoints(job_id) >= wanted and job.messages_read()[0] >= messages,
+        f"{wanted} checkpoints and {messages} messages read",
+        300.0,
+    )
+    (read, sent), restarts = job.messages_read(), rest.restarts(job_id)
+    number = random.choice(busy_taskmanagers(rest, job_id))
+    checkpoints = rest.completed_checkpoints(job_id)
+    stack.kill_taskmanager(number)
+    killed_s = time.monotonic()
+    stack.start_taskmanager(number)
+    wait_until(lambda: rest.restarts(job_id) > restarts, "Flink has restarted the job", 120.0)
+    wait_until(lambda: rest.completed_checkpoints(job_id) > checkpoints, "a checkpoint after the restart", 180.0)
+    back_s = round(time.monotonic() - killed_s, 1)
+    seen = {"messages_read": read, "messages_sent": sent, "checkpoints": checkpoints}
+    return {"taskmanager": number, **seen, "next_checkpoint_after_s": back_s}
+
+
+def stop_with_savepoint(job: ClusterJob) -> str:
+    """Without draining: event time does not end, and windows stay open in the savepoint."""
+    folder = f"file://{job.folder}/savepoints"
+    savepoint = job.rest.stop(job.job_id, folder, drain=False, deadline_s=DRAIN_DEADLINE_S)
+    job.rest.wait_for_state(job.job_id, "FINISHED", DRAIN_DEADLINE_S)
+    return savepoint

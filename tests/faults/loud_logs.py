@@ -1,0 +1,208 @@
+"""Logs of a small shop whose every line says which template it was made from: what must be counted is known exactly."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from random import Random
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord as WireRecord
+from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
+
+from reasoner.load.message import Message
+from reasoner.load.shop_wire import attributes, delimited, resource_block, resource_head, scope_head
+from state_schemas.telemetry import LogRecord, Resource
+from udfs.log_lines import LineReader
+
+SECOND_MS: Final = 1_000
+MINUTE_MS: Final = 60_000
+LATENESS_MS: Final = 120_000  # the default of the job: a line older than this in its message is late
+LATE_BY_MS: Final = 200_000
+LATE_EVERY: Final = 40  # of the template that is late at times, each so-many-th line
+RESOLUTIONS_S: Final = (10, 60)
+INFO, WARN, ERROR = 9, 13, 17
+NARROW: Final = ("cart", "catalog", "checkout", "mail", "payment", "search", "shipping")
+WIDE: Final = "legacy"  # logs more templates in a window than have rows of their own
+WIDE_TEMPLATES: Final = 40
+THROWN: Final = "StoreConnectionError"
+NEWS: Final = "ledger of branch {number} does not balance by {number} cents"
+FORMS: Final = (
+    (WARN, 1, "payment {uuid} was declined by the bank after {number} ms"),
+    (ERROR, 2, "connection to {ip} was refused by its peer"),
+    (ERROR, 5, "could not reserve {number} pieces of item {number} in store"),
+    (WARN, 3, "lookup of key {hex} took {number} ms and is slow"),
+    (WARN, 13, "disk is nearly full at {number} per cent"),
+    (ERROR, 7, "session {hex} has expired, customer {number} must sign in again"),
+    (WARN, 11, "queue of orders holds {number} entries and keeps growing"),
+    (ERROR, 60, "certificate of {ip} ends in {number} days"),
+    (WARN, 120, "lock on table stock was not granted within {number} ms"),
+    (ERROR, 240, "message {uuid} could not be parsed and was put aside"),
+)
+SERVED: Final = "request {uuid} was served in {number} ms"
+_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+_VALUES: Final[Mapping[str, Callable[[Random], str]]] = {
+    "number": lambda random: str(random.randrange(100_000)),
+    "uuid": lambda random: str(UUID(int=random.getrandbits(128))),
+    "ip": lambda random: ".".join(str(random.randrange(1, 255)) for _ in range(4)),
+    "hex": lambda random: f"{random.getrandbits(60):015x}7",
+}
+
+
+class Template(NamedTuple):
+    """thrown: type of an exception whose message the form is. Its first line is at first_ms, then one every_ms.
+
+    at_times_late: each LATE_EVERY-th line comes LATE_BY_MS after its time.
+    """
+
+    service: str
+    severity: int
+    form: str
+    first_ms: int
+    every_ms: int
+    thrown: str = ""
+    at_times_late: bool = False
+
+    @property
+    def loud(self) -> bool:
+        return self.severity >= WARN or bool(self.thrown)
+
+
+class Line(NamedTuple):
+    """at_ms: its event time; sent_ms: when a message brings it."""
+
+    sent_ms: int
+    at_ms: int
+    template: Template
+    body: str
+
+
+Place = tuple[str, str, int, int, bool]  # service, pattern id, length of the window in s, its start in ms, late
+
+
+def templates(start_ms: int, news_ms: int) -> list[Template]:
+    """All are logged within seven minutes of start_ms, but for one error of `payment` that is new at news_ms."""
+    found = [Template("payment", ERROR, NEWS, news_ms, 5 * SECOND_MS)]
+    for place, service in enumerate(NARROW):
+        for number, (severity, every_s, form) in enumerate(FORMS):
+            first_ms = start_ms + (7 * place + 11 * number) * SECOND_MS
+            late = number == 1
+            found.append(Template(service, severity, form, first_ms, every_s * SECOND_MS, at_times_late=late))
+        # An exception is loud whatever its record says of itself; the same words at INFO are not.
+        found.append(Template(service, INFO, "reset while reading item {number}", start_ms, 9 * SECOND_MS, THROWN))
+        found.append(Template(service, INFO, FORMS[0][2], start_ms, 2 * SECOND_MS))
+    random = Random(1)
+    for number in range(WIDE_TEMPLATES):
+        words = ("".join(random.choices("ghijklmnopqrstuvwxyz", k=7)) for _ in range(3))
+        form = " ".join((*words, "at {number} of {uuid}"))
+        found.append(Template(WIDE, ERROR, form, start_ms + number * SECOND_MS, 2 * SECOND_MS))
+    found += (Template(service, INFO, SERVED, start_ms, 500) for service in (*NARROW, WIDE))
+    return found
+
+
+def lines(spoken: Sequence[Template], end_ms: int, seed: int) -> list[Line]:
+    """In the order in which they are sent."""
+    random = Random(seed)
+    found = []
+    for template in spoken:
+        for number, slot_ms in enumerate(range(template.first_ms, end_ms - template.every_ms, template.every_ms)):
+            sent_ms = slot_ms + random.randrange(template.every_ms)
+            is_late = template.at_times_late and number % LATE_EVERY == LATE_EVERY - 1
+            at_ms = sent_ms - (LATE_BY_MS if is_late else random.randrange(2 * SECOND_MS))
+            found.append(Line(sent_ms, at_ms, template, _filled(template.form, random)))
+    return sorted(found)
+
+
+def messages(said: Iterable[Line], partitions: int) -> Iterator[Message]:
+    """One a second, of all that was sent in it, to the partitions in turn."""
+    scope = scope_head()
+    for second, in_it in groupby(said, key=lambda line: line.sent_ms // SECOND_MS):
+        by_service: dict[str, list[bytes]] = {}
+        for line in in_it:
+            by_service.setdefault(line.template.service, []).append(_wire(line))
+        blocks = [resource_block(_head(service), scope, records) for service, records in by_service.items()]
+        yield Message("logs", b"".join(blocks), (second + 1) * SECOND_MS, second % partitions)
+
+
+def pattern_ids(spoken: Iterable[Template]) -> dict[Template, str]:
+    """The pattern of each template, as one line of it is read."""
+    reader, random = LineReader(), Random(0)
+    found = {}
+    for template in spoken:
+        body = _filled(template.form, random)
+        said = (("exception.type", template.thrown), ("exception.message", body)) if template.thrown else ()
+        resource = Resource("production", template.service, "h")
+        record = LogRecord(resource, 1, template.severity, "", body, "", said, "", "")
+        found[template] = reader.read([record])[0].pattern.pattern_id
+    return found
+
+
+def counted(said: Iterable[Line], ids: dict[Template, str]) -> Counter[Place]:
+    """Every loud line in its windows."""
+    found: Counter[Place] = Counter()
+    for line in said:
+        if line.template.loud:
+            arrived_ms = (line.sent_ms // SECOND_MS + 1) * SECOND_MS
+            late = line.at_ms < arrived_ms - LATENESS_MS
+            for resolution_s in RESOLUTIONS_S:
+                start_ms = line.at_ms - line.at_ms % (resolution_s * 1_000)
+                found[line.template.service, ids[line.template], resolution_s, start_ms, late] += 1
+    return found
+
+
+def emissions_that_do_not_add_up(rows: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    """Rows of one emission have one total; emissions of a window with the same total are told apart by first ranks."""
+    lines: Counter[tuple[Any, ...]] = Counter()
+    firsts: Counter[tuple[Any, ...]] = Counter()
+    for row in rows:
+        emission = (row["service"], row["resolution_s"], row["window_start"], row["late"], row["total"])
+        lines[emission] += row["count"]
+        firsts[emission] += row["rank"] == 1
+    return [emission for emission, count in lines.items() if count != firsts[emission] * emission[-1]]
+
+
+def _filled(form: str, random: Random) -> str:
+    return _PARAMETER.sub(lambda found: _VALUES[found[1]](random), form)
+
+
+def _wire(line: Line) -> bytes:
+    record = WireRecord(
+        time_unix_nano=line.at_ms * 1_000_000,
+        severity_number=SeverityNumber.ValueType(line.template.severity),
+        body=AnyValue(string_value=line.body),
+    )
+    if line.template.thrown:
+        record.attributes.extend(attributes({"exception.type": line.template.thrown, "exception.message": line.body}))
+    return delimited(2, record.SerializeToString())
+
+
+@dataclass(frozen=True)
+class Story:
+    """A stretch of logs. ids: of the loud templates; news: the one that is new; expected: loud lines by place."""
+
+    said: list[Line]
+    stream: list[Message]
+    ids: dict[Template, str]
+    news: Template
+
+    @property
+    def expected(self) -> Counter[Place]:
+        return counted(self.said, self.ids)
+
+
+def story(start_ms: int, minutes: int, news_minute: int, partitions: int, seed: int) -> Story:
+    news_ms = start_ms + news_minute * MINUTE_MS
+    spoken = templates(start_ms, news_ms)
+    said = lines(spoken, start_ms + minutes * MINUTE_MS, seed)
+    ids = pattern_ids(template for template in spoken if template.loud)
+    (news,) = (template for template in spoken if template.form == NEWS)
+    return Story(said, list(messages(said, partitions)), ids, news)
+
+
+@cache
+def _head(service: str) -> bytes:
+    return resource_head(service, f"{service}-host")

@@ -1,0 +1,240 @@
+"""A worker dies, then the job goes from 2 to 4 subtasks by a savepoint, all in mid-stream: every line stays counted.
+
+Nothing is new but the one error that is; each pattern keeps its id, and when it was first seen.
+"""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+import pytest
+
+from jobs.config import JobConfig
+from reasoner import lake
+from reasoner.flink_rest import FlinkRest
+from reasoner.insight_topic import last_revisions
+from reasoner.load.message import Message
+from reasoner.local_run import LocalRun
+from reasoner.stack import RunningStack
+from state_schemas.insights import Insight, from_json
+from state_schemas.outputs import InsightRevision, PatternName
+from state_schemas.patterns import OTHER_PATTERNS
+from tests.faults import loud_logs
+from tests.faults.breaking import kill_once, stop_with_savepoint
+from tests.faults.conftest import feeding
+from tests.faults.loud_logs import WIDE, Place, Story, emissions_that_do_not_add_up
+from tests.services.job_runs import ClusterJob, job_config, topics_in, wait_until
+
+pytestmark = pytest.mark.faults
+
+SEED = 22
+START_MS = 1_700_000_040_000  # of a minute
+MINUTES = 36
+NEWS_MINUTE = 31
+SPEED = 24.0  # seconds of the stretch for each second: lines keep coming before, during and after each fault
+PARTITIONS = 4
+WIDER = 4  # subtasks after the savepoint, twice as many as before
+KILL_SHARE, STOP_SHARE = 0.25, 0.5  # of all messages, read by then
+
+Name = tuple[str, str]  # service, pattern id
+Named = tuple[str, int]  # template, when first seen in ms
+
+
+class Uninterrupted(NamedTuple):
+    """The same messages through the graph in this process. insights: about patterns, what holds in the end."""
+
+    names: dict[Name, Named]
+    insights: list[Insight]
+
+
+class Disturbed(NamedTuple):
+    """read, sent: messages at the savepoint; read_by: partials by subtask of the wider job."""
+
+    kill: dict[str, Any]
+    restarts: int
+    read: int
+    sent: int
+    read_by: list[int]
+
+
+def uninterrupted(config: JobConfig, stream: list[Message]) -> Uninterrupted:
+    names: dict[Name, Named] = {}
+    bodies = []
+    for out in LocalRun(config.graph()).run(stream):
+        if isinstance(out, PatternName):
+            names[out.service, out.pattern_id] = (out.template, out.first_seen_ms)
+        elif isinstance(out, InsightRevision):
+            bodies.append(out.body)
+    told = [insight for insight in last_revisions(bodies) if insight.kind.startswith("error_pattern")]
+    return Uninterrupted(names, told)
+
+
+def places(rows: list[dict[str, Any]]) -> Counter[Place]:
+    """Lines of the rows, those of one window and pattern added up."""
+    found: Counter[Place] = Counter()
+    for row in rows:
+        window = (row["resolution_s"], _ms(row["window_start"]), row["late"])
+        found[row["service"], row["pattern_id"], *window] += row["count"]
+    return found
+
+
+def by_window(counts: Counter[Place]) -> Counter[tuple[Any, ...]]:
+    """The same lines without the names of their patterns."""
+    found: Counter[tuple[Any, ...]] = Counter()
+    for (service, _, *window), count in counts.items():
+        found[service, *window] += count
+    return found
+
+
+def registry(config: JobConfig) -> tuple[dict[Name, Named], int]:
+    """(what each pattern is called in the end, rows that say another first time than an earlier row of the pattern)."""
+    names: dict[Name, Named] = {}
+    moved = 0
+    for row in lake.read(config.lake, "pattern_registry").sort_by("at").to_pylist():
+        assert not row["alias_of"], "no template here is part of a wider one"
+        name, first_ms = (row["service"], row["pattern_id"]), _ms(row["first_seen"])
+        moved += name in names and names[name][1] != first_ms
+        names[name] = (row["template"], first_ms)
+    return names, moved
+
+
+def partials_by_subtask(rest: FlinkRest, job_id: str, subtasks: int) -> list[int]:
+    """What each subtask of the machine has read since the job started."""
+    (vertex,) = (v["id"] for v in rest.get(f"/jobs/{job_id}")["vertices"] if "error-patterns" in v["name"])
+    asked = ",".join(f"{number}.error-patterns.numRecordsIn" for number in range(subtasks))
+    found = rest.get(f"/jobs/{job_id}/vertices/{vertex}/metrics?get={asked}")
+    return [int(metric["value"]) for metric in found]
+
+
+def meaning(insight: Insight) -> dict[str, Any]:
+    """What it says, but for the number of the revision and the name of the topic."""
+    left_out: dict[str, Any] = {"revision": True, "evidence": {"kafka": {"__all__": {"topic"}}}}
+    return insight.model_dump(exclude=left_out)
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1_000)
+
+
+def settings(stack: RunningStack, folder: Path) -> JobConfig:
+    return job_config(
+        "rescale",
+        stack.kafka_bootstrap,
+        stack.postgres_jdbc_url,
+        folder,
+        signals=("logs",),
+        engine={"checkpoint_interval_ms": 2_000},
+        detection={"pattern_insights": True},
+    )
+
+
+def broken_and_widened(stack: RunningStack, job: ClusterJob, stream: list[Message]) -> tuple[ClusterJob, Disturbed]:
+    """Feeds the stream to the job, through both faults; returns the wider job when it has read everything."""
+    config = job.config
+    old = job.started()
+    with feeding(stream, stack.kafka_bootstrap, topics_in(config), SPEED) as fed:
+        kill = kill_once(stack, old, int(KILL_SHARE * len(stream)), Random(SEED))
+        wait_until(lambda: old.messages_read()[0] >= STOP_SHARE * len(stream), f"{STOP_SHARE:.0%} is read", 300.0)
+        restarts = old.rest.restarts(old.job_id)
+        savepoint = stop_with_savepoint(old)
+        read, sent = old.messages_read()
+        wider = config.model_copy(update={"engine": config.engine.model_copy(update={"parallelism": WIDER})})
+        new = replace(job, config=wider).started(savepoint)
+        assert not fed.done(), "everything was sent before the wider job ran: feed it more slowly"
+    new.wait_until_read(300.0)
+    read_by: list[int] = []
+
+    def all_have_read() -> bool:
+        read_by[:] = partials_by_subtask(new.rest, new.job_id, WIDER)
+        return len(read_by) == WIDER and min(read_by) > 0
+
+    wait_until(all_have_read, f"each of {WIDER} subtasks has read lines", 30.0)
+    return new, Disturbed(kill, restarts, read, sent, read_by)
+
+
+def test_patterns_rescale(stack: RunningStack, tmp_path: Path, verdict: dict[str, Any]) -> None:
+    story = loud_logs.story(START_MS, MINUTES, NEWS_MINUTE, PARTITIONS, SEED)
+    config = settings(stack, tmp_path)
+    local = uninterrupted(config, story.stream)
+    job = ClusterJob(config, FlinkRest(stack.flink_rest_url), tmp_path, "error-patterns")
+    job.prepare(PARTITIONS)
+    job, done = broken_and_widened(stack, job, story.stream)
+    restarts = job.rest.restarts(job.job_id)
+    job.drain()
+
+    verdict |= {
+        "kill": done.kill,
+        "messages_read_at_the_savepoint": done.read,
+        "messages_sent_by_then": done.sent,
+        "minutes_from_savepoint_to_news": round(NEWS_MINUTE - done.read / len(story.stream) * MINUTES, 1),
+        "partials_by_subtask_after_rescaling": done.read_by,
+        "flink_num_restarts": {"before_rescaling": done.restarts, "after": restarts},
+    }
+    assert done.restarts >= 1
+    assert restarts == 0
+    assert verdict["minutes_from_savepoint_to_news"] > 2, "the new error is older than the wider job: plant it later"
+    counts_are_exact(story, job, verdict)
+    names_are_the_same(story, job, local, verdict)
+    only_the_news_was_told(story, job, local, verdict)
+    verdict["pass"] = True
+
+
+def counts_are_exact(story: Story, job: ClusterJob, verdict: dict[str, Any]) -> None:
+    """Every pattern in every window; of the service with more patterns than rows the sums, and no pattern too often."""
+    rows = lake.read(job.config.lake, "error_patterns").to_pylist()
+    found, expected = places(rows), story.expected
+    wide = Counter({place: count for place, count in found.items() if place[0] == WIDE})
+    narrow = Counter({place: count for place, count in expected.items() if place[0] != WIDE})
+    beyond = sum(count for place, count in wide.items() if place[1] == OTHER_PATTERNS)
+    missing, too_many = by_window(expected) - by_window(found), by_window(found) - by_window(expected)
+    wrong = emissions_that_do_not_add_up(rows)
+    verdict |= {
+        "lines_sent": len(story.said),
+        "loud_lines_sent": sum(line.template.loud for line in story.said),
+        "loud_lines_in_rows": job.loud_lines(),
+        "late_lines_in_rows": sum(row["count"] for row in rows if row["late"] and row["resolution_s"] == 10),
+        "lines_in_other": beyond,
+        "windows": len(by_window(expected)),
+        "windows_with_a_wrong_count": len(missing.keys() | too_many.keys()),
+        "emissions_that_do_not_add_up": len(wrong),
+    }
+    assert found - wide == narrow
+    assert (missing, too_many) == (Counter(), Counter())
+    named = Counter({place: count for place, count in wide.items() if place[1] != OTHER_PATTERNS})
+    assert not named - expected
+    assert beyond > 0, "every pattern had a row of its own: the law of `other` was not tried"
+    assert wrong == []
+
+
+def names_are_the_same(story: Story, job: ClusterJob, local: Uninterrupted, verdict: dict[str, Any]) -> None:
+    names, moved = registry(job.config)
+    verdict |= {
+        "patterns": len(names),
+        "patterns_not_as_uninterrupted": len({name for name, _ in names.items() ^ local.names.items()}),
+        "patterns_with_two_first_times": moved,
+    }
+    assert set(names) == {(template.service, pattern_id) for template, pattern_id in story.ids.items()}
+    assert (names, moved) == (local.names, 0)
+
+
+def only_the_news_was_told(story: Story, job: ClusterJob, local: Uninterrupted, verdict: dict[str, Any]) -> None:
+    records = job.insight_records()
+    bodies = [record.value for record in records]
+    told = [from_json(body) for body in bodies]
+    revisions = Counter(dict(record.headers)["ce_id"] for record in records)
+    about = {(i.kind, i.env, i.service, i.subject) for i in told}
+    news = ("error_pattern_new", "production", story.news.service, story.ids[story.news])
+    verdict |= {
+        "insights": dict(Counter(insight.kind for insight in last_revisions(bodies))),
+        "insights_false": len(about - {news}),
+        "insight_revisions": len(told),
+        "insight_revisions_twice": sum(count - 1 for count in revisions.values()),
+    }
+    assert about == {news}
+    assert len({insight.insight_id for insight in told}) == 1
+    assert [meaning(insight) for insight in last_revisions(bodies)] == [meaning(insight) for insight in local.insights]
+    assert max(revisions.values()) == 1
+    assert sorted(bodies) == job.table_bodies()
