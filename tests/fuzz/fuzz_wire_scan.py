@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import atheris  # type: ignore[import-untyped]  # installed by hand
 
 # numba cannot compile instrumented code.
-_KERNELS = [] if os.environ.get("NUMBA_DISABLE_JIT") == "1" else ["udfs.wire_scan", "udfs.wire_names"]
+_KERNELS = [] if os.environ.get("NUMBA_DISABLE_JIT") == "1" else ["udfs.wire_kernels", "udfs.wire_names"]
 with atheris.instrument_imports(include=["udfs", "tests"], exclude=_KERNELS):
     from state_schemas.telemetry import Rejected
     from tests.otlp_forms import check_scan, request_of, sized
