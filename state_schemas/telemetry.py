@@ -56,6 +56,20 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
+class SpanException:
+    """An event named `exception` of a span. span: its place in the columns. time_ns: of the event, unchecked.
+
+    type, message, stacktrace: attributes `exception.*`, texts as in `LogRecord`, "" where absent.
+    """
+
+    span: int
+    time_ns: int
+    type: str
+    message: str
+    stacktrace: str
+
+
+@dataclass(frozen=True, slots=True)
 class SpanColumns:
     """The n spans of one message, one array element each, in wire order.
 
@@ -63,6 +77,7 @@ class SpanColumns:
     start_ns, end_ns: uint64 (n,). kind: uint8 (n,), 0..5. error: bool (n,), status code == ERROR.
     trace_id: uint8 (n, 16). span_id, parent_span_id: uint8 (n, 8); all zero means absent or of another length.
     The arrays belong to the receiver: a decoder never reuses their memory.
+    exceptions: in wire order, ascending by span; of one span the first 8, further ones are not looked at.
     """
 
     resources: tuple[Resource, ...]
@@ -76,6 +91,7 @@ class SpanColumns:
     trace_id: NDArray[np.uint8]
     span_id: NDArray[np.uint8]
     parent_span_id: NDArray[np.uint8]
+    exceptions: tuple[SpanException, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

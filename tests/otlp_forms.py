@@ -21,8 +21,11 @@ ID_FIELDS = ("traceId", "spanId", "parentSpanId")
 
 def same(left: SpanColumns, right: SpanColumns) -> bool:
     """Whether two decodings agree element for element, types and shapes included."""
-    return (left.names, left.resources) == (right.names, right.resources) and all(
-        _same_array(getattr(left, field.name), getattr(right, field.name)) for field in fields(SpanColumns)[2:]
+    plain = ("resources", "names", "exceptions")
+    return all(getattr(left, name) == getattr(right, name) for name in plain) and all(
+        _same_array(getattr(left, field.name), getattr(right, field.name))
+        for field in fields(SpanColumns)
+        if field.name not in plain
     )
 
 
@@ -194,7 +197,8 @@ def _unknown(random: Random, depth: int) -> bytes:
 def what_scan_reads(data: bytes) -> bytes:
     """Keep of a trace request only what span columns are made of. Raises NotWire where the rest is not even skippable.
 
-    Of a name that stands several times in one span, the last.
+    Of a name that stands several times in one span, the last. Of events those that are read, whole: behind the eighth
+    exception of a span none is looked at.
     """
     groups = [_keep_resource_spans(content) for tag, _, content in split_fields(data) if tag == 10]
     return b"".join(sized(1, group) for group in groups)
@@ -212,9 +216,12 @@ def _keep_resource_spans(data: bytes) -> bytes:
 
 
 def _keep_span(data: bytes) -> bytes:
-    kept, name = [], b""
+    kept, name, exceptions = [], b"", 0
     for tag, value, content in split_fields(data):
-        if tag == 42:
+        if tag == 90 and exceptions < 8 and _name_of_event(content) == b"exception":
+            exceptions += 1
+            kept.append(sized(11, content))
+        elif tag == 42:
             name = sized(5, content)
         elif tag == 122:
             codes = (varint(inner) + number for inner, number, _ in split_fields(content) if inner == 24)
@@ -222,6 +229,11 @@ def _keep_span(data: bytes) -> bytes:
         elif tag in (10, 18, 34, 48, 57, 65):
             kept.append(varint(tag) + value)
     return b"".join(kept) + name
+
+
+def _name_of_event(data: bytes) -> bytes:
+    """The last name of an event, b"" where it has none."""
+    return next((name for tag, _, name in reversed(list(split_fields(data))) if tag == 18), b"")
 
 
 def check_scan(data: bytes, scanner: SpanDecoder, reference: SpanDecoder) -> None:

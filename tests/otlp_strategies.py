@@ -48,7 +48,16 @@ attribute_names = (
     st.sampled_from(("service.name", "host.name", "site_id", "container.image.tags", "http.method")) | text
 )
 attributes = st.lists(st.builds(KeyValue, key=attribute_names, value=values), max_size=3)
-events = st.builds(Span.Event, time_unix_nano=uint64, name=text, attributes=attributes, dropped_attributes_count=uint32)
+# Of nine letters and of eight, what is read and what is not; with texts and with values that no exception has.
+event_names = st.sampled_from(("exception", "exception", "exceptioN", "exceptio", "message")) | text
+exception_names = st.sampled_from(("exception.type", "exception.message", "exception.stacktrace", "exception.escaped"))
+events = st.builds(
+    Span.Event,
+    time_unix_nano=uint64,
+    name=event_names,
+    attributes=st.lists(st.builds(KeyValue, key=exception_names | attribute_names, value=values), max_size=4),
+    dropped_attributes_count=uint32,
+)
 links = st.builds(
     Span.Link,
     trace_id=ids(16),
@@ -71,7 +80,7 @@ spans = st.builds(
     end_time_unix_nano=uint64,
     attributes=attributes,
     dropped_attributes_count=uint32,
-    events=st.lists(events, max_size=2),
+    events=st.lists(events, max_size=2) | st.lists(events, min_size=8, max_size=20),
     dropped_events_count=uint32,
     links=st.lists(links, max_size=2),
     dropped_links_count=uint32,

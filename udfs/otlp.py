@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.resource.v1 import resource_pb2
 
-from state_schemas.telemetry import LogRecord, MetricPoint, Rejected, Resource, SignalType, SpanColumns
+from state_schemas.telemetry import LogRecord, MetricPoint, Rejected, Resource, SignalType, SpanColumns, SpanException
 from udfs import otlp_json, otlp_proto
 from udfs.otlp_depth import nests_too_deep
 from udfs.otlp_proto import DecodeError
@@ -101,7 +101,8 @@ class SpanDecoder:
         """Decode one message. About 6 M spans/s of 320 bytes by the scanner; the result is the receiver's own.
 
         A message is taken whole or not at all. The scanner refuses only faults that change what it returns: broken
-        strings or values in fields that SpanColumns does not hold, attributes of spans above all, pass.
+        strings or values in fields that SpanColumns does not hold, attributes of spans above all, pass. So do faults in
+        events, but for those named `exception` and for fields that cannot even be stepped over.
         """
         return _decode(data, "traces", self._settings, self._from_proto, self._from_json)
 
@@ -142,7 +143,14 @@ class SpanDecoder:
             trace_id=found.trace_id,
             span_id=found.span_id,
             parent_span_id=found.parent_span_id,
+            exceptions=self._exceptions_of(data, found),
         )
+
+    def _exceptions_of(self, data: bytes, found: SpanArrays) -> tuple[SpanException, ...]:
+        if not len(found.exception_range):
+            return ()
+        events = [(span, data[first:stop]) for span, first, stop in found.exception_range.tolist()]
+        return otlp_proto.exceptions_from(events, self._settings.depth_max)
 
     def _resources_of(self, data: bytes, found: SpanArrays) -> tuple[Resource, ...]:
         """Read each ResourceSpans' resource, which may stand there in several fields or in none."""

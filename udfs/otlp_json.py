@@ -7,6 +7,7 @@ and infinities are strings, null is absence, unknown fields are ignored. Functio
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from math import inf, nan
 from typing import Final
 
@@ -24,10 +25,13 @@ from state_schemas.telemetry import (
     MetricValue,
     Resource,
     SpanColumns,
+    SpanException,
     SummaryValue,
 )
 from udfs import otlp_json_schema as schema
 from udfs.otlp_values import (
+    EXCEPTION,
+    EXCEPTION_ATTRIBUTES,
     SPAN_ID_BYTES,
     TRACE_ID_BYTES,
     BadContent,
@@ -37,12 +41,14 @@ from udfs.otlp_values import (
     attributes_of,
     bytes_of,
     clean_kind,
+    exception_of,
     hex_id,
     histogram,
     temporality,
     text_of,
 )
 from udfs.resource import resource_of
+from udfs.wire_kernels import EXCEPTIONS_MAX
 
 __all__ = ["log_records", "metric_points", "span_columns"]
 
@@ -160,7 +166,16 @@ def span_columns(data: bytes, depth_max: int) -> SpanColumns:
         for scope in group.scope_spans or ():
             for span in scope.spans or ():
                 _add_span(rows, span)
+                if span.events:
+                    rows.exceptions += _exceptions(span.events, len(rows.name) - 1, depth_max)
     return rows.columns()
+
+
+def _exceptions(events: Iterable[schema.Event], span: int, depth_max: int) -> Iterator[SpanException]:
+    named = (event for event in events if event.name == EXCEPTION)
+    for event in islice(named, EXCEPTIONS_MAX):
+        pairs = (pair for pair in event.attributes or () if pair.key in EXCEPTION_ATTRIBUTES)
+        yield exception_of(span, _integer(event.time_unix_nano, _UINT64), _texts(pairs, depth_max))
 
 
 def _add_span(rows: SpanRows, span: schema.Span) -> None:

@@ -47,6 +47,12 @@ class Status(Message):
     code: Integer = None
 
 
+class Event(Message):
+    time_unix_nano: Integer = None
+    name: str | None = None
+    attributes: list[KeyValue] | None = None
+
+
 class Span(Message):
     trace_id: str | None = None
     span_id: str | None = None
@@ -55,6 +61,7 @@ class Span(Message):
     kind: Integer = None
     start_time_unix_nano: Integer = None
     end_time_unix_nano: Integer = None
+    events: list[Event] | None = None
     status: Status | None = None
 
 

@@ -3,7 +3,8 @@
 Functions raise `DecodeError` (bytes that upb refuses) and `TooDeep`; `udfs.otlp` turns them into `Rejected`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final, Literal
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf 5 has no py.typed
@@ -24,9 +25,12 @@ from state_schemas.telemetry import (
     MetricValue,
     Resource,
     SpanColumns,
+    SpanException,
     SummaryValue,
 )
 from udfs.otlp_values import (
+    EXCEPTION,
+    EXCEPTION_ATTRIBUTES,
     SPAN_ID_BYTES,
     TRACE_ID_BYTES,
     Plain,
@@ -34,17 +38,24 @@ from udfs.otlp_values import (
     TooDeep,
     attributes_of,
     clean_kind,
+    exception_of,
     hex_id,
     histogram,
     temporality,
     text_of,
 )
 from udfs.resource import resource_of
+from udfs.wire_kernels import EXCEPTIONS_MAX
 
-__all__ = ["DecodeError", "log_records", "metric_points", "resource_from", "span_columns"]
+__all__ = ["DecodeError", "exceptions_from", "log_records", "metric_points", "resource_from", "span_columns"]
 
 _STATUS_ERROR: Final = 2
 _NO_RECORDED_VALUE: Final = 1
+# Tags of the way to an event.
+_RESOURCE_SPANS: Final = 1 << 3 | 2
+_SCOPE_SPANS: Final = 2 << 3 | 2
+_SPANS: Final = 2 << 3 | 2
+_EVENTS: Final = 11 << 3 | 2
 
 _Histogram = metrics_pb2.HistogramDataPoint | metrics_pb2.ExponentialHistogramDataPoint
 _Point = (
@@ -94,7 +105,37 @@ def span_columns(data: bytes, depth_max: int) -> SpanColumns:
         for scope in group.scope_spans:
             for span in scope.spans:
                 _add_span(rows, span)
+                rows.exceptions += _exceptions(span.events, len(rows.name) - 1, depth_max)
     return rows.columns()
+
+
+def _exceptions(events: Iterable[Span.Event], span: int, depth_max: int) -> Iterator[SpanException]:
+    named = (event for event in events if event.name == EXCEPTION)
+    return (_exception(event, span, depth_max) for event in islice(named, EXCEPTIONS_MAX))
+
+
+def _exception(event: Span.Event, span: int, depth_max: int) -> SpanException:
+    pairs = (pair for pair in event.attributes if pair.key in EXCEPTION_ATTRIBUTES)
+    return exception_of(span, event.time_unix_nano, _texts(pairs, depth_max))
+
+
+def exceptions_from(events: Sequence[tuple[int, bytes]], depth_max: int) -> tuple[SpanException, ...]:
+    """Read events named `exception`, at least one, each with its span's place. About 0.2 M/s of 1.4 kB.
+
+    They are read as deep in a request as they stood, so that upb counts the levels inside them alike.
+    """
+    data = b"".join(_sized(_EVENTS, event) for _, event in events)
+    for tag in (_SPANS, _SCOPE_SPANS, _RESOURCE_SPANS):
+        data = _sized(tag, data)
+    (group,) = ExportTraceServiceRequest.FromString(data).resource_spans
+    found = group.scope_spans[0].spans[0].events
+    return tuple(_exception(event, span, depth_max) for (span, _), event in zip(events, found, strict=True))
+
+
+def _sized(tag: int, content: bytes) -> bytes:
+    """Write a length-delimited field, its length in five bytes, which is the most that upb reads."""
+    size = len(content)
+    return bytes((tag, *(size >> shift & 0x7F | 0x80 for shift in (0, 7, 14, 21)), size >> 28)) + content
 
 
 def _add_span(rows: SpanRows, span: Span) -> None:

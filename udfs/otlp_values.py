@@ -10,10 +10,12 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from state_schemas.telemetry import HistogramValue, Resource, SpanColumns, Temporality
+from state_schemas.telemetry import HistogramValue, Resource, SpanColumns, SpanException, Temporality
 from udfs.resource import canonical
 
 __all__ = [
+    "EXCEPTION",
+    "EXCEPTION_ATTRIBUTES",
     "SPAN_ID_BYTES",
     "TRACE_ID_BYTES",
     "BadContent",
@@ -23,6 +25,7 @@ __all__ = [
     "attributes_of",
     "bytes_of",
     "clean_kind",
+    "exception_of",
     "hex_id",
     "histogram",
     "temporality",
@@ -32,6 +35,8 @@ __all__ = [
 # An AnyValue as plain data.
 Plain = None | bool | int | float | str | bytes | list["Plain"] | dict[str, "Plain"]
 
+EXCEPTION: Final = "exception"  # name of the events that are read
+EXCEPTION_ATTRIBUTES: Final = ("exception.type", "exception.message", "exception.stacktrace")
 TRACE_ID_BYTES: Final = 16
 SPAN_ID_BYTES: Final = 8
 _NO_TRACE_ID: Final = bytes(TRACE_ID_BYTES)
@@ -110,6 +115,12 @@ def clean_kind(kind: int) -> int:
     return kind if 0 <= kind <= _KIND_MAX else 0
 
 
+def exception_of(span: int, time_ns: int, attributes: Iterable[tuple[str, str]]) -> SpanException:
+    """Build an exception from EXCEPTION_ATTRIBUTES of its event; of several with one name the last stays."""
+    found = dict(attributes)
+    return SpanException(span, time_ns, *(found.get(name, "") for name in EXCEPTION_ATTRIBUTES))
+
+
 def temporality(value: int) -> Temporality:
     """Name an AggregationTemporality; unknown ones are "unspecified"."""
     return _TEMPORALITIES.get(value, "unspecified")
@@ -135,7 +146,10 @@ def histogram(
 
 @dataclass(slots=True)
 class SpanRows:
-    """Spans gathered one by one, for the paths that are not scanned. All lists but `resources` grow together."""
+    """Spans gathered one by one, for the paths that are not scanned.
+
+    All lists but `resources` and `exceptions` grow together.
+    """
 
     resources: list[Resource] = field(default_factory=list)
     names: dict[str, int] = field(default_factory=dict)
@@ -148,6 +162,7 @@ class SpanRows:
     trace_id: list[bytes] = field(default_factory=list)
     span_id: list[bytes] = field(default_factory=list)
     parent_span_id: list[bytes] = field(default_factory=list)
+    exceptions: list[SpanException] = field(default_factory=list)
 
     def add_name(self, name: str) -> None:
         """Add a span's name: numbers go by first appearance."""
@@ -173,6 +188,7 @@ class SpanRows:
             trace_id=_matrix(self.trace_id, TRACE_ID_BYTES),
             span_id=_matrix(self.span_id, SPAN_ID_BYTES),
             parent_span_id=_matrix(self.parent_span_id, SPAN_ID_BYTES),
+            exceptions=tuple(self.exceptions),
         )
 
 

@@ -10,10 +10,12 @@ import numpy as np
 
 from udfs.kernels import njit
 
-__all__ = ["GROUP_DEPTH_MAX", "find_spans", "read_spans"]
+__all__ = ["EXCEPTIONS_MAX", "GROUP_DEPTH_MAX", "find_spans", "read_spans"]
 
 # Groups inside groups, as deep as upb follows them at most.
 GROUP_DEPTH_MAX: Final = 100
+# Exceptions of one span that are read: a chain of causes, or a few tries. A loop that records thousands says no more.
+EXCEPTIONS_MAX: Final = 8
 
 _SIZE_MAX: Final = np.uint64(2**31 - 1)
 _TAG_MAX: Final = np.uint64(2**32 - 1)
@@ -37,10 +39,15 @@ _NAME: Final = 5 << 3 | 2
 _KIND: Final = 6 << 3 | 0
 _START_NS: Final = 7 << 3 | 1
 _END_NS: Final = 8 << 3 | 1
+_EVENTS: Final = 11 << 3 | 2
 _STATUS: Final = 15 << 3 | 2
 _STATUS_CODE: Final = 3 << 3 | 0
 _STATUS_ERROR: Final = 2
 _KIND_MAX: Final = 5
+_EVENT_NAME: Final = 2 << 3 | 2
+# The name `exception`: its first eight bytes as a number, its last one.
+_EXCEPTIO: Final = np.uint64(int.from_bytes(b"exceptio", "little"))
+_N: Final = np.uint8(ord("n"))
 
 
 @njit
@@ -266,7 +273,49 @@ def _keep(buf: Any, first: Any, stop: Any, tag: Any, row: Any, ids: Any, name_ra
 
 
 @njit
-def _span(buf: Any, pos: Any, end: Any, row: Any, ids: Any, times: Any, name_range: Any, groups: Any) -> Any:
+def _event(buf: Any, pos: Any, end: Any, row: Any, exceptions: Any, groups: Any) -> Any:
+    """Note one event if its last name is `exception`. -> its end, or a fault.
+
+    exceptions: int64 (1 + k, 3): how many there are so far, then for each its span, first byte and end. Of one span
+    the first EXCEPTIONS_MAX are noted; events behind them are stepped over unseen.
+    """
+    noted = exceptions[0, 0]
+    if noted >= EXCEPTIONS_MAX and exceptions[noted - EXCEPTIONS_MAX + 1, 0] == row:
+        return end
+    first = pos
+    named = False
+    while pos < end:
+        tag, after = _tag(buf, pos, end)
+        if after < 0:
+            return after
+        if tag == _EVENT_NAME:
+            name, pos = _sized(buf, after, end)
+            named = pos - name == 9 and _fixed64(buf, name) == _EXCEPTIO and buf[name + 8] == _N
+        else:
+            pos = _skip(buf, after, end, tag, groups)
+        if pos < 0:
+            return pos
+    if named:
+        noted += 1
+        exceptions[0, 0] = noted
+        exceptions[noted, 0] = row
+        exceptions[noted, 1] = first
+        exceptions[noted, 2] = end
+    return end
+
+
+@njit
+def _span(
+    buf: Any,
+    pos: Any,
+    end: Any,
+    row: Any,
+    ids: Any,
+    times: Any,
+    name_range: Any,
+    exceptions: Any,
+    groups: Any,
+) -> Any:
     """Read one span; its ids, times and name go to their row. -> position, kind, status code."""
     kind = code = np.int64(0)
     while pos < end:
@@ -277,10 +326,13 @@ def _span(buf: Any, pos: Any, end: Any, row: Any, ids: Any, times: Any, name_ran
             first, pos = _sized(buf, after, end)
             if pos < 0:
                 return pos, kind, code
-            if tag == _STATUS:
-                code, pos = _status_code(buf, first, pos, code, groups)
-            elif tag <= _NAME:
+            if tag <= _NAME:
                 _keep(buf, first, pos, tag, row, ids, name_range)
+            elif tag >= _EVENTS:  # two comparisons for an attribute, of which most of a span consists
+                if tag == _STATUS:
+                    code, pos = _status_code(buf, first, pos, code, groups)
+                elif tag == _EVENTS:
+                    pos = _event(buf, first, pos, row, exceptions, groups)
         elif tag == _KIND:
             value, pos = _varint(buf, after, end)
             kind = np.int64(value & _LOW_32)
@@ -296,11 +348,20 @@ def _span(buf: Any, pos: Any, end: Any, row: Any, ids: Any, times: Any, name_ran
 
 @njit
 def read_spans(
-    buf: Any, span_range: Any, times: Any, kind: Any, error: Any, ids: Any, name_range: Any, groups: Any
+    buf: Any,
+    span_range: Any,
+    times: Any,
+    kind: Any,
+    error: Any,
+    ids: Any,
+    name_range: Any,
+    exceptions: Any,
+    groups: Any,
 ) -> Any:
-    """Read all spans. All outputs but `kind` and `error` are zeroed by the caller. -> 0 or a fault."""
+    """Read all spans. -> 0 or a fault. All outputs but `kind`, `error` and `exceptions` are zeroed by the caller."""
     for i in range(span_range.shape[0]):
-        pos, code, status = _span(buf, span_range[i, 0], span_range[i, 1], i, ids, times, name_range, groups)
+        first, end = span_range[i, 0], span_range[i, 1]
+        pos, code, status = _span(buf, first, end, i, ids, times, name_range, exceptions, groups)
         if pos < 0:
             return pos
         kind[i] = code if code <= _KIND_MAX else 0

@@ -34,8 +34,9 @@ _REFERENCE = SpanDecoder("upb", _SETTINGS)
 
 
 def fuzz(data: bytes) -> None:
-    """Decode bytes as they are and as the inside of a span, of a resource and of a status."""
-    whole = (data, request_of(data), request_of(b"", resource=data), request_of(sized(15, data)))
+    """Decode bytes as they are and as the inside of a span, of a resource, of a status and of an exception."""
+    inside = (request_of(sized(15, data)), request_of(sized(11, sized(2, b"exception") + data)))
+    whole = (data, request_of(data), request_of(b"", resource=data), *inside)
     for message in whole:
         check_scan(message, _SCANNER, _REFERENCE)
     for found in (decode_logs(data, _SETTINGS), decode_metrics(data, _SETTINGS)):

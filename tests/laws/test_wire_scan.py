@@ -1,8 +1,9 @@
 """Laws of the wire scanner: equal to upb wherever upb reads, and a rejection or a stated leniency everywhere else.
 
-The scanner reads less than upb: resources, ids, names, kinds, times, status codes. So it accepts some bytes that upb
-refuses, and only for a fault inside a field that it skips: invalid UTF-8 in a string other than the name that counts, a
-broken or over-deep message in attributes, events, links, scope or status message. `check_scan` proves this per message.
+The scanner reads less than upb: resources, ids, names, kinds, times, status codes, exceptions. So it accepts some bytes
+that upb refuses, and only for a fault inside a field that it skips: invalid UTF-8 in a string other than the name that
+counts, a broken or over-deep message in attributes, other events, links, scope or status message. `check_scan` proves
+this per message.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from state_schemas.telemetry import Rejected, SpanColumns
-from tests.otlp_forms import check_scan, disordered, otlp_json, request_of, same, sized, varint
+from tests.otlp_forms import check_scan, deep_value, disordered, otlp_json, request_of, same, sized, varint
 from tests.otlp_strategies import names, requests, spans
 from udfs.otlp import SpanDecoder
 
@@ -72,6 +73,9 @@ def a_full_message() -> bytes:
     span.status.code, span.status.message = Status.STATUS_CODE_ERROR, "no"
     span.attributes.add(key="k").value.array_value.values.add(int_value=300)
     span.events.add(name="e").attributes.add(key="k").value.kvlist_value.values.add(key="x")
+    thrown = span.events.add(name="exception", time_unix_nano=7)
+    thrown.attributes.add(key="exception.type").value.string_value = "é"
+    thrown.attributes.add(key="k").value.array_value.values.add(int_value=300)
     span.links.add(trace_id=bytes(16))
     resource = Resource(attributes=[KeyValue(key="service.name", value=AnyValue(string_value="shop"))])
     group = b"\x9b\x01\x08\x07\x9b\x01\x9c\x01\x9c\x01"  # field 19, a group in a group
@@ -154,6 +158,80 @@ def test_the_edges_of_the_encoding_are_read_as_upb_reads_them(span: bytes) -> No
     check(request_of(span))
     # A neighbour long enough to lend the bytes that a cut field lacks.
     check(request_of(b"\x30\x03" + span, sized(5, b"b" * 40)))
+
+
+EVENT = sized(2, b"exception")
+TYPED = sized(3, sized(1, b"exception.type") + sized(2, sized(1, b"Timeout")))
+
+
+def event_cases() -> list[Any]:
+    """Fields of an event at the edges of the encoding, and how many exceptions are read of it."""
+    deep = sized(3, sized(1, b"exception.message") + sized(2, deep_value(60)))
+    return [
+        pytest.param(EVENT + TYPED, 1, id="an exception"),
+        pytest.param(TYPED + b"\x09" + b"\x07" * 8 + EVENT, 1, id="its name last"),
+        pytest.param(sized(2, b"e") + EVENT, 1, id="the last of two names is exception"),
+        pytest.param(EVENT + sized(2, b"e"), 0, id="the last of two names is another"),
+        pytest.param(EVENT + sized(2, b""), 0, id="the last of two names is empty"),
+        pytest.param(sized(2, b"exceptioN"), 0, id="another ninth letter"),
+        pytest.param(sized(2, b"exceptions"), 0, id="ten letters"),
+        pytest.param(b"", 0, id="nothing at all"),
+        pytest.param(b"\x92\x80\x00\x89\x80\x00exception", 1, id="overlong tag and length"),
+        pytest.param(EVENT + b"\x11" + b"\x07" * 8, 1, id="a second name that is a fixed64"),
+        pytest.param(EVENT + b"\x0a\x01\x05", 1, id="a time that is a string"),
+        pytest.param(EVENT + TYPED + b"\x9b\x01\x9c\x01", 1, id="a group"),
+        pytest.param(EVENT + sized(2, b"\xff") + EVENT, None, id="an earlier name that is not UTF-8"),
+        pytest.param(EVENT + sized(3, sized(1, b"\xff")), None, id="an attribute's name that is not UTF-8"),
+        pytest.param(EVENT + b"\x1a\x05ab", None, id="an attribute cut short by the event's end"),
+        pytest.param(EVENT + sized(3, b"\x0a\x05ab"), None, id="an attribute broken inside"),
+        pytest.param(b"\x12\x09excepti", None, id="a name cut short by the event's end"),
+        pytest.param(EVENT + b"\x09\x00\x00", None, id="a time cut short by the event's end"),
+        pytest.param(sized(2, b"e") + b"\x00\x01", None, id="field number 0 in another event"),
+        pytest.param(EVENT + deep, None, id="a message deeper than upb reads"),
+        pytest.param(EVENT + deep.replace(b"exception.message", b"exception.messagE"), None, id="as deep, unread"),
+    ]
+
+
+@pytest.mark.parametrize(("event", "exceptions"), event_cases())
+def test_exceptions_are_read_and_refused_as_upb_does(event: bytes, exceptions: int | None) -> None:
+    neighbours = sized(5, b"b" * 40), sized(11, EVENT)
+    data = request_of(sized(11, event), *neighbours)
+    check(data)
+    found, expected = SCANNER.decode(data), REFERENCE.decode(data)
+    if exceptions is None:
+        assert isinstance(found, Rejected)
+        assert isinstance(expected, Rejected)
+        assert found.reason == expected.reason
+    else:
+        assert isinstance(found, SpanColumns)
+        assert [exception.span for exception in found.exceptions] == [0] * exceptions + [2]
+
+
+@pytest.mark.parametrize(("depth", "reason"), [(24, ""), (25, "too_deep"), (44, "too_deep"), (48, "too_deep")])
+def test_what_an_exception_says_nests_as_deep_as_any_value(depth: int, reason: str) -> None:
+    data = request_of(sized(11, EVENT + sized(3, sized(1, b"exception.message") + sized(2, deep_value(depth)))))
+    check(data)
+    found = SCANNER.decode(data)
+    assert (found.reason if isinstance(found, Rejected) else "") == reason
+
+
+@pytest.mark.parametrize("depth", range(44, 50))
+def test_levels_inside_an_exception_are_counted_from_the_request_on(depth: int) -> None:
+    check(request_of(sized(11, EVENT + sized(3, sized(1, b"k") + sized(2, deep_value(depth))))))
+
+
+@given(spans)
+@settings(deadline=None)
+def test_of_a_span_the_first_eight_exceptions_are_read_and_a_neighbours_do_not_count(span: Span) -> None:
+    named = [place for place, event in enumerate(span.events) if event.name == "exception"]
+    span.events.insert(0, Span.Event(name="exception", time_unix_nano=3))
+    written = span.SerializeToString()
+    found = SCANNER.decode(request_of(written, b"", written))
+    assert isinstance(found, SpanColumns)
+    each = min(8, 1 + len(named))
+    assert [exception.span for exception in found.exceptions] == [0] * each + [2] * each
+    times = [3, *(span.events[1 + place].time_unix_nano for place in named)]
+    assert [exception.time_ns for exception in found.exceptions[:each]] == times[:8]
 
 
 def test_two_resource_fields_that_are_whole_only_when_joined_are_rejected() -> None:
