@@ -17,6 +17,7 @@ from udfs.log_lines import LineReader
 from udfs.masking import MaskSettings
 from udfs.otlp import DecodeSettings, Engine, SpanDecoder, decode_logs, decode_metrics
 from udfs.partials import merge_presence
+from udfs.span_exceptions import fold_exceptions
 
 _NS_PER_MS: Final = 1_000_000
 
@@ -76,7 +77,7 @@ class Fold:
         }
         self._fold = folds[signal]
         self._decoder = SpanDecoder(config.engine, config.decode) if signal == "traces" else None
-        self._reader = LineReader(config.masks) if signal == "logs" else None
+        self._reader = LineReader(config.masks) if signal != "metrics" else None
 
     def fold(self, data: bytes, at: KafkaPosition) -> Folded:
         """O(records), vectorised for spans. Every record is in `message` or counted in a dead letter."""
@@ -103,11 +104,13 @@ class Fold:
 
     def _spans(self, data: bytes, at: KafkaPosition) -> _Part:
         assert self._decoder is not None, "only a fold of traces decodes spans"
+        assert self._reader is not None, "exceptions of spans are read as lines"
         spans = self._decoder.decode(data)
         if isinstance(spans, Rejected):
             return _Part((spans,))
         result = fold_spans(spans, at, self.config.times)
-        return _Part(result.rejected, result.batch, folded=result.folded, late=result.late)
+        thrown = fold_exceptions(spans, result.counted, self._reader, at, self.config.times)
+        return _Part(result.rejected, result.batch, logs=thrown, folded=result.folded, late=result.late)
 
     def _logs(self, data: bytes, at: KafkaPosition) -> _Part:
         assert self._reader is not None, "only a fold of logs reads lines"

@@ -11,7 +11,7 @@ class FoldedMessage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a fold makes of one Kafka message. key: `topic|partition`, the key of the pre-merge.
 
     presence: of logs and metrics; who was heard in traces follows from the spans. signal: of the topic that it lay in.
-    logs: lines by pattern, one for each service.
+    logs: lines by pattern, one for each service; of a message of traces, the exceptions of its spans.
     """
 
     key: str

@@ -49,12 +49,13 @@ class KafkaPosition(NamedTuple):
 
 
 class FoldResult(NamedTuple):
-    """batch: None where no span counts. folded and late count spans."""
+    """batch: None where no span counts. folded and late count spans. counted: bool (spans,), which of them count."""
 
     batch: SpanBatch | None
     rejected: tuple[Rejected, ...]
     folded: int
     late: int
+    counted: NDArray[np.bool_]
 
 
 def fold_spans(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> FoldResult:
@@ -62,10 +63,10 @@ def fold_spans(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> Fol
     ok, rejected = _judge(spans, at, limits)
     chosen = np.flatnonzero(ok)
     if not len(chosen):
-        return FoldResult(None, rejected, 0, 0)
+        return FoldResult(None, rejected, 0, 0, ok)
     batch = _batch(spans, chosen, at, limits)
     groups = np.frombuffer(batch.groups, GROUP_DTYPE)
-    return FoldResult(batch, rejected, len(chosen), int(groups["count"][groups["late"] == 1].sum()))
+    return FoldResult(batch, rejected, len(chosen), int(groups["count"][groups["late"] == 1].sum()), ok)
 
 
 def _batch(spans: SpanColumns, chosen: _Ints, at: KafkaPosition, limits: TimeLimits) -> SpanBatch:

@@ -1,0 +1,61 @@
+"""Exceptions that spans recorded as events, read as lines: a line of ERROR at the end of its span.
+
+An exception has the pattern that it has as attributes of a log record. A span's event time is its end, and so is that
+of its exceptions: they stand in the pane in which the span is counted, and are late where it is.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from state_schemas.patterns import LogPartial
+from state_schemas.telemetry import LogRecord, SpanColumns, SpanException
+from udfs.fold_logs import PlacedLine, fold_lines
+from udfs.fold_spans import KafkaPosition, TimeLimits
+from udfs.log_lines import LineReader
+from udfs.otlp_values import EXCEPTION, SPAN_ID_BYTES, TRACE_ID_BYTES, hex_id
+
+__all__ = ["fold_exceptions"]
+
+_ERROR: Final = 17
+_NS_PER_MS: Final = 1_000_000
+
+
+def fold_exceptions(
+    spans: SpanColumns, counted: NDArray[np.bool_], reader: LineReader, at: KafkaPosition, limits: TimeLimits
+) -> tuple[LogPartial, ...]:
+    """Exceptions of the spans that count, one partial for each service, in key order. counted: bool (spans,)."""
+    thrown = [exception for exception in spans.exceptions if counted[exception.span]]
+    return fold_lines(_placed([_record(spans, one) for one in thrown], reader, at, limits), at) if thrown else ()
+
+
+def _placed(
+    records: list[LogRecord], reader: LineReader, at: KafkaPosition, limits: TimeLimits
+) -> Iterator[PlacedLine]:
+    for number, (record, line) in enumerate(zip(records, reader.read(records), strict=True)):
+        at_ms = record.time_ns // _NS_PER_MS
+        late = at_ms < at.timestamp_ms - limits.lateness_ms
+        start_ms = at_ms - at_ms % limits.pane_ms
+        yield PlacedLine(record.resource, at_ms, start_ms, late, record.trace_id, number, line)
+
+
+def _record(spans: SpanColumns, thrown: SpanException) -> LogRecord:
+    """The exception as the log record that says the same. One that says no more than a message is that message."""
+    said = {
+        "exception.message": thrown.message,
+        "exception.stacktrace": thrown.stacktrace,
+        "exception.type": thrown.type,
+    }
+    return LogRecord(
+        resource=spans.resources[spans.resource[thrown.span]],
+        time_ns=int(spans.end_ns[thrown.span]),
+        severity_number=_ERROR,
+        severity_text="",
+        body=thrown.message,
+        event_name=EXCEPTION,
+        attributes=tuple(said.items()),
+        trace_id=hex_id(spans.trace_id[thrown.span].tobytes(), TRACE_ID_BYTES),
+        span_id=hex_id(spans.span_id[thrown.span].tobytes(), SPAN_ID_BYTES),
+    )
