@@ -7,7 +7,9 @@ from jobs.insights import config_from, run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    config = config_from(arguments, "top error patterns and what is new among them, from OTLP logs")
+    config = config_from(
+        arguments, "top error patterns and what is new among them, from OTLP logs and exceptions of spans"
+    )
     run(config, pattern_stages(config.graph()))
 
 

@@ -1,6 +1,6 @@
 """The graph of all machines: which stages there are, in the order of the flow. Engines draw it, tests pin its uids."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from operators.call_pairs import CallPairs, CallPairsConfig
@@ -15,7 +15,7 @@ from state_schemas.calls import CallHalves
 from state_schemas.folded import FoldedMessage
 from state_schemas.outputs import EdgeRow, InsightRevision, PatternName, PatternRow, RollupRow
 from state_schemas.partials import EnvPresence, NameOverflow, SpanPartial
-from state_schemas.patterns import LogPartial
+from state_schemas.patterns import ExceptionPartial, LogPartial
 from state_schemas.telemetry import SignalType
 from udfs.ids import service_key
 
@@ -54,6 +54,14 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
             key_of=_by_service,
             gives=(PatternRow, PatternName, InsightRevision),
         ),
+        # A stage of its own: event time of two inputs is the lesser of theirs, and logs wait for no spans.
+        Stage(
+            "error-patterns-traces",
+            ErrorPatterns(replace(config.patterns, source="spans")),
+            takes=ExceptionPartial,
+            key_of=_by_service,
+            gives=(PatternRow, PatternName, InsightRevision),
+        ),
         Stage("telemetry-gap", TelemetryGap(config.gap), takes=EnvPresence, key_of=_by_env, gives=(InsightRevision,)),
         Stage("capacity", Capacity(config.capacity), takes=NameOverflow, key_of=_by_subject, gives=(InsightRevision,)),
     )
@@ -61,11 +69,12 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
 
 def _pre_merge(uid: str, signal: SignalType, config: GraphConfig) -> Stage:
     gives: tuple[type, ...] = (EnvPresence, NameOverflow)
+    lines = ExceptionPartial if signal == "traces" else LogPartial
     if signal == "traces":
-        gives = (SpanPartial, CallHalves, *gives)
+        gives = (SpanPartial, CallHalves, lines, *gives)
     if signal == "logs":
-        gives = (LogPartial, *gives)
-    return Stage(uid, PreMerge(config.pre_merge), FoldedMessage, _by_partition, gives, signal)
+        gives = (lines, *gives)
+    return Stage(uid, PreMerge(config.pre_merge, lines), FoldedMessage, _by_partition, gives, signal)
 
 
 def latency_stages(config: GraphConfig) -> tuple[Stage, ...]:
@@ -74,8 +83,9 @@ def latency_stages(config: GraphConfig) -> tuple[Stage, ...]:
 
 
 def pattern_stages(config: GraphConfig) -> tuple[Stage, ...]:
-    """Error patterns alone, under the same uids."""
-    return tuple(stage for stage in stages(config) if stage.uid in ("pre-merge-logs", "error-patterns"))
+    """Error patterns of logs and of spans alone, under the same uids."""
+    uids = ("pre-merge", "pre-merge-logs", "error-patterns", "error-patterns-traces")
+    return tuple(stage for stage in stages(config) if stage.uid in uids)
 
 
 def _by_partition(event: Any) -> str:

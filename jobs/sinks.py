@@ -101,6 +101,7 @@ PATTERNS = SinkRows(
         env="string",
         site_id="string",
         service="string",
+        source="string",
         resolution_s="int",
         window_start_ms="long",
         late="boolean",
@@ -119,6 +120,7 @@ PATTERN_NAMES = SinkRows(
     _columns(
         env="string",
         service="string",
+        source="string",
         pattern_id="string",
         template="string",
         first_seen_ms="long",
@@ -190,7 +192,7 @@ SHIPPED = (
         "lake-patterns",
         PATTERNS,
         """INSERT INTO lake.insights.error_patterns
-           SELECT env, site_id, service, resolution_s, TO_TIMESTAMP_LTZ(window_start_ms, 3), late,
+           SELECT env, site_id, service, source, resolution_s, TO_TIMESTAMP_LTZ(window_start_ms, 3), late,
                   `rank`, pattern_id, template, severity_number, `count`, total
            FROM {view}""",
     ),
@@ -198,7 +200,7 @@ SHIPPED = (
         "lake-pattern-names",
         PATTERN_NAMES,
         """INSERT INTO lake.insights.pattern_registry
-           SELECT env, service, pattern_id, template, TO_TIMESTAMP_LTZ(first_seen_ms, 3), alias_of,
+           SELECT env, service, source, pattern_id, template, TO_TIMESTAMP_LTZ(first_seen_ms, 3), alias_of,
                   TO_TIMESTAMP_LTZ(at_ms, 3)
            FROM {view}""",
     ),

@@ -1,7 +1,8 @@
 """ErrorPatterns: what a service logs most at WARN and up, and insights when that is new, back, or far more than usual.
 
-Driven by `LogPartial`; puts out `PatternRow`, `PatternName` and `InsightRevision`. State: blocks of windows not yet
-written, reported panes that are not final, the registry of patterns, the running episodes.
+Driven by `LogPartial`, or by `ExceptionPartial` of what spans recorded, never by both; puts out `PatternRow`,
+`PatternName` and `InsightRevision`. State: blocks of windows not yet written, reported panes that are not final, the
+registry of patterns, the running episodes.
 """
 
 from collections.abc import Sequence
@@ -22,8 +23,9 @@ from state_schemas.outputs import InsightRevision, PatternName, PatternRow
 from state_schemas.patterns import (
     OTHER_PATTERNS,
     PATTERNS_CODEC,
+    LinePartial,
+    LineSource,
     LogBlock,
-    LogPartial,
     PatternCount,
     PatternsLearnt,
     PatternsState,
@@ -31,6 +33,7 @@ from state_schemas.patterns import (
 )
 from udfs.ids import service_key, split_service_key
 from udfs.log_blocks import line_count, merge_log_blocks
+from udfs.pattern_report import told_of
 from udfs.pattern_rule import PaneOfLines, PatternConfig, expire_patterns, watch_lines
 from udfs.templates import merge_texts
 
@@ -46,7 +49,7 @@ KNOWN_MS: Final = 1_800_000
 class ErrorPatternsConfig:
     """top: patterns of a window that get a row of their own. insights: whether anything is said beside the rows.
 
-    idle_ms: a key without lines for so long is forgotten.
+    idle_ms: a key without lines for so long is forgotten. source: of the lines, said in each row and insight.
     """
 
     rule: PatternConfig = field(default_factory=PatternConfig)
@@ -54,6 +57,7 @@ class ErrorPatternsConfig:
     top: int = 20
     insights: bool = False
     idle_ms: int = 7 * 24 * 3_600_000
+    source: LineSource = "logs"
 
     @property
     def meaning(self) -> str:
@@ -79,7 +83,7 @@ class ErrorPatterns:
         env, service = split_service_key(key)
         return PatternsState(self.config.meaning, env, service)
 
-    def on_event(self, state: PatternsState, event: LogPartial, watermark_ms: int) -> Step[PatternsState, Output]:
+    def on_event(self, state: PatternsState, event: LinePartial, watermark_ms: int) -> Step[PatternsState, Output]:
         counts: list[tuple[MetricName, int]] = []
         if state.meaning != self.config.meaning:
             state = self.initial(service_key(event.env, event.service))
@@ -106,7 +110,7 @@ class ErrorPatterns:
                 return Step(state, out, self._next_wake_ms(state, now_ms), counts)
             if self.config.insights:
                 gone = expire_patterns(state.learnt, state.env, state.service)
-                out += self._frontiers.conclude(state.announced, gone)
+                out += self._frontiers.conclude(state.announced, [told_of(one, self.config.source) for one in gone])
             return Step(None, out, None, (*counts, ("states_forgotten_total", 1)))
         # As if event time went on: what a pattern is called in a window is what was known when it ended.
         rest: list[Output] = []
@@ -127,7 +131,7 @@ class ErrorPatterns:
         merge = partial(_merged, registry=registry)
         for window, block in take_ended(state.pending, now_ms, PATTERN_RESOLUTIONS_S, merge):
             resolution_s, start_ms, late = window
-            rows += top_rows(state, window, block, self.config.top)
+            rows += top_rows(state, window, block, self.config.top, self.config.source)
             if resolution_s > PATTERN_RESOLUTIONS_S[0]:
                 continue
             overflowed += sum(part.count for part in block.patterns if part.loud and part.pattern_id == OTHER_PATTERNS)
@@ -147,7 +151,7 @@ class ErrorPatterns:
             ("lines_overflowed_total", overflowed),
             ("patterns_evicted_total", len(registry.keys() - state.learnt.registry.keys())),
         )
-        return (*rows, *pattern_names(state, registry), *insights), counts
+        return (*rows, *pattern_names(state, registry, self.config.source), *insights), counts
 
     def _known(self, registry: dict[str, Registered], block: LogBlock, start_ms: int) -> LogBlock:
         """The block as it waits: without the texts that the registry knows, all quiet lines as one number."""
@@ -218,4 +222,5 @@ class _Evaluator:
         learnt, more = watch_lines(
             learnt, PaneOfLines(self.env, self.service, start_ms, end_ms, pane), self.config.rule
         )
-        return learnt, drafts + more if self.config.insights else []
+        told = drafts + more if self.config.insights else []
+        return learnt, [told_of(draft, self.config.source) for draft in told]

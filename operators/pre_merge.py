@@ -1,8 +1,9 @@
 """PreMerge: what the messages of one Kafka partition say, merged until event time moves, before it is keyed by service.
 
-Driven by `FoldedMessage`; puts out `SpanPartial`, `CallHalves`, `LogPartial`, `EnvPresence` and `NameOverflow`. So the
-keyed rate follows services, not messages. Here the number of service names is bounded: the key is the source partition,
-so its state, and with it the choice of names, survives a restart. Partials commute: merging here changes no result.
+Driven by `FoldedMessage`; puts out `SpanPartial`, `CallHalves`, `LogPartial` or `ExceptionPartial`, `EnvPresence` and
+`NameOverflow`. So the keyed rate follows services, not messages. Here the number of service names is bounded: the key
+is the source partition, so its state, and with it the choice of names, survives a restart. Partials commute: merging
+here changes no result.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from state_schemas.partials import (
     SpanBatch,
     SpanPartial,
 )
-from state_schemas.patterns import LogPartial
+from state_schemas.patterns import ExceptionPartial, LinePartial, LogPartial
 from state_schemas.presence import PREMERGE_CODEC, PreMergeState
 from udfs.log_blocks import merge_log_partials
 from udfs.partials import NameLimits, merge_overflow, merge_presence
@@ -39,7 +40,7 @@ SPANS_WAITING_MAX: Final = 32_768
 MESSAGES_WAITING_MAX: Final = 2_000
 SPANS_OF_A_PATTERN: Final = 16  # a pattern with its texts and samples is as large as so many spans
 
-Output = SpanPartial | CallHalves | LogPartial | EnvPresence | NameOverflow
+Output = SpanPartial | CallHalves | LinePartial | EnvPresence | NameOverflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,11 @@ class PreMergeConfig:
 
 
 class PreMerge:
-    """See the module. One state for each (topic, partition)."""
+    """See the module. One state for each (topic, partition). lines: the type under which lines leave."""
 
-    def __init__(self, config: PreMergeConfig) -> None:
+    def __init__(self, config: PreMergeConfig, lines: type[LogPartial] | type[ExceptionPartial] = LogPartial) -> None:
         self.config = config
+        self._lines = lines
 
     @property
     def codec(self) -> Codec[PreMergeState]:
@@ -177,7 +179,7 @@ class PreMerge:
             columns = common(state.spans)
             out += partials_of(columns, self.config.names)
             out += halves_of(columns)
-        out += merge_log_partials(state.logs)
+        out += (self._lines(lines.env, lines.service, lines.panes) for lines in merge_log_partials(state.logs))
         out += (EnvPresence(env, merge_presence(found)) for env, found in sorted(panes.items()))
         out += (told for _, told in sorted(state.overflowed.items()))
         for waiting in (state.spans, state.logs, state.presence, state.overflowed):

@@ -5,14 +5,16 @@ from typing import Final
 
 from operators.windows import Window
 from state_schemas.outputs import PatternName, PatternRow
-from state_schemas.patterns import OTHER_PATTERNS, LogBlock, PatternCount, PatternsState, Registered
+from state_schemas.patterns import OTHER_PATTERNS, LineSource, LogBlock, PatternCount, PatternsState, Registered
 from udfs.pattern_registry import canonical
 from udfs.templates import template_of
 
 PATTERN_RESOLUTIONS_S: Final = (10, 60)
 
 
-def top_rows(state: PatternsState, window: Window, block: LogBlock, top: int) -> Iterator[PatternRow]:
+def top_rows(
+    state: PatternsState, window: Window, block: LogBlock, top: int, source: LineSource
+) -> Iterator[PatternRow]:
     """The patterns with most lines, ties by id, then all others as one row; together they are `block.loud_lines`."""
     registry = state.learnt.registry
     found: dict[str, list[PatternCount]] = {}
@@ -23,12 +25,12 @@ def top_rows(state: PatternsState, window: Window, block: LogBlock, top: int) ->
     ranked = sorted(found.items(), key=lambda item: (-_lines(item[1]), item[0]))
     for rank, (name, counts) in enumerate(ranked[:top], 1):
         texts = registry[name].texts if name in registry else counts[0].texts
-        yield _row(state, window, block, rank, name, template_of(texts), counts)
+        yield _row(state, window, block, rank, name, template_of(texts), counts, source)
     if rest := [counted for _, counts in ranked[top:] for counted in counts] + beyond:
-        yield _row(state, window, block, 0, OTHER_PATTERNS, "", rest)
+        yield _row(state, window, block, 0, OTHER_PATTERNS, "", rest, source)
 
 
-def pattern_names(state: PatternsState, before: Mapping[str, Registered]) -> Iterator[PatternName]:
+def pattern_names(state: PatternsState, before: Mapping[str, Registered], source: LineSource) -> Iterator[PatternName]:
     """Patterns that are named, or named otherwise, since the registry was as before; in id order."""
     for pattern_id, entry in sorted(state.learnt.registry.items()):
         known = before.get(pattern_id)
@@ -36,6 +38,7 @@ def pattern_names(state: PatternsState, before: Mapping[str, Registered]) -> Ite
             yield PatternName(
                 env=state.env,
                 service=state.service,
+                source=source,
                 pattern_id=pattern_id,
                 template=template_of(entry.texts),
                 first_seen_ms=entry.first_seen_ms,
@@ -56,12 +59,14 @@ def _row(
     pattern_id: str,
     template: str,
     counts: list[PatternCount],
+    source: LineSource,
 ) -> PatternRow:
     resolution_s, start_ms, late = window
     return PatternRow(
         env=state.env,
         site_id=block.facts.site_id,
         service=state.service,
+        source=source,
         resolution_s=resolution_s,
         window_start_ms=start_ms,
         late=late,

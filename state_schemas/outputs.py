@@ -60,12 +60,13 @@ class PatternRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One row of `error_patterns`: lines of WARN and up of one pattern in a window; a *delta* as well.
 
     rank: from 1 on by count within this delta, 0 for `other`, all further patterns together. total: lines of the delta,
-    which its rows add up to. template: masked, "" of `other`.
+    which its rows add up to. template: masked, "" of `other`. source: a `LineSource`; rows of two do not add up.
     """
 
     env: str
     site_id: str
     service: str
+    source: str
     resolution_s: int
     window_start_ms: int
     late: bool
@@ -78,13 +79,14 @@ class PatternRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class PatternName(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One row of `pattern_registry`: what a pattern is called from at_ms on. The newest row of an id holds.
+    """One row of `pattern_registry`: what a pattern is called from at_ms on. The newest row of an id and source holds.
 
-    alias_of: the pattern that it has become part of, or "".
+    alias_of: the pattern that it has become part of, or "". source: a `LineSource`; each has its registry.
     """
 
     env: str
     service: str
+    source: str
     pattern_id: str
     template: str
     first_seen_ms: int

@@ -1,4 +1,4 @@
-"""Lines of one service by pattern: what the log fold makes of a message, and the state of the ErrorPatterns machine."""
+"""Lines of one service by pattern: what a fold makes of a message, and the state of the ErrorPatterns machine."""
 
 from typing import Final, Literal
 
@@ -9,6 +9,9 @@ from state_schemas.codec import Codec, register
 from state_schemas.latency import Announced
 from state_schemas.partials import OffsetRange, ServiceFacts
 
+# Where lines come from: log records, or exceptions that spans recorded as events. The two are counted apart: most
+# programs write an exception to both, and a sum would count it twice (docs/decisions/0014-exceptions-of-spans.md).
+LineSource = Literal["logs", "spans"]
 PatternKind = Literal["error_pattern_new", "error_pattern_returned", "error_pattern_surge"]
 
 OTHER_PATTERNS: Final = "other"  # pattern id of all lines beyond the bound
@@ -52,12 +55,20 @@ class LogBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ranges: tuple[OffsetRange, ...] = ()
 
 
-class LogPartial(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class LinePartial(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Lines of one service from some messages. panes: (pane start in epoch ms, late, block), ascending, distinct."""
 
     env: str
     service: str
     panes: tuple[tuple[int, bool, LogBlock], ...]
+
+
+class LogPartial(LinePartial, frozen=True, array_like=True, gc=False):
+    """Lines of log records."""
+
+
+class ExceptionPartial(LinePartial, frozen=True, array_like=True, gc=False):
+    """Exceptions that spans recorded, each as a line. Not a LogPartial, so that nothing adds the two up by accident."""
 
 
 class LineRate(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -24,7 +24,7 @@ from state_schemas.codec import Box, Codec
 from state_schemas.insights import Insight, from_json
 from state_schemas.outputs import EdgeRow, InsightRevision, PatternName, PatternRow, RollupRow
 from state_schemas.partials import EnvPresence, NameOverflow, SpanPartial
-from state_schemas.patterns import LogPartial
+from state_schemas.patterns import LinePartial
 from tests.traffic import LATENESS_MS, OUT_OF_ORDER_MS, START_MS, TIMES
 from udfs.calls import PairLimits
 from udfs.log_blocks import merge_log_partials
@@ -186,14 +186,14 @@ def pattern_sums(outputs: Iterable[Any]) -> dict[tuple[Any, ...], int]:
     sums: Counter[tuple[Any, ...]] = Counter()
     for row in outputs:
         if isinstance(row, PatternRow):
-            sums[row.resolution_s, row.window_start_ms, row.late, row.env, row.service] += row.count
+            sums[row.resolution_s, row.window_start_ms, row.late, row.env, row.service, row.source] += row.count
     return dict(sorted(sums.items()))
 
 
 def names_of(outputs: Iterable[Any]) -> dict[str, tuple[str, int, str]]:
     """What each pattern is called in the end."""
     newest = {
-        (row.env, row.service, row.pattern_id): (row.template, row.first_seen_ms, row.alias_of)
+        (row.env, row.service, row.source, row.pattern_id): (row.template, row.first_seen_ms, row.alias_of)
         for row in outputs
         if isinstance(row, PatternName)
     }
@@ -205,7 +205,7 @@ def summary(outputs: Sequence[Any], *, kafka: bool = True) -> tuple[Any, ...]:
     partials: dict[tuple[str, str], list[SpanPartial]] = {}
     presence: dict[str, list[Any]] = {}
     overflows: dict[tuple[str, int], NameOverflow] = {}
-    lines = merge_log_partials(output for output in outputs if isinstance(output, LogPartial))
+    lines = merge_log_partials(output for output in outputs if isinstance(output, LinePartial))
     for output in outputs:
         if isinstance(output, SpanPartial):
             partials.setdefault((output.env, output.service), []).append(output)

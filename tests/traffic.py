@@ -16,6 +16,7 @@ from operators.fold import FoldConfig, logs_part
 from state_schemas.calls import CallHalves
 from state_schemas.folded import FoldedMessage
 from state_schemas.partials import EnvPresence, SpanPartial
+from state_schemas.patterns import ExceptionPartial
 from state_schemas.telemetry import KIND_CLIENT, KIND_SERVER, LogRecord, Rejected, Resource, SpanColumns
 from udfs.fold_spans import KafkaPosition, TimeLimits, fold_spans
 from udfs.log_blocks import merge_log_partials
@@ -246,6 +247,11 @@ def partials(message: FoldedMessage) -> tuple[SpanPartial, ...]:
 def halves(message: FoldedMessage) -> tuple[CallHalves, ...]:
     """Likewise, halves of calls."""
     return halves_of(common([message.spans])) if message.spans else ()
+
+
+def thrown(message: FoldedMessage) -> tuple[ExceptionPartial, ...]:
+    """Likewise, its lines as exceptions of spans."""
+    return tuple(ExceptionPartial(lines.env, lines.service, lines.panes) for lines in message.logs)
 
 
 def heard(message: FoldedMessage) -> tuple[EnvPresence, ...]:

@@ -6,7 +6,7 @@ from typing import Final
 from zlib import crc32
 
 from state_schemas.partials import OTHER
-from state_schemas.patterns import LogBlock, LogPartial, PatternCount
+from state_schemas.patterns import LinePartial, LogBlock, LogPartial, PatternCount
 from udfs.partials import merge_ranges
 from udfs.templates import merge_texts
 
@@ -49,7 +49,7 @@ def merge_counts(left: PatternCount, right: PatternCount) -> PatternCount:
     )
 
 
-def merge_log_partials(partials: Iterable[LogPartial]) -> list[LogPartial]:
+def merge_log_partials(partials: Iterable[LinePartial]) -> list[LogPartial]:
     """One for each service, in key order."""
     found: dict[tuple[str, str], dict[tuple[int, bool], list[LogBlock]]] = {}
     for partial in partials:

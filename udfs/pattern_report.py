@@ -3,7 +3,7 @@
 from typing import Final
 
 from state_schemas.insights import Contribution, Evidence, Insight, Severity, Status, TraceExemplar, Window
-from state_schemas.patterns import PatternEpisode, Registered
+from state_schemas.patterns import LineSource, PatternEpisode, Registered
 from udfs.ids import insight_id
 from udfs.spike_report import CARRIED_SHARE_MIN, clock, kafka_ranges
 from udfs.templates import template_of
@@ -11,6 +11,7 @@ from udfs.templates import template_of
 ERROR: Final = 17
 FATAL: Final = 21
 TEMPLATE_CHARS_MAX: Final = 200
+TITLE_CHARS_MAX: Final = 400
 HOUR_MS: Final = 3_600_000
 
 
@@ -53,6 +54,21 @@ def report(
         image=facts.image,
         version=facts.version,
     )
+
+
+def told_of(insight: Insight, source: LineSource) -> Insight:
+    """What `report` made, as it is told of lines of this source: of spans, under a subject and so an id of its own."""
+    if source == "logs":
+        return insight
+    subject = f"{insight.subject}@{source}"
+    start_ms = insight.window.start_ms
+    title = insight.title.replace(f"{insight.service} logs ", f"{insight.service} throws ", 1)
+    changed = {
+        "insight_id": insight_id(insight.kind, insight.env, insight.service, subject, start_ms),
+        "subject": subject,
+        "title": title[:TITLE_CHARS_MAX],
+    }
+    return insight.model_copy(update=changed)
 
 
 def _measures(episode: PatternEpisode) -> dict[str, float]:

@@ -70,7 +70,7 @@ def patterns(
     service: Annotated[str, typer.Option(help="Of this service only.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Log patterns of WARN and up that the jobs have registered, most lines first, from the Iceberg tables."""
+    """Patterns of log lines of WARN and up and of exceptions of spans, most lines first, from the Iceberg tables."""
     try:
         found = known_patterns(load(config).lake, service)
     except BadConfig as error:
@@ -79,10 +79,11 @@ def patterns(
         for pattern in found:
             print(json.dumps(pattern._asdict()))
         return
-    table = Table("pattern", "lines", "first seen", "env", "service", "template", box=None)
+    table = Table("pattern", "lines", "first seen", "env", "service", "of", "template", box=None)
     for pattern in found:
-        at = pattern.first_seen[:19].replace("T", " ")
-        table.add_row(pattern.pattern_id, f"{pattern.lines:,}", at, pattern.env, pattern.service, pattern.template)
+        at, lines = pattern.first_seen[:19].replace("T", " "), f"{pattern.lines:,}"
+        place = (pattern.env, pattern.service, pattern.source)
+        table.add_row(pattern.pattern_id, lines, at, *place, pattern.template)
     Console().print(table)
 
 

@@ -31,14 +31,15 @@ from udfs.ids import insight_id, service_key, split_service_key
 
 UIDS = [
     *("pre-merge", "pre-merge-logs", "pre-merge-metrics"),
-    *("call-pairs", "latency-spike", "error-patterns", "telemetry-gap", "capacity"),
+    *("call-pairs", "latency-spike", "error-patterns", "error-patterns-traces", "telemetry-gap", "capacity"),
 ]
 
 
 def test_uids_of_stages() -> None:
     assert [stage.uid for stage in stages(GraphConfig())] == UIDS
     assert [stage.uid for stage in latency_stages(GraphConfig())] == ["pre-merge", "call-pairs", "latency-spike"]
-    assert [stage.uid for stage in pattern_stages(GraphConfig())] == ["pre-merge-logs", "error-patterns"]
+    patterns = ["pre-merge", "pre-merge-logs", "error-patterns", "error-patterns-traces"]
+    assert [stage.uid for stage in pattern_stages(GraphConfig())] == patterns
 
 
 def test_names_and_versions_of_codecs() -> None:
@@ -83,12 +84,12 @@ def test_tables_and_their_columns() -> None:
             *("clock_skew_ms_p50:double", "sketch:binary"),
         ],
         "error_patterns": [
-            *("env:string", "site_id:string", "service:string", "resolution_s:int", "window_start:timestamptz"),
-            *("late:boolean", "rank:int", "pattern_id:string", "template:string", "severity_number:int"),
-            *("count:long", "total:long"),
+            *("env:string", "site_id:string", "service:string", "source:string", "resolution_s:int"),
+            *("window_start:timestamptz", "late:boolean", "rank:int", "pattern_id:string", "template:string"),
+            *("severity_number:int", "count:long", "total:long"),
         ],
         "pattern_registry": [
-            *("env:string", "service:string", "pattern_id:string", "template:string"),
+            *("env:string", "service:string", "source:string", "pattern_id:string", "template:string"),
             *("first_seen:timestamptz", "alias_of:string", "at:timestamptz"),
         ],
         "insights": [

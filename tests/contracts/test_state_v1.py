@@ -28,11 +28,13 @@ CUTS = {
     "call-pairs": 0.5,
     "latency-spike": 0.63,
     "error-patterns": 0.8,
+    "error-patterns-traces": 0.8,
     "telemetry-gap": 0.66,
     "capacity": 0.05,
 }
 
 SILENT = ("pre-merge", "pre-merge-logs", "pre-merge-metrics", "call-pairs")  # they put out no insights
+SPEAKING = ("latency-spike", "error-patterns", "error-patterns-traces", "telemetry-gap")  # something is open at the cut
 
 
 def stage_of(uid: str) -> Stage:
@@ -75,7 +77,7 @@ def test_state_v1_is_read_and_continued(uid: str) -> None:
     announced = getattr(stage_of(uid).machine.codec.decode(saved), "announced", {})
     for insight_id, entry in announced.items():
         assert revisions[insight_id][0] == entry.revision + 1, "an open insight goes on where it was"
-    assert bool(announced) == (uid in ("latency-spike", "error-patterns", "telemetry-gap"))
+    assert bool(announced) == (uid in SPEAKING)
     assert bool(revisions) == (uid not in SILENT)
 
 

@@ -25,7 +25,7 @@ STATEFUL_OR_NAMED = {
     *(f"source-{signal}-stream-exec-sink_external-datastream" for signal in SIGNALS),
     *(f"fold-{signal}" for signal in SIGNALS),
     *("pre-merge", "pre-merge-logs", "pre-merge-metrics", "call-pairs"),
-    *("latency-spike", "error-patterns", "telemetry-gap", "capacity"),
+    *("latency-spike", "error-patterns", "error-patterns-traces", "telemetry-gap", "capacity"),
     *(f"{insert}-stream-exec-table-source-scan_source" for insert in INSERTS),
     *(f"{insert}-stream-exec-calc_calc" for insert in INSERTS),
     *(f"{topic}-stream-exec-sink_sink" for topic in TOPICS),

@@ -4,6 +4,7 @@ from collections import Counter
 from random import Random
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from jobs.graph import stages
 from operators.local import LocalGraph, through_bytes
 from state_schemas.outputs import RESOLUTIONS_S
 from state_schemas.telemetry import SPAN_KINDS, Rejected
-from tests.driving import Timed, graph_config, insights, last_revisions, rollup_sums, run, summary
+from tests.driving import Timed, graph_config, insights, last_revisions, pattern_sums, rollup_sums, run, summary
 from tests.traffic import (
     AGE_MS_MAX,
     LATENESS_MS,
@@ -34,6 +35,7 @@ BAD_ENDS_MS = (0, 7_258_118_400_000, 400_000, -8 * DAY_MS)  # no time, the year 
 
 
 def folded(sent: list[Sent]) -> tuple[list[Timed], list[Rejected]]:
+    """What is sent; each line both as an exception of its span and, in a message of its own, as a log record."""
     events: list[Timed] = []
     rejected: list[Rejected] = []
     for message in sent:
@@ -41,6 +43,8 @@ def folded(sent: list[Sent]) -> tuple[list[Timed], list[Rejected]]:
         rejected += faults
         if event is not None:
             events.append((message.timestamp_ms, event))
+            logged = msgspec.structs.replace(event, spans=None, presence=(), signal="logs")
+            events.append((message.timestamp_ms, logged))
     return events, rejected
 
 
@@ -102,6 +106,17 @@ def test_roll_ups_are_what_a_loop_over_the_spans_counts(story: Story) -> None:
 
 
 @few
+@given(stories())
+def test_what_spans_recorded_and_what_was_logged_are_counted_alike_and_never_together(story: Story) -> None:
+    sent = messages(story)
+    sums = pattern_sums(run_graph(sent))
+    by_source = [{key[:-1]: lines for key, lines in sums.items() if key[-1] == source} for source in ("logs", "spans")]
+    assert by_source[0] == by_source[1]
+    failed = sum(span.error for message in sent for span in message.spans)
+    assert sum(lines for key, lines in by_source[1].items() if key[0] == 10) == failed
+
+
+@few
 @given(stories(), st.integers(1, 5), st.integers(0, 99))
 def test_how_spans_are_cut_into_messages_changes_nothing_but_offsets(story: Story, spans_max: int, seed: int) -> None:
     sent = messages(story)
@@ -151,7 +166,7 @@ def test_records_behind_the_watermark_are_counted_one_by_one_and_treated_as_late
     assert last_revisions(out) == last_revisions(run_graph(sent))
     late = {key[5]: found[0] for key, found in rollup_sums(out).items() if key[2] and key[0] == 10}
     assert late == {"service": 3, "host": 3, "operation": 3}
-    assert graph.counts["records_behind_total"] == 9  # by the latency and pattern machines, and by the gap watch
+    assert graph.counts["records_behind_total"] == 12  # by the latency machine, both of patterns, and the gap watch
 
 
 def test_the_busy_story_has_insights() -> None:

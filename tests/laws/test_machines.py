@@ -35,6 +35,7 @@ from tests.traffic import (
     messages,
     partials,
     stories,
+    thrown,
 )
 
 UIDS = [stage.uid for stage in stages(graph_config())]
@@ -65,6 +66,7 @@ EVENTS: dict[str, tuple[st.SearchStrategy[Story], Callable[[FoldedMessage], Iter
     "call-pairs": (SHORT, lambda message: iter(halves(message))),
     "latency-spike": (SHORT, lambda message: iter(partials(message))),
     "error-patterns": (SHORT, lambda message: iter(message.logs)),
+    "error-patterns-traces": (SHORT, lambda message: iter(thrown(message))),
     "telemetry-gap": (LONG, lambda message: iter(heard(message))),
     "capacity": (SHORT, _overflows),
 }
@@ -197,8 +199,8 @@ def test_an_idle_key_is_forgotten_and_only_closes_the_episodes_it_had_open(uid: 
     held, before = last_revisions(out), last_revisions(plain)
     assert held.keys() == before.keys()
     for insight_id, insight in before.items():
-        if uid in ("latency-spike", "error-patterns") and insight["status"] != "closed":
-            gone = "no more lines" if uid == "error-patterns" else "no more spans"
+        if uid in ("latency-spike", "error-patterns", "error-patterns-traces") and insight["status"] != "closed":
+            gone = "no more spans" if uid == "latency-spike" else "no more lines"
             assert (held[insight_id]["status"], held[insight_id]["reason"]) == ("closed", gone)
         else:
             assert held[insight_id] == insight
@@ -232,6 +234,7 @@ def test_the_stories_do_make_insights_of_every_kind() -> None:
         "call-pairs": set(),
         "latency-spike": {"latency_spike", "error_ratio"},
         "error-patterns": {"error_pattern_new"},
+        "error-patterns-traces": {"error_pattern_new"},
         "telemetry-gap": {"telemetry_gap"},
         "capacity": {"capacity"},
     }

@@ -56,7 +56,9 @@ def sent(lines: dict[str, str], logs: dict[str, str] | None = None) -> list[Sent
 def told(messages: Iterable[Sent], announce: Announce = "reported", services_max: int = 5_000) -> list[Insight]:
     """Every revision about spans and silence, in order: lines have stories of their own."""
     events = [(message.timestamp_ms, folded) for message in messages if (folded := fold(message)[0]) is not None]
-    drawn = [stage for stage in stages(graph_config(announce, services_max)) if stage.uid != "error-patterns"]
+    drawn = [
+        stage for stage in stages(graph_config(announce, services_max)) if not stage.uid.startswith("error-patterns")
+    ]
     outputs: Sequence[Any] = run(drawn, events)
     return insights(outputs)
 

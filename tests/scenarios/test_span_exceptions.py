@@ -1,0 +1,100 @@
+"""An exception that spans record: what the rows and insights say of it, beside the same exception in logs."""
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from jobs.graph import GraphConfig, pattern_stages, stages
+from operators.fold import Fold
+from operators.local import LocalGraph
+from state_schemas.folded import FoldedMessage
+from state_schemas.outputs import PatternName, PatternRow
+from state_schemas.patterns import ExceptionPartial, LogPartial
+from tests.driving import Timed, graph_config, insights, run
+from tests.scenarios.timeline import last, pane_of
+from tests.traffic import PANE_MS, START_MS
+from tests.unit.test_span_exceptions import JAVA, request_of, span_of
+from udfs.fold_spans import KafkaPosition
+
+OLD = {"exception.type": "java.net.SocketTimeoutException", "exception.message": "read timed out after 30 s"}
+NEW = {"exception.type": "java.lang.IllegalStateException", "exception.stacktrace": JAVA}
+WARM = "o" * 18  # three minutes: one is warm-up
+CONFIG = graph_config("final")
+TEMPLATE = "java.lang.IllegalStateException at com.shop.cart.Cart.add at com.shop.cart.Api.put cart <number> is closed"
+
+
+def events_of(drawing: str) -> list[Timed]:
+    """A message of a span with an exception for each pane: o an old one, N a new one, blank: a span without any."""
+    fold, events = Fold("traces", CONFIG.fold), []
+    for pane, character in enumerate(drawing):
+        start_ms = START_MS + pane * PANE_MS
+        said = {"o": [OLD], "N": [OLD, NEW], " ": []}[character]
+        at = KafkaPosition("trace_events", 0, pane, start_ms + PANE_MS)
+        span = span_of(pane + 1, *said, end_ms=start_ms + 5_000)
+        found = fold.fold(request_of([span]).SerializeToString(), at).message
+        assert found is not None
+        events.append((at.timestamp_ms, found))
+    return events
+
+
+def as_logs(message: FoldedMessage) -> FoldedMessage:
+    """The same lines as a program logs them."""
+    return msgspec.structs.replace(message, key="logs_raw|0", spans=None, signal="logs")
+
+
+def rows_of(outputs: list[Any], resolution_s: int = 10) -> list[PatternRow]:
+    return [out for out in outputs if isinstance(out, PatternRow) and out.resolution_s == resolution_s]
+
+
+def test_an_exception_that_is_new_in_a_service_has_a_row_and_a_name() -> None:
+    outputs = run(stages(CONFIG), events_of(WARM + "N "))
+    (row,) = [row for row in rows_of(outputs) if row.template == TEMPLATE]
+    assert (row.env, row.service, row.source, row.late) == ("prod", "cart", "spans", False)
+    assert (pane_of(row.window_start_ms), row.count, row.total, row.severity_number) == (18, 1, 2, 17)
+    (name,) = [out for out in outputs if isinstance(out, PatternName) and out.template == TEMPLATE]
+    assert (name.source, name.pattern_id, name.first_seen_ms) == ("spans", row.pattern_id, row.window_start_ms)
+
+
+def test_it_is_told_as_thrown_and_under_another_id_than_the_same_exception_in_logs() -> None:
+    events = [(at_ms, event) for at_ms, message in events_of(WARM + "N" * 3) for event in (message, as_logs(message))]
+    of_spans, of_logs = sorted(last(insights(run(stages(CONFIG), events))), key=lambda one: one.title, reverse=True)
+    assert of_spans.title.startswith("cart throws a new error 3 times since ")
+    assert of_logs.title.startswith("cart logs a new error 3 times since ")
+    assert of_spans.insight_id != of_logs.insight_id
+    assert of_spans.subject == f"{of_logs.subject}@spans"
+    assert of_spans.evidence.template == of_logs.evidence.template == TEMPLATE
+
+
+def test_what_is_both_logged_and_recorded_is_counted_once_in_each_source() -> None:
+    """In each window the rows of a source add up to its total; no row holds both."""
+    events = [(at_ms, event) for at_ms, message in events_of("oNNo") for event in (message, as_logs(message))]
+    for resolution_s, windows in ((10, [1, 2, 2, 1]), (60, [6])):
+        sums: Counter[tuple[str, int]] = Counter()
+        totals: dict[tuple[str, int], int] = {}
+        for row in rows_of(run(stages(CONFIG), events), resolution_s):
+            sums[row.source, row.window_start_ms] += row.count
+            totals[row.source, row.window_start_ms] = row.total
+        assert sums == totals
+        for source in ("logs", "spans"):
+            assert [lines for (of, _), lines in sorted(sums.items()) if of == source] == windows
+
+
+def test_rows_of_logs_wait_for_no_spans_and_rows_of_spans_for_no_logs() -> None:
+    """A machine that heard both would move at the pace of the slower topic: each hears one pre-merge alone."""
+    for kind, pre_merge, uid in (
+        (LogPartial, "pre-merge-logs", "error-patterns"),
+        (ExceptionPartial, "pre-merge", "error-patterns-traces"),
+    ):
+        for drawn in (stages(GraphConfig()), pattern_stages(GraphConfig())):
+            assert [stage.uid for stage in drawn if kind in stage.gives] == [pre_merge]
+            assert [stage.uid for stage in drawn if stage.hears(kind("prod", "cart", ()))] == [uid]
+
+
+def test_a_span_without_exceptions_makes_no_state_of_patterns() -> None:
+    graph = LocalGraph(stages(CONFIG))
+    events = events_of("   ")
+    graph.feed(event for _, event in events)
+    graph.advance(events[-1][0])
+    assert "latency-spike" in {uid for uid, _ in graph.state_bytes()}
+    assert "error-patterns-traces" not in {uid for uid, _ in graph.state_bytes()}
