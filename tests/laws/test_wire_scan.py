@@ -65,6 +65,10 @@ def test_json_equals_protobuf(request: ExportTraceServiceRequest, enums_as_numbe
     assert same(from_json, from_proto)
 
 
+EVENT = sized(2, b"exception")
+TYPED = sized(3, sized(1, b"exception.type") + sized(2, sized(1, b"Timeout")))
+
+
 def a_full_message() -> bytes:
     """A message that has each kind of field once, small enough to be damaged at every byte."""
     span = Span(trace_id=bytes(range(16)), span_id=b"12345678", parent_span_id=b"87654321", name="GET /é")
@@ -100,6 +104,8 @@ def test_a_message_with_any_one_bit_flipped_is_read_as_upb_reads_it() -> None:
 def test_random_bytes_are_read_as_upb_reads_them(data: bytes) -> None:
     for whole in (data, sized(1, data), sized(1, sized(2, data)), request_of(data), request_of(sized(15, data))):
         check(whole)
+    for event in (data, EVENT + data, data + EVENT, EVENT + sized(3, data)):
+        check(request_of(sized(11, event)))
 
 
 @given(requests, st.randoms(use_true_random=False))
@@ -158,10 +164,6 @@ def test_the_edges_of_the_encoding_are_read_as_upb_reads_them(span: bytes) -> No
     check(request_of(span))
     # A neighbour long enough to lend the bytes that a cut field lacks.
     check(request_of(b"\x30\x03" + span, sized(5, b"b" * 40)))
-
-
-EVENT = sized(2, b"exception")
-TYPED = sized(3, sized(1, b"exception.type") + sized(2, sized(1, b"Timeout")))
 
 
 def event_cases() -> list[Any]:

@@ -148,8 +148,10 @@ def test_no_read_leaves_the_message() -> None:
     script = """
 import ctypes, mmap
 from udfs import wire_scan
+from tests.otlp_forms import request_of, sized
 from tests.unit.test_otlp_spans import a_request, at_the_edge
 data = a_request().SerializeToString() + bytes.fromhex("9b010807390102030405060708350102030412026162 9c01")
+data += request_of(sized(11, sized(2, b"exception")))
 for stop in range(1, len(data) + 1):
     for last in (data[stop - 1], 0xFF, 0x39, 0x35, 0x12, 0x9B):
         wire_scan.scan(at_the_edge(data[: stop - 1] + bytes([last])), 1000)
