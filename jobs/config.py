@@ -14,7 +14,9 @@ from operators.error_patterns import ErrorPatternsConfig
 from operators.fold import FoldConfig
 from operators.frontier import Announce, FrontierConfig
 from operators.latency_spike import LatencyConfig
+from operators.pattern_news import PatternNewsConfig
 from operators.pre_merge import PreMergeConfig
+from operators.request_shapes import RequestShapesConfig
 from operators.telemetry_gap import GapConfig
 from udfs.baseline import SpikeConfig
 from udfs.calls import PairLimits
@@ -110,7 +112,7 @@ class Detection(_Section):
     masks: tuple[MaskName, ...] = MASK_NAMES
     patterns_max: Positive = 1_000
     patterns_top: Positive = 20
-    pattern_insights: bool = False
+    pattern_insights: bool = True
     patterns_warm_minutes: Annotated[int, Field(ge=0)] = 10
     decoder: Literal["scan", "upb"] = "scan"
     dead_letter_payload: bool = False
@@ -143,6 +145,8 @@ class JobConfig(_Section):
                 d.patterns_top,
                 d.pattern_insights,
             ),
+            news=PatternNewsConfig(known_ms=max(600_000, 2 * d.lateness_ms)),
+            shapes=RequestShapesConfig(frontier=frontier),
             gap=GapConfig(frontier),
             capacity=CapacityConfig(lateness_ms=d.lateness_ms),
         )

@@ -8,14 +8,18 @@ from operators.capacity import Capacity, CapacityConfig
 from operators.error_patterns import ErrorPatterns, ErrorPatternsConfig
 from operators.fold import FoldConfig
 from operators.latency_spike import LatencyConfig, LatencySpike
+from operators.log_silence import LogSilence, LogSilenceConfig
 from operators.machine import Stage
+from operators.pattern_news import PatternNews, PatternNewsConfig
 from operators.pre_merge import PreMerge, PreMergeConfig
+from operators.request_shapes import RequestShapes, RequestShapesConfig
 from operators.telemetry_gap import GapConfig, TelemetryGap
 from state_schemas.calls import CallHalves
 from state_schemas.folded import FoldedMessage
 from state_schemas.outputs import EdgeRow, InsightRevision, PatternName, PatternRow, RollupRow
 from state_schemas.partials import EnvPresence, NameOverflow, SpanPartial
-from state_schemas.patterns import ExceptionPartial, LogPartial
+from state_schemas.patterns import ExceptionPartial, LogPartial, PatternHeard, SourcePatternHeard, SpanPatternHeard
+from state_schemas.shapes import LogsHeard, ShapePartial
 from state_schemas.telemetry import SignalType
 from udfs.ids import service_key
 
@@ -29,6 +33,9 @@ class GraphConfig:
     calls: CallPairsConfig = field(default_factory=CallPairsConfig)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     patterns: ErrorPatternsConfig = field(default_factory=ErrorPatternsConfig)
+    shapes: RequestShapesConfig = field(default_factory=RequestShapesConfig)
+    news: PatternNewsConfig = field(default_factory=PatternNewsConfig)
+    silence: LogSilenceConfig = field(default_factory=LogSilenceConfig)
     gap: GapConfig = field(default_factory=GapConfig)
     capacity: CapacityConfig = field(default_factory=CapacityConfig)
 
@@ -45,14 +52,14 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
             LatencySpike(config.latency),
             takes=SpanPartial,
             key_of=_by_service,
-            gives=(RollupRow, EdgeRow, InsightRevision),
+            gives=(RollupRow, EdgeRow, ShapePartial, InsightRevision),
         ),
         Stage(
             "error-patterns",
             ErrorPatterns(config.patterns),
             takes=LogPartial,
             key_of=_by_service,
-            gives=(PatternRow, PatternName, InsightRevision),
+            gives=(PatternRow, PatternName, PatternHeard, InsightRevision),
         ),
         # A stage of its own: event time of two inputs is the lesser of theirs, and logs wait for no spans.
         Stage(
@@ -60,8 +67,31 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
             ErrorPatterns(replace(config.patterns, source="spans")),
             takes=ExceptionPartial,
             key_of=_by_service,
-            gives=(PatternRow, PatternName, InsightRevision),
+            gives=(PatternRow, PatternName, SpanPatternHeard, InsightRevision),
         ),
+        Stage(
+            "pattern-news",
+            PatternNews(config.news),
+            takes=PatternHeard,
+            key_of=_by_pattern,
+            gives=(InsightRevision,),
+        ),
+        # What spans record is told where logs do not: this stage waits for them, and they for nothing.
+        Stage(
+            "pattern-news-traces",
+            PatternNews(replace(config.news, source="spans")),
+            takes=SourcePatternHeard,
+            key_of=_by_pattern,
+            gives=(InsightRevision,),
+        ),
+        Stage(
+            "request-shapes",
+            RequestShapes(config.shapes),
+            takes=ShapePartial,
+            key_of=_by_service,
+            gives=(LogsHeard, InsightRevision),
+        ),
+        Stage("log-silence", LogSilence(config.silence), takes=LogsHeard, key_of=_by_env, gives=(InsightRevision,)),
         Stage("telemetry-gap", TelemetryGap(config.gap), takes=EnvPresence, key_of=_by_env, gives=(InsightRevision,)),
         Stage("capacity", Capacity(config.capacity), takes=NameOverflow, key_of=_by_subject, gives=(InsightRevision,)),
     )
@@ -73,7 +103,7 @@ def _pre_merge(uid: str, signal: SignalType, config: GraphConfig) -> Stage:
     if signal == "traces":
         gives = (SpanPartial, CallHalves, lines, *gives)
     if signal == "logs":
-        gives = (lines, *gives)
+        gives = (lines, ShapePartial, LogsHeard, *gives)
     return Stage(uid, PreMerge(config.pre_merge, lines), FoldedMessage, _by_partition, gives, signal)
 
 
@@ -84,7 +114,14 @@ def latency_stages(config: GraphConfig) -> tuple[Stage, ...]:
 
 def pattern_stages(config: GraphConfig) -> tuple[Stage, ...]:
     """Error patterns of logs and of spans alone, under the same uids."""
-    uids = ("pre-merge", "pre-merge-logs", "error-patterns", "error-patterns-traces")
+    uids = (
+        "pre-merge",
+        "pre-merge-logs",
+        "error-patterns",
+        "error-patterns-traces",
+        "pattern-news",
+        "pattern-news-traces",
+    )
     return tuple(stage for stage in stages(config) if stage.uid in uids)
 
 
@@ -102,6 +139,10 @@ def _by_bucket(event: Any) -> str:
 
 def _by_env(event: Any) -> str:
     return str(event.env)
+
+
+def _by_pattern(event: Any) -> str:
+    return f"{event.env}|{event.pattern_id}"
 
 
 def _by_subject(event: Any) -> str:

@@ -1,11 +1,11 @@
 """ErrorPatterns: what a service logs most at WARN and up, and insights when that is new, back, or far more than usual.
 
-Driven by `LogPartial`, or by `ExceptionPartial` of what spans recorded, never by both; puts out `PatternRow`,
-`PatternName` and `InsightRevision`. State: blocks of windows not yet written, reported panes that are not final, the
-registry of patterns, the running episodes.
+Driven by `LogPartial`, its quiet lines one number, or by `ExceptionPartial` of what spans recorded, never by both; puts
+out `PatternRow`, `PatternName`, `PatternHeard` (or `SpanPatternHeard`) and `InsightRevision`. State: blocks of windows
+not yet written, reported panes that are not final, the registry of patterns, the running episodes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -17,7 +17,7 @@ from operators.machine import BEGIN_OF_TIME, END_OF_INPUT, Step
 from operators.top_patterns import PATTERN_RESOLUTIONS_S, pattern_names, top_rows
 from operators.windows import next_due_ms, take_ended, wait
 from state_schemas.codec import Codec
-from state_schemas.insights import Insight
+from state_schemas.insights import Insight, from_json
 from state_schemas.metrics import MetricName
 from state_schemas.outputs import InsightRevision, PatternName, PatternRow
 from state_schemas.patterns import (
@@ -27,9 +27,12 @@ from state_schemas.patterns import (
     LineSource,
     LogBlock,
     PatternCount,
+    PatternHeard,
     PatternsLearnt,
     PatternsState,
     Registered,
+    SourcePatternHeard,
+    SpanPatternHeard,
 )
 from udfs.ids import service_key, split_service_key
 from udfs.log_blocks import line_count, merge_log_blocks
@@ -37,12 +40,13 @@ from udfs.pattern_report import told_of
 from udfs.pattern_rule import PaneOfLines, PatternConfig, expire_patterns, watch_lines
 from udfs.templates import merge_texts
 
-Output = PatternRow | PatternName | InsightRevision
+Output = PatternRow | PatternName | SourcePatternHeard | InsightRevision
 _Counts = tuple[tuple[MetricName, int], ...]
 
 UNKNOWN_MAX: Final = 500  # patterns of a window that are not registered yet; the rest is counted under `other`
 # A pattern seen so lately is not dropped from the registry while its lines wait: they need no texts of their own.
 KNOWN_MS: Final = 1_800_000
+DAY_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class ErrorPatternsConfig:
     rule: PatternConfig = field(default_factory=PatternConfig)
     frontier: FrontierConfig = field(default_factory=FrontierConfig)
     top: int = 20
-    insights: bool = False
+    insights: bool = True
     idle_ms: int = 7 * 24 * 3_600_000
     source: LineSource = "logs"
 
@@ -109,8 +113,12 @@ class ErrorPatterns:
             if not self._is_over(state, now_ms):
                 return Step(state, out, self._next_wake_ms(state, now_ms), counts)
             if self.config.insights:
+                registry = state.learnt.registry
                 gone = expire_patterns(state.learnt, state.env, state.service)
-                out += self._frontiers.conclude(state.announced, [told_of(one, self.config.source) for one in gone])
+                concluded = [told_of(one, self.config.source) for one in gone]
+                out += tuple(
+                    _heard(state, registry, self._frontiers.conclude(state.announced, concluded), self.config.source)
+                )
             return Step(None, out, None, (*counts, ("states_forgotten_total", 1)))
         # As if event time went on: what a pattern is called in a window is what was known when it ended.
         rest: list[Output] = []
@@ -151,14 +159,16 @@ class ErrorPatterns:
             ("lines_overflowed_total", overflowed),
             ("patterns_evicted_total", len(registry.keys() - state.learnt.registry.keys())),
         )
-        return (*rows, *pattern_names(state, registry, self.config.source), *insights), counts
+        named = pattern_names(state, registry, self.config.source)
+        return (*rows, *named, *_heard(state, registry, insights, self.config.source)), counts
 
     def _known(self, registry: dict[str, Registered], block: LogBlock, start_ms: int) -> LogBlock:
-        """The block as it waits: without the texts that the registry knows, all quiet lines as one number."""
-        quiet = sum(counted.count for counted in block.patterns if not counted.loud)
-        kept = [PatternCount(False, OTHER_PATTERNS, quiet, 0, ())] if quiet else []
+        """The block as it waits: without the texts that the registry knows."""
+        kept: list[PatternCount] = []
         for counted in block.patterns:
-            if counted.loud:
+            if not counted.loud:
+                kept.append(counted)
+            else:
                 entry = registry.get(counted.pattern_id)
                 is_known = (
                     entry is not None
@@ -182,6 +192,25 @@ class ErrorPatterns:
 
     def _forget_ms(self, state: PatternsState) -> int:
         return self.config.frontier.forget_ms(state.last_seen_ms, self.config.idle_ms)
+
+
+def _heard(
+    state: PatternsState, before: dict[str, Registered], insights: Sequence[InsightRevision], source: LineSource
+) -> Iterator[SourcePatternHeard | InsightRevision]:
+    """The insights, those of new patterns by way of `PatternNews`; and which patterns are logged, each once a day."""
+    heard = PatternHeard if source == "logs" else SpanPatternHeard
+    for name, entry in sorted(state.learnt.registry.items()):
+        known = before.get(name)
+        if not entry.alias_of and (known is None or known.last_seen_ms // DAY_MS < entry.last_seen_ms // DAY_MS):
+            seen_ms = entry.first_seen_ms if known is None else entry.last_seen_ms
+            yield heard(state.env, name, state.service, seen_ms, source)
+    for revision in insights:
+        insight = from_json(revision.body)
+        if insight.kind == "error_pattern_new":
+            pattern_id = insight.subject.partition("@")[0]
+            yield heard(state.env, pattern_id, state.service, insight.window.start_ms, source, revision)
+        else:
+            yield revision
 
 
 def _merged(blocks: Sequence[LogBlock], registry: dict[str, Registered]) -> LogBlock:

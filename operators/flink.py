@@ -183,6 +183,10 @@ def _with_key(row: Row) -> Row:
     return Row(row[0], row)
 
 
+def _feeds(stage: Stage, later: Stage) -> bool:
+    return any(issubclass(given, later.takes) for given in stage.gives)
+
+
 def wire(
     folded: Mapping[SignalType, DataStream], stages: Sequence[Stage], sinks: Sequence[SinkRows]
 ) -> dict[str, list[DataStream]]:
@@ -199,7 +203,9 @@ def wire(
     for place, stage in enumerate(stages):
         if not inputs[stage.uid]:
             continue
-        downstream = [later for later in stages[place + 1 :] if later.takes in stage.gives]
+        downstream = [
+            later for later in stages[place + 1 :] if any(issubclass(given, later.takes) for given in stage.gives)
+        ]
         taking = [sink for sink in sinks if sink.takes in stage.gives]
         stream = (
             _keyed(inputs[stage.uid])

@@ -1,7 +1,7 @@
 """LatencySpike: roll-ups of one service, and insights when its latency or error ratio is out of line.
 
-Driven by `SpanPartial`; puts out `RollupRow`, `EdgeRow` and `InsightRevision`. State: blocks of windows not yet
-written, reported panes that are not final, the baseline, the running episodes.
+Driven by `SpanPartial`; puts out `RollupRow`, `EdgeRow`, `ShapePartial` and `InsightRevision`. State: blocks of
+windows not yet written, reported panes that are not final, the baseline, the running episodes.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,15 @@ from state_schemas.latency import LATENCY_CODEC, LatencyState, Learnt
 from state_schemas.metrics import MetricName
 from state_schemas.outputs import EdgeRow, InsightRevision, RollupRow
 from state_schemas.partials import SpanBlock, SpanPartial
+from state_schemas.shapes import ShapePartial
 from state_schemas.telemetry import ENTRY_KINDS
 from udfs.baseline import SpikeConfig
 from udfs.ids import service_key, split_service_key
 from udfs.partials import NameLimits, entry_pane, merge_blocks, span_count
+from udfs.shapes import shapes_of_spans
 from udfs.spike_rule import PaneOfSpans, expire, watch_pane
 
-Output = RollupRow | EdgeRow | InsightRevision
+Output = RollupRow | EdgeRow | ShapePartial | InsightRevision
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,11 @@ class LatencySpike:
 
     def on_wake(self, state: LatencyState, now_ms: int) -> Step[LatencyState, Output]:
         due = emit_due(state, now_ms, self.config.names)
+        shapes: list[ShapePartial] = []
         for start_ms, block in due.panes:
             entry = entry_pane(block, ENTRY_KINDS)
             known = state.panes.get(start_ms)
+            shapes += shapes_of_spans(state.env, state.service, start_ms, block)
             state.panes[start_ms] = merge_blocks([known, entry], self.config.names) if known else entry
         state.learnt, insights = self._frontiers.advance(
             service_key(state.env, state.service),
@@ -102,8 +106,8 @@ class LatencySpike:
             if now_ms != END_OF_INPUT:
                 gone = expire(state.learnt, state.env, state.service)
                 insights += self._frontiers.conclude(state.announced, gone)
-            return Step(None, (*due.rows, *insights), None, (*counts, ("states_forgotten_total", 1)))
-        return Step(state, (*due.rows, *insights), self._next_wake_ms(state, now_ms), counts)
+            return Step(None, (*due.rows, *shapes, *insights), None, (*counts, ("states_forgotten_total", 1)))
+        return Step(state, (*due.rows, *shapes, *insights), self._next_wake_ms(state, now_ms), counts)
 
     def _is_over(self, state: LatencyState, now_ms: int) -> bool:
         idle = now_ms >= self._forget_ms(state)

@@ -1,9 +1,9 @@
 """PreMerge: what the messages of one Kafka partition say, merged until event time moves, before it is keyed by service.
 
-Driven by `FoldedMessage`; puts out `SpanPartial`, `CallHalves`, `LogPartial` or `ExceptionPartial`, `EnvPresence` and
-`NameOverflow`. So the keyed rate follows services, not messages. Here the number of service names is bounded: the key
-is the source partition, so its state, and with it the choice of names, survives a restart. Partials commute: merging
-here changes no result.
+Driven by `FoldedMessage`; puts out `SpanPartial`, `CallHalves`, `LogPartial` or `ExceptionPartial`, `ShapePartial`,
+`LogsHeard`, `EnvPresence` and `NameOverflow`. So the keyed rate follows services, not messages. Here the number of
+service names is bounded: the key is the source partition, so its state, and with it the choice of names, survives a
+restart. Partials commute: merging here changes no result.
 """
 
 from dataclasses import dataclass, field
@@ -31,8 +31,10 @@ from state_schemas.partials import (
 )
 from state_schemas.patterns import ExceptionPartial, LinePartial, LogPartial
 from state_schemas.presence import PREMERGE_CODEC, PreMergeState
-from udfs.log_blocks import merge_log_partials
+from state_schemas.shapes import LogsHeard, ShapePartial
+from udfs.log_blocks import merge_log_partials, without_quiet
 from udfs.partials import NameLimits, merge_overflow, merge_presence
+from udfs.shapes import logs_heard, shapes_of_lines
 from udfs.span_batches import common, halves_of, partials_of, presence_of
 
 # Flushed early beyond this. What waits is state, written at each end of a bundle: 16 bytes a span.
@@ -40,7 +42,7 @@ SPANS_WAITING_MAX: Final = 32_768
 MESSAGES_WAITING_MAX: Final = 2_000
 SPANS_OF_A_PATTERN: Final = 16  # a pattern with its texts and samples is as large as so many spans
 
-Output = SpanPartial | CallHalves | LinePartial | EnvPresence | NameOverflow
+Output = SpanPartial | CallHalves | LinePartial | ShapePartial | LogsHeard | EnvPresence | NameOverflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,11 @@ class PreMerge:
             columns = common(state.spans)
             out += partials_of(columns, self.config.names)
             out += halves_of(columns)
-        out += (self._lines(lines.env, lines.service, lines.panes) for lines in merge_log_partials(state.logs))
+        lines = merge_log_partials(state.logs)
+        if self._lines is LogPartial:
+            out += shapes_of_lines(lines)
+            out += logs_heard(lines)
+        out += (self._lines(part.env, part.service, part.panes) for part in without_quiet(lines))
         out += (EnvPresence(env, merge_presence(found)) for env, found in sorted(panes.items()))
         out += (told for _, told in sorted(state.overflowed.items()))
         for waiting in (state.spans, state.logs, state.presence, state.overflowed):

@@ -7,6 +7,7 @@ import zstandard
 
 from state_schemas.codec import Codec, register
 from state_schemas.latency import Announced
+from state_schemas.outputs import InsightRevision
 from state_schemas.partials import OffsetRange, ServiceFacts
 
 # Where lines come from: log records, or exceptions that spans recorded as events. The two are counted apart: most
@@ -72,23 +73,27 @@ class ExceptionPartial(LinePartial, frozen=True, array_like=True, gc=False):
 
 
 class LineRate(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Lines of a pattern a pane: decaying sums of lines and of panes in which the service was heard.
+    """Lines of a pattern. past, squares: decaying sums of lines and of their squares, as of the service's pane as_of.
 
-    as_of: number of the service's next pane; those that were skipped since had no line of it.
+    recent: (number of a pane, lines), ascending, of those with any that were in the test window at as_of or came since.
     """
 
-    lines: float = 0.0
-    panes: float = 0.0
+    past: float = 0.0
+    squares: float = 0.0
     as_of: int = 0
+    recent: tuple[tuple[int, int], ...] = ()
 
 
-class SurgeSuspicion(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Evidence for a surge, not enough to speak. score: nats; start_ms: the pane in which it left 0; lines: since."""
+class ServiceLines(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Lines of a service. recent: (start ms, lines) of the panes of the test window; the newest has number panes - 1.
 
-    score: float
-    start_ms: int
-    lines: int
-    ranges: tuple[OffsetRange, ...]
+    past_lines, past_panes: decaying sums of what came before it. panes: how many with lines.
+    """
+
+    recent: tuple[tuple[int, int], ...] = ()
+    past_lines: float = 0.0
+    past_panes: float = 0.0
+    panes: int = 0
 
 
 class Registered(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -107,15 +112,13 @@ class Registered(msgspec.Struct, frozen=True, array_like=True, gc=False):
     alias_of: str = ""
     wide: tuple[str, ...] = ()
     rate: LineRate = LineRate()
-    surge: SurgeSuspicion | None = None
 
 
 class PatternEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An insight about a pattern that is open; counted: its lines from start_ms to end_ms.
 
     pane_ms: length of a pane. absent_ms: how long it had not been seen, of one that returned. usual: lines a pane, of
-    a surge; recovery: nats for
-    its end. panes: how many with lines.
+    a surge; recovery: nats for its end. panes: how many with lines. told: whether it was said; one line may be chance.
     """
 
     kind: PatternKind
@@ -129,14 +132,14 @@ class PatternEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
     usual: float = 0.0
     recovery: float = 0.0
     panes: int = 1
+    told: bool = True
 
 
 class PatternsLearnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is known as of the last final pane, whose end is last_end_ms (0 before there is one).
 
     registry: by pattern id. gone: pattern id -> when it was last seen, of those dropped to make room. episodes: by
-    pattern id. minutes: distinct minutes with lines of any level; minute: number of the newest since the epoch; panes:
-    how many panes with lines; lines: all lines of a pane.
+    pattern id. minutes: distinct minutes with lines of any level; minute: number of the newest since the epoch.
     """
 
     registry: dict[str, Registered] = {}
@@ -144,9 +147,44 @@ class PatternsLearnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     episodes: dict[str, PatternEpisode] = {}
     minutes: int = 0
     minute: int = 0
-    panes: int = 0
-    lines: LineRate = LineRate()
+    lines: ServiceLines = ServiceLines()
     last_end_ms: int = 0
+
+
+class SourcePatternHeard(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A service says of a loud pattern that it has it, or that it is new there. What drives the PatternNews machine.
+
+    seen_ms: start of the first pane with it, or of a newer one. revision: of an insight `error_pattern_new` that
+    begins then; None where nothing is said but that it is there.
+    """
+
+    env: str
+    pattern_id: str
+    service: str
+    seen_ms: int
+    source: LineSource
+    revision: InsightRevision | None = None
+
+
+class PatternHeard(SourcePatternHeard, frozen=True, array_like=True, gc=False):
+    """Of lines that are logged."""
+
+
+class SpanPatternHeard(SourcePatternHeard, frozen=True, array_like=True, gc=False):
+    """Of exceptions that spans recorded."""
+
+
+class PatternNewsState(msgspec.Struct, array_like=True, gc=False):
+    """One pattern of an environment. first_seen_ms: of the first pane with it, as far as is known, by service.
+
+    logged: services whose logs have it. waiting: what is held back until all that came before is known. last_seen_ms:
+    of the newest pane that was told of.
+    """
+
+    first_seen_ms: dict[str, int] = msgspec.field(default_factory=dict)
+    logged: dict[str, bool] = msgspec.field(default_factory=dict)
+    waiting: list[SourcePatternHeard] = msgspec.field(default_factory=list)
+    last_seen_ms: int = 0
 
 
 class PatternsState(msgspec.Struct, array_like=True, gc=False):
@@ -178,3 +216,11 @@ def _read(data: bytes) -> PatternsState:
 
 
 PATTERNS_CODEC: Final = register(Codec(name="error-patterns", version=1, write=_write, readers={1: _read}))
+PATTERN_NEWS_CODEC: Final = register(
+    Codec(
+        name="pattern-news",
+        version=1,
+        write=_ENCODE,
+        readers={1: msgspec.msgpack.Decoder(PatternNewsState).decode},
+    )
+)

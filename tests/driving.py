@@ -18,18 +18,24 @@ from operators.frontier import Announce, FrontierConfig
 from operators.latency_spike import LatencyConfig
 from operators.local import LocalGraph, Through, unchanged
 from operators.machine import END_OF_INPUT, Machine, Stage, Step
+from operators.pattern_news import PatternNewsConfig
 from operators.pre_merge import PreMergeConfig
+from operators.request_shapes import RequestShapesConfig
 from operators.telemetry_gap import GapConfig
 from state_schemas.codec import Box, Codec
 from state_schemas.insights import Insight, from_json
 from state_schemas.outputs import EdgeRow, InsightRevision, PatternName, PatternRow, RollupRow
 from state_schemas.partials import EnvPresence, NameOverflow, SpanPartial
-from state_schemas.patterns import LinePartial
+from state_schemas.patterns import LinePartial, SourcePatternHeard
+from state_schemas.shapes import LogsHeard, ShapePane, ShapePartial
 from tests.traffic import LATENESS_MS, OUT_OF_ORDER_MS, START_MS, TIMES
 from udfs.calls import PairLimits
 from udfs.log_blocks import merge_log_partials
 from udfs.partials import NameLimits, merge_overflow, merge_partials, merge_presence
 from udfs.pattern_rule import PatternConfig
+from udfs.rate_change import ChangeConfig
+from udfs.shape_rule import ShapeConfig
+from udfs.shapes import merge_shape_panes
 from udfs.sketch import unpack
 
 Timed = tuple[int, Any]  # Kafka timestamp of the message that said so, event
@@ -48,6 +54,8 @@ def graph_config(announce: Announce = "reported", services_max: int = 5_000, env
         patterns=ErrorPatternsConfig(
             PatternConfig(warm_minutes=1, away_minutes=1, quiet_ms=40_000), frontier, 3, insights=True
         ),
+        news=PatternNewsConfig(known_ms=60_000),
+        shapes=RequestShapesConfig(ShapeConfig(ChangeConfig(panes_min=3, nats_open=3.0), quiet_ms=60_000), frontier),
         gap=GapConfig(frontier),
         capacity=CapacityConfig(lateness_ms=LATENESS_MS),
     )
@@ -136,7 +144,10 @@ def restarts(at: Callable[[int], bool]) -> Through:
 
 def insights(outputs: Iterable[Any]) -> list[Insight]:
     """All revisions, in the order in which they came."""
-    return [from_json(output.body) for output in outputs if isinstance(output, InsightRevision)]
+    revisions = (
+        output.revision if isinstance(output, SourcePatternHeard | LogsHeard) else output for output in outputs
+    )
+    return [from_json(output.body) for output in revisions if isinstance(output, InsightRevision)]
 
 
 def last_revisions(outputs: Iterable[Any], *, kafka: bool = True) -> dict[str, dict[str, Any]]:
@@ -200,6 +211,27 @@ def names_of(outputs: Iterable[Any]) -> dict[str, tuple[str, int, str]]:
     return {"|".join(key): named for key, named in sorted(newest.items())}
 
 
+def heard_of(outputs: Iterable[Any]) -> dict[str, int]:
+    """Since when each pattern is logged by whom."""
+    found: dict[str, int] = {}
+    for output in outputs:
+        if isinstance(output, SourcePatternHeard) and output.revision is None:
+            who = f"{output.env}|{output.pattern_id}|{output.service}|{output.source}"
+            found[who] = min(output.seen_ms, found.get(who, output.seen_ms))
+    return dict(sorted(found.items()))
+
+
+def shapes_of(outputs: Iterable[Any]) -> dict[tuple[Any, ...], ShapePane]:
+    """What was done for requests, by pane."""
+    found: dict[tuple[Any, ...], ShapePane] = {}
+    for output in outputs:
+        if isinstance(output, ShapePartial):
+            for start_ms, pane in output.panes:
+                place = (output.env, output.service, start_ms)
+                found[place] = merge_shape_panes(found.get(place, ShapePane()), pane, ())
+    return dict(sorted(found.items()))
+
+
 def summary(outputs: Sequence[Any], *, kafka: bool = True) -> tuple[Any, ...]:
     """Everything in outputs that must not depend on order, chunks or watermarks; the sum of what is in parts."""
     partials: dict[tuple[str, str], list[SpanPartial]] = {}
@@ -223,5 +255,11 @@ def summary(outputs: Sequence[Any], *, kafka: bool = True) -> tuple[Any, ...]:
         dict(sorted(overflows.items())),
         pattern_sums(outputs),
         names_of(outputs),
+        heard_of(outputs),
+        sorted(
+            {pane for output in outputs if isinstance(output, LogsHeard) for pane in (output.env, *output.panes)},
+            key=str,
+        ),
+        shapes_of(outputs),
         lines,
     )

@@ -9,19 +9,33 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 from hypothesis import strategies as st
 
 from operators.fold import FoldConfig, logs_part
 from state_schemas.calls import CallHalves
 from state_schemas.folded import FoldedMessage
+from state_schemas.insights import from_json, to_json
+from state_schemas.outputs import InsightRevision
 from state_schemas.partials import EnvPresence, SpanPartial
-from state_schemas.patterns import ExceptionPartial
+from state_schemas.patterns import (
+    ExceptionPartial,
+    PatternEpisode,
+    PatternHeard,
+    Registered,
+    SourcePatternHeard,
+    SpanPatternHeard,
+)
+from state_schemas.shapes import LogsHeard, ShapePartial
 from state_schemas.telemetry import KIND_CLIENT, KIND_SERVER, LogRecord, Rejected, Resource, SpanColumns
 from udfs.fold_spans import KafkaPosition, TimeLimits, fold_spans
+from udfs.ids import insight_id
 from udfs.log_blocks import merge_log_partials
 from udfs.log_lines import LineReader
 from udfs.partials import NameLimits, merge_presence
+from udfs.pattern_report import report
+from udfs.shapes import logs_heard, shapes_of_lines, shapes_of_spans
 from udfs.span_batches import common, halves_of, partials_of, presence_of
 
 START_MS: Final = 1_700_000_100_000  # 22:15:00 UTC, the start of a five minute window
@@ -49,6 +63,7 @@ class OneSpan(NamedTuple):
     env: str = "prod"
     trace: int = 0  # 0: a trace of its own
     parent: int = 0  # 0: none
+    mute: bool = False  # no line is logged of it
 
 
 class Sent(NamedTuple):
@@ -94,6 +109,7 @@ class Story:
     slow: tuple[Episode, ...] = ()
     failing: tuple[Episode, ...] = ()
     holes: tuple[Episode, ...] = ()
+    mute: tuple[Episode, ...] = ()
     late_share: float = 0.0
     logs: bool = False
     calls: bool = False
@@ -125,6 +141,7 @@ def stories(draw: st.DrawFn, panes_min: int = 15, panes_max: int = 32, rate_max:
         slow=draw(episodes(panes, services, 3.0, 60.0)),
         failing=draw(episodes(panes, services, 0.3, 1.0)),
         holes=draw(episodes(panes, services, 0.0, 0.0)),
+        mute=draw(episodes(panes, services, 0.8, 1.0)),
         late_share=draw(st.sampled_from((0.0, 0.0, 0.1))),
         logs=draw(st.booleans()),
         calls=draw(st.booleans()),
@@ -180,6 +197,7 @@ def _batch(story: Story, service: int, batch: int, random: Random, numbers: Iter
         return
     factor = max((e.value for e in story.slow if e.covers(service, pane)), default=1.0)
     failing = max((e.value for e in story.failing if e.covers(service, pane)), default=0.01)
+    muted = max((e.value for e in story.mute if e.covers(service, pane)), default=0.0)
     for _ in range(random.randint(story.rate // 2, story.rate // 2 + story.rate % 2)):
         host = random.randrange(story.hosts)
         slow = factor > 1 and (host == 0 or random.random() < 0.4)
@@ -197,6 +215,7 @@ def _batch(story: Story, service: int, batch: int, random: Random, numbers: Iter
             kind=random.choice((KIND_SERVER, KIND_SERVER, KIND_SERVER, 1)),
             error=random.random() < failing,
             trace=number - number % 3 + 1,
+            mute=random.random() < muted,
         )
 
 
@@ -230,7 +249,8 @@ def fold(sent: Sent, times: TimeLimits = TIMES) -> tuple[FoldedMessage | None, t
     """What `operators.fold` makes of the message once its bytes are decoded."""
     result = fold_spans(columns(sent.spans), sent.at, times)
     heard = logs_part([_log(*log) for log in sent.logs], READER, sent.at, FoldConfig(times))
-    said = logs_part([_said(span) for span in sent.spans], READER, sent.at, FoldConfig(times))
+    told = [_said(span) for span in sent.spans if span.error or not span.mute]
+    said = logs_part(told, READER, sent.at, FoldConfig(times))
     if result.batch is None and not heard.presence:
         return None, result.rejected
     lines = tuple(merge_log_partials((*heard.logs, *said.logs)))
@@ -260,6 +280,52 @@ def heard(message: FoldedMessage) -> tuple[EnvPresence, ...]:
     for presence in message.presence:
         panes[presence.env] = merge_presence((*panes.get(presence.env, ()), *presence.panes))
     return tuple(EnvPresence(env, found) for env, found in sorted(panes.items()))
+
+
+def shapes(message: FoldedMessage) -> Iterator[ShapePartial]:
+    """Likewise, what is done for requests; of spans as latency-spike would."""
+    for partial in partials(message):
+        for start_ms, late, block in partial.panes:
+            yield from () if late else shapes_of_spans(partial.env, partial.service, start_ms, block)
+    yield from shapes_of_lines(message.logs)
+
+
+def silence(message: FoldedMessage) -> Iterator[LogsHeard]:
+    """Likewise, that somebody logged; and of loud lines, as if they were missed, with or without others."""
+    yield from logs_heard(message.logs)
+    for heard in news(message):
+        if heard.revision is not None:
+            insight = from_json(heard.revision.body)
+            silent_s = float(insight.window.start_ms % 20_000)
+            missed = insight.model_copy(update={"kind": "pattern_missing", "measures": {"silent_s": silent_s}})
+            body = msgspec.structs.replace(heard.revision, body=to_json(missed))
+            yield LogsHeard(heard.env, (), insight.window.end_ms, body)
+
+
+def news(message: FoldedMessage) -> Iterator[PatternHeard]:
+    """What error-patterns might say of the loud lines of this message: they are logged, and some are new."""
+    for partial in message.logs:
+        for start_ms, late, block in partial.panes:
+            for counted in (counted for counted in block.patterns if counted.loud and not late):
+                episode = PatternEpisode(
+                    "error_pattern_new", start_ms, start_ms + PANE_MS, counted, block.facts, block.ranges, PANE_MS
+                )
+                who = (partial.env, counted.pattern_id, partial.service)
+                entry = Registered(counted.texts, start_ms, start_ms, 1)
+                told = report(partial.env, partial.service, episode, entry, "open")
+                own = insight_id("error_pattern_new", *who, start_ms, f"{block.ranges}")  # one of each message
+                told = told.model_copy(update={"insight_id": own})
+                yield PatternHeard(*who, start_ms, "logs")
+                revision = InsightRevision(partial.env, partial.service, told.insight_id, 0, to_json(told))
+                yield PatternHeard(*who, start_ms, "logs", revision)
+
+
+def news_of_both(message: FoldedMessage) -> Iterator[SourcePatternHeard]:
+    """The same said of exceptions of spans; every fourth pattern is logged as well."""
+    for heard in news(message):
+        if int(heard.pattern_id, 16) % 4 == 0 and heard.revision is None:
+            yield heard
+        yield SpanPatternHeard(heard.env, heard.pattern_id, heard.service, heard.seen_ms, "spans", heard.revision)
 
 
 def _log(service: str, at_ms: int) -> LogRecord:
@@ -307,6 +373,7 @@ def busy(seed: int = 1) -> Story:
         slow=(Episode(0, 12, 8, 20.0),),
         failing=(Episode(1, 14, 7, 0.8),),
         holes=(Episode(1, 26, 5),),
+        mute=(Episode(0, 17, 8, 0.9),),
         late_share=0.05,
         logs=True,
         calls=True,

@@ -1,63 +1,113 @@
 """How often a pattern is usually logged, and whether it is more often now.
 
-A surge is weighed like a spike (`udfs.evidence`), as a cumulative sum of log-likelihood ratios (Page, Biometrika 41,
-1954), here of Poisson counts: three lines where one an hour is usual are little evidence, and are weighed as such.
+The last panes are the test window, what is before them is the past (`udfs.rate_change`). A pane in which the service
+logs more than usual beside the pattern counts for more than one, so that more traffic with its errors is no surge.
 """
 
-from dataclasses import dataclass
-from math import log
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from state_schemas.patterns import LineRate
+import msgspec
+import numpy as np
 
-__all__ = ["RateConfig", "add_rates", "is_known", "observe", "surge_nats", "usual_lines"]
+from state_schemas.patterns import LineRate, ServiceLines
+from udfs.rate_change import WINDOW_PANES, WINDOWS, ChangeConfig, change_nats
 
-
-@dataclass(frozen=True, slots=True)
-class RateConfig:
-    """margin: times the seen rate is still usual, as panes vary more than Poisson counts; ratio: of that, a surge.
-
-    lines_min: the usual lines of a pane are not taken for less. memory_panes: after so many a pane weighs 1/e.
-    panes_min: seen before a surge is spoken of. pane_nats_max: what one pane can add, so that three must agree.
-    """
-
-    margin: float = 2.0
-    ratio: float = 2.0
-    lines_min: float = 0.2
-    memory_panes: float = 360.0
-    panes_min: float = 30.0
-    pane_nats_max: float = 6.0
+__all__ = ["Surge", "add_rates", "forget_recent", "heard", "observe_pane", "surge_of", "usual_lines"]
 
 
-def usual_lines(rate: LineRate, pane: int, config: RateConfig) -> float:
-    """Expected lines in this pane of the service."""
-    now = _until(rate, pane, config)
-    return max(config.lines_min, (now.lines + 1) / (now.panes + 1))
+class Surge(NamedTuple):
+    """Nats for more lines than usual, shown by the last `panes` panes with `lines` of the pattern."""
+
+    nats: float
+    panes: int
+    lines: int
 
 
-def is_known(rate: LineRate, pane: int, config: RateConfig) -> bool:
-    return _until(rate, pane, config).panes >= config.panes_min
+def observe_pane(service: ServiceLines, start_ms: int, lines: int, config: ChangeConfig) -> ServiceLines:
+    """The service after a pane with so many lines: what leaves the window is past."""
+    recent, past_lines, past_panes = list(service.recent), service.past_lines, service.past_panes
+    while recent and (len(recent) >= WINDOW_PANES or recent[0][0] < start_ms - config.gap_ms):
+        past_lines = past_lines * config.keep + recent.pop(0)[1]
+        past_panes = past_panes * config.keep + 1
+    return ServiceLines((*recent, (start_ms, lines)), past_lines, past_panes, service.panes + 1)
 
 
-def observe(rate: LineRate, pane: int, lines: int, config: RateConfig) -> LineRate:
-    """The rate after this pane of the service, with so many lines."""
-    now = _until(rate, pane, config)
-    keep = 1 - 1 / config.memory_panes
-    return LineRate(now.lines * keep + lines, now.panes * keep + 1, pane + 1)
+def heard(rate: LineRate, service: ServiceLines, lines: int, config: ChangeConfig) -> LineRate:
+    """The rate after lines in the service's newest pane."""
+    at = _settled(rate, service, config)
+    return msgspec.structs.replace(at, recent=(*at.recent, (service.panes - 1, lines)))
 
 
-def surge_nats(lines: int, usual: float, config: RateConfig) -> float:
-    """Log-likelihood ratio of `ratio` times as much against margin * usual."""
-    at_most = config.margin * usual
-    nats = lines * log(config.ratio) - at_most * (config.ratio - 1)
-    return max(-config.pane_nats_max, min(config.pane_nats_max, nats))
+def forget_recent(rate: LineRate, service: ServiceLines, config: ChangeConfig) -> LineRate:
+    """The rate as if the panes of the window had held none: what an open insight counts teaches nothing."""
+    return msgspec.structs.replace(_settled(rate, service, config), recent=())
+
+
+def usual_lines(rate: LineRate, service: ServiceLines, lines: int, config: ChangeConfig) -> float:
+    """Expected of the pattern in the newest pane, which has so many lines of it."""
+    past = _settled(rate, service, config).past
+    load = _loads(service, [lines], past)
+    return past / max(1.0, service.past_panes) * load[0]
+
+
+def surge_of(rate: LineRate, service: ServiceLines, config: ChangeConfig) -> Surge | None:
+    """The strongest evidence for more than `factor` times the usual; None where nothing is usual, or it is not more."""
+    at = _settled(rate, service, config)
+    if service.past_panes <= 0:
+        return None
+    found = dict(at.recent)
+    counts = [found.get(number, 0) for number in range(service.panes - len(service.recent), service.panes)]
+    loads = _loads(service, counts, at.past)
+    # One line more than was seen: what is usual of a rare line is uncertain itself.
+    past, dispersion = at.past + 1, _dispersion(at, service)
+    best: Surge | None = None
+    for window in (window for window in WINDOWS if window <= len(counts)):
+        lines = sum(counts[-window:])
+        expected = past / service.past_panes * sum(loads[-window:])
+        shown = sum(
+            count >= config.factor * past / service.past_panes * load and count > 0
+            for count, load in zip(counts[-window:], loads[-window:], strict=True)
+        )
+        if lines < config.factor * expected or shown < config.panes_min:
+            continue
+        nats = float(change_nats(np.array([lines], float), np.array([expected]), np.array([past]))[0]) / dispersion
+        if best is None or nats > best.nats:
+            best = Surge(nats, window, lines)
+    return best
 
 
 def add_rates(left: LineRate, right: LineRate) -> LineRate:
     """Of two patterns as one; each as of its own pane, so this is right to within a decay."""
-    return LineRate(left.lines + right.lines, max(left.panes, right.panes), max(left.as_of, right.as_of))
+    recent = dict(left.recent)
+    for pane, lines in right.recent:
+        recent[pane] = recent.get(pane, 0) + lines
+    return LineRate(
+        left.past + right.past,
+        left.squares + right.squares,
+        max(left.as_of, right.as_of),
+        tuple(sorted(recent.items())),
+    )
 
 
-def _until(rate: LineRate, pane: int, config: RateConfig) -> LineRate:
-    """The rate before this pane: those skipped had no line."""
-    keep = (1 - 1 / config.memory_panes) ** max(0, pane - rate.as_of)
-    return LineRate(rate.lines * keep, rate.panes * keep + config.memory_panes * (1 - keep), pane)
+def _settled(rate: LineRate, service: ServiceLines, config: ChangeConfig) -> LineRate:
+    """The rate as of the service's newest pane: what has left the window is past."""
+    first = service.panes - len(service.recent)
+    past, squares, as_of = rate.past, rate.squares, rate.as_of
+    for pane, lines in (*(part for part in rate.recent if part[0] < first), (first - 1, 0)):
+        left = config.keep ** max(0, pane + 1 - as_of)
+        past, squares, as_of = past * left + lines, squares * left + lines**2, max(as_of, pane + 1)
+    return LineRate(past, squares, as_of, tuple(part for part in rate.recent if part[0] >= first))
+
+
+def _dispersion(rate: LineRate, service: ServiceLines) -> float:
+    """How much more the lines of a pane vary than a Poisson count would, at least 1: errors come in bursts."""
+    variance = rate.squares - rate.past**2 / max(1.0, service.past_panes)
+    return max(1.0, (variance + 1) / (rate.past + 1))
+
+
+def _loads(service: ServiceLines, counts: Sequence[int], past: float) -> list[float]:
+    """For the newest panes, with so many lines of the pattern: other lines in terms of the usual, at least 1."""
+    usual = max(1.0, (service.past_lines - past) / max(1.0, service.past_panes))
+    newest = service.recent[-len(counts) :]
+    return [max(1.0, (lines - count) / usual) for (_, lines), count in zip(newest, counts, strict=True)]

@@ -1,16 +1,24 @@
 """Merging of log blocks: exact, associative and commutative, like that of span blocks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import nsmallest
 from typing import Final
 from zlib import crc32
 
 from state_schemas.partials import OTHER
-from state_schemas.patterns import LinePartial, LogBlock, LogPartial, PatternCount
+from state_schemas.patterns import OTHER_PATTERNS, LinePartial, LogBlock, LogPartial, PatternCount
 from udfs.partials import merge_ranges
 from udfs.templates import merge_texts
 
-__all__ = ["HOSTS_MAX", "SAMPLES_MAX", "line_count", "merge_counts", "merge_log_blocks", "merge_log_partials"]
+__all__ = [
+    "HOSTS_MAX",
+    "SAMPLES_MAX",
+    "line_count",
+    "merge_counts",
+    "merge_log_blocks",
+    "merge_log_partials",
+    "without_quiet",
+]
 
 SAMPLES_MAX: Final = 3
 HOSTS_MAX: Final = 20  # of one pattern
@@ -60,6 +68,20 @@ def merge_log_partials(partials: Iterable[LinePartial]) -> list[LogPartial]:
         LogPartial(env, service, tuple((*key, merge_log_blocks(blocks)) for key, blocks in sorted(panes.items())))
         for (env, service), panes in sorted(found.items())
     ]
+
+
+def without_quiet(partials: Iterable[LogPartial]) -> Iterator[LogPartial]:
+    """The same with all quiet lines of a block as one number."""
+    for partial in partials:
+        panes = tuple((start_ms, late, _without_quiet(block)) for start_ms, late, block in partial.panes)
+        yield LogPartial(partial.env, partial.service, panes)
+
+
+def _without_quiet(block: LogBlock) -> LogBlock:
+    quiet = sum(counted.count for counted in block.patterns if not counted.loud)
+    loud = tuple(counted for counted in block.patterns if counted.loud)
+    rest = (PatternCount(False, OTHER_PATTERNS, quiet, 0, ()),) if quiet else ()
+    return LogBlock((*rest, *loud), block.loud_lines, block.facts, block.ranges)
 
 
 def line_count(block: LogBlock) -> int:

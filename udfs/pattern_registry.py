@@ -132,10 +132,10 @@ def _join(entries: dict[str, Registered], name: str, wide: Pattern) -> None:
     entry = entries[name]
     place = next(at for at, (a, b) in enumerate(zip(_key(name, entry.texts), wide.key, strict=True)) if a != b)
     texts = (*entry.texts[:place], f" {HOLE}", *entry.texts[place + 1 :])
-    taken = msgspec.structs.replace(entry, texts=texts, wide=wide.key, surge=None)
+    taken = msgspec.structs.replace(entry, texts=texts, wide=wide.key)
     before = entries.get(wide.pattern_id)
     entries[wide.pattern_id] = taken if before is None else _sum(before, taken)
-    entries[name] = msgspec.structs.replace(entry, alias_of=wide.pattern_id, surge=None)
+    entries[name] = msgspec.structs.replace(entry, alias_of=wide.pattern_id)
 
 
 def _sum(left: Registered, right: Registered) -> Registered:

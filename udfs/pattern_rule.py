@@ -22,13 +22,14 @@ from state_schemas.patterns import (
     PatternKind,
     PatternsLearnt,
     Registered,
-    SurgeSuspicion,
+    ServiceLines,
 )
-from udfs.line_rates import RateConfig, is_known, observe, surge_nats, usual_lines
+from udfs.line_rates import forget_recent, heard, observe_pane, surge_of, usual_lines
 from udfs.log_blocks import line_count, merge_counts
 from udfs.partials import merge_ranges
 from udfs.pattern_registry import canonical, register
-from udfs.pattern_report import report
+from udfs.pattern_report import FATAL, report
+from udfs.rate_change import ChangeConfig
 from udfs.templates import merge_texts
 
 __all__ = ["PaneOfLines", "PatternConfig", "expire_patterns", "watch_lines"]
@@ -46,16 +47,17 @@ class PatternConfig:
     """Minutes are those in which the service was heard, so that silence teaches nothing.
 
     warm_minutes: until then patterns are registered without a word. away_minutes: a pattern unseen for so many has
-    returned, and may go where room is short. patterns_max: registered at once. score_open, score_close: nats.
-    quiet_ms: unseen for so long, an insight closes; accept_ms: open for so long, what it says is the new normal.
+    returned, and may go where room is short. patterns_max: registered at once. nats_close: for what is usual, to
+    close a surge. lines_min: of a new or returned pattern before it is told; a fatal one is told at once. quiet_ms:
+    unseen for so long, an insight closes; accept_ms: open for so long, what it says is the new normal.
     """
 
     warm_minutes: int = 10
     away_minutes: int = 60
     patterns_max: int = 1_000
-    rates: RateConfig = field(default_factory=RateConfig)
-    score_open: float = 12.0
-    score_close: float = 12.0
+    change: ChangeConfig = field(default_factory=ChangeConfig)
+    nats_close: float = 6.0
+    lines_min: int = 2
     quiet_ms: int = 600_000
     accept_ms: int = 1_800_000
 
@@ -71,12 +73,11 @@ class PaneOfLines(NamedTuple):
 
 
 class _Now(NamedTuple):
-    """A pane in its place: minutes heard with it, its number; load: its lines in terms of usual, at least 1."""
+    """A pane in its place: minutes heard with it; service: its lines with those of the pane."""
 
     pane: PaneOfLines
     minutes: int
-    number: int
-    load: float
+    service: ServiceLines
 
 
 class _Named(NamedTuple):
@@ -92,9 +93,8 @@ def watch_lines(
 ) -> tuple[PatternsLearnt, list[Insight]]:
     """What is known after the pane, and what it announces. O(registry + patterns)."""
     minute = pane.start_ms // MINUTE_MS
-    lines = line_count(pane.block)
-    usual = usual_lines(learnt.lines, learnt.panes, config.rates)
-    now = _Now(pane, learnt.minutes + (minute != learnt.minute), learnt.panes, max(1.0, lines / usual))
+    service = observe_pane(learnt.lines, pane.start_ms, line_count(pane.block), config.change)
+    now = _Now(pane, learnt.minutes + (minute != learnt.minute), service)
     named = _named(learnt.registry, now, config)
     entries, episodes = named.entries, dict(learnt.episodes)
     drafts: list[Insight] = []
@@ -107,22 +107,23 @@ def watch_lines(
     for name, counted in named.found.items():
         opened = _opened(learnt, named, name, now, config)
         entries[name] = _seen(entries[name], counted, now)
-        if name not in episodes:
-            entries[name], surge = _weighed(entries[name], counted, now, len(entries), config)
-            opened = opened or surge
-        if opened is not None and name not in episodes and now.minutes > config.warm_minutes:
+        if name in episodes:
+            continue
+        entries[name], surge = _weighed(entries[name], counted, now, len(entries), config)
+        opened = opened or surge
+        if opened is not None and now.minutes > config.warm_minutes:
             episodes[name] = opened
-            drafts.append(report(pane.env, pane.service, opened, entries[name], "open"))
-    for name in [name for name, entry in entries.items() if entry.surge and name not in named.found]:
-        entries[name] = _absent(entries[name], now, config)
+            entries[name] = msgspec.structs.replace(
+                entries[name], rate=forget_recent(entries[name].rate, service, config.change)
+            )
+            drafts += [report(pane.env, pane.service, opened, entries[name], "open")] if opened.told else []
     after = PatternsLearnt(
         registry=entries,
         gone=_tombstones(learnt, entries),
         episodes=episodes,
         minutes=now.minutes,
         minute=minute,
-        panes=now.number + 1,
-        lines=observe(learnt.lines, now.number, lines, config.rates),
+        lines=service,
         last_end_ms=pane.end_ms,
     )
     return after, drafts
@@ -133,15 +134,14 @@ def expire_patterns(learnt: PatternsLearnt, env: str, service: str) -> list[Insi
     return [
         report(env, service, episode, learnt.registry[name], "closed", GONE)
         for name, episode in sorted(learnt.episodes.items())
+        if episode.told
     ]
 
 
 def _named(known: Mapping[str, Registered], now: _Now, config: PatternConfig) -> _Named:
     loud = [counted for counted in now.pane.block.patterns if counted.loud and counted.pattern_id != OTHER_PATTERNS]
     fresh = {
-        counted.pattern_id: Registered(
-            counted.texts, now.pane.start_ms, now.pane.start_ms, now.minutes, rate=LineRate(as_of=now.number)
-        )
+        counted.pattern_id: Registered(counted.texts, now.pane.start_ms, now.pane.start_ms, now.minutes)
         for counted in loud
         if canonical(known, counted.pattern_id, counted.texts) not in known
     }
@@ -192,10 +192,19 @@ def _opened(
     before = learnt.registry.get(name)
     if name in named.added:
         away_ms = start_ms - learnt.gone[name] if name in learnt.gone else 0
-        return _episode("error_pattern_returned" if away_ms else "error_pattern_new", named.found[name], now, away_ms)
+        kind: PatternKind = "error_pattern_returned" if away_ms else "error_pattern_new"
+        return _told_if(_episode(kind, named.found[name], now, away_ms), config)
     if before is not None and now.minutes - before.last_minute > config.away_minutes:
-        return _episode("error_pattern_returned", named.found[name], now, start_ms - before.last_seen_ms)
+        returned = _episode("error_pattern_returned", named.found[name], now, start_ms - before.last_seen_ms)
+        return _told_if(returned, config)
     return None
+
+
+def _told_if(episode: PatternEpisode, config: PatternConfig) -> PatternEpisode:
+    """Whether there are enough lines to tell of it."""
+    counted = episode.counted
+    told = counted.count >= config.lines_min or counted.severity >= FATAL
+    return msgspec.structs.replace(episode, told=told)
 
 
 def _episode(kind: PatternKind, counted: PatternCount, now: _Now, away_ms: int = 0) -> PatternEpisode:
@@ -221,32 +230,15 @@ def _weighed(
     entry: Registered, counted: PatternCount, now: _Now, tests: int, config: PatternConfig
 ) -> tuple[Registered, PatternEpisode | None]:
     """The entry after its lines of this pane, and an episode where they are a surge."""
-    rates, pane = config.rates, now.pane
-    usual = usual_lines(entry.rate, now.number, rates)
-    before = entry.surge or SurgeSuspicion(0.0, pane.start_ms, 0, ())
-    score = max(0.0, before.score + surge_nats(counted.count, usual * now.load, rates))
-    lines = before.lines + counted.count
-    if score <= 0 or not is_known(entry.rate, now.number, rates):
-        return msgspec.structs.replace(entry, rate=observe(entry.rate, now.number, lines, rates), surge=None), None
-    ranges = merge_ranges((*before.ranges, *pane.block.ranges))
-    if score < config.score_open + log(tests):
-        suspicion = SurgeSuspicion(score, before.start_ms, lines, ranges)
-        return msgspec.structs.replace(entry, surge=suspicion), None
-    counted = msgspec.structs.replace(counted, count=lines)
-    surge = _episode("error_pattern_surge", counted, now)
-    surge = msgspec.structs.replace(surge, start_ms=before.start_ms, ranges=ranges, usual=usual)
-    return msgspec.structs.replace(entry, surge=None), surge
-
-
-def _absent(entry: Registered, now: _Now, config: PatternConfig) -> Registered:
-    """A pattern suspected of a surge, in a pane without it."""
-    assert entry.surge is not None, "only suspected patterns are looked at in panes without them"
-    usual = usual_lines(entry.rate, now.number, config.rates)
-    score = entry.surge.score + surge_nats(0, usual * now.load, config.rates)
-    if score > 0:
-        return msgspec.structs.replace(entry, surge=msgspec.structs.replace(entry.surge, score=score))
-    rate = observe(entry.rate, now.number, entry.surge.lines, config.rates)
-    return msgspec.structs.replace(entry, rate=rate, surge=None)
+    service, change = now.service, config.change
+    entry = msgspec.structs.replace(entry, rate=heard(entry.rate, service, counted.count, change))
+    surge = surge_of(entry.rate, service, change)
+    if surge is None or surge.nats < change.nats_open + log(tests):
+        return entry, None
+    episode = _episode("error_pattern_surge", msgspec.structs.replace(counted, count=surge.lines), now)
+    start_ms = service.recent[-surge.panes][0]
+    usual = usual_lines(entry.rate, service, counted.count, change)
+    return entry, msgspec.structs.replace(episode, start_ms=start_ms, usual=usual, panes=surge.panes)
 
 
 class _Followed(NamedTuple):
@@ -261,15 +253,18 @@ def _follow(
     episode: PatternEpisode, entry: Registered, counted: PatternCount | None, now: _Now, config: PatternConfig
 ) -> _Followed:
     """Open: close it, accept it, or say how it goes at 3, 6, 12, 24 ... panes."""
-    pane, of_surge = now.pane, episode.kind == "error_pattern_surge"
+    if now.pane.start_ms - episode.end_ms >= config.quiet_ms:
+        return _closed(episode, entry, UNSEEN, now, config)
+    pane, of_surge, change = now.pane, episode.kind == "error_pattern_surge", config.change
     lines = counted.count if counted else 0
-    nats = surge_nats(lines, episode.usual * now.load, config.rates) if of_surge else float(lines)
+    nats = float(lines)
+    if of_surge:
+        usual = usual_lines(entry.rate, now.service, lines, change)
+        nats = lines * log(change.factor) - usual * (change.factor - 1)
     recovery = max(0.0, episode.recovery - nats) if of_surge else 0.0
-    if recovery >= config.score_close:
-        return _closed(episode, entry, RECOVERED, now)
+    if recovery >= config.nats_close:
+        return _closed(episode, entry, RECOVERED, now, config)
     if counted is None or nats <= 0:
-        if pane.start_ms - episode.end_ms >= config.quiet_ms:
-            return _closed(episode, entry, UNSEEN, now)
         return _Followed(entry, msgspec.structs.replace(episode, recovery=recovery), None)
     after = msgspec.structs.replace(
         episode,
@@ -281,19 +276,24 @@ def _follow(
         panes=episode.panes + 1,
     )
     if after.end_ms - after.start_ms >= config.accept_ms:
-        return _closed(after, entry, KNOWN, now)
+        return _closed(after, entry, KNOWN, now, config)
+    if not episode.told:
+        after = _told_if(after, config)
+        opening = report(pane.env, pane.service, after, entry, "open") if after.told else None
+        return _Followed(entry, after, opening)
     thirds, rest = divmod(after.panes, 3)
     if rest or thirds & (thirds - 1):
         return _Followed(entry, after, None)
     return _Followed(entry, after, report(pane.env, pane.service, after, entry, "updated"))
 
 
-def _closed(episode: PatternEpisode, entry: Registered, reason: str, now: _Now) -> _Followed:
+def _closed(episode: PatternEpisode, entry: Registered, reason: str, now: _Now, config: PatternConfig) -> _Followed:
     """What was counted meanwhile teaches no rate, unless it is the new normal."""
-    pane = now.pane
-    draft = report(pane.env, pane.service, episode, entry, "closed", reason)
-    rate = msgspec.structs.replace(entry.rate, as_of=now.number)
+    pane, service = now.pane, now.service
+    draft = report(pane.env, pane.service, episode, entry, "closed", reason) if episode.told else None
+    rate = forget_recent(entry.rate, service, config.change)
     if reason == KNOWN:
         panes = (episode.end_ms - episode.start_ms) / episode.pane_ms
-        rate = LineRate(float(episode.counted.count), panes, now.number)
+        mean, heard_panes = episode.counted.count / panes, max(1.0, service.past_panes)
+        rate = LineRate(mean * heard_panes, mean * (mean + 1) * heard_panes, rate.as_of)
     return _Followed(msgspec.structs.replace(entry, rate=rate), None, draft)

@@ -23,8 +23,16 @@ PATTERN_ID_BYTES: Final = 8
 _SIGNS, _WORD, _NAME, _MASKED = range(4)
 _EDGES: Final = "()[]{}<>,;:\"'`.!?|"
 _MASK: Final = "[\x01-\x09]"
+_MONTH: Final = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _ASSIGNED: Final = re.compile(r"[(\[{\"']*[A-Za-z][\w.\-]*=")
-_NAME_SIGN: Final = re.compile(rf"[/\\~@|]|::|{_MASK}|[A-Za-z]\.[A-Za-z]")
+# A path, an address, a dotted name, or a name of three parts or more: `ts-food-service`.
+_NAME_SIGN: Final = re.compile(rf"[/\\~@|]|::|{_MASK}|[A-Za-z]\.[A-Za-z]|[A-Za-z0-9]-[A-Za-z0-9]+-[A-Za-z0-9]")
+# Day and month of a date whose numbers are masked: `Sun Jan 29`, `Mon, 30 Jan 2023`.
+_DATE: Final = re.compile(
+    r"\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?"
+    rf"(?:(?:{_MONTH})[ -]{_MASK}|{_MASK}[ -](?:{_MONTH})\b(?:[ -]{_MASK})?)"
+)
+_NUMBER: Final = "\x01"
 _LETTERS: Final = re.compile(r"[^\W\d_]")
 _MASKS: Final = re.compile(_MASK)
 _SHOWN: Final = {ord(HOLE): "<*>", **{place: f"<{name}>" for place, name in enumerate(MASK_NAMES, 1)}}
@@ -50,7 +58,7 @@ def named_pattern(key: tuple[str, ...], texts: tuple[str, ...]) -> Pattern:
 
 def pattern_of(shape: bytes) -> Pattern:
     """O(length), some 30 us a line; callers remember it by shape. What is behind TOKENS_MAX tokens is one hole."""
-    parts = shape.decode(errors="replace").split(" ")
+    parts = _DATE.sub(_NUMBER, shape.decode(errors="replace")).split(" ")
     tokens = [token for part in parts[:TOKENS_MAX] for token in _tokens(part)]
     if len(parts) > TOKENS_MAX:
         tokens.append((" " + " ".join(parts[TOKENS_MAX:]), _MASKED))

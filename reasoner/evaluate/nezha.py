@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.graph import GraphConfig
+from operators.error_patterns import ErrorPatternsConfig
 from operators.frontier import FrontierConfig
 from operators.latency_spike import LatencyConfig
 from operators.telemetry_gap import GapConfig
@@ -102,7 +103,9 @@ class Detected(NamedTuple):
 
 def _detect(data: Path, rechunk_by_pod: bool, dump_folder: Path | None) -> Detected:
     frontier = FrontierConfig(announce="final")
-    run = LocalRun(GraphConfig(latency=LatencyConfig(frontier=frontier), gap=GapConfig(frontier)))
+    patterns = ErrorPatternsConfig(frontier=frontier)
+    config = GraphConfig(latency=LatencyConfig(frontier=frontier), patterns=patterns, gap=GapConfig(frontier))
+    run = LocalRun(config)
     messages = read(_days(data), BadLines())
     if rechunk_by_pod:
         messages = rechunk(messages, by="pod")

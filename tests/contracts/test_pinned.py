@@ -16,7 +16,9 @@ from state_schemas.insights import Kind, Severity, Status
 from state_schemas.latency import LATENCY_CODEC
 from state_schemas.metrics import REJECTED, MetricName
 from state_schemas.outputs import RESOLUTIONS_S, DeadLetter, EdgeRow, PatternName, PatternRow, RollupRow
+from state_schemas.patterns import PATTERN_NEWS_CODEC, PATTERNS_CODEC
 from state_schemas.presence import CAPACITY_CODEC, GAP_CODEC, PREMERGE_CODEC
+from state_schemas.shapes import LOG_SILENCE_CODEC, SHAPES_CODEC
 from state_schemas.tables import (
     ERROR_PATTERNS,
     LATENCY_ROLLUPS,
@@ -31,7 +33,8 @@ from udfs.ids import insight_id, service_key, split_service_key
 
 UIDS = [
     *("pre-merge", "pre-merge-logs", "pre-merge-metrics"),
-    *("call-pairs", "latency-spike", "error-patterns", "error-patterns-traces", "telemetry-gap", "capacity"),
+    *("call-pairs", "latency-spike", "error-patterns", "error-patterns-traces", "pattern-news", "pattern-news-traces"),
+    *("request-shapes", "log-silence", "telemetry-gap", "capacity"),
 ]
 
 
@@ -39,17 +42,25 @@ def test_uids_of_stages() -> None:
     assert [stage.uid for stage in stages(GraphConfig())] == UIDS
     assert [stage.uid for stage in latency_stages(GraphConfig())] == ["pre-merge", "call-pairs", "latency-spike"]
     patterns = ["pre-merge", "pre-merge-logs", "error-patterns", "error-patterns-traces"]
+    patterns += ["pattern-news", "pattern-news-traces"]
     assert [stage.uid for stage in pattern_stages(GraphConfig())] == patterns
 
 
 def test_names_and_versions_of_codecs() -> None:
-    codecs = (PREMERGE_CODEC, CALL_PAIRS_CODEC, LATENCY_CODEC, GAP_CODEC, CAPACITY_CODEC)
+    codecs = (
+        *(PREMERGE_CODEC, CALL_PAIRS_CODEC, LATENCY_CODEC, GAP_CODEC, CAPACITY_CODEC),
+        *(PATTERNS_CODEC, PATTERN_NEWS_CODEC, SHAPES_CODEC, LOG_SILENCE_CODEC),
+    )
     assert [(codec.name, codec.version, sorted(codec.readers)) for codec in codecs] == [
         ("pre-merge", 1, [1]),
         ("call-pairs", 1, [1]),
         ("latency-spike", 1, [1]),
         ("telemetry-gap", 1, [1]),
         ("capacity", 1, [1]),
+        ("error-patterns", 1, [1]),
+        ("pattern-news", 1, [1]),
+        ("request-shapes", 1, [1]),
+        ("log-silence", 1, [1]),
     ]
 
 
@@ -125,6 +136,7 @@ def test_metric_names() -> None:
         "calls_paired_total",
         "envs_overflowed_total",
         "insights_emitted_total",
+        "insights_known_elsewhere_total",
         "lines_overflowed_total",
         "messages_rejected_total",
         "names_overflowed_total",

@@ -29,12 +29,17 @@ CUTS = {
     "latency-spike": 0.63,
     "error-patterns": 0.8,
     "error-patterns-traces": 0.8,
+    "pattern-news": 0.5,
+    "pattern-news-traces": 0.5,
+    "request-shapes": 0.7,
+    "log-silence": 0.5,
     "telemetry-gap": 0.66,
     "capacity": 0.05,
 }
 
 SILENT = ("pre-merge", "pre-merge-logs", "pre-merge-metrics", "call-pairs")  # they put out no insights
-SPEAKING = ("latency-spike", "error-patterns", "error-patterns-traces", "telemetry-gap")  # something is open at the cut
+# Something is open at the cut.
+SPEAKING = ("latency-spike", "error-patterns", "error-patterns-traces", "request-shapes", "telemetry-gap")
 
 
 def stage_of(uid: str) -> Stage:
@@ -45,7 +50,7 @@ def run_from(uid: str, saved: bytes | None) -> tuple[list[Any], bytes]:
     """Outputs after the cut and the state of one key at the cut; `saved` takes the place of that state."""
     stage = stage_of(uid)
     events = events_of(uid, messages(GAP_STORY if uid == "telemetry-gap" else busy()))
-    key = stage.key_of(events[-1][1])
+    key = stage.key_of(events[0 if uid == "request-shapes" else -1][1])  # of the service that has something to tell
     events = [(at_ms, event) for at_ms, event in events if stage.key_of(event) == key]
     graph, cut = LocalGraph([stage]), int(len(events) * CUTS[uid])
     out: list[Any] = []

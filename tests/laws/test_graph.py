@@ -166,7 +166,7 @@ def test_records_behind_the_watermark_are_counted_one_by_one_and_treated_as_late
     assert last_revisions(out) == last_revisions(run_graph(sent))
     late = {key[5]: found[0] for key, found in rollup_sums(out).items() if key[2] and key[0] == 10}
     assert late == {"service": 3, "host": 3, "operation": 3}
-    assert graph.counts["records_behind_total"] == 12  # by the latency machine, both of patterns, and the gap watch
+    assert graph.counts["records_behind_total"] == 15  # by latency, both of patterns, shapes, and the gap watch
 
 
 def test_the_busy_story_has_insights() -> None:

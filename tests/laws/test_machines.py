@@ -33,7 +33,11 @@ from tests.traffic import (
     halves,
     heard,
     messages,
+    news,
+    news_of_both,
     partials,
+    shapes,
+    silence,
     stories,
     thrown,
 )
@@ -67,6 +71,10 @@ EVENTS: dict[str, tuple[st.SearchStrategy[Story], Callable[[FoldedMessage], Iter
     "latency-spike": (SHORT, lambda message: iter(partials(message))),
     "error-patterns": (SHORT, lambda message: iter(message.logs)),
     "error-patterns-traces": (SHORT, lambda message: iter(thrown(message))),
+    "pattern-news": (SHORT, lambda message: iter(news(message))),
+    "pattern-news-traces": (SHORT, lambda message: iter(news_of_both(message))),
+    "request-shapes": (SHORT, lambda message: iter(shapes(message))),
+    "log-silence": (SHORT, lambda message: iter(silence(message))),
     "telemetry-gap": (LONG, lambda message: iter(heard(message))),
     "capacity": (SHORT, _overflows),
 }
@@ -77,6 +85,13 @@ def events_of(uid: str, sent: list[Sent]) -> list[Timed]:
     return [(at_ms, event) for at_ms, folded in found if folded is not None for event in EVENTS[uid][1](folded)]
 
 
+# What an open insight is closed with when its service is forgotten.
+GONE = {
+    "latency-spike": "no more spans",
+    "error-patterns": "no more lines",
+    "error-patterns-traces": "no more lines",
+    "request-shapes": "no more requests",
+}
 each_machine = pytest.mark.parametrize("uid", UIDS)
 # An example is a story of hundreds of spans told several times: a fifth of the profile's examples is half a minute.
 few = settings(max_examples=settings().max_examples // 5)
@@ -199,8 +214,8 @@ def test_an_idle_key_is_forgotten_and_only_closes_the_episodes_it_had_open(uid: 
     held, before = last_revisions(out), last_revisions(plain)
     assert held.keys() == before.keys()
     for insight_id, insight in before.items():
-        if uid in ("latency-spike", "error-patterns", "error-patterns-traces") and insight["status"] != "closed":
-            gone = "no more spans" if uid == "latency-spike" else "no more lines"
+        if uid in GONE and insight["status"] != "closed":
+            gone = GONE[uid]
             assert (held[insight_id]["status"], held[insight_id]["reason"]) == ("closed", gone)
         else:
             assert held[insight_id] == insight
@@ -212,7 +227,7 @@ def test_a_key_that_only_ever_hears_late_records_is_woken_for_its_windows_and_no
     run([stage_of(uid)], events_of(uid, sent))  # `Checked` counts the wakes
 
 
-@pytest.mark.parametrize("uid", ["latency-spike", "telemetry-gap", "error-patterns"])
+@pytest.mark.parametrize("uid", ["latency-spike", "telemetry-gap", "error-patterns", "request-shapes"])
 def test_what_is_remembered_of_evaluated_panes_changes_no_result(uid: str, monkeypatch: pytest.MonkeyPatch) -> None:
     events = events_of(uid, messages(GAP_STORY if uid == "telemetry-gap" else busy()))
     plain = run([stage_of(uid)], events)
@@ -233,8 +248,12 @@ def test_the_stories_do_make_insights_of_every_kind() -> None:
         "pre-merge-metrics": set(),
         "call-pairs": set(),
         "latency-spike": {"latency_spike", "error_ratio"},
-        "error-patterns": {"error_pattern_new"},
-        "error-patterns-traces": {"error_pattern_new"},
+        "error-patterns-traces": {"error_pattern_new", "error_pattern_returned"},
+        "error-patterns": {"error_pattern_new", "error_pattern_returned"},
+        "pattern-news": {"error_pattern_new"},
+        "pattern-news-traces": {"error_pattern_new"},
+        "request-shapes": {"pattern_missing", "trace_shape_change"},
+        "log-silence": {"pattern_missing"},
         "telemetry-gap": {"telemetry_gap"},
         "capacity": {"capacity"},
     }

@@ -26,6 +26,8 @@ QUIET = [(9, "order {} was placed for a customer")] * 10
 LINES: Mapping[str, list[tuple[int, str]]] = {
     ".": QUIET,
     "f": [*QUIET, (17, FULL)],
+    "F": [*QUIET, (17, FULL), (17, FULL)],
+    "X": [*QUIET, (21, FULL)],
     "d": [*QUIET, (17, DOWN), (17, DOWN)],
     "D": [*QUIET, *[(17, DOWN)] * 40],
     "T": [*QUIET * 4, *[(17, DOWN)] * 8],
@@ -82,8 +84,8 @@ def test_a_new_error_is_told_with_its_template_where_and_in_which_trace() -> Non
     assert brief(found) == [("error_pattern_new", "closed", 62)]
     first, final = found[0], found[-1]
     assert first.title == (
-        "cart logs a new error once since 22:25:20: could not reserve <number> pieces of item in store; "
-        f"on host host-0 (100%); trace {62 * 100 + 11:032x}"
+        "cart logs a new error 2 times since 22:25:20: could not reserve <number> pieces of item in store; "
+        f"on host host-0 (100%); trace {64 * 100 + 11:032x}"
     )
     assert (first.severity, first.subject) == ("warning", final.subject)
     assert (final.reason, final.measures["lines"]) == (UNSEEN, 4.0)
@@ -94,8 +96,14 @@ def test_a_new_error_is_told_with_its_template_where_and_in_which_trace() -> Non
 
 
 def test_a_new_warning_is_said_to_be_one() -> None:
-    (found,) = last(told(WARM + "w" + "." * 70))
-    assert (found.severity, "a new warning once" in found.title) == ("info", True)
+    (found,) = last(told(WARM + "w.w" + "." * 70))
+    assert (found.severity, "a new warning 2 times" in found.title) == ("info", True)
+
+
+def test_a_single_new_line_is_no_news_unless_it_is_fatal() -> None:
+    assert told(WARM + "f" + "." * 70) == []
+    (found,) = last(told(WARM + "X" + "." * 70))
+    assert (found.severity, "a new error once" in found.title) == ("critical", True)
 
 
 def test_a_new_error_that_stays_is_known_after_half_an_hour_and_not_told_again() -> None:
@@ -106,9 +114,9 @@ def test_a_new_error_that_stays_is_known_after_half_an_hour_and_not_told_again()
 
 
 def test_an_old_error_that_comes_back_after_an_hour_is_told_and_says_for_how_long_it_was_away() -> None:
-    found = told("f" + "." * 6 * 62 + "f" + "." * 70)
+    found = told("f" + "." * 6 * 62 + "F" + "." * 70)
     assert brief(found) == [("error_pattern_returned", "closed", 373)]
-    assert "cart logs an old error again after 1.0 h, once since" in found[-1].title
+    assert "cart logs an old error again after 1.0 h, 2 times since" in found[-1].title
 
 
 def test_an_old_error_that_comes_now_and_then_is_no_news() -> None:

@@ -56,14 +56,18 @@ def test_an_exception_that_is_new_in_a_service_has_a_row_and_a_name() -> None:
     assert (name.source, name.pattern_id, name.first_seen_ms) == ("spans", row.pattern_id, row.window_start_ms)
 
 
-def test_it_is_told_as_thrown_and_under_another_id_than_the_same_exception_in_logs() -> None:
-    events = [(at_ms, event) for at_ms, message in events_of(WARM + "N" * 3) for event in (message, as_logs(message))]
-    of_spans, of_logs = sorted(last(insights(run(stages(CONFIG), events))), key=lambda one: one.title, reverse=True)
+def test_it_is_told_as_thrown_where_logs_do_not_say_it() -> None:
+    recorded = events_of(WARM + "N" * 3)
+    (of_spans,) = last(insights(run(stages(CONFIG), recorded)))
     assert of_spans.title.startswith("cart throws a new error 3 times since ")
+    assert of_spans.subject.endswith("@spans")
+    assert of_spans.evidence.template == TEMPLATE
+
+
+def test_what_is_both_logged_and_recorded_is_told_once() -> None:
+    events = [(at_ms, event) for at_ms, message in events_of(WARM + "N" * 3) for event in (message, as_logs(message))]
+    (of_logs,) = last(insights(run(stages(CONFIG), events)))
     assert of_logs.title.startswith("cart logs a new error 3 times since ")
-    assert of_spans.insight_id != of_logs.insight_id
-    assert of_spans.subject == f"{of_logs.subject}@spans"
-    assert of_spans.evidence.template == of_logs.evidence.template == TEMPLATE
 
 
 def test_what_is_both_logged_and_recorded_is_counted_once_in_each_source() -> None:

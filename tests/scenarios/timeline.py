@@ -39,13 +39,13 @@ def spans_of(service: str, character: str, start_ms: int) -> Iterator[OneSpan]:
 
 
 def sent(lines: dict[str, str], logs: dict[str, str] | None = None) -> list[Sent]:
-    """One message a service and pane, sent when the pane ends. logs: `x` where the service writes a log line."""
+    """One message a service and pane, sent when the pane ends. logs: `x` where the service writes its only log line."""
     found = []
     for service, line in lines.items():
         written = (logs or {}).get(service, "")
         for pane, character in enumerate(line):
             start_ms = START_MS + pane * PANE_MS
-            spans = tuple(spans_of(service, character, start_ms))
+            spans = tuple(span._replace(mute=logs is not None) for span in spans_of(service, character, start_ms))
             lines_written = ((service, start_ms + 1),) if written[pane : pane + 1] == "x" else ()
             if spans:
                 found.append(Sent(start_ms + PANE_MS, spans, 0, 0, lines_written))

@@ -1,0 +1,83 @@
+"""LogSilence: whether a service that logs nothing is alone in that.
+
+Driven by `LogsHeard`; puts out `InsightRevision`. A line is missed in a service that has gone wholly silent. Where the
+logs of everybody have stopped, it is the way of the logs that is broken, which TelemetryGap tells once, and not a
+thousand services each. State of an environment: in which of the last panes anybody logged.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from operators.machine import END_OF_INPUT, Step
+from state_schemas.codec import Codec
+from state_schemas.insights import Insight, from_json
+from state_schemas.metrics import MetricName
+from state_schemas.outputs import InsightRevision
+from state_schemas.shapes import LOG_SILENCE_CODEC, LogsHeard, LogSilenceState
+
+HEARD_SHARE_MIN: Final = 0.75  # of the panes of an insight in which others logged
+KEPT_MS: Final = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class LogSilenceConfig:
+    """idle_ms: an environment without logs for so long is forgotten; longer than any insight stays open."""
+
+    pane_ms: int = 10_000
+    idle_ms: int = 9 * 24 * 3_600_000
+
+
+class LogSilence:
+    """See the module. One state for each environment: KEPT_MS of panes, and who is told of."""
+
+    def __init__(self, config: LogSilenceConfig) -> None:
+        self.config = config
+
+    @property
+    def codec(self) -> Codec[LogSilenceState]:
+        return LOG_SILENCE_CODEC
+
+    def initial(self, key: str) -> LogSilenceState:
+        return LogSilenceState()
+
+    def on_event(
+        self, state: LogSilenceState, event: LogsHeard, watermark_ms: int
+    ) -> Step[LogSilenceState, InsightRevision]:
+        state.panes.update(dict.fromkeys(event.panes, True))
+        state.last_seen_ms = max(state.last_seen_ms, event.until_ms, *event.panes)
+        if event.revision is not None:
+            state.waiting.append(event)
+        return Step(state, wake_at_ms=self._next_wake_ms(state, watermark_ms))
+
+    def on_wake(self, state: LogSilenceState, now_ms: int) -> Step[LogSilenceState, InsightRevision]:
+        """What was said of panes before now is judged: all that was heard in them has come."""
+        due = [event for event in state.waiting if event.until_ms <= now_ms]
+        state.waiting = [event for event in state.waiting if event.until_ms > now_ms]
+        told = tuple(event.revision for event in due if event.revision and self._is_told(state, event.revision))
+        counts: tuple[tuple[MetricName, int], ...] = (("insights_known_elsewhere_total", len(due) - len(told)),)
+        if now_ms == END_OF_INPUT or (not state.waiting and now_ms >= state.last_seen_ms + self.config.idle_ms):
+            return Step(None, told, None, (*counts, ("states_forgotten_total", 1)))
+        oldest_ms = state.last_seen_ms - KEPT_MS
+        state.panes = {start_ms: True for start_ms in state.panes if start_ms >= oldest_ms}
+        return Step(state, told, self._next_wake_ms(state, now_ms), counts)
+
+    def _is_told(self, state: LogSilenceState, revision: InsightRevision) -> bool:
+        """What was told goes on; what was not never begins."""
+        insight = from_json(revision.body)
+        told = state.told.get(revision.insight_id)
+        if told is None:
+            told = self._is_alone(state, insight)
+        state.told[revision.insight_id] = told
+        if insight.status == "closed":
+            del state.told[revision.insight_id]
+        return told
+
+    def _is_alone(self, state: LogSilenceState, insight: Insight) -> bool:
+        if not insight.measures.get("silent_s"):
+            return True
+        panes = range(insight.window.start_ms, insight.window.end_ms, self.config.pane_ms)
+        return sum(start_ms in state.panes for start_ms in panes) >= HEARD_SHARE_MIN * len(panes)
+
+    def _next_wake_ms(self, state: LogSilenceState, now_ms: int) -> int:
+        waits = (event.until_ms for event in state.waiting)
+        return max(now_ms + 1, min(waits, default=state.last_seen_ms + self.config.idle_ms))

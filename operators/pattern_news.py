@@ -1,0 +1,87 @@
+"""PatternNews: whether an error that is new in a service is new in its environment.
+
+Driven by `PatternHeard` of logs, or by `SourcePatternHeard` of both, to tell what spans recorded and logs do not say;
+puts out `InsightRevision`. What others of the environment have had for a while is no news when one more service has it:
+a library's errors would be told as often as there are services. Where several meet it within known_ms, as after a
+deploy, each tells. State of a pattern: who has it since when.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from operators.machine import END_OF_INPUT, Step
+from state_schemas.codec import Codec
+from state_schemas.metrics import MetricName
+from state_schemas.outputs import InsightRevision
+from state_schemas.patterns import PATTERN_NEWS_CODEC, LineSource, PatternNewsState, SourcePatternHeard
+
+SERVICES_MAX: Final = 100  # of a pattern; of more, those that logged it first are kept
+DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class PatternNewsConfig:
+    """known_ms: logged elsewhere for so long, a pattern is no news; more than what is final lags behind event time.
+
+    idle_ms: unheard for so long, a pattern is forgotten. Who has it says so once a day. source: of what is told.
+    wait_ms: how long what spans recorded waits for the same to be logged.
+    """
+
+    known_ms: int = 600_000
+    idle_ms: int = 8 * DAY_MS
+    source: LineSource = "logs"
+    wait_ms: int = 20_000
+
+
+class PatternNews:
+    """See the module. One state for each (env, pattern id)."""
+
+    def __init__(self, config: PatternNewsConfig) -> None:
+        self.config = config
+
+    @property
+    def codec(self) -> Codec[PatternNewsState]:
+        return PATTERN_NEWS_CODEC
+
+    def initial(self, key: str) -> PatternNewsState:
+        return PatternNewsState()
+
+    def on_event(
+        self, state: PatternNewsState, event: SourcePatternHeard, watermark_ms: int
+    ) -> Step[PatternNewsState, InsightRevision]:
+        state.last_seen_ms = max(state.last_seen_ms, event.seen_ms)
+        if event.source == "logs":
+            state.logged[event.service] = True
+        if event.revision is None:
+            first_ms = min(event.seen_ms, state.first_seen_ms.get(event.service, event.seen_ms))
+            state.first_seen_ms[event.service] = first_ms
+            if len(state.first_seen_ms) > SERVICES_MAX:
+                gone = max(state.first_seen_ms, key=lambda name: (state.first_seen_ms[name], name))
+                del state.first_seen_ms[gone]
+                state.logged.pop(gone, None)
+        elif event.source == self.config.source:
+            state.waiting.append(event)
+        return Step(state, wake_at_ms=self._next_wake_ms(state, watermark_ms))
+
+    def on_wake(self, state: PatternNewsState, now_ms: int) -> Step[PatternNewsState, InsightRevision]:
+        """What begins by now is judged: all that was final known_ms earlier has come from wherever it comes."""
+        due = [event for event in state.waiting if self._ready_ms(event) <= now_ms]
+        state.waiting = [event for event in state.waiting if self._ready_ms(event) > now_ms]
+        news = tuple(event.revision for event in due if event.revision and self._is_news(state, event))
+        counts: tuple[tuple[MetricName, int], ...] = (("insights_known_elsewhere_total", len(due) - len(news)),)
+        if now_ms == END_OF_INPUT or (not state.waiting and now_ms >= state.last_seen_ms + self.config.idle_ms):
+            return Step(None, news, None, (*counts, ("states_forgotten_total", 1)))
+        return Step(state, news, self._next_wake_ms(state, now_ms), counts)
+
+    def _is_news(self, state: PatternNewsState, event: SourcePatternHeard) -> bool:
+        if event.source == "spans" and event.service in state.logged:
+            return False
+        known_ms = event.seen_ms - self.config.known_ms
+        return all(first_ms >= known_ms for first_ms in state.first_seen_ms.values())
+
+    def _ready_ms(self, event: SourcePatternHeard) -> int:
+        return event.seen_ms + (self.config.wait_ms if event.source == "spans" else 0)
+
+    def _next_wake_ms(self, state: PatternNewsState, now_ms: int) -> int:
+        waits = (self._ready_ms(event) for event in state.waiting)
+        return max(now_ms + 1, min(waits, default=state.last_seen_ms + self.config.idle_ms))

@@ -1,0 +1,171 @@
+"""What a service does for its requests, lines it logs and calls it makes: what drives RequestShapes, and its state."""
+
+from typing import Final, Literal
+
+import msgspec
+import zstandard
+
+from state_schemas.codec import Codec, register
+from state_schemas.latency import Announced
+from state_schemas.outputs import InsightRevision
+from state_schemas.partials import Exemplar, OffsetRange, ServiceFacts
+
+ShapeKind = Literal["pattern_missing", "trace_shape_change"]
+
+LINE: Final = "line|"  # + pattern id: the name of a line's shape
+CALL: Final = "call|"  # + span kind (OTLP enum) | operation: the name of the shape of a span that answers nobody
+OTHER_REQUESTS: Final = "other"  # operations beyond their bound
+FAILED_REQUESTS: Final = "!"  # of whatever operation: what a request that fails leaves out is no news of its own
+
+
+class ShapePane(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One service in one pane. requests: operation -> entry spans, failed ones apart. shapes: name -> lines or spans.
+
+    All counts are > 0. texts: of lines, as in `udfs.templates`. traces: the longest entry span of each of a few traces.
+    """
+
+    requests: dict[str, int] = {}
+    shapes: dict[str, int] = {}
+    texts: dict[str, tuple[str, ...]] = {}
+    traces: tuple[Exemplar, ...] = ()
+    facts: ServiceFacts = ServiceFacts()
+    ranges: tuple[OffsetRange, ...] = ()
+
+
+class ShapePartial(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What some messages say of one service. panes: (pane start in epoch ms, pane), ascending, distinct."""
+
+    env: str
+    service: str
+    panes: tuple[tuple[int, ShapePane], ...]
+
+
+class LogsHeard(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Somebody of an environment logged in these panes; or an insight about lines that are missed. Drives LogSilence.
+
+    panes: starts, epoch ms. until_ms: end of the insight's newest pane, 0 without one.
+    """
+
+    env: str
+    panes: tuple[int, ...] = ()
+    until_ms: int = 0
+    revision: InsightRevision | None = None
+
+
+class LogSilenceState(msgspec.Struct, array_like=True, gc=False):
+    """panes: starts of those with any line. waiting: not to be judged yet. told: of open insights, by id."""
+
+    panes: dict[int, bool] = msgspec.field(default_factory=dict)
+    waiting: list[LogsHeard] = msgspec.field(default_factory=list)
+    told: dict[str, bool] = msgspec.field(default_factory=dict)
+    last_seen_ms: int = 0
+
+
+class RecentPane(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A pane of the test window. requests: by `ShapeRates.operations`. ranges, traces: as in `ShapePane`."""
+
+    start_ms: int
+    requests: tuple[int, ...]
+    traces: tuple[Exemplar, ...]
+    ranges: tuple[OffsetRange, ...]
+
+
+class ShapeRates(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What n shapes usually do, and what they did lately. All arrays are little-endian float64, row after row.
+
+    operations: the m exposures: "" for the pane itself, then operations. requests: (m,), decaying sums of exposure.
+    seen: (n, m), decaying sums of lines or spans, by the exposure that they are put down to. scatter: (n, 2), decaying
+    sums of squared deviations and of what was expected. recent: the panes of the test window, oldest first, k of them;
+    counts: (n, k). last_seen: (n,), start of the newest pane with any, epoch ms.
+    """
+
+    names: tuple[str, ...] = ()
+    templates: dict[str, str] = {}
+    operations: tuple[str, ...] = ("",)
+    requests: bytes = bytes(8)
+    seen: bytes = b""
+    scatter: bytes = b""
+    recent: tuple[RecentPane, ...] = ()
+    counts: bytes = b""
+    last_seen: bytes = b""
+
+
+class ShapeMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A shape of an episode: lines or spans in its panes, and how many were expected."""
+
+    name: str
+    more: bool
+    count: float
+    expected: float
+    last_seen_ms: int
+
+
+class ShapeEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An open insight. members: by strength when it opened; the first is its subject. requests: of its panes.
+
+    panes: how many spoke for it: what it counts is of them; silent: those in which nothing at all was logged.
+    recovery: nats for its end.
+    """
+
+    kind: ShapeKind
+    start_ms: int
+    end_ms: int
+    members: tuple[ShapeMember, ...]
+    requests: int
+    traces: tuple[Exemplar, ...]
+    facts: ServiceFacts
+    ranges: tuple[OffsetRange, ...]
+    pane_ms: int
+    recovery: float = 0.0
+    panes: int = 0
+    silent: int = 0
+
+
+class ShapesLearnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is known as of the last final pane, whose end is last_end_ms (0 before there is one).
+
+    versions: of the service, those that were seen last.
+    """
+
+    rates: ShapeRates = ShapeRates()
+    episode: ShapeEpisode | None = None
+    versions: tuple[str, ...] = ()
+    last_end_ms: int = 0
+
+
+class ShapesState(msgspec.Struct, array_like=True, gc=False):
+    """panes: not yet final.
+
+    meaning: the parameters under which this state makes sense; under others the machine starts afresh.
+    """
+
+    meaning: str
+    env: str
+    service: str
+    learnt: ShapesLearnt = ShapesLearnt()
+    panes: dict[int, ShapePane] = msgspec.field(default_factory=dict)
+    announced: dict[str, Announced] = msgspec.field(default_factory=dict)
+    last_seen_ms: int = 0
+
+
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+_DECODER: Final = msgspec.msgpack.Decoder(ShapesState)
+
+
+def _write(state: ShapesState) -> bytes:
+    return zstandard.ZstdCompressor(level=1).compress(_ENCODE(state))  # names and arrays of small numbers
+
+
+def _read(data: bytes) -> ShapesState:
+    return _DECODER.decode(zstandard.ZstdDecompressor().decompress(data))
+
+
+SHAPES_CODEC: Final = register(Codec(name="request-shapes", version=1, write=_write, readers={1: _read}))
+LOG_SILENCE_CODEC: Final = register(
+    Codec(
+        name="log-silence",
+        version=1,
+        write=_ENCODE,
+        readers={1: msgspec.msgpack.Decoder(LogSilenceState).decode},
+    )
+)

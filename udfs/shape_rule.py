@@ -1,0 +1,245 @@
+"""The shape rule: a pane of requests, lines and calls moves what is usual, and opens, follows and closes insights.
+
+A line is missed when it comes less than half as often with the requests as it used to, by more than chance, in six
+panes or more; a call likewise, and also when it comes twice as often. Lines are compared with the other lines of the
+service too: where all fall alike, it is the number of requests that changed (another sampling), or logging as a whole.
+One insight a service is open at a time; it names every line and call that changed with it.
+"""
+
+from dataclasses import dataclass, field
+from math import log
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from state_schemas.insights import Insight, Status
+from state_schemas.shapes import (
+    LINE,
+    ShapeEpisode,
+    ShapeMember,
+    ShapePane,
+    ShapesLearnt,
+)
+from udfs.partials import merge_ranges, merge_sampled
+from udfs.rate_change import WINDOWS, ChangeConfig, change_nats
+from udfs.shape_rates import Rates, observe, packed, scale, strange_share, unpacked
+from udfs.shape_report import report
+
+__all__ = ["PaneOfShapes", "ShapeConfig", "expire_shapes", "watch_shapes"]
+
+RECOVERED: Final = "back to what is usual"
+ACCEPTED: Final = "it has stayed: it is usual now"
+DEPLOYED: Final = "another version runs: what is usual is learnt anew"
+UNSEEN: Final = "not seen again"
+GONE: Final = "no more requests"
+VERSIONS_MAX: Final = 4
+MEMBERS_MAX: Final = 20  # shapes named in one insight
+# Lines beside those in question, seen and expected alike, so that few others do not decide.
+OTHERS_MIN: Final = 10.0
+_Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeConfig:
+    """nats_close: for what is usual, to close; quiet_ms: nothing spoke for it for so long, so it closes too. accept_ms:
+    open for so long, what it says is the new normal.
+
+    More of a call is news only where it was made with rare_share of the requests (errors, which are rarer, are watched
+    by themselves), and at most strange_max of the requests are of operations seen less than strange_min times.
+    """
+
+    change: ChangeConfig = field(default_factory=ChangeConfig)
+    nats_close: float = 6.0
+    quiet_ms: int = 600_000
+    accept_ms: int = 1_800_000
+    rare_share: float = 0.05
+    strange_max: float = 0.1
+    strange_min: float = 30.0
+
+
+class PaneOfShapes(NamedTuple):
+    """A service in [start_ms, end_ms)."""
+
+    env: str
+    service: str
+    start_ms: int
+    end_ms: int
+    shapes: ShapePane
+
+
+class _Changes(NamedTuple):
+    """For each shape: nats for a change (0: none), panes of the window that shows it best, whether it is more."""
+
+    nats: _Floats
+    panes: NDArray[np.int64]
+    more: NDArray[np.bool_]
+
+
+def watch_shapes(learnt: ShapesLearnt, pane: PaneOfShapes, config: ShapeConfig) -> tuple[ShapesLearnt, list[Insight]]:
+    """What is known after the pane, and what it announces. O(shapes * operations)."""
+    if not pane.shapes.requests:
+        return msgspec.structs.replace(learnt, last_end_ms=pane.end_ms), []
+    drafts: list[Insight] = []
+    version, templates = pane.shapes.facts.version, learnt.rates.templates
+    if version and learnt.versions and version not in learnt.versions:
+        if learnt.episode is not None:
+            drafts.append(report(pane.env, pane.service, learnt.episode, templates, "closed", DEPLOYED))
+        learnt = ShapesLearnt(versions=learnt.versions)
+    rates, episode = unpacked(learnt.rates), learnt.episode
+    held = frozenset(member.name for member in episode.members) if episode else frozenset()
+    observe(rates, pane.start_ms, pane.shapes, held, config.change)
+    if episode is None:
+        episode = _opened(rates, pane, config)
+        if episode is not None:
+            drafts.append(report(pane.env, pane.service, episode, rates.templates, "open"))
+    else:
+        after, reason = _followed(episode, rates, pane, config)
+        if reason or _is_told(episode, after):
+            status: Status = "closed" if reason else "updated"
+            drafts.append(report(pane.env, pane.service, after, rates.templates, status, reason))
+        if reason == ACCEPTED:
+            scale(rates, {member.name: member.count / member.expected for member in after.members})
+        episode = None if reason else after
+    is_new = version and version not in learnt.versions
+    versions = (*learnt.versions, version)[-VERSIONS_MAX:] if is_new else learnt.versions
+    return ShapesLearnt(packed(rates), episode, versions, pane.end_ms), drafts
+
+
+def expire_shapes(learnt: ShapesLearnt, env: str, service: str) -> list[Insight]:
+    """Closing draft of what is open when a service is forgotten."""
+    if learnt.episode is None:
+        return []
+    return [report(env, service, learnt.episode, learnt.rates.templates, "closed", GONE)]
+
+
+def _changes(rates: Rates, config: ShapeConfig) -> _Changes:
+    n, change = len(rates.names), config.change
+    best, panes, more = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.bool_)
+    lines = np.array([name.startswith(LINE) for name in rates.names], np.bool_)
+    if_usual = rates.expected
+    few = (rates.counts * change.factor <= if_usual) & (if_usual > 0)
+    many = (rates.counts >= if_usual * change.factor) & (~lines & ~_are_rare(rates, config))[:, None]
+    for window in (window for window in WINDOWS if window <= len(rates.recent)):
+        counts, expected = rates.counts[:, -window:].sum(axis=1), if_usual[:, -window:].sum(axis=1)
+        expected = np.where(lines, expected * _common(counts, expected, lines), expected)
+        fewer = (counts * change.factor <= expected) & (few[:, -window:].sum(axis=1) >= change.panes_min)
+        greater = (counts >= expected * change.factor) & (many[:, -window:].sum(axis=1) >= change.panes_min)
+        nats = change_nats(counts, expected, rates.past) / rates.dispersion
+        better = (fewer | greater) & (nats > best)
+        best, panes, more = (
+            np.where(better, new, old) for new, old in ((nats, best), (window, panes), (greater, more))
+        )
+    return _Changes(best, panes, more)
+
+
+def _common(counts: _Floats, expected: _Floats, lines: NDArray[np.bool_]) -> _Floats:
+    """For each shape: what is left of the *other* lines, at most 1."""
+    others = counts[lines].sum() - counts + OTHERS_MIN
+    if_usual = expected[lines].sum() - expected + OTHERS_MIN
+    left: _Floats = np.clip(others / np.maximum(if_usual, OTHERS_MIN), 0.0, 1.0)
+    return left
+
+
+def _are_rare(rates: Rates, config: ShapeConfig) -> NDArray[np.bool_]:
+    """Shapes of which more would be no news: usually with few requests, or all where the requests are new ones."""
+    if strange_share(rates, config.strange_min) > config.strange_max:
+        return np.ones(len(rates.names), np.bool_)
+    rare: NDArray[np.bool_] = rates.past < config.rare_share * rates.requests[1:].sum()
+    return rare
+
+
+def _opened(rates: Rates, pane: PaneOfShapes, config: ShapeConfig) -> ShapeEpisode | None:
+    """An episode of all shapes that have changed; None where none has."""
+    changes = _changes(rates, config)
+    wanted = config.change.nats_open + log(max(1, len(rates.names)))
+    found = sorted(
+        (-float(changes.nats[place]), name, place)
+        for place, name in enumerate(rates.names)
+        if changes.nats[place] >= wanted
+    )
+    if not found:
+        return None
+    subject = found[0][2]
+    first = len(rates.recent) - int(changes.panes[subject])
+    first += _leading_usual(rates, subject, first, bool(changes.more[subject]), config.change.factor)
+    window = rates.recent[first:]
+    return ShapeEpisode(
+        kind="pattern_missing" if rates.names[subject].startswith(LINE) else "trace_shape_change",
+        start_ms=window[0].start_ms,
+        end_ms=pane.end_ms,
+        members=tuple(_member(rates, place, first, bool(changes.more[place])) for _, _, place in found[:MEMBERS_MAX]),
+        requests=sum(sum(recent.requests[1:]) for recent in window),
+        traces=merge_sampled(trace for recent in window for trace in recent.traces),
+        pane_ms=pane.end_ms - pane.start_ms,
+        facts=pane.shapes.facts,
+        ranges=merge_ranges(part for recent in window for part in recent.ranges),
+        panes=len(window),
+        silent=_silent(rates, len(window)),
+    )
+
+
+def _leading_usual(rates: Rates, place: int, first: int, more: bool, factor: float) -> int:
+    """How many panes of the window come before the first that shows the change."""
+    counts, expected = rates.counts[place, first:], rates.expected[place, first:]
+    shows = counts >= expected * factor if more else (counts * factor <= expected) & (expected > 0)
+    return int(np.argmax(shows))
+
+
+def _silent(rates: Rates, panes: int) -> int:
+    """In how many of the newest panes nothing was logged at all."""
+    lines = [place for place, name in enumerate(rates.names) if name.startswith(LINE)]
+    return int((~rates.counts[lines, -panes:].any(axis=0)).sum()) if lines else 0
+
+
+def _member(rates: Rates, place: int, first: int, more: bool) -> ShapeMember:
+    return ShapeMember(
+        rates.names[place],
+        more,
+        float(rates.counts[place, first:].sum()),
+        float(rates.expected[place, first:].sum()),
+        int(rates.last_seen[place]),
+    )
+
+
+def _followed(episode: ShapeEpisode, rates: Rates, pane: PaneOfShapes, config: ShapeConfig) -> tuple[ShapeEpisode, str]:
+    """The episode after this pane, and why it ends, or ""."""
+    if pane.start_ms - episode.end_ms >= config.quiet_ms:
+        return episode, UNSEEN
+    now = [_member(rates, rates.names.index(member.name), -1, member.more) for member in episode.members]
+    nats = sum(_usual_nats(member, config.change.factor) for member in now)
+    recovery = max(0.0, episode.recovery + nats)
+    if recovery >= config.nats_close:
+        return episode, RECOVERED
+    if nats >= 0:
+        return msgspec.structs.replace(episode, recovery=recovery), ""
+    recent = rates.recent[-1]
+    after = msgspec.structs.replace(
+        episode,
+        end_ms=pane.end_ms,
+        members=tuple(
+            ShapeMember(old.name, old.more, old.count + new.count, old.expected + new.expected, new.last_seen_ms)
+            for old, new in zip(episode.members, now, strict=True)
+        ),
+        requests=episode.requests + sum(recent.requests[1:]),
+        traces=merge_sampled((*episode.traces, *recent.traces)),
+        facts=max(episode.facts, pane.shapes.facts),
+        ranges=merge_ranges((*episode.ranges, *recent.ranges)),
+        recovery=recovery,
+        panes=episode.panes + 1,
+        silent=episode.silent + _silent(rates, 1),
+    )
+    return after, ACCEPTED if after.end_ms - after.start_ms >= config.accept_ms else ""
+
+
+def _usual_nats(now: ShapeMember, factor: float) -> float:
+    """Log-likelihood ratio of what is usual against `factor` times less, or more, in one pane."""
+    changed = factor if now.more else 1 / factor
+    return now.expected * (changed - 1) - now.count * log(changed)
+
+
+def _is_told(before: ShapeEpisode, after: ShapeEpisode) -> bool:
+    """At 6, 12, 24 ... panes: how it goes."""
+    sixths, rest = divmod(after.panes, 6)
+    return after.panes > before.panes and not rest and not sixths & (sixths - 1)

@@ -1,0 +1,94 @@
+"""Lines and spans of a service by shape, side by side: what `RequestShapes` compares with the requests."""
+
+from collections.abc import Collection, Iterable, Iterator
+from heapq import nsmallest
+from typing import Final
+
+from state_schemas.partials import DIMENSION_OPERATION, OTHER, SpanBlock
+from state_schemas.patterns import OTHER_PATTERNS, LogBlock, LogPartial
+from state_schemas.shapes import CALL, FAILED_REQUESTS, LINE, OTHER_REQUESTS, LogsHeard, ShapePane, ShapePartial
+from state_schemas.telemetry import ENTRY_KINDS
+from udfs.partials import merge_ranges, merge_sampled, rows
+
+__all__ = ["logs_heard", "merge_shape_panes", "shapes_of_lines", "shapes_of_spans"]
+
+UNKNOWN_MAX: Final = 300  # shapes of a pane that are not known yet; the others are not watched
+
+
+def shapes_of_lines(partials: Iterable[LogPartial]) -> Iterator[ShapePartial]:
+    """What is in time of each."""
+    for partial in partials:
+        panes = tuple((start_ms, _of_lines(block)) for start_ms, late, block in partial.panes if not late)
+        if panes:
+            yield ShapePartial(partial.env, partial.service, panes)
+
+
+def logs_heard(partials: Iterable[LogPartial]) -> Iterator[LogsHeard]:
+    """In which panes anybody logged in time, by environment."""
+    panes: dict[str, set[int]] = {}
+    for partial in partials:
+        panes.setdefault(partial.env, set()).update(start_ms for start_ms, late, _ in partial.panes if not late)
+    for env, found in sorted(panes.items()):
+        if found:
+            yield LogsHeard(env, tuple(sorted(found)))
+
+
+def _of_lines(block: LogBlock) -> ShapePane:
+    shapes: dict[str, int] = {}
+    texts: dict[str, tuple[str, ...]] = {}
+    for counted in block.patterns:
+        if counted.pattern_id != OTHER_PATTERNS:
+            name = LINE + counted.pattern_id
+            shapes[name] = shapes.get(name, 0) + counted.count
+            texts[name] = min(counted.texts, texts.get(name, counted.texts))
+    return ShapePane({}, shapes, texts, (), block.facts, block.ranges)
+
+
+def shapes_of_spans(env: str, service: str, start_ms: int, block: SpanBlock) -> Iterator[ShapePartial]:
+    """Requests and calls of a pane; nothing where there are neither."""
+    requests: dict[str, int] = {}
+    shapes: dict[str, int] = {}
+    for row in rows(block):
+        kind, dimension, name = row.key
+        if dimension != DIMENSION_OPERATION:
+            continue
+        if kind in ENTRY_KINDS:
+            for which, count in ((name, row.spans - row.errors), (FAILED_REQUESTS, row.errors)):
+                if count:
+                    requests[which] = requests.get(which, 0) + count
+        elif name != OTHER:
+            shapes[f"{CALL}{kind}|{name}"] = row.spans
+    if requests or shapes:
+        pane = ShapePane(requests, shapes, {}, block.sampled, block.facts, block.ranges)
+        yield ShapePartial(env, service, ((start_ms, pane),))
+
+
+def merge_shape_panes(left: ShapePane, right: ShapePane, known: Collection[str]) -> ShapePane:
+    """Both as one. Of more than UNKNOWN_MAX operations, or shapes that are not known, those of the least names stay."""
+    shapes = _sum(left.shapes, right.shapes)
+    unknown = [name for name in shapes if name not in known]
+    if len(unknown) > UNKNOWN_MAX:
+        kept = set(nsmallest(UNKNOWN_MAX, unknown))
+        shapes = {name: count for name, count in shapes.items() if name in known or name in kept}
+    requests = _sum(left.requests, right.requests)
+    if len(requests) > UNKNOWN_MAX:
+        kept = set(nsmallest(UNKNOWN_MAX, (name for name in requests if name != OTHER_REQUESTS)))
+        rest = sum(count for name, count in requests.items() if name not in kept)
+        requests = {name: requests[name] for name in sorted(kept)} | {OTHER_REQUESTS: rest}
+    texts = {name: min(text, right.texts.get(name, text)) for name, text in left.texts.items() if name in shapes}
+    texts |= {name: text for name, text in right.texts.items() if name in shapes and name not in texts}
+    return ShapePane(
+        requests,
+        shapes,
+        texts,
+        merge_sampled((*left.traces, *right.traces)),
+        max(left.facts, right.facts),
+        merge_ranges((*left.ranges, *right.ranges)),
+    )
+
+
+def _sum(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
+    found = dict(left)
+    for name, count in right.items():
+        found[name] = found.get(name, 0) + count
+    return found
