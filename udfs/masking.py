@@ -4,14 +4,15 @@ A masked line, a *shape*, is bytes in which each of the bytes 1..8 stands for a 
 but for numbers, ids and secrets have equal shapes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-from udfs.mask_kernel import MASK_LAST, mask_lines
+from udfs.mask_kernel import MASK_LAST, PAD, mask_lines
+from udfs.mask_marks import kinds_of
 
 __all__ = ["DEFAULTS", "MASK_NAMES", "MaskName", "MaskSettings", "Masker"]
 
@@ -30,6 +31,7 @@ class MaskSettings:
 
 
 DEFAULTS: Final = MaskSettings()
+_PAD: Final = b" " * PAD
 
 
 class Masker:
@@ -41,17 +43,20 @@ class Masker:
         self.shapes(["loads the compiled kernel"])
 
     def shapes(self, lines: Sequence[str]) -> list[bytes]:
-        """The shape of each line. About 10 ns a byte."""
-        cut = [line.encode(errors="replace")[: self._bytes_max] for line in lines]
-        stops = np.cumsum([len(line) for line in cut], dtype=np.int64)
-        text = np.frombuffer(b"".join(cut), np.uint8)
-        out, out_stops = np.empty(len(text), np.uint8), np.empty(len(cut), np.int64)
-        mask_lines(text, stops, self._enabled, out, out_stops)
-        return list(_parts(out, out_stops))
+        """The shape of each line. About 2 ns a byte, and 0.4 us a line."""
+        cut = _encoded(lines, self._bytes_max)
+        stops = np.cumsum(list(map(len, cut)), dtype=np.int64) + np.arange(len(cut))
+        text = np.frombuffer(b"\n".join((*cut, _PAD)), np.uint8)
+        kinds, out, out_stops = np.empty(len(text), np.uint8), np.empty(len(text), np.uint8), np.empty_like(stops)
+        kinds_of(text, kinds, out)
+        data = out[: mask_lines(text, kinds, stops, self._enabled, out, out_stops)].tobytes()
+        return [data[first:stop] for first, stop in pairwise((0, *out_stops.tolist()))]
 
 
-def _parts(out: NDArray[np.uint8], stops: NDArray[np.int64]) -> Iterable[bytes]:
-    data, first = out.tobytes(), 0
-    for stop in stops.tolist():
-        yield data[first:stop]
-        first = stop
+def _encoded(lines: Sequence[str], bytes_max: int) -> list[bytes]:
+    """The beginning of each line. Cut before it is encoded: a long line is not copied as a whole."""
+    try:
+        found = [line.encode() if len(line) <= bytes_max else line[:bytes_max].encode() for line in lines]
+    except UnicodeEncodeError:  # a lone surrogate
+        found = [line[:bytes_max].encode(errors="replace") for line in lines]
+    return found if max(map(len, found), default=0) <= bytes_max else [line[:bytes_max] for line in found]

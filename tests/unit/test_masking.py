@@ -4,10 +4,13 @@ import base64
 import string
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from udfs.mask_kernel import MASK_LAST, PAD, mask_lines
+from udfs.mask_marks import BLANK, CAPITAL, DIGIT, HEX_LETTER, LETTER, MARK, PUNCT, SIGN, SMALL, kinds_of
 from udfs.masking import Masker, MaskSettings
 from udfs.templates import template_of
 
@@ -50,7 +53,10 @@ def test_a_mask_that_is_switched_off_leaves_what_it_would_hide() -> None:
 
 
 def test_a_line_is_read_up_to_its_bound() -> None:
-    assert Masker(MaskSettings(line_bytes_max=8)).shapes(["abcdefgh ijk", "ab"]) == [b"abcdefgh", b"ab"]
+    cut = Masker(MaskSettings(line_bytes_max=8))
+    assert cut.shapes(["abcdefgh ijk", "ab"]) == [b"abcdefgh", b"ab"]
+    assert cut.shapes(["größer als", "\udc80\udc80"]) == ["größer".encode(), b"??"]
+    assert cut.shapes([]) == []
 
 
 def corpus() -> list[tuple[str, str]]:
@@ -122,3 +128,41 @@ def test_a_shape_is_no_longer_than_its_line_and_holds_no_figure(line: str) -> No
 def test_lines_that_differ_in_numbers_alone_have_one_shape(a: int, b: int, c: int) -> None:
     lines = [f"block {n} of rdd_{n} stored in {n}.{n} ms by worker{n} (port={n})" for n in (a, b, c)]
     assert len(set(MASKER.shapes(lines))) == 1
+
+
+PARTS = (
+    "took", "12.5", "ms", "-7", "0x1f", "02f7a18c", "deadbeef", "facade", "fe80::1", "be:ad::", "10.0.0.1:80",
+    "a.b@c.de", "@", "'", "'x'", '"y":', "/v2/", "64K", "grö", "0673dd71-34c5-4fbb-86c4-40623fbe45b4",
+    "abcdefab-abcd-abcd-abcd-abcdefabcdef", "Zm9vYmFyIGJhcg-Zm9v1Y", "password", "api-key", "SID", "=", "==",
+    "Bearer", "http://a:b@c/", "://", ",", ":", " ", "  ", "\t", "\x01",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=12).map("".join))
+def test_bytes_that_are_not_marked_stay_as_they_are(line: str) -> None:
+    """What is skipped unmarked would have come out the same."""
+    text = np.frombuffer(line.encode() + b"\n" + b" " * PAD, np.uint8)
+    kinds, out, stops = np.empty_like(text), np.empty_like(text), np.array([len(text) - PAD - 1])
+    kinds_of(text, kinds, out)
+    enabled, out_stops = np.ones(MASK_LAST + 1, np.bool_), np.empty(1, np.int64)
+    shapes = []
+    for found in (kinds, kinds | MARK):
+        mask_lines(text, found, stops, enabled, out, out_stops)
+        shapes.append(out[: out_stops[0]].tobytes())
+    assert shapes[0] == shapes[1]
+
+
+def test_each_byte_has_one_kind() -> None:
+    text = np.arange(256, dtype=np.uint8)
+    kinds = np.empty_like(text)
+    kinds_of(text, kinds, np.empty_like(text))
+    for byte, kind in enumerate((kinds & ~MARK).tolist()):
+        sign = chr(byte) if byte < 128 else "ä"
+        case = CAPITAL * sign.isascii() * sign.isupper() + SMALL * sign.isascii() * sign.islower()
+        if byte < 33 or byte == 127:
+            expected = BLANK
+        elif sign.isalpha():
+            expected = (HEX_LETTER if sign in "abcdefABCDEF" else LETTER) + case
+        else:
+            expected = DIGIT if sign.isdigit() else SIGN if sign in "+/_-" else PUNCT
+        assert kind == expected, f"byte {byte}"
