@@ -32,6 +32,7 @@ def njit(function: Callable[_P, _R]) -> Callable[_P, _R]:
     A kernel has no bounds check, so it checks each index itself; it allocates nothing, so it takes its scratch memory
     as an argument, which also keeps apart the subtasks that run it as threads of one process. Kernels that call each
     other stand in one module: numba renews the disk copy of a kernel only when that kernel's own file changes.
+    The helpers below are compiled into their callers, whose copies outlive a change here until their files are touched.
 
     The disk copy lies in `__pycache__` beside the module, or else in the user's cache folder; NUMBA_CACHE_DIR goes
     before both and stays the operator's to set (an image compiles into it once). Where none can be written, each
