@@ -145,7 +145,7 @@ class JobConfig(_Section):
                 d.patterns_top,
                 d.pattern_insights,
             ),
-            news=PatternNewsConfig(known_ms=max(600_000, 2 * d.lateness_ms)),
+            news=PatternNewsConfig(max(600_000, 2 * d.lateness_ms), frontier=frontier),
             shapes=RequestShapesConfig(frontier=frontier),
             gap=GapConfig(frontier),
             capacity=CapacityConfig(lateness_ms=d.lateness_ms),

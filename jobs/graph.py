@@ -59,7 +59,7 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
             ErrorPatterns(config.patterns),
             takes=LogPartial,
             key_of=_by_service,
-            gives=(PatternRow, PatternName, PatternHeard, InsightRevision),
+            gives=(PatternRow, PatternName, PatternHeard, NameOverflow, InsightRevision),
         ),
         # A stage of its own: event time of two inputs is the lesser of theirs, and logs wait for no spans.
         Stage(
@@ -67,7 +67,7 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
             ErrorPatterns(replace(config.patterns, source="spans")),
             takes=ExceptionPartial,
             key_of=_by_service,
-            gives=(PatternRow, PatternName, SpanPatternHeard, InsightRevision),
+            gives=(PatternRow, PatternName, SpanPatternHeard, NameOverflow, InsightRevision),
         ),
         Stage(
             "pattern-news",
@@ -146,4 +146,4 @@ def _by_pattern(event: Any) -> str:
 
 
 def _by_subject(event: Any) -> str:
-    return f"{event.env}|{event.subject}"
+    return f"{event.env}|{event.subject}|{event.service}"

@@ -1,9 +1,10 @@
-"""Capacity: says once, not once a second, that there are more names of services or environments than are kept apart.
+"""Capacity: says once, not once a second, that there are more names, or patterns of a service, than are kept apart.
 
 Driven by `NameOverflow`; puts out `InsightRevision`.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from operators.machine import END_OF_INPUT, Step
 from state_schemas.codec import Codec
@@ -14,7 +15,14 @@ from state_schemas.partials import NameOverflow
 from state_schemas.presence import CAPACITY_CODEC, CapacityState
 from udfs.ids import insight_id
 from udfs.partials import merge_overflow
-from udfs.spike_report import kafka_ranges
+from udfs.spike_report import kafka_ranges, title_of
+
+# Subject -> what there is too much of, and the name of its bound.
+_WORDS: Final = {
+    "service.name": ("service names", "services_max"),
+    "deployment.environment.name": ("environment names", "envs_max"),
+    "log.pattern": ("patterns of WARN and up", "patterns_max"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,10 @@ class CapacityConfig:
 
 
 class Capacity:
-    """See the module. One state for each environment and attribute; it is told when its first pane is final."""
+    """See the module. One state for each environment, attribute and, where it is about one, service.
+
+    It is told when its first pane is final.
+    """
 
     def __init__(self, config: CapacityConfig) -> None:
         self.config = config
@@ -73,29 +84,25 @@ class Capacity:
 
 
 def _insight(event: NameOverflow, pane_ms: int) -> InsightRevision:
-    of_services = event.subject == "service.name"
-    what = (
-        f"{event.env} has more than {event.names_max} service"
-        if of_services
-        else f"more than {event.names_max} environment"
-    )
-    title = (
-        f"{what} names: further ones, such as {event.example[:80]}, "
-        f"are counted together as 'other'; is a version or an id part of {event.subject}?"
-    )
+    names, measure = _WORDS[event.subject]
+    who = "" if event.subject == "deployment.environment.name" else f"{event.service or event.env} has "
+    such, hint = f", such as {event.example[:80]},", f"is a version or an id part of {event.subject}"
+    if event.service:
+        such, hint = "", "do its lines hold names that should be parameters"
+    title = f"{who}more than {event.names_max} {names}: further ones{such} are counted together as 'other'; {hint}?"
     insight = Insight(
-        insight_id=insight_id("capacity", event.env, "", event.subject, event.start_ms),
+        insight_id=insight_id("capacity", event.env, event.service, event.subject, event.start_ms),
         revision=0,
         status="open",
         kind="capacity",
         env=event.env,
-        service="",
+        service=event.service,
         subject=event.subject,
         window=Window(start_ms=event.start_ms, end_ms=event.start_ms + pane_ms),
         severity="warning",
         confidence=1.0,
-        title=title,
-        measures={"services_max" if of_services else "envs_max": float(event.names_max)},
+        title=title_of(title),
+        measures={measure: float(event.names_max)},
         evidence=Evidence(kafka=kafka_ranges(event.ranges), expected=f"at most {event.names_max} names"),
     )
-    return InsightRevision(event.env, "", insight.insight_id, 0, to_json(insight))
+    return InsightRevision(event.env, event.service, insight.insight_id, 0, to_json(insight))

@@ -20,6 +20,7 @@ from state_schemas.codec import Codec
 from state_schemas.insights import Insight, from_json
 from state_schemas.metrics import MetricName
 from state_schemas.outputs import InsightRevision, PatternName, PatternRow
+from state_schemas.partials import NameOverflow
 from state_schemas.patterns import (
     OTHER_PATTERNS,
     PATTERNS_CODEC,
@@ -28,6 +29,7 @@ from state_schemas.patterns import (
     LogBlock,
     PatternCount,
     PatternHeard,
+    PatternOverflow,
     PatternsLearnt,
     PatternsState,
     Registered,
@@ -40,7 +42,7 @@ from udfs.pattern_report import told_of
 from udfs.pattern_rule import PaneOfLines, PatternConfig, expire_patterns, watch_lines
 from udfs.templates import merge_texts
 
-Output = PatternRow | PatternName | SourcePatternHeard | InsightRevision
+Output = PatternRow | PatternName | SourcePatternHeard | NameOverflow | InsightRevision
 _Counts = tuple[tuple[MetricName, int], ...]
 
 UNKNOWN_MAX: Final = 500  # patterns of a window that are not registered yet; the rest is counted under `other`
@@ -135,7 +137,7 @@ class ErrorPatterns:
         """Windows that have ended by now_ms are written, panes are reported and become final."""
         rows: list[PatternRow] = []
         overflowed = 0
-        registry = state.learnt.registry
+        registry, overflows = state.learnt.registry, state.learnt.overflows
         merge = partial(_merged, registry=registry)
         for window, block in take_ended(state.pending, now_ms, PATTERN_RESOLUTIONS_S, merge):
             resolution_s, start_ms, late = window
@@ -160,7 +162,8 @@ class ErrorPatterns:
             ("patterns_evicted_total", len(registry.keys() - state.learnt.registry.keys())),
         )
         named = pattern_names(state, registry, self.config.source)
-        return (*rows, *named, *_heard(state, registry, insights, self.config.source)), counts
+        heard = _heard(state, registry, insights, self.config.source)
+        return (*rows, *named, *self._overflows(state, overflows), *heard), counts
 
     def _known(self, registry: dict[str, Registered], block: LogBlock, start_ms: int) -> LogBlock:
         """The block as it waits: without the texts that the registry knows."""
@@ -177,6 +180,15 @@ class ErrorPatterns:
                 )
                 kept.append(msgspec.structs.replace(counted, texts=()) if is_known else counted)
         return msgspec.structs.replace(block, patterns=tuple(kept))
+
+    def _overflows(self, state: PatternsState, before: tuple[PatternOverflow, ...]) -> Iterator[NameOverflow]:
+        """Where there was no room for a pattern: for `Capacity`, which says so once."""
+        for one in state.learnt.overflows:
+            if one not in before:
+                patterns_max = self.config.rule.patterns_max
+                yield NameOverflow(
+                    state.env, one.start_ms, patterns_max, state.service, one.ranges, "log.pattern", state.service
+                )
 
     def _is_over(self, state: PatternsState, now_ms: int) -> bool:
         return now_ms >= self._forget_ms(state) and not state.pending and not state.panes

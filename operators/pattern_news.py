@@ -6,9 +6,10 @@ a library's errors would be told as often as there are services. Where several m
 deploy, each tells. State of a pattern: who has it since when.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from operators.frontier import FrontierConfig
 from operators.machine import END_OF_INPUT, Step
 from state_schemas.codec import Codec
 from state_schemas.metrics import MetricName
@@ -24,13 +25,13 @@ class PatternNewsConfig:
     """known_ms: logged elsewhere for so long, a pattern is no news; more than what is final lags behind event time.
 
     idle_ms: unheard for so long, a pattern is forgotten. Who has it says so once a day. source: of what is told.
-    wait_ms: how long what spans recorded waits for the same to be logged.
+    frontier: of the machines that tell; what spans recorded waits until the same would be known of logs.
     """
 
     known_ms: int = 600_000
     idle_ms: int = 8 * DAY_MS
     source: LineSource = "logs"
-    wait_ms: int = 20_000
+    frontier: FrontierConfig = field(default_factory=FrontierConfig)
 
 
 class PatternNews:
@@ -50,11 +51,9 @@ class PatternNews:
         self, state: PatternNewsState, event: SourcePatternHeard, watermark_ms: int
     ) -> Step[PatternNewsState, InsightRevision]:
         state.last_seen_ms = max(state.last_seen_ms, event.seen_ms)
-        if event.source == "logs":
-            state.logged[event.service] = True
         if event.revision is None:
-            first_ms = min(event.seen_ms, state.first_seen_ms.get(event.service, event.seen_ms))
-            state.first_seen_ms[event.service] = first_ms
+            for seen in (state.first_seen_ms, state.logged) if event.source == "logs" else (state.first_seen_ms,):
+                seen[event.service] = min(event.seen_ms, seen.get(event.service, event.seen_ms))
             if len(state.first_seen_ms) > SERVICES_MAX:
                 gone = max(state.first_seen_ms, key=lambda name: (state.first_seen_ms[name], name))
                 del state.first_seen_ms[gone]
@@ -74,13 +73,19 @@ class PatternNews:
         return Step(state, news, self._next_wake_ms(state, now_ms), counts)
 
     def _is_news(self, state: PatternNewsState, event: SourcePatternHeard) -> bool:
-        if event.source == "spans" and event.service in state.logged:
+        if event.source == "spans" and state.logged.get(event.service, END_OF_INPUT) <= self._logged_by_ms(event):
             return False
         known_ms = event.seen_ms - self.config.known_ms
         return all(first_ms >= known_ms for first_ms in state.first_seen_ms.values())
 
     def _ready_ms(self, event: SourcePatternHeard) -> int:
-        return event.seen_ms + (self.config.wait_ms if event.source == "spans" else 0)
+        if event.source == "logs":
+            return event.seen_ms
+        return self.config.frontier.final_ms(self._logged_by_ms(event))
+
+    def _logged_by_ms(self, event: SourcePatternHeard) -> int:
+        """Start of the last pane in which the same may be logged: a line comes before the span's end or soon after."""
+        return event.seen_ms + self.config.frontier.pane_ms
 
     def _next_wake_ms(self, state: PatternNewsState, now_ms: int) -> int:
         waits = (self._ready_ms(event) for event in state.waiting)

@@ -18,7 +18,7 @@ from state_schemas.partials import EnvPresence, OffsetRange
 from state_schemas.presence import GAP_CODEC, GapLearnt, GapPane, GapState, Heard
 from udfs.ids import insight_id
 from udfs.partials import merge_ranges
-from udfs.spike_report import clock, kafka_ranges
+from udfs.spike_report import clock, kafka_ranges, title_of
 
 EVERYBODY: Final = ""  # service of a gap that concerns a whole signal type or environment
 
@@ -201,7 +201,7 @@ class _Evaluator:
             window=Window(start_ms=since_ms, end_ms=until_ms),
             severity="info" if status == "closed" else "warning",
             confidence=0.9,
-            title=f"{who} {verb} since {clock(since_ms)}" if status == "open" else f"{who} {verb}",
+            title=title_of(f"{who} {verb} since {clock(since_ms)}" if status == "open" else f"{who} {verb}"),
             reason="heard again" if status == "closed" else "",
             measures={"silence_s": (until_ms - since_ms) / 1000},
             evidence=Evidence(kafka=kafka_ranges(ranges), expected=usual),

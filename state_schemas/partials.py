@@ -159,7 +159,7 @@ class EnvPresence(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class NameOverflow(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
     """In this pane, names beyond `names_max` were counted under `other`. example: the first by alphabet.
 
-    subject: the attribute whose names were too many; of environments, env is `other`.
+    subject: the attribute whose names were too many; of environments, env is `other`; of patterns, those of a service.
     """
 
     env: str
@@ -167,4 +167,5 @@ class NameOverflow(msgspec.Struct, frozen=True, array_like=True, gc=False, order
     names_max: int
     example: str
     ranges: tuple[OffsetRange, ...] = ()
-    subject: Literal["service.name", "deployment.environment.name"] = "service.name"
+    subject: Literal["service.name", "deployment.environment.name", "log.pattern"] = "service.name"
+    service: str = ""

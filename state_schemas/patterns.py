@@ -135,11 +135,20 @@ class PatternEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
     told: bool = True
 
 
+class PatternOverflow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A pane with more patterns than there is room for."""
+
+    start_ms: int
+    ranges: tuple[OffsetRange, ...]
+
+
 class PatternsLearnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is known as of the last final pane, whose end is last_end_ms (0 before there is one).
 
     registry: by pattern id. gone: pattern id -> when it was last seen, of those dropped to make room. episodes: by
     pattern id. minutes: distinct minutes with lines of any level; minute: number of the newest since the epoch.
+    overflows: when there was no room for a pattern after an hour without such, the last of them; overflow_ms: start of
+    the newest pane without room.
     """
 
     registry: dict[str, Registered] = {}
@@ -147,6 +156,8 @@ class PatternsLearnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     episodes: dict[str, PatternEpisode] = {}
     minutes: int = 0
     minute: int = 0
+    overflows: tuple[PatternOverflow, ...] = ()
+    overflow_ms: int = 0
     lines: ServiceLines = ServiceLines()
     last_end_ms: int = 0
 
@@ -177,12 +188,12 @@ class SpanPatternHeard(SourcePatternHeard, frozen=True, array_like=True, gc=Fals
 class PatternNewsState(msgspec.Struct, array_like=True, gc=False):
     """One pattern of an environment. first_seen_ms: of the first pane with it, as far as is known, by service.
 
-    logged: services whose logs have it. waiting: what is held back until all that came before is known. last_seen_ms:
-    of the newest pane that was told of.
+    logged: the same of logs alone. waiting: what is held back until all that came before is known. last_seen_ms: of the
+    newest pane that was told of.
     """
 
     first_seen_ms: dict[str, int] = msgspec.field(default_factory=dict)
-    logged: dict[str, bool] = msgspec.field(default_factory=dict)
+    logged: dict[str, int] = msgspec.field(default_factory=dict)
     waiting: list[SourcePatternHeard] = msgspec.field(default_factory=list)
     last_seen_ms: int = 0
 

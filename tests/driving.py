@@ -54,7 +54,7 @@ def graph_config(announce: Announce = "reported", services_max: int = 5_000, env
         patterns=ErrorPatternsConfig(
             PatternConfig(warm_minutes=1, away_minutes=1, quiet_ms=40_000), frontier, 3, insights=True
         ),
-        news=PatternNewsConfig(known_ms=60_000),
+        news=PatternNewsConfig(known_ms=60_000, frontier=frontier),
         shapes=RequestShapesConfig(ShapeConfig(ChangeConfig(panes_min=3, nats_open=3.0), quiet_ms=60_000), frontier),
         gap=GapConfig(frontier),
         capacity=CapacityConfig(lateness_ms=LATENESS_MS),

@@ -341,7 +341,7 @@ def merge_presence(panes: Iterable[PresencePane]) -> tuple[PresencePane, ...]:
 
 
 def merge_overflow(a: NameOverflow, b: NameOverflow) -> NameOverflow:
-    """What both say of one pane of one environment and subject."""
+    """What both say of one pane of one environment, subject and service."""
     return NameOverflow(
         a.env,
         a.start_ms,
@@ -349,6 +349,7 @@ def merge_overflow(a: NameOverflow, b: NameOverflow) -> NameOverflow:
         min(a.example, b.example),
         merge_ranges(a.ranges + b.ranges),
         a.subject,
+        a.service,
     )
 
 

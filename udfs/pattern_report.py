@@ -5,7 +5,7 @@ from typing import Final
 from state_schemas.insights import Contribution, Evidence, Insight, Severity, Status, TraceExemplar, Window
 from state_schemas.patterns import LineSource, PatternEpisode, Registered
 from udfs.ids import insight_id
-from udfs.spike_report import CARRIED_SHARE_MIN, clock, kafka_ranges
+from udfs.spike_report import CARRIED_SHARE_MIN, clock, kafka_ranges, title_of
 from udfs.templates import template_of
 
 ERROR: Final = 17
@@ -40,7 +40,7 @@ def report(
         window=Window(start_ms=episode.start_ms, end_ms=episode.end_ms),
         severity=_severity(counted.severity),
         confidence=0.9,
-        title=_title(service, episode, template, measures, hosts, traces),
+        title=title_of(_title(service, episode, template, measures, hosts, traces)),
         reason=reason,
         measures=measures,
         evidence=Evidence(

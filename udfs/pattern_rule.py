@@ -20,6 +20,7 @@ from state_schemas.patterns import (
     PatternCount,
     PatternEpisode,
     PatternKind,
+    PatternOverflow,
     PatternsLearnt,
     Registered,
     ServiceLines,
@@ -40,6 +41,8 @@ KNOWN: Final = "it has stayed: it is known now"
 RECOVERED: Final = "back to its usual rate"
 MINUTE_MS: Final = 60_000
 TOMBSTONES_MAX: Final = 4_000
+OVERFLOW_QUIET_MS: Final = 3_600_000
+OVERFLOWS_MAX: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,9 @@ class PatternConfig:
 
     warm_minutes: until then patterns are registered without a word. away_minutes: a pattern unseen for so many has
     returned, and may go where room is short. patterns_max: registered at once. nats_close: for what is usual, to
-    close a surge. lines_min: of a new or returned pattern before it is told; a fatal one is told at once. quiet_ms:
-    unseen for so long, an insight closes; accept_ms: open for so long, what it says is the new normal.
+    close a surge. lines_min: of a new or returned pattern before it is told; a fatal one is told at once. news_max: of
+    those told and open at once; in a storm of new patterns the rest is registered without a word. quiet_ms: unseen for
+    so long, an insight closes; accept_ms: open for so long, what it says is the new normal.
     """
 
     warm_minutes: int = 10
@@ -58,6 +62,7 @@ class PatternConfig:
     change: ChangeConfig = field(default_factory=ChangeConfig)
     nats_close: float = 6.0
     lines_min: int = 2
+    news_max: int = 10
     quiet_ms: int = 600_000
     accept_ms: int = 1_800_000
 
@@ -80,12 +85,24 @@ class _Now(NamedTuple):
     service: ServiceLines
 
 
+class _Followed(NamedTuple):
+    """episode: None where it has ended."""
+
+    entry: Registered
+    episode: PatternEpisode | None
+    draft: Insight | None
+
+
 class _Named(NamedTuple):
-    """The registry with the pane's patterns; its loud lines that have room there, by canonical id; ids that are new."""
+    """The registry with the pane's patterns; its loud lines that have room there, by canonical id; ids that are new.
+
+    is_short: whether some had no room.
+    """
 
     entries: dict[str, Registered]
     found: dict[str, PatternCount]
     added: frozenset[str]
+    is_short: bool
 
 
 def watch_lines(
@@ -99,34 +116,45 @@ def watch_lines(
     entries, episodes = named.entries, dict(learnt.episodes)
     drafts: list[Insight] = []
     for name in sorted(episodes):
-        followed = _follow(episodes.pop(name), entries[name], named.found.get(name), now, config)
+        has_room = _news(episodes) < config.news_max
+        followed = _follow(episodes.pop(name), entries[name], named.found.get(name), now, config, has_room=has_room)
         entries[name] = followed.entry
         drafts += [followed.draft] if followed.draft else []
         if followed.episode is not None:
             episodes[name] = followed.episode
     for name, counted in named.found.items():
-        opened = _opened(learnt, named, name, now, config)
-        entries[name] = _seen(entries[name], counted, now)
         if name in episodes:
+            entries[name] = _seen(entries[name], counted, now)
             continue
-        entries[name], surge = _weighed(entries[name], counted, now, len(entries), config)
-        opened = opened or surge
-        if opened is not None and now.minutes > config.warm_minutes:
-            episodes[name] = opened
-            entries[name] = msgspec.structs.replace(
-                entries[name], rate=forget_recent(entries[name].rate, service, config.change)
-            )
-            drafts += [report(pane.env, pane.service, opened, entries[name], "open")] if opened.told else []
+        opened = _begun(learnt, named, name, now, config, has_room=_news(episodes) < config.news_max)
+        entries[name] = opened.entry
+        if opened.episode is not None:
+            episodes[name] = opened.episode
+            drafts += [opened.draft] if opened.draft else []
     after = PatternsLearnt(
         registry=entries,
         gone=_tombstones(learnt, entries),
         episodes=episodes,
         minutes=now.minutes,
         minute=minute,
+        overflows=learnt.overflows,
+        overflow_ms=learnt.overflow_ms,
         lines=service,
         last_end_ms=pane.end_ms,
     )
-    return after, drafts
+    return _with_overflow(after, pane) if named.is_short else after, drafts
+
+
+def _news(episodes: Mapping[str, PatternEpisode]) -> int:
+    """How many new or returned patterns are told of."""
+    return sum(episode.told and episode.kind != "error_pattern_surge" for episode in episodes.values())
+
+
+def _with_overflow(learnt: PatternsLearnt, pane: PaneOfLines) -> PatternsLearnt:
+    overflows = learnt.overflows
+    if not learnt.overflow_ms or pane.start_ms - learnt.overflow_ms >= OVERFLOW_QUIET_MS:
+        overflows = (*overflows, PatternOverflow(pane.start_ms, pane.block.ranges))[-OVERFLOWS_MAX:]
+    return msgspec.structs.replace(learnt, overflows=overflows, overflow_ms=pane.start_ms)
 
 
 def expire_patterns(learnt: PatternsLearnt, env: str, service: str) -> list[Insight]:
@@ -155,7 +183,9 @@ def _named(known: Mapping[str, Registered], now: _Now, config: PatternConfig) ->
             counted, pattern_id=name, texts=() if name != counted.pattern_id else counted.texts
         )
         found[name] = merge_counts(found[name], as_one) if name in found else as_one
-    return _Named(registry.entries, dict(sorted(found.items())), frozenset(registry.added))
+    beyond = any(counted.loud and counted.pattern_id == OTHER_PATTERNS for counted in now.pane.block.patterns)
+    is_short = beyond or bool(registry.refused)
+    return _Named(registry.entries, dict(sorted(found.items())), frozenset(registry.added), is_short)
 
 
 def _with_room(
@@ -182,6 +212,22 @@ def _tombstones(learnt: PatternsLearnt, entries: Mapping[str, Registered]) -> di
     if len(gone) <= TOMBSTONES_MAX:
         return gone
     return dict(sorted(gone.items(), key=lambda item: (-item[1], item[0]))[:TOMBSTONES_MAX])
+
+
+def _begun(
+    learnt: PatternsLearnt, named: _Named, name: str, now: _Now, config: PatternConfig, *, has_room: bool
+) -> _Followed:
+    """A pattern after its lines of this pane, and the episode that begins with them."""
+    counted, pane = named.found[name], now.pane
+    opened = _opened(learnt, named, name, now, config)
+    entry, surge = _weighed(_seen(named.entries[name], counted, now), counted, now, len(named.entries), config)
+    opened = opened or surge
+    if opened is None or now.minutes <= config.warm_minutes:
+        return _Followed(entry, None, None)
+    if opened.kind != "error_pattern_surge" and not has_room:
+        opened = msgspec.structs.replace(opened, told=False)
+    entry = msgspec.structs.replace(entry, rate=forget_recent(entry.rate, now.service, config.change))
+    return _Followed(entry, opened, report(pane.env, pane.service, opened, entry, "open") if opened.told else None)
 
 
 def _opened(
@@ -241,16 +287,14 @@ def _weighed(
     return entry, msgspec.structs.replace(episode, start_ms=start_ms, usual=usual, panes=surge.panes)
 
 
-class _Followed(NamedTuple):
-    """episode: None where it has ended."""
-
-    entry: Registered
-    episode: PatternEpisode | None
-    draft: Insight | None
-
-
 def _follow(
-    episode: PatternEpisode, entry: Registered, counted: PatternCount | None, now: _Now, config: PatternConfig
+    episode: PatternEpisode,
+    entry: Registered,
+    counted: PatternCount | None,
+    now: _Now,
+    config: PatternConfig,
+    *,
+    has_room: bool,
 ) -> _Followed:
     """Open: close it, accept it, or say how it goes at 3, 6, 12, 24 ... panes."""
     if now.pane.start_ms - episode.end_ms >= config.quiet_ms:
@@ -278,7 +322,7 @@ def _follow(
     if after.end_ms - after.start_ms >= config.accept_ms:
         return _closed(after, entry, KNOWN, now, config)
     if not episode.told:
-        after = _told_if(after, config)
+        after = _told_if(after, config) if has_room else after
         opening = report(pane.env, pane.service, after, entry, "open") if after.told else None
         return _Followed(entry, after, opening)
     thirds, rest = divmod(after.panes, 3)

@@ -5,7 +5,7 @@ from typing import Final
 from state_schemas.insights import Contribution, Evidence, Insight, Status, TraceExemplar, Window
 from state_schemas.shapes import CALL, LINE, ShapeEpisode, ShapeMember
 from udfs.ids import insight_id
-from udfs.spike_report import clock, kafka_ranges
+from udfs.spike_report import clock, kafka_ranges, title_of
 
 __all__ = ["report"]
 
@@ -38,7 +38,7 @@ def report(
         window=Window(start_ms=episode.start_ms, end_ms=episode.end_ms),
         severity="warning",
         confidence=0.8,
-        title=_title(service, episode, told),
+        title=title_of(_title(service, episode, told)),
         reason=reason,
         measures=_measures(episode),
         evidence=Evidence(

@@ -32,6 +32,7 @@ from udfs.partials import Row, row_of, rows
 from udfs.sketch import count_from, quantile_ns
 
 CONTRIBUTIONS_MAX = 10
+TITLE_CHARS_MAX = 400
 CARRIED_SHARE_MIN = 0.6  # said to carry it: most of the anomaly ...
 CARRIED_LIFT_MIN = 1.5  # ... and clearly more than its part of the traffic
 
@@ -62,7 +63,7 @@ def report(kind: SpikeKind, env: str, service: str, episode: Episode, status: St
         severity=_severity(kind, _quantity(episode), measures),
         confidence=0.5 if cold else 0.95,
         cold_start=cold,
-        title=_title(kind, service, episode, measures, (hosts, operations, callees), traces),
+        title=title_of(_title(kind, service, episode, measures, (hosts, operations, callees), traces)),
         reason=reason,
         measures=measures,
         evidence=Evidence(
@@ -97,6 +98,11 @@ def seconds(duration_ns: float) -> str:
     if duration_ns >= 1e9:
         return f"{duration_ns / 1e9:.2g} s" if duration_ns < 1e11 else f"{duration_ns / 1e9:.0f} s"
     return f"{duration_ns / 1e6:.2g} ms" if duration_ns < 1e8 else f"{duration_ns / 1e6:.0f} ms"
+
+
+def title_of(text: str) -> str:
+    """The text as far as the contract has room for it."""
+    return text if len(text) <= TITLE_CHARS_MAX else text[: TITLE_CHARS_MAX - 1] + "…"
 
 
 def _beyond(kind: SpikeKind, episode: Episode) -> Callable[[Row], int]:

@@ -12,12 +12,13 @@ from operators.local import LocalGraph
 from operators.machine import Stage
 from state_schemas.insights import Insight
 from state_schemas.outputs import PatternRow
+from state_schemas.partials import NameOverflow
 from state_schemas.telemetry import LogRecord, Resource
 from tests.driving import Timed, graph_config, insights, run
 from tests.scenarios.timeline import last, pane_of
 from tests.traffic import LATENESS_MS, MS, PANE_MS, READER, START_MS, TIMES
 from udfs.fold_spans import KafkaPosition
-from udfs.pattern_rule import KNOWN, RECOVERED, UNSEEN
+from udfs.pattern_rule import KNOWN, RECOVERED, UNSEEN, PatternConfig
 
 FULL = "could not reserve {} pieces of item in store"
 DOWN = "connection to {} was refused by its peer"
@@ -33,6 +34,7 @@ LINES: Mapping[str, list[tuple[int, str]]] = {
     "T": [*QUIET * 4, *[(17, DOWN)] * 8],
     "w": [*QUIET, (13, "disk is nearly full at {} per cent")],
 }
+CART = Resource("prod", "cart", "host-0")
 _NUMBERS = count(1)
 
 
@@ -121,6 +123,25 @@ def test_an_old_error_that_comes_back_after_an_hour_is_told_and_says_for_how_lon
 
 def test_an_old_error_that_comes_now_and_then_is_no_news() -> None:
     assert told(("f" + "." * 120) * 5) == []
+
+
+def test_a_storm_of_new_errors_is_ten_insights_and_no_room_for_them_is_one_more() -> None:
+    """Two lines each of 60 patterns of which no two are alike, in one pane; there is room for 40."""
+    kinds = "abcdefghijklmnopqrstuvwxyz"
+    storm = [f"{a}{a}{b} broke the {b}{a}{b} of a shop" for a in kinds[:6] for b in kinds[:10]] * 2
+    (stage,) = (stage for stage in stages(graph_config("final")) if stage.uid == "error-patterns")
+    frontier = FrontierConfig(lateness_ms=LATENESS_MS, announce="final")
+    few = ErrorPatterns(ErrorPatternsConfig(PatternConfig(patterns_max=40), frontier))
+    calm = events_of(WARM)
+    start_ms = START_MS + len(WARM) * PANE_MS
+    records = [LogRecord(CART, (start_ms + 1) * MS, 17, "", body, "", (), "", "") for body in storm]
+    at = KafkaPosition("logs_raw", 0, len(WARM), start_ms + PANE_MS)
+    stormy = [(at.timestamp_ms, part) for part in logs_part(records, READER, at, FoldConfig(TIMES)).logs]
+    out = run([replace(stage, machine=few)], [*calm, *stormy, *events_of(WARM + "." * 9)[len(WARM) :]])
+    assert len({insight.subject for insight in insights(out)}) == 10
+    assert [(one.subject, one.service, one.names_max) for one in out if isinstance(one, NameOverflow)] == [
+        ("log.pattern", "cart", 40)
+    ]
 
 
 def test_far_more_of_a_known_error_is_a_surge_until_it_is_back_to_usual() -> None:
