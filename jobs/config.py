@@ -14,6 +14,7 @@ from operators.error_patterns import ErrorPatternsConfig
 from operators.fold import FoldConfig
 from operators.frontier import Announce, FrontierConfig
 from operators.latency_spike import LatencyConfig
+from operators.log_silence import LogSilenceConfig
 from operators.pattern_news import PatternNewsConfig
 from operators.pre_merge import PreMergeConfig
 from operators.request_shapes import RequestShapesConfig
@@ -21,6 +22,7 @@ from operators.telemetry_gap import GapConfig
 from udfs.baseline import SpikeConfig
 from udfs.calls import PairLimits
 from udfs.fold_spans import TimeLimits
+from udfs.log_lines import pattern_ids
 from udfs.masking import MASK_NAMES, MaskName, MaskSettings
 from udfs.partials import NameLimits
 from udfs.pattern_rule import PatternConfig
@@ -114,6 +116,7 @@ class Detection(_Section):
     patterns_top: Positive = 20
     pattern_insights: bool = True
     patterns_warm_minutes: Annotated[int, Field(ge=0)] = 10
+    pattern_seeds: Path | None = None
     decoder: Literal["scan", "upb"] = "scan"
     dead_letter_payload: bool = False
     announce: Announce = "reported"
@@ -128,6 +131,17 @@ class JobConfig(_Section):
     engine: Engine = Engine()
     detection: Detection = Detection()
 
+    def seeds(self) -> frozenset[str]:
+        """Ids of the patterns in `detection.pattern_seeds`. Raises BadConfig where it cannot be read."""
+        path = self.detection.pattern_seeds
+        if path is None:
+            return frozenset()
+        try:
+            return pattern_ids(path.read_text(), MaskSettings(self.detection.masks))
+        except (OSError, UnicodeDecodeError) as error:
+            message = f"detection.pattern_seeds: {path} cannot be read: {error}; expected a text file, a line a pattern"
+            raise BadConfig(message) from error
+
     def graph(self) -> GraphConfig:
         """The same settings as the machines take them."""
         d = self.detection
@@ -140,13 +154,14 @@ class JobConfig(_Section):
             calls=CallPairsConfig(PairLimits(d.call_pair_ms, d.lateness_ms)),
             latency=LatencyConfig(SpikeConfig(floor_ms=d.latency_floor_ms), frontier, names),
             patterns=ErrorPatternsConfig(
-                PatternConfig(d.patterns_warm_minutes, patterns_max=d.patterns_max),
+                PatternConfig(d.patterns_warm_minutes, patterns_max=d.patterns_max, seeds=self.seeds()),
                 frontier,
                 d.patterns_top,
                 d.pattern_insights,
             ),
             news=PatternNewsConfig(max(600_000, 2 * d.lateness_ms), frontier=frontier),
             shapes=RequestShapesConfig(frontier=frontier),
+            silence=LogSilenceConfig(frontier),
             gap=GapConfig(frontier),
             capacity=CapacityConfig(lateness_ms=d.lateness_ms),
         )
@@ -160,11 +175,13 @@ def load(path: Path) -> JobConfig:
         message = f"{path}: cannot be read as YAML: {error}"
         raise BadConfig(message) from error
     try:
-        return JobConfig.model_validate(raw if raw is not None else {})
+        config = JobConfig.model_validate(raw if raw is not None else {})
     except ValidationError as error:
         faults = "\n".join(_fault(fault["loc"], fault["input"], fault["msg"]) for fault in error.errors())
         message = f"{path}: {error.error_count()} faults, nothing was started:\n{faults}\nsee docs/configuration.md"
         raise BadConfig(message) from error
+    config.seeds()
+    return config
 
 
 def _fault(place: Sequence[int | str], found: object, expected: str) -> str:

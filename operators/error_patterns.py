@@ -220,7 +220,8 @@ def _heard(
         insight = from_json(revision.body)
         if insight.kind == "error_pattern_new":
             pattern_id = insight.subject.partition("@")[0]
-            yield heard(state.env, pattern_id, state.service, insight.window.start_ms, source, revision)
+            lines = int(insight.measures["lines"])
+            yield heard(state.env, pattern_id, state.service, insight.window.start_ms, source, lines, revision)
         else:
             yield revision
 

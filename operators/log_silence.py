@@ -5,9 +5,10 @@ logs of everybody have stopped, it is the way of the logs that is broken, which 
 thousand services each. State of an environment: in which of the last panes anybody logged.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from operators.frontier import FrontierConfig
 from operators.machine import END_OF_INPUT, Step
 from state_schemas.codec import Codec
 from state_schemas.insights import Insight, from_json
@@ -15,7 +16,7 @@ from state_schemas.metrics import MetricName
 from state_schemas.outputs import InsightRevision
 from state_schemas.shapes import LOG_SILENCE_CODEC, LogsHeard, LogSilenceState
 
-HEARD_SHARE_MIN: Final = 0.75  # of the panes of an insight in which others logged
+HEARD_SHARE_MIN: Final = 1 / 3  # of the panes of an insight in which others logged, who may log rarely
 KEPT_MS: Final = 3_600_000
 
 
@@ -23,7 +24,7 @@ KEPT_MS: Final = 3_600_000
 class LogSilenceConfig:
     """idle_ms: an environment without logs for so long is forgotten; longer than any insight stays open."""
 
-    pane_ms: int = 10_000
+    frontier: FrontierConfig = field(default_factory=FrontierConfig)
     idle_ms: int = 9 * 24 * 3_600_000
 
 
@@ -51,8 +52,8 @@ class LogSilence:
 
     def on_wake(self, state: LogSilenceState, now_ms: int) -> Step[LogSilenceState, InsightRevision]:
         """What was said of panes before now is judged: all that was heard in them has come."""
-        due = [event for event in state.waiting if event.until_ms <= now_ms]
-        state.waiting = [event for event in state.waiting if event.until_ms > now_ms]
+        due = [event for event in state.waiting if self._ready_ms(event) <= now_ms]
+        state.waiting = [event for event in state.waiting if self._ready_ms(event) > now_ms]
         told = tuple(event.revision for event in due if event.revision and self._is_told(state, event.revision))
         counts: tuple[tuple[MetricName, int], ...] = (("insights_known_elsewhere_total", len(due) - len(told)),)
         if now_ms == END_OF_INPUT or (not state.waiting and now_ms >= state.last_seen_ms + self.config.idle_ms):
@@ -62,22 +63,27 @@ class LogSilence:
         return Step(state, told, self._next_wake_ms(state, now_ms), counts)
 
     def _is_told(self, state: LogSilenceState, revision: InsightRevision) -> bool:
-        """What was told goes on; what was not never begins."""
+        """What was told goes on; what was not may begin later, but not with its end."""
         insight = from_json(revision.body)
-        told = state.told.get(revision.insight_id)
-        if told is None:
-            told = self._is_alone(state, insight)
-        state.told[revision.insight_id] = told
+        told = state.told.pop(revision.insight_id, False)
         if insight.status == "closed":
-            del state.told[revision.insight_id]
+            return told
+        told = told or self._is_alone(state, insight)
+        if told:
+            state.told[revision.insight_id] = True
         return told
 
     def _is_alone(self, state: LogSilenceState, insight: Insight) -> bool:
-        if not insight.measures.get("silent_s"):
-            return True
-        panes = range(insight.window.start_ms, insight.window.end_ms, self.config.pane_ms)
+        window, pane_ms = insight.window, self.config.frontier.pane_ms
+        if insight.measures["silent_s"] * 1000 < window.end_ms - window.start_ms - pane_ms:
+            return True  # it logs, only not this
+        panes = range(window.start_ms, window.end_ms, pane_ms)
         return sum(start_ms in state.panes for start_ms in panes) >= HEARD_SHARE_MIN * len(panes)
 
+    def _ready_ms(self, event: LogsHeard) -> int:
+        """When all that was heard in the insight's panes is known, however it came."""
+        return self.config.frontier.final_ms(event.until_ms - self.config.frontier.pane_ms)
+
     def _next_wake_ms(self, state: LogSilenceState, now_ms: int) -> int:
-        waits = (event.until_ms for event in state.waiting)
+        waits = (self._ready_ms(event) for event in state.waiting)
         return max(now_ms + 1, min(waits, default=state.last_seen_ms + self.config.idle_ms))

@@ -3,7 +3,7 @@
 Driven by `PatternHeard` of logs, or by `SourcePatternHeard` of both, to tell what spans recorded and logs do not say;
 puts out `InsightRevision`. What others of the environment have had for a while is no news when one more service has it:
 a library's errors would be told as often as there are services. Where several meet it within known_ms, as after a
-deploy, each tells. State of a pattern: who has it since when.
+deploy, each tells, and so does who has very many of it. State of a pattern: who has it since when.
 """
 
 from dataclasses import dataclass, field
@@ -12,10 +12,12 @@ from typing import Final
 from operators.frontier import FrontierConfig
 from operators.machine import END_OF_INPUT, Step
 from state_schemas.codec import Codec
+from state_schemas.insights import from_json
 from state_schemas.metrics import MetricName
 from state_schemas.outputs import InsightRevision
 from state_schemas.patterns import PATTERN_NEWS_CODEC, LineSource, PatternNewsState, SourcePatternHeard
 
+STORM_LINES: Final = 100  # of one insight: news even where it is known
 SERVICES_MAX: Final = 100  # of a pattern; of more, those that logged it first are kept
 DAY_MS: Final = 86_400_000
 
@@ -66,16 +68,28 @@ class PatternNews:
         """What begins by now is judged: all that was final known_ms earlier has come from wherever it comes."""
         due = [event for event in state.waiting if self._ready_ms(event) <= now_ms]
         state.waiting = [event for event in state.waiting if self._ready_ms(event) > now_ms]
-        news = tuple(event.revision for event in due if event.revision and self._is_news(state, event))
+        news = tuple(event.revision for event in due if event.revision and self._is_told(state, event, event.revision))
         counts: tuple[tuple[MetricName, int], ...] = (("insights_known_elsewhere_total", len(due) - len(news)),)
         if now_ms == END_OF_INPUT or (not state.waiting and now_ms >= state.last_seen_ms + self.config.idle_ms):
             return Step(None, news, None, (*counts, ("states_forgotten_total", 1)))
         return Step(state, news, self._next_wake_ms(state, now_ms), counts)
 
+    def _is_told(self, state: PatternNewsState, event: SourcePatternHeard, revision: InsightRevision) -> bool:
+        """What was told goes on; what was not may begin later, but not with its end."""
+        told = state.told.pop(revision.insight_id, False)
+        if from_json(revision.body).status == "closed":
+            return told
+        told = told or self._is_news(state, event)
+        if told:
+            state.told[revision.insight_id] = True
+        return told
+
     def _is_news(self, state: PatternNewsState, event: SourcePatternHeard) -> bool:
         if event.source == "spans" and state.logged.get(event.service, END_OF_INPUT) <= self._logged_by_ms(event):
             return False
         known_ms = event.seen_ms - self.config.known_ms
+        if event.lines >= STORM_LINES:
+            return True
         return all(first_ms >= known_ms for first_ms in state.first_seen_ms.values())
 
     def _ready_ms(self, event: SourcePatternHeard) -> int:

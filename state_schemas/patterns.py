@@ -85,7 +85,7 @@ class LineRate(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ServiceLines(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Lines of a service. recent: (start ms, lines) of the panes of the test window; the newest has number panes - 1.
+    """Quiet lines of a service. recent: (start ms, lines) of panes of the test window; the newest has number panes - 1.
 
     past_lines, past_panes: decaying sums of what came before it. panes: how many with lines.
     """
@@ -108,6 +108,7 @@ class Registered(msgspec.Struct, frozen=True, array_like=True, gc=False):
     first_seen_ms: int
     last_seen_ms: int
     last_minute: int
+    away_minutes_max: int = 0
     count: int = 0
     alias_of: str = ""
     wide: tuple[str, ...] = ()
@@ -166,7 +167,7 @@ class SourcePatternHeard(msgspec.Struct, frozen=True, array_like=True, gc=False)
     """A service says of a loud pattern that it has it, or that it is new there. What drives the PatternNews machine.
 
     seen_ms: start of the first pane with it, or of a newer one. revision: of an insight `error_pattern_new` that
-    begins then; None where nothing is said but that it is there.
+    begins then, about so many lines; None where nothing is said but that it is there.
     """
 
     env: str
@@ -174,6 +175,7 @@ class SourcePatternHeard(msgspec.Struct, frozen=True, array_like=True, gc=False)
     service: str
     seen_ms: int
     source: LineSource
+    lines: int = 0
     revision: InsightRevision | None = None
 
 
@@ -188,11 +190,12 @@ class SpanPatternHeard(SourcePatternHeard, frozen=True, array_like=True, gc=Fals
 class PatternNewsState(msgspec.Struct, array_like=True, gc=False):
     """One pattern of an environment. first_seen_ms: of the first pane with it, as far as is known, by service.
 
-    logged: the same of logs alone. waiting: what is held back until all that came before is known. last_seen_ms: of the
-    newest pane that was told of.
+    logged: the same of logs alone. told: of open insights, by id. waiting: what is held back until all that came before
+    is known. last_seen_ms: of the newest pane that was told of.
     """
 
     first_seen_ms: dict[str, int] = msgspec.field(default_factory=dict)
+    told: dict[str, bool] = msgspec.field(default_factory=dict)
     logged: dict[str, int] = msgspec.field(default_factory=dict)
     waiting: list[SourcePatternHeard] = msgspec.field(default_factory=list)
     last_seen_ms: int = 0

@@ -74,17 +74,23 @@ class ShapeRates(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What n shapes usually do, and what they did lately. All arrays are little-endian float64, row after row.
 
     operations: the m exposures: "" for the pane itself, then operations. requests: (m,), decaying sums of exposure.
-    seen: (n, m), decaying sums of lines or spans, by the exposure that they are put down to. scatter: (n, 2), decaying
-    sums of squared deviations and of what was expected. recent: the panes of the test window, oldest first, k of them;
-    counts: (n, k). last_seen: (n,), start of the newest pane with any, epoch ms.
+    gram: (m, m), cross: (n, m), decaying sums of products of exposures, and of counts with exposures, each pane by its
+    requests. rate: (n, m), what fits them best, per exposure. past: (n,), decaying sums of counts. scatter: (n, 2), of
+    windows: of squared deviations beyond chance, and of squared expectations. runs: (n, 3), panes with requests: with
+    the shape, without it since the last one, without it at the longest. recent: the panes of the test window,
+    oldest first, k of them; counts: (n, k). last_seen: (n,), start of the newest pane with any, epoch ms.
     """
 
     names: tuple[str, ...] = ()
     templates: dict[str, str] = {}
     operations: tuple[str, ...] = ("",)
     requests: bytes = bytes(8)
-    seen: bytes = b""
+    gram: bytes = bytes(8)
+    cross: bytes = b""
+    rate: bytes = b""
+    past: bytes = b""
     scatter: bytes = b""
+    runs: bytes = b""
     recent: tuple[RecentPane, ...] = ()
     counts: bytes = b""
     last_seen: bytes = b""
@@ -124,12 +130,13 @@ class ShapeEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class ShapesLearnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is known as of the last final pane, whose end is last_end_ms (0 before there is one).
 
-    versions: of the service, those that were seen last.
+    version: of the newest pane; changed_ms: end of the newest pane whose version is not that of the one before, or 0.
     """
 
     rates: ShapeRates = ShapeRates()
     episode: ShapeEpisode | None = None
-    versions: tuple[str, ...] = ()
+    version: str = ""
+    changed_ms: int = 0
     last_end_ms: int = 0
 
 

@@ -17,6 +17,7 @@ from operators.fold import FoldConfig
 from operators.frontier import Announce, FrontierConfig
 from operators.latency_spike import LatencyConfig
 from operators.local import LocalGraph, Through, unchanged
+from operators.log_silence import LogSilenceConfig
 from operators.machine import END_OF_INPUT, Machine, Stage, Step
 from operators.pattern_news import PatternNewsConfig
 from operators.pre_merge import PreMergeConfig
@@ -55,7 +56,11 @@ def graph_config(announce: Announce = "reported", services_max: int = 5_000, env
             PatternConfig(warm_minutes=1, away_minutes=1, quiet_ms=40_000), frontier, 3, insights=True
         ),
         news=PatternNewsConfig(known_ms=60_000, frontier=frontier),
-        shapes=RequestShapesConfig(ShapeConfig(ChangeConfig(panes_min=3, nats_open=3.0), quiet_ms=60_000), frontier),
+        shapes=RequestShapesConfig(
+            ShapeConfig(ChangeConfig(panes_min=3, nats_open=3.0), quiet_ms=60_000, past_panes_min=1, seen_panes_min=3),
+            frontier,
+        ),
+        silence=LogSilenceConfig(frontier),
         gap=GapConfig(frontier),
         capacity=CapacityConfig(lateness_ms=LATENESS_MS),
     )

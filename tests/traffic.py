@@ -296,7 +296,7 @@ def silence(message: FoldedMessage) -> Iterator[LogsHeard]:
     for heard in news(message):
         if heard.revision is not None:
             insight = from_json(heard.revision.body)
-            silent_s = float(insight.window.start_ms % 20_000)
+            silent_s = float(insight.window.start_ms % 20_000)  # of every other pane: it logs nothing else
             missed = insight.model_copy(update={"kind": "pattern_missing", "measures": {"silent_s": silent_s}})
             body = msgspec.structs.replace(heard.revision, body=to_json(missed))
             yield LogsHeard(heard.env, (), insight.window.end_ms, body)
@@ -317,7 +317,7 @@ def news(message: FoldedMessage) -> Iterator[PatternHeard]:
                 told = told.model_copy(update={"insight_id": own})
                 yield PatternHeard(*who, start_ms, "logs")
                 revision = InsightRevision(partial.env, partial.service, told.insight_id, 0, to_json(told))
-                yield PatternHeard(*who, start_ms, "logs", revision)
+                yield PatternHeard(*who, start_ms, "logs", counted.count, revision)
 
 
 def news_of_both(message: FoldedMessage) -> Iterator[SourcePatternHeard]:
@@ -325,7 +325,8 @@ def news_of_both(message: FoldedMessage) -> Iterator[SourcePatternHeard]:
     for heard in news(message):
         if int(heard.pattern_id, 16) % 4 == 0 and heard.revision is None:
             yield heard
-        yield SpanPatternHeard(heard.env, heard.pattern_id, heard.service, heard.seen_ms, "spans", heard.revision)
+        who = (heard.env, heard.pattern_id, heard.service, heard.seen_ms)
+        yield SpanPatternHeard(*who, "spans", heard.lines, heard.revision)
 
 
 def _log(service: str, at_ms: int) -> LogRecord:

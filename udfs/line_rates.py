@@ -1,10 +1,10 @@
 """How often a pattern is usually logged, and whether it is more often now.
 
 The last panes are the test window, what is before them is the past (`udfs.rate_change`). A pane in which the service
-logs more than usual beside the pattern counts for more than one, so that more traffic with its errors is no surge.
+logs more quiet lines than usual counts for more than one, so that more traffic with its errors is no surge. Other
+errors are no measure of traffic: they come together.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -13,7 +13,7 @@ import numpy as np
 from state_schemas.patterns import LineRate, ServiceLines
 from udfs.rate_change import WINDOW_PANES, WINDOWS, ChangeConfig, change_nats
 
-__all__ = ["Surge", "add_rates", "forget_recent", "heard", "observe_pane", "surge_of", "usual_lines"]
+__all__ = ["Surge", "add_rates", "forget_recent", "heard", "load", "observe_pane", "surge_of", "usual_lines"]
 
 
 class Surge(NamedTuple):
@@ -25,7 +25,7 @@ class Surge(NamedTuple):
 
 
 def observe_pane(service: ServiceLines, start_ms: int, lines: int, config: ChangeConfig) -> ServiceLines:
-    """The service after a pane with so many lines: what leaves the window is past."""
+    """The service after a pane with so many quiet lines: what leaves the window is past."""
     recent, past_lines, past_panes = list(service.recent), service.past_lines, service.past_panes
     while recent and (len(recent) >= WINDOW_PANES or recent[0][0] < start_ms - config.gap_ms):
         past_lines = past_lines * config.keep + recent.pop(0)[1]
@@ -44,11 +44,14 @@ def forget_recent(rate: LineRate, service: ServiceLines, config: ChangeConfig) -
     return msgspec.structs.replace(_settled(rate, service, config), recent=())
 
 
-def usual_lines(rate: LineRate, service: ServiceLines, lines: int, config: ChangeConfig) -> float:
-    """Expected of the pattern in the newest pane, which has so many lines of it."""
-    past = _settled(rate, service, config).past
-    load = _loads(service, [lines], past)
-    return past / max(1.0, service.past_panes) * load[0]
+def usual_lines(rate: LineRate, service: ServiceLines, config: ChangeConfig) -> float:
+    """Lines of the pattern in a usual pane."""
+    return _settled(rate, service, config).past / max(1.0, service.past_panes)
+
+
+def load(service: ServiceLines) -> float:
+    """Quiet lines of the newest pane in terms of usual, at least 1."""
+    return _loads(service)[-1]
 
 
 def surge_of(rate: LineRate, service: ServiceLines, config: ChangeConfig) -> Surge | None:
@@ -58,7 +61,7 @@ def surge_of(rate: LineRate, service: ServiceLines, config: ChangeConfig) -> Sur
         return None
     found = dict(at.recent)
     counts = [found.get(number, 0) for number in range(service.panes - len(service.recent), service.panes)]
-    loads = _loads(service, counts, at.past)
+    loads = _loads(service)
     # One line more than was seen: what is usual of a rare line is uncertain itself.
     past, dispersion = at.past + 1, _dispersion(at, service)
     best: Surge | None = None
@@ -106,8 +109,7 @@ def _dispersion(rate: LineRate, service: ServiceLines) -> float:
     return max(1.0, (variance + 1) / (rate.past + 1))
 
 
-def _loads(service: ServiceLines, counts: Sequence[int], past: float) -> list[float]:
-    """For the newest panes, with so many lines of the pattern: other lines in terms of the usual, at least 1."""
-    usual = max(1.0, (service.past_lines - past) / max(1.0, service.past_panes))
-    newest = service.recent[-len(counts) :]
-    return [max(1.0, (lines - count) / usual) for (_, lines), count in zip(newest, counts, strict=True)]
+def _loads(service: ServiceLines) -> list[float]:
+    """For each pane of the window: quiet lines in terms of usual, at least 1."""
+    usual = max(1.0, service.past_lines / max(1.0, service.past_panes))
+    return [max(1.0, lines / usual) for _, lines in service.recent]

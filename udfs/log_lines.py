@@ -10,14 +10,15 @@ from state_schemas.telemetry import LogRecord
 from udfs.masking import DEFAULTS, Masker, MaskSettings
 from udfs.severity import WARN, severity_of
 from udfs.stack_traces import Thrown, thrown_in
-from udfs.templates import Pattern, named_pattern, pattern_of, template_of
+from udfs.templates import PATTERN_ID_BYTES, Pattern, named_pattern, pattern_of, template_of
 
-__all__ = ["LineReader", "ReadLine"]
+__all__ = ["LineReader", "ReadLine", "pattern_ids"]
 
 REMEMBERED_MAX: Final = 20_000  # shapes with their patterns; a shape and its pattern take about 1 kB
 _ERROR: Final = 17
 _MESSAGE_NAMES: Final = ("message", "msg", "log", "event", "body")
 _BYTES_HEX: Final = re.compile(r"(?:[0-9a-f]{2}){32,}")
+_PATTERN_ID: Final = re.compile(rf"[0-9a-f]{{{2 * PATTERN_ID_BYTES}}}")
 _TYPE: Final = re.compile(r"[A-Za-z_$][\w$.:<>+-]{0,199}")
 _JSON_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -72,6 +73,15 @@ class LineReader:
                 self._known.clear()
             known = self._known[shape] = pattern_of(shape)
         return known
+
+
+def pattern_ids(text: str, masks: MaskSettings) -> frozenset[str]:
+    """Of the patterns that a text names, one a line: by an example line, or by its id. `#` begins a remark."""
+    lines = [line.strip() for line in text.splitlines()]
+    named = [line for line in lines if line and not line.startswith("#")]
+    ids = {line for line in named if _PATTERN_ID.fullmatch(line)}
+    examples = [line for line in named if line not in ids]
+    return frozenset(ids | {pattern.pattern_id for pattern in LineReader(masks).patterns(examples)})
 
 
 def _thrown(record: LogRecord, attributes: dict[str, str]) -> Thrown | None:

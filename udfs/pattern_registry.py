@@ -146,6 +146,7 @@ def _sum(left: Registered, right: Registered) -> Registered:
         first_seen_ms=min(left.first_seen_ms, right.first_seen_ms),
         last_seen_ms=max(left.last_seen_ms, right.last_seen_ms),
         last_minute=max(left.last_minute, right.last_minute),
+        away_minutes_max=min(left.away_minutes_max, right.away_minutes_max),
         count=left.count + right.count,
         rate=add_rates(left.rate, right.rate),
     )

@@ -1,8 +1,8 @@
 """The pattern rule: a pane of lines moves a service's registry, and opens, follows and closes insights about patterns.
 
 New is what was never registered, once the service has been heard for long enough; returned is what was registered and
-away for long; a surge is far more of a known pattern than usual, in relation to all the service says. Everything is a
-value: what goes in is not changed.
+away for long; a surge is far more of a known pattern than usual, in relation to what the service says besides.
+Everything is a value: what goes in is not changed.
 """
 
 from collections.abc import Mapping
@@ -25,8 +25,8 @@ from state_schemas.patterns import (
     Registered,
     ServiceLines,
 )
-from udfs.line_rates import forget_recent, heard, observe_pane, surge_of, usual_lines
-from udfs.log_blocks import line_count, merge_counts
+from udfs.line_rates import forget_recent, heard, load, observe_pane, surge_of, usual_lines
+from udfs.log_blocks import merge_counts
 from udfs.partials import merge_ranges
 from udfs.pattern_registry import canonical, register
 from udfs.pattern_report import FATAL, report
@@ -37,6 +37,7 @@ __all__ = ["PaneOfLines", "PatternConfig", "expire_patterns", "watch_lines"]
 
 GONE: Final = "no more lines"
 UNSEEN: Final = "not seen again"
+JOINED: Final = "it is one with another pattern"
 KNOWN: Final = "it has stayed: it is known now"
 RECOVERED: Final = "back to its usual rate"
 MINUTE_MS: Final = 60_000
@@ -49,11 +50,12 @@ OVERFLOWS_MAX: Final = 24
 class PatternConfig:
     """Minutes are those in which the service was heard, so that silence teaches nothing.
 
-    warm_minutes: until then patterns are registered without a word. away_minutes: a pattern unseen for so many has
-    returned, and may go where room is short. patterns_max: registered at once. nats_close: for what is usual, to
-    close a surge. lines_min: of a new or returned pattern before it is told; a fatal one is told at once. news_max: of
-    those told and open at once; in a storm of new patterns the rest is registered without a word. quiet_ms: unseen for
-    so long, an insight closes; accept_ms: open for so long, what it says is the new normal.
+    warm_minutes: until then patterns are registered without a word. away_minutes: a pattern unseen for so many, and
+    for twice as long as ever before, has returned; it may go where room is short. patterns_max: registered at once.
+    nats_close: for what is usual, to close a surge. lines_min: of a new or returned pattern before it is told; a fatal
+    one is told at once. news_max: of those told and open at once; in a storm of new patterns the rest is registered
+    without a word. seeds: ids of patterns that are never new. quiet_ms: unseen for so long, an insight closes;
+    accept_ms: open for so long, what it says is the new normal.
     """
 
     warm_minutes: int = 10
@@ -63,6 +65,7 @@ class PatternConfig:
     nats_close: float = 6.0
     lines_min: int = 2
     news_max: int = 10
+    seeds: frozenset[str] = frozenset()
     quiet_ms: int = 600_000
     accept_ms: int = 1_800_000
 
@@ -110,27 +113,27 @@ def watch_lines(
 ) -> tuple[PatternsLearnt, list[Insight]]:
     """What is known after the pane, and what it announces. O(registry + patterns)."""
     minute = pane.start_ms // MINUTE_MS
-    service = observe_pane(learnt.lines, pane.start_ms, line_count(pane.block), config.change)
+    quiet = sum(counted.count for counted in pane.block.patterns if not counted.loud)
+    service = observe_pane(learnt.lines, pane.start_ms, quiet, config.change)
     now = _Now(pane, learnt.minutes + (minute != learnt.minute), service)
     named = _named(learnt.registry, now, config)
-    entries, episodes = named.entries, dict(learnt.episodes)
-    drafts: list[Insight] = []
-    for name in sorted(episodes):
-        has_room = _news(episodes) < config.news_max
-        followed = _follow(episodes.pop(name), entries[name], named.found.get(name), now, config, has_room=has_room)
-        entries[name] = followed.entry
+    entries = named.entries
+    before, drafts = _moved(learnt, named, now)
+    episodes: dict[str, PatternEpisode] = {}
+    room = config.news_max - _news(before)
+    for name, counted in sorted({**dict.fromkeys(before), **named.found}.items()):
+        if name in before:
+            followed = _follow(before[name], entries[name], counted, now, config, has_room=room > 0)
+            room -= _news({name: followed.episode} if followed.episode else {}) - _news({name: before[name]})
+            entries[name] = _seen(followed.entry, counted, now) if counted else followed.entry
+        else:
+            assert counted is not None, "a pattern without an episode is looked at for its lines"
+            followed = _begun(learnt, named, name, now, config, has_room=room > 0)
+            room -= _news({name: followed.episode} if followed.episode else {})
+            entries[name] = followed.entry
         drafts += [followed.draft] if followed.draft else []
         if followed.episode is not None:
             episodes[name] = followed.episode
-    for name, counted in named.found.items():
-        if name in episodes:
-            entries[name] = _seen(entries[name], counted, now)
-            continue
-        opened = _begun(learnt, named, name, now, config, has_room=_news(episodes) < config.news_max)
-        entries[name] = opened.entry
-        if opened.episode is not None:
-            episodes[name] = opened.episode
-            drafts += [opened.draft] if opened.draft else []
     after = PatternsLearnt(
         registry=entries,
         gone=_tombstones(learnt, entries),
@@ -143,6 +146,21 @@ def watch_lines(
         last_end_ms=pane.end_ms,
     )
     return _with_overflow(after, pane) if named.is_short else after, drafts
+
+
+def _moved(learnt: PatternsLearnt, named: _Named, now: _Now) -> tuple[dict[str, PatternEpisode], list[Insight]]:
+    """The open episodes by what their patterns are called now: of what has become one the oldest goes on."""
+    pane, entries = now.pane, named.entries
+    kept: dict[str, PatternEpisode] = {}
+    drafts: list[Insight] = []
+    ordered = sorted(learnt.episodes.items(), key=lambda item: (not item[1].told, item[1].start_ms, item[0]))
+    for name, episode in ordered:
+        target = canonical(entries, name, ())
+        if target not in kept:
+            kept[target] = episode
+        elif episode.told:
+            drafts.append(report(pane.env, pane.service, episode, entries[name], "closed", JOINED))
+    return kept, drafts
 
 
 def _news(episodes: Mapping[str, PatternEpisode]) -> int:
@@ -173,7 +191,8 @@ def _named(known: Mapping[str, Registered], now: _Now, config: PatternConfig) ->
         for counted in loud
         if canonical(known, counted.pattern_id, counted.texts) not in known
     }
-    registry = register(_with_room(known, len(fresh), now.minutes, config), fresh, config.patterns_max)
+    here = {canonical(known, counted.pattern_id, counted.texts) for counted in loud}
+    registry = register(_with_room(known, here, len(fresh), now.minutes, config), fresh, config.patterns_max)
     found: dict[str, PatternCount] = {}
     for counted in loud:
         if counted.pattern_id in registry.refused:
@@ -189,14 +208,16 @@ def _named(known: Mapping[str, Registered], now: _Now, config: PatternConfig) ->
 
 
 def _with_room(
-    known: Mapping[str, Registered], wanted: int, minutes: int, config: PatternConfig
+    known: Mapping[str, Registered], here: set[str], wanted: int, minutes: int, config: PatternConfig
 ) -> dict[str, Registered]:
-    """The registry with room for so many more, as far as patterns have been away for long: those go first."""
+    """The registry with room for so many more, as far as patterns are away for long: those go, none that is here."""
     short = len(known) + wanted - config.patterns_max
     if not wanted or short <= 0:
         return dict(known)
     away = sorted(
-        (entry.last_minute, name) for name, entry in known.items() if minutes - entry.last_minute > config.away_minutes
+        (entry.last_minute, name)
+        for name, entry in known.items()
+        if minutes - entry.last_minute > config.away_minutes and name not in here and entry.alias_of not in here
     )
     gone = {name for _, name in away[:short]}
     return {name: entry for name, entry in known.items() if name not in gone and entry.alias_of not in gone}
@@ -236,11 +257,13 @@ def _opened(
     """What a pattern's appearance says by itself: that it is new, or back."""
     start_ms = now.pane.start_ms
     before = learnt.registry.get(name)
+    if name in config.seeds:
+        return None
     if name in named.added:
         away_ms = start_ms - learnt.gone[name] if name in learnt.gone else 0
         kind: PatternKind = "error_pattern_returned" if away_ms else "error_pattern_new"
         return _told_if(_episode(kind, named.found[name], now, away_ms), config)
-    if before is not None and now.minutes - before.last_minute > config.away_minutes:
+    if before is not None and now.minutes - before.last_minute > max(config.away_minutes, 2 * before.away_minutes_max):
         returned = _episode("error_pattern_returned", named.found[name], now, start_ms - before.last_seen_ms)
         return _told_if(returned, config)
     return None
@@ -268,6 +291,7 @@ def _seen(entry: Registered, counted: PatternCount, now: _Now) -> Registered:
         texts=entry.texts if known_texts else merge_texts(entry.texts, counted.texts),
         last_seen_ms=now.pane.start_ms,
         last_minute=now.minutes,
+        away_minutes_max=max(entry.away_minutes_max, now.minutes - entry.last_minute),
         count=entry.count + counted.count,
     )
 
@@ -283,7 +307,7 @@ def _weighed(
         return entry, None
     episode = _episode("error_pattern_surge", msgspec.structs.replace(counted, count=surge.lines), now)
     start_ms = service.recent[-surge.panes][0]
-    usual = usual_lines(entry.rate, service, counted.count, change)
+    usual = usual_lines(entry.rate, service, change)
     return entry, msgspec.structs.replace(episode, start_ms=start_ms, usual=usual, panes=surge.panes)
 
 
@@ -303,7 +327,7 @@ def _follow(
     lines = counted.count if counted else 0
     nats = float(lines)
     if of_surge:
-        usual = usual_lines(entry.rate, now.service, lines, change)
+        usual = usual_lines(entry.rate, now.service, change) * load(now.service)
         nats = lines * log(change.factor) - usual * (change.factor - 1)
     recovery = max(0.0, episode.recovery - nats) if of_surge else 0.0
     if recovery >= config.nats_close:
@@ -313,7 +337,7 @@ def _follow(
     after = msgspec.structs.replace(
         episode,
         end_ms=pane.end_ms,
-        counted=merge_counts(episode.counted, counted),
+        counted=merge_counts(episode.counted, _named_as(episode, counted)),
         facts=max(episode.facts, pane.block.facts),
         ranges=merge_ranges((*episode.ranges, *pane.block.ranges)),
         recovery=recovery,
@@ -329,6 +353,14 @@ def _follow(
     if rest or thirds & (thirds - 1):
         return _Followed(entry, after, None)
     return _Followed(entry, after, report(pane.env, pane.service, after, entry, "updated"))
+
+
+def _named_as(episode: PatternEpisode, counted: PatternCount) -> PatternCount:
+    """Lines under the name that the episode began with, which may have become part of a wider pattern."""
+    name = episode.counted.pattern_id
+    if counted.pattern_id == name:
+        return counted
+    return msgspec.structs.replace(counted, pattern_id=name, texts=())
 
 
 def _closed(episode: PatternEpisode, entry: Registered, reason: str, now: _Now, config: PatternConfig) -> _Followed:

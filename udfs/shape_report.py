@@ -7,7 +7,7 @@ from state_schemas.shapes import CALL, LINE, ShapeEpisode, ShapeMember
 from udfs.ids import insight_id
 from udfs.spike_report import clock, kafka_ranges, title_of
 
-__all__ = ["report"]
+__all__ = ["report", "subject_of_shape"]
 
 TEMPLATE_CHARS_MAX: Final = 200
 _NS_PER_MS: Final = 1e6
@@ -24,7 +24,7 @@ def report(
     """The episode as it stands; templates: of lines, by shape."""
     first, facts = episode.members[0], episode.facts
     of_lines = first.name.startswith(LINE)
-    subject = subject_of(first)
+    subject = subject_of_shape(first.name)
     told = templates.get(first.name, "") if of_lines else subject
     return Insight(
         insight_id=insight_id(episode.kind, env, service, subject, episode.start_ms),
@@ -64,11 +64,11 @@ def report(
     )
 
 
-def subject_of(member: ShapeMember) -> str:
+def subject_of_shape(name: str) -> str:
     """Pattern id of a line, operation of a call."""
-    if member.name.startswith(LINE):
-        return member.name.removeprefix(LINE)
-    return member.name.removeprefix(CALL).partition("|")[2]
+    if name.startswith(LINE):
+        return name.removeprefix(LINE)
+    return name.removeprefix(CALL).partition("|")[2]
 
 
 def _measures(episode: ShapeEpisode) -> dict[str, float]:
@@ -94,7 +94,7 @@ def _calls(episode: ShapeEpisode) -> tuple[Contribution, ...]:
     ranked = sorted(zip(changed, calls, strict=True), key=lambda item: (-item[0], item[1].name))
     return tuple(
         Contribution(
-            name=subject_of(member),
+            name=subject_of_shape(member.name),
             share=round(change / max(sum(changed), 1e-9), 4),
             traffic_share=round(member.expected / max(usual, 1e-9), 4),
             spans=int(member.count),

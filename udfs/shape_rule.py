@@ -2,7 +2,7 @@
 
 A line is missed when it comes less than half as often with the requests as it used to, by more than chance, in six
 panes or more; a call likewise, and also when it comes twice as often. Lines are compared with the other lines of the
-service too: where all fall alike, it is the number of requests that changed (another sampling), or logging as a whole.
+service too: where each falls, it is the number of requests that changed (another sampling), or logging as a whole.
 One insight a service is open at a time; it names every line and call that changed with it.
 """
 
@@ -24,7 +24,7 @@ from state_schemas.shapes import (
 )
 from udfs.partials import merge_ranges, merge_sampled
 from udfs.rate_change import WINDOWS, ChangeConfig, change_nats
-from udfs.shape_rates import Rates, observe, packed, scale, strange_share, unpacked
+from udfs.shape_rates import Rates, accept, forget, observe, packed, strange_share, unpacked
 from udfs.shape_report import report
 
 __all__ = ["PaneOfShapes", "ShapeConfig", "expire_shapes", "watch_shapes"]
@@ -34,9 +34,8 @@ ACCEPTED: Final = "it has stayed: it is usual now"
 DEPLOYED: Final = "another version runs: what is usual is learnt anew"
 UNSEEN: Final = "not seen again"
 GONE: Final = "no more requests"
-VERSIONS_MAX: Final = 4
 MEMBERS_MAX: Final = 20  # shapes named in one insight
-# Lines beside those in question, seen and expected alike, so that few others do not decide.
+# Expected of a line at least, before it says whether lines fall alike.
 OTHERS_MIN: Final = 10.0
 _Floats = NDArray[np.float64]
 
@@ -44,7 +43,10 @@ _Floats = NDArray[np.float64]
 @dataclass(frozen=True, slots=True)
 class ShapeConfig:
     """nats_close: for what is usual, to close; quiet_ms: nothing spoke for it for so long, so it closes too. accept_ms:
-    open for so long, what it says is the new normal.
+    open for so long, what it says is the new normal. past_panes_min: with requests, before the window: with it ten
+    minutes, as of patterns (a pane of the past weighs a little less than 1). settle_ms: after another version has come,
+    or an old one again, nothing is told for so long, and what is usual is learnt anew, faster: unsettled_keep.
+    seen_panes_min: with a shape, before it is missed; never before it is away for twice as long as ever before.
 
     More of a call is news only where it was made with rare_share of the requests (errors, which are rarer, are watched
     by themselves), and at most strange_max of the requests are of operations seen less than strange_min times.
@@ -54,6 +56,10 @@ class ShapeConfig:
     nats_close: float = 6.0
     quiet_ms: int = 600_000
     accept_ms: int = 1_800_000
+    past_panes_min: float = 45.0
+    settle_ms: int = 1_800_000
+    unsettled_keep: float = 1 - 1 / 20
+    seen_panes_min: float = 12.0
     rare_share: float = 0.05
     strange_max: float = 0.1
     strange_min: float = 30.0
@@ -82,29 +88,39 @@ def watch_shapes(learnt: ShapesLearnt, pane: PaneOfShapes, config: ShapeConfig) 
     if not pane.shapes.requests:
         return msgspec.structs.replace(learnt, last_end_ms=pane.end_ms), []
     drafts: list[Insight] = []
-    version, templates = pane.shapes.facts.version, learnt.rates.templates
-    if version and learnt.versions and version not in learnt.versions:
-        if learnt.episode is not None:
-            drafts.append(report(pane.env, pane.service, learnt.episode, templates, "closed", DEPLOYED))
-        learnt = ShapesLearnt(versions=learnt.versions)
-    rates, episode = unpacked(learnt.rates), learnt.episode
+    learnt, is_settled = _deployed(learnt, pane, config)
+    rates, episode, templates = unpacked(learnt.rates), learnt.episode, learnt.rates.templates
+    if episode is not None and not is_settled:
+        drafts.append(report(pane.env, pane.service, episode, templates, "closed", DEPLOYED))
+        forget(rates, (member.name for member in episode.members))
+        episode = None
     held = frozenset(member.name for member in episode.members) if episode else frozenset()
-    observe(rates, pane.start_ms, pane.shapes, held, config.change)
-    if episode is None:
-        episode = _opened(rates, pane, config)
-        if episode is not None:
-            drafts.append(report(pane.env, pane.service, episode, rates.templates, "open"))
-    else:
+    keep = config.change.keep if is_settled else config.unsettled_keep
+    observe(rates, pane.start_ms, pane.shapes, held, config.change, keep)
+    if episode is not None:
         after, reason = _followed(episode, rates, pane, config)
         if reason or _is_told(episode, after):
             status: Status = "closed" if reason else "updated"
             drafts.append(report(pane.env, pane.service, after, rates.templates, status, reason))
         if reason == ACCEPTED:
-            scale(rates, {member.name: member.count / member.expected for member in after.members})
+            accept(rates, held)
+        if reason:
+            forget(rates, held)
         episode = None if reason else after
-    is_new = version and version not in learnt.versions
-    versions = (*learnt.versions, version)[-VERSIONS_MAX:] if is_new else learnt.versions
-    return ShapesLearnt(packed(rates), episode, versions, pane.end_ms), drafts
+    elif is_settled:
+        episode = _opened(rates, pane, config)
+        if episode is not None:
+            drafts.append(report(pane.env, pane.service, episode, rates.templates, "open"))
+    return msgspec.structs.replace(learnt, rates=packed(rates), episode=episode, last_end_ms=pane.end_ms), drafts
+
+
+def _deployed(learnt: ShapesLearnt, pane: PaneOfShapes, config: ShapeConfig) -> tuple[ShapesLearnt, bool]:
+    """What is known of versions, and whether one has run alone for long enough to say what is usual."""
+    version, changed_ms = pane.shapes.facts.version or learnt.version, learnt.changed_ms
+    if learnt.version and version != learnt.version:
+        changed_ms = pane.end_ms
+    is_settled = not changed_ms or pane.start_ms - changed_ms >= config.settle_ms
+    return msgspec.structs.replace(learnt, version=version, changed_ms=changed_ms), is_settled
 
 
 def expire_shapes(learnt: ShapesLearnt, env: str, service: str) -> list[Insight]:
@@ -125,8 +141,9 @@ def _changes(rates: Rates, config: ShapeConfig) -> _Changes:
         counts, expected = rates.counts[:, -window:].sum(axis=1), if_usual[:, -window:].sum(axis=1)
         expected = np.where(lines, expected * _common(counts, expected, lines), expected)
         fewer = (counts * change.factor <= expected) & (few[:, -window:].sum(axis=1) >= change.panes_min)
+        fewer &= _may_miss(rates, counts, window, lines, config)
         greater = (counts >= expected * change.factor) & (many[:, -window:].sum(axis=1) >= change.panes_min)
-        nats = change_nats(counts, expected, rates.past) / rates.dispersion
+        nats = _beyond(change_nats(counts, expected, rates.past), counts, expected, rates.variation)
         better = (fewer | greater) & (nats > best)
         best, panes, more = (
             np.where(better, new, old) for new, old in ((nats, best), (window, panes), (greater, more))
@@ -134,12 +151,42 @@ def _changes(rates: Rates, config: ShapeConfig) -> _Changes:
     return _Changes(best, panes, more)
 
 
-def _common(counts: _Floats, expected: _Floats, lines: NDArray[np.bool_]) -> _Floats:
-    """For each shape: what is left of the *other* lines, at most 1."""
-    others = counts[lines].sum() - counts + OTHERS_MIN
-    if_usual = expected[lines].sum() - expected + OTHERS_MIN
-    left: _Floats = np.clip(others / np.maximum(if_usual, OTHERS_MIN), 0.0, 1.0)
+def _may_miss(
+    rates: Rates, counts: _Floats, panes: int, lines: NDArray[np.bool_], config: ShapeConfig
+) -> NDArray[np.bool_]:
+    """Shapes, with so many in a window of panes, that came often enough, and do not stay away as they sometimes do.
+
+    Where no other line tells whether the requests are still counted alike, a line must come less often in a pane, too.
+    """
+    with_it, without, longest = rates.runs.T
+    usual: NDArray[np.bool_] = (with_it >= config.seen_panes_min) & ((counts > 0) | (without > 2 * longest))
+    if (lines & (rates.expected.sum(axis=1) >= OTHERS_MIN)).sum() >= 2:
+        return usual
+    usual_of_window = rates.past / max(1.0, rates.requests[0]) * panes
+    fewer: NDArray[np.bool_] = counts * config.change.factor <= usual_of_window
+    return usual & (fewer | ~lines)
+
+
+def _beyond(nats: _Floats, counts: _Floats, expected: _Floats, variation: _Floats) -> _Floats:
+    """What is left of evidence against chance where windows vary by themselves as well.
+
+    The two are resistances in parallel: log-normal variation of the same size would give the change by itself with
+    log(ratio)^2 / (2 * variation) nats, however many requests there are.
+    """
+    far = np.log((counts + 0.5) / (expected + 0.5)) ** 2 / 2
+    left: _Floats = np.divide(nats * far, far + nats * variation, out=np.zeros_like(nats), where=far > 0)
     return left
+
+
+def _common(counts: _Floats, expected: _Floats, lines: NDArray[np.bool_]) -> _Floats:
+    """For each shape: what is left of the *other* line of which most is left, at most 1; 1 where there is none."""
+    known = lines & (expected >= OTHERS_MIN)
+    left = np.where(known, counts / np.maximum(expected, OTHERS_MIN), 0.0)
+    if known.sum() < 2 or not counts[lines].any():  # whether nobody logs any more, LogSilence knows
+        return np.ones(len(counts))
+    first, second = np.sort(left)[::-1][:2]
+    best: _Floats = np.minimum(1.0, np.where(left == first, second, first))
+    return best
 
 
 def _are_rare(rates: Rates, config: ShapeConfig) -> NDArray[np.bool_]:
@@ -151,7 +198,9 @@ def _are_rare(rates: Rates, config: ShapeConfig) -> NDArray[np.bool_]:
 
 
 def _opened(rates: Rates, pane: PaneOfShapes, config: ShapeConfig) -> ShapeEpisode | None:
-    """An episode of all shapes that have changed; None where none has."""
+    """An episode of all shapes that have changed; None where none has, or too little is known."""
+    if rates.requests[0] < config.past_panes_min:
+        return None
     changes = _changes(rates, config)
     wanted = config.change.nats_open + log(max(1, len(rates.names)))
     found = sorted(
@@ -207,6 +256,7 @@ def _followed(episode: ShapeEpisode, rates: Rates, pane: PaneOfShapes, config: S
     """The episode after this pane, and why it ends, or ""."""
     if pane.start_ms - episode.end_ms >= config.quiet_ms:
         return episode, UNSEEN
+    episode = _joined(episode, rates, config)
     now = [_member(rates, rates.names.index(member.name), -1, member.more) for member in episode.members]
     nats = sum(_usual_nats(member, config.change.factor) for member in now)
     recovery = max(0.0, episode.recovery + nats)
@@ -231,6 +281,20 @@ def _followed(episode: ShapeEpisode, rates: Rates, pane: PaneOfShapes, config: S
         silent=episode.silent + _silent(rates, 1),
     )
     return after, ACCEPTED if after.end_ms - after.start_ms >= config.accept_ms else ""
+
+
+def _joined(episode: ShapeEpisode, rates: Rates, config: ShapeConfig) -> ShapeEpisode:
+    """The episode with what has changed since it opened."""
+    known = {member.name for member in episode.members}
+    changes = _changes(rates, config)
+    wanted = config.change.nats_open + log(max(1, len(rates.names)))
+    found = [
+        _member(rates, place, -1, bool(changes.more[place]))
+        for place, name in enumerate(rates.names)
+        if changes.nats[place] >= wanted and name not in known
+    ]
+    nothing = (msgspec.structs.replace(member, count=0.0, expected=0.0) for member in found)
+    return msgspec.structs.replace(episode, members=(*episode.members, *nothing)[:MEMBERS_MAX])
 
 
 def _usual_nats(now: ShapeMember, factor: float) -> float:

@@ -12,6 +12,7 @@ from udfs.partials import merge_ranges, merge_sampled, rows
 
 __all__ = ["logs_heard", "merge_shape_panes", "shapes_of_lines", "shapes_of_spans"]
 
+UNNAMED: Final = "(unnamed)"  # "" is the pane itself
 UNKNOWN_MAX: Final = 300  # shapes of a pane that are not known yet; the others are not watched
 
 
@@ -53,7 +54,7 @@ def shapes_of_spans(env: str, service: str, start_ms: int, block: SpanBlock) -> 
         if dimension != DIMENSION_OPERATION:
             continue
         if kind in ENTRY_KINDS:
-            for which, count in ((name, row.spans - row.errors), (FAILED_REQUESTS, row.errors)):
+            for which, count in ((name or UNNAMED, row.spans - row.errors), (FAILED_REQUESTS, row.errors)):
                 if count:
                     requests[which] = requests.get(which, 0) + count
         elif name != OTHER:
@@ -75,8 +76,9 @@ def merge_shape_panes(left: ShapePane, right: ShapePane, known: Collection[str])
         kept = set(nsmallest(UNKNOWN_MAX, (name for name in requests if name != OTHER_REQUESTS)))
         rest = sum(count for name, count in requests.items() if name not in kept)
         requests = {name: requests[name] for name in sorted(kept)} | {OTHER_REQUESTS: rest}
-    texts = {name: min(text, right.texts.get(name, text)) for name, text in left.texts.items() if name in shapes}
-    texts |= {name: text for name, text in right.texts.items() if name in shapes and name not in texts}
+    wanted = shapes.keys() - set(known)  # known ones have their template
+    texts = {name: min(text, right.texts.get(name, text)) for name, text in left.texts.items() if name in wanted}
+    texts |= {name: text for name, text in right.texts.items() if name in wanted and name not in texts}
     return ShapePane(
         requests,
         shapes,

@@ -200,6 +200,7 @@ def test_configuration_keys() -> None:
         "detection.latency_floor_ms",
         "detection.masks",
         "detection.pattern_insights",
+        "detection.pattern_seeds",
         "detection.patterns_max",
         "detection.patterns_top",
         "detection.patterns_warm_minutes",

@@ -31,7 +31,7 @@ CUTS = {
     "error-patterns-traces": 0.8,
     "pattern-news": 0.5,
     "pattern-news-traces": 0.5,
-    "request-shapes": 0.7,
+    "request-shapes": 0.8,
     "log-silence": 0.5,
     "telemetry-gap": 0.66,
     "capacity": 0.05,

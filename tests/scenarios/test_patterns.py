@@ -18,6 +18,8 @@ from tests.driving import Timed, graph_config, insights, run
 from tests.scenarios.timeline import last, pane_of
 from tests.traffic import LATENESS_MS, MS, PANE_MS, READER, START_MS, TIMES
 from udfs.fold_spans import KafkaPosition
+from udfs.log_lines import pattern_ids
+from udfs.masking import MaskSettings
 from udfs.pattern_rule import KNOWN, RECOVERED, UNSEEN, PatternConfig
 
 FULL = "could not reserve {} pieces of item in store"
@@ -119,6 +121,23 @@ def test_an_old_error_that_comes_back_after_an_hour_is_told_and_says_for_how_lon
     found = told("f" + "." * 6 * 62 + "F" + "." * 70)
     assert brief(found) == [("error_pattern_returned", "closed", 373)]
     assert "cart logs an old error again after 1.0 h, 2 times since" in found[-1].title
+
+
+def test_an_old_error_that_comes_back_as_it_always_did_is_told_once() -> None:
+    away = "." * 6 * 62
+    assert brief(told("f" + away + "F" + away + "F" + away + "F" + "." * 70)) == [
+        ("error_pattern_returned", "closed", 373)
+    ]
+
+
+def test_a_seeded_error_is_never_new() -> None:
+    seeds = pattern_ids("# what everybody knows\ncould not reserve 3 pieces of item in store\n", MaskSettings())
+    (stage,) = (stage for stage in stages(graph_config("final")) if stage.uid == "error-patterns")
+    for known, kinds in ((seeds, []), (frozenset[str](), ["error_pattern_new"])):
+        rule = PatternConfig(seeds=known)
+        machine = ErrorPatterns(ErrorPatternsConfig(rule, FrontierConfig(lateness_ms=LATENESS_MS, announce="final")))
+        found = insights(run([replace(stage, machine=machine)], events_of(WARM + "F" + "." * 70)))
+        assert [insight.kind for insight in last(found)] == kinds
 
 
 def test_an_old_error_that_comes_now_and_then_is_no_news() -> None:

@@ -1,5 +1,6 @@
 """Settings are judged once, at start, and every fault is told."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,17 @@ def test_settings_reach_the_machines() -> None:
         7_000,
     )
     assert graph.gap.frontier.announce == graph.latency.frontier.announce == "final"
+
+
+def test_seeds_are_read_at_start_and_a_file_that_is_not_there_stops_it(tmp_path: Path) -> None:
+    seeds = tmp_path / "seeds.txt"
+    seeds.write_text("# known\nconnection to 10.0.0.1 was refused\n00112233445566aa\n")
+    config = tmp_path / "job.yaml"
+    config.write_text(f"lake: {json.dumps(LAKE)}\ndetection: {{pattern_seeds: {seeds}}}\n")
+    assert len(load(config).graph().patterns.rule.seeds) == 2
+    seeds.unlink()
+    with pytest.raises(BadConfig, match=r"pattern_seeds.*cannot be read.*expected a text file"):
+        load(config)
 
 
 def test_latency_alone_has_the_stages_of_the_whole_job() -> None:

@@ -1,0 +1,124 @@
+"""What is said of lines and calls on days when nothing is wrong, and what is found of lines and calls that stop.
+
+The shipped rules with their default settings over the final panes of each service (`reasoner.load.quiet_shapes`).
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from statistics import median
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from reasoner.evaluate.result import Result
+from reasoner.load.quiet_shapes import PANE_MS, SERVICES, QuietShapes, ShapeTraffic, Stop, fleet_of_shapes
+from state_schemas.insights import Insight
+from state_schemas.patterns import PatternsLearnt
+from state_schemas.shapes import ShapesLearnt
+from udfs.pattern_rule import PaneOfLines, PatternConfig, watch_lines
+from udfs.shape_report import subject_of_shape
+from udfs.shape_rule import PaneOfShapes, ShapeConfig, watch_shapes
+
+START_MS: Final = 1_700_006_400_000  # midnight
+LEFT: Final = (0.0, 0.2, 0.4)
+PLANTED: Final = 150
+WARM_PANES: Final = 720
+STOP_PANES: Final = 120
+ENV: Final = "quiet"
+SETTING: Final = "30 services, 1 to 100,000 requests a pane, mixes that shift"
+
+
+class Planted(NamedTuple):
+    """A stop and what was said of it. expected: of the shape in a pane; delay_panes: None where it was not told."""
+
+    left: float
+    expected: float
+    delay_panes: int | None
+
+
+def watch(service: QuietShapes, seed: int, panes: int) -> list[tuple[int, Insight]]:
+    """(pane, insight) for each that opens in so many panes of the service."""
+    traffic, shapes, lines = ShapeTraffic(service, seed), ShapesLearnt(), PatternsLearnt()
+    opened: list[tuple[int, Insight]] = []
+    for number in range(panes):
+        start_ms = START_MS + number * PANE_MS
+        found = traffic.pane(number, start_ms)
+        if found is None:
+            continue
+        place = (ENV, service.name, start_ms, start_ms + PANE_MS)
+        shapes, drafts = watch_shapes(shapes, PaneOfShapes(*place, found[0]), ShapeConfig())
+        lines, more = watch_lines(lines, PaneOfLines(*place, found[1]), PatternConfig())
+        opened += [(number, draft) for draft in (*drafts, *more) if draft.status == "open"]
+    return opened
+
+
+def bench_shapes(hours: int, seeds: int, report: Callable[[str], None]) -> Result:
+    """Alarms of quiet days, and share and delay of stops that are found. Minutes a seed of 24 hours, on two cores."""
+    panes = hours * 3_600_000 // PANE_MS
+    quiet = [(service, seed, panes) for seed in range(seeds) for service in fleet_of_shapes(seed)]
+    with ProcessPoolExecutor(2) as pool:
+        alarms = dict.fromkeys(range(seeds), 0)
+        detail: list[dict[str, Any]] = []
+        for (service, seed, _), opened in zip(quiet, pool.map(_watched, quiet, chunksize=2), strict=True):
+            alarms[seed] += len(opened)
+            detail += [
+                {"seed": seed, "service": service.name, "requests_a_pane": round(service.rate, 1), "pane": number}
+                | {"alarm": insight.title, "kind": insight.kind}
+                for number, insight in opened
+            ]
+            report(f"seed {seed}, {service.name} ({service.rate:,.0f} requests a pane): {len(opened)} alarms")
+        report(f"{PLANTED} stops")
+        found = list(pool.map(_detected, _plan(), chunksize=4))
+    per_day = [number * 24 / hours for number in alarms.values()]
+    scores = {
+        "alarms_per_env_day": round(max(per_day), 3),
+        "alarms_per_env_day_mean": round(sum(per_day) / len(per_day), 3),
+        "seeds": float(seeds),
+        "hours": float(hours),
+    }
+    rows = [row for left in LEFT for row in _by_rate(found, left)]
+    return Result("bench shapes", f"{SETTING}, {hours} h", scores, rows + detail)
+
+
+def _watched(task: tuple[QuietShapes, int, int]) -> list[tuple[int, Insight]]:
+    return watch(*task)
+
+
+def _plan() -> list[tuple[QuietShapes, int]]:
+    random = np.random.default_rng(5)
+    tasks = []
+    for number in range(PLANTED):
+        seed = 100 + number
+        service = fleet_of_shapes(seed)[number % SERVICES]
+        stop = Stop(str(random.choice(service.names)), WARM_PANES, STOP_PANES, LEFT[number % len(LEFT)])
+        tasks.append((service.planted(stop), seed))
+    return tasks
+
+
+def _detected(task: tuple[QuietShapes, int]) -> Planted:
+    service, seed = task
+    stop = service.stop
+    assert stop is not None, "only planted services are asked for"
+    opened = watch(service, seed, WARM_PANES + STOP_PANES)
+    subject = subject_of_shape(stop.name)
+    during = [number - WARM_PANES for number, insight in opened if number >= WARM_PANES and insight.subject == subject]
+    expected = service.rate * float(service.mean[service.names.index(stop.name)] @ service.shares)
+    return Planted(stop.left, expected, min(during, default=None))
+
+
+def _by_rate(found: list[Planted], left: float) -> list[dict[str, Any]]:
+    """Of stops to `left`, by how often the shape usually comes."""
+    rows = []
+    for name, low, high in (("under 1 a pane", 0, 1), ("1 to 10", 1, 10), ("10 and more", 10, float("inf"))):
+        of_rate = [one for one in found if one.left == left and low <= one.expected < high]
+        delays = [one.delay_panes * PANE_MS / 1000 for one in of_rate if one.delay_panes is not None]
+        rows.append(
+            {
+                "left": left,
+                "usually": name,
+                "planted": len(of_rate),
+                "found": len(delays),
+                "delay_s_median": median(delays) if delays else None,
+            }
+        )
+    return rows
