@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from reasoner.evaluate import loghub, nezha
+from reasoner.evaluate import loghub, nezha, visible
 from reasoner.evaluate.result import Result
 
 app = typer.Typer(no_args_is_help=True, help="Detection quality on recordings that nobody here made.")
@@ -29,6 +29,19 @@ def nezha_command(
 ) -> None:
     """TrainTicket faults: what is found at the service or its callers, and what is alarmed without a cause."""
     _print(nezha.evaluate(data, rechunk == "pod", dump_otlp), as_json)
+
+
+@app.command(name="visible")
+def visible_command(
+    data: Data,
+    as_json: AsJson = False,
+    report: Annotated[Path | None, typer.Option(help="A file for the table, in Markdown.")] = None,
+) -> None:
+    """TrainTicket faults: in which signal each is visible at all, looking back; and what of it is found."""
+    result = visible.evaluate(data)
+    if report is not None:
+        report.write_text(visible.markdown(result))
+    _print(result, as_json)
 
 
 @app.command(name="loghub")

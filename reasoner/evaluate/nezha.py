@@ -34,6 +34,12 @@ from udfs.sketch import quantile_ns, unpack
 
 BEFORE_MS: Final = 90_000
 AFTER_MS: Final = 120_000
+SIGNAL_OF: Final = {
+    "error_pattern_new": "logs",
+    "error_pattern_returned": "logs",
+    "error_pattern_surge": "logs",
+    "pattern_missing": "logs",
+}
 LATENCY_FAULTS: Final = ("network_delay", "cpu_contention")
 
 
@@ -77,12 +83,20 @@ def evaluate(data: Path, rechunk_by_pod: bool, dump_folder: Path | None) -> Resu
     if not (data / "faults.json").exists():
         message = f"{data} has no faults.json; expected the folder of the Nezha TrainTicket recordings"
         raise WrongUse(message)
-    truth = _truth(data)
+    truth = truth_of(data)
     detected = _detect(data, rechunk_by_pod, dump_folder)
     return _score(truth, detected, "rechunk pod" if rechunk_by_pod else "as recorded")
 
 
-def _days(data: Path) -> list[Path]:
+def found_faults(data: Path, truth: Truth) -> dict[str, str]:
+    """By fault: the kind of insight that it was found by, "" where it was not."""
+    detected = _detect(data, rechunk_by_pod=False, dump_folder=None)
+    rows = (_fault_row(truth, fault, detected) for fault in truth.faults)
+    return {row["fault"]: row["kind"] for row in rows}
+
+
+def days_of(data: Path) -> list[Path]:
+    """Folders of recorded days, in the order of time."""
     return sorted(path for path in data.iterdir() if path.is_dir())
 
 
@@ -106,7 +120,7 @@ def _detect(data: Path, rechunk_by_pod: bool, dump_folder: Path | None) -> Detec
     patterns = ErrorPatternsConfig(frontier=frontier)
     config = GraphConfig(latency=LatencyConfig(frontier=frontier), patterns=patterns, gap=GapConfig(frontier))
     run = LocalRun(config)
-    messages = read(_days(data), BadLines())
+    messages = read(days_of(data), BadLines())
     if rechunk_by_pod:
         messages = rechunk(messages, by="pod")
     if dump_folder is not None:
@@ -126,7 +140,8 @@ def _detect(data: Path, rechunk_by_pod: bool, dump_folder: Path | None) -> Detec
     return Detected(last_revisions(bodies), traffic)
 
 
-def _truth(data: Path) -> Truth:
+def truth_of(data: Path) -> Truth:
+    """What faults.json and recorded.json say, and the calls in the traces."""
     faults = tuple(
         Fault(fault["id"], fault["service"], fault["type"], fault["injected_at_unix_nano"] // 1_000_000)
         for fault in json.loads((data / "faults.json").read_text())
@@ -148,7 +163,7 @@ def _truth(data: Path) -> Truth:
 
 def _calls(data: Path) -> Iterator[tuple[str, str]]:
     """(caller, callee) wherever a span's parent, in the same day, belongs to another service."""
-    for day in _days(data):
+    for day in days_of(data):
         service_of: dict[bytes, str] = {}
         parents: list[tuple[str, bytes]] = []
         decoder = SpanDecoder()
@@ -215,12 +230,20 @@ def _fault_row(truth: Truth, fault: Fault, detected: Detected) -> dict[str, Any]
         "found": bool(touching),
         "kind": first.kind if first else "",
         "at": first.service if first else "",
-        "signal": "" if not first else first.subject if first.kind == "telemetry_gap" else "traces",
+        "signal": ""
+        if not first
+        else first.subject
+        if first.kind == "telemetry_gap"
+        else SIGNAL_OF.get(first.kind, "traces"),
         "says": first.title if first else "",
         "after_s": (first.window.start_ms - fault.at_ms) / 1000 if first else None,
         "why_not": "" if first else _why_not(fault, detected.traffic.get(fault.service, [])),
         "repeats": sum(number - 1 for number in episodes.values()),
     }
+
+
+def _signal_of(insight: Insight) -> str:
+    return insight.subject if insight.kind == "telemetry_gap" else SIGNAL_OF.get(insight.kind, "traces")
 
 
 def _why_not(fault: Fault, traffic: list[Traffic]) -> str:
@@ -238,7 +261,7 @@ def _why_not(fault: Fault, traffic: list[Traffic]) -> str:
             np.concatenate([pane.bins for pane in panes]), np.concatenate([pane.counts for pane in panes])
         )
         told.append(f"{counts.sum()} answers {name}, P95 {quantile_ns(bins, counts, 0.95) / 1e6:.0f} ms")
-    return f"nothing out of line in its traces ({', '.join(told)}); logs are not read for patterns yet"
+    return f"nothing out of line in its traces ({', '.join(told)}), nor in its lines or calls"
 
 
 def _touches(insight: Insight, at_ms: int) -> bool:

@@ -1,0 +1,213 @@
+"""In which signal a recorded fault is visible at all: an exhaustive look back, with the whole recording as reference.
+
+For each fault, at the faulty service and its direct callers, everything that is counted there is compared: each line by
+its pattern, each span by its operation, and answers slower than usual. It is visible where two minutes from the
+injection on differ from all that was recorded of the service while no fault was on its call paths, by more than chance
+(two-sample evidence, with as many tests as there are things to count), by a factor of 1.5 at least, and further than
+any minute of the reference did. What no detector could know, the future, is used: this is a bound, not a detector.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from math import log
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from reasoner.evaluate.nezha import AFTER_MS, Fault, Truth, days_of, found_faults, truth_of
+from reasoner.evaluate.result import Result
+from reasoner.load.recordings import BadLines, read
+from state_schemas.telemetry import ENTRY_KINDS, Rejected
+from udfs.log_lines import LineReader
+from udfs.otlp import SpanDecoder, decode_logs
+from udfs.rate_change import change_nats
+from udfs.templates import template_of
+
+SIGNALS: Final = ("error lines", "other lines", "calls", "latency")
+FACTOR: Final = 1.5
+NATS: Final = 3.0  # a chance of one in twenty over all things that are counted
+MINUTE_S: Final = 60
+SLOW_QUANTILE: Final = 0.95
+
+_Seconds = Counter[int]
+
+
+class Seen(NamedTuple):
+    """What was counted of a service, by second: requests, and what came with them by (signal, name)."""
+
+    requests: _Seconds
+    counts: dict[tuple[str, str], _Seconds]
+
+
+class Difference(NamedTuple):
+    """One thing that differs: nats, times counted and expected, what it is."""
+
+    nats: float
+    service: str
+    name: str
+    times: int
+    expected: float
+
+
+def evaluate(data: Path) -> Result:
+    """Minutes: the recording is read twice, once by the shipped detectors."""
+    truth = truth_of(data)
+    services, names = _seen(data)
+    found = found_faults(data, truth)
+    rows = [_row(truth, fault, services, names, found) for fault in truth.faults]
+    asked = [row for row in rows if row["type"] in ("exception", "return") and row["visible"]]
+    scores = {
+        "visible": float(sum(row["visible"] for row in rows)),
+        "visible_exception_return": float(len(asked)),
+        "visible_recall": round(sum(row["found"] for row in asked) / len(asked), 4) if asked else 0.0,
+    }
+    return Result("visible", f"factor {FACTOR}, {NATS:g} nats beyond the number of tests", scores, rows)
+
+
+def markdown(result: Result) -> str:
+    """The table for people."""
+    told = result.as_json()
+    about = f"""# In which signal each recorded fault is visible
+
+Made by `reasoner evaluate visible --report`; how is told in `reasoner/evaluate/visible.py`. Setting: {told["setting"]};
+{told["machine"]}; commit {told["commit"]}. Of {result.scores["visible_exception_return"]:.0f} faults of type `exception`
+and `return` that are visible, the share found by the shipped detectors is {result.scores["visible_recall"]:.3f}. A cell
+says how often something was counted in the two minutes from the injection on, how often it would usually be, and where.
+
+"""
+    head = ["fault", "type", "service", *SIGNALS, "found"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in result.detail:
+        cells = [row["fault"], row["type"], row["service"]]
+        cells += [_cell(row["signals"].get(signal)) for signal in SIGNALS]
+        lines.append("| " + " | ".join([*cells, row["found_as"] or "no"]) + " |")
+    return about + "\n".join(lines) + "\n"
+
+
+def _cell(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    return f"{found['count']} for {found['expected']:.0f} at {found['at'].removeprefix('ts-').removesuffix('-service')}"
+
+
+def _row(
+    truth: Truth, fault: Fault, services: dict[str, Seen], names: dict[str, str], found: dict[str, str]
+) -> dict[str, Any]:
+    best: dict[str, Difference] = {}
+    for service in sorted({fault.service, *truth.callers(fault.service)}):
+        for signal, difference in _differences(truth, fault, service, services[service]):
+            if signal not in best or difference > best[signal]:
+                best[signal] = difference
+    return {
+        "fault": fault.id,
+        "type": fault.kind,
+        "service": fault.service,
+        "visible": bool(best),
+        "found": bool(found[fault.id]),
+        "found_as": found[fault.id],
+        "signals": {
+            signal: {
+                "nats": round(one.nats, 1),
+                "at": one.service,
+                "what": names.get(one.name, one.name),
+                "count": one.times,
+                "expected": round(one.expected, 2),
+            }
+            for signal, one in sorted(best.items())
+        },
+    }
+
+
+def _differences(truth: Truth, fault: Fault, service: str, seen: Seen) -> Iterator[tuple[str, Difference]]:
+    at_s = fault.at_ms // 1000
+    stretch = next(s for s in truth.stretches if fault.id in s.faults)
+    after = range(at_s, min(at_s + AFTER_MS // 1000, stretch.end_ms // 1000 + 1))
+    minutes = list(_free_minutes(truth, service))
+    free = [second for minute in minutes for second in minute]
+    requests, requests_free = (sum(seen.requests[second] for second in part) for part in (after, free))
+    if not requests or not requests_free:
+        return
+    needed = NATS + log(len(seen.counts) * len(truth.faults))
+    for (signal, name), times in seen.counts.items():
+        count, past = (sum(times[second] for second in part) for part in (after, free))
+        expected = (past + 0.5) * requests / requests_free
+        ratio = max(count, 0.5) / expected
+        nats = float(change_nats(np.array([float(count)]), np.array([expected]), np.array([past + 0.5]))[0])
+        if nats < needed or 1 / FACTOR < ratio < FACTOR:
+            continue
+        if not _is_usual(count / requests, minutes, times, seen.requests, len(after)):
+            yield signal, Difference(nats, service, name, count, expected)
+
+
+def _is_usual(rate: float, minutes: list[range], times: _Seconds, requests: _Seconds, seconds: int) -> bool:
+    """Whether stretches of reference as long as what is judged, cut anywhere by the minute, were as far off."""
+    length = max(1, round(seconds / MINUTE_S))
+    rates = []
+    for first in range(len(minutes) - length + 1):
+        part = [second for minute in minutes[first : first + length] for second in minute]
+        asked = sum(requests[second] for second in part)
+        if asked >= 3:
+            rates.append(sum(times[second] for second in part) / asked)
+    return bool(rates) and min(rates) <= rate <= max(rates)
+
+
+def _free_minutes(truth: Truth, service: str) -> Iterator[range]:
+    """Minutes of stretches in which no service on a call path with this one is faulty."""
+    kinds = {fault.id: fault for fault in truth.faults}
+    for stretch in truth.stretches:
+        if any(service in truth.on_path_with(kinds[name].service) for name in stretch.faults):
+            continue
+        first_s, end_s = stretch.start_ms // 1000, stretch.end_ms // 1000
+        for start_s in range(first_s, end_s - MINUTE_S + 1, MINUTE_S):
+            yield range(start_s, start_s + MINUTE_S)
+
+
+def _seen(data: Path) -> tuple[dict[str, Seen], dict[str, str]]:
+    """Everything that is counted, by service; and the templates of patterns."""
+    services: dict[str, Seen] = {}
+    names: dict[str, str] = {}
+    answers: dict[str, list[tuple[int, int]]] = {}
+    reader, decoder = LineReader(), SpanDecoder()
+    for message in read(days_of(data), BadLines()):
+        if message.topic_kind == "logs":
+            _add_lines(message.value, reader, services, names)
+        elif message.topic_kind == "traces":
+            _add_spans(message.value, decoder, services, answers)
+    for service, times in answers.items():
+        slow_ns = float(np.quantile([duration for _, duration in times], SLOW_QUANTILE))
+        services[service].counts["latency", f"slower than {slow_ns / 1e6:.0f} ms"] = Counter(
+            second for second, duration in times if duration > slow_ns
+        )
+    return services, names
+
+
+def _add_lines(data: bytes, reader: LineReader, services: dict[str, Seen], names: dict[str, str]) -> None:
+    records = decode_logs(data)
+    assert not isinstance(records, Rejected), "a recorded message cannot be decoded"
+    for record, line in zip(records, reader.read(records), strict=True):
+        key = ("error lines" if line.loud else "other lines", line.pattern.pattern_id)
+        names.setdefault(line.pattern.pattern_id, template_of(line.pattern.texts)[:200])
+        _count(services, record.resource.service, [(key, record.time_ns // 10**9)])
+
+
+def _add_spans(
+    data: bytes, decoder: SpanDecoder, services: dict[str, Seen], answers: dict[str, list[tuple[int, int]]]
+) -> None:
+    spans = decoder.decode(data)
+    assert not isinstance(spans, Rejected), "a recorded message cannot be decoded"
+    seconds = (spans.end_ns // np.uint64(10**9)).tolist()
+    durations = (spans.end_ns - spans.start_ns).tolist()
+    for place, resource in enumerate(spans.resource.tolist()):
+        service, kind = spans.resources[resource].service, int(spans.kind[place])
+        if kind in ENTRY_KINDS:
+            services.setdefault(service, Seen(Counter(), {})).requests[seconds[place]] += 1
+            answers.setdefault(service, []).append((seconds[place], durations[place]))
+        else:
+            _count(services, service, [(("calls", spans.names[spans.name[place]]), seconds[place])])
+
+
+def _count(services: dict[str, Seen], service: str, found: Iterable[tuple[tuple[str, str], int]]) -> None:
+    seen = services.setdefault(service, Seen(Counter(), {}))
+    for key, second in found:
+        seen.counts.setdefault(key, Counter())[second] += 1

@@ -1,0 +1,44 @@
+"""The look back at recorded faults: what differs is seen, what is usual is not."""
+
+from collections import Counter
+
+import pytest
+
+from reasoner.evaluate.nezha import Fault, Stretch, Truth
+from reasoner.evaluate.result import Result
+from reasoner.evaluate.visible import Seen, _differences, markdown
+
+FAULT = Fault("D1", "cart", "return", 3_000_000)
+FREE = [Stretch(start_s * 1000, (start_s + 180) * 1000, ()) for start_s in (0, 1_000, 2_000)]
+TRUTH = Truth((FAULT,), (*FREE, Stretch(2_940_000, 3_120_000, ("D1",))), frozenset({("web", "cart")}))
+SECONDS = [second for stretch in TRUTH.stretches for second in range(stretch.start_ms // 1000, stretch.end_ms // 1000)]
+
+
+def seen(usual: int, after: int) -> Seen:
+    """A request each second; something comes so often in ten of them, and otherwise once the fault is there."""
+    counts = Counter(
+        {second: 1 for second in SECONDS if second % 10 < (after if second >= FAULT.at_ms // 1000 else usual)}
+    )
+    return Seen(Counter(SECONDS), {("other lines", "x"): counts, ("calls", "y"): Counter(SECONDS)})
+
+
+@pytest.mark.parametrize(("usual", "after", "visible"), [(10, 0, True), (0, 5, True), (5, 5, False), (5, 4, False)])
+def test_what_stops_or_begins_with_the_fault_is_visible_and_what_goes_on_is_not(
+    usual: int, after: int, visible: bool
+) -> None:
+    found = list(_differences(TRUTH, FAULT, "cart", seen(usual, after)))
+    assert [(signal, one.name) for signal, one in found] == ([("other lines", "x")] if visible else [])
+
+
+def test_what_a_fault_free_minute_did_as_well_is_not_visible() -> None:
+    stops = seen(10, 0)
+    for second in range(1_000, 1_120):
+        del stops.counts["other lines", "x"][second]
+    assert list(_differences(TRUTH, FAULT, "cart", stops)) == []
+
+
+def test_the_report_says_where_what_was_counted_and_how_it_was_found() -> None:
+    signals = {"other lines": {"nats": 9.0, "at": "ts-cart-service", "what": "x", "count": 0, "expected": 12.4}}
+    row = {"fault": "D1", "type": "return", "service": "ts-cart-service", "found_as": "", "signals": signals}
+    table = markdown(Result("visible", "s", {"visible_exception_return": 1.0, "visible_recall": 0.0}, [row]))
+    assert "| D1 | return | ts-cart-service |  | 0 for 12 at cart |  |  | no |" in table
