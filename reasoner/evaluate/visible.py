@@ -71,8 +71,8 @@ def markdown(result: Result) -> str:
     about = f"""# In which signal each recorded fault is visible
 
 Made by `reasoner evaluate visible --report`; how is told in `reasoner/evaluate/visible.py`. Setting: {told["setting"]};
-{told["machine"]}; commit {told["commit"]}. Of {result.scores["visible_exception_return"]:.0f} faults of type `exception`
-and `return` that are visible, the share found by the shipped detectors is {result.scores["visible_recall"]:.3f}. A cell
+{told["machine"]}; commit {told["commit"]}. Of {result.scores["visible_exception_return"]:.0f} faults of type
+`exception` and `return` that are visible, the share found by the shipped detectors is {result.scores["visible_recall"]:.3f}. A cell
 says how often something was counted in the two minutes from the injection on, how often it would usually be, and where.
 
 """
@@ -96,7 +96,7 @@ def _row(
 ) -> dict[str, Any]:
     best: dict[str, Difference] = {}
     for service in sorted({fault.service, *truth.callers(fault.service)}):
-        for signal, difference in _differences(truth, fault, service, services[service]):
+        for signal, difference in differences(truth, fault, service, services[service]):
             if signal not in best or difference > best[signal]:
                 best[signal] = difference
     return {
@@ -119,7 +119,8 @@ def _row(
     }
 
 
-def _differences(truth: Truth, fault: Fault, service: str, seen: Seen) -> Iterator[tuple[str, Difference]]:
+def differences(truth: Truth, fault: Fault, service: str, seen: Seen) -> Iterator[tuple[str, Difference]]:
+    """(signal, what differs) of a service with this fault, in any order; see the module."""
     at_s = fault.at_ms // 1000
     stretch = next(s for s in truth.stretches if fault.id in s.faults)
     after = range(at_s, min(at_s + AFTER_MS // 1000, stretch.end_ms // 1000 + 1))

@@ -6,7 +6,7 @@ import pytest
 
 from reasoner.evaluate.nezha import Fault, Stretch, Truth
 from reasoner.evaluate.result import Result
-from reasoner.evaluate.visible import Seen, _differences, markdown
+from reasoner.evaluate.visible import Seen, differences, markdown
 
 FAULT = Fault("D1", "cart", "return", 3_000_000)
 FREE = [Stretch(start_s * 1000, (start_s + 180) * 1000, ()) for start_s in (0, 1_000, 2_000)]
@@ -26,7 +26,7 @@ def seen(usual: int, after: int) -> Seen:
 def test_what_stops_or_begins_with_the_fault_is_visible_and_what_goes_on_is_not(
     usual: int, after: int, visible: bool
 ) -> None:
-    found = list(_differences(TRUTH, FAULT, "cart", seen(usual, after)))
+    found = list(differences(TRUTH, FAULT, "cart", seen(usual, after)))
     assert [(signal, one.name) for signal, one in found] == ([("other lines", "x")] if visible else [])
 
 
@@ -34,7 +34,7 @@ def test_what_a_fault_free_minute_did_as_well_is_not_visible() -> None:
     stops = seen(10, 0)
     for second in range(1_000, 1_120):
         del stops.counts["other lines", "x"][second]
-    assert list(_differences(TRUTH, FAULT, "cart", stops)) == []
+    assert list(differences(TRUTH, FAULT, "cart", stops)) == []
 
 
 def test_the_report_says_where_what_was_counted_and_how_it_was_found() -> None:
