@@ -70,10 +70,12 @@ def markdown(result: Result) -> str:
     told = result.as_json()
     about = f"""# In which signal each recorded fault is visible
 
-Made by `reasoner evaluate visible --report`; how is told in `reasoner/evaluate/visible.py`. Setting: {told["setting"]};
-{told["machine"]}; commit {told["commit"]}. Of {result.scores["visible_exception_return"]:.0f} faults of type
-`exception` and `return` that are visible, the share found by the shipped detectors is {result.scores["visible_recall"]:.3f}. A cell
-says how often something was counted in the two minutes from the injection on, how often it would usually be, and where.
+Made by `reasoner evaluate visible --report`; how is told in `reasoner/evaluate/visible.py`. {told["setting"]};
+{told["machine"]}; commit {told["commit"]}.
+
+Of {result.scores["visible_exception_return"]:.0f} visible faults of type `exception` and `return` the shipped detectors
+find {result.scores["visible_recall"]:.1%}. A cell says how often something was counted in the two minutes from the
+injection on, how often it would usually be, and where.
 
 """
     head = ["fault", "type", "service", *SIGNALS, "found"]
