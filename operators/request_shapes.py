@@ -64,7 +64,7 @@ class RequestShapes:
             if frontier.final_ms(start_ms) <= watermark_ms or start_ms < state.learnt.last_end_ms:
                 behind += sum(pane.requests.values()) + sum(pane.shapes.values())
                 continue
-            state.panes[start_ms] = merge_shape_panes(state.panes.get(start_ms, ShapePane()), pane, known)
+            state.panes[start_ms] = merge_shape_panes(state.panes.get(start_ms, ShapePane()), pane, known, start_ms)
             state.last_seen_ms = max(state.last_seen_ms, start_ms + frontier.pane_ms)
         counts.append(("records_behind_total", behind))
         return Step(state, (), self._next_wake_ms(state, watermark_ms), tuple(counts))

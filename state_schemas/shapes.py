@@ -21,12 +21,12 @@ FAILED_REQUESTS: Final = "!"  # of whatever operation: what a request that fails
 class ShapePane(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One service in one pane. requests: operation -> entry spans, failed ones apart. shapes: name -> lines or spans.
 
-    All counts are > 0. texts: of lines, as in `udfs.templates`. traces: the longest entry span of each of a few traces.
+    All counts are > 0. templates: of lines, for a person. traces: the longest entry span of each of a few traces.
     """
 
     requests: dict[str, int] = {}
     shapes: dict[str, int] = {}
-    texts: dict[str, tuple[str, ...]] = {}
+    templates: dict[str, str] = {}
     traces: tuple[Exemplar, ...] = ()
     facts: ServiceFacts = ServiceFacts()
     ranges: tuple[OffsetRange, ...] = ()

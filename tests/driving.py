@@ -233,7 +233,7 @@ def shapes_of(outputs: Iterable[Any]) -> dict[tuple[Any, ...], ShapePane]:
         if isinstance(output, ShapePartial):
             for start_ms, pane in output.panes:
                 place = (output.env, output.service, start_ms)
-                found[place] = merge_shape_panes(found.get(place, ShapePane()), pane, ())
+                found[place] = merge_shape_panes(found.get(place, ShapePane()), pane, (), start_ms)
     return dict(sorted(found.items()))
 
 

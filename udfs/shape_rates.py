@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 
 from state_schemas.shapes import FAILED_REQUESTS, OTHER_REQUESTS, RecentPane, ShapePane, ShapeRates
 from udfs.rate_change import WINDOW_PANES, ChangeConfig
-from udfs.templates import template_of
 
 __all__ = ["OPERATIONS_MAX", "SHAPES_MAX", "Rates", "observe", "packed", "unpacked"]
 
 SHAPES_MAX: Final = 300
 OPERATIONS_MAX: Final = 8  # beside the pane itself and the rest
 AWAY_MS: Final = 3_600_000  # a shape unseen for so long makes room for another
-TEMPLATE_CHARS_MAX: Final = 300
 FIT_STEPS: Final = 10  # after each pane, from where the last one ended
 LEAST: Final = 1e-9
 FLOOR: Final = 1e-4  # of a shape's mean rate
@@ -212,22 +210,22 @@ def _requests_of(rates: Rates, pane: ShapePane) -> _Floats:
 
 
 def _make_room(rates: Rates, start_ms: int, pane: ShapePane, held: frozenset[str]) -> None:
-    """Operations and shapes that are new get a place where there is one, in the order of their names."""
+    """Operations and shapes that are new get a place where there is one, the most frequent shapes first."""
     known = set(rates.operations)
     new = sorted(name for name in pane.requests if name not in known)
     for name in new:
         is_rest = len(rates.operations) > OPERATIONS_MAX and name != FAILED_REQUESTS
         _add_operation(rates, OTHER_REQUESTS if is_rest else name)
     known = set(rates.names)
-    unknown = sorted(name for name in pane.shapes if name not in known)
+    unknown = sorted((name for name in pane.shapes if name not in known), key=lambda name: (-pane.shapes[name], name))
     if not unknown:
         return
     _drop_away(rates, start_ms, len(unknown), held)
     added = unknown[: SHAPES_MAX - len(rates.names)]
     for name in added:
         rates.names.append(name)
-        if name in pane.texts:
-            rates.templates[name] = template_of(pane.texts[name])[:TEMPLATE_CHARS_MAX]
+        if name in pane.templates:
+            rates.templates[name] = pane.templates[name]
     rates.cross, rates.rate = (_with_rows(known, len(added)) for known in (rates.cross, rates.rate))
     rates.past = np.concatenate((rates.past, np.zeros(len(added))))
     rates.scatter, rates.runs = (_with_rows(known, len(added)) for known in (rates.scatter, rates.runs))
@@ -246,14 +244,15 @@ def _add_operation(rates: Rates, name: str) -> None:
 
 
 def _drop_away(rates: Rates, start_ms: int, wanted: int, held: frozenset[str]) -> None:
-    """Shapes that are away for long go, the longest first, as far as room is short."""
+    """Shapes that are away for long, or came once, go, the longest first, as far as room is short."""
     short = len(rates.names) + wanted - SHAPES_MAX
     if short <= 0:
         return
+    oldest_ms = min((recent.start_ms for recent in rates.recent), default=start_ms)
     away = sorted(
         (float(seen_ms), name)
-        for name, seen_ms in zip(rates.names, rates.last_seen, strict=True)
-        if seen_ms < start_ms - AWAY_MS and name not in held
+        for name, seen_ms, panes in zip(rates.names, rates.last_seen, rates.runs[:, 0], strict=True)
+        if (seen_ms < start_ms - AWAY_MS or (panes == 1 and seen_ms < oldest_ms)) and name not in held
     )
     gone = {name for _, name in away[:short]}
     _keep(rates, (place for place, name in enumerate(rates.names) if name not in gone))

@@ -1,18 +1,23 @@
 """Lines and spans of a service by shape, side by side: what `RequestShapes` compares with the requests."""
 
 from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 from heapq import nsmallest
 from typing import Final
+from zlib import crc32
 
 from state_schemas.partials import DIMENSION_OPERATION, OTHER, SpanBlock
 from state_schemas.patterns import OTHER_PATTERNS, LogBlock, LogPartial
 from state_schemas.shapes import CALL, FAILED_REQUESTS, LINE, OTHER_REQUESTS, LogsHeard, ShapePane, ShapePartial
 from state_schemas.telemetry import ENTRY_KINDS
 from udfs.partials import merge_ranges, merge_sampled, rows
+from udfs.templates import template_of
 
 __all__ = ["logs_heard", "merge_shape_panes", "shapes_of_lines", "shapes_of_spans"]
 
 UNNAMED: Final = "(unnamed)"  # "" is the pane itself
+TEMPLATE_CHARS_MAX: Final = 300
+REMEMBERED_MAX: Final = 20_000  # templates, by what they are made of
 UNKNOWN_MAX: Final = 300  # shapes of a pane that are not known yet; the others are not watched
 
 
@@ -36,13 +41,19 @@ def logs_heard(partials: Iterable[LogPartial]) -> Iterator[LogsHeard]:
 
 def _of_lines(block: LogBlock) -> ShapePane:
     shapes: dict[str, int] = {}
-    texts: dict[str, tuple[str, ...]] = {}
+    templates: dict[str, str] = {}
     for counted in block.patterns:
         if counted.pattern_id != OTHER_PATTERNS:
             name = LINE + counted.pattern_id
             shapes[name] = shapes.get(name, 0) + counted.count
-            texts[name] = min(counted.texts, texts.get(name, counted.texts))
-    return ShapePane({}, shapes, texts, (), block.facts, block.ranges)
+            template = _template(counted.texts)
+            templates[name] = min(template, templates.get(name, template))
+    return ShapePane({}, shapes, templates, (), block.facts, block.ranges)
+
+
+@lru_cache(REMEMBERED_MAX)
+def _template(texts: tuple[str, ...]) -> str:
+    return template_of(texts)[:TEMPLATE_CHARS_MAX]
 
 
 def shapes_of_spans(env: str, service: str, start_ms: int, block: SpanBlock) -> Iterator[ShapePartial]:
@@ -64,12 +75,15 @@ def shapes_of_spans(env: str, service: str, start_ms: int, block: SpanBlock) -> 
         yield ShapePartial(env, service, ((start_ms, pane),))
 
 
-def merge_shape_panes(left: ShapePane, right: ShapePane, known: Collection[str]) -> ShapePane:
-    """Both as one. Of more than UNKNOWN_MAX operations, or shapes that are not known, those of the least names stay."""
+def merge_shape_panes(left: ShapePane, right: ShapePane, known: Collection[str], start_ms: int) -> ShapePane:
+    """Both as one, of the pane that starts then. Of more than UNKNOWN_MAX operations, or shapes not known, some stay.
+
+    Of shapes each pane chooses anew, so that among many that come once what comes always has its turn.
+    """
     shapes = _sum(left.shapes, right.shapes)
     unknown = [name for name in shapes if name not in known]
     if len(unknown) > UNKNOWN_MAX:
-        kept = set(nsmallest(UNKNOWN_MAX, unknown))
+        kept = set(nsmallest(UNKNOWN_MAX, unknown, key=lambda name: (crc32(f"{start_ms}|{name}".encode()), name)))
         shapes = {name: count for name, count in shapes.items() if name in known or name in kept}
     requests = _sum(left.requests, right.requests)
     if len(requests) > UNKNOWN_MAX:
@@ -77,12 +91,14 @@ def merge_shape_panes(left: ShapePane, right: ShapePane, known: Collection[str])
         rest = sum(count for name, count in requests.items() if name not in kept)
         requests = {name: requests[name] for name in sorted(kept)} | {OTHER_REQUESTS: rest}
     wanted = shapes.keys() - set(known)  # known ones have their template
-    texts = {name: min(text, right.texts.get(name, text)) for name, text in left.texts.items() if name in wanted}
-    texts |= {name: text for name, text in right.texts.items() if name in wanted and name not in texts}
+    templates = {name: text for name, text in right.templates.items() if name in wanted}
+    for name, text in left.templates.items():
+        if name in wanted:
+            templates[name] = min(text, templates.get(name, text))
     return ShapePane(
         requests,
         shapes,
-        texts,
+        templates,
         merge_sampled((*left.traces, *right.traces)),
         max(left.facts, right.facts),
         merge_ranges((*left.ranges, *right.ranges)),

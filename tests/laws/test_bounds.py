@@ -10,10 +10,12 @@ from operators.fold import FoldConfig, logs_part
 from operators.local import LocalGraph
 from state_schemas.folded import FoldedMessage
 from state_schemas.insights import Insight
+from state_schemas.shapes import ShapePane, ShapePartial
 from state_schemas.telemetry import LogRecord, Resource
 from tests.driving import graph_config, insights
 from tests.traffic import MS, PANE_MS, READER, START_MS, OneSpan, Sent, fold, heard
 from udfs.fold_spans import KafkaPosition
+from udfs.shape_rates import SHAPES_MAX
 
 STATE_BYTES_MAX = 256 * 1024
 PATTERN_BYTES_MAX = 640 * 1024  # of a service, with settings as shipped
@@ -167,3 +169,24 @@ def test_a_flood_of_lines_of_which_no_two_share_a_word_fills_the_state_of_a_serv
 
 def _word(random: Random) -> str:
     return "".join(random.choices("ghijklmnopqrstuvwxyz", k=7))
+
+
+def test_lines_without_end_beside_requests_keep_what_is_usual_in_bounds() -> None:
+    """Each pane 2,000 lines of 60 words of which no two are alike, and usual ones, which find their place nevertheless."""
+    random = Random(4)
+    (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "request-shapes")
+    graph, largest = LocalGraph([stage]), 0
+    usual = {f"line|{random.getrandbits(64):016x}": 5 for _ in range(50)}
+    for pane in range(120):
+        start_ms = START_MS + pane * PANE_MS
+        flood = {f"line|{random.getrandbits(64):016x}": 1 for _ in range(2_000 if pane < 90 else 0)}
+        templates = {name: f"{name} " + "word " * 60 for name in flood}
+        for shapes, requests in ((flood, {}), (usual, {"GET /": 5})):
+            block = ShapePane(requests, shapes, {name: templates.get(name, name)[:300] for name in shapes})
+            graph.feed((ShapePartial("prod", "cart", ((start_ms, block),)),))
+        graph.advance(start_ms)
+        largest = max(largest, *graph.state_bytes().values())
+    learnt = graph._runners[0].states["prod|cart"].learnt
+    assert len(learnt.rates.names) == SHAPES_MAX
+    assert set(usual) <= set(learnt.rates.names)
+    assert largest < STATE_BYTES_MAX

@@ -38,8 +38,8 @@ def told(panes: int, story: Story, rate: float = 100.0, gap: tuple[int, int] = (
         facts, ranges = ServiceFacts(start_ms, done.version), (OffsetRange("logs_raw", 0, pane, pane),)
         shapes = {name: count for name, count in done.shapes.items() if count}
         requests = {name: count for name, count in done.requests.items() if count}
-        texts: dict[str, tuple[str, ...]] = {name: (f" {name}",) for name in shapes if name.startswith("line|")}
-        block = ShapePane(requests, shapes, texts, (), facts, ranges)
+        templates = {name: name for name in shapes if name.startswith("line|")}
+        block = ShapePane(requests, shapes, templates, (), facts, ranges)
         now = PaneOfShapes("prod", "cart", start_ms, start_ms + PANE_MS, block)
         learnt, drafts = watch_shapes(learnt, now, ShapeConfig())
         out += drafts
