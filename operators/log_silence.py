@@ -18,6 +18,7 @@ from state_schemas.shapes import LOG_SILENCE_CODEC, LogsHeard, LogSilenceState
 
 HEARD_SHARE_MIN: Final = 1 / 3  # of the panes of an insight in which others logged, who may log rarely
 KEPT_MS: Final = 3_600_000
+PANES_MAX: Final = 720  # then those out of date go
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class LogSilence:
     ) -> Step[LogSilenceState, InsightRevision]:
         state.panes.update(dict.fromkeys(event.panes, True))
         state.last_seen_ms = max(state.last_seen_ms, event.until_ms, *event.panes)
+        if len(state.panes) > PANES_MAX:
+            self._prune(state, watermark_ms)
         if event.revision is not None:
             state.waiting.append(event)
         return Step(state, wake_at_ms=self._next_wake_ms(state, watermark_ms))
@@ -58,8 +61,7 @@ class LogSilence:
         counts: tuple[tuple[MetricName, int], ...] = (("insights_known_elsewhere_total", len(due) - len(told)),)
         if now_ms == END_OF_INPUT or (not state.waiting and now_ms >= state.last_seen_ms + self.config.idle_ms):
             return Step(None, told, None, (*counts, ("states_forgotten_total", 1)))
-        oldest_ms = state.last_seen_ms - KEPT_MS
-        state.panes = {start_ms: True for start_ms in state.panes if start_ms >= oldest_ms}
+        self._prune(state, now_ms)
         return Step(state, told, self._next_wake_ms(state, now_ms), counts)
 
     def _is_told(self, state: LogSilenceState, revision: InsightRevision) -> bool:
@@ -75,10 +77,14 @@ class LogSilence:
 
     def _is_alone(self, state: LogSilenceState, insight: Insight) -> bool:
         window, pane_ms = insight.window, self.config.frontier.pane_ms
-        if insight.measures["silent_s"] * 1000 < window.end_ms - window.start_ms - pane_ms:
+        if insight.measures["silent_s"] * 1000 < insight.measures["counted_s"] * 1000 - pane_ms:
             return True  # it logs, only not this
         panes = range(window.start_ms, window.end_ms, pane_ms)
         return sum(start_ms in state.panes for start_ms in panes) >= HEARD_SHARE_MIN * len(panes)
+
+    def _prune(self, state: LogSilenceState, now_ms: int) -> None:
+        """By event time, not by what was heard last: logs may be far ahead of what is judged."""
+        state.panes = {start_ms: True for start_ms in state.panes if start_ms >= now_ms - KEPT_MS}
 
     def _ready_ms(self, event: LogsHeard) -> int:
         """When all that was heard in the insight's panes is known, however it came."""

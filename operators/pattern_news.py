@@ -77,7 +77,7 @@ class PatternNews:
     def _is_told(self, state: PatternNewsState, event: SourcePatternHeard, revision: InsightRevision) -> bool:
         """What was told goes on; what was not may begin later, but not with its end."""
         told = state.told.pop(revision.insight_id, False)
-        if from_json(revision.body).status == "closed":
+        if from_json(revision.body).status in ("closed", "retracted"):
             return told
         told = told or self._is_news(state, event)
         if told:

@@ -97,20 +97,20 @@ class ShapeRates(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ShapeMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A shape of an episode: lines or spans in its panes, and how many were expected."""
+    """A shape of an episode: lines or spans in its panes, and how many were expected. recovery: nats for its end."""
 
     name: str
     more: bool
     count: float
     expected: float
     last_seen_ms: int
+    recovery: float = 0.0
 
 
 class ShapeEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An open insight. members: by strength when it opened; the first is its subject. requests: of its panes.
 
     panes: how many spoke for it: what it counts is of them; silent: those in which nothing at all was logged.
-    recovery: nats for its end.
     """
 
     kind: ShapeKind
@@ -122,7 +122,6 @@ class ShapeEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
     facts: ServiceFacts
     ranges: tuple[OffsetRange, ...]
     pane_ms: int
-    recovery: float = 0.0
     panes: int = 0
     silent: int = 0
 

@@ -297,7 +297,9 @@ def silence(message: FoldedMessage) -> Iterator[LogsHeard]:
         if heard.revision is not None:
             insight = from_json(heard.revision.body)
             silent_s = float(insight.window.start_ms % 20_000)  # of every other pane: it logs nothing else
-            missed = insight.model_copy(update={"kind": "pattern_missing", "measures": {"silent_s": silent_s}})
+            missed = insight.model_copy(
+                update={"kind": "pattern_missing", "measures": {"silent_s": silent_s, "counted_s": 10.0}}
+            )
             body = msgspec.structs.replace(heard.revision, body=to_json(missed))
             yield LogsHeard(heard.env, (), insight.window.end_ms, body)
 
@@ -374,7 +376,7 @@ def busy(seed: int = 1) -> Story:
         slow=(Episode(0, 12, 8, 20.0),),
         failing=(Episode(1, 14, 7, 0.8),),
         holes=(Episode(1, 26, 5),),
-        mute=(Episode(0, 17, 8, 0.9),),
+        mute=(Episode(0, 17, 7, 0.9),),
         late_share=0.05,
         logs=True,
         calls=True,

@@ -5,7 +5,7 @@ logs more quiet lines than usual counts for more than one, so that more traffic 
 errors are no measure of traffic: they come together.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,6 +14,9 @@ from state_schemas.patterns import LineRate, ServiceLines
 from udfs.rate_change import WINDOW_PANES, WINDOWS, ChangeConfig, change_nats
 
 __all__ = ["Surge", "add_rates", "forget_recent", "heard", "load", "observe_pane", "surge_of", "usual_lines"]
+
+
+LOAD_MAX: Final = 10.0  # more quiet lines than that are another log level, not more traffic
 
 
 class Surge(NamedTuple):
@@ -110,6 +113,6 @@ def _dispersion(rate: LineRate, service: ServiceLines) -> float:
 
 
 def _loads(service: ServiceLines) -> list[float]:
-    """For each pane of the window: quiet lines in terms of usual, at least 1."""
+    """For each pane of the window: quiet lines in terms of usual, at least 1, at most LOAD_MAX."""
     usual = max(1.0, service.past_lines / max(1.0, service.past_panes))
-    return [max(1.0, lines / usual) for _, lines in service.recent]
+    return [min(LOAD_MAX, max(1.0, lines / usual)) for _, lines in service.recent]

@@ -257,7 +257,7 @@ def _opened(
     """What a pattern's appearance says by itself: that it is new, or back."""
     start_ms = now.pane.start_ms
     before = learnt.registry.get(name)
-    if name in config.seeds:
+    if config.seeds and _is_seeded(named.entries, name, config.seeds):
         return None
     if name in named.added:
         away_ms = start_ms - learnt.gone[name] if name in learnt.gone else 0
@@ -267,6 +267,10 @@ def _opened(
         returned = _episode("error_pattern_returned", named.found[name], now, start_ms - before.last_seen_ms)
         return _told_if(returned, config)
     return None
+
+
+def _is_seeded(entries: Mapping[str, Registered], name: str, seeds: frozenset[str]) -> bool:
+    return name in seeds or any(entry.alias_of == name and part in seeds for part, entry in entries.items())
 
 
 def _told_if(episode: PatternEpisode, config: PatternConfig) -> PatternEpisode:

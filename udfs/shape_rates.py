@@ -22,6 +22,7 @@ OPERATIONS_MAX: Final = 8  # beside the pane itself and the rest
 AWAY_MS: Final = 3_600_000  # a shape unseen for so long makes room for another
 FIT_STEPS: Final = 10  # after each pane, from where the last one ended
 LEAST: Final = 1e-9
+HARDLY: Final = 1e-2  # requests, of an hour's memory
 FLOOR: Final = 1e-4  # of a shape's mean rate
 _PANE: Final = ""
 _Floats = NDArray[np.float64]
@@ -213,6 +214,8 @@ def _make_room(rates: Rates, start_ms: int, pane: ShapePane, held: frozenset[str
     """Operations and shapes that are new get a place where there is one, the most frequent shapes first."""
     known = set(rates.operations)
     new = sorted(name for name in pane.requests if name not in known)
+    if new and len(rates.operations) > OPERATIONS_MAX:
+        _drop_operations(rates)
     for name in new:
         is_rest = len(rates.operations) > OPERATIONS_MAX and name != FAILED_REQUESTS
         _add_operation(rates, OTHER_REQUESTS if is_rest else name)
@@ -241,6 +244,21 @@ def _add_operation(rates: Rates, name: str) -> None:
     rates.gram = np.pad(rates.gram, (0, 1))
     rates.cross, rates.rate = (np.pad(known, ((0, 0), (0, 1))) for known in (rates.cross, rates.rate))
     rates.recent = [RecentPane(pane.start_ms, (*pane.requests, 0), pane.traces, pane.ranges) for pane in rates.recent]
+
+
+def _drop_operations(rates: Rates) -> None:
+    """Operations that have long had no request go."""
+    heard = (
+        np.array([pane.requests for pane in rates.recent], np.float64).reshape(-1, len(rates.operations)).any(axis=0)
+    )
+    kept = np.flatnonzero((rates.requests >= HARDLY) | heard | (np.arange(len(rates.operations)) == 0))
+    rates.operations = [rates.operations[place] for place in kept]
+    rates.requests, rates.gram = rates.requests[kept], rates.gram[np.ix_(kept, kept)]
+    rates.cross, rates.rate = rates.cross[:, kept], rates.rate[:, kept]
+    rates.recent = [
+        RecentPane(pane.start_ms, tuple(pane.requests[place] for place in kept), pane.traces, pane.ranges)
+        for pane in rates.recent
+    ]
 
 
 def _drop_away(rates: Rates, start_ms: int, wanted: int, held: frozenset[str]) -> None:

@@ -10,6 +10,7 @@ from udfs.spike_report import clock, kafka_ranges, title_of
 __all__ = ["report", "subject_of_shape"]
 
 TEMPLATE_CHARS_MAX: Final = 200
+NAMED_MAX: Final = 20  # lines, and calls, named in one insight
 _NS_PER_MS: Final = 1e6
 
 
@@ -53,7 +54,7 @@ def report(
                 for trace in episode.traces
             ),
             operations=_calls(episode),
-            sample_lines=tuple(templates[member.name] for member in episode.members if member.name in templates),
+            sample_lines=tuple(templates[one.name] for one in episode.members if one.name in templates)[:NAMED_MAX],
             template=told if of_lines else "",
             kafka=kafka_ranges(episode.ranges),
             expected=_expected(episode, first, told),
@@ -82,6 +83,7 @@ def _measures(episode: ShapeEpisode) -> dict[str, float]:
         f"{what}_per_request_usual": round(first.expected / requests, 4),
         "requests": float(episode.requests),
         "shapes": float(len(episode.members)),
+        "counted_s": float(episode.panes * episode.pane_ms // 1000),
         "silent_s": float(episode.silent * episode.pane_ms // 1000),
     }
 
@@ -99,7 +101,7 @@ def _calls(episode: ShapeEpisode) -> tuple[Contribution, ...]:
             traffic_share=round(member.expected / max(usual, 1e-9), 4),
             spans=int(member.count),
         )
-        for change, member in ranked
+        for change, member in ranked[:NAMED_MAX]
     )
 
 

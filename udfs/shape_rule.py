@@ -34,7 +34,6 @@ ACCEPTED: Final = "it has stayed: it is usual now"
 DEPLOYED: Final = "another version runs: what is usual is learnt anew"
 UNSEEN: Final = "not seen again"
 GONE: Final = "no more requests"
-MEMBERS_MAX: Final = 20  # shapes named in one insight
 # Expected of a line at least, before it says whether lines fall alike.
 OTHERS_MIN: Final = 10.0
 _Floats = NDArray[np.float64]
@@ -86,10 +85,13 @@ class _Changes(NamedTuple):
 def watch_shapes(learnt: ShapesLearnt, pane: PaneOfShapes, config: ShapeConfig) -> tuple[ShapesLearnt, list[Insight]]:
     """What is known after the pane, and what it announces. O(shapes * operations)."""
     if not pane.shapes.requests:
-        return msgspec.structs.replace(learnt, last_end_ms=pane.end_ms), []
+        return _without_requests(learnt, pane, config)
     drafts: list[Insight] = []
+    before = learnt.changed_ms
     learnt, is_settled = _deployed(learnt, pane, config)
     rates, episode, templates = unpacked(learnt.rates), learnt.episode, learnt.rates.templates
+    if learnt.changed_ms != before:
+        rates.runs[:] = 0.0  # what was seen before says nothing of what another version does
     if episode is not None and not is_settled:
         drafts.append(report(pane.env, pane.service, episode, templates, "closed", DEPLOYED))
         forget(rates, (member.name for member in episode.members))
@@ -102,16 +104,30 @@ def watch_shapes(learnt: ShapesLearnt, pane: PaneOfShapes, config: ShapeConfig) 
         if reason or _is_told(episode, after):
             status: Status = "closed" if reason else "updated"
             drafts.append(report(pane.env, pane.service, after, rates.templates, status, reason))
+        names = frozenset(member.name for member in after.members)
         if reason == ACCEPTED:
-            accept(rates, held)
+            accept(rates, names)
         if reason:
-            forget(rates, held)
+            forget(rates, names)
         episode = None if reason else after
     elif is_settled:
         episode = _opened(rates, pane, config)
         if episode is not None:
             drafts.append(report(pane.env, pane.service, episode, rates.templates, "open"))
     return msgspec.structs.replace(learnt, rates=packed(rates), episode=episode, last_end_ms=pane.end_ms), drafts
+
+
+def _without_requests(
+    learnt: ShapesLearnt, pane: PaneOfShapes, config: ShapeConfig
+) -> tuple[ShapesLearnt, list[Insight]]:
+    """A pane that tells nothing, but that time goes on."""
+    learnt, episode = msgspec.structs.replace(learnt, last_end_ms=pane.end_ms), learnt.episode
+    if episode is None or pane.start_ms - episode.end_ms < config.quiet_ms:
+        return learnt, []
+    rates = unpacked(learnt.rates)
+    forget(rates, (member.name for member in episode.members))
+    draft = report(pane.env, pane.service, episode, rates.templates, "closed", UNSEEN)
+    return msgspec.structs.replace(learnt, rates=packed(rates), episode=None), [draft]
 
 
 def _deployed(learnt: ShapesLearnt, pane: PaneOfShapes, config: ShapeConfig) -> tuple[ShapesLearnt, bool]:
@@ -218,7 +234,7 @@ def _opened(rates: Rates, pane: PaneOfShapes, config: ShapeConfig) -> ShapeEpiso
         kind="pattern_missing" if rates.names[subject].startswith(LINE) else "trace_shape_change",
         start_ms=window[0].start_ms,
         end_ms=pane.end_ms,
-        members=tuple(_member(rates, place, first, bool(changes.more[place])) for _, _, place in found[:MEMBERS_MAX]),
+        members=tuple(_member(rates, place, first, bool(changes.more[place])) for _, _, place in found),
         requests=sum(sum(recent.requests[1:]) for recent in window),
         traces=merge_sampled(trace for recent in window for trace in recent.traces),
         pane_ms=pane.end_ms - pane.start_ms,
@@ -257,30 +273,38 @@ def _followed(episode: ShapeEpisode, rates: Rates, pane: PaneOfShapes, config: S
     if pane.start_ms - episode.end_ms >= config.quiet_ms:
         return episode, UNSEEN
     episode = _joined(episode, rates, config)
+    factor = config.change.factor
     now = [_member(rates, rates.names.index(member.name), -1, member.more) for member in episode.members]
-    nats = sum(_usual_nats(member, config.change.factor) for member in now)
-    recovery = max(0.0, episode.recovery + nats)
-    if recovery >= config.nats_close:
-        return episode, RECOVERED
-    if nats >= 0:
-        return msgspec.structs.replace(episode, recovery=recovery), ""
+    nats = [_usual_nats(member, factor) for member in now]
+    members = tuple(
+        _moved(old, new, more, config.nats_close) for old, new, more in zip(episode.members, now, nats, strict=True)
+    )
+    after = msgspec.structs.replace(episode, members=members)
+    if all(member.recovery >= config.nats_close for member in members):
+        return after, RECOVERED
+    running = [more for member, more in zip(episode.members, nats, strict=True) if member.recovery < config.nats_close]
+    if sum(running) >= 0:
+        return after, ""
     recent = rates.recent[-1]
     after = msgspec.structs.replace(
-        episode,
+        after,
         end_ms=pane.end_ms,
-        members=tuple(
-            ShapeMember(old.name, old.more, old.count + new.count, old.expected + new.expected, new.last_seen_ms)
-            for old, new in zip(episode.members, now, strict=True)
-        ),
         requests=episode.requests + sum(recent.requests[1:]),
         traces=merge_sampled((*episode.traces, *recent.traces)),
         facts=max(episode.facts, pane.shapes.facts),
         ranges=merge_ranges((*episode.ranges, *recent.ranges)),
-        recovery=recovery,
         panes=episode.panes + 1,
         silent=episode.silent + _silent(rates, 1),
     )
     return after, ACCEPTED if after.end_ms - after.start_ms >= config.accept_ms else ""
+
+
+def _moved(old: ShapeMember, now: ShapeMember, nats: float, nats_close: float) -> ShapeMember:
+    """The member after a pane; what is back to usual counts no more."""
+    if old.recovery >= nats_close:
+        return old
+    count, expected = (old.count + now.count, old.expected + now.expected) if nats < 0 else (old.count, old.expected)
+    return ShapeMember(old.name, old.more, count, expected, now.last_seen_ms, max(0.0, old.recovery + nats))
 
 
 def _joined(episode: ShapeEpisode, rates: Rates, config: ShapeConfig) -> ShapeEpisode:
@@ -294,7 +318,7 @@ def _joined(episode: ShapeEpisode, rates: Rates, config: ShapeConfig) -> ShapeEp
         if changes.nats[place] >= wanted and name not in known
     ]
     nothing = (msgspec.structs.replace(member, count=0.0, expected=0.0) for member in found)
-    return msgspec.structs.replace(episode, members=(*episode.members, *nothing)[:MEMBERS_MAX])
+    return msgspec.structs.replace(episode, members=(*episode.members, *nothing))
 
 
 def _usual_nats(now: ShapeMember, factor: float) -> float:

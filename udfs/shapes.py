@@ -6,7 +6,7 @@ from heapq import nsmallest
 from typing import Final
 from zlib import crc32
 
-from state_schemas.partials import DIMENSION_OPERATION, OTHER, SpanBlock
+from state_schemas.partials import DIMENSION_OPERATION, OTHER, ServiceFacts, SpanBlock
 from state_schemas.patterns import OTHER_PATTERNS, LogBlock, LogPartial
 from state_schemas.shapes import CALL, FAILED_REQUESTS, LINE, OTHER_REQUESTS, LogsHeard, ShapePane, ShapePartial
 from state_schemas.telemetry import ENTRY_KINDS
@@ -48,7 +48,8 @@ def _of_lines(block: LogBlock) -> ShapePane:
             shapes[name] = shapes.get(name, 0) + counted.count
             template = _template(counted.texts)
             templates[name] = min(template, templates.get(name, template))
-    return ShapePane({}, shapes, templates, (), block.facts, block.ranges)
+    # What runs, spans say: logs may spell its version otherwise.
+    return ShapePane({}, shapes, templates, (), ServiceFacts(), block.ranges)
 
 
 @lru_cache(REMEMBERED_MAX)

@@ -230,11 +230,7 @@ def _fault_row(truth: Truth, fault: Fault, detected: Detected) -> dict[str, Any]
         "found": bool(touching),
         "kind": first.kind if first else "",
         "at": first.service if first else "",
-        "signal": ""
-        if not first
-        else first.subject
-        if first.kind == "telemetry_gap"
-        else SIGNAL_OF.get(first.kind, "traces"),
+        "signal": _signal_of(first) if first else "",
         "says": first.title if first else "",
         "after_s": (first.window.start_ms - fault.at_ms) / 1000 if first else None,
         "why_not": "" if first else _why_not(fault, detected.traffic.get(fault.service, [])),

@@ -172,7 +172,7 @@ def _word(random: Random) -> str:
 
 
 def test_lines_without_end_beside_requests_keep_what_is_usual_in_bounds() -> None:
-    """Each pane 2,000 lines of 60 words of which no two are alike, and usual ones, which find their place nevertheless."""
+    """Each pane 2,000 lines of 60 words of which no two are alike, and usual ones, which find their place."""
     random = Random(4)
     (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "request-shapes")
     graph, largest = LocalGraph([stage]), 0

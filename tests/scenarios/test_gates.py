@@ -85,7 +85,7 @@ def test_what_spans_record_is_told_where_the_logs_of_the_service_do_not_have_it(
 
 def missed(service: str, minute: int, silent_s: float, number: int = 0, status: Status = "open") -> LogsHeard:
     at_ms = START_MS + minute * MINUTE_MS
-    told = revision("pattern_missing", service, at_ms, number, status, silent_s=silent_s)
+    told = revision("pattern_missing", service, at_ms, number, status, silent_s=silent_s, counted_s=60)
     return LogsHeard("prod", (), at_ms + MINUTE_MS, told)
 
 
