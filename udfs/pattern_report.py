@@ -5,13 +5,12 @@ from typing import Final
 from state_schemas.insights import Contribution, Evidence, Insight, Severity, Status, TraceExemplar, Window
 from state_schemas.patterns import LineSource, PatternEpisode, Registered
 from udfs.ids import insight_id
-from udfs.spike_report import CARRIED_SHARE_MIN, clock, kafka_ranges, title_of
+from udfs.spike_report import CARRIED_SHARE_MIN, TITLE_CHARS_MAX, clock, kafka_ranges, title_of
 from udfs.templates import template_of
 
 ERROR: Final = 17
 FATAL: Final = 21
 TEMPLATE_CHARS_MAX: Final = 200
-TITLE_CHARS_MAX: Final = 400
 HOUR_MS: Final = 3_600_000
 
 
@@ -98,7 +97,7 @@ def _title(
     traces: tuple[TraceExemplar, ...],
 ) -> str:
     what = "error" if episode.counted.severity >= ERROR else "warning"
-    said = template if len(template) <= TEMPLATE_CHARS_MAX else template[: TEMPLATE_CHARS_MAX - 1] + "…"
+    said = title_of(template, TEMPLATE_CHARS_MAX)
     times, since = episode.counted.count, clock(episode.start_ms)
     often = "once" if times == 1 else f"{times:,} times"
     match episode.kind:

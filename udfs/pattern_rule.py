@@ -120,17 +120,17 @@ def watch_lines(
     entries = named.entries
     before, drafts = _moved(learnt, named, now)
     episodes: dict[str, PatternEpisode] = {}
-    room = config.news_max - _news(before)
+    room = config.news_max - sum(map(_is_news, before.values()))
     for name, counted in sorted({**dict.fromkeys(before), **named.found}.items()):
         if name in before:
             followed = _follow(before[name], entries[name], counted, now, config, has_room=room > 0)
-            room -= _news({name: followed.episode} if followed.episode else {}) - _news({name: before[name]})
+            room += _is_news(before[name])
             entries[name] = _seen(followed.entry, counted, now) if counted else followed.entry
         else:
             assert counted is not None, "a pattern without an episode is looked at for its lines"
             followed = _begun(learnt, named, name, now, config, has_room=room > 0)
-            room -= _news({name: followed.episode} if followed.episode else {})
             entries[name] = followed.entry
+        room -= _is_news(followed.episode)
         drafts += [followed.draft] if followed.draft else []
         if followed.episode is not None:
             episodes[name] = followed.episode
@@ -163,9 +163,9 @@ def _moved(learnt: PatternsLearnt, named: _Named, now: _Now) -> tuple[dict[str, 
     return kept, drafts
 
 
-def _news(episodes: Mapping[str, PatternEpisode]) -> int:
-    """How many new or returned patterns are told of."""
-    return sum(episode.told and episode.kind != "error_pattern_surge" for episode in episodes.values())
+def _is_news(episode: PatternEpisode | None) -> bool:
+    """Whether it is told of a new or returned pattern."""
+    return episode is not None and episode.told and episode.kind != "error_pattern_surge"
 
 
 def _with_overflow(learnt: PatternsLearnt, pane: PaneOfLines) -> PatternsLearnt:
@@ -186,12 +186,13 @@ def expire_patterns(learnt: PatternsLearnt, env: str, service: str) -> list[Insi
 
 def _named(known: Mapping[str, Registered], now: _Now, config: PatternConfig) -> _Named:
     loud = [counted for counted in now.pane.block.patterns if counted.loud and counted.pattern_id != OTHER_PATTERNS]
+    names = {counted.pattern_id: canonical(known, counted.pattern_id, counted.texts) for counted in loud}
     fresh = {
         counted.pattern_id: Registered(counted.texts, now.pane.start_ms, now.pane.start_ms, now.minutes)
         for counted in loud
-        if canonical(known, counted.pattern_id, counted.texts) not in known
+        if names[counted.pattern_id] not in known
     }
-    here = {canonical(known, counted.pattern_id, counted.texts) for counted in loud}
+    here = set(names.values())
     registry = register(_with_room(known, here, len(fresh), now.minutes, config), fresh, config.patterns_max)
     found: dict[str, PatternCount] = {}
     for counted in loud:

@@ -107,7 +107,7 @@ def _calls(episode: ShapeEpisode) -> tuple[Contribution, ...]:
 
 def _title(service: str, episode: ShapeEpisode, told: str) -> str:
     first = episode.members[0]
-    said = told if len(told) <= TEMPLATE_CHARS_MAX else told[: TEMPLATE_CHARS_MAX - 1] + "…"
+    said = title_of(told, TEMPLATE_CHARS_MAX)
     requests, since = f"{episode.requests:,} requests", clock(episode.start_ms)
     usual = f"usually {first.expected:,.0f}"
     others = len(episode.members) - 1

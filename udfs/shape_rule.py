@@ -151,13 +151,14 @@ def _changes(rates: Rates, config: ShapeConfig) -> _Changes:
     best, panes, more = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.bool_)
     lines = np.array([name.startswith(LINE) for name in rates.names], np.bool_)
     if_usual = rates.expected
+    certain = ~lines if (lines & (if_usual.sum(axis=1) >= OTHERS_MIN)).sum() < 2 else np.ones(n, np.bool_)
     few = (rates.counts * change.factor <= if_usual) & (if_usual > 0)
     many = (rates.counts >= if_usual * change.factor) & (~lines & ~_are_rare(rates, config))[:, None]
     for window in (window for window in WINDOWS if window <= len(rates.recent)):
         counts, expected = rates.counts[:, -window:].sum(axis=1), if_usual[:, -window:].sum(axis=1)
         expected = np.where(lines, expected * _common(counts, expected, lines), expected)
         fewer = (counts * change.factor <= expected) & (few[:, -window:].sum(axis=1) >= change.panes_min)
-        fewer &= _may_miss(rates, counts, window, lines, config)
+        fewer &= _may_miss(rates, counts, window, certain, config)
         greater = (counts >= expected * change.factor) & (many[:, -window:].sum(axis=1) >= change.panes_min)
         nats = _beyond(change_nats(counts, expected, rates.past), counts, expected, rates.variation)
         better = (fewer | greater) & (nats > best)
@@ -167,20 +168,25 @@ def _changes(rates: Rates, config: ShapeConfig) -> _Changes:
     return _Changes(best, panes, more)
 
 
+def _changed(changes: _Changes, config: ShapeConfig) -> list[int]:
+    """Places of the shapes that have changed beyond chance, of as many as are watched."""
+    wanted = config.change.nats_open + log(max(1, len(changes.nats)))
+    found: list[int] = np.flatnonzero(changes.nats >= wanted).tolist()
+    return found
+
+
 def _may_miss(
-    rates: Rates, counts: _Floats, panes: int, lines: NDArray[np.bool_], config: ShapeConfig
+    rates: Rates, counts: _Floats, panes: int, certain: NDArray[np.bool_], config: ShapeConfig
 ) -> NDArray[np.bool_]:
     """Shapes, with so many in a window of panes, that came often enough, and do not stay away as they sometimes do.
 
-    Where no other line tells whether the requests are still counted alike, a line must come less often in a pane, too.
+    certain: others tell that the requests are still counted alike; else it must come less often in a pane, too.
     """
     with_it, without, longest = rates.runs.T
     usual: NDArray[np.bool_] = (with_it >= config.seen_panes_min) & ((counts > 0) | (without > 2 * longest))
-    if (lines & (rates.expected.sum(axis=1) >= OTHERS_MIN)).sum() >= 2:
-        return usual
     usual_of_window = rates.past / max(1.0, rates.requests[0]) * panes
     fewer: NDArray[np.bool_] = counts * config.change.factor <= usual_of_window
-    return usual & (fewer | ~lines)
+    return usual & (fewer | certain)
 
 
 def _beyond(nats: _Floats, counts: _Floats, expected: _Floats, variation: _Floats) -> _Floats:
@@ -218,12 +224,7 @@ def _opened(rates: Rates, pane: PaneOfShapes, config: ShapeConfig) -> ShapeEpiso
     if rates.requests[0] < config.past_panes_min:
         return None
     changes = _changes(rates, config)
-    wanted = config.change.nats_open + log(max(1, len(rates.names)))
-    found = sorted(
-        (-float(changes.nats[place]), name, place)
-        for place, name in enumerate(rates.names)
-        if changes.nats[place] >= wanted
-    )
+    found = sorted((-float(changes.nats[place]), rates.names[place], place) for place in _changed(changes, config))
     if not found:
         return None
     subject = found[0][2]
@@ -311,11 +312,10 @@ def _joined(episode: ShapeEpisode, rates: Rates, config: ShapeConfig) -> ShapeEp
     """The episode with what has changed since it opened."""
     known = {member.name for member in episode.members}
     changes = _changes(rates, config)
-    wanted = config.change.nats_open + log(max(1, len(rates.names)))
     found = [
         _member(rates, place, -1, bool(changes.more[place]))
-        for place, name in enumerate(rates.names)
-        if changes.nats[place] >= wanted and name not in known
+        for place in _changed(changes, config)
+        if rates.names[place] not in known
     ]
     nothing = (msgspec.structs.replace(member, count=0.0, expected=0.0) for member in found)
     return msgspec.structs.replace(episode, members=(*episode.members, *nothing))

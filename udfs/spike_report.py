@@ -100,9 +100,9 @@ def seconds(duration_ns: float) -> str:
     return f"{duration_ns / 1e6:.2g} ms" if duration_ns < 1e8 else f"{duration_ns / 1e6:.0f} ms"
 
 
-def title_of(text: str) -> str:
-    """The text as far as the contract has room for it."""
-    return text if len(text) <= TITLE_CHARS_MAX else text[: TITLE_CHARS_MAX - 1] + "…"
+def title_of(text: str, chars_max: int = TITLE_CHARS_MAX) -> str:
+    """The text as far as there is room for it, which for a title is what the contract has."""
+    return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
 
 
 def _beyond(kind: SpikeKind, episode: Episode) -> Callable[[Row], int]:
