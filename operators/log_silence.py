@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from operators.frontier import FrontierConfig
+from operators.gates import goes_on
 from operators.machine import END_OF_INPUT, Step
 from state_schemas.codec import Codec
 from state_schemas.insights import Insight, from_json
@@ -57,23 +58,16 @@ class LogSilence:
         """What was said of panes before now is judged: all that was heard in them has come."""
         due = [event for event in state.waiting if self._ready_ms(event) <= now_ms]
         state.waiting = [event for event in state.waiting if self._ready_ms(event) > now_ms]
-        told = tuple(event.revision for event in due if event.revision and self._is_told(state, event.revision))
+        told = tuple(event.revision for event in due if event.revision and self._goes_on(state, event.revision))
         counts: tuple[tuple[MetricName, int], ...] = (("insights_known_elsewhere_total", len(due) - len(told)),)
         if now_ms == END_OF_INPUT or (not state.waiting and now_ms >= state.last_seen_ms + self.config.idle_ms):
             return Step(None, told, None, (*counts, ("states_forgotten_total", 1)))
         self._prune(state, now_ms)
         return Step(state, told, self._next_wake_ms(state, now_ms), counts)
 
-    def _is_told(self, state: LogSilenceState, revision: InsightRevision) -> bool:
-        """What was told goes on; what was not may begin later, but not with its end."""
+    def _goes_on(self, state: LogSilenceState, revision: InsightRevision) -> bool:
         insight = from_json(revision.body)
-        told = state.told.pop(revision.insight_id, False)
-        if insight.status == "closed":
-            return told
-        told = told or self._is_alone(state, insight)
-        if told:
-            state.told[revision.insight_id] = True
-        return told
+        return goes_on(state.told, insight, lambda: self._is_alone(state, insight))
 
     def _is_alone(self, state: LogSilenceState, insight: Insight) -> bool:
         window, pane_ms = insight.window, self.config.frontier.pane_ms

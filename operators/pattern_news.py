@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from operators.frontier import FrontierConfig
+from operators.gates import goes_on
 from operators.machine import END_OF_INPUT, Step
 from state_schemas.codec import Codec
 from state_schemas.insights import from_json
@@ -68,21 +69,14 @@ class PatternNews:
         """What begins by now is judged: all that was final known_ms earlier has come from wherever it comes."""
         due = [event for event in state.waiting if self._ready_ms(event) <= now_ms]
         state.waiting = [event for event in state.waiting if self._ready_ms(event) > now_ms]
-        news = tuple(event.revision for event in due if event.revision and self._is_told(state, event, event.revision))
+        news = tuple(event.revision for event in due if event.revision and self._goes_on(state, event, event.revision))
         counts: tuple[tuple[MetricName, int], ...] = (("insights_known_elsewhere_total", len(due) - len(news)),)
         if now_ms == END_OF_INPUT or (not state.waiting and now_ms >= state.last_seen_ms + self.config.idle_ms):
             return Step(None, news, None, (*counts, ("states_forgotten_total", 1)))
         return Step(state, news, self._next_wake_ms(state, now_ms), counts)
 
-    def _is_told(self, state: PatternNewsState, event: SourcePatternHeard, revision: InsightRevision) -> bool:
-        """What was told goes on; what was not may begin later, but not with its end."""
-        told = state.told.pop(revision.insight_id, False)
-        if from_json(revision.body).status in ("closed", "retracted"):
-            return told
-        told = told or self._is_news(state, event)
-        if told:
-            state.told[revision.insight_id] = True
-        return told
+    def _goes_on(self, state: PatternNewsState, event: SourcePatternHeard, revision: InsightRevision) -> bool:
+        return goes_on(state.told, from_json(revision.body), lambda: self._is_news(state, event))
 
     def _is_news(self, state: PatternNewsState, event: SourcePatternHeard) -> bool:
         if event.source == "spans" and state.logged.get(event.service, END_OF_INPUT) <= self._logged_by_ms(event):

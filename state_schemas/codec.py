@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+import msgspec
+import zstandard
+
 S = TypeVar("S")
 
 
@@ -52,6 +55,23 @@ def register(codec: Codec[S]) -> Codec[S]:
     assert codec.name not in _CODECS, f"two codecs are named {codec.name}"
     _CODECS[codec.name] = codec
     return codec
+
+
+def zipped(name: str, state: type[S]) -> Codec[S]:
+    """Version 1 of a state that is mostly names and small numbers: MessagePack, compressed as fast as it goes.
+
+    A state is written at each end of a bundle and read once: 2 ms a megabyte shrink it to a quarter. Contexts of
+    zstandard are no thread's but one; a new one costs microseconds.
+    """
+    pack, unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(state).decode
+
+    def write(live: S) -> bytes:
+        return zstandard.ZstdCompressor(level=1).compress(pack(live))
+
+    def read(data: bytes) -> S:
+        return unpack(zstandard.ZstdDecompressor().decompress(data))
+
+    return register(Codec(name=name, version=1, write=write, readers={1: read}))
 
 
 class Box(Generic[S]):

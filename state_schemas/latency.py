@@ -3,9 +3,8 @@
 from typing import Final, Literal
 
 import msgspec
-import zstandard
 
-from state_schemas.codec import Codec, register
+from state_schemas.codec import zipped
 from state_schemas.partials import SpanBlock
 
 SpikeKind = Literal["latency_spike", "error_ratio"]
@@ -150,18 +149,4 @@ class LatencyState(msgspec.Struct, array_like=True, gc=False):
     last_seen_ms: int = 0
 
 
-_ENCODE: Final = msgspec.msgpack.Encoder().encode
-_DECODER: Final = msgspec.msgpack.Decoder(LatencyState)
-
-
-# A state is written at each end of a bundle and read once: names and sketches of twelve panes shrink to a quarter for
-# 2 ms a megabyte. (Contexts of zstandard are no thread's but one; a new one costs microseconds.)
-def _write(state: LatencyState) -> bytes:
-    return zstandard.ZstdCompressor(level=1).compress(_ENCODE(state))
-
-
-def _read(data: bytes) -> LatencyState:
-    return _DECODER.decode(zstandard.ZstdDecompressor().decompress(data))
-
-
-LATENCY_CODEC: Final = register(Codec(name="latency-spike", version=1, write=_write, readers={1: _read}))
+LATENCY_CODEC: Final = zipped("latency-spike", LatencyState)

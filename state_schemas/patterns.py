@@ -3,9 +3,8 @@
 from typing import Final, Literal
 
 import msgspec
-import zstandard
 
-from state_schemas.codec import Codec, register
+from state_schemas.codec import Codec, register, zipped
 from state_schemas.latency import Announced
 from state_schemas.outputs import InsightRevision
 from state_schemas.partials import OffsetRange, ServiceFacts
@@ -217,24 +216,12 @@ class PatternsState(msgspec.Struct, array_like=True, gc=False):
     last_seen_ms: int = 0
 
 
-_ENCODE: Final = msgspec.msgpack.Encoder().encode
-_DECODER: Final = msgspec.msgpack.Decoder(PatternsState)
-
-
-def _write(state: PatternsState) -> bytes:
-    return zstandard.ZstdCompressor(level=1).compress(_ENCODE(state))  # templates shrink to a fifth
-
-
-def _read(data: bytes) -> PatternsState:
-    return _DECODER.decode(zstandard.ZstdDecompressor().decompress(data))
-
-
-PATTERNS_CODEC: Final = register(Codec(name="error-patterns", version=1, write=_write, readers={1: _read}))
+PATTERNS_CODEC: Final = zipped("error-patterns", PatternsState)
 PATTERN_NEWS_CODEC: Final = register(
     Codec(
         name="pattern-news",
         version=1,
-        write=_ENCODE,
+        write=msgspec.msgpack.Encoder().encode,
         readers={1: msgspec.msgpack.Decoder(PatternNewsState).decode},
     )
 )

@@ -3,9 +3,8 @@
 from typing import Final, Literal
 
 import msgspec
-import zstandard
 
-from state_schemas.codec import Codec, register
+from state_schemas.codec import Codec, register, zipped
 from state_schemas.latency import Announced
 from state_schemas.outputs import InsightRevision
 from state_schemas.partials import Exemplar, OffsetRange, ServiceFacts
@@ -154,24 +153,12 @@ class ShapesState(msgspec.Struct, array_like=True, gc=False):
     last_seen_ms: int = 0
 
 
-_ENCODE: Final = msgspec.msgpack.Encoder().encode
-_DECODER: Final = msgspec.msgpack.Decoder(ShapesState)
-
-
-def _write(state: ShapesState) -> bytes:
-    return zstandard.ZstdCompressor(level=1).compress(_ENCODE(state))  # names and arrays of small numbers
-
-
-def _read(data: bytes) -> ShapesState:
-    return _DECODER.decode(zstandard.ZstdDecompressor().decompress(data))
-
-
-SHAPES_CODEC: Final = register(Codec(name="request-shapes", version=1, write=_write, readers={1: _read}))
+SHAPES_CODEC: Final = zipped("request-shapes", ShapesState)
 LOG_SILENCE_CODEC: Final = register(
     Codec(
         name="log-silence",
         version=1,
-        write=_ENCODE,
+        write=msgspec.msgpack.Encoder().encode,
         readers={1: msgspec.msgpack.Decoder(LogSilenceState).decode},
     )
 )
