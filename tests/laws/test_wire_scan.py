@@ -39,7 +39,7 @@ def test_scan_equals_upb_on_what_a_serialiser_writes(request: ExportTraceService
     check(data)
 
 
-@given(requests, st.randoms(use_true_random=False))
+@given(requests, st.randoms(use_true_random=True))
 @settings(deadline=None)
 def test_scan_equals_upb_in_any_field_order_with_unknown_fields_overlong_varints_and_split_messages(
     request: ExportTraceServiceRequest, random: Random
@@ -108,7 +108,7 @@ def test_random_bytes_are_read_as_upb_reads_them(data: bytes) -> None:
         check(request_of(sized(11, event)))
 
 
-@given(requests, st.randoms(use_true_random=False))
+@given(requests, st.randoms(use_true_random=True))
 @settings(deadline=None)
 def test_damaged_messages_are_read_as_upb_reads_them(request: ExportTraceServiceRequest, random: Random) -> None:
     data = bytearray(disordered(request.SerializeToString(), request.DESCRIPTOR, random))
