@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 __all__ = ["OWNER_VARIABLE", "Launch", "ProcessRecord", "kill_leader", "start", "start_ticks", "stop"]
 
@@ -60,6 +61,10 @@ class ProcessRecord:
         return self.boot_id == _boot_id() and start_ticks(self.pid) == self.start_ticks
 
 
+# Arguments: the process that must still be the parent, the command.
+UNLESS_ORPHANED: Final = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
+
+
 def start_ticks(pid: int) -> int | None:
     """Start of the process in clock ticks since boot; None when it does not exist or is a zombie."""
     fields = _stat_fields(pid)
@@ -84,7 +89,9 @@ class Launch:
     def command_line(self) -> list[str]:
         # One setpriv for both: the kernel forgets the death signal when the user changes after it was set.
         options = [*self.setpriv, *(["--pdeathsig=TERM"] if self.die_with_parent else [])]
-        return ["setpriv", *options, "--", *self.command] if options else list(self.command)
+        # Who launched it may be gone before the death signal is set, and then no signal ever comes.
+        guard = ["sh", "-c", UNLESS_ORPHANED, str(os.getpid())] if self.die_with_parent else []
+        return ["setpriv", *options, "--", *guard, *self.command] if options else list(self.command)
 
 
 def start(launch: Launch) -> tuple[subprocess.Popen[bytes], ProcessRecord]:

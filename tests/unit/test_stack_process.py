@@ -1,6 +1,7 @@
 """Who a process is: a record may end the process that it was made for, and no other, whatever became of the id."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,7 +108,14 @@ def test_orphans_of_another_owner_are_left_alone(begin: Starter, tmp_path: Path)
     os.kill(orphan, signal.SIGKILL)
 
 
-def test_a_process_that_must_die_with_its_parent_does_so_when_the_parent_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("early", [False, True], ids=["as it runs", "before the kernel knows that it must"])
+def test_a_process_that_must_die_with_its_parent_does_so_when_the_parent_is_killed(tmp_path: Path, early: bool) -> None:
+    if early:
+        slow = tmp_path / "setpriv"
+        until_orphaned = f'touch {tmp_path}/begun; while kill -0 "$PPID"; do :; done'
+        slow.write_text(f'#!/bin/sh\n{until_orphaned}\nexec {shutil.which("setpriv")} "$@"\n')
+        slow.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     program = (
         "import os, sys, time\n"
         "from pathlib import Path\n"
@@ -118,10 +126,12 @@ def test_a_process_that_must_die_with_its_parent_does_so_when_the_parent_is_kill
         "print(child.pid, flush=True)\n"
         "time.sleep(600)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", program, str(tmp_path / "log")]
+    parent = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     with parent.stdout:
         child = int(parent.stdout.readline())
+    wait_for(lambda: not early or (tmp_path / "begun").exists())
     parent.kill()
     parent.wait()
     wait_for(lambda: start_ticks(child) is None)
