@@ -53,6 +53,7 @@ class _Part(NamedTuple):
     logs: tuple[LogPartial, ...] = ()
     folded: int = 0
     late: int = 0
+    exceptions_beyond: int = 0
 
 
 class _Place(NamedTuple):
@@ -110,7 +111,8 @@ class Fold:
             return _Part((spans,))
         result = fold_spans(spans, at, self.config.times)
         thrown = fold_exceptions(spans, result.counted, self._reader, at, self.config.times)
-        return _Part(result.rejected, result.batch, logs=thrown, folded=result.folded, late=result.late)
+        beyond = spans.exceptions_beyond
+        return _Part(result.rejected, result.batch, (), thrown, result.folded, result.late, beyond)
 
     def _logs(self, data: bytes, at: KafkaPosition) -> _Part:
         assert self._reader is not None, "only a fold of logs reads lines"
@@ -195,6 +197,7 @@ def _counts(part: _Part) -> tuple[tuple[MetricName, int], ...]:
         ("records_folded_total", part.folded),
         ("records_late_total", part.late),
         ("records_rejected_total", sum(rejected.records for rejected in part.rejected)),
+        ("exceptions_overflowed_total", part.exceptions_beyond),
         ("messages_rejected_total", whole),
     ]
     counts += [(REJECTED[rejected.reason], rejected.records or 1) for rejected in part.rejected]

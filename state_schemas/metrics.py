@@ -11,6 +11,7 @@ MetricName = Literal[
     "records_folded_total",  # accepted, late ones included
     "records_late_total",  # event time older than the Kafka timestamp - lateness: in the roll-ups, not in detection
     "records_rejected_total",  # in insight_rejected; by reason below
+    "exceptions_overflowed_total",  # exceptions beyond the first eight of their span: in no pattern and no count
     "messages_rejected_total",  # whole messages that could not be read; by reason below
     "rejected_malformed_protobuf_total",  # by reason: messages
     "rejected_malformed_json_total",

@@ -77,7 +77,8 @@ class SpanColumns:
     start_ns, end_ns: uint64 (n,). kind: uint8 (n,), 0..5. error: bool (n,), status code == ERROR.
     trace_id: uint8 (n, 16). span_id, parent_span_id: uint8 (n, 8); all zero means absent or of another length.
     The arrays belong to the receiver: a decoder never reuses their memory.
-    exceptions: in wire order, ascending by span; of one span the first 8, further ones are not looked at.
+    exceptions: in wire order, ascending by span; of one span the first 8.
+    exceptions_beyond: further ones of all spans, only counted.
     """
 
     resources: tuple[Resource, ...]
@@ -92,6 +93,7 @@ class SpanColumns:
     span_id: NDArray[np.uint8]
     parent_span_id: NDArray[np.uint8]
     exceptions: tuple[SpanException, ...] = ()
+    exceptions_beyond: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ ID_FIELDS = ("traceId", "spanId", "parentSpanId")
 
 def same(left: SpanColumns, right: SpanColumns) -> bool:
     """Whether two decodings agree element for element, types and shapes included."""
-    plain = ("resources", "names", "exceptions")
+    plain = ("resources", "names", "exceptions", "exceptions_beyond")
     return all(getattr(left, name) == getattr(right, name) for name in plain) and all(
         _same_array(getattr(left, field.name), getattr(right, field.name))
         for field in fields(SpanColumns)
@@ -197,8 +197,8 @@ def _unknown(random: Random, depth: int) -> bytes:
 def what_scan_reads(data: bytes) -> bytes:
     """Keep of a trace request only what span columns are made of. Raises NotWire where the rest is not even skippable.
 
-    Of a name that stands several times in one span, the last. Of events those that are read, whole: behind the eighth
-    exception of a span none is looked at.
+    Of a name that stands several times in one span, the last. Of exceptions the first eight of a span, whole; of the
+    rest the name.
     """
     groups = [_keep_resource_spans(content) for tag, _, content in split_fields(data) if tag == 10]
     return b"".join(sized(1, group) for group in groups)
@@ -218,9 +218,9 @@ def _keep_resource_spans(data: bytes) -> bytes:
 def _keep_span(data: bytes) -> bytes:
     kept, name, exceptions = [], b"", 0
     for tag, value, content in split_fields(data):
-        if tag == 90 and exceptions < 8 and _name_of_event(content) == b"exception":
+        if tag == 90 and _name_of_event(content) == b"exception":
             exceptions += 1
-            kept.append(sized(11, content))
+            kept.append(sized(11, content if exceptions <= 8 else sized(2, b"exception")))
         elif tag == 42:
             name = sized(5, content)
         elif tag == 122:

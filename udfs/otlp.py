@@ -144,6 +144,7 @@ class SpanDecoder:
             span_id=found.span_id,
             parent_span_id=found.parent_span_id,
             exceptions=self._exceptions_of(data, found),
+            exceptions_beyond=found.exceptions_beyond,
         )
 
     def _exceptions_of(self, data: bytes, found: SpanArrays) -> tuple[SpanException, ...]:

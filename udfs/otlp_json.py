@@ -7,7 +7,6 @@ and infinities are strings, null is absence, unknown fields are ignored. Functio
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from math import inf, nan
 from typing import Final
 
@@ -25,7 +24,6 @@ from state_schemas.telemetry import (
     MetricValue,
     Resource,
     SpanColumns,
-    SpanException,
     SummaryValue,
 )
 from udfs import otlp_json_schema as schema
@@ -166,16 +164,18 @@ def span_columns(data: bytes, depth_max: int) -> SpanColumns:
         for scope in group.scope_spans or ():
             for span in scope.spans or ():
                 _add_span(rows, span)
-                if span.events:
-                    rows.exceptions += _exceptions(span.events, len(rows.name) - 1, depth_max)
+                _add_exceptions(rows, span.events or (), depth_max)
     return rows.columns()
 
 
-def _exceptions(events: Iterable[schema.Event], span: int, depth_max: int) -> Iterator[SpanException]:
-    named = (event for event in events if event.name == EXCEPTION)
-    for event in islice(named, EXCEPTIONS_MAX):
+def _add_exceptions(rows: SpanRows, events: Iterable[schema.Event], depth_max: int) -> None:
+    """Those among the events of the span that was added last."""
+    named = [event for event in events if event.name == EXCEPTION]
+    for event in named[:EXCEPTIONS_MAX]:
         pairs = (pair for pair in event.attributes or () if pair.key in EXCEPTION_ATTRIBUTES)
-        yield exception_of(span, _integer(event.time_unix_nano, _UINT64), _texts(pairs, depth_max))
+        time_ns = _integer(event.time_unix_nano, _UINT64)
+        rows.exceptions.append(exception_of(len(rows.name) - 1, time_ns, _texts(pairs, depth_max)))
+    rows.exceptions_beyond += len(named[EXCEPTIONS_MAX:])
 
 
 def _add_span(rows: SpanRows, span: schema.Span) -> None:

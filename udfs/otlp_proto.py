@@ -4,7 +4,6 @@ Functions raise `DecodeError` (bytes that upb refuses) and `TooDeep`; `udfs.otlp
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Final, Literal
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf 5 has no py.typed
@@ -105,13 +104,15 @@ def span_columns(data: bytes, depth_max: int) -> SpanColumns:
         for scope in group.scope_spans:
             for span in scope.spans:
                 _add_span(rows, span)
-                rows.exceptions += _exceptions(span.events, len(rows.name) - 1, depth_max)
+                _add_exceptions(rows, span.events, depth_max)
     return rows.columns()
 
 
-def _exceptions(events: Iterable[Span.Event], span: int, depth_max: int) -> Iterator[SpanException]:
-    named = (event for event in events if event.name == EXCEPTION)
-    return (_exception(event, span, depth_max) for event in islice(named, EXCEPTIONS_MAX))
+def _add_exceptions(rows: SpanRows, events: Iterable[Span.Event], depth_max: int) -> None:
+    """Those among the events of the span that was added last."""
+    named = [event for event in events if event.name == EXCEPTION]
+    rows.exceptions += (_exception(event, len(rows.name) - 1, depth_max) for event in named[:EXCEPTIONS_MAX])
+    rows.exceptions_beyond += len(named[EXCEPTIONS_MAX:])
 
 
 def _exception(event: Span.Event, span: int, depth_max: int) -> SpanException:

@@ -163,6 +163,7 @@ class SpanRows:
     span_id: list[bytes] = field(default_factory=list)
     parent_span_id: list[bytes] = field(default_factory=list)
     exceptions: list[SpanException] = field(default_factory=list)
+    exceptions_beyond: int = 0
 
     def add_name(self, name: str) -> None:
         """Add a span's name: numbers go by first appearance."""
@@ -189,6 +190,7 @@ class SpanRows:
             span_id=_matrix(self.span_id, SPAN_ID_BYTES),
             parent_span_id=_matrix(self.parent_span_id, SPAN_ID_BYTES),
             exceptions=tuple(self.exceptions),
+            exceptions_beyond=self.exceptions_beyond,
         )
 
 

@@ -276,12 +276,9 @@ def _keep(buf: Any, first: Any, stop: Any, tag: Any, row: Any, ids: Any, name_ra
 def _event(buf: Any, pos: Any, end: Any, row: Any, exceptions: Any, groups: Any) -> Any:
     """Note one event if its last name is `exception`. -> its end, or a fault.
 
-    exceptions: int64 (1 + k, 3): how many there are so far, then for each its span, first byte and end. Of one span
-    the first EXCEPTIONS_MAX are noted; events behind them are stepped over unseen.
+    exceptions: int64 (1 + k, 3): how many are noted and how many are not, then for each its span, first byte and end.
+    Of one span the first EXCEPTIONS_MAX are noted.
     """
-    noted = exceptions[0, 0]
-    if noted >= EXCEPTIONS_MAX and exceptions[noted - EXCEPTIONS_MAX + 1, 0] == row:
-        return end
     first = pos
     named = False
     while pos < end:
@@ -295,7 +292,10 @@ def _event(buf: Any, pos: Any, end: Any, row: Any, exceptions: Any, groups: Any)
             pos = _skip(buf, after, end, tag, groups)
         if pos < 0:
             return pos
-    if named:
+    noted = exceptions[0, 0]
+    if named and noted >= EXCEPTIONS_MAX and exceptions[noted - EXCEPTIONS_MAX + 1, 0] == row:
+        exceptions[0, 1] += 1
+    elif named:
         noted += 1
         exceptions[0, 0] = noted
         exceptions[noted, 0] = row

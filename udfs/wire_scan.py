@@ -34,6 +34,7 @@ class SpanArrays(NamedTuple):
     resource_range: int64 (k, 3): ResourceSpans index, first byte and end of one `resource` field; several of one
     index merge. resource_count: number of ResourceSpans, with or without that field.
     exception_range: int64 (j, 3): span, first byte and end of an event named `exception`; of a span the first 8.
+    exceptions_beyond: further ones.
     """
 
     resource_count: int
@@ -50,6 +51,7 @@ class SpanArrays(NamedTuple):
     span_id: NDArray[np.uint8]
     parent_span_id: NDArray[np.uint8]
     exception_range: NDArray[np.int64]
+    exceptions_beyond: int
 
 
 def scan(data: bytes, spans_max: int) -> SpanArrays | WireFault | int:
@@ -81,7 +83,7 @@ def scan(data: bytes, spans_max: int) -> SpanArrays | WireFault | int:
     kind, error = np.empty(n, np.uint8), np.empty(n, np.bool_)
     # Room for the most there can be: it is not touched where there is no exception.
     exceptions = np.empty((1 + min(n * EXCEPTIONS_MAX, len(data) // _EXCEPTION_BYTES_MIN), 3), np.int64)
-    exceptions[0, 0] = 0
+    exceptions[0] = 0
     fault = read_spans(buf, span_range, times, kind, error, ids, name_range, exceptions, groups)
     if fault < 0:
         return WireFault(~fault)
@@ -101,4 +103,5 @@ def scan(data: bytes, spans_max: int) -> SpanArrays | WireFault | int:
         span_id=ids[:, 16:24].copy(),
         parent_span_id=ids[:, 24:].copy(),
         exception_range=exceptions[1 : 1 + exceptions[0, 0]].copy(),
+        exceptions_beyond=int(exceptions[0, 1]),
     )

@@ -135,6 +135,7 @@ def test_metric_names() -> None:
         "call_halves_dropped_total",
         "calls_paired_total",
         "envs_overflowed_total",
+        "exceptions_overflowed_total",
         "insights_emitted_total",
         "insights_known_elsewhere_total",
         "lines_overflowed_total",

@@ -234,6 +234,7 @@ def test_of_a_span_the_first_eight_exceptions_are_read_and_a_neighbours_do_not_c
     assert [exception.span for exception in found.exceptions] == [0] * each + [2] * each
     times = [3, *(span.events[1 + place].time_unix_nano for place in named)]
     assert [exception.time_ns for exception in found.exceptions[:each]] == times[:8]
+    assert found.exceptions_beyond == 2 * (1 + len(named) - each)
 
 
 def test_two_resource_fields_that_are_whole_only_when_joined_are_rejected() -> None:

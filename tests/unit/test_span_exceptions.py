@@ -155,13 +155,14 @@ FORMS = [("scan", "protobuf"), ("upb", "protobuf"), ("scan", "json")]
 
 @pytest.mark.parametrize(("engine", "form"), FORMS)
 def test_of_a_span_eight_exceptions_are_counted_in_each_form(engine: Engine, form: str) -> None:
-    """The first eight; those of the span behind it are counted by themselves."""
+    """The first eight; of the other four only how many. Those of the span behind it are counted by themselves."""
     said = [{"exception.type": f"E{'abcdefghijkl'[number]}"} for number in range(12)]
     request = request_of([span_of(1, *said), span_of(2, *said[10:])])
     data = request.SerializeToString() if form == "protobuf" else otlp_json(request)
     found = Fold("traces", FoldConfig(TIMES, engine)).fold(data, AT)
     lines = sorted(pattern.samples[0].line for pattern in counted(found))
     assert lines == [f"E{letter}:" for letter in "abcdefghkl"]
+    assert dict(found.counts)["exceptions_overflowed_total"] == 4
 
 
 @pytest.mark.parametrize(("engine", "form"), FORMS)
