@@ -11,6 +11,7 @@ from udfs.masking import DEFAULTS, Masker, MaskSettings
 from udfs.severity import WARN, severity_of
 from udfs.stack_traces import Thrown, thrown_in
 from udfs.templates import PATTERN_ID_BYTES, Pattern, named_pattern, pattern_of, template_of
+from udfs.user_names import hide_names
 
 __all__ = ["LineReader", "ReadLine", "pattern_ids"]
 
@@ -37,6 +38,7 @@ class LineReader:
 
     def __init__(self, settings: MaskSettings = DEFAULTS) -> None:
         self._masker = Masker(settings)
+        self._seen = hide_names if "user" in settings.masks else bytes
         self._known: dict[bytes, Pattern] = {}
 
     def read(self, records: Sequence[LogRecord]) -> list[ReadLine]:
@@ -53,10 +55,10 @@ class LineReader:
             what = thrown[place]
             pattern = self.pattern(named[given[place]] if given[place] else shapes[place])
             if what is not None:
-                out.append(_read_exception(what, pattern, shapes[place], severity))
+                out.append(_read_exception(what, pattern, self._line_of(shapes[place]), severity))
                 continue
             loud = severity >= WARN
-            line = template_of((shapes[place].decode(errors="replace"),)) if loud else ""
+            line = self._line_of(shapes[place]) if loud else ""
             out.append(ReadLine(loud, severity, pattern, line))
         return out
 
@@ -71,8 +73,12 @@ class LineReader:
         if known is None:
             if len(self._known) >= REMEMBERED_MAX:
                 self._known.clear()
-            known = self._known[shape] = pattern_of(shape)
+            known = self._known[shape] = pattern_of(self._seen(shape))
         return known
+
+    def _line_of(self, shape: bytes) -> str:
+        """For a person."""
+        return template_of((self._seen(shape).decode(errors="replace"),))
 
 
 def pattern_ids(text: str, masks: MaskSettings) -> frozenset[str]:
@@ -122,11 +128,10 @@ def _of_object(body: str) -> str:
     return " ".join(f"{name}={bytes(value).decode()}" for name, value in members.items())
 
 
-def _read_exception(thrown: Thrown, message: Pattern, shape: bytes, severity: int) -> ReadLine:
+def _read_exception(thrown: Thrown, message: Pattern, line: str, severity: int) -> ReadLine:
     """Its pattern: its type, the frames of the program, then what it says."""
     kind = thrown.type if _TYPE.fullmatch(thrown.type) else "exception"
     head = (kind, *(f"at {frame}" for frame in thrown.frames))
     texts = tuple(f" {part}" for part in head)
     pattern = named_pattern((*head, *message.key), (*texts, *message.texts))
-    line = template_of((f"{kind}: {shape.decode(errors='replace')}",))
-    return ReadLine(True, max(severity, _ERROR), pattern, line)
+    return ReadLine(True, max(severity, _ERROR), pattern, f"{kind}: {line}".rstrip())

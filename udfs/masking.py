@@ -1,7 +1,7 @@
 """Masks: what varies from line to line, or is nobody's business, is replaced by its kind before anything else sees it.
 
-A masked line, a *shape*, is bytes in which each of the bytes 1..8 stands for a mask (`udfs.mask_kernel`); equal lines
-but for numbers, ids and secrets have equal shapes.
+A masked line, a *shape*, is bytes in which each of the bytes 1..8 stands for a mask (`udfs.mask_kernel`), and USER for
+the name of a user; equal lines but for numbers, ids and secrets have equal shapes.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,14 @@ import numpy as np
 from udfs.mask_kernel import MASK_LAST, PAD, mask_lines
 from udfs.mask_marks import kinds_of
 
-__all__ = ["DEFAULTS", "MASK_NAMES", "MaskName", "MaskSettings", "Masker"]
+__all__ = ["DEFAULTS", "MASK_BYTES", "MASK_NAMES", "USER", "MaskName", "MaskSettings", "Masker"]
 
-# In the order of their bytes, from 1 on. They are what a person sees in templates: `<number>`.
-MaskName = Literal["number", "hex", "id", "uuid", "ip", "email", "quoted", "secret"]
+# In the order of MASK_BYTES. They are what a person sees in templates: `<number>`.
+MaskName = Literal["number", "hex", "id", "uuid", "ip", "email", "quoted", "secret", "user"]
 MASK_NAMES: Final[tuple[MaskName, ...]] = get_args(MaskName)
-assert len(MASK_NAMES) == MASK_LAST, "each mask of the kernel has a name"
+USER: Final = b"\x0b"  # put in by `udfs.user_names`: what a name is depends on the words around it
+MASK_BYTES: Final = (*range(1, MASK_LAST + 1), USER[0])
+assert len(MASK_NAMES) == len(MASK_BYTES), "each mask has a byte and a name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Masker:
 
     def __init__(self, settings: MaskSettings = DEFAULTS) -> None:
         self._bytes_max = settings.line_bytes_max
-        self._enabled = np.array([False, *(name in settings.masks for name in MASK_NAMES)])
+        self._enabled = np.array([False, *(name in settings.masks for name in MASK_NAMES[:MASK_LAST])])
         self.shapes(["loads the compiled kernel"])
 
     def shapes(self, lines: Sequence[str]) -> list[bytes]:

@@ -11,18 +11,18 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from udfs.masking import MASK_NAMES
+from udfs.masking import MASK_BYTES, MASK_NAMES
 
 __all__ = ["HOLE", "Pattern", "merge_texts", "named_pattern", "pattern_of", "template_of", "words_of"]
 
-HOLE: Final = "\x09"  # in keys, and in texts where shapes differ; the masks are the bytes before it
+HOLE: Final = "\x09"  # in keys, and in texts where shapes differ; no mask has this byte
 WORDS_MIN: Final = 3  # from so many words on names are holes; 2 to 4 score alike on Loghub, 5 less
 TOKENS_MAX: Final = 64
 PATTERN_ID_BYTES: Final = 8
 
 _SIGNS, _WORD, _NAME, _MASKED = range(4)
 _EDGES: Final = "()[]{}<>,;:\"'`.!?|"
-_MASK: Final = "[\x01-\x09]"
+_MASK: Final = "[\x01-\x09\x0b]"
 _MONTH: Final = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _ASSIGNED: Final = re.compile(r"[(\[{\"']*[A-Za-z][\w.\-]*=")
 # A path, an address, a dotted name, or a name of three parts or more: `ts-food-service`.
@@ -35,7 +35,7 @@ _DATE: Final = re.compile(
 _NUMBER: Final = "\x01"
 _LETTERS: Final = re.compile(r"[^\W\d_]")
 _MASKS: Final = re.compile(_MASK)
-_SHOWN: Final = {ord(HOLE): "<*>", **{place: f"<{name}>" for place, name in enumerate(MASK_NAMES, 1)}}
+_SHOWN: Final = {ord(HOLE): "<*>", **{byte: f"<{name}>" for byte, name in zip(MASK_BYTES, MASK_NAMES, strict=True)}}
 
 
 class Pattern(NamedTuple):

@@ -1,0 +1,84 @@
+"""Names of users do not leave: not in the line that is shown, nor in the template, nor as a pattern of their own."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from state_schemas.telemetry import LogRecord, Resource
+from udfs.log_lines import LineReader, ReadLine
+from udfs.masking import MASK_NAMES, Masker, MaskSettings
+from udfs.templates import template_of
+from udfs.user_names import hide_names
+
+MASKER = Masker()
+# As sshd, PAM, PostgreSQL, sudo, web frameworks and desktop systems write.
+SAID = [
+    "Failed password for invalid user NAME from 10.0.0.1 port 38926 ssh2",
+    "Failed password for NAME from 10.0.0.1 port 22 ssh2",
+    "Accepted publickey for NAME from 10.0.0.1 port 22 ssh2",
+    "Invalid user NAME from 10.0.0.1",
+    "User NAME from 10.0.0.1 not allowed because not listed in AllowUsers",
+    "input_userauth_request: invalid user NAME [preauth]",
+    "pam_unix(sshd:session): session opened for user NAME by (uid=0)",
+    "pam_unix(cron:session): session closed for user NAME",
+    "authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=10.0.0.1  user=NAME",
+    'FATAL:  password authentication failed for user "NAME"',
+    "Access denied for user 'NAME'@'10.0.0.1' (using password: YES)",
+    "connection authorized: user=NAME database=shop",
+    "No such user: CORP\\NAME",
+    "username: NAME, tries 3",
+    '{"level":"warn","user":"NAME","tries":3}',
+    "loaded profile, user_id=NAME cached=no",
+    "User NAME logged in",
+    "cannot write /home/NAME/.cache/orders",
+    "cannot open C:\\Users\\NAME\\orders.db",
+]
+NAMES = ["alice", "Bob", "carol.smith", "d-erin", "frank42", "mallory_x", "münchhausen"]
+
+
+def read(line: str, reader: LineReader) -> ReadLine:
+    return reader.read([LogRecord(Resource("prod", "gate", "host-0"), 0, 13, "WARN", line, "", (), "", "")])[0]
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_a_name_is_hidden_and_makes_no_pattern_of_its_own(said: str) -> None:
+    reader = LineReader()
+    found = [read(said.replace("NAME", name), reader) for name in NAMES]
+    assert len({line.pattern.pattern_id for line in found}) == 1
+    for name, line in zip(NAMES, found, strict=True):
+        assert name not in line.line
+        assert name not in template_of(line.pattern.texts)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "check pass; user unknown",
+        "Timeout waiting for user input",
+        "canceling statement due to user request",
+        "no user agent for user roles",
+        "could not load user: connection refused",
+        "user not found",
+        "superuser=true, user=none",
+        "Unknown user session from gate",
+        "ts-user-service is up for users from abroad",
+    ],
+)
+def test_what_happened_stays(line: str) -> None:
+    assert hide_names(line.encode()) == line.encode()
+
+
+def test_who_wants_names_switches_the_mask_off() -> None:
+    others = LineReader(MaskSettings(tuple(name for name in MASK_NAMES if name != "user")))
+    assert read("session closed for user alice", others).line == "session closed for user alice"
+
+
+words = st.sampled_from(
+    ("user", "for", "from", "=", ":", "alice", "/home/", "7", "[", "10.0.0.1", "name", " ", "é", "as")
+)
+
+
+@given(st.lists(words, max_size=12))
+def test_once_hidden_nothing_is_left_to_hide(parts: list[str]) -> None:
+    shape = hide_names(MASKER.shapes(["".join(parts)])[0])
+    assert hide_names(shape) == shape
