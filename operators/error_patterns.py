@@ -96,9 +96,7 @@ class ErrorPatterns:
             counts.append(("states_reset_total", 1))
         frontier, behind = self.config.frontier, 0
         for start_ms, late, block in event.panes:
-            # After a restore the watermark starts anew, what is final does not.
-            is_final = frontier.final_ms(start_ms) <= watermark_ms or start_ms < state.learnt.last_end_ms
-            is_behind = not late and is_final
+            is_behind = not late and frontier.is_final(start_ms, watermark_ms, state.learnt.last_end_ms)
             behind += line_count(block) if is_behind else 0
             window = (self._pane_ms // 1000, start_ms, late or is_behind)
             known = self._known(state.learnt.registry, block, start_ms)
@@ -257,8 +255,7 @@ class _Evaluator:
     def __call__(self, learnt: PatternsLearnt, start_ms: int, pane: LogBlock) -> tuple[PatternsLearnt, list[Insight]]:
         end_ms = start_ms + self.config.frontier.pane_ms
         drafts: list[Insight] = []
-        if learnt.last_end_ms and start_ms >= learnt.last_end_ms + self.config.idle_ms:
-            # As if the idle wake had come first: whether it did depends on how fast event time moved.
+        if self.config.frontier.is_forgotten(learnt.last_end_ms, start_ms, self.config.idle_ms):
             drafts += expire_patterns(learnt, self.env, self.service)
             learnt = PatternsLearnt()
         learnt, more = watch_lines(

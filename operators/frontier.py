@@ -36,6 +36,14 @@ class FrontierConfig:
         """When the pane that begins then is final."""
         return start_ms + self.pane_ms + self.lateness_ms
 
+    def is_final(self, start_ms: int, watermark_ms: int, judged_until_ms: int) -> bool:
+        """Whether that pane is. What is judged stays final, though after a restore the watermark starts anew."""
+        return self.final_ms(start_ms) <= watermark_ms or start_ms < judged_until_ms
+
+    def is_forgotten(self, judged_until_ms: int, start_ms: int, idle_ms: int) -> bool:
+        """Whether what was learnt is, when a pane begins: as if the idle wake had come, which it may not have yet."""
+        return judged_until_ms > 0 and start_ms >= judged_until_ms + idle_ms
+
     def forget_ms(self, last_seen_ms: int, idle_ms: int) -> int:
         """When no pane can come any more that begins within idle_ms of last_seen_ms, however event time moves."""
         return self.final_ms(last_seen_ms + idle_ms)

@@ -67,13 +67,11 @@ class LatencySpike:
     def on_event(self, state: LatencyState, event: SpanPartial, watermark_ms: int) -> Step[LatencyState, Output]:
         counts: list[tuple[MetricName, int]] = []
         if state.meaning != self.config.meaning:
-            state = self.initial(f"{event.env}|{event.service}")
+            state = self.initial(service_key(event.env, event.service))
             counts.append(("states_reset_total", 1))
         frontier, behind = self.config.frontier, 0
         for start_ms, late, block in event.panes:
-            # After a restore the watermark starts anew, what is final does not.
-            is_final = frontier.final_ms(start_ms) <= watermark_ms or start_ms < state.learnt.last_end_ms
-            is_behind = not late and is_final
+            is_behind = not late and frontier.is_final(start_ms, watermark_ms, state.learnt.last_end_ms)
             behind += span_count(block) if is_behind else 0
             wait(state.pending, (self._pane_ms // 1000, start_ms, late or is_behind), block, self._merge)
             if not late:
@@ -136,8 +134,7 @@ class _Evaluator:
     def __call__(self, learnt: Learnt, start_ms: int, pane: SpanBlock) -> tuple[Learnt, list[Insight]]:
         end_ms = start_ms + self.config.frontier.pane_ms
         drafts: list[Insight] = []
-        if learnt.last_end_ms and start_ms >= learnt.last_end_ms + self.config.idle_ms:
-            # As if the idle wake had come first: whether it did depends on how fast event time moved.
+        if self.config.frontier.is_forgotten(learnt.last_end_ms, start_ms, self.config.idle_ms):
             drafts += expire(learnt, self.env, self.service)
             learnt = Learnt()
         if not pane.keys:  # spans of other kinds only: nothing was answered, so nothing can be slow

@@ -60,8 +60,7 @@ class RequestShapes:
         frontier, behind = self.config.frontier, 0
         known = frozenset(state.learnt.rates.names)
         for start_ms, pane in event.panes:
-            # After a restore the watermark starts anew, what is final does not.
-            if frontier.final_ms(start_ms) <= watermark_ms or start_ms < state.learnt.last_end_ms:
+            if frontier.is_final(start_ms, watermark_ms, state.learnt.last_end_ms):
                 behind += sum(pane.requests.values()) + sum(pane.shapes.values())
                 continue
             state.panes[start_ms] = merge_shape_panes(state.panes.get(start_ms, ShapePane()), pane, known, start_ms)
@@ -118,8 +117,7 @@ class _Evaluator:
     def __call__(self, learnt: ShapesLearnt, start_ms: int, pane: ShapePane) -> tuple[ShapesLearnt, Iterator[Insight]]:
         end_ms = start_ms + self.config.frontier.pane_ms
         drafts: list[Insight] = []
-        if learnt.last_end_ms and start_ms >= learnt.last_end_ms + self.config.idle_ms:
-            # As if the idle wake had come first: whether it did depends on how fast event time moved.
+        if self.config.frontier.is_forgotten(learnt.last_end_ms, start_ms, self.config.idle_ms):
             drafts += expire_shapes(learnt, self.env, self.service)
             learnt = ShapesLearnt()
         now = PaneOfShapes(self.env, self.service, start_ms, end_ms, pane)

@@ -59,11 +59,10 @@ class TelemetryGap:
         return GapState(key)
 
     def on_event(self, state: GapState, event: EnvPresence, watermark_ms: int) -> Step[GapState, InsightRevision]:
-        lengths = self.config.frontier
-        behind = 0
+        frontier, behind = self.config.frontier, 0
         for news in event.panes:
-            heard_until_ms = state.learnt.env.last_ms if state.learnt.env else -1
-            if lengths.final_ms(news.start_ms) <= watermark_ms or news.start_ms <= heard_until_ms:
+            judged_until_ms = state.learnt.env.last_ms + frontier.pane_ms if state.learnt.env else 0
+            if frontier.is_final(news.start_ms, watermark_ms, judged_until_ms):
                 behind += sum(heard.records for heard in news.seen)
                 continue
             before = state.panes.get(news.start_ms, GapPane())
