@@ -207,7 +207,7 @@ class ErrorPatterns:
 def _heard(
     state: PatternsState, before: dict[str, Registered], insights: Sequence[InsightRevision], source: LineSource
 ) -> Iterator[SourcePatternHeard | InsightRevision]:
-    """The insights, those of new patterns by way of `PatternNews`; and which patterns are logged, each once a day."""
+    """The insights, by way of `PatternNews` if it may know better; and which patterns are logged, each once a day."""
     heard = PatternHeard if source == "logs" else SpanPatternHeard
     for name, entry in sorted(state.learnt.registry.items()):
         known = before.get(name)
@@ -216,7 +216,7 @@ def _heard(
             yield heard(state.env, name, state.service, seen_ms, source)
     for revision in insights:
         insight = from_json(revision.body)
-        if insight.kind == "error_pattern_new":
+        if insight.kind == "error_pattern_new" or source == "spans":
             pattern_id = insight.subject.partition("@")[0]
             lines = int(insight.measures["lines"])
             yield heard(state.env, pattern_id, state.service, insight.window.start_ms, source, lines, revision)

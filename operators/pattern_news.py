@@ -1,9 +1,9 @@
 """PatternNews: whether an error that is new in a service is new in its environment.
 
-Driven by `PatternHeard` of logs, or by `SourcePatternHeard` of both, to tell what spans recorded and logs do not say;
-puts out `InsightRevision`. What others of the environment have had for a while is no news when one more service has it:
-a library's errors would be told as often as there are services. Where several meet it within known_ms, as after a
-deploy, each tells, and so does who has very many of it. State of a pattern: who has it since when.
+Driven by `PatternHeard` of logs, or by `SourcePatternHeard` of both, to tell what spans recorded and logs do not say,
+new or not; puts out `InsightRevision`. What others of the environment have had for a while is no news when one more
+service has it: a library's errors would be told as often as there are services. Where several meet it within known_ms,
+as after a deploy, each tells, and so does who has very many of it. State of a pattern: who has it since when.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from operators.frontier import FrontierConfig
 from operators.gates import goes_on
 from operators.machine import END_OF_INPUT, Step
 from state_schemas.codec import Codec
-from state_schemas.insights import from_json
+from state_schemas.insights import Kind, from_json
 from state_schemas.metrics import MetricName
 from state_schemas.outputs import InsightRevision
 from state_schemas.patterns import PATTERN_NEWS_CODEC, LineSource, PatternNewsState, SourcePatternHeard
@@ -76,14 +76,15 @@ class PatternNews:
         return Step(state, news, self._next_wake_ms(state, now_ms), counts)
 
     def _goes_on(self, state: PatternNewsState, event: SourcePatternHeard, revision: InsightRevision) -> bool:
-        return goes_on(state.told, from_json(revision.body), lambda: self._is_news(state, event))
+        insight = from_json(revision.body)
+        return goes_on(state.told, insight, lambda: self._is_news(state, event, insight.kind))
 
-    def _is_news(self, state: PatternNewsState, event: SourcePatternHeard) -> bool:
+    def _is_news(self, state: PatternNewsState, event: SourcePatternHeard, kind: Kind) -> bool:
         if event.source == "spans" and state.logged.get(event.service, END_OF_INPUT) <= self._logged_by_ms(event):
             return False
-        known_ms = event.seen_ms - self.config.known_ms
-        if event.lines >= STORM_LINES:
+        if kind != "error_pattern_new" or event.lines >= STORM_LINES:
             return True
+        known_ms = event.seen_ms - self.config.known_ms
         return all(first_ms >= known_ms for first_ms in state.first_seen_ms.values())
 
     def _ready_ms(self, event: SourcePatternHeard) -> int:

@@ -29,7 +29,7 @@ from state_schemas.partials import (
     SpanBatch,
     SpanPartial,
 )
-from state_schemas.patterns import ExceptionPartial, LinePartial, LogPartial
+from state_schemas.patterns import ExceptionPartial, LinePartial, LogBlock, LogPartial
 from state_schemas.presence import PREMERGE_CODEC, PreMergeState
 from state_schemas.shapes import LogsHeard, ShapePartial
 from udfs.log_blocks import merge_log_partials, without_quiet
@@ -40,6 +40,8 @@ from udfs.span_batches import common, halves_of, partials_of, presence_of
 # Flushed early beyond this. What waits is state, written at each end of a bundle: 16 bytes a span.
 SPANS_WAITING_MAX: Final = 32_768
 MESSAGES_WAITING_MAX: Final = 2_000
+HEARD: Final = LogBlock(())
+MINUTE_MS: Final = 60_000
 SPANS_OF_A_PATTERN: Final = 16  # a pattern with its texts and samples is as large as so many spans
 
 Output = SpanPartial | CallHalves | LinePartial | ShapePartial | LogsHeard | EnvPresence | NameOverflow
@@ -49,12 +51,13 @@ Output = SpanPartial | CallHalves | LinePartial | ShapePartial | LogsHeard | Env
 class PreMergeConfig:
     """services_max: services kept apart in an environment, envs_max: environments; further ones become `other`.
 
-    Both are per source partition. A name unheard for idle_ms of event time frees its place.
+    Both are per source partition. A name unheard for idle_ms of event time frees its place. pane_ms: of all panes.
     """
 
     services_max: int = 5_000
     envs_max: int = 50
     idle_ms: int = 24 * 3_600_000
+    pane_ms: int = 10_000
     names: NameLimits = field(default_factory=NameLimits)
 
 
@@ -103,8 +106,10 @@ class PreMerge:
             kept = {name: seen for name, seen in names.items() if seen + self.config.idle_ms > now_ms}
             if len(kept) < len(names):
                 state.known[env] = kept
+                state.minutes[env] = {name: at_ms for name, at_ms in state.minutes.get(env, {}).items() if name in kept}
             if not kept:
                 del state.known[env]
+                state.minutes.pop(env, None)
         if not state.known:
             return Step(None, out, None, (("states_forgotten_total", 1),))
         return Step(state, out, self._idle_wake_ms(state, now_ms))
@@ -117,10 +122,9 @@ class PreMerge:
     def _admitted_batch(self, state: PreMergeState, batch: SpanBatch, over: list[int]) -> SpanBatch:
         """The batch under the names that are let through. over: services and environments that were not, added up."""
         newest: dict[int, tuple[bool, int]] = {}
-        for service, start_ms, late in np.frombuffer(batch.groups, GROUP_DTYPE)[
-            ["service", "start_ms", "late"]
-        ].tolist():
-            newest[service] = max((not late, start_ms), newest.get(service, (False, 0)))
+        groups = np.frombuffer(batch.groups, GROUP_DTYPE)[["service", "start_ms", "late"]].tolist()
+        for place, start_ms, late in groups:
+            newest[place] = max((not late, start_ms), newest.get(place, (False, 0)))
         names = list(batch.services)
         for place, (in_time, start_ms) in sorted(newest.items()):
             asked_env, asked = names[place]
@@ -131,9 +135,26 @@ class PreMerge:
             over[0] += service != asked
             over[1] += env != asked_env
             names[place] = (env, service)
+        for place, start_ms, late in groups:
+            if not late:
+                env, service = names[place]
+                self._hear(state, env, service, start_ms)
         if over == [0, 0]:
             return batch
         return msgspec.structs.replace(batch, services=tuple(names))
+
+    def _hear(self, state: PreMergeState, env: str, service: str, start_ms: int) -> None:
+        """That a service has spans, once a minute: what they throw is new, or gone, in terms of minutes observed.
+
+        It stands in the minute's last pane, which becomes final when nothing of that minute can come any more. A minute
+        that is not the newest may be told again, which says no more than once.
+        """
+        last_ms = start_ms - start_ms % MINUTE_MS + MINUTE_MS - self.config.pane_ms
+        told = state.minutes.setdefault(env, {})
+        if told.get(service) != last_ms:
+            told[service] = max(last_ms, told.get(service, 0))
+            state.logs.append(LogPartial(env, service, ((last_ms, False, HEARD),)))
+            state.waiting += 1
 
     def _admitted(self, state: PreMergeState, env: str, pane: PresencePane) -> PresencePane:
         names = (self._admit(state, env, heard.service, pane.start_ms, pane.ranges) for heard in pane.seen)

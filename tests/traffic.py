@@ -14,6 +14,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from operators.fold import FoldConfig, logs_part
+from operators.machine import END_OF_INPUT
+from operators.pre_merge import PreMerge, PreMergeConfig
 from state_schemas.calls import CallHalves
 from state_schemas.folded import FoldedMessage
 from state_schemas.insights import from_json, to_json
@@ -270,8 +272,11 @@ def halves(message: FoldedMessage) -> tuple[CallHalves, ...]:
 
 
 def thrown(message: FoldedMessage) -> tuple[ExceptionPartial, ...]:
-    """Likewise, its lines as exceptions of spans."""
-    return tuple(ExceptionPartial(lines.env, lines.service, lines.panes) for lines in message.logs)
+    """Likewise, its lines as exceptions of spans, and in which minutes there were spans."""
+    machine = PreMerge(PreMergeConfig(), ExceptionPartial)
+    state = machine.on_event(machine.initial(""), message, START_MS).state
+    assert state is not None, "what waits is kept"
+    return tuple(out for out in machine.on_wake(state, END_OF_INPUT).outputs if isinstance(out, ExceptionPartial))
 
 
 def heard(message: FoldedMessage) -> tuple[EnvPresence, ...]:

@@ -111,10 +111,12 @@ class _Named(NamedTuple):
 def watch_lines(
     learnt: PatternsLearnt, pane: PaneOfLines, config: PatternConfig
 ) -> tuple[PatternsLearnt, list[Insight]]:
-    """What is known after the pane, and what it announces. O(registry + patterns)."""
+    """What is known after the pane, and what it announces; one without lines is time heard. O(registry + patterns)."""
     minute = pane.start_ms // MINUTE_MS
     quiet = sum(counted.count for counted in pane.block.patterns if not counted.loud)
-    service = observe_pane(learnt.lines, pane.start_ms, quiet, config.change)
+    # Without any line it only says that the service is there: how much it did is not known of that pane.
+    is_counted = bool(pane.block.patterns)
+    service = observe_pane(learnt.lines, pane.start_ms, quiet, config.change) if is_counted else learnt.lines
     now = _Now(pane, learnt.minutes + (minute != learnt.minute), service)
     named = _named(learnt.registry, now, config)
     entries = named.entries

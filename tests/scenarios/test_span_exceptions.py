@@ -7,7 +7,6 @@ import msgspec
 
 from jobs.graph import GraphConfig, pattern_stages, stages
 from operators.fold import Fold
-from operators.local import LocalGraph
 from state_schemas.folded import FoldedMessage
 from state_schemas.outputs import PatternName, PatternRow
 from state_schemas.patterns import ExceptionPartial, LogPartial
@@ -25,11 +24,11 @@ TEMPLATE = "java.lang.IllegalStateException at com.shop.cart.Cart.add at com.sho
 
 
 def events_of(drawing: str) -> list[Timed]:
-    """A message of a span with an exception for each pane: o an old one, N a new one, blank: a span without any."""
+    """A message of a span for each pane: o with an old exception, n a new one, N both, blank: without any."""
     fold, events = Fold("traces", CONFIG.fold), []
     for pane, character in enumerate(drawing):
         start_ms = START_MS + pane * PANE_MS
-        said = {"o": [OLD], "N": [OLD, NEW], " ": []}[character]
+        said = {"o": [OLD], "n": [NEW], "N": [OLD, NEW], " ": []}[character]
         at = KafkaPosition("trace_events", 0, pane, start_ms + PANE_MS)
         span = span_of(pane + 1, *said, end_ms=start_ms + 5_000)
         found = fold.fold(request_of([span]).SerializeToString(), at).message
@@ -95,10 +94,38 @@ def test_rows_of_logs_wait_for_no_spans_and_rows_of_spans_for_no_logs() -> None:
             assert [stage.uid for stage in drawn if stage.hears(kind("prod", "cart", ()))] == [uid]
 
 
-def test_a_span_without_exceptions_makes_no_state_of_patterns() -> None:
-    graph = LocalGraph(stages(CONFIG))
-    events = events_of("   ")
-    graph.feed(event for _, event in events)
-    graph.advance(events[-1][0])
-    assert "latency-spike" in {uid for uid, _ in graph.state_bytes()}
-    assert "error-patterns-traces" not in {uid for uid, _ in graph.state_bytes()}
+def test_minutes_with_spans_alone_are_warm_up() -> None:
+    """A service that throws nothing for long is known for that: its first exception is news."""
+    (told,) = last(insights(run(stages(CONFIG), events_of(" " * 18 + "n n "))))
+    assert told.kind == "error_pattern_new"
+    assert told.window.start_ms == START_MS + 18 * PANE_MS
+
+
+def test_what_is_not_thrown_again_is_closed_after_a_while_with_spans() -> None:
+    (told,) = last(insights(run(stages(CONFIG), events_of(WARM + "nn" + " " * 16))))
+    assert (told.status, told.reason) == ("closed", "not seen again")
+
+
+AWAY = "oonnoo" + "o" * 6 * 4 + "nn"  # four minutes, where two are long
+
+
+def test_what_is_thrown_again_after_long_with_spans_is_back() -> None:
+    told = last(insights(run(stages(CONFIG), events_of(AWAY.replace("o", " ")))))
+    assert [(insight.kind, pane_of(insight.window.start_ms)) for insight in told] == [("error_pattern_returned", 30)]
+
+
+def test_what_the_log_tells_of_returned_exceptions_spans_do_not_tell_again() -> None:
+    events = [(at_ms, event) for at_ms, message in events_of(AWAY) for event in (message, as_logs(message))]
+    (told,) = last(insights(run(stages(CONFIG), events)))
+    assert told.title.startswith("cart logs an old error again")
+
+
+def test_a_service_with_spans_is_heard_once_a_minute() -> None:
+    stage = next(stage for stage in stages(CONFIG) if stage.uid == "pre-merge")
+    out = run((stage,), events_of(" " * 17 + "o" * 7))
+    heard = [part for part in out if isinstance(part, ExceptionPartial)]
+    empty = [start_ms for part in heard for start_ms, _, block in part.panes if not block.patterns]
+    assert [pane_of(start_ms) for start_ms in empty] == [5, 11, 17, 23]
+    assert [pane_of(start_ms) for part in heard for start_ms, _, block in part.panes if block.patterns] == [
+        *range(17, 24)
+    ]
