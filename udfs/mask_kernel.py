@@ -141,8 +141,7 @@ def _quote_stop(text: Any, kinds: Any, first: Any, begin: Any) -> Any:
         if kinds[at] < PUNCT:
             return first
         if text[at] == text[first]:
-            is_name = text[at + 1] == _COLON or kinds[at + 1] >= DIGIT
-            return first if is_name or at == first + 1 else at + 1
+            return first if text[at + 1] == _COLON or kinds[at + 1] >= DIGIT or at == first + 1 else at + 1
     return first
 
 
@@ -260,8 +259,8 @@ def _mixed(text: Any, kinds: Any, first: Any, stop: Any, enabled: Any, out: Any,
 
 
 @inlined
-def _special(text: Any, kinds: Any, first: Any, end: Any, seen: Any, enabled: Any) -> Any:
-    """(end, kind) of what starts with the run that ends at end, and is more than it; end is first where nothing is."""
+def _special(text: Any, kinds: Any, first: Any, end: Any, seen: Any, enabled: Any, inside: Any) -> Any:
+    """(end, kind) of what starts with a run and is more than it; first where nothing does. inside: not with base64."""
     sign, length = text[end], end - first
     if not seen & LETTER:
         if enabled[UUID] and sign == _DASH and length == _UUID_DASHES[0] and _is_uuid(text, kinds, first):
@@ -270,11 +269,11 @@ def _special(text: Any, kinds: Any, first: Any, end: Any, seen: Any, enabled: An
             after = _ipv4_stop(text, kinds, first) if sign == _DOT else _colons_stop(text, kinds, first)
             if after > first:
                 return after, IP
-    if kinds[end] & SIGN:
+    if kinds[end] & SIGN and not inside:
         end, more = _stretch(kinds, end, _SIGN)
         seen |= more
     is_blob = end - first >= _BLOB_BYTES_MIN and seen & _BLOB == _BLOB and _is_mixed(kinds, first, end)
-    return end if is_blob and enabled[SECRET] else first, SECRET
+    return end if is_blob and enabled[SECRET] and not inside else first, SECRET
 
 
 @njit
@@ -330,8 +329,9 @@ def _punct(text: Any, kinds: Any, place: Any, first: Any, enabled: Any, out: Any
 def _word(text: Any, kinds: Any, place: Any, first: Any, stop: Any, enabled: Any, out: Any, begin: Any, at: Any) -> Any:
     """(place, at) behind what the run at place starts."""
     end, seen = _stretch(kinds, place, _RUN)
-    if place == first or not kinds[place - 1] & SIGN:
-        after, kind = _special(text, kinds, place, end, seen, enabled)
+    inside = place > first and kinds[place - 1] & SIGN != 0
+    if not inside or text[place - 1] == _SLASH:
+        after, kind = _special(text, kinds, place, end, seen, enabled, inside)
         if after > place:
             return after, _put(out, begin, at, kind)
     at = _run(text, kinds, place, end, seen, enabled, out, begin, at)
