@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from udfs.kernels import copy_bytes, first_set, inlined, load8, njit
-from udfs.mask_marks import CAPITAL, DIGIT, HEX_LETTER, LETTER, PUNCT, SECRET_NAMES, SIGN, SMALL
+from udfs.mask_marks import CAPITAL, DIGIT, HEX_LETTER, LETTER, PUNCT, SECRET_NAMES, SIGN, SMALL, UNITS
 
 __all__ = ["EMAIL", "HEX", "ID", "IP", "MASK_LAST", "NUMBER", "PAD", "QUOTED", "SECRET", "UUID", "mask_lines"]
 
@@ -38,12 +38,12 @@ def _packed(words: Iterable[bytes]) -> tuple[np.uint64, ...]:
     return tuple(np.uint64(int.from_bytes(word, "little")) for word in words)
 
 
-# Compared in lower case. Of a single letter only straight behind the figures: `64K`, but `5 m`.
-_UNITS: Final = _packed(b"b kb mb gb tb kib mib gib tib k m g t bytes ns us ms s sec secs seconds min h".split())
+# Compared in lower case. Of a single letter but B and s only straight behind figures: `64K`, but `5 m`.
+_UNITS: Final = _packed(UNITS)
 _SECRETS: Final = tuple(zip(map(len, SECRET_NAMES), _packed(SECRET_NAMES), strict=True))
 _SCHEMES: Final = _packed((b"bearer", b"basic", b"digest"))
 
-_SLASH, _COLON, _DOT, _AT, _EQUALS, _DASH, _PLUS, _SPACE, _ZERO, _B, _T, _X, _Z = b"/:.@=-+ 0BTxZ"
+_SLASH, _COLON, _DOT, _AT, _EQUALS, _DASH, _PLUS, _SPACE, _ZERO, _B, _S, _T, _X, _Z = b"/:.@=-+ 0BsTxZ"
 _QUOTES, _JOINERS, _ASSIGNING, _LOCAL_SIGNS, _VALUE_ENDS = map(tuple, b"'\" .:,/_- '\"=: ._+- \"',;&)}]|".split())
 
 
@@ -217,7 +217,7 @@ def _run(text: Any, kinds: Any, first: Any, stop: Any, seen: Any, enabled: Any, 
         if length >= _HEX_LETTERS_MIN and not seen & LETTER and enabled[HEX]:
             return _put(out, begin, at, HEX)
         counted = at > begin + 1 and out[at - 1] == _SPACE and out[at - 2] == NUMBER
-        if counted and (length > 1 or text[first] == _B) and _is_unit(text, first, stop):
+        if counted and (length > 1 or text[first] in (_B, _S)) and _is_unit(text, first, stop):
             return at - 1
         return copy_bytes(text, first, stop, out, at)
     if not seen & (LETTER | HEX_LETTER) and enabled[NUMBER]:

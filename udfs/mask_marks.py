@@ -21,6 +21,7 @@ __all__ = [
     "SECRET_NAMES",
     "SIGN",
     "SMALL",
+    "UNITS",
     "kinds_of",
 ]
 
@@ -31,6 +32,11 @@ MARK, CAPITAL, SMALL = (np.uint8(flag) for flag in (1, 64, 128))  # come with a 
 
 # A name that ends so has a secret for its value: `db_password`, `x-api-key`, `AWS_SECRET_ACCESS_KEY`, `Authorization`.
 SECRET_NAMES: Final = (b"password", b"rization", b"passwd", b"secret", b"cookie", b"token", b"pwd", b"key", b"sid")
+# What a figure may be followed by and is no word of its own: `1 second`, `900 ms` and `2.5 s` are the same.
+UNITS: Final = (
+    *b"b kb mb gb tb kib mib gib tib k m g t byte bytes ns us ms s sec secs second seconds".split(),
+    *b"min mins minute minutes h hour hours day days".split(),
+)
 _LAST, _LAST_BUT_ONE = (tuple({name[-place] for name in SECRET_NAMES}) for place in (1, 2))
 
 _CASE: Final = np.uint8(32)

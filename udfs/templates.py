@@ -18,6 +18,7 @@ __all__ = ["HOLE", "Pattern", "merge_texts", "named_pattern", "pattern_of", "tem
 HOLE: Final = "\x09"  # in keys, and in texts where shapes differ; no mask has this byte
 WORDS_MIN: Final = 3  # from so many words on names are holes; 2 to 4 score alike on Loghub, 5 less
 TOKENS_MAX: Final = 64
+REPEATED_MAX: Final = 12  # words and holes of a record in a list
 PATTERN_ID_BYTES: Final = 8
 
 _SIGNS, _WORD, _NAME, _MASKED = range(4)
@@ -72,7 +73,23 @@ def pattern_of(shape: bytes) -> Pattern:
             continue
         key.append(HOLE if is_hole else _MASKS.sub(HOLE, text.strip()))
         texts.append(text)
+    _fold_repeats(key, texts)
     return named_pattern(tuple(key), tuple(texts))
+
+
+def _fold_repeats(key: list[str], texts: list[str]) -> None:
+    """What comes again and again with other names, as in a list of records, is once there: the rest joins its hole."""
+    words = [part for part in key if part != HOLE]
+    if len(set(words)) == len(words):
+        return
+    for period in range(2, REPEATED_MAX + 1):
+        end = period
+        while end + period <= len(key):
+            if key[end - 1] == HOLE and key[end - period : end] == key[end : end + period]:
+                texts[end - 1] += "".join(texts[end : end + period])
+                del key[end : end + period], texts[end : end + period]
+            else:
+                end += 1
 
 
 def words_of(key: tuple[str, ...]) -> list[int]:

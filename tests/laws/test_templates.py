@@ -42,6 +42,16 @@ def test_lists_of_any_length_are_one_hole() -> None:
     assert len({pattern(line).pattern_id for line in lines}) == 1
 
 
+def test_a_list_of_records_is_one_record_however_long() -> None:
+    def assigned(parts: int) -> str:
+        return f"added {', '.join(f'[partition: t-{n} offset: {n} of host: h{n}]' for n in range(parts))}"
+
+    assert len({pattern(assigned(parts)).pattern_id for parts in range(1, 5)}) == 1
+    assert (
+        template_of(pattern(assigned(1)).texts) == "added [partition: t-<number> offset: <number> of host: h<number>]"
+    )
+
+
 def test_what_is_behind_the_last_token_is_one_hole() -> None:
     assert pattern("word " * 64 + "a b c").pattern_id == pattern("word " * 64 + "d " * 500).pattern_id
 
