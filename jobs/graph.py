@@ -67,7 +67,7 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
             ErrorPatterns(replace(config.patterns, source="spans")),
             takes=ExceptionPartial,
             key_of=_by_service,
-            gives=(PatternRow, PatternName, SpanPatternHeard, NameOverflow, InsightRevision),
+            gives=(PatternRow, PatternName, SpanPatternHeard, NameOverflow),
         ),
         Stage(
             "pattern-news",

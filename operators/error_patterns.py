@@ -55,7 +55,7 @@ DAY_MS: Final = 86_400_000
 class ErrorPatternsConfig:
     """top: patterns of a window that get a row of their own. insights: whether anything is said beside the rows.
 
-    idle_ms: a key without lines for so long is forgotten. source: of the lines, said in each row and insight.
+    idle_ms: a key without lines or spans for so long is forgotten. source: of the lines, said in each row and insight.
     """
 
     rule: PatternConfig = field(default_factory=PatternConfig)
@@ -123,7 +123,8 @@ class ErrorPatterns:
         # As if event time went on: what a pattern is called in a window is what was known when it ended.
         rest: list[Output] = []
         all_counts: list[tuple[MetricName, int]] = [("states_forgotten_total", 1)]
-        due_ms = self._due_ms(state, BEGIN_OF_TIME)
+        # What has been reported stays so.
+        due_ms = self._due_ms(state, max(state.panes, default=BEGIN_OF_TIME) + self._pane_ms)
         while due_ms is not None:
             out, counts = self._advance(state, due_ms)
             rest += out

@@ -20,6 +20,7 @@ from state_schemas.patterns import PATTERN_NEWS_CODEC, LineSource, PatternNewsSt
 
 STORM_LINES: Final = 100  # of one insight: news even where it is known
 SERVICES_MAX: Final = 100  # of a pattern; of more, those that logged it first are kept
+LOGGED_DAYS: Final = 9  # more than idle_ms
 DAY_MS: Final = 86_400_000
 
 
@@ -55,8 +56,10 @@ class PatternNews:
     ) -> Step[PatternNewsState, InsightRevision]:
         state.last_seen_ms = max(state.last_seen_ms, event.seen_ms)
         if event.revision is None:
-            for seen in (state.first_seen_ms, state.logged) if event.source == "logs" else (state.first_seen_ms,):
-                seen[event.service] = min(event.seen_ms, seen.get(event.service, event.seen_ms))
+            first = state.first_seen_ms
+            first[event.service] = min(event.seen_ms, first.get(event.service, event.seen_ms))
+            if event.source == "logs":
+                state.logged[event.service] = _by_day((*state.logged.get(event.service, ()), event.seen_ms))
             if len(state.first_seen_ms) > SERVICES_MAX:
                 gone = max(state.first_seen_ms, key=lambda name: (state.first_seen_ms[name], name))
                 del state.first_seen_ms[gone]
@@ -80,12 +83,18 @@ class PatternNews:
         return goes_on(state.told, insight, lambda: self._is_news(state, event, insight.kind))
 
     def _is_news(self, state: PatternNewsState, event: SourcePatternHeard, kind: Kind) -> bool:
-        if event.source == "spans" and state.logged.get(event.service, END_OF_INPUT) <= self._logged_by_ms(event):
+        if event.source == "spans" and self._is_logged(state, event, kind):
             return False
         if kind != "error_pattern_new" or event.lines >= STORM_LINES:
             return True
         known_ms = event.seen_ms - self.config.known_ms
         return all(first_ms >= known_ms for first_ms in state.first_seen_ms.values())
+
+    def _is_logged(self, state: PatternNewsState, event: SourcePatternHeard, kind: Kind) -> bool:
+        """Whether its log has it, and so tells of it: what is not new, on that day."""
+        since_ms = 0 if kind == "error_pattern_new" else event.seen_ms - event.seen_ms % DAY_MS
+        days = state.logged.get(event.service, ())
+        return any(since_ms <= seen_ms <= self._logged_by_ms(event) for seen_ms in days)
 
     def _ready_ms(self, event: SourcePatternHeard) -> int:
         if event.source == "logs":
@@ -99,3 +108,11 @@ class PatternNews:
     def _next_wake_ms(self, state: PatternNewsState, now_ms: int) -> int:
         waits = (self._ready_ms(event) for event in state.waiting)
         return max(now_ms + 1, min(waits, default=state.last_seen_ms + self.config.idle_ms))
+
+
+def _by_day(seen_ms: tuple[int, ...]) -> tuple[int, ...]:
+    """The first of each of the last days."""
+    first: dict[int, int] = {}
+    for at_ms in seen_ms:
+        first[at_ms // DAY_MS] = min(at_ms, first.get(at_ms // DAY_MS, at_ms))
+    return tuple(first[day] for day in sorted(first)[-LOGGED_DAYS:])

@@ -42,6 +42,7 @@ SPANS_WAITING_MAX: Final = 32_768
 MESSAGES_WAITING_MAX: Final = 2_000
 HEARD: Final = LogBlock(())
 MINUTE_MS: Final = 60_000
+MINUTES_TOLD: Final = 9  # spans in time are at most two minutes older than their message and five newer
 SPANS_OF_A_PATTERN: Final = 16  # a pattern with its texts and samples is as large as so many spans
 
 Output = SpanPartial | CallHalves | LinePartial | ShapePartial | LogsHeard | EnvPresence | NameOverflow
@@ -146,13 +147,17 @@ class PreMerge:
     def _hear(self, state: PreMergeState, env: str, service: str, start_ms: int) -> None:
         """That a service has spans, once a minute: what they throw is new, or gone, in terms of minutes observed.
 
-        It stands in the minute's last pane, which becomes final when nothing of that minute can come any more. A minute
-        that is not the newest may be told again, which says no more than once.
+        It stands in the minute's last pane, which becomes final when nothing of that minute can come any more. Which of
+        the last MINUTES_TOLD were told is remembered; an older one may be told again, which says no more than once.
         """
-        last_ms = start_ms - start_ms % MINUTE_MS + MINUTE_MS - self.config.pane_ms
-        told = state.minutes.setdefault(env, {})
-        if told.get(service) != last_ms:
-            told[service] = max(last_ms, told.get(service, 0))
+        minute = start_ms // MINUTE_MS
+        newest, told = divmod(state.minutes.setdefault(env, {}).get(service, 0), 1 << MINUTES_TOLD)
+        if minute > newest:
+            newest, told = minute, told << min(minute - newest, MINUTES_TOLD)
+        bit = 1 << min(newest - minute, MINUTES_TOLD)
+        if not told & bit:
+            state.minutes[env][service] = (newest << MINUTES_TOLD) | ((told | bit) % (1 << MINUTES_TOLD))
+            last_ms = (minute + 1) * MINUTE_MS - self.config.pane_ms
             state.logs.append(LogPartial(env, service, ((last_ms, False, HEARD),)))
             state.waiting += 1
 

@@ -35,7 +35,7 @@ MetricName = Literal[
     "records_behind_total",  # accepted but behind the watermark (an idle partition woke): treated as late
     "states_forgotten_total",  # idle keys whose state was dropped
     "states_reset_total",  # states written under other parameters and started afresh
-    "insights_known_elsewhere_total",  # revisions of new errors that others of the environment log already
+    "insights_known_elsewhere_total",  # revisions about errors that others of the environment have, or logs tell
     "insights_emitted_total",  # revisions of insights, all kinds
 ]
 

@@ -146,7 +146,7 @@ class PatternsLearnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is known as of the last final pane, whose end is last_end_ms (0 before there is one).
 
     registry: by pattern id. gone: pattern id -> when it was last seen, of those dropped to make room. episodes: by
-    pattern id. minutes: distinct minutes with lines of any level; minute: number of the newest since the epoch.
+    pattern id. minutes: distinct ones with lines of any level, or spans; minute: number of the newest since the epoch.
     overflows: when there was no room for a pattern after an hour without such, the last of them; overflow_ms: start of
     the newest pane without room.
     """
@@ -165,8 +165,8 @@ class PatternsLearnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class SourcePatternHeard(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A service says of a loud pattern that it has it, or that it is new there. What drives the PatternNews machine.
 
-    seen_ms: start of the first pane with it, or of a newer one. revision: of an insight `error_pattern_new` that
-    begins then, about so many lines; None where nothing is said but that it is there.
+    seen_ms: start of the first pane with it, or of a newer one. revision: of an insight that begins then, about so many
+    lines: `error_pattern_new`, of spans any; None where nothing is said but that it is there.
     """
 
     env: str
@@ -189,13 +189,14 @@ class SpanPatternHeard(SourcePatternHeard, frozen=True, array_like=True, gc=Fals
 class PatternNewsState(msgspec.Struct, array_like=True, gc=False):
     """One pattern of an environment. first_seen_ms: of the first pane with it, as far as is known, by service.
 
-    logged: the same of logs alone. told: of open insights, by id. waiting: what is held back until all that came before
-    is known. last_seen_ms: of the newest pane that was told of.
+    logged: by service, of the last LOGGED_DAYS on which it was logged the first pane with it, ascending. told: of open
+    insights, by id. waiting: what is held back until all that came before is known. last_seen_ms: of the newest pane
+    that was told of.
     """
 
     first_seen_ms: dict[str, int] = msgspec.field(default_factory=dict)
     told: dict[str, bool] = msgspec.field(default_factory=dict)
-    logged: dict[str, int] = msgspec.field(default_factory=dict)
+    logged: dict[str, tuple[int, ...]] = msgspec.field(default_factory=dict)
     waiting: list[SourcePatternHeard] = msgspec.field(default_factory=list)
     last_seen_ms: int = 0
 

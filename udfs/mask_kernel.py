@@ -112,8 +112,8 @@ def _ipv4_stop(text: Any, kinds: Any, first: Any) -> Any:
 
 
 @njit
-def _colons_stop(text: Any, kinds: Any, first: Any) -> Any:
-    """End of an IPv6 or MAC address that starts here; first where there is none."""
+def _colons_stop(text: Any, kinds: Any, first: Any, inside: Any) -> Any:
+    """End of an IPv6 or MAC address that starts here; first where there is none, or `2023:13:55` of a date inside."""
     at, colons, figures, group, doubled = first, 0, 0, 0, False
     while text[at] == _COLON or kinds[at] & (DIGIT | HEX_LETTER):
         if text[at] == _COLON:
@@ -128,7 +128,7 @@ def _colons_stop(text: Any, kinds: Any, first: Any) -> Any:
     while at > first and text[at - 1] == _COLON:  # a colon behind it is not its own
         at -= 1
         colons -= 1
-    enough = colons >= 3 or (doubled and colons >= 2)
+    enough = colons >= (5 if inside else 3) or (doubled and colons >= 2)
     return at if enough and figures and kinds[at] < DIGIT else first
 
 
@@ -266,7 +266,7 @@ def _special(text: Any, kinds: Any, first: Any, end: Any, seen: Any, enabled: An
         if enabled[UUID] and sign == _DASH and length == _UUID_DASHES[0] and _is_uuid(text, kinds, first):
             return first + _UUID_BYTES, UUID
         if enabled[IP] and sign in (_DOT, _COLON) and length <= _GROUP_MAX:
-            after = _ipv4_stop(text, kinds, first) if sign == _DOT else _colons_stop(text, kinds, first)
+            after = _ipv4_stop(text, kinds, first) if sign == _DOT else _colons_stop(text, kinds, first, inside)
             if after > first:
                 return after, IP
     if kinds[end] & SIGN and not inside:

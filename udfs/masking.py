@@ -19,7 +19,7 @@ __all__ = ["DEFAULTS", "MASK_BYTES", "MASK_NAMES", "USER", "MaskName", "MaskSett
 # In the order of MASK_BYTES. They are what a person sees in templates: `<number>`.
 MaskName = Literal["number", "hex", "id", "uuid", "ip", "email", "quoted", "secret", "user"]
 MASK_NAMES: Final[tuple[MaskName, ...]] = get_args(MaskName)
-USER: Final = b"\x0b"  # put in by `udfs.user_names`: what a name is depends on the words around it
+USER: Final = b"\x0e"  # put in by `udfs.user_names`: what a name is depends on the words around it
 MASK_BYTES: Final = (*range(1, MASK_LAST + 1), USER[0])
 assert len(MASK_NAMES) == len(MASK_BYTES), "each mask has a byte and a name"
 

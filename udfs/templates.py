@@ -23,7 +23,7 @@ PATTERN_ID_BYTES: Final = 8
 
 _SIGNS, _WORD, _NAME, _MASKED = range(4)
 _EDGES: Final = "()[]{}<>,;:\"'`.!?|"
-_MASK: Final = "[\x01-\x09\x0b]"
+_MASK: Final = "[\x01-\x09\x0e]"
 _MONTH: Final = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _ASSIGNED: Final = re.compile(r"[(\[{\"']*[A-Za-z][\w.\-]*=")
 # A path, an address, a dotted name, or a name of three parts or more: `ts-food-service`.
@@ -71,7 +71,7 @@ def pattern_of(shape: bytes) -> Pattern:
         if is_hole and key and key[-1] == HOLE:
             texts[-1] += text
             continue
-        key.append(HOLE if is_hole else _MASKS.sub(HOLE, text.strip()))
+        key.append(HOLE if is_hole else _MASKS.sub(HOLE, text).strip(" "))
         texts.append(text)
     _fold_repeats(key, texts)
     return named_pattern(tuple(key), tuple(texts))

@@ -1,7 +1,8 @@
 """Names of users in masked lines: who it was is personal data, and not what happened.
 
-A name looks like any word, so it is told by the words around it, as sshd, PAM, databases and web frameworks write them.
-What stands alone is left: `login failed: alice`. Words that often follow `user` and are no name are left as well.
+A name looks like any word. It is told by the words around it where these leave no doubt: in `user=…` and its likes, in
+the sentences of sshd, PAM, sudo and logind, in what is said of logins, in home folders. Elsewhere it stays: of
+`user preferences not found` and `user alice not found` one is a reason, and to hide it would make two errors one.
 """
 
 import re
@@ -11,32 +12,41 @@ from udfs.masking import USER
 
 __all__ = ["hide_names"]
 
-_LETTER: Final = rb"\w\x01-\x08\x80-\xff"
-_NAME: Final = rb"[" + _LETTER + rb"](?:[.$@+" + _LETTER + rb"-]*[$" + _LETTER + rb"])?"
-_DOMAIN: Final = rb"(?:\w+\\)?"
-_NO_NAME: Final = (
-    rb"(?!(?:true|false|null|nil|none|unknown|anonymous|not|is|has|was|id|name|account|session|profile|record|data|"
-    rb"input|action|interaction|request|response|login|logon|logout|access|agent|info|details|connection|type|"
-    rb"authentication|authorization|credentials?|permissions?|roles?|groups?|service|token|space|mode)s?\b)"
+_LETTERS: Final = rb"[\w$\x01-\x08\x80-\xff]++"
+_NAME: Final = _LETTERS + rb"(?:[.@+\\-]++" + _LETTERS + rb")*+"  # possessive: no line takes more than a few passes
+_VALUE: Final = (
+    rb"(?!(?:true|false|null|nil|none|unknown|anonymous|-)(?:[\s,;&|)\]}]|$))[^\s,;&|)\]}\"'][^\s,;&|)\]}\"]*+"
 )
-_END: Final = rb"(?=\W*$| ?[\[(]|[,;)\]]| (?:from|by|at|on|via)\b)"
-# Each is what stands before a name, and what must follow it.
+_KEY: Final = rb"(?:user(?:[ _.-]?(?:name|id))?|\blogname|\bacct)"
+_FROM: Final = rb"(?= (?:from )?\x05)"  # an address
+# Each is what stands before a name, the name, and what must follow it.
 _PLACES: Final = (
-    (rb"(?:user(?:[ _-]?(?:name|id))?|logname|acct)[\"']?(?: = |=|:)[\"']?" + _DOMAIN, rb""),
-    (rb"\buser[ _-]?name: ", rb""),
-    (rb"\b(?:for|as|such|invalid|illegal|unknown) user:? " + _DOMAIN, _END),
-    (rb"\buser " + _DOMAIN, rb"(?= from\b| logged (?:in|out|on|off)\b)"),
-    (rb"\b(?:password|publickey|pam|hostbased|login|authentication(?: failure)?) for ", rb"(?= from\b)"),
-    (rb"(?:/home/|/Users/|\\Users\\)", rb""),
+    (_KEY + rb"(?: = |=)", _VALUE, rb""),
+    (_KEY + rb"[\"']?(?: = |=|: ?)\"", rb"[^\"]++", rb"(?=\")"),
+    (_KEY + rb"[\"']?(?: = |=|: ?)'", rb"[^']++", rb"(?=')"),
+    (rb"\buser \"", rb"[^\"]++", rb"(?=\")"),
+    (rb"\buser '", rb"[^']++", rb"(?=')"),
+    (rb"\buser ", _NAME, rb"(?= from \x05| \x05| not allowed because\b| logged (?:in|out|on|off)\b| \[preauth\])"),
+    (
+        rb"\b(?:password|publickey|hostbased|gssapi-\S++|pam|log[io]n|authentication|failure|exceeded) for ",
+        _NAME,
+        _FROM,
+    ),
+    (rb"\b(?:log[io]n|auth(?:entication)?|access|password|session)(?: \w++){0,2} for user \[?", _NAME, rb""),
+    (rb"\bof user ", _NAME, rb"(?=\.?$)"),
+    (rb"\bby ", _NAME, rb"(?=\(uid=)"),
+    (rb"^", _NAME, rb"(?= : TTY=)"),
+    (rb"(?<!\w)(?-i:/home/|/Users/(?=[^\s/]++/))", _NAME, rb""),
+    (rb"\\Users\\", _LETTERS + rb"(?:[.@+-]++" + _LETTERS + rb")*+", rb""),
 )
 _FOUND: Final = re.compile(
-    b"|".join(b"(" + before + b")" + _NO_NAME + _NAME + behind for before, behind in _PLACES), re.IGNORECASE
+    b"|".join(b"(" + before + b")" + name + behind for before, name, behind in _PLACES), re.IGNORECASE
 )
-_SIGNS: Final = (b"user", b" for ", b"/home/", b"logname", b"acct")  # a line without any of them has no name
+_SIGNS: Final = (b"user", b" for ", b"/home/", b"logname", b"acct", b"uid=", b"tty=")  # without any there is no name
 
 
 def hide_names(shape: bytes) -> bytes:
-    """The shape with USER for each name. Some 4 us for 100 bytes, or a tenth of it where nothing speaks of users."""
+    """The shape with USER for each name. Some 10 us for 100 bytes, or 1 us where nothing speaks of users."""
     small = shape.lower()
     if not any(sign in small for sign in _SIGNS):
         return shape

@@ -44,10 +44,16 @@ def logged(service: str, minute: float, source: LineSource = "logs") -> SourcePa
 
 
 def new(
-    service: str, minute: float, lines: int = 5, source: LineSource = "logs", number: int = 0, status: Status = "open"
+    service: str,
+    minute: float,
+    lines: int = 5,
+    source: LineSource = "logs",
+    number: int = 0,
+    status: Status = "open",
+    kind: Kind = "error_pattern_new",
 ) -> SourcePatternHeard:
     heard, at_ms = PatternHeard if source == "logs" else SpanPatternHeard, START_MS + int(minute * MINUTE_MS)
-    told = revision("error_pattern_new", service, at_ms, number, status, lines=lines)
+    told = revision(kind, service, at_ms, number, status, lines=lines)
     return heard("prod", "p", service, at_ms, source, lines, told)
 
 
@@ -81,6 +87,13 @@ def test_what_spans_record_is_told_where_the_logs_of_the_service_do_not_have_it(
     assert told("pattern-news-traces", [new("a", 30, source="spans")]) == [("a", "open")]
     assert told("pattern-news-traces", [new("a", 30, source="spans"), logged("a", 30)]) == []
     assert told("pattern-news-traces", [new("a", 30, source="spans"), logged("b", 30), new("b", 30)]) == [("a", "open")]
+
+
+def test_what_is_known_of_spans_is_told_where_the_log_does_not_say_it_that_day() -> None:
+    surge = new("a", 3 * 1_440, source="spans", kind="error_pattern_surge")
+    assert told("pattern-news-traces", [logged("a", 0), surge]) == [("a", "open")]
+    assert told("pattern-news-traces", [logged("a", 0), logged("a", 3 * 1_440 - 5), surge]) == []
+    assert told("pattern-news-traces", [logged("b", 0, "spans"), surge]) == [("a", "open")], "known elsewhere or not"
 
 
 def missed(service: str, minute: int, silent_s: float, number: int = 0, status: Status = "open") -> LogsHeard:

@@ -75,6 +75,12 @@ def events_of(drawing: str) -> list[Timed]:
     return events
 
 
+def test_the_end_of_input_takes_nothing_back() -> None:
+    (stage,) = (stage for stage in stages(graph_config("reported")) if stage.uid == "error-patterns")
+    found = insights(run([stage], events_of("." * 14 + "FF.")))
+    assert [insight.status for insight in found] == ["open"]
+
+
 def brief(found: list[Insight]) -> list[tuple[str, str, int]]:
     return [(insight.kind, insight.status, pane_of(insight.window.start_ms)) for insight in last(found)]
 

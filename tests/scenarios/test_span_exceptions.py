@@ -120,10 +120,15 @@ def test_what_the_log_tells_of_returned_exceptions_spans_do_not_tell_again() -> 
     assert told.title.startswith("cart logs an old error again")
 
 
-def test_a_service_with_spans_is_heard_once_a_minute() -> None:
+def exceptions_of(events: list[Timed]) -> list[ExceptionPartial]:
     stage = next(stage for stage in stages(CONFIG) if stage.uid == "pre-merge")
-    out = run((stage,), events_of(" " * 17 + "o" * 7))
-    heard = [part for part in out if isinstance(part, ExceptionPartial)]
+    return [part for part in run((stage,), events) if isinstance(part, ExceptionPartial)]
+
+
+def test_a_service_with_spans_is_heard_once_a_minute_whatever_the_clocks_of_its_hosts() -> None:
+    behind = [(at_ms + 3 * PANE_MS, message) for at_ms, message in events_of(" " * 24)]
+    assert len(exceptions_of(sorted(events_of(" " * 24) + behind, key=lambda event: event[0]))) == 4
+    heard = exceptions_of(events_of(" " * 17 + "o" * 7))
     empty = [start_ms for part in heard for start_ms, _, block in part.panes if not block.patterns]
     assert [pane_of(start_ms) for start_ms in empty] == [5, 11, 17, 23]
     assert [pane_of(start_ms) for part in heard for start_ms, _, block in part.panes if block.patterns] == [

@@ -30,6 +30,7 @@ def masked(line: str) -> str:
         ("2607:f140:6000:8:c6b3:1ff:fecd:467f AA:BB:0C:00:11:22", "<ip> <ip>"),
         ("id 0673dd71-34c5-4fbb-86c4-40623fbe45b4.", "id <uuid>."),
         ("http://10.0.0.1:8081/a from /10.0.0.1:80, /fe80:0:0:0:fecd:1:2:3", "http://<ip>/a from /<ip>, /<ip>"),
+        ("[10/Oct/2023:13:55:36 +0000] 2023/10/11:12:13:14", "[<number>/Oct/<number> <number>] <number>"),
         ("GET /carts/0673dd71-34c5-4fbb-86c4-40623fbe45b4/items", "GET /carts/<uuid>/items"),
         ("at 0x1f iar 02f7a18c ffffffff", "at <hex> iar <hex> <hex>"),
         ("estimated size 6.0 KB, free 874.3 B, 64K", "estimated size <number>, free <number>, <number>"),

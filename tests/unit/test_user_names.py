@@ -11,29 +11,38 @@ from udfs.templates import template_of
 from udfs.user_names import hide_names
 
 MASKER = Masker()
-# As sshd, PAM, PostgreSQL, sudo, web frameworks and desktop systems write.
+# As sshd, PAM, sudo, logind, PostgreSQL, MySQL, frameworks and desktop systems write.
 SAID = [
     "Failed password for invalid user NAME from 10.0.0.1 port 38926 ssh2",
     "Failed password for NAME from 10.0.0.1 port 22 ssh2",
-    "Accepted publickey for NAME from 10.0.0.1 port 22 ssh2",
+    "Accepted gssapi-with-mic for NAME from 10.0.0.1 port 22 ssh2",
+    "maximum authentication attempts exceeded for NAME from 10.0.0.1",
     "Invalid user NAME from 10.0.0.1",
+    "Connection closed by authenticating user NAME 10.0.0.1 port 22",
     "User NAME from 10.0.0.1 not allowed because not listed in AllowUsers",
+    "User NAME not allowed because account is locked",
     "input_userauth_request: invalid user NAME [preauth]",
-    "pam_unix(sshd:session): session opened for user NAME by (uid=0)",
+    "pam_unix(sshd:session): session opened for user root(uid=0) by NAME(uid=1000)",
     "pam_unix(cron:session): session closed for user NAME",
+    "authentication failed for user NAME: 7 (Authentication failure)",
     "authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=10.0.0.1  user=NAME",
+    "NAME : TTY=pts/0 ; PWD=/srv ; USER=root ; COMMAND=/bin/ls",
+    "New session 3 of user NAME.",
     'FATAL:  password authentication failed for user "NAME"',
     "Access denied for user 'NAME'@'10.0.0.1' (using password: YES)",
+    'user "NAME": password mismatch',
     "connection authorized: user=NAME database=shop",
-    "No such user: CORP\\NAME",
-    "username: NAME, tries 3",
-    '{"level":"warn","user":"NAME","tries":3}',
+    "rejected user=<NAME>, method=PLAIN",
+    "login failed for user CORP\\NAME",
+    '{"level":"warn","user":"NAME Smith","tries":3}',
     "loaded profile, user_id=NAME cached=no",
+    "checkout of enduser.id=NAME refused",
+    "user = NAME",
     "User NAME logged in",
     "cannot write /home/NAME/.cache/orders",
     "cannot open C:\\Users\\NAME\\orders.db",
 ]
-NAMES = ["alice", "Bob", "carol.smith", "d-erin", "frank42", "mallory_x", "münchhausen"]
+NAMES = ["alice", "Bob", "carol.smith", "service-erin", "frank42", "mallory_x", "münchhausen"]
 
 
 def read(line: str, reader: LineReader) -> ReadLine:
@@ -54,13 +63,17 @@ def test_a_name_is_hidden_and_makes_no_pattern_of_its_own(said: str) -> None:
     "line",
     [
         "check pass; user unknown",
-        "Timeout waiting for user input",
+        "Timeout waiting for user confirmation",
         "canceling statement due to user request",
-        "no user agent for user roles",
-        "could not load user: connection refused",
+        "could not load user preferences from redis",
+        "could not create user:timeout",
         "user not found",
+        "Invalid user password",
+        "Validation failed: username: required",
+        "quota exceeded for user storage",
+        "failed to read password for keystore from vault",
+        "POST /users/search",
         "superuser=true, user=none",
-        "Unknown user session from gate",
         "ts-user-service is up for users from abroad",
     ],
 )
