@@ -64,7 +64,9 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
         # A stage of its own: event time of two inputs is the lesser of theirs, and logs wait for no spans.
         Stage(
             "error-patterns-traces",
-            ErrorPatterns(replace(config.patterns, source="spans")),
+            ErrorPatterns(
+                replace(config.patterns, source="spans", rule=replace(config.patterns.rule, silence_counts=True))
+            ),
             takes=ExceptionPartial,
             key_of=_by_service,
             gives=(PatternRow, PatternName, SpanPatternHeard, NameOverflow),

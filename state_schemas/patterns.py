@@ -86,13 +86,15 @@ class LineRate(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class ServiceLines(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Quiet lines of a service. recent: (start ms, lines) of panes of the test window; the newest has number panes - 1.
 
-    past_lines, past_panes: decaying sums of what came before it. panes: how many with lines.
+    past_lines, past_panes: decaying sums of what came before it. panes: how many with lines, or without any where that
+    counts; minutes: how many were heard by the newest.
     """
 
     recent: tuple[tuple[int, int], ...] = ()
     past_lines: float = 0.0
     past_panes: float = 0.0
     panes: int = 0
+    minutes: int = 0
 
 
 class Registered(msgspec.Struct, frozen=True, array_like=True, gc=False):

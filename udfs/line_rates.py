@@ -13,9 +13,20 @@ import numpy as np
 from state_schemas.patterns import LineRate, ServiceLines
 from udfs.rate_change import WINDOW_PANES, WINDOWS, ChangeConfig, change_nats
 
-__all__ = ["Surge", "add_rates", "forget_recent", "heard", "load", "observe_pane", "surge_of", "usual_lines"]
+__all__ = [
+    "Surge",
+    "add_rates",
+    "forget_recent",
+    "heard",
+    "load",
+    "observe_pane",
+    "observe_silence",
+    "surge_of",
+    "usual_lines",
+]
 
 
+MINUTE_MS: Final = 60_000
 LOAD_MAX: Final = 10.0  # more quiet lines than that are another log level, not more traffic
 
 
@@ -33,7 +44,37 @@ def observe_pane(service: ServiceLines, start_ms: int, lines: int, config: Chang
     while recent and (len(recent) >= WINDOW_PANES or recent[0][0] < start_ms - config.gap_ms):
         past_lines = past_lines * config.keep + recent.pop(0)[1]
         past_panes = past_panes * config.keep + 1
-    return ServiceLines((*recent, (start_ms, lines)), past_lines, past_panes, service.panes + 1)
+    return ServiceLines((*recent, (start_ms, lines)), past_lines, past_panes, service.panes + 1, service.minutes)
+
+
+def observe_silence(
+    service: ServiceLines, minutes: int, start_ms: int, end_ms: int, config: ChangeConfig
+) -> ServiceLines:
+    """The service before a pane, after those without any line since the newest, in the minutes that were heard.
+
+    minutes: how many were, with that of the pane. O(test window), however many panes.
+    """
+    pane_ms = end_ms - start_ms
+    silent = _silent_ms(service, minutes, start_ms, pane_ms) // pane_ms
+    beyond = silent - WINDOW_PANES
+    if beyond > 0:
+        past_lines, past_panes = service.past_lines, service.past_panes
+        for _, lines in service.recent:
+            past_lines, past_panes = past_lines * config.keep + lines, past_panes * config.keep + 1
+        left = config.keep**beyond
+        past_panes = past_panes * left + (1 - left) / (1 - config.keep)
+        service = ServiceLines((), past_lines * left, past_panes, service.panes + beyond)
+    for number in range(min(silent, WINDOW_PANES), 0, -1):
+        service = observe_pane(service, start_ms - number * pane_ms, 0, config)
+    return msgspec.structs.replace(service, minutes=minutes)
+
+
+def _silent_ms(service: ServiceLines, minutes: int, start_ms: int, pane_ms: int) -> int:
+    since_ms = service.recent[-1][0] + pane_ms if service.recent else 0
+    if minutes == service.minutes:
+        return start_ms - since_ms
+    rest_ms = -since_ms % MINUTE_MS
+    return rest_ms + (minutes - service.minutes - 1) * MINUTE_MS + start_ms % MINUTE_MS
 
 
 def heard(rate: LineRate, service: ServiceLines, lines: int, config: ChangeConfig) -> LineRate:

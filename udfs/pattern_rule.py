@@ -25,7 +25,7 @@ from state_schemas.patterns import (
     Registered,
     ServiceLines,
 )
-from udfs.line_rates import forget_recent, heard, load, observe_pane, surge_of, usual_lines
+from udfs.line_rates import forget_recent, heard, load, observe_pane, observe_silence, surge_of, usual_lines
 from udfs.log_blocks import merge_counts
 from udfs.partials import merge_ranges
 from udfs.pattern_registry import canonical, register
@@ -54,8 +54,9 @@ class PatternConfig:
     for twice as long as ever before, has returned; it may go where room is short. patterns_max: registered at once.
     nats_close: for what is usual, to close a surge. lines_min: of a new or returned pattern before it is told; a fatal
     one is told at once. news_max: of those told and open at once; in a storm of new patterns the rest is registered
-    without a word. seeds: ids of patterns that are never new. quiet_ms: unseen for so long, an insight closes;
-    accept_ms: open for so long, what it says is the new normal.
+    without a word. silence_counts: panes without lines, in minutes heard, tell how often lines come: of spans. seeds:
+    ids of patterns that are never new. quiet_ms: unseen for so long, an insight closes; accept_ms: open for so long,
+    what it says is the new normal.
     """
 
     warm_minutes: int = 10
@@ -65,6 +66,7 @@ class PatternConfig:
     nats_close: float = 6.0
     lines_min: int = 2
     news_max: int = 10
+    silence_counts: bool = False
     seeds: frozenset[str] = frozenset()
     quiet_ms: int = 600_000
     accept_ms: int = 1_800_000
@@ -114,10 +116,13 @@ def watch_lines(
     """What is known after the pane, and what it announces; one without lines is time heard. O(registry + patterns)."""
     minute = pane.start_ms // MINUTE_MS
     quiet = sum(counted.count for counted in pane.block.patterns if not counted.loud)
-    # Without any line it only says that the service is there: how much it did is not known of that pane.
-    is_counted = bool(pane.block.patterns)
-    service = observe_pane(learnt.lines, pane.start_ms, quiet, config.change) if is_counted else learnt.lines
-    now = _Now(pane, learnt.minutes + (minute != learnt.minute), service)
+    minutes = learnt.minutes + (minute != learnt.minute)
+    service = learnt.lines
+    if pane.block.patterns:  # else it only says that the service is there
+        if config.silence_counts:
+            service = observe_silence(service, minutes, pane.start_ms, pane.end_ms, config.change)
+        service = observe_pane(service, pane.start_ms, quiet, config.change)
+    now = _Now(pane, minutes, service)
     named = _named(learnt.registry, now, config)
     entries = named.entries
     before, drafts = _moved(learnt, named, now)

@@ -36,7 +36,7 @@ _PLACES: Final = (
     (rb"\bof user ", _NAME, rb"(?=\.?$)"),
     (rb"\bby ", _NAME, rb"(?=\(uid=)"),
     (rb"^", _NAME, rb"(?= : TTY=)"),
-    (rb"(?<!\w)(?-i:/home/|/Users/(?=[^\s/]++/))", _NAME, rb""),
+    (rb"(?<![\w\x0e])(?-i:/home/|/Users/(?=[^\s/]++/))", _NAME, rb""),
     (rb"\\Users\\", _LETTERS + rb"(?:[.@+-]++" + _LETTERS + rb")*+", rb""),
 )
 _FOUND: Final = re.compile(

@@ -204,8 +204,8 @@ def test_an_idle_key_is_forgotten_and_only_closes_the_episodes_it_had_open(uid: 
     graph = LocalGraph([checked(stage_of(uid))])
     out = graph.feed(event for _, event in events)
     newest_ms = max((timestamp_ms for timestamp_ms, _ in events), default=START_MS)
-    out += graph.advance(newest_ms + 9 * 24 * HOUR_MS)
-    assert not graph.state_bytes(), "nine days without an event, and the key is still there"
+    out += graph.advance(newest_ms + 10 * 24 * HOUR_MS)
+    assert not graph.state_bytes(), "ten days without an event, and the key is still there"
     assert graph.finish() == []
     if events and not uid.startswith("pre-merge"):
         assert graph.counts["states_forgotten_total"] >= 1

@@ -120,6 +120,14 @@ def test_what_the_log_tells_of_returned_exceptions_spans_do_not_tell_again() -> 
     assert told.title.startswith("cart logs an old error again")
 
 
+def test_what_was_rare_among_spans_and_comes_in_each_pane_is_a_surge() -> None:
+    """Panes with spans and without exceptions tell how rare."""
+    (told,) = last(insights(run(stages(CONFIG), events_of(("o" + " " * 17) * 7 + "o" * 14))))
+    assert told.kind == "error_pattern_surge"
+    assert 120 < pane_of(told.window.start_ms) <= 126
+    assert last(insights(run(stages(CONFIG), events_of("o" * 60)))) == []
+
+
 def exceptions_of(events: list[Timed]) -> list[ExceptionPartial]:
     stage = next(stage for stage in stages(CONFIG) if stage.uid == "pre-merge")
     return [part for part in run((stage,), events) if isinstance(part, ExceptionPartial)]
