@@ -25,10 +25,11 @@ def nezha_command(
     rechunk: Annotated[
         Literal["none", "pod"], typer.Option(help="Each pod's spans in messages of their own.")
     ] = "none",
+    shift_ms: Annotated[int, typer.Option(help="All times so much later: panes begin elsewhere.")] = 0,
     dump_otlp: Dump = None,
 ) -> None:
     """TrainTicket faults: what is found at the service or its callers, and what is alarmed without a cause."""
-    _print(nezha.evaluate(data, rechunk == "pod", dump_otlp), as_json)
+    _print(nezha.evaluate(data, rechunk == "pod", shift_ms, dump_otlp), as_json)
 
 
 @app.command(name="visible")

@@ -7,7 +7,7 @@ injection - 90 s, or at a service on no call path with the faulty one.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +23,7 @@ from reasoner.errors import WrongUse
 from reasoner.evaluate.result import Result
 from reasoner.insight_topic import last_revisions
 from reasoner.load.recordings import BadLines, read
-from reasoner.load.reshape import dump, rechunk
+from reasoner.load.reshape import dump, rechunk, shifted
 from reasoner.local_run import LocalRun
 from state_schemas.insights import Insight
 from state_schemas.outputs import InsightRevision, RollupRow
@@ -78,19 +78,21 @@ class Truth:
         return _reach(service, self.calls) | _reach(service, {(b, a) for a, b in self.calls}) | {service}
 
 
-def evaluate(data: Path, rechunk_by_pod: bool, dump_folder: Path | None) -> Result:
-    """Scores over all days of the folder, in the order of time; state carries over."""
+def evaluate(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path | None) -> Result:
+    """Scores over all days of the folder, in the order of time; state carries over. shift_ms: all of it later."""
     if not (data / "faults.json").exists():
         message = f"{data} has no faults.json; expected the folder of the Nezha TrainTicket recordings"
         raise WrongUse(message)
-    truth = truth_of(data)
-    detected = _detect(data, rechunk_by_pod, dump_folder)
-    return _score(truth, detected, "rechunk pod" if rechunk_by_pod else "as recorded")
+    detected = _detect(data, rechunk_by_pod, shift_ms, dump_folder)
+    setting = "rechunk pod" if rechunk_by_pod else "as recorded"
+    return _score(
+        _later(truth_of(data), shift_ms), detected, f"{setting}, {shift_ms} ms later" if shift_ms else setting
+    )
 
 
 def found_faults(data: Path, truth: Truth) -> dict[str, str]:
     """By fault: the kind of insight that it was found by, "" where it was not."""
-    detected = _detect(data, rechunk_by_pod=False, dump_folder=None)
+    detected = _detect(data, rechunk_by_pod=False, shift_ms=0, dump_folder=None)
     rows = (_fault_row(truth, fault, detected) for fault in truth.faults)
     return {row["fault"]: row["kind"] for row in rows}
 
@@ -115,12 +117,22 @@ class Detected(NamedTuple):
     traffic: dict[str, list[Traffic]]
 
 
-def _detect(data: Path, rechunk_by_pod: bool, dump_folder: Path | None) -> Detected:
+def _later(truth: Truth, by_ms: int) -> Truth:
+    return Truth(
+        tuple(replace(fault, at_ms=fault.at_ms + by_ms) for fault in truth.faults),
+        tuple(replace(one, start_ms=one.start_ms + by_ms, end_ms=one.end_ms + by_ms) for one in truth.stretches),
+        truth.calls,
+    )
+
+
+def _detect(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path | None) -> Detected:
     frontier = FrontierConfig(announce="final")
     patterns = ErrorPatternsConfig(frontier=frontier)
     config = GraphConfig(latency=LatencyConfig(frontier=frontier), patterns=patterns, gap=GapConfig(frontier))
     run = LocalRun(config)
     messages = read(days_of(data), BadLines())
+    if shift_ms:
+        messages = shifted(messages, shift_ms)
     if rechunk_by_pod:
         messages = rechunk(messages, by="pod")
     if dump_folder is not None:

@@ -18,6 +18,7 @@ from typing import IO, Literal, cast
 
 import orjson
 import zstandard
+from google.protobuf.message import Message as ProtoMessage  # type: ignore[import-untyped]  # no py.typed
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
@@ -26,7 +27,7 @@ from reasoner.load.message import Message
 from reasoner.load.recordings import sidecar
 from state_schemas.telemetry import SignalType
 
-__all__ = ["Lateness", "denser", "dump", "make_late", "rechunk", "shuffle_within", "spread"]
+__all__ = ["Lateness", "denser", "dump", "make_late", "rechunk", "shifted", "shuffle_within", "spread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,26 @@ def rechunk(messages: Iterable[Message], by: Literal["pod"]) -> Iterator[Message
             for resource in resources:
                 part = type(request)(**{field.name: [resource]})
                 yield replace(message, value=part.SerializeToString())
+
+
+def shifted(messages: Iterable[Message], by_ms: int) -> Iterator[Message]:
+    """The same, so much later: times of records, events and points, and Kafka's; not those in texts. Lazy.
+
+    Panes then begin elsewhere in the recording. Values become protobuf.
+    """
+    for message in messages:
+        request = otlp_json.parse(message.topic_kind, message.value)
+        _shift(request, by_ms * 1_000_000)
+        yield replace(message, value=request.SerializeToString(), timestamp_ms=message.timestamp_ms + by_ms)
+
+
+def _shift(part: ProtoMessage, by_ns: int) -> None:
+    for field, value in part.ListFields():
+        if field.name.endswith("time_unix_nano"):
+            setattr(part, field.name, value + by_ns)
+        elif field.message_type is not None and field.name not in ("resource", "scope", "attributes", "body"):
+            for inner in (value,) if isinstance(value, ProtoMessage) else value:
+                _shift(inner, by_ns)
 
 
 def denser(messages: Iterable[Message], times: int) -> Iterator[Message]:

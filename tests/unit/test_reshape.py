@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reasoner.load import otlp_json, shop
 from reasoner.load.message import Message
 from reasoner.load.recordings import BadLines, read
-from reasoner.load.reshape import Lateness, denser, dump, make_late, rechunk, shuffle_within, spread
+from reasoner.load.reshape import Lateness, denser, dump, make_late, rechunk, shifted, shuffle_within, spread
 
 START_MS: Final = 1_700_000_000_000
 NEZHA = Path(__file__).parents[2] / ".." / "shared" / "data" / "nezha-trainticket"
@@ -83,6 +83,16 @@ def test_rechunk_puts_one_resource_into_a_message_and_changes_no_record() -> Non
 
     assert all(len(otlp_json.parse(p.topic_kind, p.value).ListFields()[0][1]) == 1 for p in parts)
     assert records(parts) == records(recording())
+
+
+def test_shifting_moves_every_time_and_nothing_else() -> None:
+    before, after = recording(), list(shifted(recording(), 3_300))
+    for message, later in zip(before, after, strict=True):
+        old, new = (otlp_json.parse(part.topic_kind, part.value) for part in (message, later))
+        assert later.timestamp_ms == message.timestamp_ms + 3_300
+        assert otlp_json.request_times_ns(new) == [time + 3_300 * 10**6 for time in otlp_json.request_times_ns(old)]
+        (back,) = shifted([later], -3_300)
+        assert otlp_json.parse(back.topic_kind, back.value) == old
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0, 500, 5_000, 120_000]))
