@@ -14,6 +14,7 @@ from state_schemas.patterns import LineRate, ServiceLines
 from udfs.rate_change import WINDOW_PANES, WINDOWS, ChangeConfig, change_nats
 
 __all__ = [
+    "MINUTE_MS",
     "Surge",
     "add_rates",
     "forget_recent",
@@ -24,7 +25,6 @@ __all__ = [
     "surge_of",
     "usual_lines",
 ]
-
 
 MINUTE_MS: Final = 60_000
 LOAD_MAX: Final = 10.0  # more quiet lines than that are another log level, not more traffic

@@ -25,7 +25,7 @@ from state_schemas.patterns import (
     Registered,
     ServiceLines,
 )
-from udfs.line_rates import forget_recent, heard, load, observe_pane, observe_silence, surge_of, usual_lines
+from udfs.line_rates import MINUTE_MS, forget_recent, heard, load, observe_pane, observe_silence, surge_of, usual_lines
 from udfs.log_blocks import merge_counts
 from udfs.partials import merge_ranges
 from udfs.pattern_registry import canonical, register
@@ -40,7 +40,6 @@ UNSEEN: Final = "not seen again"
 JOINED: Final = "it is one with another pattern"
 KNOWN: Final = "it has stayed: it is known now"
 RECOVERED: Final = "back to its usual rate"
-MINUTE_MS: Final = 60_000
 TOMBSTONES_MAX: Final = 4_000
 OVERFLOW_QUIET_MS: Final = 3_600_000
 OVERFLOWS_MAX: Final = 24
