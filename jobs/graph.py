@@ -18,7 +18,13 @@ from state_schemas.calls import CallHalves
 from state_schemas.folded import FoldedMessage
 from state_schemas.outputs import EdgeRow, InsightRevision, PatternName, PatternRow, RollupRow
 from state_schemas.partials import EnvPresence, NameOverflow, SpanPartial
-from state_schemas.patterns import ExceptionPartial, LogPartial, PatternHeard, SourcePatternHeard, SpanPatternHeard
+from state_schemas.patterns import (
+    ExceptionPartial,
+    LogPartial,
+    PatternHeard,
+    SourcePatternHeard,
+    SpanPatternHeard,
+)
 from state_schemas.shapes import LogsHeard, ShapePartial
 from state_schemas.telemetry import SignalType
 from udfs.ids import service_key
@@ -64,9 +70,7 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
         # A stage of its own: event time of two inputs is the lesser of theirs, and logs wait for no spans.
         Stage(
             "error-patterns-traces",
-            ErrorPatterns(
-                replace(config.patterns, source="spans", rule=replace(config.patterns.rule, silence_counts=True))
-            ),
+            ErrorPatterns(_of_spans(config)),
             takes=ExceptionPartial,
             key_of=_by_service,
             gives=(PatternRow, PatternName, SpanPatternHeard, NameOverflow),
@@ -97,6 +101,12 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
         Stage("telemetry-gap", TelemetryGap(config.gap), takes=EnvPresence, key_of=_by_env, gives=(InsightRevision,)),
         Stage("capacity", Capacity(config.capacity), takes=NameOverflow, key_of=_by_subject, gives=(InsightRevision,)),
     )
+
+
+def _of_spans(config: GraphConfig) -> ErrorPatternsConfig:
+    """Pre-merge says when a service has spans, so what they do not throw is known as well."""
+    rule = replace(config.patterns.rule, silence_counts=True, heard_ms=config.pre_merge.spans_heard_ms)
+    return replace(config.patterns, source="spans", rule=rule)
 
 
 def _pre_merge(uid: str, signal: SignalType, config: GraphConfig) -> Stage:

@@ -41,8 +41,7 @@ from udfs.span_batches import common, halves_of, partials_of, presence_of
 SPANS_WAITING_MAX: Final = 32_768
 MESSAGES_WAITING_MAX: Final = 2_000
 HEARD: Final = LogBlock(())
-MINUTE_MS: Final = 60_000
-MINUTES_TOLD: Final = 9  # spans in time are at most two minutes older than their message and five newer
+TOLD_MAX: Final = 4  # spans in time are at most two minutes older than their message and five newer
 SPANS_OF_A_PATTERN: Final = 16  # a pattern with its texts and samples is as large as so many spans
 
 Output = SpanPartial | CallHalves | LinePartial | ShapePartial | LogsHeard | EnvPresence | NameOverflow
@@ -53,12 +52,15 @@ class PreMergeConfig:
     """services_max: services kept apart in an environment, envs_max: environments; further ones become `other`.
 
     Both are per source partition. A name unheard for idle_ms of event time frees its place. pane_ms: of all panes.
+    spans_heard_ms: that a service has spans is told once in so long.
     """
 
     services_max: int = 5_000
     envs_max: int = 50
     idle_ms: int = 24 * 3_600_000
     pane_ms: int = 10_000
+    # Each minute would cost more than all else of exceptions: 0.37 of a core at 10,000 services.
+    spans_heard_ms: int = 300_000
     names: NameLimits = field(default_factory=NameLimits)
 
 
@@ -107,10 +109,10 @@ class PreMerge:
             kept = {name: seen for name, seen in names.items() if seen + self.config.idle_ms > now_ms}
             if len(kept) < len(names):
                 state.known[env] = kept
-                state.minutes[env] = {name: at_ms for name, at_ms in state.minutes.get(env, {}).items() if name in kept}
+                state.heard[env] = {name: told for name, told in state.heard.get(env, {}).items() if name in kept}
             if not kept:
                 del state.known[env]
-                state.minutes.pop(env, None)
+                state.heard.pop(env, None)
         if not state.known:
             return Step(None, out, None, (("states_forgotten_total", 1),))
         return Step(state, out, self._idle_wake_ms(state, now_ms))
@@ -145,19 +147,20 @@ class PreMerge:
         return msgspec.structs.replace(batch, services=tuple(names))
 
     def _hear(self, state: PreMergeState, env: str, service: str, start_ms: int) -> None:
-        """That a service has spans, once a minute: what they throw is new, or gone, in terms of minutes observed.
+        """That a service has spans, once in spans_heard_ms: what they throw is new, or gone, in terms of time observed.
 
-        It stands in the minute's last pane, which becomes final when nothing of that minute can come any more. Which of
-        the last MINUTES_TOLD were told is remembered; an older one may be told again, which says no more than once.
+        It stands in the last pane of that stretch, which becomes final when nothing of it can come any more. Which of
+        the last TOLD_MAX were told is remembered; an older one may be told again, which says no more than once.
         """
-        minute = start_ms // MINUTE_MS
-        newest, told = divmod(state.minutes.setdefault(env, {}).get(service, 0), 1 << MINUTES_TOLD)
-        if minute > newest:
-            newest, told = minute, told << min(minute - newest, MINUTES_TOLD)
-        bit = 1 << min(newest - minute, MINUTES_TOLD)
+        stretch_ms = self.config.spans_heard_ms
+        stretch = start_ms // stretch_ms
+        newest, told = divmod(state.heard.setdefault(env, {}).get(service, 0), 1 << TOLD_MAX)
+        if stretch > newest:
+            newest, told = stretch, told << min(stretch - newest, TOLD_MAX)
+        bit = 1 << min(newest - stretch, TOLD_MAX)
         if not told & bit:
-            state.minutes[env][service] = (newest << MINUTES_TOLD) | ((told | bit) % (1 << MINUTES_TOLD))
-            last_ms = (minute + 1) * MINUTE_MS - self.config.pane_ms
+            state.heard[env][service] = (newest << TOLD_MAX) | ((told | bit) % (1 << TOLD_MAX))
+            last_ms = (stretch + 1) * stretch_ms - self.config.pane_ms
             state.logs.append(LogPartial(env, service, ((last_ms, False, HEARD),)))
             state.waiting += 1
 

@@ -148,7 +148,8 @@ class PatternsLearnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is known as of the last final pane, whose end is last_end_ms (0 before there is one).
 
     registry: by pattern id. gone: pattern id -> when it was last seen, of those dropped to make room. episodes: by
-    pattern id. minutes: distinct ones with lines of any level, or spans; minute: number of the newest since the epoch.
+    pattern id. minutes: distinct ones with lines of any level, or of stretches with spans; minute: number of the newest
+    or of its stretch, since the epoch.
     overflows: when there was no room for a pattern after an hour without such, the last of them; overflow_ms: start of
     the newest pane without room.
     """

@@ -16,8 +16,8 @@ class PreMergeState(msgspec.Struct, array_like=True, gc=False):
     known: env -> service -> event time when it was last seen; at most `services_max` names an environment, and
     `envs_max` environments beside `other`.
     overflowed: (env, pane, subject) -> what to tell on the next flush. waiting: spans, presence panes and lines
-    by pattern since the last one, in spans; messages: those they came in. minutes: env -> service -> the newest minute
-    in which it is told to have had spans, and in the last 9 bits which of the nine up to it.
+    by pattern since the last one, in spans; messages: those they came in. heard: env -> service -> the newest
+    `spans_heard_ms` in which it is told to have had spans, and in the last 4 bits which of the four up to it.
     """
 
     spans: list[SpanBatch] = msgspec.field(default_factory=list)
@@ -27,7 +27,7 @@ class PreMergeState(msgspec.Struct, array_like=True, gc=False):
     waiting: int = 0
     messages: int = 0
     logs: list[LogPartial] = msgspec.field(default_factory=list)
-    minutes: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    heard: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
 
 
 class Heard(msgspec.Struct, array_like=True, gc=False):

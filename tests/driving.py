@@ -49,7 +49,7 @@ def graph_config(announce: Announce = "reported", services_max: int = 5_000, env
     frontier = FrontierConfig(lateness_ms=LATENESS_MS, announce=announce)
     return GraphConfig(
         fold=FoldConfig(TIMES),
-        pre_merge=PreMergeConfig(services_max, envs_max),
+        pre_merge=PreMergeConfig(services_max, envs_max, spans_heard_ms=60_000),
         calls=CallPairsConfig(PairLimits(lateness_ms=LATENESS_MS)),
         latency=LatencyConfig(frontier=frontier),
         patterns=ErrorPatternsConfig(

@@ -273,7 +273,7 @@ def halves(message: FoldedMessage) -> tuple[CallHalves, ...]:
 
 def thrown(message: FoldedMessage) -> tuple[ExceptionPartial, ...]:
     """Likewise, its lines as exceptions of spans, and in which minutes there were spans."""
-    machine = PreMerge(PreMergeConfig(), ExceptionPartial)
+    machine = PreMerge(PreMergeConfig(spans_heard_ms=60_000), ExceptionPartial)
     state = machine.on_event(machine.initial(""), message, START_MS).state
     assert state is not None, "what waits is kept"
     return tuple(out for out in machine.on_wake(state, END_OF_INPUT).outputs if isinstance(out, ExceptionPartial))

@@ -48,14 +48,14 @@ def observe_pane(service: ServiceLines, start_ms: int, lines: int, config: Chang
 
 
 def observe_silence(
-    service: ServiceLines, minutes: int, start_ms: int, end_ms: int, config: ChangeConfig
+    service: ServiceLines, minutes: int, start_ms: int, end_ms: int, heard_ms: int, config: ChangeConfig
 ) -> ServiceLines:
     """The service before a pane, after those without any line since the newest, in the minutes that were heard.
 
-    minutes: how many were, with that of the pane. O(test window), however many panes.
+    minutes: how many were, heard_ms at a time, with those of the pane. O(test window), however many panes.
     """
     pane_ms = end_ms - start_ms
-    silent = _silent_ms(service, minutes, start_ms, pane_ms) // pane_ms
+    silent = _silent_ms(service, minutes, start_ms, pane_ms, heard_ms) // pane_ms
     beyond = silent - WINDOW_PANES
     if beyond > 0:
         past_lines, past_panes = service.past_lines, service.past_panes
@@ -69,12 +69,12 @@ def observe_silence(
     return msgspec.structs.replace(service, minutes=minutes)
 
 
-def _silent_ms(service: ServiceLines, minutes: int, start_ms: int, pane_ms: int) -> int:
+def _silent_ms(service: ServiceLines, minutes: int, start_ms: int, pane_ms: int, heard_ms: int) -> int:
     since_ms = service.recent[-1][0] + pane_ms if service.recent else 0
     if minutes == service.minutes:
         return start_ms - since_ms
-    rest_ms = -since_ms % MINUTE_MS
-    return rest_ms + (minutes - service.minutes - 1) * MINUTE_MS + start_ms % MINUTE_MS
+    between_ms = (minutes - service.minutes) * MINUTE_MS - heard_ms
+    return -since_ms % heard_ms + between_ms + start_ms % heard_ms
 
 
 def heard(rate: LineRate, service: ServiceLines, lines: int, config: ChangeConfig) -> LineRate:

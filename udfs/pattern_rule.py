@@ -47,7 +47,7 @@ OVERFLOWS_MAX: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class PatternConfig:
-    """Minutes are those in which the service was heard, so that silence teaches nothing.
+    """Minutes are those in which the service was heard, each heard_ms as a whole, so that silence teaches nothing.
 
     warm_minutes: until then patterns are registered without a word. away_minutes: a pattern unseen for so many, and
     for twice as long as ever before, has returned; it may go where room is short. patterns_max: registered at once.
@@ -66,6 +66,7 @@ class PatternConfig:
     lines_min: int = 2
     news_max: int = 10
     silence_counts: bool = False
+    heard_ms: int = MINUTE_MS
     seeds: frozenset[str] = frozenset()
     quiet_ms: int = 600_000
     accept_ms: int = 1_800_000
@@ -113,13 +114,13 @@ def watch_lines(
     learnt: PatternsLearnt, pane: PaneOfLines, config: PatternConfig
 ) -> tuple[PatternsLearnt, list[Insight]]:
     """What is known after the pane, and what it announces; one without lines is time heard. O(registry + patterns)."""
-    minute = pane.start_ms // MINUTE_MS
+    minute = pane.start_ms // config.heard_ms
     quiet = sum(counted.count for counted in pane.block.patterns if not counted.loud)
-    minutes = learnt.minutes + (minute != learnt.minute)
+    minutes = learnt.minutes + (minute != learnt.minute) * config.heard_ms // MINUTE_MS
     service = learnt.lines
     if pane.block.patterns:  # else it only says that the service is there
         if config.silence_counts:
-            service = observe_silence(service, minutes, pane.start_ms, pane.end_ms, config.change)
+            service = observe_silence(service, minutes, pane.start_ms, pane.end_ms, config.heard_ms, config.change)
         service = observe_pane(service, pane.start_ms, quiet, config.change)
     now = _Now(pane, minutes, service)
     named = _named(learnt.registry, now, config)
@@ -250,7 +251,7 @@ def _begun(
     opened = _opened(learnt, named, name, now, config)
     entry, surge = _weighed(_seen(named.entries[name], counted, now), counted, now, len(named.entries), config)
     opened = opened or surge
-    if opened is None or now.minutes <= config.warm_minutes:
+    if opened is None or now.minutes - config.heard_ms // MINUTE_MS < config.warm_minutes:
         return _Followed(entry, None, None)
     if opened.kind != "error_pattern_surge" and not has_room:
         opened = msgspec.structs.replace(opened, told=False)
@@ -270,7 +271,9 @@ def _opened(
         away_ms = start_ms - learnt.gone[name] if name in learnt.gone else 0
         kind: PatternKind = "error_pattern_returned" if away_ms else "error_pattern_new"
         return _told_if(_episode(kind, named.found[name], now, away_ms), config)
-    if before is not None and now.minutes - before.last_minute > max(config.away_minutes, 2 * before.away_minutes_max):
+    # At least: it may have been seen last at the end of a stretch, and this be the begin of one.
+    away_minutes = now.minutes - before.last_minute - config.heard_ms // MINUTE_MS + 1 if before else 0
+    if before is not None and away_minutes > max(config.away_minutes, 2 * before.away_minutes_max):
         returned = _episode("error_pattern_returned", named.found[name], now, start_ms - before.last_seen_ms)
         return _told_if(returned, config)
     return None

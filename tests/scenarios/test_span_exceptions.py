@@ -18,7 +18,7 @@ from udfs.fold_spans import KafkaPosition
 
 OLD = {"exception.type": "java.net.SocketTimeoutException", "exception.message": "read timed out after 30 s"}
 NEW = {"exception.type": "java.lang.IllegalStateException", "exception.stacktrace": JAVA}
-WARM = "o" * 18  # three minutes: one is warm-up
+WARM = "o" * 30  # five minutes: one is warm-up
 CONFIG = graph_config("final")
 TEMPLATE = "java.lang.IllegalStateException at com.shop.cart.Cart.add at com.shop.cart.Api.put cart <number> is closed"
 
@@ -50,7 +50,7 @@ def test_an_exception_that_is_new_in_a_service_has_a_row_and_a_name() -> None:
     outputs = run(stages(CONFIG), events_of(WARM + "N "))
     (row,) = [row for row in rows_of(outputs) if row.template == TEMPLATE]
     assert (row.env, row.service, row.source, row.late) == ("prod", "cart", "spans", False)
-    assert (pane_of(row.window_start_ms), row.count, row.total, row.severity_number) == (18, 1, 2, 17)
+    assert (pane_of(row.window_start_ms), row.count, row.total, row.severity_number) == (30, 1, 2, 17)
     (name,) = [out for out in outputs if isinstance(out, PatternName) and out.template == TEMPLATE]
     assert (name.source, name.pattern_id, name.first_seen_ms) == ("spans", row.pattern_id, row.window_start_ms)
 
@@ -96,22 +96,22 @@ def test_rows_of_logs_wait_for_no_spans_and_rows_of_spans_for_no_logs() -> None:
 
 def test_minutes_with_spans_alone_are_warm_up() -> None:
     """A service that throws nothing for long is known for that: its first exception is news."""
-    (told,) = last(insights(run(stages(CONFIG), events_of(" " * 18 + "n n "))))
+    (told,) = last(insights(run(stages(CONFIG), events_of(" " * 30 + "n n "))))
     assert told.kind == "error_pattern_new"
-    assert told.window.start_ms == START_MS + 18 * PANE_MS
+    assert told.window.start_ms == START_MS + 30 * PANE_MS
 
 
 def test_what_is_not_thrown_again_is_closed_after_a_while_with_spans() -> None:
-    (told,) = last(insights(run(stages(CONFIG), events_of(WARM + "nn" + " " * 16))))
+    (told,) = last(insights(run(stages(CONFIG), events_of(WARM + "nn" + " " * 28))))
     assert (told.status, told.reason) == ("closed", "not seen again")
 
 
-AWAY = "oonnoo" + "o" * 6 * 4 + "nn"  # four minutes, where two are long
+AWAY = "oonnoo" + "o" * 54 + "nn"  # nine minutes, where two are long
 
 
 def test_what_is_thrown_again_after_long_with_spans_is_back() -> None:
     told = last(insights(run(stages(CONFIG), events_of(AWAY.replace("o", " ")))))
-    assert [(insight.kind, pane_of(insight.window.start_ms)) for insight in told] == [("error_pattern_returned", 30)]
+    assert [(insight.kind, pane_of(insight.window.start_ms)) for insight in told] == [("error_pattern_returned", 60)]
 
 
 def test_what_the_log_tells_of_returned_exceptions_spans_do_not_tell_again() -> None:
@@ -133,12 +133,12 @@ def exceptions_of(events: list[Timed]) -> list[ExceptionPartial]:
     return [part for part in run((stage,), events) if isinstance(part, ExceptionPartial)]
 
 
-def test_a_service_with_spans_is_heard_once_a_minute_whatever_the_clocks_of_its_hosts() -> None:
-    behind = [(at_ms + 3 * PANE_MS, message) for at_ms, message in events_of(" " * 24)]
-    assert len(exceptions_of(sorted(events_of(" " * 24) + behind, key=lambda event: event[0]))) == 4
-    heard = exceptions_of(events_of(" " * 17 + "o" * 7))
+def test_a_service_with_spans_is_heard_once_in_a_while_whatever_the_clocks_of_its_hosts() -> None:
+    behind = [(at_ms + 3 * PANE_MS, message) for at_ms, message in events_of(" " * 60)]
+    assert len(exceptions_of(sorted(events_of(" " * 60) + behind, key=lambda event: event[0]))) == 10
+    heard = exceptions_of(events_of(" " * 25 + "o" * 7))
     empty = [start_ms for part in heard for start_ms, _, block in part.panes if not block.patterns]
-    assert [pane_of(start_ms) for start_ms in empty] == [5, 11, 17, 23]
+    assert [pane_of(start_ms) for start_ms in empty] == [5, 11, 17, 23, 29, 35]
     assert [pane_of(start_ms) for part in heard for start_ms, _, block in part.panes if block.patterns] == [
-        *range(17, 24)
+        *range(25, 32)
     ]
