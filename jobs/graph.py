@@ -18,13 +18,7 @@ from state_schemas.calls import CallHalves
 from state_schemas.folded import FoldedMessage
 from state_schemas.outputs import EdgeRow, InsightRevision, PatternName, PatternRow, RollupRow
 from state_schemas.partials import EnvPresence, NameOverflow, SpanPartial
-from state_schemas.patterns import (
-    ExceptionPartial,
-    LogPartial,
-    PatternHeard,
-    SourcePatternHeard,
-    SpanPatternHeard,
-)
+from state_schemas.patterns import ExceptionPartial, LogPartial, PatternHeard, SourcePatternHeard, SpanPatternHeard
 from state_schemas.shapes import LogsHeard, ShapePartial
 from state_schemas.telemetry import SignalType
 from udfs.ids import service_key

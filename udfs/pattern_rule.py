@@ -71,6 +71,11 @@ class PatternConfig:
     quiet_ms: int = 600_000
     accept_ms: int = 1_800_000
 
+    @property
+    def heard_minutes(self) -> int:
+        """What one stretch heard adds to the minutes."""
+        return self.heard_ms // MINUTE_MS
+
 
 class PaneOfLines(NamedTuple):
     """Lines of a service in [start_ms, end_ms)."""
@@ -116,7 +121,7 @@ def watch_lines(
     """What is known after the pane, and what it announces; one without lines is time heard. O(registry + patterns)."""
     minute = pane.start_ms // config.heard_ms
     quiet = sum(counted.count for counted in pane.block.patterns if not counted.loud)
-    minutes = learnt.minutes + (minute != learnt.minute) * config.heard_ms // MINUTE_MS
+    minutes = learnt.minutes + (minute != learnt.minute) * config.heard_minutes
     service = learnt.lines
     if pane.block.patterns:  # else it only says that the service is there
         if config.silence_counts:
@@ -251,7 +256,7 @@ def _begun(
     opened = _opened(learnt, named, name, now, config)
     entry, surge = _weighed(_seen(named.entries[name], counted, now), counted, now, len(named.entries), config)
     opened = opened or surge
-    if opened is None or now.minutes - config.heard_ms // MINUTE_MS < config.warm_minutes:
+    if opened is None or now.minutes - config.heard_minutes < config.warm_minutes:
         return _Followed(entry, None, None)
     if opened.kind != "error_pattern_surge" and not has_room:
         opened = msgspec.structs.replace(opened, told=False)
@@ -272,7 +277,7 @@ def _opened(
         kind: PatternKind = "error_pattern_returned" if away_ms else "error_pattern_new"
         return _told_if(_episode(kind, named.found[name], now, away_ms), config)
     # At least: it may have been seen last at the end of a stretch, and this be the begin of one.
-    away_minutes = now.minutes - before.last_minute - config.heard_ms // MINUTE_MS + 1 if before else 0
+    away_minutes = now.minutes - before.last_minute - config.heard_minutes + 1 if before else 0
     if before is not None and away_minutes > max(config.away_minutes, 2 * before.away_minutes_max):
         returned = _episode("error_pattern_returned", named.found[name], now, start_ms - before.last_seen_ms)
         return _told_if(returned, config)
