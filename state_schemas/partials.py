@@ -42,14 +42,21 @@ class OffsetRange(msgspec.Struct, frozen=True, array_like=True, gc=False, order=
     last_offset: int
 
 
-class ServiceFacts(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
-    """What the newest telemetry says of a service. Merging takes the maximum: the newest, ties by value."""
+class ServiceInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Resource attributes of a service, each from the newest record that has it; "" at time 0 where none has.
 
-    at_ms: int = 0
+    Merged by `udfs.service_info.merge_info`: attribute by attribute, so that a record without a version does not hide
+    the version of the others.
+    """
+
     version: str = ""
+    version_ms: int = 0
     image: str = ""
+    image_ms: int = 0
     container: str = ""
+    container_ms: int = 0
     site_id: str = ""
+    site_id_ms: int = 0
 
 
 class SpanBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -60,7 +67,7 @@ class SpanBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     8 bytes that holds them all, as most are small and states are full of them. Little-endian, read by `udfs.partials`.
     slowest: at most 3 entry spans, longest first. sampled: the longest entry span of each of the 5 smallest trace ids
     (trace ids are random, so this is a uniform sample of traces that does not depend on order). failing: at most 3
-    entry spans with status ERROR, longest first. facts: of the newest span. ranges: ascending, one for each partition
+    entry spans with status ERROR, longest first. facts: of all its spans. ranges: ascending, one for each partition
     that contributed. calls: (callee, longest client span to it), ascending, for some or all of the callees that have
     rows; gaps: likewise the client span with the longest gap, which is its duration here.
     """
@@ -70,7 +77,7 @@ class SpanBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sizes: bytes
     bins: bytes
     counts: bytes
-    facts: ServiceFacts = ServiceFacts()
+    facts: ServiceInfo = ServiceInfo()
     slowest: tuple[Exemplar, ...] = ()
     sampled: tuple[Exemplar, ...] = ()
     ranges: tuple[OffsetRange, ...] = ()
@@ -103,7 +110,8 @@ class SpanBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
 SPAN_DTYPE: Final = np.dtype(
     [("group", "<u4"), ("host", "<u4"), ("operation", "<u4"), ("bin", "<u2"), ("kind", "u1"), ("error", "u1")]
 )
-# A service in a pane, late spans apart. newest_ms: end of its newest span, which says the facts.
+# A service in a pane, late spans apart. newest_ms: end of its newest span, and facts: what that says. Where resources
+# of a service differ, further rows without spans (count 0) hold the newest span that has each attribute.
 GROUP_DTYPE: Final = np.dtype(
     [("start_ms", "<i8"), ("newest_ms", "<i8"), ("count", "<u4"), ("service", "<u4"), ("facts", "<u4"), ("late", "<u4")]
 )

@@ -7,7 +7,7 @@ import msgspec
 from state_schemas.codec import Codec, register, zipped
 from state_schemas.latency import Announced
 from state_schemas.outputs import InsightRevision
-from state_schemas.partials import OffsetRange, ServiceFacts
+from state_schemas.partials import OffsetRange, ServiceInfo
 
 # Where lines come from: log records, or exceptions that spans recorded as events. The two are counted apart: most
 # programs write an exception to both, and a sum would count it twice (docs/decisions/0014-exceptions-of-spans.md).
@@ -51,7 +51,7 @@ class LogBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     patterns: tuple[PatternCount, ...]
     loud_lines: int = 0
-    facts: ServiceFacts = ServiceFacts()
+    facts: ServiceInfo = ServiceInfo()
     ranges: tuple[OffsetRange, ...] = ()
 
 
@@ -127,7 +127,7 @@ class PatternEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
     start_ms: int
     end_ms: int
     counted: PatternCount
-    facts: ServiceFacts
+    facts: ServiceInfo
     ranges: tuple[OffsetRange, ...]
     pane_ms: int
     absent_ms: int = 0

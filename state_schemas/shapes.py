@@ -7,7 +7,7 @@ import msgspec
 from state_schemas.codec import Codec, register, zipped
 from state_schemas.latency import Announced
 from state_schemas.outputs import InsightRevision
-from state_schemas.partials import Exemplar, OffsetRange, ServiceFacts
+from state_schemas.partials import Exemplar, OffsetRange, ServiceInfo
 
 ShapeKind = Literal["pattern_missing", "trace_shape_change"]
 
@@ -27,7 +27,7 @@ class ShapePane(msgspec.Struct, frozen=True, array_like=True, gc=False):
     shapes: dict[str, int] = {}
     templates: dict[str, str] = {}
     traces: tuple[Exemplar, ...] = ()
-    facts: ServiceFacts = ServiceFacts()
+    facts: ServiceInfo = ServiceInfo()
     ranges: tuple[OffsetRange, ...] = ()
 
 
@@ -118,7 +118,7 @@ class ShapeEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
     members: tuple[ShapeMember, ...]
     requests: int
     traces: tuple[Exemplar, ...]
-    facts: ServiceFacts
+    facts: ServiceInfo
     ranges: tuple[OffsetRange, ...]
     pane_ms: int
     panes: int = 0

@@ -40,6 +40,7 @@ from udfs.pattern_report import report
 from udfs.shapes import logs_heard, shapes_of_lines, shapes_of_spans
 from udfs.span_batches import common, halves_of, partials_of, presence_of
 
+NOON_MS: Final = 1_700_049_600_000
 START_MS: Final = 1_700_000_100_000  # 22:15:00 UTC, the start of a five minute window
 PANE_MS: Final = 10_000
 BATCH_MS: Final = 5_000
@@ -223,15 +224,20 @@ def _batch(story: Story, service: int, batch: int, random: Random, numbers: Iter
 
 def columns(spans: Sequence[OneSpan]) -> SpanColumns:
     """The spans as a decoder gives them."""
-    resources = sorted({(span.env, span.service, span.host) for span in spans})
+    return columns_of(spans, [resource_of(span.env, span.service, span.host) for span in spans])
+
+
+def columns_of(spans: Sequence[OneSpan], produced_by: Sequence[Resource]) -> SpanColumns:
+    """Likewise, each span from a resource of its own choice."""
+    resources = list(dict.fromkeys(produced_by))
     names = sorted({span.operation for span in spans})
     ends = [span.end_ms * MS for span in spans]
     starts = [end - round(span.latency_ms * MS) for span, end in zip(spans, ends, strict=True)]
     traces = [(span.trace or span.number) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128 for span in spans]
     return SpanColumns(
-        resources=tuple(Resource(*resource, site_id="site", version="1.0") for resource in resources),
+        resources=tuple(resources),
         names=tuple(names),
-        resource=np.array([resources.index((s.env, s.service, s.host)) for s in spans], np.int32),
+        resource=np.array([resources.index(resource) for resource in produced_by], np.int32),
         name=np.array([names.index(span.operation) for span in spans], np.int32),
         start_ns=np.array(starts, np.uint64),
         end_ns=np.array(ends, np.uint64),
@@ -241,6 +247,13 @@ def columns(spans: Sequence[OneSpan]) -> SpanColumns:
         span_id=_ids([span.number.to_bytes(8, "big") for span in spans], 8),
         parent_span_id=_ids([span.parent.to_bytes(8, "big") for span in spans], 8),
     )
+
+
+def resource_of(env: str, service: str, host: str) -> Resource:
+    """One host of three gives its name and nothing else, as where only some pods have the newest agent."""
+    if host == "host-2":
+        return Resource(env, service, host)
+    return Resource(env, service, host, site_id="site", version="1.0")
 
 
 def _ids(values: Sequence[bytes], size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -353,7 +366,7 @@ def _said(span: OneSpan) -> LogRecord:
         )
     else:
         severity, line = 9, f"served {span.operation} in {span.latency_ms:.1f} ms"
-    resource = Resource(span.env, span.service, span.host, site_id="site", version="1.0")
+    resource = resource_of(span.env, span.service, span.host)
     trace = (span.trace or span.number) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128
     return LogRecord(resource, span.end_ms * MS, severity, "", line, "", (), f"{trace:032x}", "")
 
@@ -389,11 +402,11 @@ def busy(seed: int = 1) -> Story:
 
 
 def without_late(sent: Iterable[Sent]) -> list[Sent]:
-    """The messages as they would be without the spans that are late, at their own offsets."""
+    """The messages as they would be without the spans that are late, at their own offsets, with all log records."""
     kept = []
     for message in sent:
         oldest_ms = message.timestamp_ms - LATENESS_MS
         spans = tuple(span for span in message.spans if span.end_ms >= oldest_ms)
-        if spans:
+        if spans or message.logs:
             kept.append(message._replace(spans=spans))
     return kept

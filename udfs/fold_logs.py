@@ -5,12 +5,13 @@ from functools import reduce
 from typing import NamedTuple
 from zlib import crc32
 
-from state_schemas.partials import OffsetRange, ServiceFacts
+from state_schemas.partials import OffsetRange
 from state_schemas.patterns import LineSample, LogBlock, LogPartial, PatternCount
 from state_schemas.telemetry import Resource
 from udfs.fold_spans import KafkaPosition
 from udfs.log_blocks import SAMPLES_MAX, merge_log_partials
 from udfs.log_lines import ReadLine
+from udfs.service_info import info_of
 from udfs.templates import merge_texts
 
 __all__ = ["PlacedLine", "fold_lines"]
@@ -49,7 +50,7 @@ def _partial(
 ) -> LogPartial:
     """Lines of one pattern from one resource."""
     newest_ms = max(line.at_ms for line in lines)
-    facts = ServiceFacts(newest_ms, resource.version, resource.image, resource.container, resource.site_id)
+    facts = info_of(resource, newest_ms)
     loud = lines[0].read.loud
     counted = PatternCount(
         loud=loud,

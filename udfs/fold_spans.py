@@ -3,6 +3,7 @@
 An event's time is the *end* of its span, so that slow spans are not the late ones.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
@@ -13,6 +14,7 @@ from state_schemas.partials import EXEMPLAR_DTYPE, GROUP_DTYPE, HALF_DTYPE, SPAN
 from state_schemas.telemetry import ENTRY_KINDS, KIND_CLIENT, KIND_SERVER, Rejected, RejectReason, SpanColumns
 from udfs.calls import trace_hash
 from udfs.resource import NAME_CHARS_MAX, short_name
+from udfs.service_info import ranked
 from udfs.sketch import bins_of
 from udfs.span_kernels import exemplars_of, intern_groups, repeated, smallest_of, table
 
@@ -100,6 +102,11 @@ def _batch(spans: SpanColumns, chosen: _Ints, at: KafkaPosition, limits: TimeLim
     groups["service"] = keys % len(services)
     groups["newest_ms"], groups["facts"] = np.divmod(newest, len(facts))
     groups["count"] = np.bincount(group, minlength=len(keys))
+    trace_id = spans.trace_id[chosen]
+    exemplars = _exemplars(found, end_ns - start_ns, trace_id, len(groups)).tobytes()
+    halves = _halves(spans, chosen, found, len(groups)).tobytes()
+    if len(set(zip(service_of.tolist(), facts_of.tolist(), strict=True))) > len(services):
+        groups = np.concatenate([groups, _rows_of_attributes(groups, group, end_ms, facts_of[resource], facts)])
     return SpanBatch(
         at=OffsetRange(at.topic, at.partition, at.offset, at.offset),
         sent_ms=at.timestamp_ms,
@@ -109,9 +116,31 @@ def _batch(spans: SpanColumns, chosen: _Ints, at: KafkaPosition, limits: TimeLim
         facts=tuple(facts),
         spans=found.tobytes(),
         groups=groups.tobytes(),
-        exemplars=_exemplars(found, end_ns - start_ns, spans.trace_id[chosen], len(groups)).tobytes(),
-        halves=_halves(spans, chosen, found, len(groups)).tobytes(),
+        exemplars=exemplars,
+        halves=halves,
     )
+
+
+def _rows_of_attributes(
+    groups: NDArray[np.void], group: NDArray[np.int32], end_ms: _Ints, facts_of: _Ints, facts: Sequence[tuple[str, ...]]
+) -> NDArray[np.void]:
+    """Group rows without spans that repeat, for each attribute of `facts`, the newest span that has it.
+
+    group, end_ms, facts_of: of each span. Seldom needed: all resources of a service mostly say the same.
+    """
+    rows: set[tuple[int, int, int]] = set()
+    for attribute in zip(*facts, strict=True):
+        rank_of, _ = ranked(attribute)
+        rank = rank_of[facts_of]
+        order = np.lexsort((rank, end_ms, group))
+        order = order[rank[order] > 0]
+        last = order[np.flatnonzero(np.diff(group[order], append=-1))]
+        rows.update(zip(group[last].tolist(), end_ms[last].tolist(), facts_of[last].tolist(), strict=True))
+    found = np.array(sorted(rows), np.int64).reshape(-1, 3)
+    extra: NDArray[np.void] = groups[found[:, 0]]
+    extra["newest_ms"], extra["facts"] = found[:, 1], found[:, 2]
+    extra["count"] = 0
+    return extra
 
 
 def _exemplars(

@@ -8,6 +8,7 @@ from zlib import crc32
 from state_schemas.partials import OTHER
 from state_schemas.patterns import OTHER_PATTERNS, LinePartial, LogBlock, LogPartial, PatternCount
 from udfs.partials import merge_ranges
+from udfs.service_info import merge_info
 from udfs.templates import merge_texts
 
 __all__ = [
@@ -37,7 +38,7 @@ def merge_log_blocks(blocks: Sequence[LogBlock]) -> LogBlock:
     return LogBlock(
         tuple(pattern for _, pattern in sorted(found.items())),
         sum(block.loud_lines for block in blocks),
-        max(block.facts for block in blocks),
+        merge_info(block.facts for block in blocks),
         merge_ranges(part for block in blocks for part in block.ranges),
     )
 

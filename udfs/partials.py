@@ -31,6 +31,7 @@ from state_schemas.partials import (
     SpanPartial,
 )
 from state_schemas.telemetry import ENTRY_KINDS
+from udfs.service_info import merge_info
 from udfs.sketch import BIN_BITS, BIN_OVER
 from udfs.span_kernels import SAMPLED_MAX, SLOWEST_MAX
 
@@ -137,7 +138,7 @@ def merge_blocks(blocks: Sequence[SpanBlock], limits: NameLimits, keep: tuple[in
         sizes=np.bincount(merged >> BIN_BITS, minlength=len(keys)).astype("<u2").tobytes(),
         bins=(merged & BIN_MASK).astype("<u2").tobytes(),
         counts=pack_counts(sums),
-        facts=max(block.facts for block in blocks),
+        facts=merge_info(block.facts for block in blocks),
         slowest=merge_slowest(exemplar for block in blocks for exemplar in block.slowest),
         sampled=merge_sampled(exemplar for block in blocks for exemplar in block.sampled),
         failing=merge_slowest(exemplar for block in blocks for exemplar in block.failing),

@@ -31,6 +31,7 @@ from udfs.partials import merge_ranges
 from udfs.pattern_registry import canonical, register
 from udfs.pattern_report import FATAL, report
 from udfs.rate_change import ChangeConfig
+from udfs.service_info import merge_info
 from udfs.templates import merge_texts
 
 __all__ = ["PaneOfLines", "PatternConfig", "expire_patterns", "watch_lines"]
@@ -357,7 +358,7 @@ def _follow(
         episode,
         end_ms=pane.end_ms,
         counted=merge_counts(episode.counted, _named_as(episode, counted)),
-        facts=max(episode.facts, pane.block.facts),
+        facts=merge_info((episode.facts, pane.block.facts)),
         ranges=merge_ranges((*episode.ranges, *pane.block.ranges)),
         recovery=recovery,
         panes=episode.panes + 1,

@@ -24,6 +24,7 @@ from state_schemas.shapes import (
 )
 from udfs.partials import merge_ranges, merge_sampled
 from udfs.rate_change import WINDOWS, ChangeConfig, change_nats
+from udfs.service_info import merge_info
 from udfs.shape_rates import Rates, accept, forget, observe, packed, strange_share, unpacked
 from udfs.shape_report import report
 
@@ -292,7 +293,7 @@ def _followed(episode: ShapeEpisode, rates: Rates, pane: PaneOfShapes, config: S
         end_ms=pane.end_ms,
         requests=episode.requests + sum(recent.requests[1:]),
         traces=merge_sampled((*episode.traces, *recent.traces)),
-        facts=max(episode.facts, pane.shapes.facts),
+        facts=merge_info((episode.facts, pane.shapes.facts)),
         ranges=merge_ranges((*episode.ranges, *recent.ranges)),
         panes=episode.panes + 1,
         silent=episode.silent + _silent(rates, 1),

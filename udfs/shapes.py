@@ -6,11 +6,12 @@ from heapq import nsmallest
 from typing import Final
 from zlib import crc32
 
-from state_schemas.partials import DIMENSION_OPERATION, OTHER, ServiceFacts, SpanBlock
+from state_schemas.partials import DIMENSION_OPERATION, OTHER, ServiceInfo, SpanBlock
 from state_schemas.patterns import OTHER_PATTERNS, LogBlock, LogPartial
 from state_schemas.shapes import CALL, FAILED_REQUESTS, LINE, OTHER_REQUESTS, LogsHeard, ShapePane, ShapePartial
 from state_schemas.telemetry import ENTRY_KINDS
 from udfs.partials import merge_ranges, merge_sampled, rows
+from udfs.service_info import merge_info
 from udfs.templates import template_of
 
 __all__ = ["logs_heard", "merge_shape_panes", "shapes_of_lines", "shapes_of_spans"]
@@ -49,7 +50,7 @@ def _of_lines(block: LogBlock) -> ShapePane:
             template = _template(counted.texts)
             templates[name] = min(template, templates.get(name, template))
     # What runs, spans say: logs may spell its version otherwise.
-    return ShapePane({}, shapes, templates, (), ServiceFacts(), block.ranges)
+    return ShapePane({}, shapes, templates, (), ServiceInfo(), block.ranges)
 
 
 @lru_cache(REMEMBERED_MAX)
@@ -101,7 +102,7 @@ def merge_shape_panes(left: ShapePane, right: ShapePane, known: Collection[str],
         shapes,
         templates,
         merge_sampled((*left.traces, *right.traces)),
-        max(left.facts, right.facts),
+        merge_info((left.facts, right.facts)),
         merge_ranges((*left.ranges, *right.ranges)),
     )
 

@@ -25,7 +25,7 @@ from state_schemas.partials import (
     Presence,
     PresencePane,
     RowKey,
-    ServiceFacts,
+    ServiceInfo,
     SpanBatch,
     SpanBlock,
     SpanPartial,
@@ -33,6 +33,7 @@ from state_schemas.partials import (
 from state_schemas.telemetry import SPAN_KINDS
 from udfs.calls import BUCKETS, named, trace_hash
 from udfs.partials import NameLimits, bounded, merge_presence, merge_ranges, pack_counts
+from udfs.service_info import newest_info
 from udfs.sketch import BIN_BITS
 from udfs.span_kernels import exemplars_of, intern_rows, table
 
@@ -271,12 +272,12 @@ def _numbered(codes: _Ints, error: NDArray[np.uint8]) -> tuple[_Ints, _Ints, NDA
         size *= 4
 
 
-def _newest_facts(columns: Columns) -> list[ServiceFacts]:
-    """For each group what its newest span says; ties go to the greater facts, as their table ascends."""
-    groups, facts = columns.groups, columns.tables.facts
-    newest = np.zeros(len(columns.tables.service), np.int64)
-    np.maximum.at(newest, columns.group_of, groups["newest_ms"] * len(facts) + groups["facts"])
-    return [ServiceFacts(at // len(facts), *facts[at % len(facts)]) for at in newest.tolist()]
+def _newest_facts(columns: Columns) -> list[ServiceInfo]:
+    """The attributes of each group."""
+    groups, tables = columns.groups, columns.tables
+    return newest_info(
+        len(tables.service), columns.group_of, groups["newest_ms"], groups["facts"].astype(np.int64), tables.facts
+    )
 
 
 def _ranges(columns: Columns) -> list[tuple[OffsetRange, ...]]:

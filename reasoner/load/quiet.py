@@ -21,7 +21,7 @@ from state_schemas.partials import (
     Exemplar,
     OffsetRange,
     RowKey,
-    ServiceFacts,
+    ServiceInfo,
     SpanBlock,
 )
 from state_schemas.telemetry import ENTRY_KINDS, KIND_CLIENT, KIND_SERVER
@@ -217,7 +217,7 @@ class Traffic:
             sizes=sizes.astype("<u2").tobytes(),
             bins=(cells & BIN_MASK).astype("<u2").tobytes(),
             counts=pack_counts(sums),
-            facts=ServiceFacts(start_ms, f"1.{self._version}"),
+            facts=ServiceInfo(f"1.{self._version}", start_ms),
             slowest=(Exemplar(longest, trace, self._names[int(host[bins.argmax()])], "GET /"),),
             ranges=(OffsetRange("trace_events", 0, number, number),),
         )

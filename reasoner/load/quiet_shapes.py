@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from state_schemas.partials import OffsetRange, ServiceFacts
+from state_schemas.partials import OffsetRange, ServiceInfo
 from state_schemas.patterns import LogBlock, PatternCount
 from state_schemas.shapes import CALL, LINE, ShapePane
 
@@ -122,7 +122,7 @@ class ShapeTraffic:
         else:
             shapes = {self._renamed.get(name, name): count for name, count in shapes.items()}
         version = self._version - (1 if rolling and number % 2 else 0)
-        facts = ServiceFacts(start_ms, f"1.{version}")
+        facts = ServiceInfo(f"1.{version}", start_ms)
         ranges = (OffsetRange("trace_events", 0, number, number),)
         answered = {f"op-{place}": int(count) for place, count in enumerate(requests) if count}
         lines = sum(count for name, count in shapes.items() if name.startswith(LINE))
@@ -155,7 +155,7 @@ class ShapeTraffic:
         found = {name: int(count) for name, count in zip(service.names, counts, strict=True) if count}
         return found | {name: 1 for name, every in service.clock.items() if number % every == 0}
 
-    def _block(self, requests: int, lines: int, facts: ServiceFacts, ranges: tuple[OffsetRange, ...]) -> LogBlock:
+    def _block(self, requests: int, lines: int, facts: ServiceInfo, ranges: tuple[OffsetRange, ...]) -> LogBlock:
         random = self._random
         counts = [PatternCount(False, "other", lines, 9, ())] if lines else []
         loud = 0

@@ -25,7 +25,7 @@ from state_schemas.partials import (
     SpanPartial,
 )
 from state_schemas.telemetry import ENTRY_KINDS, KIND_CONSUMER, KIND_SERVER
-from tests.traffic import LATENESS_MS, PANE_MS, START_MS, TIMES, OneSpan, columns
+from tests.traffic import LATENESS_MS, PANE_MS, START_MS, TIMES, OneSpan, columns, resource_of
 from udfs.fold_spans import FoldResult, KafkaPosition, TimeLimits, fold_spans
 from udfs.partials import (
     COARSE,
@@ -43,6 +43,7 @@ from udfs.partials import (
     span_count,
 )
 from udfs.resource import NAME_CHARS_MAX
+from udfs.service_info import info_of, merge_info
 from udfs.sketch import BINS, bins_of, count_from
 from udfs.span_batches import common, partials_of, presence_of
 from udfs.span_kernels import SAMPLED_MAX, SLOWEST_MAX, repeated
@@ -192,10 +193,10 @@ def by_hand(spans: Sequence[OneSpan], limits: TimeLimits) -> dict[tuple[int, boo
     for span in spans:
         late = span.end_ms < NOW_MS - limits.lateness_ms
         place = (span.end_ms - span.end_ms % PANE_MS, late)
-        pane = panes.setdefault(place, {"spans": Counter(), "errors": Counter(), "exemplars": set(), "newest_ms": 0})
+        pane = panes.setdefault(place, {"spans": Counter(), "errors": Counter(), "exemplars": set(), "info": []})
         duration_ns = round(span.latency_ms * 1_000_000)
         bin_ = int(bins_of(np.array([duration_ns]))[0])
-        pane["newest_ms"] = max(pane["newest_ms"], span.end_ms)
+        pane["info"].append(info_of(resource_of(span.env, span.service, span.host), span.end_ms))
         for dimension, name in ((0, ""), (1, span.host), (2, span.operation)):
             pane["spans"][(span.kind, dimension, name), bin_] += 1
             pane["errors"][span.kind, dimension, name] += span.error
@@ -219,7 +220,7 @@ def check_by_hand(spans: Sequence[OneSpan]) -> None:
         assert block.slowest == tuple(slowest[:SLOWEST_MAX])
         longest = {e.trace_id: e for e in sorted(pane["exemplars"])}
         assert block.sampled == tuple(longest[trace_id] for trace_id in sorted(longest)[:SAMPLED_MAX])
-        assert (block.facts.at_ms, block.facts.version) == (pane["newest_ms"], "1.0")
+        assert block.facts == merge_info(pane["info"])
         assert block.ranges == (OffsetRange("trace_events", 0, 5, 5),)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from state_schemas.insights import Insight
 from state_schemas.latency import Learnt, Suspicion
-from state_schemas.partials import DIMENSION_OPERATION, ServiceFacts, SpanBlock
+from state_schemas.partials import DIMENSION_OPERATION, ServiceInfo, SpanBlock
 from state_schemas.telemetry import ENTRY_KINDS, KIND_SERVER
 from tests.scenarios.timeline import sent, told
 from tests.traffic import PANE_MS, START_MS, OneSpan, Sent, fold, partials
@@ -26,7 +26,7 @@ def pane_of(spans: list[OneSpan], version: str = "1.0") -> SpanBlock:
     message, _ = fold(Sent(START_MS, tuple(spans), 0, 0))
     assert message is not None
     ((_, _, block),) = partials(message)[0].panes
-    facts = ServiceFacts(START_MS, version)
+    facts = ServiceInfo(version, START_MS)
     return entry_pane(msgspec.structs.replace(block, facts=facts), ENTRY_KINDS)
 
 

@@ -3,7 +3,7 @@
 from random import Random
 
 from state_schemas.insights import Insight
-from state_schemas.partials import OffsetRange, ServiceFacts
+from state_schemas.partials import OffsetRange, ServiceInfo
 from state_schemas.patterns import LogBlock, PatternCount, PatternsLearnt
 from tests.scenarios.timeline import last
 from tests.traffic import PANE_MS, START_MS
@@ -30,7 +30,7 @@ class Service:
         start_ms = START_MS + self.panes * PANE_MS
         silent = [PatternCount(False, "other", quiet, 9, ())] if quiet else []
         ranges = (OffsetRange("logs_raw", 0, self.panes, self.panes),)
-        block = LogBlock((*silent, *counts), sum(lines.values()), ServiceFacts(start_ms), ranges)
+        block = LogBlock((*silent, *counts), sum(lines.values()), ServiceInfo("1.0", start_ms), ranges)
         pane = PaneOfLines("prod", "cart", start_ms, start_ms + PANE_MS, block)
         self.learnt, drafts = watch_lines(self.learnt, pane, self.config)
         self.told += drafts

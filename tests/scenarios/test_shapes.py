@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from state_schemas.insights import Insight
-from state_schemas.partials import OffsetRange, ServiceFacts
+from state_schemas.partials import OffsetRange, ServiceInfo
 from state_schemas.shapes import ShapePane, ShapesLearnt
 from tests.scenarios.timeline import last, pane_of
 from tests.traffic import PANE_MS, START_MS
@@ -35,7 +35,7 @@ def told(panes: int, story: Story, rate: float = 100.0, gap: tuple[int, int] = (
     for pane in range(panes):
         done = story(pane, int(random.poisson(rate)))
         start_ms = START_MS + (pane + (gap[1] if gap[1] and pane >= gap[0] else 0)) * PANE_MS
-        facts, ranges = ServiceFacts(start_ms, done.version), (OffsetRange("logs_raw", 0, pane, pane),)
+        facts, ranges = ServiceInfo(done.version, start_ms), (OffsetRange("logs_raw", 0, pane, pane),)
         shapes = {name: count for name, count in done.shapes.items() if count}
         requests = {name: count for name, count in done.requests.items() if count}
         templates = {name: name for name in shapes if name.startswith("line|")}

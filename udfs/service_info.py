@@ -1,0 +1,70 @@
+"""Resource attributes of a service: which version, image, container and site its newest records name."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from state_schemas.partials import ServiceInfo
+from state_schemas.telemetry import Resource
+
+__all__ = ["info_of", "merge_info", "newest_info", "ranked"]
+
+_Ints = NDArray[np.int64]
+
+
+def info_of(resource: Resource, at_ms: int) -> ServiceInfo:
+    """Read the attributes of a record with this event time."""
+    return ServiceInfo(
+        *_dated(resource.version, at_ms),
+        *_dated(resource.image, at_ms),
+        *_dated(resource.container, at_ms),
+        *_dated(resource.site_id, at_ms),
+    )
+
+
+def merge_info(infos: Iterable[ServiceInfo]) -> ServiceInfo:
+    """Take each attribute from the newest record that has it, ties by value. Associative and commutative."""
+    distinct = set(infos)
+    if len(distinct) == 1:
+        return distinct.pop()
+    return ServiceInfo(
+        *_newest((info.version_ms, info.version) for info in distinct),
+        *_newest((info.image_ms, info.image) for info in distinct),
+        *_newest((info.container_ms, info.container) for info in distinct),
+        *_newest((info.site_id_ms, info.site_id) for info in distinct),
+    )
+
+
+def newest_info(
+    groups: int, group: _Ints, at_ms: _Ints, facts_of: _Ints, facts: Sequence[tuple[str, ...]]
+) -> list[ServiceInfo]:
+    """Merge for each of `groups` the attributes that its records have: `merge_info`, vectorised.
+
+    group, at_ms, facts_of: of each record, the last an index into `facts`: (version, image, container, site_id).
+    """
+    columns: list[list[str] | list[int]] = []
+    for attribute in zip(*facts, strict=True):
+        rank_of, values = ranked(attribute)
+        rank = rank_of[facts_of]
+        newest = np.zeros(groups, np.int64)
+        np.maximum.at(newest, group, np.where(rank > 0, at_ms * len(values) + rank, 0))
+        newest_ms, newest_rank = np.divmod(newest, len(values))
+        columns += [[values[place] for place in newest_rank.tolist()], newest_ms.tolist()]
+    return list(map(ServiceInfo, *columns))
+
+
+def ranked(values: Sequence[str]) -> tuple[_Ints, list[str]]:
+    """For each value its rank among the distinct ones, which are returned ascending; "" has rank 0 in any case."""
+    distinct = sorted({"", *values})
+    rank = {value: index for index, value in enumerate(distinct)}
+    return np.array([rank[value] for value in values], np.int64), distinct
+
+
+def _dated(value: str, at_ms: int) -> tuple[str, int]:
+    return value, at_ms if value else 0
+
+
+def _newest(dated: Iterable[tuple[int, str]]) -> tuple[str, int]:
+    at_ms, value = max(dated, default=(0, ""))
+    return value, at_ms
