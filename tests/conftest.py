@@ -1,10 +1,19 @@
-"""Hypothesis profiles: HYPOTHESIS_PROFILE=ci tries more examples, and the same ones on every run."""
+"""Hypothesis profiles: `test` draws the same examples on every run, `explore` (`make explore`) others each time."""
 
 import os
 
 from hypothesis import HealthCheck, settings
 
-# No deadline: two cores are shared, and the first example compiles the wire scanner.
-settings.register_profile("dev", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", settings.get_profile("dev"), max_examples=300, derandomize=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+# No deadline: two cores are shared, and the first example compiles the wire scanner. No example database: what a run
+# finds must not depend on an earlier one; what `make explore` finds becomes an explicit example.
+settings.register_profile(
+    "test",
+    max_examples=50,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("explore", settings.get_profile("test"), derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
