@@ -56,13 +56,20 @@ class _Part(NamedTuple):
     exceptions_beyond: int = 0
 
 
-class _Place(NamedTuple):
-    """A record by its number in the message, its event time, the start of its pane."""
+class Place(NamedTuple):
+    """A record by its number in the message, its event time and the start of its pane in epoch ms."""
 
     number: int
     at_ms: int
     start_ms: int
     late: bool
+
+
+class Placed(NamedTuple):
+    """Records of one message. places: of those that count, in wire order. rejected: the others, ascending by reason."""
+
+    places: tuple[Place, ...]
+    rejected: tuple[Rejected, ...]
 
 
 class Fold:
@@ -123,52 +130,47 @@ class Fold:
         points = decode_metrics(data, self.config.decode)
         if isinstance(points, Rejected):
             return _Part((points,))
-        return _heard("metrics", points, *_placed(points, at, self.config.times), at)
+        return _heard("metrics", points, place_records("metrics", points, at.timestamp_ms, self.config.times), at)
 
 
 def logs_part(records: Sequence[LogRecord], reader: LineReader, at: KafkaPosition, config: FoldConfig) -> _Part:
     """What these log records say; those without a usable time are counted as rejected."""
-    placed, rejected = _placed(records, at, config.times)
-    kept = [records[place.number] for place in placed]
+    placed = place_records("logs", records, at.timestamp_ms, config.times)
+    kept = [records[place.number] for place in placed.places]
     lines = [
         PlacedLine(record.resource, place.at_ms, place.start_ms, place.late, record.trace_id, place.number, line)
-        for place, record, line in zip(placed, kept, reader.read(kept), strict=True)
+        for place, record, line in zip(placed.places, kept, reader.read(kept), strict=True)
     ]
-    return _heard("logs", records, placed, rejected, at)._replace(logs=fold_lines(lines, at))
+    return _heard("logs", records, placed, at)._replace(logs=fold_lines(lines, at))
 
 
-def _placed(
-    records: Sequence[LogRecord | MetricPoint], at: KafkaPosition, times: TimeLimits
-) -> tuple[list[_Place], dict[RejectReason, int]]:
-    """Where each record belongs that has a usable time; how many have none, by reason."""
-    placed: list[_Place] = []
+def place_records(
+    signal: SignalType, records: Sequence[LogRecord | MetricPoint], timestamp_ms: int, times: TimeLimits
+) -> Placed:
+    """Place the records of a message that was sent at timestamp_ms, epoch ms; each is placed or counted as rejected."""
+    places: list[Place] = []
     rejected: dict[RejectReason, int] = {}
     for number, record in enumerate(records):
         at_ms = record.time_ns // _NS_PER_MS
-        reason = _time_fault(at_ms, at.timestamp_ms, times)
+        reason = _time_fault(at_ms, timestamp_ms, times)
         if reason:
             rejected[reason] = rejected.get(reason, 0) + 1
             continue
-        late = at_ms < at.timestamp_ms - times.lateness_ms
-        placed.append(_Place(number, at_ms, at_ms - at_ms % times.pane_ms, late))
-    return placed, rejected
+        late = at_ms < timestamp_ms - times.lateness_ms
+        places.append(Place(number, at_ms, at_ms - at_ms % times.pane_ms, late))
+    faults = tuple(Rejected(reason, f"event time of {signal}", rejected[reason]) for reason in sorted(rejected))
+    return Placed(tuple(places), faults)
 
 
-def _heard(
-    signal: SignalType,
-    records: Sequence[LogRecord | MetricPoint],
-    placed: list[_Place],
-    rejected: dict[RejectReason, int],
-    at: KafkaPosition,
-) -> _Part:
+def _heard(signal: SignalType, records: Sequence[LogRecord | MetricPoint], placed: Placed, at: KafkaPosition) -> _Part:
     """Who was heard in these records, by pane."""
     heard: _Heard = {}
-    for place in placed:
+    for place in placed.places:
         if not place.late:
             resource = records[place.number].resource
             _hear(heard, resource.env, place.start_ms, Presence(signal, resource.service, 1))
-    faults = tuple(Rejected(reason, f"event time of {signal}", rejected[reason]) for reason in sorted(rejected))
-    return _Part(faults, None, _presence(heard, at), (), len(placed), sum(place.late for place in placed))
+    late = sum(place.late for place in placed.places)
+    return _Part(placed.rejected, None, _presence(heard, at), (), len(placed.places), late)
 
 
 def _time_fault(at_ms: int, timestamp_ms: int, times: TimeLimits) -> RejectReason | None:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from state_schemas.telemetry import LogRecord
-from udfs.masking import DEFAULTS, Masker, MaskSettings
+from udfs.masking import DEFAULTS, MASK_BYTES, MASK_NAMES, Masker, MaskName, MaskSettings
 from udfs.severity import WARN, severity_of
 from udfs.stack_traces import Thrown, thrown_in
 from udfs.templates import PATTERN_ID_BYTES, Pattern, named_pattern, pattern_of, template_of
@@ -25,12 +25,17 @@ _JSON_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class ReadLine(NamedTuple):
-    """loud: WARN and up, or an exception. line: masked, for a person; "" of quiet ones, of which none is shown."""
+    """loud: WARN and up, or an exception. line: masked, for a person; "" of quiet ones, of which none is shown.
+
+    exception_type: "" where nothing was thrown. shape: of the line, before names of users are hidden.
+    """
 
     loud: bool
     severity: int
     pattern: Pattern
     line: str
+    exception_type: str
+    shape: bytes
 
 
 class LineReader:
@@ -54,12 +59,10 @@ class LineReader:
             severity = severity_of(record.severity_number, record.severity_text, lines[place])
             what = thrown[place]
             pattern = self.pattern(named[given[place]] if given[place] else shapes[place])
-            if what is not None:
-                out.append(_read_exception(what, pattern, self._line_of(shapes[place]), severity))
-                continue
-            loud = severity >= WARN
+            loud = severity >= WARN or what is not None
             line = self._line_of(shapes[place]) if loud else ""
-            out.append(ReadLine(loud, severity, pattern, line))
+            read = ReadLine(loud, severity, pattern, line, "", shapes[place])
+            out.append(read if what is None else _as_exception(what, read))
         return out
 
     def patterns(self, lines: Sequence[str]) -> list[Pattern]:
@@ -75,6 +78,11 @@ class LineReader:
                 self._known.clear()
             known = self._known[shape] = pattern_of(self._seen(shape))
         return known
+
+    def masks_in(self, shape: bytes) -> tuple[MaskName, ...]:
+        """Name the masks that a shape holds, that of users included; distinct, in the order of MASK_NAMES."""
+        seen = self._seen(shape)
+        return tuple(name for name, byte in zip(MASK_NAMES, MASK_BYTES, strict=True) if byte in seen)
 
     def _line_of(self, shape: bytes) -> str:
         """For a person."""
@@ -128,10 +136,11 @@ def _of_object(body: str) -> str:
     return " ".join(f"{name}={bytes(value).decode()}" for name, value in members.items())
 
 
-def _read_exception(thrown: Thrown, message: Pattern, line: str, severity: int) -> ReadLine:
-    """Its pattern: its type, the frames of the program, then what it says."""
+def _as_exception(thrown: Thrown, message: ReadLine) -> ReadLine:
+    """Read a line as an exception: its pattern is its type, the frames of the program, then its message."""
     kind = thrown.type if _TYPE.fullmatch(thrown.type) else "exception"
     head = (kind, *(f"at {frame}" for frame in thrown.frames))
     texts = tuple(f" {part}" for part in head)
-    pattern = named_pattern((*head, *message.key), (*texts, *message.texts))
-    return ReadLine(True, max(severity, _ERROR), pattern, f"{kind}: {line}".rstrip())
+    pattern = named_pattern((*head, *message.pattern.key), (*texts, *message.pattern.texts))
+    line = f"{kind}: {message.line}".rstrip()
+    return ReadLine(True, max(message.severity, _ERROR), pattern, line, kind, message.shape)

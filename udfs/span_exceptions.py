@@ -17,7 +17,7 @@ from udfs.fold_spans import KafkaPosition, TimeLimits
 from udfs.log_lines import LineReader
 from udfs.otlp_values import EXCEPTION, SPAN_ID_BYTES, TRACE_ID_BYTES, hex_id
 
-__all__ = ["fold_exceptions"]
+__all__ = ["exception_record", "fold_exceptions"]
 
 _ERROR: Final = 17
 _NS_PER_MS: Final = 1_000_000
@@ -27,8 +27,8 @@ def fold_exceptions(
     spans: SpanColumns, counted: NDArray[np.bool_], reader: LineReader, at: KafkaPosition, limits: TimeLimits
 ) -> tuple[LogPartial, ...]:
     """Exceptions of the spans that count, one partial for each service, in key order. counted: bool (spans,)."""
-    thrown = [exception for exception in spans.exceptions if counted[exception.span]]
-    return fold_lines(_placed([_record(spans, one) for one in thrown], reader, at, limits), at) if thrown else ()
+    records = [exception_record(spans, thrown) for thrown in spans.exceptions if counted[thrown.span]]
+    return fold_lines(_placed(records, reader, at, limits), at) if records else ()
 
 
 def _placed(
@@ -41,8 +41,11 @@ def _placed(
         yield PlacedLine(record.resource, at_ms, start_ms, late, record.trace_id, number, line)
 
 
-def _record(spans: SpanColumns, thrown: SpanException) -> LogRecord:
-    """The exception as the log record that says the same. One that says no more than a message is that message."""
+def exception_record(spans: SpanColumns, thrown: SpanException) -> LogRecord:
+    """Write an exception of these spans as the log record that says the same, at the end of its span.
+
+    One that says no more than a message is that message.
+    """
     said = {
         "exception.message": thrown.message,
         "exception.stacktrace": thrown.stacktrace,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import zstandard
 
@@ -24,7 +24,7 @@ from reasoner.load.message import Message
 from reasoner.load.otlp_json import NotOtlp
 from state_schemas.telemetry import SignalType
 
-__all__ = ["BadLine", "BadLines", "NoRecording", "read", "sidecar"]
+__all__ = ["BadLine", "BadLines", "NoRecording", "RawValue", "kept_timestamp_ms", "raw_values", "read", "sidecar"]
 
 # Every file is open while it is merged, so that nothing needs to know its first time beforehand. A file costs a
 # descriptor (the usual limit is 1,024), up to 8 MB of zstd window and REORDER_MESSAGES waiting messages of about 40 kB.
@@ -37,7 +37,7 @@ BAD_LINES_KEPT: Final = 20
 _BUFFER_BYTES: Final = 1 << 17
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-_SIDECAR: Final = re.compile(rb'\{"kafkaTimestampUnixMs":\d+(?:,"kafkaPartition":\d+)?,')
+_SIDECAR: Final = re.compile(rb'\{"kafkaTimestampUnixMs":(\d+)(?:,"kafkaPartition":\d+)?,')
 
 _Key = tuple[int, str, int, int]  # timestamp, name, place in the list of files, line
 
@@ -73,6 +73,13 @@ class BadLines:
             self.examples.append(bad)
 
 
+class RawValue(NamedTuple):
+    """A message as its bytes stand in a file. line: counts from 1, or is the ordinal of a message."""
+
+    line: int
+    value: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     path: Path
@@ -84,6 +91,12 @@ def sidecar(timestamp_ms: int, partition: int | None) -> bytes:
     """Start of a JSON line that keeps its Kafka timestamp and partition; OTLP/JSON readers ignore unknown fields."""
     place = b"" if partition is None else b',"kafkaPartition":%d' % partition
     return b'{"kafkaTimestampUnixMs":%d%b,' % (timestamp_ms, place)
+
+
+def kept_timestamp_ms(value: bytes) -> int | None:
+    """Read the Kafka timestamp that `sidecar` put before a message, epoch ms; None where there is none."""
+    found = _SIDECAR.match(value)
+    return int(found[1]) if found else None
 
 
 def read(paths: Sequence[Path], on_bad: Callable[[BadLine], None], *, as_protobuf: bool = False) -> Iterator[Message]:
@@ -145,7 +158,7 @@ def _in_order(
 def _messages(file: _File, on_bad: Callable[[BadLine], None], as_protobuf: bool) -> Iterator[tuple[int, Message]]:
     """(line, message) as they stand in the file; a file that is not a recording is reported once."""
     early: list[BadLine] | None = []
-    for line, value in _values(file, on_bad):
+    for line, value in raw_values(file.path, file.name, on_bad):
         try:
             message = _message(value, as_protobuf)
         except NotOtlp as error:
@@ -169,19 +182,23 @@ def _messages(file: _File, on_bad: Callable[[BadLine], None], as_protobuf: bool)
         on_bad(bad)
 
 
-def _values(file: _File, on_bad: Callable[[BadLine], None]) -> Iterator[tuple[int, bytes]]:
+def raw_values(path: Path, name: str, on_bad: Callable[[BadLine], None]) -> Iterator[RawValue]:
+    """Yield the messages of one file in its order, not yet read as OTLP; blank lines are left out. Lazy.
+
+    name: of the file, in what is reported: the one BadLine of a file of which the rest cannot be read.
+    """
     line = 0
     try:
-        with contextlib.closing(_open(file.path)) as stream:
+        with contextlib.closing(_open(path)) as stream:
             head = stream.peek(4)[:4]
             split = _lines if not head or head[:1] in b"{ \t\r\n" or len(head) < 4 else _length_prefixed
             if split is _length_prefixed and int.from_bytes(head, "big") > MESSAGE_BYTES_MAX:
                 split = _lines  # text of another kind: its lines are reported
             for line, value in enumerate(split(stream), start=1):
                 if value.strip():
-                    yield line, value
+                    yield RawValue(line, value)
     except (EOFError, OSError, NotOtlp, zstandard.ZstdError) as error:
-        on_bad(BadLine(file.name, line + 1, f"the rest of the file cannot be read: {error}"))
+        on_bad(BadLine(name, line + 1, f"the rest of the file cannot be read: {error}"))
 
 
 def _open(path: Path) -> io.BufferedReader:
