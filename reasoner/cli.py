@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "reasoner.commands.demo",
     "submit": "reasoner.commands.submit",
     "replay": "reasoner.commands.replay",
+    "explain": "reasoner.commands.explain",
     "insights": "reasoner.commands.insights",
     "tables": "reasoner.commands.tables",
     "evaluate": "reasoner.commands.evaluate",
