@@ -44,7 +44,7 @@ explore: setup ## Search the laws at random for EXPLORE_SECONDS (600), from EXPL
 
 fuzz: setup ## Random and broken bytes against the decoders for FUZZ_SECONDS (20)
 	@reasoner/stack/setup.sh fuzz
-	@$(BIN)/python tests/fuzz/fuzz_wire_scan.py -max_total_time=$${FUZZ_SECONDS:-20}
+	@$(BIN)/python tests/fuzz/fuzz_decoders.py -max_total_time=$${FUZZ_SECONDS:-20}
 
 bench: setup ## Spans per second of the whole job, with the stages' shares
 	@$(BIN)/reasoner bench job

@@ -3,25 +3,30 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from operators.call_pairs import CallPairs, CallPairsConfig
-from operators.capacity import Capacity, CapacityConfig
-from operators.error_patterns import ErrorPatterns, ErrorPatternsConfig
-from operators.fold import FoldConfig
-from operators.latency_spike import LatencyConfig, LatencySpike
-from operators.log_silence import LogSilence, LogSilenceConfig
+from operators.detectors.capacity import Capacity, CapacityConfig
+from operators.detectors.latency import LatencyConfig, LatencySpike
+from operators.detectors.log_patterns import ErrorPatterns, ErrorPatternsConfig
+from operators.detectors.requests import RequestShapes, RequestShapesConfig
+from operators.detectors.telemetry_gap import GapConfig, TelemetryGap
+from operators.gates.log_silence import LogSilence, LogSilenceConfig
+from operators.gates.novelty import PatternNews, PatternNewsConfig
+from operators.ingest.call_pairs import CallPairs, CallPairsConfig
+from operators.ingest.fold import FoldConfig
+from operators.ingest.pre_aggregate import PreMerge, PreMergeConfig
 from operators.machine import Stage
-from operators.pattern_news import PatternNews, PatternNewsConfig
-from operators.pre_merge import PreMerge, PreMergeConfig
-from operators.request_shapes import RequestShapes, RequestShapesConfig
-from operators.telemetry_gap import GapConfig, TelemetryGap
-from state_schemas.calls import CallHalves
-from state_schemas.folded import FoldedMessage
-from state_schemas.outputs import EdgeRow, InsightRevision, PatternName, PatternRow, RollupRow
-from state_schemas.partials import EnvPresence, NameOverflow, SpanPartial
-from state_schemas.patterns import ExceptionPartial, LogPartial, PatternHeard, SourcePatternHeard, SpanPatternHeard
-from state_schemas.shapes import LogsHeard, ShapePartial
-from state_schemas.telemetry import SignalType
-from udfs.ids import service_key
+from state_schemas.aggregates.activity import EnvPresence
+from state_schemas.aggregates.calls import CallHalves
+from state_schemas.aggregates.log_silence import LogsHeard
+from state_schemas.aggregates.logs import ExceptionPartial, LogPartial
+from state_schemas.aggregates.message import FoldedMessage
+from state_schemas.aggregates.names import NameOverflow
+from state_schemas.aggregates.novelty import PatternHeard, SourcePatternHeard, SpanPatternHeard
+from state_schemas.aggregates.requests import ShapePartial
+from state_schemas.aggregates.spans import SpanPartial
+from state_schemas.contracts.insight import InsightRevision
+from state_schemas.contracts.rows import EdgeRow, PatternName, PatternRow, RollupRow
+from state_schemas.telemetry.signals import SignalType
+from udfs.insights.ids import service_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,14 @@ from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
 from jobs import sinks
-from jobs.config import BadConfig, JobConfig, load
 from jobs.graph import stages
+from jobs.settings import JobConfig, load
 from jobs.sinks import Insert
 from jobs.sources import raw_messages
-from operators.flink import EVENT_TYPE, FoldMessages, wire
 from operators.machine import Stage
-from state_schemas.telemetry import SignalType
+from operators.runtime.flink import EVENT_TYPE, FoldMessages, wire
+from state_schemas.contracts.settings import BadConfig
+from state_schemas.telemetry.signals import SignalType
 
 
 def build(

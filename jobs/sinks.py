@@ -8,11 +8,14 @@ import msgspec
 from pyflink.datastream import DataStream
 from pyflink.table import StreamTableEnvironment
 
-from jobs.config import JobConfig, Kafka, Lake
+from jobs.settings import JobConfig
 from jobs.sources import stable_uids
-from operators.flink import SinkRows
-from state_schemas.outputs import DeadLetter, EdgeRow, InsightRevision, PatternName, PatternRow, RollupRow
-from state_schemas.tables import ColumnType
+from operators.runtime.flink import SinkRows
+from state_schemas.contracts.dead_letter import DeadLetter
+from state_schemas.contracts.insight import InsightRevision
+from state_schemas.contracts.rows import EdgeRow, PatternName, PatternRow, RollupRow
+from state_schemas.contracts.settings import Kafka, Lake
+from state_schemas.contracts.tables import ColumnType
 
 NAMESPACE = "insights"
 

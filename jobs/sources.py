@@ -5,8 +5,8 @@ from typing import Any, Final
 from pyflink.datastream import DataStream
 from pyflink.table import StreamTableEnvironment
 
-from jobs.config import Kafka
-from state_schemas.telemetry import SignalType
+from state_schemas.contracts.settings import Kafka
+from state_schemas.telemetry.signals import SignalType
 
 # Kafka's own defaults are for small messages: 1 MiB is three batches of spans, and the job waits for the broker.
 _PROPERTIES: Final = {"max.partition.fetch.bytes": str(2 << 20), "receive.buffer.bytes": "-1"}

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from state_schemas.codec import Codec
-from state_schemas.metrics import MetricName
-from state_schemas.telemetry import SignalType
+from state_schemas.contracts.counters import MetricName
+from state_schemas.telemetry.signals import SignalType
 
 S = TypeVar("S")
 E_contra = TypeVar("E_contra", contravariant=True)

@@ -15,7 +15,7 @@ __all__ = ["main"]
 # One line per command: its name and the module that holds its typer `app`. Modules are imported when they are
 # called, so that `reasoner stack status` does not pay for PyFlink or pyarrow.
 COMMANDS = {
-    "stack": "reasoner.stack.cli",
+    "stack": "reasoner.commands.stack",
     "demo": "reasoner.commands.demo",
     "submit": "reasoner.commands.submit",
     "replay": "reasoner.commands.replay",

@@ -25,9 +25,7 @@ def main() -> int:
         command = [sys.executable, "-m", "pytest", "-q", "-x", f"--hypothesis-seed={seed}", *asked.paths]
         code = subprocess.run(command, env={**os.environ, "HYPOTHESIS_PROFILE": "explore"}).returncode
         if code:
-            print(
-                f"explore: round {rounds + 1} failed; repeat it with: make explore EXPLORE_SECONDS=1 EXPLORE_SEED={seed}"
-            )
+            print(f"explore: round {rounds + 1} failed; repeat: make explore EXPLORE_SECONDS=1 EXPLORE_SEED={seed}")
             return code
         rounds += 1
     print(f"explore: {rounds} rounds, seeds {first} to {first + rounds - 1}: nothing found")

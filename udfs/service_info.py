@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from state_schemas.partials import ServiceInfo
-from state_schemas.telemetry import Resource
+from state_schemas.telemetry.resource import Resource, ServiceInfo
 
 __all__ = ["info_of", "merge_info", "newest_info", "ranked"]
 

@@ -16,20 +16,20 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from jobs.config import Detection, JobConfig
-from reasoner import lake
+from jobs.settings import Detection, JobConfig
 from reasoner.bench.processes import Usage
+from reasoner.clients import lake
+from reasoner.clients.flink_rest import FlinkRest
 from reasoner.errors import CommandFailed
 from reasoner.evaluate.result import Result
-from reasoner.flink_rest import FlinkRest
-from reasoner.job_process import write_config
-from reasoner.load.message import Message
-from reasoner.load.player import PlayOptions, play
-from reasoner.load.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
+from reasoner.recordings.message import Message
+from reasoner.recordings.player import PlayOptions, play
+from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
+from reasoner.runs.job_process import write_config
+from reasoner.runs.submit import submit
 from reasoner.stack.running import RunningStack, running
 from reasoner.stack.settings import StackSettings
-from reasoner.submit import submit
-from state_schemas.telemetry import SignalType
+from state_schemas.telemetry.signals import SignalType
 
 PARTITIONS: Final = 4
 CHECKPOINT_MS: Final = 10_000

@@ -1,6 +1,6 @@
 """What detection says on days when nothing is wrong, and what it finds of slow-downs planted into such days.
 
-The shipped rule with its default settings over the final panes of each service (`reasoner.load.quiet`).
+The shipped rule with its default settings over the final panes of each service (`reasoner.traffic.fleet`).
 """
 
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from reasoner.evaluate.result import Result
-from reasoner.load.quiet import PANE_MS, QuietService, Slowdown, Traffic, fleet
-from state_schemas.insights import Insight
-from state_schemas.latency import Learnt
-from udfs.baseline import SpikeConfig
-from udfs.partials import NameLimits
-from udfs.spike_rule import PaneOfSpans, watch_pane
+from reasoner.traffic.fleet import PANE_MS, QuietService, Slowdown, Traffic, fleet
+from state_schemas.contracts.insight import Insight
+from state_schemas.state.latency import Learnt
+from udfs.detect.latency.baseline import SpikeConfig
+from udfs.detect.latency.rule import PaneOfSpans, watch_pane
+from udfs.spans.window import NameLimits
 
 START_MS: Final = 1_700_006_400_000  # midnight
 FACTORS: Final = (1.3, 1.5, 2.0, 3.0, 5.0, 10.0)

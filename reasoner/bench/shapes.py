@@ -1,6 +1,6 @@
 """What is said of lines and calls on days when nothing is wrong, and what is found of lines and calls that stop.
 
-The shipped rules with their default settings over the final panes of each service (`reasoner.load.quiet_shapes`).
+The shipped rules with their default settings over the final panes of each service (`reasoner.traffic.request_fleet`).
 """
 
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from reasoner.evaluate.result import Result
-from reasoner.load.quiet_shapes import PANE_MS, SERVICES, QuietShapes, ShapeTraffic, Stop, fleet_of_shapes
-from state_schemas.insights import Insight
-from state_schemas.patterns import PatternsLearnt
-from state_schemas.shapes import ShapesLearnt
-from udfs.pattern_rule import PaneOfLines, PatternConfig, watch_lines
-from udfs.shape_report import subject_of_shape
-from udfs.shape_rule import PaneOfShapes, ShapeConfig, watch_shapes
+from reasoner.traffic.request_fleet import PANE_MS, SERVICES, QuietShapes, ShapeTraffic, Stop, fleet_of_shapes
+from state_schemas.contracts.insight import Insight
+from state_schemas.state.log_patterns import PatternsLearnt
+from state_schemas.state.requests import ShapesLearnt
+from udfs.detect.log_patterns.rule import PaneOfLines, PatternConfig, watch_lines
+from udfs.detect.requests.report import subject_of_shape
+from udfs.detect.requests.rule import PaneOfShapes, ShapeConfig, watch_shapes
 
 START_MS: Final = 1_700_006_400_000  # midnight
 LEFT: Final = (0.0, 0.2, 0.4)

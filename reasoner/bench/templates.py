@@ -10,10 +10,10 @@ from reasoner.errors import WrongUse
 from reasoner.evaluate.loghub import systems_in
 from reasoner.evaluate.peers import drain3_miner
 from reasoner.evaluate.result import Result
-from reasoner.load.recordings import BadLines, read
-from state_schemas.telemetry import Rejected
-from udfs.log_lines import LineReader
-from udfs.otlp import decode_logs
+from reasoner.recordings.read import BadLines, read
+from state_schemas.contracts.dead_letter import Rejected
+from udfs.logs.reader import LineReader
+from udfs.otlp.decoder import decode_logs
 
 BATCH: Final = 1_000  # lines of a message
 BODIES_MAX: Final = 100_000

@@ -15,13 +15,13 @@ from reasoner.bench.shapes import bench_shapes
 from reasoner.bench.templates import bench_templates
 from reasoner.errors import WrongUse
 from reasoner.evaluate.result import Result
-from reasoner.load.message import Message
-from reasoner.load.recordings import BadLines, read
-from reasoner.load.reshape import denser
-from reasoner.load.spans import SpanProfile, spans
+from reasoner.recordings.message import Message
+from reasoner.recordings.read import BadLines, read
+from reasoner.recordings.reshape import denser
 from reasoner.stack.environment import checkout
-from state_schemas.telemetry import SpanColumns
-from udfs.otlp import SpanDecoder
+from reasoner.traffic.spans import SpanProfile, spans
+from state_schemas.telemetry.spans import SpanColumns
+from udfs.otlp.decoder import SpanDecoder
 
 app = typer.Typer(no_args_is_help=True, help="Throughput and memory on this machine.")
 

@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from reasoner import demo, lake
+from reasoner.clients import lake
 from reasoner.errors import CommandFailed, WrongUse
-from reasoner.load.player import Progress as Played
+from reasoner.recordings.player import Progress as Played
+from reasoner.runs import demo
 from reasoner.stack.environment import checkout
 from reasoner.stack.running import RunningStack, running
 from reasoner.stack.settings import StackSettings, free_ports
-from state_schemas.insights import Insight
+from state_schemas.contracts.insight import Insight
 
 app = typer.Typer(help="Plant an incident in a small shop's telemetry and watch the real job find it.")
 

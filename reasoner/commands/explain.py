@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from operators.fold import FoldConfig
+from operators.ingest.fold import FoldConfig
 from reasoner.errors import WrongUse
-from reasoner.explain import Explained, Explainer, NotCounted
-from reasoner.load.recordings import BadLine, kept_timestamp_ms, raw_values
+from reasoner.recordings.read import BadLine, kept_timestamp_ms, raw_values
+from reasoner.runs.explain import Explained, Explainer, NotCounted
 
 app = typer.Typer(help="Explain what becomes of each log record and each exception of a span.")
 
@@ -58,7 +58,8 @@ def explain(file: FileArgument, config: Config = None, as_json: AsJson = False) 
 def _fold_config(path: Path | None) -> FoldConfig:
     if path is None:
         return FoldConfig()
-    from jobs.config import BadConfig, load  # half a second, which the defaults do not need
+    from jobs.settings import load
+    from state_schemas.contracts.settings import BadConfig
 
     try:
         return load(path).graph().fold

@@ -8,11 +8,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.config import BadConfig, Kafka, load
+from jobs.settings import load
+from reasoner.clients.insight_topic import committed, last_revisions, poll, read_all
+from reasoner.clients.known_patterns import known_patterns
 from reasoner.errors import CommandFailed, WrongUse
-from reasoner.insight_topic import committed, last_revisions, poll, read_all
-from reasoner.patterns import known_patterns
-from state_schemas.insights import from_json, to_json
+from state_schemas.contracts.insight import from_json, to_json
+from state_schemas.contracts.settings import BadConfig, Kafka
 
 app = typer.Typer(no_args_is_help=True, help="What the jobs have said: committed revisions of `insight_out`.")
 

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import typer
 
 from reasoner.errors import WrongUse
-from reasoner.load.recordings import BadLines, NoRecording
-from reasoner.replay import replay_flink, replay_local
-from state_schemas.insights import to_json
+from reasoner.recordings.read import BadLines, NoRecording
+from reasoner.runs.replay import replay_flink, replay_local
+from state_schemas.contracts.insight import to_json
 
 app = typer.Typer(help="Run recordings of the Collector's file exporter through the shipped graph.")
 

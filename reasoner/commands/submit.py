@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from reasoner.runs.submit import JOBS, check, submit
 from reasoner.stack.environment import flink_env
-from reasoner.submit import JOBS, check, submit
 
 app = typer.Typer(help="Start a job on a Flink cluster.")
 

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.config import BadConfig, Lake, load
-from reasoner import lake
+from jobs.settings import load
+from reasoner.clients import lake
+from reasoner.clients.lake_maintenance import MaintenanceLimits, now_ms
+from reasoner.clients.lake_maintenance import maintain as maintenance
 from reasoner.errors import WrongUse
-from reasoner.lake_maintenance import MaintenanceLimits, now_ms
-from reasoner.lake_maintenance import maintain as maintenance
-from state_schemas.tables import TABLES
+from state_schemas.contracts.settings import BadConfig, Lake
+from state_schemas.contracts.tables import TABLES
 
 app = typer.Typer(no_args_is_help=True, help="The Iceberg tables that the jobs write.")
 

@@ -17,13 +17,13 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from reasoner.errors import WrongUse
 from reasoner.evaluate.peers import drain3_ids
 from reasoner.evaluate.result import Result
-from reasoner.load.message import Message
-from reasoner.local_run import LocalRun
-from reasoner.replay import settings
-from state_schemas.outputs import PatternName, PatternRow
-from state_schemas.telemetry import Rejected
-from udfs.log_lines import LineReader
-from udfs.otlp import decode_logs
+from reasoner.recordings.message import Message
+from reasoner.runs.local_run import LocalRun
+from reasoner.runs.replay import settings
+from state_schemas.contracts.dead_letter import Rejected
+from state_schemas.contracts.rows import PatternName, PatternRow
+from udfs.logs.reader import LineReader
+from udfs.otlp.decoder import decode_logs
 
 START_MS: Final = 1_700_000_040_000  # a full minute
 MINUTE_MS: Final = 60_000

@@ -15,22 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.graph import GraphConfig
-from operators.error_patterns import ErrorPatternsConfig
-from operators.frontier import FrontierConfig
-from operators.latency_spike import LatencyConfig
-from operators.telemetry_gap import GapConfig
+from operators.detectors.latency import LatencyConfig
+from operators.detectors.log_patterns import ErrorPatternsConfig
+from operators.detectors.telemetry_gap import GapConfig
+from operators.emission import FrontierConfig
+from reasoner.clients.insight_topic import last_revisions
 from reasoner.errors import WrongUse
 from reasoner.evaluate.result import Result
-from reasoner.insight_topic import last_revisions
-from reasoner.load.recordings import BadLines, read
-from reasoner.load.reshape import dump, rechunk, shifted
-from reasoner.local_run import LocalRun
-from state_schemas.insights import Insight
-from state_schemas.outputs import InsightRevision, RollupRow
-from state_schemas.telemetry import SpanColumns
-from udfs.otlp import SpanDecoder
-from udfs.partials import sum_by_code
-from udfs.sketch import quantile_ns, unpack
+from reasoner.recordings.read import BadLines, read
+from reasoner.recordings.reshape import dump, rechunk, shifted
+from reasoner.runs.local_run import LocalRun
+from state_schemas.contracts.insight import Insight, InsightRevision
+from state_schemas.contracts.rows import RollupRow
+from state_schemas.telemetry.spans import SpanColumns
+from udfs.otlp.decoder import SpanDecoder
+from udfs.spans.window import sum_by_code
+from udfs.stats.duration_histogram import quantile_ns, unpack
 
 BEFORE_MS: Final = 90_000
 AFTER_MS: Final = 120_000

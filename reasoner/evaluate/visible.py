@@ -17,12 +17,13 @@ import numpy as np
 
 from reasoner.evaluate.nezha import AFTER_MS, Fault, Truth, days_of, found_faults, truth_of
 from reasoner.evaluate.result import Result
-from reasoner.load.recordings import BadLines, read
-from state_schemas.telemetry import ENTRY_KINDS, Rejected
-from udfs.log_lines import LineReader
-from udfs.otlp import SpanDecoder, decode_logs
-from udfs.rate_change import change_nats
-from udfs.templates import template_of
+from reasoner.recordings.read import BadLines, read
+from state_schemas.contracts.dead_letter import Rejected
+from state_schemas.telemetry.spans import ENTRY_KINDS
+from udfs.logs.reader import LineReader
+from udfs.logs.template import template_of
+from udfs.otlp.decoder import SpanDecoder, decode_logs
+from udfs.stats.poisson_change import change_nats
 
 SIGNALS: Final = ("error lines", "other lines", "calls", "latency")
 FACTOR: Final = 1.5

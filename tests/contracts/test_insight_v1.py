@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from state_schemas import insights as contract
-from state_schemas.insights import from_json, insight_schema, to_json
-from tests.driving import insights, run
+from state_schemas.contracts import insight as contract
+from state_schemas.contracts.insight import from_json, insight_schema, to_json
 from tests.laws.test_graph import GRAPH, folded
-from tests.traffic import busy, messages
+from tests.support.driving import insights, run
+from tests.support.stories import busy
+from tests.support.traffic import messages
 
 GOLDEN = Path(__file__).parent / "golden" / "insight_v1.json"
 SCHEMA = Path(contract.__file__).parent / "insight_v1.schema.json"

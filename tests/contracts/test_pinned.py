@@ -9,17 +9,14 @@ import msgspec
 import pytest
 from pydantic import BaseModel
 
-from jobs.config import JobConfig, Topics
 from jobs.graph import GraphConfig, latency_stages, pattern_stages, stages
-from state_schemas.calls import CALL_PAIRS_CODEC
-from state_schemas.insights import Kind, Severity, Status
-from state_schemas.latency import LATENCY_CODEC
-from state_schemas.metrics import REJECTED, MetricName
-from state_schemas.outputs import RESOLUTIONS_S, DeadLetter, EdgeRow, PatternName, PatternRow, RollupRow
-from state_schemas.patterns import PATTERN_NEWS_CODEC, PATTERNS_CODEC
-from state_schemas.presence import CAPACITY_CODEC, GAP_CODEC, PREMERGE_CODEC
-from state_schemas.shapes import LOG_SILENCE_CODEC, SHAPES_CODEC
-from state_schemas.tables import (
+from jobs.settings import JobConfig
+from state_schemas.contracts.counters import REJECTED, MetricName
+from state_schemas.contracts.dead_letter import DeadLetter, RejectReason
+from state_schemas.contracts.insight import Kind, Severity, Status
+from state_schemas.contracts.rows import RESOLUTIONS_S, EdgeRow, PatternName, PatternRow, RollupRow
+from state_schemas.contracts.settings import Topics
+from state_schemas.contracts.tables import (
     ERROR_PATTERNS,
     LATENCY_ROLLUPS,
     NAMESPACE,
@@ -28,8 +25,16 @@ from state_schemas.tables import (
     TABLES,
     TableSpec,
 )
-from state_schemas.telemetry import RejectReason
-from udfs.ids import insight_id, service_key, split_service_key
+from state_schemas.state.call_pairs import CALL_PAIRS_CODEC
+from state_schemas.state.capacity import CAPACITY_CODEC
+from state_schemas.state.latency import LATENCY_CODEC
+from state_schemas.state.log_patterns import PATTERNS_CODEC
+from state_schemas.state.log_silence import LOG_SILENCE_CODEC
+from state_schemas.state.novelty import PATTERN_NEWS_CODEC
+from state_schemas.state.pre_aggregate import PREMERGE_CODEC
+from state_schemas.state.requests import SHAPES_CODEC
+from state_schemas.state.telemetry_gap import GAP_CODEC
+from udfs.insights.ids import insight_id, service_key, split_service_key
 
 UIDS = [
     *("pre-merge", "pre-merge-logs", "pre-merge-metrics"),

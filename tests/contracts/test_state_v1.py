@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from jobs.graph import stages
-from operators.local import LocalGraph
 from operators.machine import Stage
+from operators.runtime.local import LocalGraph
 from state_schemas.codec import Box, Codec, UnknownStateVersion, open_box, register
-from state_schemas.latency import LATENCY_CODEC
-from tests.driving import graph_config, insights, summary
+from state_schemas.state.latency import LATENCY_CODEC
 from tests.laws.test_machines import GAP_STORY, UIDS, events_of
-from tests.traffic import OUT_OF_ORDER_MS, busy, messages
+from tests.support.driving import graph_config, insights, summary
+from tests.support.stories import busy
+from tests.support.traffic import OUT_OF_ORDER_MS, messages
 
 GOLDEN = Path(__file__).parent / "golden"
 WRITE = os.environ.get("GOLDEN") == "write"

@@ -4,7 +4,7 @@ import time
 from random import Random
 from typing import Any
 
-from reasoner.flink_rest import FlinkRest
+from reasoner.clients.flink_rest import FlinkRest
 from reasoner.stack import RunningStack
 from tests.services.job_runs import DRAIN_DEADLINE_S, ClusterJob, wait_until
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from reasoner.evaluate.result import commit, machine
-from reasoner.load.message import Message
-from reasoner.load.player import PlayOptions, PlayReport, play
+from reasoner.recordings.message import Message
+from reasoner.recordings.player import PlayOptions, PlayReport, play
 from reasoner.stack import RunningStack, StackSettings, running
-from state_schemas.telemetry import SignalType
+from state_schemas.telemetry.signals import SignalType
 from tests.services.conftest import skip_unless_set_up, skip_without_postgres
 
 

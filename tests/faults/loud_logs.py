@@ -14,10 +14,11 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord as WireRecord
 from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 
-from reasoner.load.message import Message
-from reasoner.load.shop_wire import attributes, delimited, resource_block, resource_head, scope_head
-from state_schemas.telemetry import LogRecord, Resource
-from udfs.log_lines import LineReader
+from reasoner.recordings.message import Message
+from reasoner.traffic.shop_wire import attributes, delimited, resource_block, resource_head, scope_head
+from state_schemas.telemetry.logs import LogRecord
+from state_schemas.telemetry.resource import Resource
+from udfs.logs.reader import LineReader
 
 SECOND_MS: Final = 1_000
 MINUTE_MS: Final = 60_000

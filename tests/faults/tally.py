@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 
 from jobs.sinks import Insert
-from operators.flink import SinkRows
 from operators.machine import END_OF_INPUT, Stage, Step
+from operators.runtime.flink import SinkRows
+from state_schemas.aggregates.spans import SpanPartial
 from state_schemas.codec import Codec, register
-from state_schemas.partials import SpanPartial
-from udfs.ids import service_key
-from udfs.partials import span_count
+from udfs.insights.ids import service_key
+from udfs.spans.window import span_count
 
 
 class Tally(msgspec.Struct, frozen=True, array_like=True):

@@ -12,15 +12,15 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from reasoner.flink_rest import FlinkRest
-from reasoner.load.message import Message
-from reasoner.load.player import Compression, PlayOptions, play
-from reasoner.load.shop_wire import SpanShape, attributes, delimited, resource_block, scope_head
+from reasoner.clients.flink_rest import FlinkRest
+from reasoner.recordings.message import Message
+from reasoner.recordings.player import Compression, PlayOptions, play
 from reasoner.stack import RunningStack
 from reasoner.stack.process import OWNER_VARIABLE
-from state_schemas.insights import from_json
-from state_schemas.outputs import RESOLUTIONS_S
-from state_schemas.telemetry import KIND_SERVER
+from reasoner.traffic.shop_wire import SpanShape, attributes, delimited, resource_block, scope_head
+from state_schemas.contracts.insight import from_json
+from state_schemas.contracts.rows import RESOLUTIONS_S
+from state_schemas.telemetry.spans import KIND_SERVER
 from tests.faults.conftest import setting
 from tests.services.garbage import all_garbage, said_of, send_garbage
 from tests.services.job_runs import ClusterJob, job_config, rejected_records, topics_in, wait_until

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from reasoner.flink_rest import FlinkRest
-from reasoner.load.spans import BadSpans, Slowdown, SpanProfile, spans, truth
+from reasoner.clients.flink_rest import FlinkRest
 from reasoner.stack import RunningStack
-from state_schemas.outputs import RESOLUTIONS_S
+from reasoner.traffic.spans import BadSpans, Slowdown, SpanProfile, spans, truth
+from state_schemas.contracts.rows import RESOLUTIONS_S
 from tests.faults.breaking import kill_once
 from tests.faults.conftest import feeding, setting
 from tests.services.job_runs import ClusterJob, job_config, rejected_records, topics_in

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 
-from reasoner import lake
-from reasoner.flink_rest import FlinkRest
-from reasoner.load.message import Message
-from reasoner.load.player import play
-from reasoner.load.shop_wire import delimited, resource_block, resource_head, scope_head
+from reasoner.clients import lake
+from reasoner.clients.flink_rest import FlinkRest
+from reasoner.recordings.message import Message
+from reasoner.recordings.player import play
 from reasoner.stack import RunningStack
-from state_schemas.patterns import OTHER_PATTERNS
+from reasoner.traffic.shop_wire import delimited, resource_block, resource_head, scope_head
+from state_schemas.aggregates.logs import OTHER_PATTERNS
 from tests.faults.conftest import setting
 from tests.faults.loud_logs import RESOLUTIONS_S, emissions_that_do_not_add_up
 from tests.services.job_runs import DRAIN_DEADLINE_S, ClusterJob, job_config, topics_in
-from udfs.log_lines import LineReader
+from udfs.logs.reader import LineReader
 
 pytestmark = pytest.mark.faults
 

@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from jobs.config import JobConfig
-from reasoner import lake
-from reasoner.flink_rest import FlinkRest
-from reasoner.insight_topic import last_revisions
-from reasoner.load.message import Message
-from reasoner.local_run import LocalRun
+from jobs.settings import JobConfig
+from reasoner.clients import lake
+from reasoner.clients.flink_rest import FlinkRest
+from reasoner.clients.insight_topic import last_revisions
+from reasoner.recordings.message import Message
+from reasoner.runs.local_run import LocalRun
 from reasoner.stack import RunningStack
-from state_schemas.insights import Insight, from_json
-from state_schemas.outputs import InsightRevision, PatternName
-from state_schemas.patterns import OTHER_PATTERNS
+from state_schemas.aggregates.logs import OTHER_PATTERNS
+from state_schemas.contracts.insight import Insight, InsightRevision, from_json
+from state_schemas.contracts.rows import PatternName
 from tests.faults import loud_logs
 from tests.faults.breaking import kill_once, stop_with_savepoint
 from tests.faults.conftest import feeding

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from reasoner import submit
-from reasoner.flink_rest import FlinkRest
-from reasoner.load.spans import BadSpans, SpanProfile, spans, truth
-from reasoner.load.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
+from reasoner.clients.flink_rest import FlinkRest
+from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
+from reasoner.runs import submit
 from reasoner.stack import RunningStack
-from state_schemas.outputs import RESOLUTIONS_S
+from reasoner.traffic.spans import BadSpans, SpanProfile, spans, truth
+from state_schemas.contracts.rows import RESOLUTIONS_S
 from tests.faults.breaking import stop_with_savepoint
 from tests.faults.conftest import feeding, setting
 from tests.services.job_runs import (

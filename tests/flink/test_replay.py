@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from reasoner.load import shop
-from reasoner.load.recordings import BadLines
-from reasoner.load.reshape import Lateness, dump, make_late, shuffle_within, spread
-from reasoner.load.shop_graph import plan_incident
-from reasoner.replay import replay_flink, replay_local
-from state_schemas.insights import to_json
+from reasoner.recordings.read import BadLines
+from reasoner.recordings.reshape import Lateness, dump, make_late, shuffle_within, spread
+from reasoner.runs.replay import replay_flink, replay_local
+from reasoner.traffic import shop
+from reasoner.traffic.shop_graph import plan_incident
+from state_schemas.contracts.insight import to_json
 from tests.services.conftest import skip_unless_set_up
 
 pytestmark = pytest.mark.flink

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pyflink.datastream import StreamExecutionEnvironment
 
-from jobs.config import JobConfig
 from jobs.graph import latency_stages, pattern_stages, stages
 from jobs.insights import build, flink_configuration
-from reasoner import lake
-from reasoner.job_process import lake_in
+from jobs.settings import JobConfig
+from reasoner.clients import lake
+from reasoner.runs.job_process import lake_in
 
 
 def main(folder: Path) -> None:

@@ -5,17 +5,18 @@ from random import Random
 from typing import Any
 
 from jobs.graph import GraphConfig, pattern_stages, stages
-from operators.error_patterns import ErrorPatternsConfig
-from operators.fold import FoldConfig, logs_part
-from operators.local import LocalGraph
-from state_schemas.folded import FoldedMessage
-from state_schemas.insights import Insight
-from state_schemas.shapes import ShapePane, ShapePartial
-from state_schemas.telemetry import LogRecord, Resource
-from tests.driving import graph_config, insights
-from tests.traffic import MS, PANE_MS, READER, START_MS, OneSpan, Sent, fold, heard
-from udfs.fold_spans import KafkaPosition
-from udfs.shape_rates import SHAPES_MAX
+from operators.detectors.log_patterns import ErrorPatternsConfig
+from operators.ingest.fold import FoldConfig, logs_part
+from operators.runtime.local import LocalGraph
+from state_schemas.aggregates.message import FoldedMessage
+from state_schemas.aggregates.requests import ShapePane, ShapePartial
+from state_schemas.contracts.insight import Insight
+from state_schemas.telemetry.logs import LogRecord
+from state_schemas.telemetry.message import KafkaPosition
+from state_schemas.telemetry.resource import Resource
+from tests.support.driving import graph_config, insights
+from tests.support.traffic import MS, PANE_MS, READER, START_MS, OneSpan, Sent, fold, heard
+from udfs.detect.requests.rates import SHAPES_MAX
 
 STATE_BYTES_MAX = 256 * 1024
 PATTERN_BYTES_MAX = 640 * 1024  # of a service, with settings as shipped

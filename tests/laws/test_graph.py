@@ -9,24 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.graph import stages
-from operators.local import LocalGraph, through_bytes
-from state_schemas.outputs import RESOLUTIONS_S
-from state_schemas.telemetry import SPAN_KINDS, Rejected
-from tests.driving import Timed, graph_config, insights, last_revisions, pattern_sums, rollup_sums, run, summary
-from tests.traffic import (
-    AGE_MS_MAX,
-    LATENESS_MS,
-    OneSpan,
-    Sent,
-    Story,
-    busy,
-    displaced,
-    fold,
-    messages,
-    split,
-    stories,
-    without_late,
-)
+from operators.runtime.local import LocalGraph, through_bytes
+from state_schemas.contracts.dead_letter import Rejected
+from state_schemas.contracts.rows import RESOLUTIONS_S
+from state_schemas.telemetry.spans import SPAN_KINDS
+from tests.support.driving import Timed, graph_config, insights, last_revisions, pattern_sums, rollup_sums, run, summary
+from tests.support.stories import Story, busy, stories
+from tests.support.traffic import AGE_MS_MAX, LATENESS_MS, OneSpan, Sent, displaced, fold, messages, split, without_late
 
 GRAPH = stages(graph_config())
 few = settings(max_examples=settings().max_examples // 5)  # as in test_machines

@@ -1,7 +1,7 @@
 """Laws of every machine in the graph, each alone: what it says in the end depends on its events and on nothing else.
 
-`Checked` (tests.driving) holds at every call of every run here: no wake in the past, no unbounded number of wakes, no
-state left at the end of the input, and neither an event nor an output that changes after it was handed on.
+`Checked` (tests.support.driving) holds at every call of every run here: no wake in the past, no unbounded number of
+wakes, no state left at the end of the input, and neither an event nor an output that changes after it was handed on.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,20 +14,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.graph import stages
-from operators import frontier
-from operators.frontier import Announce
-from operators.local import LocalGraph, through_bytes
+from operators import emission as frontier
+from operators.emission import Announce
 from operators.machine import BEGIN_OF_TIME, Stage
-from state_schemas.folded import FoldedMessage
-from state_schemas.partials import NameOverflow
-from tests.driving import HOUR_MS, Timed, checked, graph_config, insights, last_revisions, restarts, run, summary
-from tests.traffic import (
+from operators.runtime.local import LocalGraph, through_bytes
+from state_schemas.aggregates.message import FoldedMessage
+from state_schemas.aggregates.names import NameOverflow
+from tests.support.driving import (
+    HOUR_MS,
+    Timed,
+    checked,
+    graph_config,
+    insights,
+    last_revisions,
+    restarts,
+    run,
+    summary,
+)
+from tests.support.stories import Episode, Story, busy, stories
+from tests.support.traffic import (
     OUT_OF_ORDER_MS,
     START_MS,
-    Episode,
     Sent,
-    Story,
-    busy,
     displaced,
     fold,
     halves,
@@ -38,7 +46,6 @@ from tests.traffic import (
     partials,
     shapes,
     silence,
-    stories,
     thrown,
 )
 

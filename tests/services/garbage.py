@@ -10,8 +10,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from state_schemas.telemetry import RejectReason, SignalType
-from tests.otlp_forms import deep_value, request_of, sized
+from state_schemas.contracts.dead_letter import RejectReason
+from state_schemas.telemetry.signals import SignalType
+from tests.support.otlp_forms import deep_value, request_of, sized
 
 YEAR_2200_NS = 7_258_118_400_000_000_000
 SERVICE = "garbage"

@@ -12,15 +12,15 @@ import sqlalchemy
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import CoordinatorNotAvailableError, NotCoordinatorError
 
-from jobs.config import JobConfig
-from reasoner import lake
-from reasoner.flink_rest import FlinkRest
-from reasoner.insight_topic import committed
-from reasoner.job_process import write_config
-from reasoner.load.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
-from reasoner.submit import submit
-from state_schemas.outputs import RESOLUTIONS_S
-from state_schemas.telemetry import SignalType
+from jobs.settings import JobConfig
+from reasoner.clients import lake
+from reasoner.clients.flink_rest import FlinkRest
+from reasoner.clients.insight_topic import committed
+from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
+from reasoner.runs.job_process import write_config
+from reasoner.runs.submit import submit
+from state_schemas.contracts.rows import RESOLUTIONS_S
+from state_schemas.telemetry.signals import SignalType
 
 DRAIN_DEADLINE_S = 240.0
 
@@ -90,7 +90,7 @@ def topics_in(config: JobConfig) -> dict[SignalType, str]:
 
 @dataclass(frozen=True)
 class ClusterJob:
-    """A job on a cluster. folder: for its settings, checkpoints and warehouse. job: its name in `reasoner.submit`."""
+    """A job on a cluster. folder: for its settings, checkpoints and warehouse. job: as `submit` names it."""
 
     config: JobConfig
     rest: FlinkRest

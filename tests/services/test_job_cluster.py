@@ -12,22 +12,23 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from reasoner import demo, lake
-from reasoner.flink_rest import FlinkRest
-from reasoner.insight_topic import last_revisions
-from reasoner.lake_maintenance import Maintained, MaintenanceLimits, maintain
-from reasoner.lake_maintenance import now_ms as wall_ms
-from reasoner.load import shop
-from reasoner.load.message import Message
-from reasoner.load.player import PlayOptions, play
-from reasoner.load.reshape import spread
-from reasoner.patterns import KnownPattern, known_patterns
-from state_schemas.insights import from_json
-from state_schemas.outputs import RESOLUTIONS_S
+from reasoner.clients import lake
+from reasoner.clients.flink_rest import FlinkRest
+from reasoner.clients.insight_topic import last_revisions
+from reasoner.clients.known_patterns import KnownPattern, known_patterns
+from reasoner.clients.lake_maintenance import Maintained, MaintenanceLimits, maintain
+from reasoner.clients.lake_maintenance import now_ms as wall_ms
+from reasoner.recordings.message import Message
+from reasoner.recordings.player import PlayOptions, play
+from reasoner.recordings.reshape import spread
+from reasoner.runs import demo
+from reasoner.traffic import shop
+from state_schemas.contracts.insight import from_json
+from state_schemas.contracts.rows import RESOLUTIONS_S
 from tests.services.conftest import FlinkCluster, PostgresUrls
 from tests.services.garbage import Sent, all_garbage, said_of, send_garbage
 from tests.services.job_runs import ClusterJob, database, job_config, rejected_records, topics_in, wait_until
-from udfs.severity import WARN
+from udfs.logs.severity import WARN
 
 pytestmark = pytest.mark.services
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from reasoner.load import shop
-from reasoner.load.message import Message
-from reasoner.load.player import Compression, PlayError, PlayOptions, Progress, play
-from reasoner.load.reshape import spread
-from reasoner.load.topics import KEEP_FOR_EVER_MS, TopicMismatch, TopicSpec, create_topics
-from state_schemas.telemetry import SignalType
+from reasoner.recordings.message import Message
+from reasoner.recordings.player import Compression, PlayError, PlayOptions, Progress, play
+from reasoner.recordings.reshape import spread
+from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicMismatch, TopicSpec, create_topics
+from reasoner.traffic import shop
+from state_schemas.telemetry.signals import SignalType
 
 pytestmark = pytest.mark.services
 

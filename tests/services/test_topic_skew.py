@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import demo
-from reasoner.flink_rest import FlinkRest
-from reasoner.insight_topic import last_revisions
-from reasoner.load import shop
-from reasoner.load.player import play
-from reasoner.load.reshape import spread
+from reasoner.clients.flink_rest import FlinkRest
+from reasoner.clients.insight_topic import last_revisions
+from reasoner.recordings.player import play
+from reasoner.recordings.reshape import spread
+from reasoner.runs import demo
+from reasoner.traffic import shop
 from tests.services.conftest import FlinkCluster, PostgresUrls
 from tests.services.job_runs import ClusterJob, database, job_config, topics_in, wait_until
 

@@ -25,7 +25,7 @@ from tests.tidy.rules import (
 )
 
 Rule = Callable[[Module], Iterator[str]]
-FLINK_ONLY = ("operators.flink",)
+FLINK_ONLY = ("operators.runtime.flink",)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule.__name__))
@@ -49,7 +49,7 @@ def test_the_repository_keeps(rule: Rule) -> None:
         (blind_excepts, "reasoner", "try:\n    f()\nexcept Exception:\n    g()\n"),
         (blind_excepts, "jobs", "try:\n    f()\nexcept (OSError, BaseException):\n    g()\n"),
         (blind_excepts, "jobs", "try:\n    f()\nexcept:\n    g()\n"),
-        (private_imports, "jobs", "from udfs.sketch import _edges\n"),
+        (private_imports, "jobs", "from udfs.stats.duration_histogram import _edges\n"),
         (private_imports, "jobs", "from udfs._hidden import edges\n"),
         (machine_words, "jobs", 'PATH = "/ro' + 'ot/x"\n'),
     ],
@@ -65,7 +65,7 @@ def test_a_rule_finds(rule: Rule, room: str, text: str) -> None:
         (clocks, "reasoner", "import time\n"),
         (clocks, "udfs", "from datetime import UTC, datetime\nx = datetime.fromtimestamp(5, UTC)\n"),
         (prints, "reasoner", "print(1)\n"),
-        (relative_imports, "udfs", "from udfs.sketch import pack\n"),
+        (relative_imports, "udfs", "from udfs.stats.duration_histogram import pack\n"),
         (blind_excepts, "jobs", "try:\n    f()\nexcept OSError:\n    g()\n"),
         (blind_excepts, "jobs", "try:\n    f()\nexcept BaseException:\n    g()\n    raise\n"),
         (private_imports, "jobs", "from typing import _GenericAlias\nfrom __future__ import annotations\n"),
@@ -91,7 +91,10 @@ def test_only_the_adapter_and_the_jobs_reach_flink() -> None:
 
 def test_the_graph_in_one_process_runs_without_flink() -> None:
     """What `reasoner replay --engine local` needs, in a fresh process: no module of the engine is loaded."""
-    code = "import sys, jobs.graph, operators.local; print(sorted(n for n in sys.modules if n.startswith('pyflink')))"
+    code = (
+        "import sys, jobs.graph, operators.runtime.local; "
+        "print(sorted(name for name in sys.modules if name.startswith('pyflink')))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )

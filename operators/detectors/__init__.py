@@ -1,0 +1,1 @@
+"""Keyed machines that find what is unusual."""

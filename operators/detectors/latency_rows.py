@@ -1,0 +1,118 @@
+"""Roll-ups and edges of 10 s, 1 min and 5 min; each emission is a delta, so sums are right."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from operators.rollup_windows import Window, take_ended
+from state_schemas.aggregates.spans import (
+    DIMENSION_AHEAD,
+    DIMENSION_BEHIND,
+    DIMENSION_CALLEE,
+    DIMENSION_GAP,
+    DIMENSIONS,
+    SpanBlock,
+)
+from state_schemas.contracts.rows import RESOLUTIONS_S, EdgeRow, RollupRow
+from state_schemas.state.latency import LatencyState
+from state_schemas.telemetry.spans import SPAN_KINDS
+from udfs.spans.window import NameLimits, Row, merge_blocks, names_over, rows
+from udfs.stats.duration_histogram import REPRESENTATIVE_NS, pack, quantile_ns
+
+
+class Due(NamedTuple):
+    """rows: for the table. panes: (start ms, block) of the finest windows that are not late, for detection."""
+
+    rows: tuple[RollupRow | EdgeRow, ...]
+    panes: tuple[tuple[int, SpanBlock], ...]
+    names_over: int
+
+
+def emit_due(state: LatencyState, now_ms: int, names: NameLimits) -> Due:
+    """Takes the windows that have ended by now_ms out of `pending`."""
+    out: list[RollupRow | EdgeRow] = []
+    panes: list[tuple[int, SpanBlock]] = []
+    over = 0
+
+    def merge(blocks: Sequence[SpanBlock]) -> SpanBlock:
+        nonlocal over
+        over += names_over(blocks, names)
+        return merge_blocks(blocks, names)
+
+    for window, block in take_ended(state.pending, now_ms, RESOLUTIONS_S, merge):
+        out += _rows(state, window, block)
+        resolution_s, start_ms, late = window
+        if resolution_s == RESOLUTIONS_S[0] and not late:
+            panes.append((start_ms, block))
+    return Due(tuple(out), tuple(panes), over)
+
+
+def _rows(state: LatencyState, window: Window, block: SpanBlock) -> Iterator[RollupRow | EdgeRow]:
+    calls: dict[str, dict[int, Row]] = {}
+    for row in rows(block):
+        _, dimension, name = row.key
+        if dimension < len(DIMENSIONS):
+            yield _row(state, window, block, row)
+        else:
+            calls.setdefault(name, {})[dimension] = row
+    for callee, found in calls.items():
+        yield _edge(state, window, block, callee, found)
+
+
+def _edge(state: LatencyState, window: Window, block: SpanBlock, callee: str, found: dict[int, Row]) -> EdgeRow:
+    resolution_s, start_ms, late = window
+    call, gap = found[DIMENSION_CALLEE], found[DIMENSION_GAP]
+    p50, p95, p99 = (round(quantile_ns(call.bins, call.counts, q) / 1e6, 6) for q in (0.5, 0.95, 0.99))
+    gap_p50, gap_p95 = (round(quantile_ns(gap.bins, gap.counts, q) / 1e6, 6) for q in (0.5, 0.95))
+    ahead, behind = (found.get(dimension) for dimension in (DIMENSION_AHEAD, DIMENSION_BEHIND))
+    return EdgeRow(
+        env=state.env,
+        site_id=block.facts.site_id,
+        service=state.service,
+        callee=callee,
+        resolution_s=resolution_s,
+        window_start_ms=start_ms,
+        late=late,
+        count=call.spans,
+        error_count=call.errors,
+        latency_ms_p50=p50,
+        latency_ms_p95=p95,
+        latency_ms_p99=p99,
+        gap_ms_p50=gap_p50,
+        gap_ms_p95=gap_p95,
+        clock_skew_ms_p50=round(_median_skew_ns(ahead, behind) / 1e6, 6),
+        sketch=pack(call.bins, call.counts),
+    )
+
+
+def _median_skew_ns(ahead: Row | None, behind: Row | None) -> float:
+    """Median of what is ahead (positive) and behind (negative) together; at least one of both."""
+    values = [REPRESENTATIVE_NS[row.bins] * sign for row, sign in ((behind, -1), (ahead, 1)) if row]
+    counts = [row.counts for row in (behind, ahead) if row]
+    order = np.argsort(np.concatenate(values))
+    reached = np.cumsum(np.concatenate(counts)[order])
+    return float(np.concatenate(values)[order][np.searchsorted(reached, (reached[-1] + 1) // 2)])
+
+
+def _row(state: LatencyState, window: Window, block: SpanBlock, row: Row) -> RollupRow:
+    resolution_s, start_ms, late = window
+    kind, dimension, name = row.key
+    p50, p95, p99 = (round(quantile_ns(row.bins, row.counts, q) / 1e6, 6) for q in (0.5, 0.95, 0.99))
+    return RollupRow(
+        env=state.env,
+        site_id=block.facts.site_id,
+        service=state.service,
+        dimension=DIMENSIONS[dimension],
+        name=name,
+        span_kind=SPAN_KINDS[kind],
+        resolution_s=resolution_s,
+        window_start_ms=start_ms,
+        late=late,
+        count=row.spans,
+        error_count=row.errors,
+        latency_ms_p50=p50,
+        latency_ms_p95=p95,
+        latency_ms_p99=p99,
+        sketch=pack(row.bins, row.counts),
+    )

@@ -1,0 +1,1 @@
+"""Keyed machines that hold insights back until the environment is known."""

@@ -1,0 +1,1 @@
+"""From Kafka messages to aggregates by service."""

@@ -1,0 +1,211 @@
+"""Folds: one Kafka message in, its partial aggregates and dead letters out. Stateless; never raises on bad bytes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+from state_schemas.aggregates.activity import EnvPresence, Presence, PresencePane
+from state_schemas.aggregates.logs import LogPartial
+from state_schemas.aggregates.message import FoldedMessage
+from state_schemas.aggregates.spans import SpanBatch
+from state_schemas.contracts.counters import REJECTED, MetricName
+from state_schemas.contracts.dead_letter import DeadLetter, Rejected, RejectReason
+from state_schemas.telemetry.logs import LogRecord
+from state_schemas.telemetry.message import KafkaPosition, OffsetRange
+from state_schemas.telemetry.metrics import MetricPoint
+from state_schemas.telemetry.signals import SignalType
+from udfs.activity import merge_presence
+from udfs.event_time import TimeLimits
+from udfs.logs.masking.masker import MaskSettings
+from udfs.logs.message import PlacedLine, fold_lines
+from udfs.logs.reader import LineReader
+from udfs.logs.span_exceptions import fold_exceptions
+from udfs.otlp.decoder import DecodeSettings, Engine, SpanDecoder, decode_logs, decode_metrics
+from udfs.spans.message import fold_spans
+
+_NS_PER_MS: Final = 1_000_000
+
+_Heard = dict[str, dict[int, list[Presence]]]  # env -> pane start -> who
+
+
+@dataclass(frozen=True, slots=True)
+class FoldConfig:
+    """engine: `scan` reads spans with the wire scanner, `upb` with protobuf's own parser, its reference.
+
+    payload_kept: whether dead letters carry the message's bytes (they may hold personal data).
+    """
+
+    times: TimeLimits = field(default_factory=TimeLimits)
+    engine: Engine = "scan"
+    decode: DecodeSettings = field(default_factory=DecodeSettings)
+    masks: MaskSettings = field(default_factory=MaskSettings)
+    payload_kept: bool = False
+
+
+class Folded(NamedTuple):
+    """message is None where nothing of it could be counted."""
+
+    message: FoldedMessage | None
+    dead_letters: tuple[DeadLetter, ...]
+    counts: tuple[tuple[MetricName, int], ...]
+
+
+class _Part(NamedTuple):
+    rejected: tuple[Rejected, ...]
+    spans: SpanBatch | None = None
+    presence: tuple[EnvPresence, ...] = ()
+    logs: tuple[LogPartial, ...] = ()
+    folded: int = 0
+    late: int = 0
+    exceptions_beyond: int = 0
+
+
+class Place(NamedTuple):
+    """A record by its number in the message, its event time and the start of its pane in epoch ms."""
+
+    number: int
+    at_ms: int
+    start_ms: int
+    late: bool
+
+
+class Placed(NamedTuple):
+    """Records of one message. places: of those that count, in wire order. rejected: the others, ascending by reason."""
+
+    places: tuple[Place, ...]
+    rejected: tuple[Rejected, ...]
+
+
+class Fold:
+    """Folds the messages of one signal type. Holds scratch memory: one instance for each thread."""
+
+    def __init__(self, signal: SignalType, config: FoldConfig) -> None:
+        self.config = config
+        self._signal = signal
+        folds: dict[SignalType, Callable[[bytes, KafkaPosition], _Part]] = {
+            "traces": self._spans,
+            "logs": self._logs,
+            "metrics": self._metrics,
+        }
+        self._fold = folds[signal]
+        self._decoder = SpanDecoder(config.engine, config.decode) if signal == "traces" else None
+        self._reader = LineReader(config.masks) if signal != "metrics" else None
+
+    def fold(self, data: bytes, at: KafkaPosition) -> Folded:
+        """O(records), vectorised for spans. Every record is in `message` or counted in a dead letter."""
+        part = self._fold(data, at)
+        letters = tuple(self._dead_letter(rejected, data, at) for rejected in part.rejected)
+        message = None
+        if part.spans is not None or part.presence or part.logs:
+            message = FoldedMessage(f"{at.topic}|{at.partition}", part.spans, part.presence, self._signal, part.logs)
+        return Folded(message, letters, _counts(part))
+
+    def _dead_letter(self, rejected: Rejected, data: bytes, at: KafkaPosition) -> DeadLetter:
+        return DeadLetter(
+            reason=rejected.reason,
+            detail=rejected.detail,
+            records=rejected.records,
+            topic=at.topic,
+            partition=at.partition,
+            offset=at.offset,
+            timestamp_ms=at.timestamp_ms,
+            length_bytes=len(data),
+            sha256=sha256(data).hexdigest(),
+            payload=data if self.config.payload_kept else b"",
+        )
+
+    def _spans(self, data: bytes, at: KafkaPosition) -> _Part:
+        assert self._decoder is not None, "only a fold of traces decodes spans"
+        assert self._reader is not None, "exceptions of spans are read as lines"
+        spans = self._decoder.decode(data)
+        if isinstance(spans, Rejected):
+            return _Part((spans,))
+        result = fold_spans(spans, at, self.config.times)
+        thrown = fold_exceptions(spans, result.counted, self._reader, at, self.config.times)
+        beyond = spans.exceptions_beyond
+        return _Part(result.rejected, result.batch, (), thrown, result.folded, result.late, beyond)
+
+    def _logs(self, data: bytes, at: KafkaPosition) -> _Part:
+        assert self._reader is not None, "only a fold of logs reads lines"
+        records = decode_logs(data, self.config.decode)
+        return _Part((records,)) if isinstance(records, Rejected) else logs_part(records, self._reader, at, self.config)
+
+    def _metrics(self, data: bytes, at: KafkaPosition) -> _Part:
+        points = decode_metrics(data, self.config.decode)
+        if isinstance(points, Rejected):
+            return _Part((points,))
+        return _heard("metrics", points, place_records("metrics", points, at.timestamp_ms, self.config.times), at)
+
+
+def logs_part(records: Sequence[LogRecord], reader: LineReader, at: KafkaPosition, config: FoldConfig) -> _Part:
+    """What these log records say; those without a usable time are counted as rejected."""
+    placed = place_records("logs", records, at.timestamp_ms, config.times)
+    kept = [records[place.number] for place in placed.places]
+    lines = [
+        PlacedLine(record.resource, place.at_ms, place.start_ms, place.late, record.trace_id, place.number, line)
+        for place, record, line in zip(placed.places, kept, reader.read(kept), strict=True)
+    ]
+    return _heard("logs", records, placed, at)._replace(logs=fold_lines(lines, at))
+
+
+def place_records(
+    signal: SignalType, records: Sequence[LogRecord | MetricPoint], timestamp_ms: int, times: TimeLimits
+) -> Placed:
+    """Place the records of a message that was sent at timestamp_ms, epoch ms; each is placed or counted as rejected."""
+    places: list[Place] = []
+    rejected: dict[RejectReason, int] = {}
+    for number, record in enumerate(records):
+        at_ms = record.time_ns // _NS_PER_MS
+        reason = _time_fault(at_ms, timestamp_ms, times)
+        if reason:
+            rejected[reason] = rejected.get(reason, 0) + 1
+            continue
+        late = at_ms < timestamp_ms - times.lateness_ms
+        places.append(Place(number, at_ms, at_ms - at_ms % times.pane_ms, late))
+    faults = tuple(Rejected(reason, f"event time of {signal}", rejected[reason]) for reason in sorted(rejected))
+    return Placed(tuple(places), faults)
+
+
+def _heard(signal: SignalType, records: Sequence[LogRecord | MetricPoint], placed: Placed, at: KafkaPosition) -> _Part:
+    """Who was heard in these records, by pane."""
+    heard: _Heard = {}
+    for place in placed.places:
+        if not place.late:
+            resource = records[place.number].resource
+            _hear(heard, resource.env, place.start_ms, Presence(signal, resource.service, 1))
+    late = sum(place.late for place in placed.places)
+    return _Part(placed.rejected, None, _presence(heard, at), (), len(placed.places), late)
+
+
+def _time_fault(at_ms: int, timestamp_ms: int, times: TimeLimits) -> RejectReason | None:
+    if at_ms == 0:
+        return "no_time"
+    if at_ms > timestamp_ms + times.future_max_ms:
+        return "future"
+    return "too_old" if at_ms < timestamp_ms - times.age_max_ms else None
+
+
+def _hear(heard: _Heard, env: str, start_ms: int, presence: Presence) -> None:
+    heard.setdefault(env, {}).setdefault(start_ms, []).append(presence)
+
+
+def _presence(heard: _Heard, at: KafkaPosition) -> tuple[EnvPresence, ...]:
+    ranges = (OffsetRange(at.topic, at.partition, at.offset, at.offset),)
+    return tuple(
+        EnvPresence(env, merge_presence(PresencePane(start, tuple(seen), ranges) for start, seen in panes.items()))
+        for env, panes in sorted(heard.items())
+    )
+
+
+def _counts(part: _Part) -> tuple[tuple[MetricName, int], ...]:
+    whole = sum(1 for rejected in part.rejected if not rejected.records)
+    counts: list[tuple[MetricName, int]] = [
+        ("records_folded_total", part.folded),
+        ("records_late_total", part.late),
+        ("records_rejected_total", sum(rejected.records for rejected in part.rejected)),
+        ("exceptions_overflowed_total", part.exceptions_beyond),
+        ("messages_rejected_total", whole),
+    ]
+    counts += [(REJECTED[rejected.reason], rejected.records or 1) for rejected in part.rejected]
+    return tuple(count for count in counts if count[1])

@@ -1,0 +1,1 @@
+"""The two engines: Flink, and one process."""

@@ -1,0 +1,1 @@
+"""Clients of Flink, Kafka and the lake."""

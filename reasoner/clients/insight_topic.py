@@ -1,0 +1,60 @@
+"""Reading `insight_out` as a consumer should: committed messages only, the last revision of an id wins."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+
+from state_schemas.contracts.insight import Insight, from_json
+
+
+@contextmanager
+def committed(bootstrap: str, topic: str) -> Iterator[Any]:
+    """A consumer at the beginning of the topic that sees committed messages only."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=bootstrap,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    try:
+        parts = [TopicPartition(topic, partition) for partition in consumer.partitions_for_topic(topic) or ()]
+        consumer.assign(parts)
+        consumer.seek_to_beginning(*parts)
+        yield consumer
+    finally:
+        consumer.close()
+
+
+def poll(consumer: Any, wait_ms: int) -> list[bytes]:
+    """Values that arrived within wait_ms, in partition order."""
+    polled = consumer.poll(timeout_ms=wait_ms)
+    return [record.value for part in sorted(polled) for record in polled[part]]
+
+
+def read_all(bootstrap: str, topic: str) -> list[bytes]:
+    """Every committed value up to the end that the topic has now; transactions must be finished."""
+    with committed(bootstrap, topic) as consumer:
+        ends = consumer.end_offsets(sorted(consumer.assignment()))
+        values: list[bytes] = []
+        while any(consumer.position(part) < end for part, end in ends.items()):
+            values += poll(consumer, 1_000)
+        return values
+
+
+def last_revisions(bodies: Iterable[bytes]) -> list[Insight]:
+    """What holds: the highest revision of each id, without what was retracted, in the order of `sort_key`."""
+    newest: dict[str, Insight] = {}
+    for body in bodies:
+        insight = from_json(body)
+        known = newest.get(insight.insight_id)
+        if known is None or insight.revision > known.revision:
+            newest[insight.insight_id] = insight
+    return sorted((insight for insight in newest.values() if insight.status != "retracted"), key=sort_key)
+
+
+def sort_key(insight: Insight) -> tuple[int, str, str, str, str, str, int]:
+    """The fixed order in which insights are printed: by start, then by what they are about, then by revision."""
+    about = (insight.env, insight.service, insight.kind, insight.subject)
+    return (insight.window.start_ms, *about, insight.insight_id, insight.revision)

@@ -1,0 +1,43 @@
+"""Log patterns as the tables know them: what each is called, since when, how often it was logged."""
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+from reasoner.clients import lake as tables
+from state_schemas.contracts.settings import Lake
+
+
+class KnownPattern(NamedTuple):
+    """first_seen: ISO 8601, UTC. lines: in the minutes in which it was among the top patterns of its service.
+
+    source: logs, or spans; the same pattern may be known of both.
+    """
+
+    env: str
+    service: str
+    source: str
+    pattern_id: str
+    lines: int
+    first_seen: str
+    template: str
+
+
+def known_patterns(lake: Lake, service: str) -> list[KnownPattern]:
+    """Patterns of a service, or of all where it is "", most lines first; aliases count for what they became."""
+    newest: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    for row in tables.read(lake, "pattern_registry").sort_by("at").to_pylist():
+        if service in ("", row["service"]):
+            newest[row["env"], row["service"], row["source"], row["pattern_id"]] = row
+    lines: Counter[tuple[str, str, str, str]] = Counter()
+    fields = ("env", "service", "source", "pattern_id", "count")
+    for row in tables.read(lake, "error_patterns", row_filter="resolution_s = 60", selected_fields=fields).to_pylist():
+        key = row["env"], row["service"], row["source"], row["pattern_id"]
+        while (named := newest.get(key)) and named["alias_of"]:
+            key = (*key[:3], named["alias_of"])
+        lines[key] += row["count"]
+    found = [
+        KnownPattern(*key, lines[key], row["first_seen"].isoformat(), row["template"])
+        for key, row in newest.items()
+        if not row["alias_of"]
+    ]
+    return sorted(found, key=lambda pattern: (-pattern.lines, pattern))

@@ -1,0 +1,136 @@
+"""The Iceberg side of the command line: create and evolve the tables, read what the jobs wrote."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.table.sorting import SortField, SortOrder
+from pyiceberg.transforms import IdentityTransform, Transform, parse_transform
+from pyiceberg.types import (
+    BinaryType,
+    BooleanType,
+    DoubleType,
+    IcebergType,
+    IntegerType,
+    LongType,
+    NestedField,
+    StringType,
+    TimestamptzType,
+)
+
+from state_schemas.contracts.settings import Lake
+from state_schemas.contracts.tables import NAMESPACE, TABLES, Column, ColumnType, TableSpec
+
+_TYPES: Final[dict[ColumnType, IcebergType]] = {
+    "string": StringType(),
+    "int": IntegerType(),
+    "long": LongType(),
+    "double": DoubleType(),
+    "boolean": BooleanType(),
+    "timestamptz": TimestamptzType(),
+    "binary": BinaryType(),
+}
+_PROPERTIES: Final = {
+    "format-version": "2",
+    "write.parquet.compression-codec": "zstd",
+    # Rows of one partition go to one writer: without it each writer opens a file in each partition.
+    "write.distribution-mode": "hash",
+    # `reasoner tables maintain` replaces files by name: rows that a job appends meanwhile are no conflict.
+    "write.delete.isolation-level": "snapshot",
+    # Checkpoints every few seconds would otherwise keep every metadata file for ever.
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+
+
+def catalog(lake: Lake) -> Catalog:
+    """The catalog that the jobs write to, over the same database and warehouse."""
+    uri = lake.uri.removeprefix("jdbc:")
+    if uri.startswith("sqlite:"):
+        uri = "sqlite:///" + uri.removeprefix("sqlite:")
+    else:
+        user = quote(lake.user or "postgres")
+        password = f":{quote(lake.password_file.read_text().strip())}" if lake.password_file else ""
+        uri = uri.replace("postgresql://", f"postgresql+psycopg2://{user}{password}@")
+    return SqlCatalog("lake", uri=uri, warehouse=lake.warehouse, **lake.properties)
+
+
+def create_tables(lake: Lake) -> list[str]:
+    """Creates what is missing, adds new columns to what is there; returns a line for each table. Twice is fine."""
+    if lake.uri.startswith("jdbc:sqlite:"):
+        Path(lake.uri.removeprefix("jdbc:sqlite:")).parent.mkdir(parents=True, exist_ok=True)
+    opened = catalog(lake)
+    with suppress(NamespaceAlreadyExistsError):
+        opened.create_namespace(NAMESPACE)
+    return [_create_or_evolve(opened, spec) for spec in TABLES]
+
+
+def tables(lake: Lake) -> Iterator[Table]:
+    """The tables that exist, in the order of `state_schemas.contracts.tables`."""
+    opened = catalog(lake)
+    for spec in TABLES:
+        try:
+            yield opened.load_table((NAMESPACE, spec.name))
+        except NoSuchTableError:
+            continue
+
+
+def read(lake: Lake, table: str, **scan: Any) -> Any:
+    """Rows of a table as a pyarrow Table. scan: row_filter, selected_fields as pyiceberg's `Table.scan` takes them."""
+    return catalog(lake).load_table((NAMESPACE, table)).scan(**scan).to_arrow()
+
+
+def _create_or_evolve(opened: Catalog, spec: TableSpec) -> str:
+    name = (NAMESPACE, spec.name)
+    try:
+        table = opened.load_table(name)
+    except NoSuchTableError:
+        schema = _schema(spec)
+        opened.create_table(
+            name,
+            schema,
+            partition_spec=_partitions(spec, schema),
+            sort_order=_order(spec, schema),
+            properties=_PROPERTIES,
+        )
+        return f"{spec.name}: created"
+    known = {field.name for field in table.schema().fields}
+    added = [column for column in spec.columns if column.name not in known]
+    if not added:
+        return f"{spec.name}: up to date"
+    with table.update_schema() as update:
+        for column in added:
+            update.add_column(column.name, _TYPES[column.type], column.doc)
+    return f"{spec.name}: added {', '.join(column.name for column in added)}"
+
+
+def _schema(spec: TableSpec) -> Schema:
+    # Every column is optional: a later column must be, and one rule is easier to keep than two.
+    return Schema(*(_field(index, column) for index, column in enumerate(spec.columns, 1)))
+
+
+def _field(field_id: int, column: Column) -> NestedField:
+    return NestedField(field_id, column.name, _TYPES[column.type], required=False, doc=column.doc)
+
+
+def _partitions(spec: TableSpec, schema: Schema) -> PartitionSpec:
+    fields = []
+    for index, (column, transform) in enumerate(spec.partition):
+        parsed: Transform[Any, Any] = parse_transform(transform)
+        label = column if isinstance(parsed, IdentityTransform) else f"{column}_{transform.partition('[')[0]}"
+        fields.append(PartitionField(schema.find_field(column).field_id, 1000 + index, parsed, label))
+    return PartitionSpec(*fields)
+
+
+def _order(spec: TableSpec, schema: Schema) -> SortOrder:
+    return SortOrder(
+        *(SortField(schema.find_field(column).field_id, transform=IdentityTransform()) for column in spec.sort)
+    )

@@ -1,0 +1,1 @@
+"""Recordings of telemetry: read, reshape, play."""

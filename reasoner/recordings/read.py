@@ -1,0 +1,265 @@
+"""Files of the Collector's file exporter in, messages in order of their Kafka timestamp out; bad lines are reported.
+
+What the exporter writes is all read, told by content and not by name: OTLP/JSON lines; protobuf with a 4-byte
+big-endian length before each message; either of them in a gzip or zstd stream (one frame or many); and, as older
+Collectors compress, a zstd frame of its own behind each length.
+"""
+
+import contextlib
+import gzip
+import heapq
+import io
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from pathlib import Path
+from typing import Final, NamedTuple, cast
+
+import zstandard
+
+from reasoner.errors import WrongUse
+from reasoner.recordings import otlp_json
+from reasoner.recordings.message import Message
+from reasoner.recordings.otlp_json import NotOtlp
+from state_schemas.telemetry.signals import SignalType
+
+__all__ = ["BadLine", "BadLines", "NoRecording", "RawValue", "kept_timestamp_ms", "raw_values", "read", "sidecar"]
+
+# Every file is open while it is merged, so that nothing needs to know its first time beforehand. A file costs a
+# descriptor (the usual limit is 1,024), up to 8 MB of zstd window and REORDER_MESSAGES waiting messages of about 40 kB.
+FILES_OPEN_MAX: Final = 500
+REORDER_MESSAGES: Final = 16  # the exporter writes what arrives: batches of parallel pipelines swap by a few lines
+MESSAGE_BYTES_MAX: Final = 64 << 20  # above any Kafka limit in use; a length prefix beyond it is not a length
+LINES_BEFORE_GIVING_UP: Final = 16  # a file whose first lines are all no OTLP (a truth file, a README) is left alone
+BAD_LINES_KEPT: Final = 20
+
+_BUFFER_BYTES: Final = 1 << 17
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_SIDECAR: Final = re.compile(rb'\{"kafkaTimestampUnixMs":(\d+)(?:,"kafkaPartition":\d+)?,')
+
+_Key = tuple[int, str, int, int]  # timestamp, name, place in the list of files, line
+
+
+class NoRecording(WrongUse):
+    """A path that cannot be read as a recording at all; the text says found, expected, next step."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """Why a line was dropped, or (delivered) came out of order. line counts from 1, or is the ordinal of a message."""
+
+    file: str
+    line: int
+    reason: str
+    delivered: bool = False
+
+
+@dataclass(slots=True)
+class BadLines:
+    """Counts what `read` reports and keeps the first BAD_LINES_KEPT as examples. Pass it as `on_bad`."""
+
+    dropped: int = 0
+    out_of_order: int = 0
+    examples: list[BadLine] = field(default_factory=list)
+
+    def __call__(self, bad: BadLine) -> None:
+        if bad.delivered:
+            self.out_of_order += 1
+        else:
+            self.dropped += 1
+        if len(self.examples) < BAD_LINES_KEPT:
+            self.examples.append(bad)
+
+
+class RawValue(NamedTuple):
+    """A message as its bytes stand in a file. line: counts from 1, or is the ordinal of a message."""
+
+    line: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    name: str  # relative to the folder that was asked for, so that ties do not depend on where the folder lies
+    place: int
+
+
+def sidecar(timestamp_ms: int, partition: int | None) -> bytes:
+    """Start of a JSON line that keeps its Kafka timestamp and partition; OTLP/JSON readers ignore unknown fields."""
+    place = b"" if partition is None else b',"kafkaPartition":%d' % partition
+    return b'{"kafkaTimestampUnixMs":%d%b,' % (timestamp_ms, place)
+
+
+def kept_timestamp_ms(value: bytes) -> int | None:
+    """Read the Kafka timestamp that `sidecar` put before a message, epoch ms; None where there is none."""
+    found = _SIDECAR.match(value)
+    return int(found[1]) if found else None
+
+
+def read(paths: Sequence[Path], on_bad: Callable[[BadLine], None], *, as_protobuf: bool = False) -> Iterator[Message]:
+    """Messages of files and of folders (recursive, hidden files left out), by timestamp, then file name, then line.
+
+    timestamp_ms is the sidecar's where there is one, else the newest event time inside the message. Values are the
+    bytes of the recording without the sidecar, or protobuf. Lazy: memory is bounded by the number of files, not their
+    length. A file may be out of order by REORDER_MESSAGES lines; what is further out is delivered late and reported.
+    Raises NoRecording for a path that is not there, holds no file, or holds more than FILES_OPEN_MAX.
+    """
+    files = _files(paths)
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(contextlib.closing(_in_order(file, on_bad, as_protobuf))) for file in files]
+        for _, message in heapq.merge(*streams, key=itemgetter(0)):
+            yield message
+
+
+def _files(paths: Sequence[Path]) -> list[_File]:
+    found: list[tuple[Path, str]] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.is_file())
+            names = [(p, p.relative_to(path)) for p in inside]
+            found += [(p, n.as_posix()) for p, n in names if not any(part.startswith(".") for part in n.parts)]
+        elif path.is_file():
+            found.append((path, path.name))
+        else:
+            message = f"{path}: no such file or folder; expected a recording of the Collector's file exporter"
+            raise NoRecording(message)
+    if not found:
+        message = f"{', '.join(map(str, paths)) or 'no path'}: holds no file; expected OTLP/JSON lines or protobuf"
+        raise NoRecording(message)
+    if len(found) > FILES_OPEN_MAX:
+        message = f"{len(found)} files, expected at most {FILES_OPEN_MAX} at once; name fewer, for example one day"
+        raise NoRecording(message)
+    return [_File(path, name, place) for place, (path, name) in enumerate(found)]
+
+
+def _in_order(
+    file: _File, on_bad: Callable[[BadLine], None], as_protobuf: bool
+) -> Generator[tuple[_Key, Message], None, None]:
+    waiting: list[tuple[_Key, Message]] = []
+    sent_ms = 0
+    for line, message in _messages(file, on_bad, as_protobuf):
+        if message.timestamp_ms < sent_ms:
+            behind_ms = sent_ms - message.timestamp_ms
+            reason = f"{behind_ms} ms older than what was delivered; expected order within {REORDER_MESSAGES} lines"
+            on_bad(BadLine(file.name, line, reason, delivered=True))
+        # Keys are distinct (the line is in them), so messages are never compared.
+        heapq.heappush(waiting, ((message.timestamp_ms, file.name, file.place, line), message))
+        if len(waiting) > REORDER_MESSAGES:
+            first = heapq.heappop(waiting)
+            sent_ms = max(sent_ms, first[0][0])
+            yield first
+    while waiting:
+        yield heapq.heappop(waiting)
+
+
+def _messages(file: _File, on_bad: Callable[[BadLine], None], as_protobuf: bool) -> Iterator[tuple[int, Message]]:
+    """(line, message) as they stand in the file; a file that is not a recording is reported once."""
+    early: list[BadLine] | None = []
+    for line, value in raw_values(file.path, file.name, on_bad):
+        try:
+            message = _message(value, as_protobuf)
+        except NotOtlp as error:
+            bad = BadLine(file.name, line, str(error))
+            if early is None:
+                on_bad(bad)
+                continue
+            early.append(bad)
+            if len(early) < LINES_BEFORE_GIVING_UP:
+                continue
+            reason = (
+                f"not a recording, left out: none of the first {len(early)} lines is OTLP; the first: {early[0].reason}"
+            )
+            on_bad(BadLine(file.name, 1, reason))
+            return
+        for bad in early or ():
+            on_bad(bad)
+        early = None
+        yield line, message
+    for bad in early or ():
+        on_bad(bad)
+
+
+def raw_values(path: Path, name: str, on_bad: Callable[[BadLine], None]) -> Iterator[RawValue]:
+    """Yield the messages of one file in its order, not yet read as OTLP; blank lines are left out. Lazy.
+
+    name: of the file, in what is reported: the one BadLine of a file of which the rest cannot be read.
+    """
+    line = 0
+    try:
+        with contextlib.closing(_open(path)) as stream:
+            head = stream.peek(4)[:4]
+            split = _lines if not head or head[:1] in b"{ \t\r\n" or len(head) < 4 else _length_prefixed
+            if split is _length_prefixed and int.from_bytes(head, "big") > MESSAGE_BYTES_MAX:
+                split = _lines  # text of another kind: its lines are reported
+            for line, value in enumerate(split(stream), start=1):
+                if value.strip():
+                    yield RawValue(line, value)
+    except (EOFError, OSError, NotOtlp, zstandard.ZstdError) as error:
+        on_bad(BadLine(name, line + 1, f"the rest of the file cannot be read: {error}"))
+
+
+def _open(path: Path) -> io.BufferedReader:
+    with path.open("rb") as raw:
+        magic = raw.read(4)
+    if magic[:2] == _GZIP_MAGIC:
+        return io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(path)), _BUFFER_BYTES)
+    if magic == _ZSTD_MAGIC:
+        reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
+        return io.BufferedReader(cast(io.RawIOBase, reader), _BUFFER_BYTES)
+    return io.BufferedReader(path.open("rb", buffering=0), _BUFFER_BYTES)
+
+
+def _lines(stream: io.BufferedReader) -> Iterator[bytes]:
+    while value := stream.readline(MESSAGE_BYTES_MAX):
+        yield value
+        while not value.endswith(b"\n") and len(value) == MESSAGE_BYTES_MAX:
+            value = stream.readline(MESSAGE_BYTES_MAX)  # the rest of a line beyond the bound; its start was no JSON
+
+
+def _length_prefixed(stream: io.BufferedReader) -> Iterator[bytes]:
+    while prefix := stream.read(4):
+        length = int.from_bytes(prefix, "big")
+        if len(prefix) < 4 or length > MESSAGE_BYTES_MAX:
+            message = f"found length {length}, expected 4 bytes of length up to {MESSAGE_BYTES_MAX}"
+            raise NotOtlp(message)
+        value = stream.read(length)
+        if len(value) < length:
+            message = f"found {len(value)} of {length} bytes: the file is cut off"
+            raise NotOtlp(message)
+        if value[:4] == _ZSTD_MAGIC:
+            value = zstandard.ZstdDecompressor().decompress(value, max_output_size=MESSAGE_BYTES_MAX)
+        yield value
+
+
+def _message(value: bytes, as_protobuf: bool) -> Message:
+    if value.lstrip()[:1] != b"{":
+        return _protobuf_message(value)
+    value = value.strip()
+    document = otlp_json.loads(value)
+    kind = otlp_json.kind_of(document)
+    timestamp_ms = document.get("kafkaTimestampUnixMs")
+    partition = document.get("kafkaPartition")
+    if not isinstance(timestamp_ms, int):
+        timestamp_ms = otlp_json.newest_ms(otlp_json.times_ns(kind, document))
+    if as_protobuf:
+        value = otlp_json.encode(kind, document).SerializeToString()
+    elif prefix := _SIDECAR.match(value):
+        value = b"{" + value[prefix.end() :]
+    return Message(kind, value, timestamp_ms, partition if isinstance(partition, int) else None)
+
+
+def _protobuf_message(value: bytes) -> Message:
+    """The three requests share their outer fields, so the kind is the one under which a record has a time.
+
+    No record of one kind has a time when read as another: the field numbers carry other wire types there.
+    """
+    kinds: tuple[SignalType, ...] = ("traces", "logs", "metrics")
+    for kind in kinds:
+        with contextlib.suppress(NotOtlp):
+            times = otlp_json.request_times_ns(otlp_json.parse(kind, value))
+            return Message(kind, value, otlp_json.newest_ms(times))
+    message = "neither JSON nor a protobuf request with a time"
+    raise NotOtlp(message)

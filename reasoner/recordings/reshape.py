@@ -1,0 +1,280 @@
+"""Recordings made harder on purpose: re-chunked, shuffled, late, spread over partitions. Seeded, pure, for tests.
+
+*Late* is a property of a record and of the message it came in (design of the job): event time < Kafka timestamp of its
+message - lateness. So each function here says what it does to both. Composed, `make_late`, then `rechunk`, then
+`shuffle_within`, then `spread` keeps every promise: each later step leaves lateness as the earlier ones made it.
+Timestamps of the result never fall, as those of a broker's partition do not, if those of the input do not.
+"""
+
+import contextlib
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import IO, Literal, cast
+
+import orjson
+import zstandard
+from google.protobuf.message import Message as ProtoMessage  # type: ignore[import-untyped]  # no py.typed
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+
+from reasoner.recordings import otlp_json
+from reasoner.recordings.message import Message
+from reasoner.recordings.read import sidecar
+from state_schemas.telemetry.signals import SignalType
+
+__all__ = ["Lateness", "denser", "dump", "make_late", "rechunk", "shifted", "shuffle_within", "spread"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """What `make_late` did: spans in all, moved within lateness, moved beyond it."""
+
+    spans: int
+    late: int
+    too_late: int
+
+
+def rechunk(messages: Iterable[Message], by: Literal["pod"]) -> Iterator[Message]:
+    """One resource a message, as an agent on each pod would send; values become protobuf, records stay in order.
+
+    All parts keep timestamp and partition of their message, so no record becomes late or ceases to be. Lazy.
+    """
+    assert by == "pod", f"rechunk by {by!r}: only 'pod' is known"
+    for message in messages:
+        request = otlp_json.parse(message.topic_kind, message.value)
+        for field, resources in request.ListFields():
+            for resource in resources:
+                part = type(request)(**{field.name: [resource]})
+                yield replace(message, value=part.SerializeToString())
+
+
+def shifted(messages: Iterable[Message], by_ms: int) -> Iterator[Message]:
+    """The same, so much later: times of records, events and points, and Kafka's; not those in texts. Lazy.
+
+    Panes then begin elsewhere in the recording. Values become protobuf.
+    """
+    for message in messages:
+        request = otlp_json.parse(message.topic_kind, message.value)
+        _shift(request, by_ms * 1_000_000)
+        yield replace(message, value=request.SerializeToString(), timestamp_ms=message.timestamp_ms + by_ms)
+
+
+def _shift(part: ProtoMessage, by_ns: int) -> None:
+    for field, value in part.ListFields():
+        if field.name.endswith("time_unix_nano"):
+            setattr(part, field.name, value + by_ns)
+        elif field.message_type is not None and field.name not in ("resource", "scope", "attributes", "body"):
+            for inner in (value,) if isinstance(value, ProtoMessage) else value:
+                _shift(inner, by_ns)
+
+
+def denser(messages: Iterable[Message], times: int) -> Iterator[Message]:
+    """Recorded traces (protobuf) as if so many times as much had happened: each copy is of traces of its own.
+
+    Times, names and order stay; the first copy is the recording. Some 4 us a span and copy.
+    """
+    for message in messages:
+        yield message
+        for copy in range(1, times):
+            request = _traces(message)
+            for resource in request.resource_spans:
+                for scope in resource.scope_spans:
+                    for span in scope.spans:
+                        span.trace_id = _of_copy(span.trace_id, copy)
+            yield replace(message, value=request.SerializeToString())
+
+
+def _of_copy(trace_id: bytes, copy: int) -> bytes:
+    return (int.from_bytes(trace_id, "big") ^ copy).to_bytes(len(trace_id), "big")
+
+
+def shuffle_within(messages: Iterable[Message], lateness_ms: int, seed: int) -> list[Message]:
+    """Each message is delivered later by a random delay, and its Kafka timestamp grows by the same delay.
+
+    The delay is uniform in 0..lateness_ms minus the age of the message's oldest record that was not late, so that no
+    record becomes late, not even by 1 ms; records that were late stay late. The result is in the order of the new
+    timestamps (ties: the old order), so timestamps grow while event times go to and fro by up to lateness_ms.
+    Values are unchanged. A record further ahead of its message than the job allows may come within its bound.
+    Raises ValueError for lateness_ms < 0. Holds the whole recording.
+    """
+    if lateness_ms < 0:
+        message_text = f"lateness_ms is {lateness_ms}, expected 0 or more"
+        raise ValueError(message_text)
+    random = Random(f"shuffle-{seed}")
+    delayed = []
+    for message in messages:
+        room_ms = lateness_ms - _age_ms(message, lateness_ms)
+        delay_ms = random.randint(0, room_ms)
+        delayed.append(replace(message, timestamp_ms=message.timestamp_ms + delay_ms))
+    return sorted(delayed, key=lambda message: message.timestamp_ms)
+
+
+def _age_ms(message: Message, lateness_ms: int) -> int:
+    """Age of the oldest record that is not late, 0..lateness_ms; rounded up, so that ns below the ms do not count."""
+    times = otlp_json.request_times_ns(otlp_json.parse(message.topic_kind, message.value))
+    ages = (message.timestamp_ms - time // 1_000_000 for time in times)
+    return max((age for age in ages if 0 <= age <= lateness_ms), default=0)
+
+
+def spread(messages: Iterable[Message], partitions: int, seed: int) -> Iterator[Message]:
+    """Each message goes to a random partition in 0..partitions - 1. Order, timestamps and values stay. Lazy."""
+    random = Random(f"spread-{seed}")
+    for message in messages:
+        yield replace(message, partition=random.randrange(partitions))
+
+
+def make_late(
+    messages: Sequence[Message],
+    *,
+    share_late: float,
+    share_too_late: float,
+    lateness_ms: int,
+    age_ms_max: int,
+    seed: int,
+) -> tuple[list[Message], Lateness]:
+    """Move random spans into later messages of traces, as an agent that buffers would send them.
+
+    share_late of all spans move into a message sent up to lateness_ms after their event time (their end): late
+    for the reader's patience, but not by the job's definition. share_too_late of all spans move into a message sent
+    more than lateness_ms and at most age_ms_max after it. Which later message within those bounds is random; where the
+    recording has none for a span (near its end, before a hole) another span is taken, and if there are too few, fewer
+    are moved: the returned Lateness says how many. Nothing else changes: every span is there once, no timestamp
+    changes, a moved span brings its resource and scope, messages that would be empty are dropped. Values of traces
+    become protobuf. messages must be in order of timestamps, else ValueError. Holds the whole recording.
+    """
+    times_ms = [message.timestamp_ms for message in messages if message.topic_kind == "traces"]
+    if any(later < earlier for earlier, later in pairwise(times_ms)):
+        message_text = "timestamps of traces fall, expected ascending order; shuffle after making spans late"
+        raise ValueError(message_text)
+    requests = [_traces(message) for message in messages if message.topic_kind == "traces"]
+    moves, result = _plan_moves(requests, times_ms, (share_late, share_too_late), (lateness_ms, age_ms_max), seed)
+    moved = iter(_move(requests, moves))
+    reshaped = []
+    for message in messages:
+        if message.topic_kind != "traces":
+            reshaped.append(message)
+        elif (request := next(moved)).resource_spans:
+            reshaped.append(replace(message, value=request.SerializeToString()))
+    return reshaped, result
+
+
+def _traces(message: Message) -> ExportTraceServiceRequest:
+    request = otlp_json.parse("traces", message.value)
+    assert isinstance(request, ExportTraceServiceRequest), "a message of traces is parsed as traces"
+    return request
+
+
+def _plan_moves(
+    requests: Sequence[ExportTraceServiceRequest],
+    times_ms: Sequence[int],
+    shares: tuple[float, float],
+    bounds_ms: tuple[int, int],
+    seed: int,
+) -> tuple[dict[int, int], Lateness]:
+    """(number of a span in order of appearance -> number of the message that it moves into, what was done)."""
+    spans = [
+        (place, span.end_time_unix_nano // 1_000_000)
+        for place, request in enumerate(requests)
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+    random = Random(f"late-{seed}")
+    candidates = random.sample(range(len(spans)), len(spans))
+    moves: dict[int, int] = {}
+
+    def move(share: float, age_ms_min: int, age_ms_max: int) -> int:
+        wanted = len(moves) + round(share * len(spans))
+        before = len(moves)
+        for number in candidates:
+            if len(moves) == wanted:
+                break
+            place, event_ms = spans[number]
+            first = max(place + 1, bisect_left(times_ms, event_ms + age_ms_min))
+            last = bisect_right(times_ms, event_ms + age_ms_max) - 1
+            if number not in moves and first <= last:
+                moves[number] = random.randint(first, last)
+        return len(moves) - before
+
+    lateness_ms, age_ms_max = bounds_ms
+    # The too late first: fewer messages can take them.
+    too_late = move(shares[1], lateness_ms + 1, age_ms_max)
+    late = move(shares[0], 0, lateness_ms)
+    return moves, Lateness(len(spans), late, too_late)
+
+
+def _move(
+    requests: Sequence[ExportTraceServiceRequest], moves: Mapping[int, int]
+) -> Iterator[ExportTraceServiceRequest]:
+    """The requests after the moves, in order; spans only move forward, so one pass is enough."""
+    arriving: defaultdict[int, list[ResourceSpans]] = defaultdict(list)
+    number = 0
+    for place, request in enumerate(requests):
+        rest = ExportTraceServiceRequest()
+        for resource in request.resource_spans:
+            for scope in resource.scope_spans:
+                staying = []
+                for span in scope.spans:
+                    target = moves.get(number)
+                    if target is None:
+                        staying.append(span)
+                    else:
+                        arriving[target].append(_resource_of(resource, scope, [span]))
+                    number += 1
+                if staying:
+                    rest.resource_spans.append(_resource_of(resource, scope, staying))
+        rest.resource_spans.extend(arriving.pop(place, ()))
+        yield rest
+
+
+def _resource_of(resource: ResourceSpans, scope: ScopeSpans, spans: Sequence[Span]) -> ResourceSpans:
+    part = ScopeSpans(scope=scope.scope, spans=spans, schema_url=scope.schema_url)
+    return ResourceSpans(resource=resource.resource, scope_spans=[part], schema_url=resource.schema_url)
+
+
+def dump(messages: Iterable[Message], folder: Path) -> int:
+    """Write OTLP/JSON lines that `recordings.read` gives back with the same timestamps, partitions and order.
+
+    One file `<kind>-<partition>.jsonl.zst` for each topic partition (`<kind>.jsonl.zst` where none is set), a line a
+    message. Kafka timestamp and partition stand at the start of the line as the unknown fields kafkaTimestampUnixMs
+    and kafkaPartition, which OTLP/JSON readers ignore. JSON values come back byte by byte, protobuf ones as OTLP/JSON
+    of the same content. Order is kept within a partition; between partitions it is by timestamp. The folder is made
+    and must hold no such file. Raises FileExistsError, and ValueError when a partition's timestamps fall. Returns the
+    number of messages. Lazy.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files: dict[tuple[SignalType, int | None], IO[bytes]] = {}
+    newest_ms: dict[tuple[SignalType, int | None], int] = {}
+    count = 0
+    with contextlib.ExitStack() as stack:
+        for message in messages:
+            key = (message.topic_kind, message.partition)
+            if key not in files:
+                files[key] = stack.enter_context(_create(folder, *key))
+            if message.timestamp_ms < newest_ms.get(key, 0):
+                text = f"timestamp {message.timestamp_ms} after {newest_ms[key]} in {key}; sort by timestamp_ms first"
+                raise ValueError(text)
+            newest_ms[key] = message.timestamp_ms
+            files[key].write(_line(message))
+            count += 1
+    return count
+
+
+def _create(folder: Path, kind: SignalType, partition: int | None) -> IO[bytes]:
+    path = folder / (f"{kind}.jsonl.zst" if partition is None else f"{kind}-{partition:04d}.jsonl.zst")
+    return cast(IO[bytes], zstandard.open(path, "xb"))
+
+
+def _line(message: Message) -> bytes:
+    value = message.value
+    if value[:1] != b"{":
+        value = otlp_json.dumps(otlp_json.parse(message.topic_kind, value))
+    # A pretty-printed value would be many lines.
+    elif b"\n" in value:
+        value = orjson.dumps(otlp_json.loads(value))
+    return sidecar(message.timestamp_ms, message.partition) + value[1:] + b"\n"

@@ -1,0 +1,1 @@
+"""Whole runs: replay, submit, demo."""

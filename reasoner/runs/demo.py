@@ -1,0 +1,200 @@
+"""The demo: a shop's telemetry with one planted incident through real Kafka, Flink and Iceberg, checked at the end."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+from jobs.settings import JobConfig
+from reasoner.clients import lake
+from reasoner.clients.flink_rest import FlinkRest, NoAnswer
+from reasoner.clients.insight_topic import committed, last_revisions, poll
+from reasoner.errors import CommandFailed
+from reasoner.recordings.player import PlayOptions, Progress, play
+from reasoner.recordings.topics import TopicSpec, create_topics
+from reasoner.runs.job_process import JobProcess, job_process, lake_in
+from reasoner.runs.local_run import TOPICS
+from reasoner.stack.running import RunningStack
+from reasoner.traffic import shop
+from reasoner.traffic.shop_graph import Incident, plan_incident
+from state_schemas.contracts.insight import Insight, from_json
+
+HOUR_MS: Final = 3_600_000
+DURATION_MS: Final = 12 * 60_000
+PARTITIONS: Final = 2
+SPEED: Final = 22.0  # 12 minutes in 33 s: slow enough that one sees an insight open before it closes
+DEADLINE_S: Final = 240.0
+
+RETENTION_MS: Final = {"raw": 6 * HOUR_MS, "insights": 90 * 24 * HOUR_MS}
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPlan:
+    """What is played. incident None: quiet telemetry, and no insight is the right answer. start_ms: epoch ms."""
+
+    seed: int
+    start_ms: int
+    incident: Incident | None
+
+
+def plan(seed: int, with_incident: bool, now_ms: int) -> DemoPlan:
+    """A stretch that ends now, on a pane's border."""
+    start_ms = (now_ms - DURATION_MS) // 10_000 * 10_000
+    incident = plan_incident(seed, start_ms, DURATION_MS) if with_incident else None
+    return DemoPlan(seed, start_ms, incident)
+
+
+def config(stack: RunningStack, folder: Path, rest_port: int) -> JobConfig:
+    """The job as shipped, on small sizes and short checkpoints, so that a person need not wait."""
+    return JobConfig.model_validate(
+        {
+            "name": "demo",
+            "kafka": {"bootstrap_servers": stack.kafka_bootstrap, "idle_ms": 0},
+            "lake": lake_in(folder),
+            "engine": {
+                "parallelism": 1,
+                "checkpoint_interval_ms": 3_000,
+                "state_backend": "hashmap",
+                "bundle_time_ms": 200,
+                "flink": {"rest.port": str(rest_port), "rest.address": "127.0.0.1", "rest.bind-address": "127.0.0.1"},
+            },
+        }
+    )
+
+
+def prepare(stack: RunningStack, job: JobConfig) -> None:
+    """Topics with their retention and the tables."""
+    topics = job.kafka.topics
+    long = TopicSpec(PARTITIONS, RETENTION_MS["insights"])
+    raw = TopicSpec(PARTITIONS, RETENTION_MS["raw"])
+    rules = TopicSpec(1, RETENTION_MS["insights"], cleanup_policy="compact")
+    wanted = {
+        **dict.fromkeys(TOPICS.values(), raw),
+        topics.insights: long,
+        topics.rejected: raw,
+        "insight_rules": rules,
+    }
+    create_topics(stack.kafka_bootstrap, wanted)
+    lake.create_tables(job.lake)
+
+
+@dataclass
+class Watcher:
+    """Shows insights as they are committed. Runs beside the player, in a thread of its own."""
+
+    bootstrap: str
+    topic: str
+    on_insight: Callable[[Insight], None]
+    bodies: list[bytes] = field(default_factory=list)
+    ended: Event = field(default_factory=Event)
+
+    def watch(self) -> None:
+        """Until `ended` is set and nothing more comes."""
+        with committed(self.bootstrap, self.topic) as consumer:
+            while (found := poll(consumer, 500)) or not self.ended.is_set():
+                for body in found:
+                    self.on_insight(from_json(body))
+                self.bodies += found
+
+
+def run(
+    stack: RunningStack,
+    job: JobConfig,
+    folder: Path,
+    demo: DemoPlan,
+    on_progress: Callable[[Progress], None],
+    on_insight: Callable[[Insight], None],
+) -> list[Insight]:
+    """The job on a mini-cluster beside the shop that plays; drained at the end. Returns what holds by the topic."""
+    watcher = Watcher(stack.kafka_bootstrap, job.kafka.topics.insights, on_insight)
+    rest = FlinkRest(f"http://127.0.0.1:{job.engine.flink['rest.port']}")
+    with job_process(job, folder) as process, ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(watcher.watch)
+        try:
+            messages = shop.messages(demo.seed, demo.start_ms, DURATION_MS, demo.incident)
+            options = PlayOptions(compression="gzip", speed=SPEED)
+            play(messages, stack.kafka_bootstrap, TOPICS, options, on_progress=on_progress)
+            job_id = _running_job(rest, process)
+            _until_read(rest, job_id, process)
+            # A mini-cluster ends with its job, now and then before it has said that the savepoint stands.
+            with suppress(NoAnswer):
+                rest.stop(job_id, f"file://{folder}/savepoints", drain=True, deadline_s=DEADLINE_S)
+            process.wait(DEADLINE_S)
+        finally:
+            watcher.ended.set()
+        watching.result()
+    return last_revisions(watcher.bodies)
+
+
+def _running_job(rest: FlinkRest, process: JobProcess) -> str:
+    """Id of the job once it runs. Raises CommandFailed where it ends before."""
+    end_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < end_s:
+        process.require_running()
+        with suppress(CommandFailed):
+            running = [job_id for job_id, state in rest.jobs().items() if state == "RUNNING"]
+            if running:
+                return running[0]
+        time.sleep(0.2)
+    message = f"the job does not run after {DEADLINE_S:.0f} s; its log is {process.log}"
+    raise CommandFailed(message)
+
+
+def _until_read(rest: FlinkRest, job_id: str, process: JobProcess) -> None:
+    """Until a checkpoint has been taken after all that was played: its insights are then committed."""
+    wanted = rest.completed_checkpoints(job_id) + 2
+    end_s = time.monotonic() + DEADLINE_S
+    while rest.completed_checkpoints(job_id) < wanted and time.monotonic() < end_s:
+        process.require_running()
+        time.sleep(0.2)
+
+
+def in_table(job: JobConfig) -> list[Insight]:
+    """What holds according to the Iceberg table."""
+    bodies = lake.read(job.lake, "insights", selected_fields=("body",))["body"].to_pylist()
+    return last_revisions(body.encode() for body in bodies)
+
+
+def faults(demo: DemoPlan, topic: list[Insight], table: list[Insight]) -> list[str]:
+    """What is wrong with the outcome; empty where exactly the planted incident is in both sinks."""
+    found = []
+    if topic != table:
+        found.append(f"the topic holds {len(topic)} insights, the table {len(table)}, and they are not the same")
+    strangers = [insight.title for insight in topic if not _belongs(demo.incident, insight)]
+    found += [f"not planted: {title}" for title in strangers]
+    if demo.incident and not any(_is_it(demo.incident, insight) for insight in topic):
+        found.append(f"not found: {describe(demo.incident)}")
+    return found
+
+
+def describe(incident: Incident) -> str:
+    """The planted truth in one line."""
+    where = "".join(
+        f", {name} {value}" for name, value in (("host", incident.host), ("operation", incident.operation)) if value
+    )
+    size = f"{incident.factor:.0%} of spans fail" if incident.kind == "errors" else f"{incident.factor:g} times slower"
+    reached = f"; felt by {', '.join(incident.affected)}" if incident.affected else ""
+    length_s = (incident.end_ms - incident.start_ms) / 1000
+    clock = time.strftime("%H:%M:%S", time.gmtime(incident.start_ms / 1000))
+    return f"{incident.service}{where}: {size} from {clock} for {length_s:.0f} s{reached}"
+
+
+def _is_it(incident: Incident, insight: Insight) -> bool:
+    kind = "error_ratio" if incident.kind == "errors" else "latency_spike"
+    return insight.service == incident.service and insight.kind == kind and _overlaps(incident, insight)
+
+
+def _belongs(incident: Incident | None, insight: Insight) -> bool:
+    """The incident itself, or how a service that waits for it feels it."""
+    if incident is None:
+        return False
+    near = {incident.service, *incident.affected}
+    return insight.service in near and _overlaps(incident, insight)
+
+
+def _overlaps(incident: Incident, insight: Insight) -> bool:
+    return insight.window.start_ms < incident.end_ms and insight.window.end_ms > incident.start_ms

@@ -1,0 +1,199 @@
+"""Each log record and each exception of a span, explained: messages go in, one row for each of them comes out.
+
+The functions are those that the job's folds call, so a row agrees with the job on the same bytes.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, NamedTuple
+
+from operators.ingest.fold import FoldConfig, place_records
+from state_schemas.contracts.dead_letter import Rejected
+from state_schemas.state.log_patterns import Registered
+from state_schemas.telemetry.logs import LogRecord
+from state_schemas.telemetry.message import KafkaPosition
+from state_schemas.telemetry.signals import SignalType
+from udfs.detect.log_patterns.registry import canonical, register
+from udfs.logs.masking.masker import MaskName
+from udfs.logs.reader import LineReader, ReadLine
+from udfs.logs.span_exceptions import exception_record
+from udfs.logs.template import merge_texts, template_of
+from udfs.otlp.decoder import SpanDecoder, decode_logs, decode_metrics
+from udfs.otlp.signal import signal_of
+from udfs.otlp.span_scanner_kernels import EXCEPTIONS_MAX
+from udfs.spans.message import fold_spans
+
+__all__ = ["EXCEPTIONS_OVERFLOWED", "Explained", "Explainer", "NotCounted"]
+
+EXCEPTIONS_OVERFLOWED: Final = "exceptions_overflowed"  # the job counts them in the metric of this name
+_BEYOND: Final = f"found more exceptions of one span, expected at most {EXCEPTIONS_MAX}; the first ones count"
+_NS_PER_MS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A log record (signal `logs`) or an exception of a span (`traces`) as the product counts it.
+
+    severity_number: of OpenTelemetry, 0 where nothing says it. exception_type: "" where nothing was thrown.
+    pattern_id, template: of the pattern under which its service counts it once the whole file is known.
+    masked: the masks that replaced something in its line. line: masked; "" below WARN, where no line is kept.
+    """
+
+    signal: SignalType
+    env: str
+    service: str
+    severity_number: int
+    warning_or_worse: bool
+    event_name: str
+    exception_type: str
+    pattern_id: str
+    template: str
+    masked: tuple[MaskName, ...]
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotCounted:
+    """Records of one message that are only counted as rejected. records: 0 where the message could not be read at all.
+
+    signal: of the message: its records are log records, spans or metric points. reason: one of docs/rejected.md, or
+    EXCEPTIONS_OVERFLOWED, whose records are exceptions of spans. detail: for a person, without payload.
+    """
+
+    signal: SignalType
+    reason: str
+    detail: str
+    records: int
+
+
+class _Registry(NamedTuple):
+    """A service whose patterns are known together, its log records (`logs`) apart from exceptions of spans."""
+
+    signal: SignalType
+    env: str
+    service: str
+
+
+class _Line(NamedTuple):
+    """A record as it waits until all patterns of its registry are known."""
+
+    registry: _Registry
+    event_name: str
+    read: ReadLine
+
+
+class Explainer:
+    """An explainer of messages in turn. Its memory grows with their records. One belongs to one thread.
+
+    messages_read: how many of the messages are OTLP requests, also where none of their records counts.
+    """
+
+    def __init__(self, config: FoldConfig) -> None:
+        self.messages_read = 0
+        self._config = config
+        self._reader = LineReader(config.masks)
+        self._rows: list[_Line | NotCounted] = []
+
+    def add(self, data: bytes, timestamp_ms: int | None = None) -> None:
+        """Read one message, whatever its bytes are. Never raises on bad bytes.
+
+        timestamp_ms: Kafka's, epoch ms; else the newest event time in the message, as a replay takes it.
+        """
+        signal = signal_of(data)
+        rejected: Iterable[Rejected]
+        match signal:
+            case "traces":
+                rejected = self._add_spans(data, timestamp_ms)
+            case "logs":
+                rejected = self._add_logs(data, timestamp_ms)
+            case "metrics":
+                rejected = self._add_metrics(data, timestamp_ms)
+        self._rows += (NotCounted(signal, one.reason, one.detail, one.records) for one in rejected)
+
+    def rows(self) -> Iterator[Explained | NotCounted]:
+        """Yield a row for each record that counts, and for each reason for which records of a message do not.
+
+        Order: of `add`; within a message its records as they stand there, then the reasons. Pattern ids are those of
+        all records added so far, as if they came at once; no pattern is dropped to make room.
+        """
+        known = _registered(row for row in self._rows if isinstance(row, _Line))
+        for row in self._rows:
+            yield row if isinstance(row, NotCounted) else self._explained(row, known[row.registry])
+
+    @cached_property
+    def _decoder(self) -> SpanDecoder:
+        return SpanDecoder(self._config.engine, self._config.decode)  # loads the compiled scanner: only where needed
+
+    def _add_logs(self, data: bytes, timestamp_ms: int | None) -> Sequence[Rejected]:
+        records = decode_logs(data, self._config.decode)
+        if isinstance(records, Rejected):
+            return (records,)
+        self.messages_read += 1
+        sent_ms = _sent_ms(timestamp_ms, (record.time_ns for record in records))
+        placed = place_records("logs", records, sent_ms, self._config.times)
+        self._add_lines("logs", [records[place.number] for place in placed.places])
+        return placed.rejected
+
+    def _add_spans(self, data: bytes, timestamp_ms: int | None) -> Sequence[Rejected]:
+        spans = self._decoder.decode(data)
+        if isinstance(spans, Rejected):
+            return (spans,)
+        self.messages_read += 1
+        at = KafkaPosition("", 0, 0, _sent_ms(timestamp_ms, spans.end_ns.tolist()))
+        found = fold_spans(spans, at, self._config.times)
+        thrown = [one for one in spans.exceptions if found.counted[one.span]]
+        self._add_lines("traces", [exception_record(spans, one) for one in thrown])
+        if spans.exceptions_beyond:
+            self._rows.append(NotCounted("traces", EXCEPTIONS_OVERFLOWED, _BEYOND, spans.exceptions_beyond))
+        return found.rejected
+
+    def _add_metrics(self, data: bytes, timestamp_ms: int | None) -> Sequence[Rejected]:
+        """Judge the points of a message: only why some do not count is explained."""
+        points = decode_metrics(data, self._config.decode)
+        if isinstance(points, Rejected):
+            return (points,)
+        self.messages_read += 1
+        sent_ms = _sent_ms(timestamp_ms, (point.time_ns for point in points))
+        return place_records("metrics", points, sent_ms, self._config.times).rejected
+
+    def _add_lines(self, signal: SignalType, records: Sequence[LogRecord]) -> None:
+        for record, read in zip(records, self._reader.read(records), strict=True):
+            registry = _Registry(signal, record.resource.env, record.resource.service)
+            self._rows.append(_Line(registry, record.event_name, read))
+
+    def _explained(self, line: _Line, known: dict[str, Registered]) -> Explained:
+        read, pattern = line.read, line.read.pattern
+        # Of quiet lines the product keeps no registry: each is counted under the pattern of its own.
+        pattern_id = canonical(known, pattern.pattern_id, pattern.texts) if read.loud else pattern.pattern_id
+        texts = known[pattern_id].texts if read.loud else pattern.texts
+        return Explained(
+            signal=line.registry.signal,
+            env=line.registry.env,
+            service=line.registry.service,
+            severity_number=read.severity,
+            warning_or_worse=read.loud,
+            event_name=line.event_name,
+            exception_type=read.exception_type,
+            pattern_id=pattern_id,
+            template=template_of(texts),
+            masked=self._reader.masks_in(read.shape),
+            line=read.line,
+        )
+
+
+def _registered(lines: Iterable[_Line]) -> dict[_Registry, dict[str, Registered]]:
+    """Register the loud patterns of each registry, by id, with the wider ones that they have become part of."""
+    found: dict[_Registry, dict[str, Registered]] = {}
+    for line in lines:
+        new = found.setdefault(line.registry, {})
+        if line.read.loud:
+            pattern_id, _, texts = line.read.pattern
+            before = new.get(pattern_id)
+            new[pattern_id] = Registered(merge_texts(before.texts, texts) if before else texts, 0, 0, 0)
+    return {registry: register({}, new, sys.maxsize).entries for registry, new in found.items()}
+
+
+def _sent_ms(timestamp_ms: int | None, times_ns: Iterable[int]) -> int:
+    return max(times_ns, default=0) // _NS_PER_MS if timestamp_ms is None else timestamp_ms

@@ -1,0 +1,86 @@
+"""A job as a process of its own on a mini-cluster: started with a config file, watched, ended."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+from sys import executable
+from typing import Any, Final
+
+import yaml
+
+from jobs.settings import JobConfig
+from reasoner.errors import CommandFailed
+from reasoner.stack.component import last_lines
+from reasoner.stack.environment import checkout, flink_env
+from reasoner.stack.process import Launch, ProcessRecord, start, stop
+
+STOP_DEADLINE_S: Final = 20.0
+_POLL_S: Final = 0.2
+
+
+def write_config(config: JobConfig, path: Path) -> Path:
+    """The settings as the YAML file that a job takes; returns its path."""
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    return path
+
+
+@dataclass
+class JobProcess:
+    """A running `python -m jobs.…`. log: its output, with the reason when it ends badly."""
+
+    child: Popen[bytes]
+    record: ProcessRecord
+    log: Path
+
+    def is_running(self) -> bool:
+        return self.child.poll() is None
+
+    def require_running(self) -> None:
+        """Raises CommandFailed with the end of the log where the job has ended."""
+        code = self.child.poll()
+        if code is not None:
+            raise CommandFailed(self._ended(code))
+
+    def wait(self, deadline_s: float) -> None:
+        """Until a bounded job has ended well. Raises CommandFailed where it fails or takes longer."""
+        end_s = time.monotonic() + deadline_s
+        while self.is_running():
+            if time.monotonic() > end_s:
+                message = f"the job has not ended within {deadline_s:.0f} s; its log is {self.log}"
+                raise CommandFailed(message)
+            time.sleep(_POLL_S)
+        if self.child.returncode:
+            raise CommandFailed(self._ended(self.child.returncode))
+
+    def _ended(self, code: int) -> str:
+        tail = "\n  ".join(last_lines(self.log, 12))
+        return f"the job has ended with code {code}; the end of {self.log}:\n  {tail}"
+
+
+@contextmanager
+def job_process(config: JobConfig, folder: Path, module: str = "jobs.insights") -> Iterator[JobProcess]:
+    """The job, started inside the block and ended after it. folder: for its config, logs and output; must exist."""
+    logs = folder / "flink-log"
+    logs.mkdir(exist_ok=True)
+    launch = Launch(
+        name=module,
+        command=[executable, "-m", module, "--config", str(write_config(config, folder / "job.yaml"))],
+        environment=flink_env(log_folder=logs),
+        log=folder / "job.log",
+        owner=str(checkout()),
+        die_with_parent=True,
+    )
+    child, record = start(launch)
+    try:
+        yield JobProcess(child, record, launch.log)
+    finally:
+        stop(record, deadline_s=STOP_DEADLINE_S)
+        child.wait(STOP_DEADLINE_S)
+
+
+def lake_in(folder: Path) -> dict[str, Any]:
+    """Settings of a catalog in SQLite with its warehouse in this folder: for one process that writes."""
+    return {"uri": f"jdbc:sqlite:{folder}/catalog.db", "warehouse": f"file://{folder}/warehouse"}

@@ -1,0 +1,107 @@
+"""Recordings through the graph on either engine; the same recordings give the same insights on both."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from jobs.settings import JobConfig
+from reasoner.clients import lake
+from reasoner.clients.insight_topic import last_revisions, read_all, sort_key
+from reasoner.recordings.message import Message
+from reasoner.recordings.player import PlayOptions, play
+from reasoner.recordings.read import BadLines, read
+from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
+from reasoner.runs.job_process import job_process, lake_in
+from reasoner.runs.local_run import TOPICS, LocalRun
+from reasoner.stack.running import running
+from reasoner.stack.settings import StackSettings
+from state_schemas.contracts.insight import Insight, InsightRevision, from_json
+from state_schemas.telemetry.signals import SignalType
+
+PARTITIONS: Final = 4
+FLINK_DEADLINE_S: Final = 1_800.0
+
+Report = Callable[[str], None]
+
+
+def settings(announce: str, parallelism: int = 1, lake_folder: Path = Path("/nonexistent")) -> JobConfig:
+    """The default settings of the job, as a replay runs it: bounded, and waiting for every partition.
+
+    announce: `final` prints what holds in the end; `reported` also what was said on the way.
+    """
+    return JobConfig.model_validate(
+        {
+            "name": "replay",
+            "kafka": {"bounded": True, "idle_ms": 0},
+            "lake": lake_in(lake_folder),
+            "engine": {
+                "parallelism": parallelism,
+                "state_backend": "hashmap",
+                "checkpoint_interval_ms": 10_000,
+            },
+            "detection": {"announce": announce},
+        }
+    )
+
+
+def replay_local(paths: Sequence[Path], bad: BadLines, *, all_revisions: bool) -> list[Insight]:
+    """Insights of the recordings, in fixed order."""
+    run = LocalRun(settings(_announce(all_revisions)).graph())
+    bodies = [out.body for out in run.run(placed(read(paths, bad))) if isinstance(out, InsightRevision)]
+    return _ordered(bodies, all_revisions=all_revisions)
+
+
+def replay_flink(
+    paths: Sequence[Path], bad: BadLines, report: Report, *, parallelism: int, all_revisions: bool
+) -> list[Insight]:
+    """The same through a broker and a Flink mini-cluster of their own, on free ports; nothing stays behind."""
+    with tempfile.TemporaryDirectory(prefix="reasoner-replay-") as name:
+        folder = Path(name)
+        stack_settings = StackSettings(folder=folder / "stack").with_auto_ports()
+        with running(stack_settings, ["kafka"], report=report) as stack:
+            config = settings(_announce(all_revisions), parallelism, folder)
+            kafka = config.kafka.model_copy(update={"bootstrap_servers": stack.kafka_bootstrap})
+            config = config.model_copy(update={"kafka": kafka})
+            _fill(paths, bad, stack.kafka_bootstrap, config)
+            lake.create_tables(config.lake)
+            report("running the job on a Flink mini-cluster")
+            with job_process(config, folder) as job:
+                job.wait(FLINK_DEADLINE_S)
+            bodies = read_all(stack.kafka_bootstrap, config.kafka.topics.insights)
+    return _ordered(bodies, all_revisions=all_revisions)
+
+
+def _fill(paths: Sequence[Path], bad: BadLines, bootstrap: str, config: JobConfig) -> None:
+    # Retention goes by record timestamp: a recording of last year would be deleted while it is written.
+    forever = TopicSpec(PARTITIONS, KEEP_FOR_EVER_MS)
+    topics = config.kafka.topics
+    create_topics(bootstrap, dict.fromkeys((*TOPICS.values(), topics.insights, topics.rejected), forever))
+    play(placed(read(paths, bad)), bootstrap, TOPICS, PlayOptions(compression="gzip"))
+
+
+def placed(messages: Iterable[Message]) -> Iterator[Message]:
+    """The messages with a partition each, in turn by topic, where the recording names none: offsets are evidence."""
+    counts: Counter[SignalType] = Counter()
+    for message in messages:
+        if message.partition is None:
+            yield replace(message, partition=counts[message.topic_kind] % PARTITIONS)
+            counts[message.topic_kind] += 1
+        else:
+            yield message
+
+
+def _announce(all_revisions: bool) -> str:
+    return "reported" if all_revisions else "final"
+
+
+def _ordered(bodies: Sequence[bytes], *, all_revisions: bool) -> list[Insight]:
+    if not all_revisions:
+        return last_revisions(bodies)
+    found = sorted((from_json(body) for body in bodies), key=sort_key)
+    repeated = [b.insight_id for a, b in pairwise(found) if (a.insight_id, a.revision) == (b.insight_id, b.revision)]
+    assert not repeated, f"the same revision went out twice for {repeated}: exactly-once is broken"
+    return found

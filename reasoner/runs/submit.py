@@ -1,0 +1,76 @@
+"""Handing a job to a Flink cluster: by Flink's own command line, which shows the job's faults at once."""
+
+import re
+import subprocess
+from pathlib import Path
+from sys import executable
+from typing import Final
+from urllib.parse import urlsplit
+
+from jobs.settings import load
+from reasoner.errors import CommandFailed, WrongUse
+from reasoner.stack.environment import checkout, flink_env, flink_home
+from state_schemas.contracts.settings import BadConfig
+
+JOBS: Final = {
+    "insights": "jobs/insights.py",
+    "latency-spikes": "jobs/latency_spikes.py",
+    "error-patterns": "jobs/error_patterns.py",
+}
+SUBMIT_DEADLINE_S: Final = 180.0
+_JOB_ID: Final = re.compile(r"JobID ([0-9a-f]{32})")
+
+
+def check(job: str, config: Path) -> None:
+    """Raises WrongUse with everything that is wrong with the job's name or settings, before Flink is asked."""
+    if job not in JOBS:
+        message = f"unknown job {job!r}; there are {', '.join(JOBS)}"
+        raise WrongUse(message)
+    try:
+        load(config)
+    except BadConfig as error:
+        raise WrongUse(str(error)) from error
+
+
+def submit(job: str, config: Path, target: str, savepoint: str = "") -> str:
+    """The id of the job that runs on the cluster at `target` (its REST address). Raises CommandFailed.
+
+    The workers' Python must have this package: on this machine it is the one that runs this command. savepoint: where
+    to go on from; state of steps that the job no longer has is an error, never dropped.
+    """
+    check(job, config)
+    address = urlsplit(target if "//" in target else f"//{target}").netloc
+    command = [
+        str(flink_home() / "bin" / "flink"),
+        "run",
+        "--detached",
+        "--jobmanager",
+        address,
+        "-pyclientexec",
+        executable,
+        "-pyexec",
+        executable,
+        *(["--fromSavepoint", savepoint] if savepoint else []),
+        "-py",
+        str(checkout() / JOBS[job]),
+        "--config",
+        str(config.resolve()),
+    ]
+    try:
+        done = subprocess.run(
+            command, env=flink_env(), capture_output=True, text=True, timeout=SUBMIT_DEADLINE_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        message = f"the cluster at {address} has not taken the job within {SUBMIT_DEADLINE_S:.0f} s; is it up?"
+        raise CommandFailed(message) from error
+    found = _JOB_ID.search(done.stdout)
+    if done.returncode or not found:
+        message = f"the cluster at {address} did not take the job:\n{_reasons(done.stdout + done.stderr)}"
+        raise CommandFailed(message)
+    return found.group(1)
+
+
+def _reasons(output: str) -> str:
+    """The lines that say why, without the stack."""
+    lines = [line.strip() for line in output.splitlines() if line.strip() and not line.lstrip().startswith("at ")]
+    return "\n".join(f"  {line[:300]}" for line in lines[-8:])

@@ -1,0 +1,253 @@
+"""Normal traffic of a fleet, as the panes that detection sees: what varies every day, and nothing that is wrong.
+
+A day curve, log-normal, bimodal and heavy-tailed latencies, deploys without effect, hosts that come and go, 1 to
+100,000 spans a pane; calls to other services over networks with queues. A slow-down can be planted. Latencies are drawn
+as counts of sketch bins: a pane of 100,000 spans costs little more than one of 1,000.
+"""
+
+from dataclasses import dataclass, replace
+from math import log, pi, sin
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from state_schemas.aggregates.spans import (
+    DIMENSION_CALLEE,
+    DIMENSION_GAP,
+    DIMENSION_HOST,
+    DIMENSION_OPERATION,
+    DIMENSION_SERVICE,
+    Exemplar,
+    RowKey,
+    SpanBlock,
+)
+from state_schemas.telemetry.message import OffsetRange
+from state_schemas.telemetry.resource import ServiceInfo
+from state_schemas.telemetry.spans import ENTRY_KINDS, KIND_CLIENT, KIND_SERVER
+from udfs.spans.window import BIN_MASK, NameLimits, entry_pane, merge_blocks, pack_counts
+from udfs.stats.duration_histogram import BIN_BITS, BIN_OVER, EDGES_NS, REPRESENTATIVE_NS, bins_of
+
+SERVICES: Final = 30
+PANE_MS: Final = 10_000
+DAY_MS: Final = 86_400_000
+SPANS_MAX: Final = 100_000  # a pane of the busiest service; the quietest has one
+CALLS_MAX: Final = 40  # paired in a pane: four of each message of a second
+_BIN_LOG: Final = log(1.0195)
+_DRAWS: Final = 40_000  # spans from which the distribution of an operation is made
+_DRAWN_ONE_BY_ONE: Final = 3_000  # spans of a pane up to which each is drawn, not the numbers of each bin
+_Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Slowdown:
+    """From first_pane on, `panes` long, latencies are `factor` times as long; on one host or all; at once or rising."""
+
+    first_pane: int
+    panes: int
+    factor: float
+    one_host: bool
+    gradual: bool
+
+    def factor_at(self, pane: int) -> float:
+        """1 where it does not hold. A gradual one rises over its first half."""
+        since = pane - self.first_pane
+        if not 0 <= since < self.panes:
+            return 1.0
+        return self.factor ** min(1.0, 2 * since / self.panes) if self.gradual else self.factor
+
+
+@dataclass(frozen=True, slots=True)
+class QuietCallee:
+    """calls: mean calls of a pane that are paired. work: shares of the bins of its answers, summed up.
+
+    Of the way there and back: median, sigma of the logarithm, and the share of calls that wait `queued` times as long.
+    """
+
+    name: str
+    calls: float
+    work: NDArray[np.float64]
+    way_ns: float
+    way_sigma: float
+    queued_share: float
+    queued: float
+
+
+@dataclass(frozen=True, slots=True)
+class QuietService:
+    """rate: mean spans of a pane. cumulative: shares of (operation, bin), one operation after the other, summed up."""
+
+    name: str
+    rate: float
+    hosts: int
+    cumulative: NDArray[np.float64]
+    error_share: float
+    phase: float
+    callees: tuple[QuietCallee, ...]
+    slowdown: Slowdown | None = None
+
+    def planted(self, slowdown: Slowdown) -> "QuietService":
+        return replace(self, slowdown=slowdown)
+
+
+def fleet(seed: int) -> list[QuietService]:
+    """SERVICES services with rates from 1 to SPANS_MAX spans a pane. The same seed gives the same fleet."""
+    random = np.random.default_rng((seed, 1))
+    return [_service(random, number) for number in range(SERVICES)]
+
+
+def _service(random: np.random.Generator, number: int) -> QuietService:
+    operations = int(random.integers(2, 20))
+    share = random.dirichlet(np.full(operations, 0.7))
+    pmf = np.array([_latencies(random) for _ in range(operations)])
+    return QuietService(
+        name=f"service-{number:02d}",
+        rate=SPANS_MAX ** (number / (SERVICES - 1)),
+        hosts=int(random.integers(1, 12)),
+        cumulative=np.cumsum(pmf * share[:, None]),
+        error_share=float(random.choice((0.0, 0.001, 0.01, 0.03))),
+        phase=float(random.uniform(0, 0.2)),
+        callees=tuple(_callee(random, place) for place in range(int(random.integers(0, 4)))),
+    )
+
+
+def _callee(random: np.random.Generator, place: int) -> QuietCallee:
+    return QuietCallee(
+        name=f"callee-{place}",
+        calls=CALLS_MAX ** float(random.uniform(0, 1)),
+        work=np.cumsum(_latencies(random)),
+        way_ns=float(10 ** random.uniform(5.5, 6.8)),  # 0.3 to 6 ms
+        way_sigma=float(random.uniform(0.2, 0.8)),
+        queued_share=float(random.choice((0.0, 0.01, 0.05, 0.1))),
+        queued=float(random.uniform(3, 50)),
+    )
+
+
+def _latencies(random: np.random.Generator) -> NDArray[np.float64]:
+    """Shares of the bins: log-normal, in three of ten operations with a slow second mode, in two with a heavy tail."""
+    median_ns = 10 ** random.uniform(6.3, 8.7)  # 2 to 500 ms
+    values = median_ns * np.exp(random.uniform(0.15, 0.8) * random.standard_normal(_DRAWS))
+    shape = random.random()
+    if shape < 0.3:
+        slow = random.random(_DRAWS) < random.uniform(0.02, 0.2)
+        values[slow] *= random.uniform(4, 20)
+    elif shape < 0.5:
+        tail = random.random(_DRAWS) < 0.02
+        values[tail] *= 1 + random.pareto(1.3, int(tail.sum()))
+    found = np.bincount(bins_of(np.minimum(values, 3.5e12).astype(np.int64)), minlength=BIN_OVER + 1)
+    shares: NDArray[np.float64] = found / found.sum()
+    return shares
+
+
+class Traffic:
+    """The panes of one service, in order. Two deploys a day renew version and hosts; one host goes each hour."""
+
+    def __init__(self, service: QuietService, seed: int) -> None:
+        self._service = service
+        self._random = np.random.default_rng((seed, 2, int(service.name[-2:])))
+        self._names = [f"{service.name}-a{index}" for index in range(service.hosts)]
+        self._version = 1
+        self._born = service.hosts
+
+    def pane(self, number: int, start_ms: int) -> SpanBlock | None:
+        """Entry spans of pane `number`, which starts at start_ms; None where there is none."""
+        service, random = self._service, self._random
+        self._renew(number)
+        wave = sin(2 * pi * (start_ms % DAY_MS / DAY_MS + service.phase))
+        spans = random.poisson(service.rate * (1 + 0.6 * wave) * random.gamma(20, 1 / 20), None)
+        if not spans:
+            return None
+        # Load moves latencies a little: with the day, and from pane to pane for the whole service.
+        usual = (1 + 0.15 * wave) * float(np.exp(0.05 * random.standard_normal()))
+        counts, hosts = self._drawn(int(spans), usual, number)
+        blocks = [self._block(counts, hosts, start_ms, number)]
+        blocks += [called for callee in service.callees if (called := self._calls(callee, number)) is not None]
+        return entry_pane(merge_blocks(blocks, NameLimits()), ENTRY_KINDS)
+
+    def _renew(self, number: int) -> None:
+        if number % 4_320 == 1_800:
+            self._version += 1
+            self._names = [self._born_host() for _ in self._names]
+        elif number % 360 == 180 and len(self._names) > 2:
+            self._names[int(self._random.integers(len(self._names)))] = self._born_host()
+
+    def _born_host(self) -> str:
+        self._born += 1
+        return f"{self._service.name}-a{self._born}"
+
+    def _drawn(self, spans: int, usual: float, number: int) -> tuple[_Ints, _Ints]:
+        """Cells (operation and host above the bin) as codes, each possibly several times, and the spans of each."""
+        service, random = self._service, self._random
+        if spans < _DRAWN_ONE_BY_ONE:
+            kind = np.searchsorted(service.cumulative, random.random(spans) * service.cumulative[-1])
+            host, counts = random.integers(service.hosts, size=spans), np.ones(spans, np.int64)
+        else:
+            found = random.multinomial(spans, np.diff(service.cumulative, prepend=0.0) / service.cumulative[-1])
+            present = np.flatnonzero(found)
+            split = random.multinomial(found[present], np.full(service.hosts, 1 / service.hosts))
+            place, host = np.nonzero(split)
+            kind, counts = present[place], split[place, host]
+        operation, bins = np.divmod(kind, BIN_OVER + 1)
+        shift = np.full(service.hosts, round(log(usual) / _BIN_LOG))
+        if service.slowdown is not None:
+            slower = round(log(usual * service.slowdown.factor_at(number)) / _BIN_LOG)
+            shift[: 1 if service.slowdown.one_host else None] = slower
+        bins = np.clip(bins + shift[host], 1, BIN_OVER)
+        return ((operation * service.hosts + host) << BIN_BITS) | bins, counts
+
+    def _block(self, codes: _Ints, counts: _Ints, start_ms: int, number: int) -> SpanBlock:
+        """The block that folds would have made of these spans."""
+        service, random = self._service, self._random
+        cell, bins = codes >> BIN_BITS, codes & BIN_MASK
+        operation, host = np.divmod(cell, service.hosts)
+        names = sorted(set(self._names))
+        place = np.array([names.index(name) for name in self._names])[host]
+        row = np.concatenate((np.zeros_like(cell), 1 + place, 1 + len(names) + operation))
+        cells, inverse = np.unique((row << BIN_BITS) | np.tile(bins, 3), return_inverse=True)
+        sums = np.bincount(inverse, weights=np.tile(counts, 3)).astype(np.int64)
+        present, sizes = np.unique(cells >> BIN_BITS, return_counts=True)
+        spans_of = np.bincount(cells >> BIN_BITS, weights=sums)[present].astype(np.int64)
+        errors = random.binomial(spans_of, service.error_share)
+        errors[0] = min(int(spans_of[0]), int(errors[0]))
+        longest = int(EDGES_NS[min(int(bins.max()), len(EDGES_NS) - 1)])
+        trace = f"{number:016x}{int(service.name[-2:]):016x}"
+        return SpanBlock(
+            keys=tuple(self._key(index, names) for index in present.tolist()),
+            errors=pack_counts(errors),
+            sizes=sizes.astype("<u2").tobytes(),
+            bins=(cells & BIN_MASK).astype("<u2").tobytes(),
+            counts=pack_counts(sums),
+            facts=ServiceInfo(f"1.{self._version}", start_ms),
+            slowest=(Exemplar(longest, trace, self._names[int(host[bins.argmax()])], "GET /"),),
+            ranges=(OffsetRange("trace_events", 0, number, number),),
+        )
+
+    def _calls(self, callee: QuietCallee, number: int) -> SpanBlock | None:
+        """What the paired calls to one callee add; None where there is none."""
+        random = self._random
+        calls = int(random.poisson(callee.calls))
+        if not calls:
+            return None
+        work_ns = REPRESENTATIVE_NS[np.searchsorted(callee.work, random.random(calls) * callee.work[-1])]
+        # The network is a little slower now and then for all calls, and some wait in a queue.
+        usual_ns = callee.way_ns * float(np.exp(0.1 * random.standard_normal()))
+        way_ns = usual_ns * np.exp(callee.way_sigma * random.standard_normal(calls))
+        way_ns[random.random(calls) < callee.queued_share] *= callee.queued
+        found = [np.unique(bins_of(ns.astype(np.int64)), return_counts=True) for ns in (work_ns + way_ns, way_ns)]
+        longest_ns = int((work_ns + way_ns).max())
+        exemplar = Exemplar(longest_ns, f"{number:016x}{int(self._service.name[-2:]):016x}", self._names[0], "call")
+        return SpanBlock(
+            keys=tuple((KIND_CLIENT, dimension, callee.name) for dimension in (DIMENSION_CALLEE, DIMENSION_GAP)),
+            errors=bytes(2),
+            sizes=np.array([len(bins) for bins, _ in found], "<u2").tobytes(),
+            bins=np.concatenate([bins for bins, _ in found]).astype("<u2").tobytes(),
+            counts=pack_counts(np.concatenate([counts for _, counts in found])),
+            calls=((callee.name, exemplar),),
+        )
+
+    def _key(self, index: int, names: list[str]) -> RowKey:
+        if index == 0:
+            return (KIND_SERVER, DIMENSION_SERVICE, "")
+        if index <= len(names):
+            return (KIND_SERVER, DIMENSION_HOST, names[index - 1])
+        return (KIND_SERVER, DIMENSION_OPERATION, f"GET /{index - 1 - len(names):02d}")

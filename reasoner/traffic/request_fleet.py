@@ -1,0 +1,178 @@
+"""What services do for their requests on days when nothing is wrong: lines and calls by pane, as detection sees them.
+
+1 to 100,000 requests a pane with a day curve of its own for each operation, so that the mix shifts all day; lines that
+come with each request, with some, or several times, and vary more than chance; lines of a clock; warnings in bursts;
+deploys that rename lines while two versions run side by side. A line or a call can be made to stop.
+"""
+
+from dataclasses import dataclass, replace
+from math import pi, sin
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from state_schemas.aggregates.logs import LogBlock, PatternCount
+from state_schemas.aggregates.requests import CALL, LINE, ShapePane
+from state_schemas.telemetry.message import OffsetRange
+from state_schemas.telemetry.resource import ServiceInfo
+
+SERVICES: Final = 30
+PANE_MS: Final = 10_000
+DAY_MS: Final = 86_400_000
+REQUESTS_MAX: Final = 100_000
+DEPLOY_PANES: Final = 4_320  # twice a day
+ROLLING_PANES: Final = 6  # in which both versions answer
+RENAMED_SHARE: Final = 0.3
+_Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """From first_pane on, `panes` long, one shape comes with `left` of the requests that it came with."""
+
+    name: str
+    first_pane: int
+    panes: int
+    left: float
+
+
+@dataclass(frozen=True, slots=True)
+class QuietShapes:
+    """rate: mean requests of a pane. shares, phases: by operation. names: of the shapes; mean: (shape, operation).
+
+    spread: gamma shape of what each pane multiplies a shape's mean with, 0 for none. clock: name -> every so many
+    panes, one line. warnings: name -> (mean a request, size of a burst).
+    """
+
+    name: str
+    rate: float
+    shares: _Floats
+    phases: _Floats
+    names: tuple[str, ...]
+    mean: _Floats
+    spread: _Floats
+    clock: dict[str, int]
+    warnings: dict[str, tuple[float, float]]
+    stop: Stop | None = None
+
+    def planted(self, stop: Stop) -> "QuietShapes":
+        return replace(self, stop=stop)
+
+
+def fleet_of_shapes(seed: int) -> list[QuietShapes]:
+    """SERVICES services with rates from 1 to REQUESTS_MAX requests a pane. The same seed gives the same fleet."""
+    random = np.random.default_rng((seed, 3))
+    return [_service(random, number) for number in range(SERVICES)]
+
+
+def _service(random: np.random.Generator, number: int) -> QuietShapes:
+    operations, shapes = int(random.integers(1, 13)), int(random.integers(3, 40))
+    # A shape goes with one operation, or with several; one to a few times a request, or with a part of them.
+    mean = np.zeros((shapes, operations))
+    for place in range(shapes):
+        of = random.random(operations) < 0.2
+        of[int(random.integers(operations))] = True
+        mean[place, of] = random.choice((1.0, 1.0, 2.0, random.uniform(0.01, 0.9), random.uniform(0.5, 5)))
+    return QuietShapes(
+        name=f"service-{number:02d}",
+        rate=REQUESTS_MAX ** (number / (SERVICES - 1)),
+        shares=random.dirichlet(np.full(operations, 0.7)),
+        phases=random.uniform(0, 1, operations),
+        names=tuple(
+            f"{LINE}{place:016x}" if random.random() < 0.7 else f"{CALL}1|call-{place}" for place in range(shapes)
+        ),
+        mean=mean,
+        spread=np.where(random.random(shapes) < 0.3, random.uniform(3, 30, shapes), 0.0),
+        clock={
+            f"{LINE}c{place:015x}": int(random.choice((1, 1, 6, 30))) for place in range(int(random.integers(0, 4)))
+        },
+        warnings={
+            f"{place:x}".rjust(16, "e"): (10 ** random.uniform(-5, -1.5), float(random.choice((1, 1, 3, 8))))
+            for place in range(int(random.integers(1, 6)))
+        },
+    )
+
+
+class ShapeTraffic:
+    """The panes of one service, in order."""
+
+    def __init__(self, service: QuietShapes, seed: int) -> None:
+        self._service = service
+        self._random = np.random.default_rng((seed, 4, int(service.name[-2:])))
+        self._mix = np.zeros(len(service.shares))
+        self._version = 1
+        self._renamed: dict[str, str] = {}
+
+    def pane(self, number: int, start_ms: int) -> tuple[ShapePane, LogBlock] | None:
+        """Requests with what they do, and the lines of WARN and up; None of a pane without requests."""
+        service, random = self._service, self._random
+        before, self._renamed = self._renamed, self._deployed(number)
+        day = start_ms % DAY_MS / DAY_MS
+        # The mix wanders within minutes as well.
+        self._mix = 0.98 * self._mix + 0.06 * random.standard_normal(len(self._mix))
+        wave = np.array([1 + 0.7 * sin(2 * pi * (day + phase)) for phase in service.phases])
+        means = service.rate * service.shares * wave * np.exp(self._mix) * random.gamma(20, 1 / 20)
+        requests = random.poisson(means)
+        if not requests.sum():
+            return None
+        shapes = self._done(requests, number)
+        rolling = number % DEPLOY_PANES < ROLLING_PANES and number >= DEPLOY_PANES
+        if rolling:  # half of the requests are answered by what ran before
+            shapes = _halved(shapes, before or self._renamed, self._renamed)
+        else:
+            shapes = {self._renamed.get(name, name): count for name, count in shapes.items()}
+        version = self._version - (1 if rolling and number % 2 else 0)
+        facts = ServiceInfo(f"1.{version}", start_ms)
+        ranges = (OffsetRange("trace_events", 0, number, number),)
+        answered = {f"op-{place}": int(count) for place, count in enumerate(requests) if count}
+        lines = sum(count for name, count in shapes.items() if name.startswith(LINE))
+        return (
+            ShapePane(answered, shapes, {}, (), facts, ranges),
+            self._block(int(requests.sum()), lines, facts, ranges),
+        )
+
+    def _deployed(self, number: int) -> dict[str, str]:
+        if number % DEPLOY_PANES or not number:
+            return self._renamed
+        self._version += 1
+        return self._renamed | {
+            name: f"{name}-v{self._version}" for name in self._service.names if self._random.random() < RENAMED_SHARE
+        }
+
+    def _done(self, requests: NDArray[np.int64], number: int) -> dict[str, int]:
+        service, random = self._service, self._random
+        mean = service.mean.copy()
+        noisy = service.spread > 0
+        mean[noisy] *= random.gamma(service.spread[noisy], 1 / service.spread[noisy])[:, None]
+        stop = service.stop
+        if stop is not None and stop.first_pane <= number < stop.first_pane + stop.panes:
+            mean[service.names.index(stop.name)] *= stop.left
+        counts = np.zeros(len(service.names), np.int64)
+        for operation, of in enumerate(requests.tolist()):
+            each = mean[:, operation]
+            whole = each == np.floor(each)
+            counts += np.where(whole, (each * of).astype(np.int64), random.poisson(each * of))
+        found = {name: int(count) for name, count in zip(service.names, counts, strict=True) if count}
+        return found | {name: 1 for name, every in service.clock.items() if number % every == 0}
+
+    def _block(self, requests: int, lines: int, facts: ServiceInfo, ranges: tuple[OffsetRange, ...]) -> LogBlock:
+        random = self._random
+        counts = [PatternCount(False, "other", lines, 9, ())] if lines else []
+        loud = 0
+        for name, (mean, burst) in sorted(self._service.warnings.items()):
+            number = int(random.poisson(random.poisson(mean * requests / burst) * burst))
+            if number:
+                loud += number
+                counts.append(PatternCount(True, name, number, 13, (f" {name}",)))
+        return LogBlock(tuple(counts), loud, facts, ranges)
+
+
+def _halved(shapes: dict[str, int], before: dict[str, str], now: dict[str, str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name, count in shapes.items():
+        for renamed, part in ((before, count // 2), (now, count - count // 2)):
+            called = renamed.get(name, name)
+            if part:
+                found[called] = found.get(called, 0) + part
+    return found

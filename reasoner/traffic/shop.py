@@ -1,0 +1,298 @@
+"""Telemetry of a small web shop from a seed: export requests as two Collector gateways would send them, in order.
+
+Eight services on 18 hosts, about 26 requests a second from outside, 350 spans, 15 log records and 13 metric points a
+second. No wall clock, no state outside: the same arguments give the same bytes. Quiet traffic is stationary but for a
+day curve of 15 % in the request rate, which does not touch latencies.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+from reasoner.recordings.message import Message
+from reasoner.traffic.shop_graph import HOSTS, REQUESTS_PER_S, SHOP, Call, Incident, Operation, plan_incident
+from reasoner.traffic.shop_records import Event, HostMetrics, log_field
+from reasoner.traffic.shop_wire import SpanShape, resource_block, resource_head, scope_head
+from state_schemas.telemetry.signals import SignalType
+from state_schemas.telemetry.spans import KIND_CLIENT, KIND_INTERNAL, KIND_SERVER
+
+__all__ = ["Incident", "messages", "plan_incident"]
+
+ERROR_SHARE: Final = 0.003  # of SERVER spans by themselves; of all spans 0.3 % fail, callers and CLIENT spans included
+OWN_TIME_SIGMA: Final = 0.3  # of the logarithm: P95 of a service's own time is 1.64 times its median
+NETWORK_NS: Final = 400_000  # one way
+BATCH_MS: Final = 1_000  # each gateway sends what ended within a second
+GATEWAYS: Final = 2
+GATEWAY_SHIFT_MS: Final = BATCH_MS // GATEWAYS  # so the two do not send at the same moment
+METRICS_EVERY_BATCHES: Final = 10
+DAY_CURVE: Final = 0.15
+DAY_MS: Final = 86_400_000
+INFO_SHARE: Final = 0.10  # of SERVER spans that leave a log record of that level
+WARN_SHARE: Final = 0.02
+# After the batch's second is over. The ranges do not meet: the order of a batch's messages is fixed.
+SEND_DELAY_MS: Final[dict[SignalType, tuple[int, int]]] = {"traces": (2, 15), "logs": (16, 30), "metrics": (31, 45)}
+
+_Attributes = dict[str, str | int]
+
+
+def messages(seed: int, start_ms: int, duration_ms: int, incident: Incident | None) -> Iterator[Message]:
+    """Export requests (protobuf) of the requests that arrive in start_ms..start_ms + duration_ms, in send order.
+
+    Each gateway sends one message of spans and one of log records a second, and one of metrics every 10 s: 4.2 a
+    second. timestamp_ms is the send time: never before an event inside, and at most 1,045 ms after the oldest one. The
+    last messages lie up to some seconds behind the end of the stretch, when the last requests have been answered. With
+    the same seed the same requests with the same ids arrive with and without an incident, and what was sent up to its
+    start is equal byte by byte. Cost: 12 minutes (250,000 spans, 59 MB) in about 1 s of one core; memory is that of
+    the slowest request.
+    """
+    yield from _Shop(seed, start_ms, incident).run(duration_ms)
+
+
+@dataclass(slots=True)
+class _Host:
+    service: str
+    name: str
+    gateway: int
+    resource: bytes
+    metrics: HostMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class _Shapes:
+    """Spans of one name: how they look when all went well, and when not."""
+
+    ok: SpanShape
+    failed: SpanShape
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A call, ready to be made."""
+
+    target: "_Endpoint"
+    client: _Shapes
+    probability: float
+    required: bool
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    """An operation, ready to be served. hosts: indices. own_ns_log: natural logarithm of the median own time in ns."""
+
+    service: str
+    operation: str
+    hosts: list[int]
+    own_ns_log: float
+    server: _Shapes
+    internal: SpanShape
+    steps: list[_Step] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What ended within one second at one gateway: encoded records by host index, and (host, operation, ns) served."""
+
+    spans: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    logs: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    served: list[tuple[int, str, int]] = field(default_factory=list)
+
+
+class _Shop:
+    def __init__(self, seed: int, start_ms: int, incident: Incident | None) -> None:
+        self._start_ms = start_ms
+        self._incident = incident
+        self._random = Random(f"shop-{seed}")
+        self._send_random = Random(f"shop-send-{seed}")
+        self._hosts = _hosts(seed, start_ms)
+        self._entries, self._entry_shares = _entries(self._hosts)
+        self._scope = scope_head()
+        self._batches: defaultdict[int, _Batch] = defaultdict(_Batch)  # by batch number, see `_batch`
+        self._next_batch = 1 - GATEWAYS
+
+    def run(self, duration_ms: int) -> Iterator[Message]:
+        end_ms = self._start_ms + duration_ms
+        now_ns = self._start_ms * 1_000_000
+        while True:
+            now_ns += int(self._random.expovariate(_requests_per_s(now_ns // 1_000_000)) * 1e9)
+            if now_ns >= end_ms * 1_000_000:
+                break
+            # What ends before now began before now, so these batches are complete.
+            yield from self._send_until(now_ns // 1_000_000)
+            entry = self._random.choices(self._entries, self._entry_shares)[0]
+            self._serve(entry, self._random.randbytes(16), b"", now_ns)
+        last = max(self._batches, default=self._next_batch)
+        yield from self._send_until(max(self._closed_ms(last), end_ms))
+
+    def _serve(self, endpoint: _Endpoint, trace_id: bytes, parent_id: bytes, start_ns: int) -> tuple[int, bool]:
+        """Write the spans of one served call and of all that it calls. Returns (end in ns, failed)."""
+        random = self._random.random
+        host = endpoint.hosts[int(random() * len(endpoint.hosts))]
+        own_ns = int(math.exp(self._random.gauss(endpoint.own_ns_log, OWN_TIME_SIGMA)))
+        luck = random()
+        span_id = self._random.randbytes(8)
+        now_ns = start_ns + own_ns // 4
+        call_failed = False
+        for step in endpoint.steps:
+            if step.probability < 1.0 and random() >= step.probability:
+                continue
+            now_ns, failed = self._call(step, host, trace_id, span_id, now_ns)
+            call_failed |= failed and step.required
+        work_ns = now_ns
+        now_ns += own_ns // 2
+        factor, error_share = self._burden(endpoint, host, start_ns)
+        # The whole span, waiting included, lasts `factor` times as long; the extra time is spent in the own work.
+        now_ns += int((now_ns + own_ns // 4 - start_ns) * (factor - 1.0))
+        worked = endpoint.internal.encode(trace_id, self._random.randbytes(8), span_id, work_ns, now_ns)
+        self._batch(host, now_ns).spans[host].append(worked)
+        now_ns += own_ns // 4
+        own_failure = luck < error_share
+        shape = endpoint.server.failed if own_failure or call_failed else endpoint.server.ok
+        batch = self._batch(host, now_ns)
+        batch.spans[host].append(shape.encode(trace_id, span_id, parent_id, start_ns, now_ns))
+        batch.served.append((host, endpoint.operation, now_ns - start_ns))
+        event = _event(luck, own_failure, call_failed)
+        if event is not None:
+            batch.logs[host].append(log_field(event, endpoint.operation, trace_id, span_id, now_ns))
+        return now_ns, own_failure or call_failed
+
+    def _call(self, step: _Step, host: int, trace_id: bytes, parent_id: bytes, start_ns: int) -> tuple[int, bool]:
+        span_id = self._random.randbytes(8)
+        there_ns, back_ns = (int(NETWORK_NS * self._random.uniform(0.6, 1.4)) for _ in range(2))
+        end_ns, failed = self._serve(step.target, trace_id, span_id, start_ns + there_ns)
+        end_ns += back_ns
+        shape = step.client.failed if failed else step.client.ok
+        span = shape.encode(trace_id, span_id, parent_id, start_ns, end_ns)
+        self._batch(host, end_ns).spans[host].append(span)
+        return end_ns, failed
+
+    def _burden(self, endpoint: _Endpoint, host: int, start_ns: int) -> tuple[float, float]:
+        """(factor on the duration, share of failures) of a SERVER span that starts now."""
+        planted = self._incident
+        if (
+            planted is None
+            or planted.service != endpoint.service
+            or planted.operation not in (None, endpoint.operation)
+            or planted.host not in (None, self._hosts[host].name)
+            or not planted.start_ms * 1_000_000 <= start_ns < planted.end_ms * 1_000_000
+        ):
+            return 1.0, ERROR_SHARE
+        return (1.0, planted.factor) if planted.kind == "errors" else (planted.factor, ERROR_SHARE)
+
+    def _batch(self, host: int, time_ns: int) -> _Batch:
+        """Batch number = GATEWAYS * second + gateway: ascending in the time at which it closes."""
+        gateway = self._hosts[host].gateway
+        since_ms = time_ns // 1_000_000 - self._start_ms - gateway * GATEWAY_SHIFT_MS
+        return self._batches[since_ms // BATCH_MS * GATEWAYS + gateway]
+
+    def _closed_ms(self, number: int) -> int:
+        """When batch `number` closes, exclusive: what ends at this ms is in the next one."""
+        second, gateway = divmod(number, GATEWAYS)
+        return self._start_ms + (second + 1) * BATCH_MS + gateway * GATEWAY_SHIFT_MS
+
+    def _send_until(self, now_ms: int) -> Iterator[Message]:
+        while self._closed_ms(self._next_batch) <= now_ms:
+            yield from self._send(self._next_batch, self._batches.pop(self._next_batch, _Batch()))
+            self._next_batch += 1
+
+    def _send(self, number: int, batch: _Batch) -> Iterator[Message]:
+        for host, operation, duration_ns in batch.served:
+            self._hosts[host].metrics.observe(operation, duration_ns)
+        closed_ms = self._closed_ms(number)
+        second, gateway = divmod(number, GATEWAYS)
+        metrics: dict[int, list[bytes]] = {}
+        if second >= 0 and (second + 1) % METRICS_EVERY_BATCHES == 0:
+            hosts = [index for index, host in enumerate(self._hosts) if host.gateway == gateway]
+            metrics = {index: self._hosts[index].metrics.fields(closed_ms * 1_000_000) for index in hosts}
+        contents: dict[SignalType, dict[int, list[bytes]]] = {
+            "traces": batch.spans,
+            "logs": batch.logs,
+            "metrics": metrics,
+        }
+        for kind, records in contents.items():
+            timestamp_ms = closed_ms + self._send_random.randint(*SEND_DELAY_MS[kind])
+            blocks = (
+                resource_block(self._hosts[host].resource, self._scope, fields)
+                for host, fields in sorted(records.items())
+            )
+            if records:
+                yield Message(kind, b"".join(blocks), timestamp_ms)
+
+
+def _requests_per_s(now_ms: int) -> float:
+    return REQUESTS_PER_S * (1.0 + DAY_CURVE * math.sin(2.0 * math.pi * (now_ms % DAY_MS) / DAY_MS))
+
+
+def _event(luck: float, own_failure: bool, call_failed: bool) -> Event | None:
+    """The log record of a served call. luck is uniform in 0..1; its low end has decided about failing."""
+    if own_failure:
+        return "failed"
+    if call_failed:
+        return "call_failed"
+    if luck > 1.0 - INFO_SHARE:
+        return "served"
+    return "fallback" if luck > 1.0 - INFO_SHARE - WARN_SHARE else None
+
+
+def _hosts(seed: int, start_ms: int) -> list[_Host]:
+    hosts: list[_Host] = []
+    for service, names in HOSTS.items():
+        is_http = service == "frontend"
+        metric = "http.server.request.duration" if is_http else "rpc.server.call.duration"
+        attribute = "http.route" if is_http else "rpc.method"
+        for name in names:
+            metrics = HostMetrics(metric, attribute, start_ms * 1_000_000, Random(f"shop-metrics-{seed}-{name}"))
+            hosts.append(_Host(service, name, len(hosts) % GATEWAYS, resource_head(service, name), metrics))
+    return hosts
+
+
+def _entries(hosts: list[_Host]) -> tuple[list[_Endpoint], list[float]]:
+    """The endpoints that are called from outside, wired to all below them, and their shares of the requests."""
+    endpoints: dict[tuple[str, str], _Endpoint] = {}
+    for service, operations in SHOP.items():
+        places = [index for index, host in enumerate(hosts) if host.service == service]
+        for operation in operations:
+            endpoints[service, operation.name] = _endpoint(service, operation, places)
+    for service, operations in SHOP.items():
+        for operation in operations:
+            steps = [_step(call, endpoints[call.service, call.operation]) for call in operation.calls]
+            endpoints[service, operation.name].steps.extend(steps)
+    entries = [(endpoints["frontend", operation.name], operation.share) for operation in SHOP["frontend"]]
+    return [endpoint for endpoint, _ in entries], [share for _, share in entries]
+
+
+def _endpoint(service: str, operation: Operation, hosts: list[int]) -> _Endpoint:
+    own_ns_log = math.log(operation.own_ms * 1e6)
+    if operation.share:
+        method, _, route = operation.name.partition(" ")
+        good: _Attributes = {"http.request.method": method, "http.route": route, "url.scheme": "https"}
+        bad = good | {"http.response.status_code": 500, "error.type": "500"}
+        good |= {"http.response.status_code": 200}
+        server = _shapes(operation.name, KIND_SERVER, good, bad, has_parent=False)
+    else:
+        good, bad = _rpc(service, operation.name)
+        server = _shapes(f"shop.{service}/{operation.name}", KIND_SERVER, good, bad)
+    internal = SpanShape(f"{operation.name} work", KIND_INTERNAL, {}, has_parent=True, failed=False)
+    return _Endpoint(service, operation.name, hosts, own_ns_log, server, internal)
+
+
+def _step(call: Call, target: _Endpoint) -> _Step:
+    address: _Attributes = {"server.address": call.service, "server.port": 8080}
+    good, bad = _rpc(call.service, call.operation)
+    client = _shapes(f"shop.{call.service}/{call.operation}", KIND_CLIENT, address | good, address | bad)
+    return _Step(target, client, call.probability, call.required)
+
+
+def _rpc(service: str, operation: str) -> tuple[_Attributes, _Attributes]:
+    base: _Attributes = {"rpc.system.name": "grpc", "rpc.method": f"shop.{service}/{operation}"}
+    good, bad = base | {"rpc.status_code": "OK"}, base | {"rpc.status_code": "INTERNAL", "error.type": "INTERNAL"}
+    return good, bad
+
+
+def _shapes(name: str, kind: int, good: _Attributes, bad: _Attributes, *, has_parent: bool = True) -> _Shapes:
+    return _Shapes(
+        SpanShape(name, kind, good, has_parent=has_parent, failed=False),
+        SpanShape(name, kind, bad, has_parent=has_parent, failed=True),
+    )

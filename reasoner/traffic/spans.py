@@ -1,0 +1,223 @@
+"""Many spans fast: a profile, a seed and a clock in, trace messages out, with the truth about them beforehand.
+
+Template messages are encoded once; ids and times are then written into copies of them. About 2 M spans/s of one core.
+What is wrong with spans on purpose is a fixed number in each message, so the truth is arithmetic.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import cycle
+from random import Random
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reasoner.recordings.message import Message
+from reasoner.traffic.shop_wire import SpanShape, resource_block, resource_head, scope_head
+from state_schemas.telemetry.spans import KIND_CLIENT, KIND_INTERNAL, KIND_SERVER
+
+__all__ = ["BadSpans", "Slowdown", "SpanProfile", "Truth", "spans", "truth"]
+
+TEMPLATES: Final = 32  # at least; as many as bring every host of every service
+SIGMA: Final = 0.3  # of the logarithm of a duration
+SENT_AFTER_MS: Final = 1_000  # an honest span ended at most so long before its message was sent
+LATE_MS: Final = (121_000, 600_000)  # before the timestamp: beyond the default lateness of 120 s
+FUTURE_MS: Final = (301_000, 3_600_000)  # after it: beyond the default bound of 300 s
+TOO_OLD_MS: Final = (8 * 86_400_000, 30 * 86_400_000)  # before it: beyond the default age of 7 days
+
+_TRACE: Final = b"\xa5" * 16
+_SPAN: Final = b"\xa6" * 8
+_PARENT: Final = b"\xa7" * 8
+_START: Final = 0xA8A8A8A8A8A8A8A8
+_END: Final = 0xA9A9A9A9A9A9A9A9
+_KINDS: Final = (KIND_SERVER, KIND_SERVER, KIND_SERVER, KIND_CLIENT, KIND_INTERNAL)
+
+_Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class BadSpans:
+    """How many spans of each message are so, by the default settings of the job. Late ones count, the rest do not."""
+
+    late: int = 0
+    future: int = 0
+    end_before_start: int = 0
+    too_old: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Slowdown:
+    """Spans of a service (by its number) take `factor` times as long in messages of this time. Epoch ms, half open."""
+
+    service: int
+    start_ms: int
+    end_ms: int
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpanProfile:
+    """What the spans are like. The defaults are those of the throughput benchmark: about 330 bytes a span.
+
+    resources_min, resources_max: ResourceSpans of a message, each of one host of a service. Messages go to the
+    partitions in turn.
+    """
+
+    services: int = 50
+    hosts: int = 3
+    operations: int = 20
+    attributes: int = 8
+    spans_per_message: int = 1_000
+    resources_min: int = 5
+    resources_max: int = 40
+    partitions: int = 4
+    bad: BadSpans = BadSpans()
+    slowdown: Slowdown | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Spans in all, and those of them that are late (and count) or are rejected, by reason."""
+
+    spans: int
+    late: int
+    future: int
+    end_before_start: int
+    too_old: int
+
+    @property
+    def rejected(self) -> int:
+        return self.future + self.end_before_start + self.too_old
+
+    @property
+    def counted(self) -> int:
+        """What must stand in the roll-ups, late ones included."""
+        return self.spans - self.rejected
+
+
+def truth(profile: SpanProfile, messages: int) -> Truth:
+    """What `spans` puts into so many messages."""
+    bad = profile.bad
+    numbers = (profile.spans_per_message, bad.late, bad.future, bad.end_before_start, bad.too_old)
+    return Truth(*(messages * number for number in numbers))
+
+
+def spans(profile: SpanProfile, messages: int, seed: int, start_ms: int, step_ms: int) -> Iterator[Message]:
+    """So many messages, sent every step_ms from start_ms on. The same arguments give the same bytes.
+
+    timestamp_ms of message n is start_ms + n * step_ms; its honest spans ended in the second before.
+    """
+    random = Random(f"spans-{seed}")
+    generator = np.random.default_rng(seed)
+    hosts = [(service, host) for service in range(profile.services) for host in range(profile.hosts)]
+    random.shuffle(hosts)
+    turns = cycle(hosts)
+    counts = [random.randint(profile.resources_min, profile.resources_max) for _ in range(TEMPLATES)]
+    while sum(counts) < len(hosts):
+        counts.append(random.randint(profile.resources_min, profile.resources_max))
+    templates = [_template(profile, random, [next(turns) for _ in range(count)]) for count in counts]
+    for number in range(messages):
+        timestamp_ms = start_ms + number * step_ms
+        value = templates[number % len(templates)].filled(profile, generator, timestamp_ms)
+        yield Message("traces", value, timestamp_ms, number % profile.partitions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """An encoded message and where its ids and times stand. median_ns, service: of each span."""
+
+    data: NDArray[np.uint8]
+    trace_at: _Places
+    span_at: _Places
+    start_at: _Places
+    end_at: _Places
+    median_ns: NDArray[np.float64]
+    service: NDArray[np.int64]
+
+    def filled(self, profile: SpanProfile, generator: np.random.Generator, timestamp_ms: int) -> bytes:
+        """A copy with new ids, and with times that fit its timestamp."""
+        start_ns, end_ns = self._times(profile, generator, timestamp_ms)
+        data = self.data.copy()
+        count = len(self.start_at)
+        ids = np.frombuffer(generator.bytes(24 * count), np.uint8)
+        _write(data, self.trace_at, ids[: 16 * count].reshape(count, 16))
+        _write(data, self.span_at, ids[16 * count :].reshape(count, 8))
+        _write(data, self.start_at, start_ns.astype("<i8").view(np.uint8).reshape(count, 8))
+        _write(data, self.end_at, end_ns.astype("<i8").view(np.uint8).reshape(count, 8))
+        return data.tobytes()
+
+    def _times(
+        self, profile: SpanProfile, generator: np.random.Generator, timestamp_ms: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        count, bad = len(self.start_at), profile.bad
+        duration_ns = self.median_ns * np.exp(SIGMA * generator.standard_normal(count))
+        slow = profile.slowdown
+        if slow is not None and slow.start_ms <= timestamp_ms < slow.end_ms:
+            duration_ns[self.service == slow.service] *= slow.factor
+        end_ns = timestamp_ms * 1_000_000 - generator.integers(0, SENT_AFTER_MS * 1_000_000, count)
+        # Which spans are bad is chosen at random, how many is not.
+        numbers = (bad.late, bad.future, bad.end_before_start, bad.too_old)
+        chosen = generator.permutation(count)[: sum(numbers)] if sum(numbers) else np.empty(0, np.int64)
+        late, future, turned, old = np.split(chosen, np.cumsum(numbers)[:-1])
+        for places, (first_ms, last_ms), sign in ((late, LATE_MS, -1), (future, FUTURE_MS, 1), (old, TOO_OLD_MS, -1)):
+            moved_ms = timestamp_ms + sign * generator.integers(first_ms, last_ms, len(places))
+            end_ns[places] = moved_ms * 1_000_000
+        start_ns = end_ns - duration_ns.astype(np.int64)
+        start_ns[turned] = end_ns[turned] + 1_000_000
+        return start_ns, end_ns
+
+
+def _write(data: NDArray[np.uint8], places: _Places, values: NDArray[np.uint8]) -> None:
+    data[places[:, None] + np.arange(values.shape[1])] = values
+
+
+def _template(profile: SpanProfile, random: Random, hosts: list[tuple[int, int]]) -> _Template:
+    """hosts: (service, number of its host) of each resource."""
+    count = len(hosts)
+    scope = scope_head()
+    data = b""
+    medians: list[float] = []
+    service_of: list[int] = []
+    for index, (service, host) in enumerate(hosts):
+        share = profile.spans_per_message * (index + 1) // count - profile.spans_per_message * index // count
+        operations = [random.randrange(profile.operations) for _ in range(share)]
+        fields = [
+            _shape(profile, service, number).encode(_TRACE, _SPAN, _PARENT, _START, _END) for number in operations
+        ]
+        data += resource_block(resource_head(f"service-{service:03d}", f"host-{service:03d}-{host}"), scope, fields)
+        medians += [_median_ns(service, number) for number in operations]
+        service_of += [service] * share
+    return _Template(
+        data=np.frombuffer(data, np.uint8),
+        trace_at=_places(data, _TRACE),
+        span_at=_places(data, _SPAN),
+        start_at=_places(data, _START.to_bytes(8, "little")),
+        end_at=_places(data, _END.to_bytes(8, "little")),
+        median_ns=np.array(medians),
+        service=np.array(service_of),
+    )
+
+
+def _places(data: bytes, mark: bytes) -> _Places:
+    found = []
+    place = data.find(mark)
+    while place >= 0:
+        found.append(place)
+        place = data.find(mark, place + len(mark))
+    return np.array(found, np.int64)
+
+
+@lru_cache(maxsize=4_096)
+def _shape(profile: SpanProfile, service: int, operation: int) -> SpanShape:
+    values: dict[str, str | int] = {f"app.attr.{n}": f"value-{service:03d}-{n}" for n in range(profile.attributes)}
+    kind = _KINDS[operation % len(_KINDS)]
+    # Every 50th operation of all fails, always: a constant share of errors is nothing to report.
+    failed = (service * profile.operations + operation) % 50 == 49
+    return SpanShape(f"GET /service/{service}/operation/{operation}", kind, values, has_parent=True, failed=failed)
+
+
+def _median_ns(service: int, operation: int) -> float:
+    """5 to 104 ms."""
+    return (5 + (service * 31 + operation * 7) % 100) * 1e6

@@ -1,0 +1,1 @@
+"""Mergeable summaries on their way between stages."""

@@ -1,0 +1,28 @@
+"""Activity: records of each service and signal type in a window."""
+
+import msgspec
+
+from state_schemas.telemetry.message import OffsetRange
+
+
+class Presence(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
+    """Records of one signal type of one service."""
+
+    signal: str
+    service: str
+    records: int
+
+
+class PresencePane(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
+    """Who was heard in one pane, ascending and distinct by (signal, service), and which offsets said so."""
+
+    start_ms: int
+    seen: tuple[Presence, ...]
+    ranges: tuple[OffsetRange, ...]
+
+
+class EnvPresence(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Who was heard in an environment. panes: ascending, distinct by start."""
+
+    env: str
+    panes: tuple[PresencePane, ...]

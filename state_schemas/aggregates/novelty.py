@@ -1,0 +1,32 @@
+"""Sightings of patterns, which tell the novelty gate who has which pattern since when."""
+
+import msgspec
+
+from state_schemas.aggregates.logs import (
+    LineSource,
+)
+from state_schemas.contracts.insight import InsightRevision
+
+
+class SourcePatternHeard(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A service says of a loud pattern that it has it, or that it is new there. What drives the PatternNews machine.
+
+    seen_ms: start of the first pane with it, or of a newer one. revision: of an insight that begins then, about so many
+    lines: `error_pattern_new`, of spans any; None where nothing is said but that it is there.
+    """
+
+    env: str
+    pattern_id: str
+    service: str
+    seen_ms: int
+    source: LineSource
+    lines: int = 0
+    revision: InsightRevision | None = None
+
+
+class PatternHeard(SourcePatternHeard, frozen=True, array_like=True, gc=False):
+    """Of lines that are logged."""
+
+
+class SpanPatternHeard(SourcePatternHeard, frozen=True, array_like=True, gc=False):
+    """Of exceptions that spans recorded."""

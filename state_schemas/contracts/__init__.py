@@ -1,0 +1,1 @@
+"""What others read: insights, tables, dead letters, counters, settings. It only ever grows."""

@@ -1,0 +1,55 @@
+"""Names of everything the job counts. Flink shows them per step in its REST API and dashboard."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Literal
+
+from state_schemas.contracts.dead_letter import RejectReason
+
+MetricName = Literal[
+    # Folds. Records are spans, log records or metric points.
+    "records_folded_total",  # accepted, late ones included
+    "records_late_total",  # event time older than the Kafka timestamp - lateness: in the roll-ups, not in detection
+    "records_rejected_total",  # in insight_rejected; by reason below
+    "exceptions_overflowed_total",  # exceptions beyond the first eight of their span: in no pattern and no count
+    "messages_rejected_total",  # whole messages that could not be read; by reason below
+    "rejected_malformed_protobuf_total",  # by reason: messages
+    "rejected_malformed_json_total",
+    "rejected_empty_total",
+    "rejected_too_large_total",
+    "rejected_too_deep_total",
+    "rejected_end_before_start_total",  # by reason: records
+    "rejected_no_time_total",
+    "rejected_future_total",
+    "rejected_too_old_total",
+    "rejected_duplicate_span_total",
+    # Pre-merge.
+    "services_overflowed_total",  # service names folded into `other`: raise services_max or mend the names
+    "envs_overflowed_total",  # environment names folded into `other`: raise envs_max or mend the names
+    # Keyed machines.
+    "calls_paired_total",  # client spans that found their server span
+    "call_halves_dropped_total",  # not paired because their bucket was full: of a share of all traces
+    "names_overflowed_total",  # hosts or operations of a window folded into `other`: raise hosts_max, operations_max
+    "lines_overflowed_total",  # lines of WARN and up counted under `other` for lack of room among a service's patterns
+    "patterns_evicted_total",  # patterns unseen for long that made room for new ones
+    "records_behind_total",  # accepted but behind the watermark (an idle partition woke): treated as late
+    "states_forgotten_total",  # idle keys whose state was dropped
+    "states_reset_total",  # states written under other parameters and started afresh
+    "insights_known_elsewhere_total",  # revisions about errors that others of the environment have, or logs tell
+    "insights_emitted_total",  # revisions of insights, all kinds
+]
+
+REJECTED: Final[Mapping[RejectReason, MetricName]] = MappingProxyType(
+    {
+        "malformed_protobuf": "rejected_malformed_protobuf_total",
+        "malformed_json": "rejected_malformed_json_total",
+        "empty": "rejected_empty_total",
+        "too_large": "rejected_too_large_total",
+        "too_deep": "rejected_too_deep_total",
+        "end_before_start": "rejected_end_before_start_total",
+        "no_time": "rejected_no_time_total",
+        "future": "rejected_future_total",
+        "too_old": "rejected_too_old_total",
+        "duplicate_span": "rejected_duplicate_span_total",
+    }
+)

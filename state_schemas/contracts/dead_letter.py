@@ -1,0 +1,44 @@
+"""Dead letters: what was rejected, and why. They go to the topic `insight_rejected`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+# Closed list: a dead letter's `reason`, a metric label, and a line in docs/rejected.md.
+RejectReason = Literal[
+    "malformed_protobuf",  # not a readable OTLP export request
+    "malformed_json",  # starts like JSON but is not OTLP/JSON
+    "empty",  # no bytes at all (a tombstone)
+    "too_large",  # longer than `message_bytes_max`
+    "too_deep",  # AnyValue nested deeper than `depth_max`
+    "end_before_start",  # a span that ends before it starts
+    "no_time",  # a record whose event time is 0 or missing
+    "future",  # event time beyond the Kafka timestamp + `future_max_ms`
+    "too_old",  # event time older than the Kafka timestamp - `age_max_ms`
+    "duplicate_span",  # the same (trace id, span id) twice within one message
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Why a message, or `records` records of one, was not folded. detail: found, expected, next step; no payload."""
+
+    reason: RejectReason
+    detail: str
+    records: int = 0
+
+
+class DeadLetter(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What could not be folded and why. payload: the message's bytes only where the setting says so, else b""."""
+
+    reason: str
+    detail: str
+    records: int
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    length_bytes: int
+    sha256: str
+    payload: bytes = b""

@@ -1,0 +1,1 @@
+"""State of the machines, one file each, with its codec."""

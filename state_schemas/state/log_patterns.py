@@ -1,0 +1,129 @@
+"""State of the log pattern detector."""
+
+from typing import Final, Literal
+
+import msgspec
+
+from state_schemas.aggregates.logs import (
+    LogBlock,
+    PatternCount,
+)
+from state_schemas.codec import zipped
+from state_schemas.state.emitted import Announced
+from state_schemas.telemetry.message import OffsetRange
+from state_schemas.telemetry.resource import ServiceInfo
+
+PatternKind = Literal["error_pattern_new", "error_pattern_returned", "error_pattern_surge"]
+
+
+class LineRate(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Lines of a pattern. past, squares: decaying sums of lines and of their squares, as of the service's pane as_of.
+
+    recent: (number of a pane, lines), ascending, of those with any that were in the test window at as_of or came since.
+    """
+
+    past: float = 0.0
+    squares: float = 0.0
+    as_of: int = 0
+    recent: tuple[tuple[int, int], ...] = ()
+
+
+class ServiceLines(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Quiet lines of a service. recent: (start ms, lines) of panes of the test window; the newest has number panes - 1.
+
+    past_lines, past_panes: decaying sums of what came before it. panes: how many with lines, or without any where that
+    counts; minutes: how many were heard by the newest.
+    """
+
+    recent: tuple[tuple[int, int], ...] = ()
+    past_lines: float = 0.0
+    past_panes: float = 0.0
+    panes: int = 0
+    minutes: int = 0
+
+
+class Registered(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A loud pattern that was seen in a pane.
+
+    texts: what its shapes have in common. first_seen_ms, last_seen_ms: starts of panes. last_minute: in how many
+    minutes the service had been heard by then. count: lines so far. alias_of: the pattern it has become part of, or "".
+    wide: the key of a pattern made of several others, else ().
+    """
+
+    texts: tuple[str, ...]
+    first_seen_ms: int
+    last_seen_ms: int
+    last_minute: int
+    away_minutes_max: int = 0
+    count: int = 0
+    alias_of: str = ""
+    wide: tuple[str, ...] = ()
+    rate: LineRate = LineRate()
+
+
+class PatternEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An insight about a pattern that is open; counted: its lines from start_ms to end_ms.
+
+    pane_ms: length of a pane. absent_ms: how long it had not been seen, of one that returned. usual: lines a pane, of
+    a surge; recovery: nats for its end. panes: how many with lines. told: whether it was said; one line may be chance.
+    """
+
+    kind: PatternKind
+    start_ms: int
+    end_ms: int
+    counted: PatternCount
+    facts: ServiceInfo
+    ranges: tuple[OffsetRange, ...]
+    pane_ms: int
+    absent_ms: int = 0
+    usual: float = 0.0
+    recovery: float = 0.0
+    panes: int = 1
+    told: bool = True
+
+
+class PatternOverflow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A pane with more patterns than there is room for."""
+
+    start_ms: int
+    ranges: tuple[OffsetRange, ...]
+
+
+class PatternsLearnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is known as of the last final pane, whose end is last_end_ms (0 before there is one).
+
+    registry: by pattern id. gone: pattern id -> when it was last seen, of those dropped to make room. episodes: by
+    pattern id. minutes: distinct ones with lines of any level, or of stretches with spans; minute: number of the newest
+    or of its stretch, since the epoch.
+    overflows: when there was no room for a pattern after an hour without such, the last of them; overflow_ms: start of
+    the newest pane without room.
+    """
+
+    registry: dict[str, Registered] = {}
+    gone: dict[str, int] = {}
+    episodes: dict[str, PatternEpisode] = {}
+    minutes: int = 0
+    minute: int = 0
+    overflows: tuple[PatternOverflow, ...] = ()
+    overflow_ms: int = 0
+    lines: ServiceLines = ServiceLines()
+    last_end_ms: int = 0
+
+
+class PatternsState(msgspec.Struct, array_like=True, gc=False):
+    """pending: (resolution in s, window start ms, late) -> blocks not yet written out. panes: reported, not yet final.
+
+    meaning: the parameters under which this state makes sense; under others the machine starts afresh.
+    """
+
+    meaning: str
+    env: str
+    service: str
+    learnt: PatternsLearnt = PatternsLearnt()
+    pending: dict[tuple[int, int, bool], list[LogBlock]] = msgspec.field(default_factory=dict)
+    panes: dict[int, LogBlock] = msgspec.field(default_factory=dict)
+    announced: dict[str, Announced] = msgspec.field(default_factory=dict)
+    last_seen_ms: int = 0
+
+
+PATTERNS_CODEC: Final = zipped("error-patterns", PatternsState)

@@ -1,0 +1,1 @@
+"""Decoded OTLP, by signal."""

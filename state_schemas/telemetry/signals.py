@@ -1,0 +1,5 @@
+"""Signal types of OpenTelemetry."""
+
+from typing import Literal
+
+SignalType = Literal["traces", "logs", "metrics"]

@@ -1,0 +1,341 @@
+"""Laws of folding and merging: the result is a pure function of the set of spans, and agrees with a loop over them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from state_schemas.aggregates.activity import Presence, PresencePane
+from state_schemas.aggregates.names import OTHER, NameOverflow
+from state_schemas.aggregates.spans import (
+    DIMENSION_HOST,
+    DIMENSION_OPERATION,
+    DIMENSION_SERVICE,
+    Exemplar,
+    SpanBatch,
+    SpanPartial,
+)
+from state_schemas.telemetry.message import KafkaPosition, OffsetRange
+from state_schemas.telemetry.spans import ENTRY_KINDS, KIND_CONSUMER, KIND_SERVER
+from tests.support.traffic import LATENESS_MS, PANE_MS, START_MS, TIMES, OneSpan, columns, resource_of
+from udfs.activity import RANGES_MAX, merge_overflow, merge_presence, merge_ranges
+from udfs.event_time import TimeLimits
+from udfs.otlp.resource import NAME_CHARS_MAX
+from udfs.service_info import info_of, merge_info
+from udfs.spans.grouping import common, partials_of, presence_of
+from udfs.spans.kernels import SAMPLED_MAX, SLOWEST_MAX, repeated
+from udfs.spans.message import FoldResult, fold_spans
+from udfs.spans.window import (
+    COARSE,
+    NameLimits,
+    entry_pane,
+    from_rows,
+    merge_blocks,
+    merge_partials,
+    merge_rows,
+    rows,
+    span_count,
+)
+from udfs.stats.duration_histogram import BINS, bins_of, count_from
+
+WIDE = NameLimits()
+TIGHT = NameLimits(hosts_max=2, operations_max=3)
+NOW_MS = START_MS + 600_000
+
+one_span = st.builds(
+    OneSpan,
+    service=st.just("cart"),
+    end_ms=st.integers(NOW_MS - LATENESS_MS - 15_000, NOW_MS),
+    latency_ms=st.sampled_from((0.0005, 1.0, 1.0, 250.0, 4_000_000.0)),
+    number=st.integers(1, 2**40),
+    host=st.sampled_from(("h1", "h2", "h3", "h4", OTHER)),
+    operation=st.sampled_from(("GET /", "GET /a", "POST /", "", "ü")),
+    kind=st.integers(0, 5),
+    error=st.booleans(),
+    env=st.just("prod"),
+    trace=st.integers(0, 12),
+    parent=st.integers(0, 3),
+)
+some_spans = st.lists(one_span, min_size=1, max_size=30, unique_by=lambda span: span.number)
+
+
+def fold_at(spans: Sequence[OneSpan], offset: int = 5, limits: TimeLimits = TIMES) -> FoldResult:
+    return fold_spans(columns(spans), KafkaPosition("trace_events", 0, offset, NOW_MS), limits)
+
+
+def batch_at(spans: Sequence[OneSpan], offset: int = 5) -> SpanBatch:
+    batch = fold_at(spans, offset).batch
+    assert batch is not None
+    return batch
+
+
+def partial_at(spans: Sequence[OneSpan], offset: int = 5) -> SpanPartial:
+    (partial,) = partials_of(common([batch_at(spans, offset)]), WIDE)
+    return partial
+
+
+def partials(parts: Sequence[Sequence[OneSpan]]) -> list[SpanPartial]:
+    return [partial_at(part, offset) for offset, part in enumerate(parts)]
+
+
+def in_parts(spans: list[OneSpan], random: Random) -> list[list[OneSpan]]:
+    cuts = sorted(random.sample(range(1, len(spans)), random.randint(0, min(4, len(spans) - 1))))
+    return [spans[a:b] for a, b in zip([0, *cuts], [*cuts, len(spans)], strict=True)]
+
+
+def tree(items: list[SpanPartial], limits: NameLimits, random: Random) -> SpanPartial:
+    """Merged pair by pair in random order."""
+    items = list(items)
+    while len(items) > 1:
+        random.shuffle(items)
+        items = [merge_partials(items[:2], limits), *items[2:]]
+    return merge_partials(items, limits)
+
+
+@pytest.mark.parametrize("limits", [WIDE, TIGHT], ids=["wide", "tight"])
+@given(spans=some_spans, random=st.randoms(use_true_random=False))
+def test_merging_is_commutative_associative_and_leaves_its_arguments_alone(
+    limits: NameLimits, spans: list[OneSpan], random: Random
+) -> None:
+    parts = partials(in_parts(spans, random))
+    before = msgspec.msgpack.encode(parts)
+    at_once = merge_partials(parts, limits)
+    assert tree(parts, limits, random) == at_once
+    assert merge_partials([at_once], limits) == at_once
+    assert msgspec.msgpack.encode(parts) == before
+
+
+@given(spans=some_spans, random=st.randoms(use_true_random=False))
+def test_merging_the_parts_of_a_message_gives_the_message(spans: list[OneSpan], random: Random) -> None:
+    parts = [partial_at(part) for part in in_parts(spans, random)]
+    assert merge_partials(parts, WIDE) == partial_at(spans)
+    assert merge_partials(parts, TIGHT) == merge_partials([partial_at(spans)], TIGHT)
+
+
+@pytest.mark.parametrize("limits", [WIDE, TIGHT], ids=["wide", "tight"])
+@given(spans=some_spans, random=st.randoms(use_true_random=False))
+def test_merging_batches_is_merging_the_partials_of_each(
+    limits: NameLimits, spans: list[OneSpan], random: Random
+) -> None:
+    """Services and environments of all batches at once, in any order."""
+    spans = [
+        span._replace(service=random.choice(("cart", "mail")), env=random.choice(("prod", "test"))) for span in spans
+    ]
+    batches = [batch_at(part, offset) for offset, part in enumerate(in_parts(spans, random))]
+    one_by_one: dict[tuple[str, str], list[SpanPartial]] = {}
+    for batch in batches:
+        for partial in partials_of(common([batch]), limits):
+            one_by_one.setdefault((partial.env, partial.service), []).append(partial)
+    merged = partials_of(common(random.sample(batches, len(batches))), limits)
+    assert merged == tuple(merge_partials(found, limits) for _, found in sorted(one_by_one.items()))
+    heard = presence_of(batches)
+    assert sum(pane.records for panes in heard.values() for found in panes for pane in found.seen) == sum(
+        span_count(block) for partial in merged for _, late, block in partial.panes if not late
+    )
+
+
+@given(spans=some_spans, random=st.randoms(use_true_random=False))
+def test_names_beyond_the_bound_are_counted_under_other_and_sums_stay(spans: list[OneSpan], random: Random) -> None:
+    for _, _, block in merge_partials(partials(in_parts(spans, random)), TIGHT).panes:
+        sums: Counter[int] = Counter()
+        names: dict[tuple[int, bool], set[str]] = {}
+        for row in rows(block):
+            sums[row.key[1]] += row.spans
+            names.setdefault((row.key[1], row.key[0] in ENTRY_KINDS), set()).add(row.key[2])
+        assert sums[DIMENSION_SERVICE] == sums[DIMENSION_HOST] == sums[DIMENSION_OPERATION] == span_count(block)
+        for (dimension, _), kept in names.items():
+            assert dimension == DIMENSION_SERVICE or len(kept - {OTHER}) <= TIGHT.of(dimension)
+
+
+@given(spans=some_spans)
+def test_a_block_keeps_the_promises_of_its_docstring(spans: list[OneSpan]) -> None:
+    for _, _, block in partial_at(spans).panes:
+        assert list(block.keys) == sorted(set(block.keys))
+        for row in rows(block):
+            assert (np.diff(row.bins) > 0).all()
+            assert (row.counts > 0).all()
+            assert row.spans > 0
+        assert from_rows(list(rows(block)), block) == block
+
+
+@given(spans=some_spans)
+def test_a_pane_for_detection_holds_the_entry_spans_and_counts_from_coarse_bins_on_exactly(
+    spans: list[OneSpan],
+) -> None:
+    for _, _, block in partial_at(spans).panes:
+        kept = entry_pane(block, ENTRY_KINDS)
+        assert (kept.facts, kept.slowest, kept.ranges) == (block.facts, block.slowest, block.ranges)
+        entry = [row for row in rows(block) if row.key[0] in ENTRY_KINDS]
+        assert kept.keys == tuple(sorted({(0, *row.key[1:]) for row in entry}))
+        for row in rows(kept):
+            same = merge_rows([other for other in entry if other.key[1:] == row.key[1:]])
+            assert (row.spans, row.errors) == (same.spans, same.errors)
+            for first_bin in range(0, BINS, COARSE):
+                assert count_from(row.bins, row.counts, first_bin) == count_from(same.bins, same.counts, first_bin)
+        assert entry_pane(merge_blocks([block, block], WIDE), ENTRY_KINDS) == merge_blocks([kept, kept], WIDE)
+        bounded = entry_pane(merge_blocks([block], TIGHT), ENTRY_KINDS)
+        assert bounded == merge_blocks([kept], TIGHT), "other kinds do not decide which names detection sees"
+
+
+def by_hand(spans: Sequence[OneSpan], limits: TimeLimits) -> dict[tuple[int, bool], dict[str, Any]]:
+    """(pane, late) -> everything a block says, one span at a time."""
+    panes: dict[tuple[int, bool], dict[str, Any]] = {}
+    for span in spans:
+        late = span.end_ms < NOW_MS - limits.lateness_ms
+        place = (span.end_ms - span.end_ms % PANE_MS, late)
+        pane = panes.setdefault(place, {"spans": Counter(), "errors": Counter(), "exemplars": set(), "info": []})
+        duration_ns = round(span.latency_ms * 1_000_000)
+        bin_ = int(bins_of(np.array([duration_ns]))[0])
+        pane["info"].append(info_of(resource_of(span.env, span.service, span.host), span.end_ms))
+        for dimension, name in ((0, ""), (1, span.host), (2, span.operation)):
+            pane["spans"][(span.kind, dimension, name), bin_] += 1
+            pane["errors"][span.kind, dimension, name] += span.error
+        if span.kind in (KIND_SERVER, KIND_CONSUMER):
+            trace_id = columns([span]).trace_id[0].tobytes().hex()
+            pane["exemplars"].add(Exemplar(duration_ns, trace_id, span.host, span.operation))
+    return panes
+
+
+def check_by_hand(spans: Sequence[OneSpan]) -> None:
+    result, partial = fold_at(spans), partial_at(spans)
+    expected = by_hand(spans, TIMES)
+    assert [pane[:2] for pane in partial.panes] == sorted(expected)
+    assert (result.folded, result.late) == (len(spans), sum(span.end_ms < NOW_MS - LATENESS_MS for span in spans))
+    for start_ms, late, block in partial.panes:
+        pane = expected[start_ms, late]
+        found = {(row.key, int(b)): int(n) for row in rows(block) for b, n in zip(row.bins, row.counts, strict=True)}
+        assert found == pane["spans"]
+        assert {row.key: row.errors for row in rows(block)} == pane["errors"]
+        slowest = sorted(pane["exemplars"], key=lambda e: (-e.duration_ns, e.trace_id, e.host, e.operation))
+        assert block.slowest == tuple(slowest[:SLOWEST_MAX])
+        longest = {e.trace_id: e for e in sorted(pane["exemplars"])}
+        assert block.sampled == tuple(longest[trace_id] for trace_id in sorted(longest)[:SAMPLED_MAX])
+        assert block.facts == merge_info(pane["info"])
+        assert block.ranges == (OffsetRange("trace_events", 0, 5, 5),)
+
+
+@given(spans=some_spans)
+def test_a_fold_says_what_a_loop_over_the_spans_says(spans: list[OneSpan]) -> None:
+    check_by_hand(spans)
+
+
+def test_many_equal_spans_of_one_trace_do_not_hide_the_next_slowest() -> None:
+    """A retry loop seen by a clock that ticks in milliseconds: 20 equal spans, then two others that are slow too."""
+    equal = [OneSpan("cart", NOW_MS - 1, 500, number, trace=1) for number in range(1, 21)]
+    others = [OneSpan("cart", NOW_MS - 1, 400 + number, number, trace=number) for number in (31, 32)]
+    check_by_hand([*equal, *others])
+
+
+def test_an_operation_name_is_cut_and_names_that_differ_late_stay_apart() -> None:
+    """A statement or a stack trace as span name: state and insights hold its head and a hash."""
+    long = [OneSpan("cart", NOW_MS - 1, 5, number, operation="x" * 100_000 + str(number % 2)) for number in range(1, 5)]
+    block = partial_at(long).panes[0][2]
+    names = [key[2] for key in block.keys if key[1] == DIMENSION_OPERATION]
+    assert [len(name) for name in names] == [NAME_CHARS_MAX, NAME_CHARS_MAX]
+    assert {exemplar.operation for exemplar in block.slowest} <= set(names)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 4)), max_size=40),
+    st.data(),
+)
+def test_repeated_ids_are_those_of_an_earlier_span_that_counts(
+    ids: list[tuple[int, int, int]], data: st.DataObject
+) -> None:
+    counts = data.draw(st.lists(st.booleans(), min_size=len(ids), max_size=len(ids)))
+    expected, seen = [], set()
+    for triple, counted in zip(ids, counts, strict=True):
+        expected.append(counted and triple[2] != 0 and triple in seen)
+        if counted:
+            seen.add(triple)
+    words = np.array(ids, np.uint64).reshape(-1, 3)
+    assert repeated(words, np.array(counts, np.bool_)).tolist() == expected
+
+
+def test_ids_made_to_collide_are_found_all_the_same() -> None:
+    """Equal in what the table looks at first: beyond 64 probes the ids are sorted instead."""
+    crowd = [(number << 31, number, 7) for number in range(300)]
+    words = np.array([*crowd, crowd[5]], np.uint64)
+    assert np.flatnonzero(repeated(words, np.ones(len(words), np.bool_))).tolist() == [300]
+
+
+def test_a_kafka_timestamp_of_any_size_stops_nothing() -> None:
+    """A producer that writes nanoseconds where Kafka expects milliseconds, and one that writes nothing (-1)."""
+    spans = columns([OneSpan("cart", NOW_MS, 5, 1), OneSpan("cart", NOW_MS, 5, 2)])
+    for timestamp_ms in (-1, 0, NOW_MS * 1_000, NOW_MS * 1_000_000, 2**63 - 1):
+        result = fold_spans(spans, KafkaPosition("trace_events", 0, 0, timestamp_ms), TIMES)
+        assert result.folded + sum(rejected.records for rejected in result.rejected) == 2, timestamp_ms
+        assert not result.folded
+
+
+ranges = st.builds(
+    lambda partition, first, more: OffsetRange("trace_events", partition, first, first + more),
+    st.integers(0, 3),
+    st.integers(0, 50),
+    st.integers(0, 9),
+)
+presence = st.builds(
+    PresencePane,
+    st.sampled_from((START_MS, START_MS + PANE_MS)),
+    st.lists(
+        st.builds(Presence, st.sampled_from(("logs", "traces")), st.sampled_from("abc"), st.integers(1, 9)), max_size=4
+    ).map(tuple),
+    st.lists(ranges, max_size=2).map(tuple),
+)
+
+
+@given(st.lists(presence, min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_presence_merges_in_any_order_and_grouping_and_loses_no_record(
+    panes: list[PresencePane], random: Random
+) -> None:
+    merged = merge_presence(panes)
+    other = random.sample(panes, len(panes))
+    cut = random.randint(0, len(panes))
+    assert merge_presence((*merge_presence(other[:cut]), *merge_presence(other[cut:]))) == merged
+    assert [pane.start_ms for pane in merged] == sorted({pane.start_ms for pane in panes})
+    assert _records(merged) == _records(panes)
+
+
+def _records(panes: Sequence[PresencePane]) -> int:
+    return sum(heard.records for pane in panes for heard in pane.seen)
+
+
+@given(st.lists(ranges, min_size=2, max_size=8), st.randoms(use_true_random=False))
+def test_overflows_and_ranges_merge_in_any_order(found: list[OffsetRange], random: Random) -> None:
+    told = [NameOverflow("prod", START_MS, 5, f"s{part.first_offset}", (part,)) for part in found]
+    first, *more = told
+    for other in more:
+        first = merge_overflow(first, other)
+    random.shuffle(told)
+    again, *more = told
+    for other in more:
+        again = merge_overflow(other, again)
+    assert again == first
+    assert first.ranges == merge_ranges(found)
+
+
+def test_ranges_of_many_partitions_are_bounded_in_any_grouping() -> None:
+    many = [OffsetRange("trace_events", partition, 1, 2) for partition in range(3 * RANGES_MAX)]
+    parts = [merge_ranges(many[start::3]) for start in range(3)]
+    assert merge_ranges(part for chunk in parts for part in chunk) == merge_ranges(many)
+    assert len(merge_ranges(many)) == RANGES_MAX
+
+
+def test_merging_nothing_is_refused() -> None:
+    with pytest.raises(AssertionError, match="merging nothing"):
+        merge_blocks([], WIDE)
+
+
+def test_many_names_are_bounded_by_their_hash_and_not_by_their_alphabet() -> None:
+    spans = [OneSpan("cart", NOW_MS - 1, 5, n, host=f"host-{n:04}", operation=f"op-{n:04}") for n in range(1, 1_001)]
+    ((_, _, block),) = partial_at(spans).panes
+    hosts = {key[2] for key in block.keys if key[1] == DIMENSION_HOST}
+    assert len(hosts) == WIDE.hosts_max + 1
+    first = {f"host-{number:04}" for number in range(1, WIDE.hosts_max + 1)}
+    assert len(hosts & first) < WIDE.hosts_max / 2

@@ -1,0 +1,128 @@
+"""What one service says and its environment knows better: errors known elsewhere, logs that come from nobody."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from jobs.graph import GraphConfig, stages
+from operators.runtime.local import LocalGraph
+from state_schemas.aggregates.log_silence import LogsHeard
+from state_schemas.aggregates.logs import LineSource
+from state_schemas.aggregates.novelty import PatternHeard, SourcePatternHeard, SpanPatternHeard
+from state_schemas.contracts.insight import Evidence, Insight, InsightRevision, Kind, Status, Window, from_json, to_json
+from tests.support.traffic import PANE_MS, START_MS
+from udfs.insights.ids import insight_id
+
+MINUTE_MS = 60_000
+DAY_MS = 86_400_000
+
+
+def revision(
+    kind: Kind, service: str, at_ms: int, number: int, status: Status = "open", **measures: float
+) -> InsightRevision:
+    own = insight_id(kind, "prod", service, "p", at_ms)
+    body = Insight(
+        insight_id=own,
+        revision=number,
+        status=status,
+        kind=kind,
+        env="prod",
+        service=service,
+        subject="p",
+        window=Window(start_ms=at_ms, end_ms=at_ms + MINUTE_MS),
+        severity="warning",
+        confidence=0.9,
+        title="t",
+        measures=measures,
+        evidence=Evidence(),
+    )
+    return InsightRevision("prod", service, own, number, to_json(body))
+
+
+def logged(service: str, minute: float, source: LineSource = "logs") -> SourcePatternHeard:
+    heard = PatternHeard if source == "logs" else SpanPatternHeard
+    return heard("prod", "p", service, START_MS + int(minute * MINUTE_MS), source)
+
+
+def new(
+    service: str,
+    minute: float,
+    lines: int = 5,
+    source: LineSource = "logs",
+    number: int = 0,
+    status: Status = "open",
+    kind: Kind = "error_pattern_new",
+) -> SourcePatternHeard:
+    heard, at_ms = PatternHeard if source == "logs" else SpanPatternHeard, START_MS + int(minute * MINUTE_MS)
+    told = revision(kind, service, at_ms, number, status, lines=lines)
+    return heard("prod", "p", service, at_ms, source, lines, told)
+
+
+def told(uid: str, events: Iterable[Any]) -> list[tuple[str, str]]:
+    """(service, status) of what goes on, in order."""
+    (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == uid)
+    graph = LocalGraph([stage])
+    out = graph.feed(events) + graph.finish()
+    return [(insight.service, insight.status) for insight in (from_json(part.body) for part in out)]
+
+
+def test_what_is_known_elsewhere_for_ten_minutes_is_no_news_and_what_comes_at_once_to_several_is() -> None:
+    assert told("pattern-news", [logged("a", 0), new("b", 11)]) == []
+    assert told("pattern-news", [logged("a", 0), new("a", 0), new("b", 9)]) == [("a", "open"), ("b", "open")]
+
+
+def test_very_many_lines_are_news_wherever_else_they_are_known() -> None:
+    assert told("pattern-news", [logged("a", 0), new("b", 60, lines=1_000)]) == [("b", "open")]
+
+
+def test_what_was_told_is_also_closed_whatever_is_heard_meanwhile() -> None:
+    events = [new("a", 60), logged("b", 0), new("a", 60, number=1, status="closed")]
+    assert told("pattern-news", events[:1] + events[2:]) == [("a", "open"), ("a", "closed")]
+    (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "pattern-news")
+    graph = LocalGraph([stage])
+    out = graph.feed(events[:1]) + graph.advance(START_MS + 61 * MINUTE_MS) + graph.feed(events[1:]) + graph.finish()
+    assert [from_json(part.body).status for part in out] == ["open", "closed"]
+
+
+def test_what_spans_record_is_told_where_the_logs_of_the_service_do_not_have_it() -> None:
+    assert told("pattern-news-traces", [new("a", 30, source="spans")]) == [("a", "open")]
+    assert told("pattern-news-traces", [new("a", 30, source="spans"), logged("a", 30)]) == []
+    assert told("pattern-news-traces", [new("a", 30, source="spans"), logged("b", 30), new("b", 30)]) == [("a", "open")]
+
+
+def test_what_is_known_of_spans_is_told_where_the_log_does_not_say_it_that_day() -> None:
+    surge = new("a", 3 * 1_440, source="spans", kind="error_pattern_surge")
+    assert told("pattern-news-traces", [logged("a", 0), surge]) == [("a", "open")]
+    assert told("pattern-news-traces", [logged("a", 0), logged("a", 3 * 1_440 - 5), surge]) == []
+    assert told("pattern-news-traces", [logged("b", 0, "spans"), surge]) == [("a", "open")], "known elsewhere or not"
+
+
+def missed(service: str, minute: int, silent_s: float, number: int = 0, status: Status = "open") -> LogsHeard:
+    at_ms = START_MS + minute * MINUTE_MS
+    told = revision("pattern_missing", service, at_ms, number, status, silent_s=silent_s, counted_s=60)
+    return LogsHeard("prod", (), at_ms + MINUTE_MS, told)
+
+
+def others(minutes: range, every: int = 1) -> LogsHeard:
+    panes = range(minutes.start * 6, minutes.stop * 6, every)
+    return LogsHeard("prod", tuple(START_MS + pane * PANE_MS for pane in panes))
+
+
+def test_a_service_that_alone_is_silent_is_missed_and_where_all_are_none_is() -> None:
+    assert told("log-silence", [others(range(20)), missed("a", 10, 60)]) == [("a", "open")]
+    assert told("log-silence", [others(range(10)), missed("a", 10, 60), missed("b", 10, 60)]) == []
+    assert told("log-silence", [others(range(20), every=3), missed("a", 10, 60)]) == [("a", "open")], (
+        "others log rarely"
+    )
+
+
+def test_a_line_that_is_missing_among_others_of_its_service_needs_nobody_else() -> None:
+    assert told("log-silence", [others(range(10)), missed("a", 10, 20)]) == [("a", "open")]
+
+
+def test_who_is_still_silent_when_the_others_are_back_is_told_then_and_closed_after() -> None:
+    again = [missed("a", 30, 60), missed("a", 30, 60, 1, "updated"), missed("a", 30, 60, 2, "closed")]
+    (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "log-silence")
+    graph = LocalGraph([stage])
+    out = graph.feed(again[:1]) + graph.advance(START_MS + 40 * MINUTE_MS)
+    out += graph.feed([others(range(28, 40)), *again[1:]]) + graph.finish()
+    assert [from_json(part.body).status for part in out] == ["updated", "closed"]

@@ -1,0 +1,120 @@
+"""What is said of calls: a slow network is in no span of its own, and the service that waits says whom it waits for."""
+
+from collections.abc import Callable
+from itertools import count
+from math import ceil
+
+import pytest
+
+from state_schemas.contracts.insight import Insight
+from state_schemas.telemetry.spans import KIND_CLIENT
+from tests.support.timeline import last, pane_of, told
+from tests.support.traffic import PANE_MS, START_MS, OneSpan, Sent
+from udfs.stats.duration_histogram import RELATIVE_ERROR
+
+CALLS = 8  # a pane, half of them in each message
+USUAL_PANES = 40
+Shape = Callable[[int], float]  # of a pane, in ms
+
+
+def shop(panes: int, gap_ms: Shape, work_ms: Shape, entry: bool = True) -> list[Sent]:
+    """`front` calls `cart` in each pane: the client span in one message, the server span under it in another's.
+
+    entry: front answers requests itself, in 80 ms whatever its calls take. The clock of cart is 400 ms ahead.
+    """
+    numbers, sent = count(1), []
+    for pane in range(panes):
+        client, server = [], []
+        for place in range(CALLS):
+            end_ms = START_MS + pane * PANE_MS + 900 * place + 400
+            number, trace = next(numbers), 10_000 + pane * CALLS + place
+            took_ms = work_ms(pane) + gap_ms(pane) + place % 3
+            client.append(OneSpan("front", end_ms, took_ms, number, "f-0", "call cart", KIND_CLIENT, trace=trace))
+            if entry:
+                client.append(OneSpan("front", end_ms, 80 + place % 3, next(numbers), "f-0", "GET /", trace=trace))
+            own = OneSpan("cart", end_ms + 400, work_ms(pane) + place % 3, next(numbers), "c-0", trace=trace)
+            server.append(own._replace(parent=number))
+        at_ms = START_MS + (pane + 1) * PANE_MS
+        for spans in (client, server):  # no message holds more calls than it gives away to be paired
+            middle = len(spans) // 2
+            sent += [Sent(at_ms, tuple(part), 0, 0) for part in (spans[:middle], spans[middle:])]
+    return [message._replace(offset=offset) for offset, message in enumerate(sent)]
+
+
+def slow_from(first: int, panes: int, usual_ms: float, slow_ms: float) -> Shape:
+    return lambda pane: slow_ms if first <= pane < first + panes else usual_ms
+
+
+def only(found: list[Insight]) -> Insight:
+    (insight,) = last(found)
+    return insight
+
+
+@pytest.mark.parametrize("entry", [True, False], ids=["answers requests too", "only calls"])
+def test_a_slow_network_is_told_at_the_caller_and_names_the_callee(entry: bool) -> None:
+    sent = shop(USUAL_PANES + 30, slow_from(USUAL_PANES, 8, 2, 300), lambda _: 50, entry)
+    insight = only(told(sent, "final"))
+    assert (insight.kind, insight.service, insight.subject) == ("latency_spike", "front", "cart")
+    assert (pane_of(insight.window.start_ms), pane_of(insight.window.end_ms)) == (USUAL_PANES, USUAL_PANES + 8)
+    assert insight.status == "closed"
+    assert insight.evidence.edges == ("front -> cart",)
+    assert insight.title.startswith("way from front to cart and back P95 303 ms, usually 2 ms, since 22:21:40")
+
+
+def test_a_slow_callee_is_told_at_both_ends_and_the_caller_says_whose_fault_it_is_not() -> None:
+    """The time is spent in cart, not on the way to it."""
+    sent = shop(USUAL_PANES + 30, lambda _: 2, slow_from(USUAL_PANES, 8, 50, 700))
+    at_cart, at_front = sorted(last(told(sent, "final")), key=lambda insight: insight.service)
+    assert (at_cart.service, at_cart.subject) == ("cart", "")
+    assert (at_front.service, at_front.subject) == ("front", "cart")
+    assert at_front.title.startswith("front's calls to cart P95 70")
+    assert ", the way there and back 2 ms, of " in at_front.title
+    assert at_front.measures["gap_ms_p95"] == pytest.approx(2, rel=0.04)
+
+
+def test_the_numbers_of_a_call_insight_can_be_recomputed_from_its_evidence() -> None:
+    """Read the offsets it names, keep the client spans of its window that call the callee."""
+    sent = shop(USUAL_PANES + 30, lambda _: 2, slow_from(USUAL_PANES, 8, 50, 700))
+    (insight,) = (found for found in last(told(sent, "final")) if found.service == "front")
+    ranges = [(part.first_offset, part.last_offset) for part in insight.evidence.kafka]
+    read = [message for message in sent if any(first <= message.offset <= final for first, final in ranges)]
+    window = range(insight.window.start_ms, insight.window.end_ms)
+    calls = [s for message in read for s in message.spans if s.kind == KIND_CLIENT and s.end_ms in window]
+    latencies = sorted(span.latency_ms for span in calls)
+    assert insight.measures["sampled_calls"] == len(calls)
+    assert insight.measures["slow_spans"] == sum(ms >= insight.measures["threshold_latency_ms"] for ms in latencies)
+    exact_ms = latencies[ceil(0.95 * len(latencies)) - 1]
+    # Parts are kept in bins four times as wide.
+    assert insight.measures["latency_ms_p95"] == pytest.approx(exact_ms, rel=4 * RELATIVE_ERROR)
+    (slowest,) = insight.evidence.traces
+    assert slowest.latency_ms == pytest.approx(latencies[-1])
+    assert (slowest.host, slowest.operation) == ("f-0", "call cart")
+
+
+def test_a_clock_that_is_off_is_no_slow_network() -> None:
+    """cart's clock jumps by five minutes: durations stay what they were, so nothing is said."""
+    sent = shop(USUAL_PANES + 20, lambda _: 2, lambda _: 50)
+    moved = [
+        message._replace(spans=tuple(span._replace(end_ms=span.end_ms + 250_000) for span in message.spans))
+        if message.spans[0].service == "cart" and message.offset > 4 * USUAL_PANES
+        else message
+        for message in sent
+    ]
+    assert [insight for insight in last(told(moved, "final")) if insight.kind == "latency_spike"] == []
+
+
+def test_a_service_waiting_for_another_says_for_whom() -> None:
+    """Its own requests take as long as the call in them."""
+    sent = shop(USUAL_PANES + 12, slow_from(USUAL_PANES, 8, 2, 900), lambda _: 50, entry=False)
+    grown = []
+    for message in sent:
+        entries = [
+            span._replace(number=span.number + 1_000_000, kind=2, operation="GET /", latency_ms=span.latency_ms + 20)
+            for span in message.spans
+            if span.kind == KIND_CLIENT
+        ]
+        grown.append(message._replace(spans=(*message.spans, *entries)))
+    insight = only(told(grown, "final"))
+    assert (insight.service, insight.subject) == ("front", "")
+    assert insight.evidence.callees[0].name == "cart"
+    assert insight.evidence.edges == ("front -> cart",)

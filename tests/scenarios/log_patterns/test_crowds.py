@@ -1,0 +1,94 @@
+"""Many patterns at once: what has no room, what comes together, what becomes one."""
+
+from random import Random
+
+from state_schemas.aggregates.logs import LogBlock, PatternCount
+from state_schemas.contracts.insight import Insight
+from state_schemas.state.log_patterns import PatternsLearnt
+from state_schemas.telemetry.message import OffsetRange
+from state_schemas.telemetry.resource import ServiceInfo
+from tests.support.timeline import last
+from tests.support.traffic import PANE_MS, START_MS
+from udfs.detect.log_patterns.rule import JOINED, PaneOfLines, PatternConfig, watch_lines
+from udfs.logs.reader import LineReader
+
+READER = LineReader()
+HOUR = 360  # panes
+
+
+class Service:
+    """One service, a pane after the other."""
+
+    def __init__(self, patterns_max: int = 1_000) -> None:
+        self.config = PatternConfig(patterns_max=patterns_max)
+        self.learnt = PatternsLearnt()
+        self.told: list[Insight] = []
+        self.panes = 0
+
+    def logs(self, lines: dict[str, int], quiet: int = 10) -> list[Insight]:
+        """What is said after a pane with these lines of ERROR, each so many times."""
+        found = zip(lines.values(), READER.patterns(list(lines)), strict=True)
+        counts = [PatternCount(True, pattern.pattern_id, count, 17, pattern.texts) for count, pattern in found if count]
+        start_ms = START_MS + self.panes * PANE_MS
+        silent = [PatternCount(False, "other", quiet, 9, ())] if quiet else []
+        ranges = (OffsetRange("logs_raw", 0, self.panes, self.panes),)
+        block = LogBlock((*silent, *counts), sum(lines.values()), ServiceInfo("1.0", start_ms), ranges)
+        pane = PaneOfLines("prod", "cart", start_ms, start_ms + PANE_MS, block)
+        self.learnt, drafts = watch_lines(self.learnt, pane, self.config)
+        self.told += drafts
+        self.panes += 1
+        return drafts
+
+
+def words(number: int) -> list[str]:
+    random = Random(number)
+    return ["".join(random.choices("abcdefghijklmnopqrstuvwxyz", k=7)) + " broke" for _ in range(number)]
+
+
+def test_what_comes_back_just_when_room_is_short_has_returned_and_is_not_dropped() -> None:
+    known, new = words(40), words(41)[:30]
+    service = Service(patterns_max=40)
+    service.logs(dict.fromkeys(known, 1))
+    for _ in range(70 * 6):
+        service.logs({known[0]: 1})
+    (back,) = [insight for insight in service.logs({known[5]: 2} | dict.fromkeys(new, 1)) if insight.status == "open"]
+    assert (back.kind, back.evidence.template) == ("error_pattern_returned", known[5])
+    assert len(service.learnt.registry) == 40
+
+
+def test_an_outage_that_raises_all_errors_together_does_not_hide_itself() -> None:
+    service, random = Service(), Random(3)
+    kinds = words(8)
+    for pane in range(3 * HOUR):
+        often = 10.0 if pane >= 2 * HOUR else 0.5
+        service.logs({kind: sum(random.random() < often / 20 for _ in range(20)) for kind in kinds}, quiet=2)
+    surges = {insight.subject for insight in service.told if insight.kind == "error_pattern_surge"}
+    assert len(surges) == 8
+    first = next(insight for insight in service.told if insight.kind == "error_pattern_surge")
+    assert 2 < first.measures["lines_per_min_usual"] < 4, "three a minute, whatever else is logged"
+
+
+def test_a_service_that_logs_nothing_but_errors_has_surges_too() -> None:
+    service, random = Service(), Random(3)
+    for pane in range(3 * HOUR):
+        many = random.randrange(30, 50) if pane >= 2 * HOUR else random.randrange(0, 3)
+        service.logs({"the store is closed": many}, quiet=0)
+    assert [insight.kind for insight in last(service.told)] == ["error_pattern_surge"]
+
+
+def test_new_errors_that_turn_out_to_be_one_are_one_insight() -> None:
+    """The fifth user makes the user a hole; the first insight goes on for all, the others end."""
+    service = Service()
+    for _ in range(70):
+        service.logs({})
+    users = ["anna", "bert", "carl", "dora", "emil", "fred"]
+    for user in users:
+        for _ in range(3):
+            service.logs({f"no card was found for {user} at the bank": 2})
+    for _ in range(200):
+        service.logs({f"no card was found for {users[service.panes % 6]} at the bank": 2})
+    told = last(service.told)
+    assert {insight.kind for insight in told} == {"error_pattern_new"}
+    assert [insight.reason for insight in told].count(JOINED) == len(told) - 1
+    (whole,) = [insight for insight in told if insight.reason != JOINED]
+    assert whole.measures["lines"] > 200, "it counts what comes under the wider name"

@@ -1,0 +1,83 @@
+"""Recorded days (Nezha, TrainTicket) through the whole graph: top patterns and `other` are every loud line, exactly.
+
+What is expected is counted from the JSON of the recording by its severity numbers, services and times alone.
+"""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from jobs.graph import GraphConfig
+from operators.detectors.log_patterns import ErrorPatternsConfig
+from operators.detectors.pattern_rows import PATTERN_RESOLUTIONS_S
+from reasoner.recordings.read import BadLines, read
+from reasoner.runs.local_run import LocalRun
+from state_schemas.aggregates.logs import OTHER_PATTERNS
+from state_schemas.contracts.rows import PatternRow
+from tests.support.recorded import NEZHA as RECORDED
+from udfs.logs.severity import WARN
+
+TOP = 1  # of up to three patterns that a service logs in one window: there is something left for `other`
+
+pytestmark = pytest.mark.skipif(
+    not RECORDED.is_dir(), reason="no recordings: ../shared/data/nezha-trainticket is absent"
+)
+
+
+def documents(paths: list[Path]) -> Iterator[dict[str, Any]]:
+    for path in paths:
+        with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
+            yield from (json.loads(line) for line in io.BufferedReader(stream) if line.strip())
+
+
+def loud_lines(paths: list[Path]) -> Counter[tuple[str, int, int]]:
+    """Log records of WARN and up by service, length of the window in seconds and its start in ms."""
+    found: Counter[tuple[str, int, int]] = Counter()
+    for document in documents(paths):
+        for resource in document["resourceLogs"]:
+            said = {entry["key"]: entry["value"] for entry in resource["resource"]["attributes"]}
+            for record in (record for scope in resource["scopeLogs"] for record in scope["logRecords"]):
+                if record["severityNumber"] >= WARN:
+                    at_ms = int(record["timeUnixNano"]) // 1_000_000
+                    for resolution_s in PATTERN_RESOLUTIONS_S:
+                        start_ms = at_ms - at_ms % (resolution_s * 1_000)
+                        found[said["service.name"]["stringValue"], resolution_s, start_ms] += 1
+    return found
+
+
+def emissions(rows: list[PatternRow]) -> list[list[PatternRow]]:
+    """Rows that were written together: each emission begins with its first rank."""
+    found: list[list[PatternRow]] = []
+    for row in rows:
+        if row.rank == 1:
+            found.append([])
+        found[-1].append(row)
+    return found
+
+
+@pytest.mark.parametrize(("day", "loud"), [("2023-01-29", 4_363), ("2023-01-30", 2_333)])
+def test_top_and_other_of_a_recorded_day_are_all_its_lines_of_warn_and_up(day: str, loud: int) -> None:
+    paths = sorted((RECORDED / day).glob("*.logs.jsonl.zst"))
+    expected, bad = loud_lines(paths), BadLines()
+    run = LocalRun(replace(GraphConfig(), patterns=ErrorPatternsConfig(top=TOP)))
+    rows = [row for row in run.run(read(paths, bad)) if isinstance(row, PatternRow)]
+
+    told = emissions(rows)
+    counted: Counter[tuple[str, int, int]] = Counter()
+    for together in told:
+        assert len({(row.service, row.resolution_s, row.window_start_ms, row.late, row.total) for row in together}) == 1
+        assert sum(row.count for row in together) == together[0].total
+        assert sum(row.rank > 0 for row in together) <= TOP
+    for row in rows:
+        counted[row.service, row.resolution_s, row.window_start_ms] += row.count
+    assert counted == expected
+    assert counted.total() == len(PATTERN_RESOLUTIONS_S) * loud
+    assert sum(row.count for row in rows if row.pattern_id == OTHER_PATTERNS) > 0, "nothing was left for `other`"
+    assert (bad.dropped, run.counts["records_rejected_total"]) == (0, 0)

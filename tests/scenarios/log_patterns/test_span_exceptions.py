@@ -1,0 +1,144 @@
+"""An exception that spans record: what the rows and insights say of it, beside the same exception in logs."""
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from jobs.graph import GraphConfig, pattern_stages, stages
+from operators.ingest.fold import Fold
+from state_schemas.aggregates.logs import ExceptionPartial, LogPartial
+from state_schemas.aggregates.message import FoldedMessage
+from state_schemas.contracts.rows import PatternName, PatternRow
+from state_schemas.telemetry.message import KafkaPosition
+from tests.support.driving import Timed, graph_config, insights, run
+from tests.support.timeline import last, pane_of
+from tests.support.traffic import PANE_MS, START_MS
+from tests.unit.logs.test_span_exceptions import JAVA, request_of, span_of
+
+OLD = {"exception.type": "java.net.SocketTimeoutException", "exception.message": "read timed out after 30 s"}
+NEW = {"exception.type": "java.lang.IllegalStateException", "exception.stacktrace": JAVA}
+WARM = "o" * 30  # five minutes: one is warm-up
+CONFIG = graph_config("final")
+TEMPLATE = "java.lang.IllegalStateException at com.shop.cart.Cart.add at com.shop.cart.Api.put cart <number> is closed"
+
+
+def events_of(drawing: str) -> list[Timed]:
+    """A message of a span for each pane: o with an old exception, n a new one, N both, blank: without any."""
+    fold, events = Fold("traces", CONFIG.fold), []
+    for pane, character in enumerate(drawing):
+        start_ms = START_MS + pane * PANE_MS
+        said = {"o": [OLD], "n": [NEW], "N": [OLD, NEW], " ": []}[character]
+        at = KafkaPosition("trace_events", 0, pane, start_ms + PANE_MS)
+        span = span_of(pane + 1, *said, end_ms=start_ms + 5_000)
+        found = fold.fold(request_of([span]).SerializeToString(), at).message
+        assert found is not None
+        events.append((at.timestamp_ms, found))
+    return events
+
+
+def as_logs(message: FoldedMessage) -> FoldedMessage:
+    """The same lines as a program logs them."""
+    return msgspec.structs.replace(message, key="logs_raw|0", spans=None, signal="logs")
+
+
+def rows_of(outputs: list[Any], resolution_s: int = 10) -> list[PatternRow]:
+    return [out for out in outputs if isinstance(out, PatternRow) and out.resolution_s == resolution_s]
+
+
+def test_an_exception_that_is_new_in_a_service_has_a_row_and_a_name() -> None:
+    outputs = run(stages(CONFIG), events_of(WARM + "N "))
+    (row,) = [row for row in rows_of(outputs) if row.template == TEMPLATE]
+    assert (row.env, row.service, row.source, row.late) == ("prod", "cart", "spans", False)
+    assert (pane_of(row.window_start_ms), row.count, row.total, row.severity_number) == (30, 1, 2, 17)
+    (name,) = [out for out in outputs if isinstance(out, PatternName) and out.template == TEMPLATE]
+    assert (name.source, name.pattern_id, name.first_seen_ms) == ("spans", row.pattern_id, row.window_start_ms)
+
+
+def test_it_is_told_as_thrown_where_logs_do_not_say_it() -> None:
+    recorded = events_of(WARM + "N" * 3)
+    (of_spans,) = last(insights(run(stages(CONFIG), recorded)))
+    assert of_spans.title.startswith("cart throws a new error 3 times since ")
+    assert of_spans.subject.endswith("@spans")
+    assert of_spans.evidence.template == TEMPLATE
+
+
+def test_what_is_both_logged_and_recorded_is_told_once() -> None:
+    events = [(at_ms, event) for at_ms, message in events_of(WARM + "N" * 3) for event in (message, as_logs(message))]
+    (of_logs,) = last(insights(run(stages(CONFIG), events)))
+    assert of_logs.title.startswith("cart logs a new error 3 times since ")
+
+
+def test_what_is_both_logged_and_recorded_is_counted_once_in_each_source() -> None:
+    """In each window the rows of a source add up to its total; no row holds both."""
+    events = [(at_ms, event) for at_ms, message in events_of("oNNo") for event in (message, as_logs(message))]
+    for resolution_s, windows in ((10, [1, 2, 2, 1]), (60, [6])):
+        sums: Counter[tuple[str, int]] = Counter()
+        totals: dict[tuple[str, int], int] = {}
+        for row in rows_of(run(stages(CONFIG), events), resolution_s):
+            sums[row.source, row.window_start_ms] += row.count
+            totals[row.source, row.window_start_ms] = row.total
+        assert sums == totals
+        for source in ("logs", "spans"):
+            assert [lines for (of, _), lines in sorted(sums.items()) if of == source] == windows
+
+
+def test_rows_of_logs_wait_for_no_spans_and_rows_of_spans_for_no_logs() -> None:
+    """A machine that heard both would move at the pace of the slower topic: each hears one pre-merge alone."""
+    for kind, pre_merge, uid in (
+        (LogPartial, "pre-merge-logs", "error-patterns"),
+        (ExceptionPartial, "pre-merge", "error-patterns-traces"),
+    ):
+        for drawn in (stages(GraphConfig()), pattern_stages(GraphConfig())):
+            assert [stage.uid for stage in drawn if kind in stage.gives] == [pre_merge]
+            assert [stage.uid for stage in drawn if stage.hears(kind("prod", "cart", ()))] == [uid]
+
+
+def test_minutes_with_spans_alone_are_warm_up() -> None:
+    """A service that throws nothing for long is known for that: its first exception is news."""
+    (told,) = last(insights(run(stages(CONFIG), events_of(" " * 30 + "n n "))))
+    assert told.kind == "error_pattern_new"
+    assert told.window.start_ms == START_MS + 30 * PANE_MS
+
+
+def test_what_is_not_thrown_again_is_closed_after_a_while_with_spans() -> None:
+    (told,) = last(insights(run(stages(CONFIG), events_of(WARM + "nn" + " " * 28))))
+    assert (told.status, told.reason) == ("closed", "not seen again")
+
+
+AWAY = "oonnoo" + "o" * 54 + "nn"  # nine minutes, where two are long
+
+
+def test_what_is_thrown_again_after_long_with_spans_is_back() -> None:
+    told = last(insights(run(stages(CONFIG), events_of(AWAY.replace("o", " ")))))
+    assert [(insight.kind, pane_of(insight.window.start_ms)) for insight in told] == [("error_pattern_returned", 60)]
+
+
+def test_what_the_log_tells_of_returned_exceptions_spans_do_not_tell_again() -> None:
+    events = [(at_ms, event) for at_ms, message in events_of(AWAY) for event in (message, as_logs(message))]
+    (told,) = last(insights(run(stages(CONFIG), events)))
+    assert told.title.startswith("cart logs an old error again")
+
+
+def test_what_was_rare_among_spans_and_comes_in_each_pane_is_a_surge() -> None:
+    """Panes with spans and without exceptions tell how rare."""
+    (told,) = last(insights(run(stages(CONFIG), events_of(("o" + " " * 17) * 7 + "o" * 14))))
+    assert told.kind == "error_pattern_surge"
+    assert 120 < pane_of(told.window.start_ms) <= 126
+    assert last(insights(run(stages(CONFIG), events_of("o" * 60)))) == []
+
+
+def exceptions_of(events: list[Timed]) -> list[ExceptionPartial]:
+    stage = next(stage for stage in stages(CONFIG) if stage.uid == "pre-merge")
+    return [part for part in run((stage,), events) if isinstance(part, ExceptionPartial)]
+
+
+def test_a_service_with_spans_is_heard_once_in_a_while_whatever_the_clocks_of_its_hosts() -> None:
+    behind = [(at_ms + 3 * PANE_MS, message) for at_ms, message in events_of(" " * 60)]
+    assert len(exceptions_of(sorted(events_of(" " * 60) + behind, key=lambda event: event[0]))) == 10
+    heard = exceptions_of(events_of(" " * 25 + "o" * 7))
+    empty = [start_ms for part in heard for start_ms, _, block in part.panes if not block.patterns]
+    assert [pane_of(start_ms) for start_ms in empty] == [5, 11, 17, 23, 29, 35]
+    assert [pane_of(start_ms) for part in heard for start_ms, _, block in part.panes if block.patterns] == [
+        *range(25, 32)
+    ]

@@ -1,0 +1,1 @@
+"""What tests share: traffic, drivers, comparisons."""

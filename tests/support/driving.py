@@ -1,0 +1,275 @@
+"""Drives machines in tests as an engine would, and checks at each call what every machine owes at each call."""
+
+import pickle
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from jobs.graph import GraphConfig
+from operators.detectors.capacity import CapacityConfig
+from operators.detectors.latency import LatencyConfig
+from operators.detectors.log_patterns import ErrorPatternsConfig
+from operators.detectors.requests import RequestShapesConfig
+from operators.detectors.telemetry_gap import GapConfig
+from operators.emission import Announce, FrontierConfig
+from operators.gates.log_silence import LogSilenceConfig
+from operators.gates.novelty import PatternNewsConfig
+from operators.ingest.call_pairs import CallPairsConfig
+from operators.ingest.fold import FoldConfig
+from operators.ingest.pre_aggregate import PreMergeConfig
+from operators.machine import END_OF_INPUT, Machine, Stage, Step
+from operators.runtime.local import LocalGraph, Through, unchanged
+from state_schemas.aggregates.activity import EnvPresence
+from state_schemas.aggregates.log_silence import LogsHeard
+from state_schemas.aggregates.logs import LinePartial
+from state_schemas.aggregates.names import NameOverflow
+from state_schemas.aggregates.novelty import SourcePatternHeard
+from state_schemas.aggregates.requests import ShapePane, ShapePartial
+from state_schemas.aggregates.spans import SpanPartial
+from state_schemas.codec import Box, Codec
+from state_schemas.contracts.insight import Insight, InsightRevision, from_json
+from state_schemas.contracts.rows import EdgeRow, PatternName, PatternRow, RollupRow
+from tests.support.traffic import LATENESS_MS, OUT_OF_ORDER_MS, START_MS, TIMES
+from udfs.activity import merge_overflow, merge_presence
+from udfs.detect.log_patterns.rule import PatternConfig
+from udfs.detect.requests.counts import merge_shape_panes
+from udfs.detect.requests.rule import ShapeConfig
+from udfs.logs.window import merge_log_partials
+from udfs.spans.calls import PairLimits
+from udfs.spans.window import NameLimits, merge_partials
+from udfs.stats.duration_histogram import unpack
+from udfs.stats.poisson_change import ChangeConfig
+
+Timed = tuple[int, Any]  # Kafka timestamp of the message that said so, event
+HOUR_MS: Final = 3_600_000
+WAKES_MAX: Final = 5_000  # far over what the longest story needs
+
+
+def graph_config(announce: Announce = "reported", services_max: int = 5_000, envs_max: int = 50) -> GraphConfig:
+    """The shipped settings with the lateness of the stories."""
+    frontier = FrontierConfig(lateness_ms=LATENESS_MS, announce=announce)
+    return GraphConfig(
+        fold=FoldConfig(TIMES),
+        pre_merge=PreMergeConfig(services_max, envs_max, spans_heard_ms=60_000),
+        calls=CallPairsConfig(PairLimits(lateness_ms=LATENESS_MS)),
+        latency=LatencyConfig(frontier=frontier),
+        patterns=ErrorPatternsConfig(
+            PatternConfig(warm_minutes=1, away_minutes=1, quiet_ms=40_000), frontier, 3, insights=True
+        ),
+        news=PatternNewsConfig(known_ms=60_000, frontier=frontier),
+        shapes=RequestShapesConfig(
+            ShapeConfig(ChangeConfig(panes_min=3, nats_open=3.0), quiet_ms=60_000, past_panes_min=1, seen_panes_min=3),
+            frontier,
+        ),
+        silence=LogSilenceConfig(frontier),
+        gap=GapConfig(frontier),
+        capacity=CapacityConfig(lateness_ms=LATENESS_MS),
+    )
+
+
+class Checked(Machine[Any, Any, Any]):
+    """A machine that is watched: no wake in the past, nothing handed out that changes later, no event changed."""
+
+    def __init__(self, machine: Machine[Any, Any, Any]) -> None:
+        self._machine = machine
+        self._given: list[tuple[Any, bytes]] = []
+        self.wakes = 0
+
+    @property
+    def codec(self) -> Codec[Any]:
+        return self._machine.codec
+
+    def initial(self, key: str) -> Any:
+        return self._machine.initial(key)
+
+    def on_event(self, state: Any, event: Any, watermark_ms: int) -> Step[Any, Any]:
+        self._given.append((event, msgspec.msgpack.encode(event)))
+        return self._checked(self._machine.on_event(state, event, watermark_ms), watermark_ms)
+
+    def on_wake(self, state: Any, now_ms: int) -> Step[Any, Any]:
+        self.wakes += 1
+        assert self.wakes <= WAKES_MAX, f"woken {self.wakes} times: a loop of wakes"
+        step = self._checked(self._machine.on_wake(state, now_ms), now_ms)
+        if now_ms == END_OF_INPUT:
+            assert step.state is None, "at the end of the input every state is forgotten"
+        return step
+
+    def _checked(self, step: Step[Any, Any], now_ms: int) -> Step[Any, Any]:
+        if step.state is None:
+            assert step.wake_at_ms is None, "a forgotten key asks for a wake"
+        else:
+            assert step.wake_at_ms is not None, "a state without a wake is never forgotten"
+            assert now_ms < step.wake_at_ms < END_OF_INPUT, f"wake at {step.wake_at_ms}, now is {now_ms}"
+        assert all(number >= 0 for _, number in step.counts), step.counts
+        self._given += ((output, msgspec.msgpack.encode(output)) for output in step.outputs)
+        return step
+
+    def assert_nothing_changed(self) -> None:
+        for thing, as_given in self._given:
+            assert msgspec.msgpack.encode(thing) == as_given, "an event or an output was changed after it was handed on"
+
+
+def checked(stage: Stage) -> Stage:
+    return replace(stage, machine=Checked(stage.machine))
+
+
+def run(
+    stages: Sequence[Stage], events: Iterable[Timed], between: Through = unchanged, advance_every: int = 1
+) -> list[Any]:
+    """Outputs of the whole input. advance_every: events between two moves of the watermark; 0: only at the end."""
+    stages = [checked(stage) for stage in stages]
+    graph = LocalGraph(stages, between)
+    out: list[Any] = []
+    newest_ms = START_MS
+    for count, (timestamp_ms, event) in enumerate(events, 1):
+        out += graph.feed((event,))
+        newest_ms = max(newest_ms, timestamp_ms)
+        if advance_every and count % advance_every == 0:
+            out += graph.advance(newest_ms - OUT_OF_ORDER_MS)
+    out += graph.finish()
+    assert not graph.state_bytes(), "the input has ended, and a state is still there"
+    for stage in stages:
+        assert isinstance(stage.machine, Checked)
+        stage.machine.assert_nothing_changed()
+    return out
+
+
+def restarts(at: Callable[[int], bool]) -> Through:
+    """A state is pickled in its Box as Flink does, and read back, after each step whose number `at` names."""
+    steps = iter(range(1 << 60))
+
+    def through(stage: Stage, state: Any) -> Any:
+        if not at(next(steps)):
+            return state
+        box = pickle.loads(pickle.dumps(Box(stage.machine.codec, state, 7)))
+        assert box.wake_at_ms == 7
+        return box.state
+
+    return through
+
+
+def insights(outputs: Iterable[Any]) -> list[Insight]:
+    """All revisions, in the order in which they came."""
+    revisions = (
+        output.revision if isinstance(output, SourcePatternHeard | LogsHeard) else output for output in outputs
+    )
+    return [from_json(output.body) for output in revisions if isinstance(output, InsightRevision)]
+
+
+def last_revisions(outputs: Iterable[Any], *, kafka: bool = True) -> dict[str, dict[str, Any]]:
+    """What holds in the end, by id, without the revision numbers; what was retracted does not hold."""
+    last = {insight.insight_id: insight for insight in insights(outputs)}
+    plain = {
+        insight_id: insight.model_dump(exclude={"revision"} if kafka else {"revision": True, "evidence": {"kafka"}})
+        for insight_id, insight in last.items()
+        if insight.status != "retracted"
+    }
+    return dict(sorted(plain.items()))
+
+
+def rollup_sums(outputs: Iterable[Any]) -> dict[tuple[Any, ...], tuple[int, int, dict[int, int]]]:
+    """(count, errors, merged sketch) of each window and name, late ones apart."""
+    counts: Counter[tuple[Any, ...]] = Counter()
+    errors: Counter[tuple[Any, ...]] = Counter()
+    sketches: dict[tuple[Any, ...], Counter[int]] = {}
+    for row in outputs:
+        if isinstance(row, RollupRow):
+            place = (row.resolution_s, row.window_start_ms, row.late, row.env, row.service)
+            key = (*place, row.dimension, row.name, row.span_kind)
+            counts[key] += row.count
+            errors[key] += row.error_count
+            bins, numbers = unpack(row.sketch)
+            assert (np.diff(bins) > 0).all(), "bins of a row are distinct and ascending"
+            assert int(numbers.sum()) == row.count, "a row's sketch holds exactly its spans"
+            sketches.setdefault(key, Counter()).update(dict(zip(bins.tolist(), numbers.tolist(), strict=True)))
+    return {key: (counts[key], errors[key], dict(sorted(sketches[key].items()))) for key in sorted(counts)}
+
+
+def edge_sums(outputs: Iterable[Any]) -> dict[tuple[Any, ...], tuple[int, int, dict[int, int]]]:
+    """(count, errors, merged sketch) of each window, caller and callee, late ones apart."""
+    sums: dict[tuple[Any, ...], tuple[int, int, dict[int, int]]] = {}
+    for row in outputs:
+        if isinstance(row, EdgeRow):
+            key = (row.resolution_s, row.window_start_ms, row.late, row.env, row.service, row.callee)
+            count, errors, sketch = sums.get(key, (0, 0, {}))
+            bins, numbers = unpack(row.sketch)
+            merged = Counter(sketch) + Counter(dict(zip(bins.tolist(), numbers.tolist(), strict=True)))
+            sums[key] = (count + row.count, errors + row.error_count, dict(sorted(merged.items())))
+    return dict(sorted(sums.items()))
+
+
+def pattern_sums(outputs: Iterable[Any]) -> dict[tuple[Any, ...], int]:
+    """Lines of each window, late ones apart; which of them have a row of their own depends on how they came."""
+    sums: Counter[tuple[Any, ...]] = Counter()
+    for row in outputs:
+        if isinstance(row, PatternRow):
+            sums[row.resolution_s, row.window_start_ms, row.late, row.env, row.service, row.source] += row.count
+    return dict(sorted(sums.items()))
+
+
+def names_of(outputs: Iterable[Any]) -> dict[str, tuple[str, int, str]]:
+    """What each pattern is called in the end."""
+    newest = {
+        (row.env, row.service, row.source, row.pattern_id): (row.template, row.first_seen_ms, row.alias_of)
+        for row in outputs
+        if isinstance(row, PatternName)
+    }
+    return {"|".join(key): named for key, named in sorted(newest.items())}
+
+
+def heard_of(outputs: Iterable[Any]) -> dict[str, int]:
+    """Since when each pattern is logged by whom."""
+    found: dict[str, int] = {}
+    for output in outputs:
+        if isinstance(output, SourcePatternHeard) and output.revision is None:
+            who = f"{output.env}|{output.pattern_id}|{output.service}|{output.source}"
+            found[who] = min(output.seen_ms, found.get(who, output.seen_ms))
+    return dict(sorted(found.items()))
+
+
+def shapes_of(outputs: Iterable[Any]) -> dict[tuple[Any, ...], ShapePane]:
+    """What was done for requests, by pane."""
+    found: dict[tuple[Any, ...], ShapePane] = {}
+    for output in outputs:
+        if isinstance(output, ShapePartial):
+            for start_ms, pane in output.panes:
+                place = (output.env, output.service, start_ms)
+                found[place] = merge_shape_panes(found.get(place, ShapePane()), pane, (), start_ms)
+    return dict(sorted(found.items()))
+
+
+def summary(outputs: Sequence[Any], *, kafka: bool = True) -> tuple[Any, ...]:
+    """Everything in outputs that must not depend on order, chunks or watermarks; the sum of what is in parts."""
+    partials: dict[tuple[str, str], list[SpanPartial]] = {}
+    presence: dict[str, list[Any]] = {}
+    overflows: dict[tuple[str, int], NameOverflow] = {}
+    lines = merge_log_partials(output for output in outputs if isinstance(output, LinePartial))
+    for output in outputs:
+        if isinstance(output, SpanPartial):
+            partials.setdefault((output.env, output.service), []).append(output)
+        elif isinstance(output, EnvPresence):
+            presence.setdefault(output.env, []).extend(output.panes)
+        elif isinstance(output, NameOverflow):
+            place = (output.env, output.start_ms)
+            overflows[place] = merge_overflow(output, overflows.get(place, output))
+    return (
+        last_revisions(outputs, kafka=kafka),
+        rollup_sums(outputs),
+        edge_sums(outputs),
+        {place: merge_partials(found, NameLimits()) for place, found in sorted(partials.items())},
+        {env: merge_presence(panes) for env, panes in sorted(presence.items())},
+        dict(sorted(overflows.items())),
+        pattern_sums(outputs),
+        names_of(outputs),
+        heard_of(outputs),
+        sorted(
+            {pane for output in outputs if isinstance(output, LogsHeard) for pane in (output.env, *output.panes)},
+            key=str,
+        ),
+        shapes_of(outputs),
+        lines,
+    )

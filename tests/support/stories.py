@@ -1,0 +1,88 @@
+"""Stories: a few numbers that say what happens to a small fleet; hypothesis shrinks them well."""
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """Something that happens to a service from pane `first` on. value: latency factor or error share."""
+
+    service: int
+    first: int
+    panes: int
+    value: float = 0.0
+
+    def covers(self, service: int, pane: int) -> bool:
+        return self.service == service and self.first <= pane < self.first + self.panes
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """late_share: part of the spans that is sent after the lateness. logs: whether services write logs as well.
+
+    calls: whether service-0 calls the others, with client spans over most of their server spans.
+    """
+
+    seed: int = 1
+    services: int = 2
+    hosts: int = 2
+    operations: int = 2
+    rate: int = 8
+    panes: int = 30
+    slow: tuple[Episode, ...] = ()
+    failing: tuple[Episode, ...] = ()
+    holes: tuple[Episode, ...] = ()
+    mute: tuple[Episode, ...] = ()
+    late_share: float = 0.0
+    logs: bool = False
+    calls: bool = False
+
+
+def episodes(panes: int, services: int, low: float, high: float) -> st.SearchStrategy[tuple[Episode, ...]]:
+    """None to two episodes, mostly one that starts after the warm-up."""
+    one = st.builds(
+        Episode,
+        st.integers(0, services - 1),
+        st.integers(8, max(8, panes - 6)) | st.integers(0, panes),
+        st.integers(4, 9) | st.integers(1, 20),
+        st.sampled_from((low, (low + high) / 2, high)),
+    )
+    return st.lists(one, max_size=2).map(tuple)
+
+
+@st.composite
+def stories(draw: st.DrawFn, panes_min: int = 15, panes_max: int = 32, rate_max: int = 8) -> Story:
+    """Stories in which something happens more often than not. No message holds more calls than are paired of it."""
+    panes, services = draw(st.integers(panes_min, panes_max)), draw(st.integers(1, 2))
+    return Story(
+        seed=draw(st.integers(0, 999)),
+        services=services,
+        hosts=draw(st.integers(1, 3)),
+        operations=draw(st.integers(1, 3)),
+        rate=draw(st.integers(1, rate_max)),
+        panes=panes,
+        slow=draw(episodes(panes, services, 3.0, 60.0)),
+        failing=draw(episodes(panes, services, 0.3, 1.0)),
+        holes=draw(episodes(panes, services, 0.0, 0.0)),
+        mute=draw(episodes(panes, services, 0.8, 1.0)),
+        late_share=draw(st.sampled_from((0.0, 0.0, 0.1))),
+        logs=draw(st.booleans()),
+        calls=draw(st.booleans()),
+    )
+
+
+def busy(seed: int = 1) -> Story:
+    """A story with a spike, failures, a hole, late spans, logs and calls."""
+    return Story(
+        seed=seed,
+        panes=34,
+        slow=(Episode(0, 12, 8, 20.0),),
+        failing=(Episode(1, 14, 7, 0.8),),
+        holes=(Episode(1, 26, 5),),
+        mute=(Episode(0, 17, 7, 0.9),),
+        late_share=0.05,
+        logs=True,
+        calls=True,
+    )

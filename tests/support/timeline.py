@@ -1,0 +1,77 @@
+"""Stories as timelines, one character a pane of 10 s: a drawing goes in, what the graph says comes out.
+
+.  twelve spans of 20 ms on two hosts      -  one span of 20 ms
+#  the same, those of host-0 take 400 ms   s  one span of 4 s
+S  the same, all take 400 ms               !  twelve spans, six of them fail
+X  the same, all of them fail              e  twelve spans, one of them fails
+(blank) nothing is sent
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from typing import Any
+
+from jobs.graph import stages
+from operators.emission import Announce
+from state_schemas.contracts.insight import Insight
+from tests.support.driving import graph_config, insights, run
+from tests.support.traffic import PANE_MS, START_MS, OneSpan, Sent, fold
+
+_NUMBERS = count(1)
+
+
+def spans_of(service: str, character: str, start_ms: int) -> Iterator[OneSpan]:
+    if character in "-s":
+        yield OneSpan(service, start_ms + 5_000, 4_000 if character == "s" else 20, next(_NUMBERS))
+        return
+    for number in range(12 if character != " " else 0):
+        on_first = number % 2 == 0
+        slow = character == "S" or (character == "#" and on_first)
+        yield OneSpan(
+            service=service,
+            end_ms=start_ms + 800 * number,
+            latency_ms=(400 if slow else 20) + number % 3,
+            number=next(_NUMBERS),
+            host=f"host-{number % 2}",
+            operation=f"GET /{number // 2 % 2}",
+            error=character == "X" or (character == "!" and on_first) or (character == "e" and not number),
+        )
+
+
+def sent(lines: dict[str, str], logs: dict[str, str] | None = None) -> list[Sent]:
+    """One message a service and pane, sent when the pane ends. logs: `x` where the service writes its only log line."""
+    found = []
+    for service, line in lines.items():
+        written = (logs or {}).get(service, "")
+        for pane, character in enumerate(line):
+            start_ms = START_MS + pane * PANE_MS
+            spans = tuple(span._replace(mute=logs is not None) for span in spans_of(service, character, start_ms))
+            lines_written = ((service, start_ms + 1),) if written[pane : pane + 1] == "x" else ()
+            if spans:
+                found.append(Sent(start_ms + PANE_MS, spans, 0, 0, lines_written))
+    found.sort(key=lambda message: message.timestamp_ms)
+    return [message._replace(offset=offset) for offset, message in enumerate(found)]
+
+
+def told(messages: Iterable[Sent], announce: Announce = "reported", services_max: int = 5_000) -> list[Insight]:
+    """Every revision about spans and silence, in order: lines have stories of their own."""
+    events = [(message.timestamp_ms, folded) for message in messages if (folded := fold(message)[0]) is not None]
+    drawn = [
+        stage for stage in stages(graph_config(announce, services_max)) if not stage.uid.startswith("error-patterns")
+    ]
+    outputs: Sequence[Any] = run(drawn, events)
+    return insights(outputs)
+
+
+def brief(found: Iterable[Insight]) -> list[tuple[str, str, str]]:
+    return [(insight.kind, insight.service or insight.subject, insight.status) for insight in found]
+
+
+def last(found: list[Insight]) -> list[Insight]:
+    """The last revision of each insight, in the order of their first."""
+    return list({insight.insight_id: insight for insight in found}.values())
+
+
+def pane_of(at_ms: int) -> int:
+    """The place in the drawing."""
+    return (at_ms - START_MS) // PANE_MS

@@ -1,0 +1,97 @@
+"""Settings are judged once, at start, and every fault is told."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jobs.graph import latency_stages, stages
+from jobs.settings import JobConfig, load
+from state_schemas.contracts.settings import BadConfig
+
+LAKE = {"uri": "jdbc:sqlite:/tmp/catalog.db", "warehouse": "file:///tmp/warehouse"}
+
+
+def _written(folder: Path, settings: object) -> Path:
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def test_only_the_lake_must_be_named(tmp_path: Path) -> None:
+    assert load(_written(tmp_path, {"lake": LAKE})) == JobConfig.model_validate({"lake": LAKE})
+
+
+def test_all_faults_stand_in_one_message_with_place_and_value(tmp_path: Path) -> None:
+    settings = {
+        "lake": {"uri": "mysql://x", "warehouse": "file:///w"},
+        "engine": {"parallelism": 0},
+        "kafka": {"guarantee": "at-most-once", "out_of_order_ms": 1500},
+        "typo": 1,
+    }
+    with pytest.raises(BadConfig) as caught:
+        load(_written(tmp_path, settings))
+    message = str(caught.value)
+    assert "5 faults" in message
+    for place in ("lake.uri", "engine.parallelism", "kafka.guarantee", "kafka.out_of_order_ms", "typo"):
+        assert f"  {place}: found " in message
+    assert "'at-most-once'" in message
+
+
+def test_a_file_that_is_not_there_or_not_yaml_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="cannot be read as YAML"):
+        load(tmp_path / "absent.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("lake: [")
+    with pytest.raises(BadConfig, match="cannot be read as YAML"):
+        load(broken)
+
+
+def test_an_empty_file_lacks_the_lake(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.yaml"
+    empty.write_text("")
+    with pytest.raises(BadConfig, match=r"lake: found .*Field required"):
+        load(empty)
+
+
+def test_settings_reach_the_machines() -> None:
+    detection = {
+        "lateness_ms": 7_000,
+        "services_max": 3,
+        "envs_max": 2,
+        "hosts_max": 4,
+        "operations_max": 5,
+        "callees_max": 6,
+        "call_pair_ms": 9_000,
+        "announce": "final",
+        "latency_floor_ms": 60.0,
+    }
+    graph = JobConfig.model_validate({"lake": LAKE, "detection": detection}).graph()
+    assert graph.fold.times.lateness_ms == graph.latency.frontier.lateness_ms == graph.capacity.lateness_ms == 7_000
+    assert (graph.pre_merge.services_max, graph.pre_merge.envs_max) == (3, 2)
+    assert graph.latency.spike.floor_ms == 60.0
+    assert (graph.latency.names.hosts_max, graph.latency.names.operations_max) == (4, 5)
+    assert (graph.latency.names.callees_max, graph.calls.limits.pair_ms, graph.calls.limits.lateness_ms) == (
+        6,
+        9_000,
+        7_000,
+    )
+    assert graph.gap.frontier.announce == graph.latency.frontier.announce == "final"
+
+
+def test_seeds_are_read_at_start_and_a_file_that_is_not_there_stops_it(tmp_path: Path) -> None:
+    seeds = tmp_path / "seeds.txt"
+    seeds.write_text("# known\nconnection to 10.0.0.1 was refused\n00112233445566aa\n")
+    config = tmp_path / "job.yaml"
+    config.write_text(f"lake: {json.dumps(LAKE)}\ndetection: {{pattern_seeds: {seeds}}}\n")
+    assert len(load(config).graph().patterns.rule.seeds) == 2
+    seeds.unlink()
+    with pytest.raises(BadConfig, match=r"pattern_seeds.*cannot be read.*expected a text file"):
+        load(config)
+
+
+def test_latency_alone_has_the_stages_of_the_whole_job() -> None:
+    graph = JobConfig.model_validate({"lake": LAKE}).graph()
+    whole = {stage.uid for stage in stages(graph)}
+    assert {stage.uid for stage in latency_stages(graph)} == {"pre-merge", "call-pairs", "latency-spike"} <= whole

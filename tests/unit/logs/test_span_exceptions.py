@@ -1,0 +1,185 @@
+"""Exceptions that spans recorded as events: which are counted, as what, where; alike in each form, by each engine."""
+
+from collections.abc import Sequence
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from operators.ingest.fold import Fold, FoldConfig, Folded
+from state_schemas.aggregates.logs import LogBlock, PatternCount
+from state_schemas.telemetry.message import KafkaPosition
+from tests.support.otlp_forms import otlp_json
+from tests.support.traffic import LATENESS_MS, MS, PANE_MS, START_MS, TIMES
+from udfs.otlp.decoder import Engine
+
+AT = KafkaPosition("trace_events", 0, 7, START_MS)
+FOLD = Fold("traces", FoldConfig(TIMES))
+END_MS = START_MS - 3_000
+JAVA = """java.lang.IllegalStateException: cart 4711 is closed
+\tat java.base/java.util.Optional.orElseThrow(Optional.java:403)
+\tat com.shop.cart.Cart.add(Cart.java:88)
+\tat com.shop.cart.Api.put(Api.java:17)"""
+PYTHON = """Traceback (most recent call last):
+  File "/srv/shop/cart.py", line 88, in add
+    raise Closed(cart)
+shop.Closed: cart 4711 is closed"""
+EXCEPTIONS = [
+    pytest.param(
+        {"exception.type": "java.lang.IllegalStateException", "exception.message": "cart 4711 is closed"}, id="told"
+    ),
+    pytest.param({"exception.type": "IllegalStateException", "exception.stacktrace": JAVA}, id="with its frames"),
+    pytest.param({"exception.stacktrace": PYTHON}, id="a stack trace alone"),
+]
+Said = dict[str, str]
+
+
+def span_of(number: int, *said: Said, end_ms: int = END_MS, name: str = "exception") -> Span:
+    """A span of 20 ms. Its events lie 40 s before its end, as those of a slow span do."""
+    span = Span(trace_id=b"\xab" * 16, span_id=number.to_bytes(8, "big"), name="PUT /cart", kind=Span.SPAN_KIND_SERVER)
+    span.start_time_unix_nano, span.end_time_unix_nano = (end_ms - 20) * MS, end_ms * MS
+    for attributes in said:
+        event = span.events.add(name=name, time_unix_nano=(end_ms - 4 * PANE_MS) * MS)
+        for key, value in attributes.items():
+            event.attributes.add(key=key).value.string_value = value
+    return span
+
+
+def request_of(spans: Sequence[Span], service: str = "cart") -> ExportTraceServiceRequest:
+    request = ExportTraceServiceRequest()
+    group = request.resource_spans.add()
+    for key, value in (("service.name", service), ("deployment.environment.name", "prod"), ("host.name", "host-1")):
+        group.resource.attributes.add(key=key).value.string_value = value
+    group.scope_spans.add().spans.extend(spans)
+    return request
+
+
+def folded(*spans: Span) -> Folded:
+    return FOLD.fold(request_of(spans).SerializeToString(), AT)
+
+
+def panes(found: Folded) -> list[tuple[int, bool, LogBlock]]:
+    """All panes of the one service that these tests know."""
+    assert found.message is not None
+    assert {(lines.env, lines.service) for lines in found.message.logs} <= {("prod", "cart")}
+    return [pane for lines in found.message.logs for pane in lines.panes]
+
+
+def counted(found: Folded) -> list[PatternCount]:
+    return [pattern for _, _, block in panes(found) for pattern in block.patterns]
+
+
+def logged(said: Said) -> PatternCount:
+    """The count of one log record with these attributes."""
+    request = ExportLogsServiceRequest()
+    record = request.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=END_MS * MS)
+    for key, value in said.items():
+        record.attributes.add(key=key).value.string_value = value
+    found = Fold("logs", FoldConfig(TIMES)).fold(request.SerializeToString(), AT).message
+    assert found is not None
+    ((_, _, block),) = found.logs[0].panes
+    (pattern,) = block.patterns
+    return pattern
+
+
+@pytest.mark.parametrize("said", EXCEPTIONS)
+def test_an_exception_of_a_span_has_the_pattern_of_the_same_exception_in_a_log_record(said: Said) -> None:
+    (found,), expected = counted(folded(span_of(1, said))), logged(said)
+    assert (found.loud, found.count, found.severity) == (True, 1, 17)
+    assert (found.pattern_id, found.texts) == (expected.pattern_id, expected.texts)
+    assert [sample.line for sample in found.samples] == [sample.line for sample in expected.samples]
+
+
+def test_it_is_counted_for_its_span_s_service_and_host_and_names_its_trace() -> None:
+    (found,) = counted(folded(span_of(1, {"exception.type": "Closed"})))
+    assert found.hosts == (("host-1", 1),)
+    assert [(sample.trace_id, sample.host) for sample in found.samples] == [("ab" * 16, "host-1")]
+
+
+def test_one_that_says_no_more_than_a_message_is_an_error_of_that_message() -> None:
+    (found,) = counted(folded(span_of(1, {"exception.message": "connection to 10.0.0.1 was refused"})))
+    assert (found.loud, found.severity) == (True, 17)
+    assert [sample.line for sample in found.samples] == ["connection to <ip> was refused"]
+
+
+def test_one_that_says_nothing_is_counted_all_the_same() -> None:
+    assert [found.count for found in counted(folded(span_of(1, {})))] == [1]
+
+
+def test_it_stands_in_the_pane_of_its_span_s_end_and_not_of_its_own_time() -> None:
+    ((start_ms, late, _),) = panes(folded(span_of(1, {"exception.type": "Closed"})))
+    assert (start_ms, late) == (END_MS - END_MS % PANE_MS, False)
+
+
+def test_it_is_late_where_its_span_is() -> None:
+    oldest_ms = AT.timestamp_ms - LATENESS_MS
+    for end_ms, expected in ((oldest_ms, False), (oldest_ms - 1, True)):
+        found = folded(span_of(1, {"exception.type": "Closed"}, end_ms=end_ms))
+        ((_, late, _),) = panes(found)
+        assert late is expected
+        assert dict(found.counts).get("records_late_total", 0) == int(expected)
+
+
+def test_a_span_that_does_not_count_gives_no_exceptions() -> None:
+    """Of two spans with one id the first counts; of bad times none, be the event's own time as good as it may."""
+    old = span_of(2, {"exception.type": "Old"}, end_ms=AT.timestamp_ms - TIMES.age_max_ms - 1)
+    future = span_of(3, {"exception.type": "Future"}, end_ms=AT.timestamp_ms + TIMES.future_max_ms + 1)
+    backwards = span_of(4, {"exception.type": "Backwards"})
+    backwards.start_time_unix_nano = backwards.end_time_unix_nano + 1
+    for bad in (old, future, backwards):
+        bad.events[0].time_unix_nano = END_MS * MS
+    again = span_of(1, {"exception.type": "Again"})
+    found = folded(old, span_of(1, {"exception.type": "First"}), again, future, backwards, span_of(5))
+    assert [pattern.samples[0].line for pattern in counted(found)] == ["First:"]
+    assert sorted(letter.reason for letter in found.dead_letters) == [
+        *("duplicate_span", "end_before_start", "future", "too_old")
+    ]
+
+
+def test_nothing_is_counted_of_other_events_and_of_a_message_without_a_span_that_counts() -> None:
+    assert counted(folded(span_of(1, {"exception.type": "Closed"}, name="log"))) == []
+    old_ms = AT.timestamp_ms - TIMES.age_max_ms - 1
+    assert folded(span_of(1, {"exception.type": "Closed"}, end_ms=old_ms)).message is None
+
+
+def test_exceptions_are_no_sign_of_life_of_the_logs_and_no_records_of_their_own() -> None:
+    found = folded(span_of(1, {"exception.type": "Closed"}), span_of(2))
+    assert found.message is not None
+    assert found.message.presence == ()
+    assert dict(found.counts) == {"records_folded_total": 2}
+
+
+FORMS = [("scan", "protobuf"), ("upb", "protobuf"), ("scan", "json")]
+
+
+@pytest.mark.parametrize(("engine", "form"), FORMS)
+def test_of_a_span_eight_exceptions_are_counted_in_each_form(engine: Engine, form: str) -> None:
+    """The first eight; of the other four only how many. Those of the span behind it are counted by themselves."""
+    said = [{"exception.type": f"E{'abcdefghijkl'[number]}"} for number in range(12)]
+    request = request_of([span_of(1, *said), span_of(2, *said[10:])])
+    data = request.SerializeToString() if form == "protobuf" else otlp_json(request)
+    found = Fold("traces", FoldConfig(TIMES, engine)).fold(data, AT)
+    lines = sorted(pattern.samples[0].line for pattern in counted(found))
+    assert lines == [f"E{letter}:" for letter in "abcdefghkl"]
+    assert dict(found.counts)["exceptions_overflowed_total"] == 4
+
+
+@pytest.mark.parametrize(("engine", "form"), FORMS)
+def test_each_form_and_engine_folds_to_the_same(engine: Engine, form: str) -> None:
+    said = [param.values[0] for param in EXCEPTIONS]
+    request = request_of([span_of(1, *said), span_of(2, {"exception.message": "né 7"}), span_of(3)])  # type: ignore[arg-type]
+    data = request.SerializeToString() if form == "protobuf" else otlp_json(request)
+    found = Fold("traces", FoldConfig(TIMES, engine)).fold(data, AT)
+    assert found.message == FOLD.fold(request.SerializeToString(), AT).message
+    assert sum(pattern.count for pattern in counted(found)) == 4
+
+
+def test_a_broken_exception_rejects_its_message_in_each_form() -> None:
+    good = request_of([span_of(1, {"exception.type": "Closed"})])
+    broken = good.SerializeToString().replace(b"Closed", b"Clos\xff\xff")
+    for engine in ("scan", "upb"):
+        found = Fold("traces", FoldConfig(TIMES, engine)).fold(broken, AT)
+        assert [letter.reason for letter in found.dead_letters] == ["malformed_protobuf"]
+    found = FOLD.fold(otlp_json(good).replace(b'"name": "exception"', b'"name": 7'), AT)
+    assert [letter.reason for letter in found.dead_letters] == ["malformed_json"]

@@ -1,0 +1,48 @@
+"""What is made of Flink's REST API when nobody answers, or when it says that something is wrong."""
+
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from reasoner.clients.flink_rest import FlinkRest, NoAnswer
+from reasoner.errors import CommandFailed
+from reasoner.stack.settings import free_ports
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Answers every POST with 404 and a reason, as Flink does for a job that it does not know."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(404)
+        self.end_headers()
+        self.wfile.write(b"no such job")
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing: the test's output is its own."""
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_nobody_at_the_address_is_no_answer_with_what_to_look_at() -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(NoAnswer, match=f"http://127.0.0.1:{port} does not answer .*reasoner stack status"):
+        FlinkRest(f"http://127.0.0.1:{port}").jobs()
+
+
+def test_an_error_of_flink_is_an_answer(refusing: str, tmp_path: Path) -> None:
+    """Who forgives a cluster that has just ended must not forgive one that refuses."""
+    with pytest.raises(CommandFailed, match="404 no such job") as told:
+        FlinkRest(refusing).stop("x", f"file://{tmp_path}", drain=True, deadline_s=1)
+    assert not isinstance(told.value, NoAnswer)

@@ -1,0 +1,40 @@
+"""What holds, out of everything that was said."""
+
+from reasoner.clients.insight_topic import last_revisions
+from state_schemas.contracts.insight import Evidence, Insight, Status, Window, to_json
+
+
+def _body(insight_id: str, revision: int, status: Status = "open", start_ms: int = 0) -> bytes:
+    return to_json(
+        Insight(
+            insight_id=insight_id * 32,
+            revision=revision,
+            status=status,
+            kind="latency_spike",
+            env="e",
+            service="s",
+            subject="",
+            window=Window(start_ms=start_ms, end_ms=start_ms + 1),
+            severity="info",
+            confidence=1,
+            title="t",
+            measures={},
+            evidence=Evidence(),
+        )
+    )
+
+
+def test_the_highest_revision_wins_whatever_the_order() -> None:
+    held = last_revisions([_body("a", 2), _body("a", 10), _body("a", 3)])
+    assert [insight.revision for insight in held] == [10]
+
+
+def test_what_was_retracted_does_not_hold_unless_it_was_said_again() -> None:
+    assert last_revisions([_body("a", 0), _body("a", 1, "retracted")]) == []
+    again = last_revisions([_body("a", 0), _body("a", 1, "retracted"), _body("a", 2)])
+    assert [insight.status for insight in again] == ["open"]
+
+
+def test_the_order_is_by_start_not_by_arrival() -> None:
+    held = last_revisions([_body("b", 0, start_ms=2), _body("a", 0, start_ms=1)])
+    assert [insight.window.start_ms for insight in held] == [1, 2]

@@ -1,0 +1,52 @@
+"""Merging of activity, offset ranges and cardinality overflows."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from state_schemas.aggregates.activity import Presence, PresencePane
+from state_schemas.aggregates.names import NameOverflow
+from state_schemas.telemetry.message import OffsetRange
+
+RANGES_MAX: Final = 64  # partitions named in the evidence of one window; more are merged away from the end
+
+
+def merge_ranges(ranges: Iterable[OffsetRange]) -> tuple[OffsetRange, ...]:
+    """One range for each partition, ascending."""
+    spans: dict[tuple[str, int], tuple[int, int]] = {}
+    for part in ranges:
+        first, last = spans.get((part.topic, part.partition), (part.first_offset, part.last_offset))
+        spans[part.topic, part.partition] = (min(first, part.first_offset), max(last, part.last_offset))
+    return tuple(OffsetRange(*place, *spans[place]) for place in sorted(spans)[:RANGES_MAX])
+
+
+def merge_presence(panes: Iterable[PresencePane]) -> tuple[PresencePane, ...]:
+    """One entry for each pane, ascending, with records summed by (signal, service) and ranges joined."""
+    records: dict[int, dict[tuple[str, str], int]] = {}
+    ranges: dict[int, list[OffsetRange]] = {}
+    for pane in panes:
+        sums = records.setdefault(pane.start_ms, {})
+        ranges.setdefault(pane.start_ms, []).extend(pane.ranges)
+        for heard in pane.seen:
+            who = (heard.signal, heard.service)
+            sums[who] = sums.get(who, 0) + heard.records
+    return tuple(
+        PresencePane(
+            start_ms,
+            tuple(Presence(*who, records[start_ms][who]) for who in sorted(records[start_ms])),
+            merge_ranges(ranges[start_ms]),
+        )
+        for start_ms in sorted(records)
+    )
+
+
+def merge_overflow(a: NameOverflow, b: NameOverflow) -> NameOverflow:
+    """What both say of one pane of one environment, subject and service."""
+    return NameOverflow(
+        a.env,
+        a.start_ms,
+        max(a.names_max, b.names_max),
+        min(a.example, b.example),
+        merge_ranges(a.ranges + b.ranges),
+        a.subject,
+        a.service,
+    )

@@ -1,0 +1,1 @@
+"""What is unusual: one folder for each detector."""

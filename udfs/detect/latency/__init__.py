@@ -1,0 +1,1 @@
+"""Latency and error ratio of a service, its hosts, operations and callees."""

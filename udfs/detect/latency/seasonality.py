@@ -1,0 +1,52 @@
+"""A service's usual P95 by hour of the week: what happens every week at this hour is no anomaly."""
+
+from typing import Final
+
+import numpy as np
+
+from state_schemas.aggregates.spans import SpanBlock
+from state_schemas.state.latency import Season
+from udfs.detect.latency.baseline import SERVICE
+from udfs.spans.window import NameLimits, merge_blocks, only_rows, rows
+from udfs.stats.duration_histogram import REPRESENTATIVE_NS, quantile_bin
+
+HOURS: Final = 168
+HOUR_MS: Final = 3_600_000
+SPANS_MIN: Final = 50  # of an hour whose P95 says something
+_NONE: Final = bytes(2 * HOURS)
+
+
+def observe(season: Season, pane: SpanBlock, start_ms: int) -> Season:
+    """The season after one more pane, anomalous or not: what does not come back in a week is never used."""
+    hour = start_ms // HOUR_MS
+    service = only_rows(pane, (SERVICE,))
+    if not service.keys:
+        return season
+    bare = SpanBlock(service.keys, service.errors, service.sizes, service.bins, service.counts)
+    if hour != season.hour:
+        return Season(*_closed(season), hour, bare)
+    return Season(season.last, season.before, hour, merge_blocks([season.sketch, bare], NameLimits()))
+
+
+def usual_ns(season: Season, start_ms: int) -> float:
+    """P95 that both of the last two weeks had around this hour (the hours before and after too), 0 where unknown."""
+    if not season.before:
+        return 0.0
+    last, before = (np.frombuffer(data, "<u2") for data in (season.last, season.before))
+    around = [(start_ms // HOUR_MS + step) % HOURS for step in (-1, 0, 1)]
+    bins = np.minimum(last[around], before[around])
+    return float(REPRESENTATIVE_NS[bins.max()]) if bins.max() else 0.0
+
+
+def _closed(season: Season) -> tuple[bytes, bytes]:
+    """(last, before) with the running hour in its place."""
+    if not season.sketch.keys:
+        return season.last, season.before
+    (row,) = rows(season.sketch)
+    if row.spans < SPANS_MIN:
+        return season.last, season.before
+    last, before = (np.frombuffer(data or _NONE, "<u2").copy() for data in (season.last, season.before))
+    place = season.hour % HOURS
+    before[place] = last[place]
+    last[place] = quantile_bin(row.bins, row.counts, 0.95)
+    return last.tobytes(), before.tobytes()

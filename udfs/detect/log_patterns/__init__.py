@@ -1,0 +1,1 @@
+"""New, returned and surging log patterns."""

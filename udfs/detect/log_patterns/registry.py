@@ -1,0 +1,165 @@
+"""The registry of a service's loud patterns: who is known, who has become part of whom, who had to go.
+
+Registering is a pure function of the registry and the *set* of patterns in a pane: new ones enter in the order of their
+ids, so neither arrival nor parallelism decides who is known by what name.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import msgspec
+
+from state_schemas.state.log_patterns import PatternsLearnt, Registered
+from udfs.detect.log_patterns.rate import add_rates
+from udfs.logs.template import HOLE, Pattern, merge_texts, named_pattern, pattern_of, words_of
+
+__all__ = ["Registry", "canonical", "register", "tombstones"]
+
+# So many different words in one place of otherwise equal patterns, of which WORDS_MIN more are left, and the place is a
+# hole: a user, a host. `GET`, `POST`, `PUT`, `DELETE` stay four patterns.
+VARIANTS_MIN: Final = 5
+WORDS_LEFT_MIN: Final = 3
+
+
+_KEYS_REMEMBERED: Final = 20_000
+TOMBSTONES_MAX: Final = 4_000  # evicted patterns of a service whose return is still recognised
+
+_Holes = dict[tuple[str, ...], set[str]]  # a key with one word left out -> entries that are like it but for that word
+
+
+class Registry(NamedTuple):
+    """entries: by pattern id. added: ids of what is new, each the canonical one. aliased: ids that have become part of
+    another. refused: ids for which there was no room.
+    """
+
+    entries: dict[str, Registered]
+    added: tuple[str, ...]
+    aliased: tuple[str, ...]
+    refused: frozenset[str]
+
+
+def canonical(entries: Mapping[str, Registered], pattern_id: str, texts: tuple[str, ...]) -> str:
+    """The id under which a pattern is counted: its own, or that of the wider pattern that it is part of."""
+    entry = entries.get(pattern_id)
+    if entry is None:
+        key = _key(pattern_id, texts)
+        wider = (name for name, other in entries.items() if other.wide and _is_part(key, other.wide))
+        pattern_id = min(wider, default=pattern_id)
+        entry = entries.get(pattern_id)
+    while entry is not None and entry.alias_of:
+        pattern_id = entry.alias_of
+        entry = entries.get(pattern_id)
+    return pattern_id
+
+
+def _is_part(key: tuple[str, ...], wide: tuple[str, ...]) -> bool:
+    return len(key) == len(wide) and all(part in (HOLE, own) for own, part in zip(key, wide, strict=True))
+
+
+def register(known: Mapping[str, Registered], new: Mapping[str, Registered], room: int) -> Registry:
+    """The registry with these as well, each its own canonical; of at most `room` entries and what they make together.
+
+    O(entries) where something is new, else nothing.
+    """
+    entries = dict(known)
+    added: set[str] = set()
+    aliased: list[str] = []
+    refused: set[str] = set()
+    holes = _holes(entries) if new else {}
+    for pattern_id, entry in sorted(new.items()):
+        if len(entries) >= room:
+            refused.add(pattern_id)
+            continue
+        entries[pattern_id] = entry
+        added.add(pattern_id)
+        _index(holes, pattern_id, entry, add=True)
+        while (variants := _variants(entries, holes, pattern_id)) is not None:
+            wide, names = variants
+            is_new = wide.pattern_id not in entries and names <= added
+            for name in sorted(names):
+                _index(holes, name, entries[name], add=False)
+                _join(entries, name, wide)
+            added -= names
+            added |= {wide.pattern_id} if is_new else set()
+            aliased += sorted(names)
+            _index(holes, wide.pattern_id, entries[wide.pattern_id], add=True)
+            pattern_id = wide.pattern_id
+    return Registry(entries, tuple(sorted(added)), tuple(aliased), frozenset(refused))
+
+
+@lru_cache(_KEYS_REMEMBERED)
+def _key(pattern_id: str, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """The key of an entry; () of those that are not read from one line, which become part of nothing."""
+    pattern = pattern_of("".join(texts)[1:].encode())
+    return pattern.key if pattern.pattern_id == pattern_id else ()
+
+
+def _without(key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The key without each of its words, where enough of them are left."""
+    words = words_of(key)
+    if len(words) > WORDS_LEFT_MIN:
+        yield from ((*key[:place], HOLE, *key[place + 1 :]) for place in words)
+
+
+def _holes(entries: Mapping[str, Registered]) -> _Holes:
+    holes: _Holes = {}
+    for name, entry in entries.items():
+        if not entry.alias_of:
+            _index(holes, name, entry, add=True)
+    return holes
+
+
+def _index(holes: _Holes, name: str, entry: Registered, *, add: bool) -> None:
+    for hole in _without(_key(name, entry.texts)):
+        alike = holes.setdefault(hole, set())
+        if add:
+            alike.add(name)
+        else:
+            alike.discard(name)
+
+
+def _variants(entries: Mapping[str, Registered], holes: _Holes, name: str) -> tuple[Pattern, set[str]] | None:
+    """The wider pattern that an entry belongs to, with all entries that do; the first by place."""
+    for hole in _without(_key(name, entries[name].texts)):
+        wide = named_pattern(hole, hole)
+        if wide.pattern_id in entries or len(holes[hole]) >= VARIANTS_MIN:
+            return wide, set(holes[hole])
+    return None
+
+
+def _join(entries: dict[str, Registered], name: str, wide: Pattern) -> None:
+    """Makes one entry an alias of a wider pattern, which takes its lines over."""
+    entry = entries[name]
+    place = next(at for at, (a, b) in enumerate(zip(_key(name, entry.texts), wide.key, strict=True)) if a != b)
+    texts = (*entry.texts[:place], f" {HOLE}", *entry.texts[place + 1 :])
+    taken = msgspec.structs.replace(entry, texts=texts, wide=wide.key)
+    before = entries.get(wide.pattern_id)
+    entries[wide.pattern_id] = taken if before is None else _sum(before, taken)
+    entries[name] = msgspec.structs.replace(entry, alias_of=wide.pattern_id)
+
+
+def _sum(left: Registered, right: Registered) -> Registered:
+    """Two patterns as one."""
+    return msgspec.structs.replace(
+        left,
+        texts=merge_texts(left.texts, right.texts),
+        first_seen_ms=min(left.first_seen_ms, right.first_seen_ms),
+        last_seen_ms=max(left.last_seen_ms, right.last_seen_ms),
+        last_minute=max(left.last_minute, right.last_minute),
+        away_minutes_max=min(left.away_minutes_max, right.away_minutes_max),
+        count=left.count + right.count,
+        rate=add_rates(left.rate, right.rate),
+    )
+
+
+def tombstones(learnt: PatternsLearnt, entries: Mapping[str, Registered]) -> dict[str, int]:
+    """When patterns that are no longer registered were last seen; of too many the newest."""
+    left = learnt.registry.keys() - entries.keys()
+    if not left and not learnt.gone:
+        return {}
+    gone = {name: seen_ms for name, seen_ms in learnt.gone.items() if name not in entries}
+    gone |= {name: learnt.registry[name].last_seen_ms for name in sorted(left)}
+    if len(gone) <= TOMBSTONES_MAX:
+        return gone
+    return dict(sorted(gone.items(), key=lambda item: (-item[1], item[0]))[:TOMBSTONES_MAX])

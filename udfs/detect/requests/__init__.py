@@ -1,0 +1,1 @@
+"""Lines and calls that usually go with requests."""

@@ -1,0 +1,130 @@
+"""An insight about lines or calls that no longer go with the requests as they did."""
+
+from typing import Final
+
+from state_schemas.aggregates.requests import CALL, LINE
+from state_schemas.contracts.insight import Contribution, Evidence, Insight, Status, TraceExemplar, Window
+from state_schemas.state.requests import ShapeEpisode, ShapeMember
+from udfs.insights.ids import insight_id
+from udfs.insights.wording import clock, kafka_ranges, title_of
+
+__all__ = ["report", "subject_of_shape"]
+
+TEMPLATE_CHARS_MAX: Final = 200
+NAMED_MAX: Final = 20  # lines, and calls, named in one insight
+_NS_PER_MS: Final = 1e6
+
+
+def report(
+    env: str,
+    service: str,
+    episode: ShapeEpisode,
+    templates: dict[str, str],
+    status: Status,
+    reason: str = "",
+) -> Insight:
+    """The episode as it stands; templates: of lines, by shape."""
+    first, facts = episode.members[0], episode.facts
+    of_lines = first.name.startswith(LINE)
+    subject = subject_of_shape(first.name)
+    told = templates.get(first.name, "") if of_lines else subject
+    return Insight(
+        insight_id=insight_id(episode.kind, env, service, subject, episode.start_ms),
+        revision=0,
+        status=status,
+        kind=episode.kind,
+        env=env,
+        site_id=facts.site_id,
+        service=service,
+        subject=subject,
+        window=Window(start_ms=episode.start_ms, end_ms=episode.end_ms),
+        severity="warning",
+        confidence=0.8,
+        title=title_of(_title(service, episode, told)),
+        reason=reason,
+        measures=_measures(episode),
+        evidence=Evidence(
+            traces=tuple(
+                TraceExemplar(
+                    role="sample",
+                    trace_id=trace.trace_id,
+                    latency_ms=round(trace.duration_ns / _NS_PER_MS, 6),
+                    host=trace.host,
+                    operation=trace.operation,
+                )
+                for trace in episode.traces
+            ),
+            operations=_calls(episode),
+            sample_lines=tuple(templates[one.name] for one in episode.members if one.name in templates)[:NAMED_MAX],
+            template=told if of_lines else "",
+            kafka=kafka_ranges(episode.ranges),
+            expected=_expected(episode, first, told),
+        ),
+        container=facts.container,
+        image=facts.image,
+        version=facts.version,
+    )
+
+
+def subject_of_shape(name: str) -> str:
+    """Pattern id of a line, operation of a call."""
+    if name.startswith(LINE):
+        return name.removeprefix(LINE)
+    return name.removeprefix(CALL).partition("|")[2]
+
+
+def _measures(episode: ShapeEpisode) -> dict[str, float]:
+    first = episode.members[0]
+    what = "lines" if first.name.startswith(LINE) else "calls"
+    requests = max(1, episode.requests)
+    return {
+        what: first.count,
+        f"{what}_usual": round(first.expected, 3),
+        f"{what}_per_request": round(first.count / requests, 4),
+        f"{what}_per_request_usual": round(first.expected / requests, 4),
+        "requests": float(episode.requests),
+        "shapes": float(len(episode.members)),
+        "counted_s": float(episode.panes * episode.pane_ms // 1000),
+        "silent_s": float(episode.silent * episode.pane_ms // 1000),
+    }
+
+
+def _calls(episode: ShapeEpisode) -> tuple[Contribution, ...]:
+    """The calls that changed, by their part of the change."""
+    calls = [member for member in episode.members if member.name.startswith(CALL)]
+    changed = [abs(member.expected - member.count) for member in calls]
+    usual = sum(member.expected for member in calls)
+    ranked = sorted(zip(changed, calls, strict=True), key=lambda item: (-item[0], item[1].name))
+    return tuple(
+        Contribution(
+            name=subject_of_shape(member.name),
+            share=round(change / max(sum(changed), 1e-9), 4),
+            traffic_share=round(member.expected / max(usual, 1e-9), 4),
+            spans=int(member.count),
+        )
+        for change, member in ranked[:NAMED_MAX]
+    )
+
+
+def _title(service: str, episode: ShapeEpisode, told: str) -> str:
+    first = episode.members[0]
+    said = title_of(told, TEMPLATE_CHARS_MAX)
+    requests, since = f"{episode.requests:,} requests", clock(episode.start_ms)
+    usual = f"usually {first.expected:,.0f}"
+    others = len(episode.members) - 1
+    more = f", and {others} more line{'s' if others > 1 else ''} or call{'s' if others > 1 else ''}" if others else ""
+    if first.name.startswith(LINE):
+        times = f"{first.count:,.0f} times" if first.count else "no longer"
+        return f"{service} logs {times} in {requests} since {since}, {usual}: {said}{more}"
+    verb = "calls" if first.more or first.count else "no longer calls"
+    times = f" {first.count:,.0f} times" if first.more or first.count else ""
+    return f"{service} {verb} {said}{times} in {requests} since {since}, {usual}{more}"
+
+
+def _expected(episode: ShapeEpisode, first: ShapeMember, told: str) -> str:
+    seen = (
+        f"last seen in the pane of {clock(first.last_seen_ms)}"
+        if first.last_seen_ms
+        else "not seen since it is watched"
+    )
+    return f"{first.expected:,.1f} times {told} with {episode.requests:,} requests; {seen}"

@@ -1,0 +1,1 @@
+"""Ids and words that all insights share."""

@@ -1,0 +1,1 @@
+"""Log records and exceptions to patterns and aggregates."""

@@ -1,0 +1,1 @@
+"""Replace the variable and sensitive parts of a line by their kind."""

@@ -1,0 +1,70 @@
+"""Lines of one Kafka message, counted by pattern for each service and pane."""
+
+from collections.abc import Iterable
+from functools import reduce
+from typing import NamedTuple
+from zlib import crc32
+
+from state_schemas.aggregates.logs import LineSample, LogBlock, LogPartial, PatternCount
+from state_schemas.telemetry.message import KafkaPosition, OffsetRange
+from state_schemas.telemetry.resource import Resource
+from udfs.logs.reader import ReadLine
+from udfs.logs.template import merge_texts
+from udfs.logs.window import SAMPLES_MAX, merge_log_partials
+from udfs.service_info import info_of
+
+__all__ = ["PlacedLine", "fold_lines"]
+
+
+class PlacedLine(NamedTuple):
+    """A line with what it is counted under. start_ms: of its pane. number: its place in the message."""
+
+    resource: Resource
+    at_ms: int
+    start_ms: int
+    late: bool
+    trace_id: str
+    number: int
+    read: ReadLine
+
+
+def fold_lines(lines: Iterable[PlacedLine], at: KafkaPosition) -> tuple[LogPartial, ...]:
+    """One partial for each service, in key order. O(lines)."""
+    ranges = (OffsetRange(at.topic, at.partition, at.offset, at.offset),)
+    groups: dict[tuple[Resource, int, bool, bool, str], list[PlacedLine]] = {}
+    for line in lines:
+        key = (line.resource, line.start_ms, line.late, line.read.loud, line.read.pattern.pattern_id)
+        groups.setdefault(key, []).append(line)
+    found = (_partial(group[0], group[1], group[2], members, at, ranges) for group, members in groups.items())
+    return tuple(merge_log_partials(found))
+
+
+def _partial(
+    resource: Resource,
+    start_ms: int,
+    late: bool,
+    lines: list[PlacedLine],
+    at: KafkaPosition,
+    ranges: tuple[OffsetRange, ...],
+) -> LogPartial:
+    """Lines of one pattern from one resource."""
+    newest_ms = max(line.at_ms for line in lines)
+    facts = info_of(resource, newest_ms)
+    loud = lines[0].read.loud
+    counted = PatternCount(
+        loud=loud,
+        pattern_id=lines[0].read.pattern.pattern_id,
+        count=len(lines),
+        severity=max(line.read.severity for line in lines),
+        texts=reduce(merge_texts, {line.read.pattern.texts for line in lines}),
+        hosts=((resource.host, len(lines)),) if loud else (),
+        samples=tuple(sorted(_sample(line, at) for line in lines)[:SAMPLES_MAX]) if loud else (),
+    )
+    block = LogBlock((counted,), len(lines) if loud else 0, facts, ranges)
+    return LogPartial(resource.env, resource.service, ((start_ms, late, block),))
+
+
+def _sample(line: PlacedLine, at: KafkaPosition) -> LineSample:
+    """Lines of one trace have one rank, so that the samples of several patterns tend to be of the same traces."""
+    name = line.trace_id or f"{at.topic}|{at.partition}|{at.offset}|{line.number}"
+    return LineSample(crc32(name.encode()), line.trace_id, line.resource.host, line.read.line)

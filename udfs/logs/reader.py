@@ -1,0 +1,146 @@
+"""Log records and exceptions as patterns, before anything is keyed by them."""
+
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from state_schemas.telemetry.logs import LogRecord
+from udfs.logs.masking.masker import DEFAULTS, MASK_BYTES, MASK_NAMES, Masker, MaskName, MaskSettings
+from udfs.logs.masking.user_names import hide_names
+from udfs.logs.severity import WARN, severity_of
+from udfs.logs.stack_trace import Thrown, thrown_in
+from udfs.logs.template import PATTERN_ID_BYTES, Pattern, named_pattern, pattern_of, template_of
+
+__all__ = ["LineReader", "ReadLine", "pattern_ids"]
+
+REMEMBERED_MAX: Final = 20_000  # shapes with their patterns; a shape and its pattern take about 1 kB
+_ERROR: Final = 17
+_MESSAGE_NAMES: Final = ("message", "msg", "log", "event", "body")
+_BYTES_HEX: Final = re.compile(r"(?:[0-9a-f]{2}){32,}")
+_PATTERN_ID: Final = re.compile(rf"[0-9a-f]{{{2 * PATTERN_ID_BYTES}}}")
+_TYPE: Final = re.compile(r"[A-Za-z_$][\w$.:<>+-]{0,199}")
+_JSON_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class ReadLine(NamedTuple):
+    """loud: WARN and up, or an exception. line: masked, for a person; "" of quiet ones, of which none is shown.
+
+    exception_type: "" where nothing was thrown. shape: of the line, before names of users are hidden.
+    """
+
+    loud: bool
+    severity: int
+    pattern: Pattern
+    line: str
+    exception_type: str
+    shape: bytes
+
+
+class LineReader:
+    """Reads log records. One belongs to one thread; what it remembers changes no result."""
+
+    def __init__(self, settings: MaskSettings = DEFAULTS) -> None:
+        self._masker = Masker(settings)
+        self._seen = hide_names if "user" in settings.masks else bytes
+        self._known: dict[bytes, Pattern] = {}
+
+    def read(self, records: Sequence[LogRecord]) -> list[ReadLine]:
+        """One for each record, in order. About 2 ns a byte, 10 us more where a user is spoken of, 30 us a new shape."""
+        attributes = [dict(record.attributes) for record in records]
+        thrown = [_thrown(record, found) for record, found in zip(records, attributes, strict=True)]
+        lines = [_line(record, what) for record, what in zip(records, thrown, strict=True)]
+        shapes = self._masker.shapes(lines)
+        given = [found.get("log.record.template", "") for found in attributes]
+        named = dict(zip(given, self._masker.shapes(given), strict=True)) if any(given) else {}
+        out: list[ReadLine] = []
+        for place, record in enumerate(records):
+            severity = severity_of(record.severity_number, record.severity_text, lines[place])
+            what = thrown[place]
+            pattern = self.pattern(named[given[place]] if given[place] else shapes[place])
+            loud = severity >= WARN or what is not None
+            line = self._line_of(shapes[place]) if loud else ""
+            read = ReadLine(loud, severity, pattern, line, "", shapes[place])
+            out.append(read if what is None else _as_exception(what, read))
+        return out
+
+    def patterns(self, lines: Sequence[str]) -> list[Pattern]:
+        """The pattern of each line of text."""
+        known = self._known.get
+        return [known(shape) or self.pattern(shape) for shape in self._masker.shapes(lines)]
+
+    def pattern(self, shape: bytes) -> Pattern:
+        """The pattern of a shape, remembered."""
+        known = self._known.get(shape)
+        if known is None:
+            if len(self._known) >= REMEMBERED_MAX:
+                self._known.clear()
+            known = self._known[shape] = pattern_of(self._seen(shape))
+        return known
+
+    def masks_in(self, shape: bytes) -> tuple[MaskName, ...]:
+        """Name the masks that a shape holds, that of users included; distinct, in the order of MASK_NAMES."""
+        seen = self._seen(shape)
+        return tuple(name for name, byte in zip(MASK_NAMES, MASK_BYTES, strict=True) if byte in seen)
+
+    def _line_of(self, shape: bytes) -> str:
+        """For a person."""
+        return template_of((self._seen(shape).decode(errors="replace"),))
+
+
+def pattern_ids(text: str, masks: MaskSettings) -> frozenset[str]:
+    """Of the patterns that a text names, one a line: by an example line, or by its id. `#` begins a remark."""
+    lines = [line.strip() for line in text.splitlines()]
+    named = [line for line in lines if line and not line.startswith("#")]
+    ids = {line for line in named if _PATTERN_ID.fullmatch(line)}
+    examples = [line for line in named if line not in ids]
+    return frozenset(ids | {pattern.pattern_id for pattern in LineReader(masks).patterns(examples)})
+
+
+def _thrown(record: LogRecord, attributes: dict[str, str]) -> Thrown | None:
+    kind, trace = attributes.get("exception.type", ""), attributes.get("exception.stacktrace", "")
+    if kind or trace:
+        return _of_attributes(kind, attributes.get("exception.message", ""), trace)
+    return thrown_in(record.body) if "\n" in record.body else None
+
+
+def _of_attributes(kind: str, message: str, trace: str) -> Thrown:
+    found = thrown_in(trace)
+    if found is None:
+        return Thrown(kind, message, ())
+    return Thrown(kind or found.type, message or found.message, found.frames)
+
+
+def _line(record: LogRecord, thrown: Thrown | None) -> str:
+    """What of the record is masked and read."""
+    if thrown is not None:
+        return thrown.message
+    body = record.body or record.event_name
+    if body.startswith("{"):
+        return _of_object(body)
+    if _BYTES_HEX.fullmatch(body):
+        return "bytes"
+    return body
+
+
+def _of_object(body: str) -> str:
+    """A structured body: its message where it has one, else its members as `name=value`."""
+    try:
+        members = _JSON_OBJECT.decode(body)
+    except (msgspec.DecodeError, UnicodeError):
+        return body
+    for name in _MESSAGE_NAMES:
+        if name in members and bytes(members[name]).startswith(b'"'):
+            return str(msgspec.json.decode(members[name]))
+    return " ".join(f"{name}={bytes(value).decode()}" for name, value in members.items())
+
+
+def _as_exception(thrown: Thrown, message: ReadLine) -> ReadLine:
+    """Read a line as an exception: its pattern is its type, the frames of the program, then its message."""
+    kind = thrown.type if _TYPE.fullmatch(thrown.type) else "exception"
+    head = (kind, *(f"at {frame}" for frame in thrown.frames))
+    texts = tuple(f" {part}" for part in head)
+    pattern = named_pattern((*head, *message.pattern.key), (*texts, *message.pattern.texts))
+    line = f"{kind}: {message.line}".rstrip()
+    return ReadLine(True, max(message.severity, _ERROR), pattern, line, kind, message.shape)

@@ -1,0 +1,66 @@
+"""Exceptions that spans recorded as events, read as lines: a line of ERROR at the end of its span.
+
+An exception has the pattern that it has as attributes of a log record. A span's event time is its end, and so is that
+of its exceptions: they stand in the pane in which the span is counted, and are late where it is.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from state_schemas.aggregates.logs import LogPartial
+from state_schemas.telemetry.logs import LogRecord
+from state_schemas.telemetry.message import KafkaPosition
+from state_schemas.telemetry.spans import SpanColumns, SpanException
+from udfs.event_time import TimeLimits
+from udfs.logs.message import PlacedLine, fold_lines
+from udfs.logs.reader import LineReader
+from udfs.otlp.values import EXCEPTION, SPAN_ID_BYTES, TRACE_ID_BYTES, hex_id
+
+__all__ = ["exception_record", "fold_exceptions"]
+
+_ERROR: Final = 17
+_NS_PER_MS: Final = 1_000_000
+
+
+def fold_exceptions(
+    spans: SpanColumns, counted: NDArray[np.bool_], reader: LineReader, at: KafkaPosition, limits: TimeLimits
+) -> tuple[LogPartial, ...]:
+    """Exceptions of the spans that count, one partial for each service, in key order. counted: bool (spans,)."""
+    records = [exception_record(spans, thrown) for thrown in spans.exceptions if counted[thrown.span]]
+    return fold_lines(_placed(records, reader, at, limits), at) if records else ()
+
+
+def _placed(
+    records: list[LogRecord], reader: LineReader, at: KafkaPosition, limits: TimeLimits
+) -> Iterator[PlacedLine]:
+    for number, (record, line) in enumerate(zip(records, reader.read(records), strict=True)):
+        at_ms = record.time_ns // _NS_PER_MS
+        late = at_ms < at.timestamp_ms - limits.lateness_ms
+        start_ms = at_ms - at_ms % limits.pane_ms
+        yield PlacedLine(record.resource, at_ms, start_ms, late, record.trace_id, number, line)
+
+
+def exception_record(spans: SpanColumns, thrown: SpanException) -> LogRecord:
+    """Write an exception of these spans as the log record that says the same, at the end of its span.
+
+    One that says no more than a message is that message.
+    """
+    said = {
+        "exception.message": thrown.message,
+        "exception.stacktrace": thrown.stacktrace,
+        "exception.type": thrown.type,
+    }
+    return LogRecord(
+        resource=spans.resources[spans.resource[thrown.span]],
+        time_ns=int(spans.end_ns[thrown.span]),
+        severity_number=_ERROR,
+        severity_text="",
+        body=thrown.message,
+        event_name=EXCEPTION,
+        attributes=tuple(said.items()),
+        trace_id=hex_id(spans.trace_id[thrown.span].tobytes(), TRACE_ID_BYTES),
+        span_id=hex_id(spans.span_id[thrown.span].tobytes(), SPAN_ID_BYTES),
+    )

@@ -1,0 +1,107 @@
+"""Scan the protobuf bytes of an OTLP trace request: bytes go in, positions and numbers of its spans come out.
+
+Covers the wire of `ExportTraceServiceRequest` and `TracesData` (opentelemetry-proto 1.x; both hold ResourceSpans as
+field 1) by the rules of the protobuf encoding and, where those leave a choice, as upb decides: any field order;
+unknown fields and known ones of a wrong wire type are skipped; the last of a repeated scalar wins; sub-messages merge.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from udfs.otlp.span_names import number_names
+from udfs.otlp.span_scanner_kernels import EXCEPTIONS_MAX, GROUP_DEPTH_MAX, find_spans, read_spans
+
+__all__ = ["SpanArrays", "WireFault", "scan"]
+
+# The shortest event named `exception` in its span: two tags, two lengths, nine letters.
+_EXCEPTION_BYTES_MIN: Final = 13
+
+
+class WireFault(NamedTuple):
+    """Byte position at which the message stopped being readable, 0..length."""
+
+    at_byte: int
+
+
+class SpanArrays(NamedTuple):
+    """The n spans of a message in wire order; arrays as in `SpanColumns`, except for names and resources.
+
+    name_range: int64 (n, 2), first byte and end of the name. name: int32 (n,), index into `name_spans`, which holds
+    the span at which each distinct name stands first (int32). A name that shares its slot with too many others may
+    stand there twice; different names never share an index.
+    resource_range: int64 (k, 3): ResourceSpans index, first byte and end of one `resource` field; several of one
+    index merge. resource_count: number of ResourceSpans, with or without that field.
+    exception_range: int64 (j, 3): span, first byte and end of an event named `exception`; of a span the first 8.
+    exceptions_beyond: further ones.
+    """
+
+    resource_count: int
+    resource_range: NDArray[np.int64]
+    resource: NDArray[np.int32]
+    name_range: NDArray[np.int64]
+    name: NDArray[np.int32]
+    name_spans: NDArray[np.int32]
+    start_ns: NDArray[np.uint64]
+    end_ns: NDArray[np.uint64]
+    kind: NDArray[np.uint8]
+    error: NDArray[np.bool_]
+    trace_id: NDArray[np.uint8]
+    span_id: NDArray[np.uint8]
+    parent_span_id: NDArray[np.uint8]
+    exception_range: NDArray[np.int64]
+    exceptions_beyond: int
+
+
+def scan(data: bytes, spans_max: int) -> SpanArrays | WireFault | int:
+    """Scan one message, up to 2**31 - 1 bytes. An int: it holds that many spans (or resources), over spans_max.
+
+    Two passes: count, then fill. The result owns its memory (58 bytes and 40 of scratch a span). About 7 M spans/s
+    of 320 bytes. Strings, resources and exceptions are not decoded here: UTF-8 and the content of `resource` and of
+    events named `exception` are the caller's to check.
+    """
+    buf = np.frombuffer(data, np.uint8)
+    groups = np.empty(GROUP_DEPTH_MAX, np.int64)
+    counts = np.zeros(3, np.int64)
+    ranges = np.empty((0, 3), np.int64), np.empty((0, 2), np.int64), np.empty(0, np.int32)
+    pos = find_spans(buf, counts, *ranges, groups)
+    if pos < 0:
+        return WireFault(~pos)
+    resource_count, fields, n = counts.tolist()
+    most = int(counts.max())
+    if most > spans_max:
+        return most
+    resource_range, span_range, resource = (
+        np.empty((fields, 3), np.int64),
+        np.empty((n, 2), np.int64),
+        np.empty(n, np.int32),
+    )
+    counts[:] = 0
+    find_spans(buf, counts, resource_range, span_range, resource, groups)
+    times, ids, name_range = np.zeros((n, 2), np.uint64), np.zeros((n, 32), np.uint8), np.zeros((n, 2), np.int64)
+    kind, error = np.empty(n, np.uint8), np.empty(n, np.bool_)
+    # Room for the most there can be: it is not touched where there is no exception.
+    exceptions = np.empty((1 + min(n * EXCEPTIONS_MAX, len(data) // _EXCEPTION_BYTES_MIN), 3), np.int64)
+    exceptions[0] = 0
+    fault = read_spans(buf, span_range, times, kind, error, ids, name_range, exceptions, groups)
+    if fault < 0:
+        return WireFault(~fault)
+    name, name_spans = number_names(buf, name_range)
+    return SpanArrays(
+        resource_count=resource_count,
+        resource_range=resource_range,
+        resource=resource,
+        name_range=name_range,
+        name=name,
+        name_spans=name_spans,
+        start_ns=times[:, 0].copy(),
+        end_ns=times[:, 1].copy(),
+        kind=kind,
+        error=error,
+        trace_id=ids[:, :16].copy(),
+        span_id=ids[:, 16:24].copy(),
+        parent_span_id=ids[:, 24:].copy(),
+        exception_range=exceptions[1 : 1 + exceptions[0, 0]].copy(),
+        exceptions_beyond=int(exceptions[0, 1]),
+    )

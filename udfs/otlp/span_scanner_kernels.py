@@ -1,0 +1,369 @@
+"""Kernels of the wire scanner: they walk the protobuf bytes of an OTLP trace request and read its spans.
+
+Contract of all: `buf` is uint8 (n,), n < 2**31. A position is int64, 0..n; a negative one is a fault at byte
+`~position`. Each read is checked against the end of the innermost field around it, because numba checks nothing.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+
+from udfs.compiled import njit
+
+__all__ = ["EXCEPTIONS_MAX", "GROUP_DEPTH_MAX", "find_spans", "read_spans"]
+
+# Groups inside groups, as deep as upb follows them at most.
+GROUP_DEPTH_MAX: Final = 100
+# Exceptions of one span that are read: a chain of causes, or a few tries. A loop that records thousands says no more.
+EXCEPTIONS_MAX: Final = 8
+
+_SIZE_MAX: Final = np.uint64(2**31 - 1)
+_TAG_MAX: Final = np.uint64(2**32 - 1)
+_TAG_BYTES_MAX: Final = 5
+_VARINT_BYTES_MAX: Final = 10
+_U0: Final = np.uint64(0)
+_U7: Final = np.uint64(7)
+_U8: Final = np.uint64(8)
+_LOW_7: Final = np.uint64(0x7F)
+_LOW_32: Final = np.uint64(0xFFFFFFFF)
+
+# Tags (field number << 3 | wire type) of opentelemetry/proto/trace/v1/trace.proto.
+_RESOURCE_SPANS: Final = 1 << 3 | 2
+_RESOURCE: Final = 1 << 3 | 2
+_SCOPE_SPANS: Final = 2 << 3 | 2
+_SPANS: Final = 2 << 3 | 2
+_TRACE_ID: Final = 1 << 3 | 2
+_SPAN_ID: Final = 2 << 3 | 2
+_PARENT_SPAN_ID: Final = 4 << 3 | 2
+_NAME: Final = 5 << 3 | 2
+_KIND: Final = 6 << 3 | 0
+_START_NS: Final = 7 << 3 | 1
+_END_NS: Final = 8 << 3 | 1
+_EVENTS: Final = 11 << 3 | 2
+_STATUS: Final = 15 << 3 | 2
+_STATUS_CODE: Final = 3 << 3 | 0
+_STATUS_ERROR: Final = 2
+_KIND_MAX: Final = 5
+_EVENT_NAME: Final = 2 << 3 | 2
+# The name `exception`: its first eight bytes as a number, its last one.
+_EXCEPTIO: Final = np.uint64(int.from_bytes(b"exceptio", "little"))
+_N: Final = np.uint8(ord("n"))
+
+
+@njit
+def _varint(buf: Any, pos: Any, end: Any) -> Any:
+    """Read a varint of at most 10 bytes; bits above the 64th are dropped, as upb does. -> value, next position."""
+    if pos < end and buf[pos] < 0x80:  # most tags, lengths and enums
+        return np.uint64(buf[pos]), pos + 1
+    value = _U0
+    shift = _U0
+    stop = min(end, pos + _VARINT_BYTES_MAX)
+    at = pos
+    while at < stop:
+        byte = np.uint64(buf[at])
+        value |= (byte & _LOW_7) << shift
+        at += 1
+        if byte <= _LOW_7:
+            return value, at
+        shift += _U7
+    return value, ~at
+
+
+@njit
+def _tag(buf: Any, pos: Any, end: Any) -> Any:
+    """Read a field's tag: at most 5 bytes, 32 bits, field number not 0. -> tag, next position."""
+    value, after = _varint(buf, pos, end)
+    if after < 0:
+        return np.int64(0), after
+    if after - pos > _TAG_BYTES_MAX or value > _TAG_MAX or value < _U8:
+        return np.int64(0), ~pos
+    return np.int64(value), after
+
+
+@njit
+def _sized(buf: Any, pos: Any, end: Any) -> Any:
+    """Read the length of a length-delimited field. -> first byte of its content, end of its content."""
+    value, first = _varint(buf, pos, end)
+    if first < 0:
+        return first, first
+    if value > _SIZE_MAX or np.int64(value) > end - first:
+        return ~pos, ~pos
+    return first, first + np.int64(value)
+
+
+@njit
+def _fixed64(buf: Any, pos: Any) -> Any:
+    """Read eight bytes, little-endian. The caller has checked that pos + 8 is inside the field."""
+    value = _U0
+    for i in range(8):
+        value |= np.uint64(buf[pos + i]) << np.uint64(8 * i)
+    return value
+
+
+@njit
+def _skip_plain(buf: Any, pos: Any, end: Any, wire_type: Any) -> Any:
+    """Step over the value of a field that is not a group. -> next position."""
+    after = ~pos
+    if wire_type == 0:
+        _, after = _varint(buf, pos, end)
+    elif wire_type == 1:
+        after = pos + 8
+    elif wire_type == 2:
+        _, after = _sized(buf, pos, end)
+    elif wire_type == 5:
+        after = pos + 4
+    return after if after <= end else ~pos
+
+
+@njit
+def _skip_group(buf: Any, pos: Any, end: Any, field: Any, groups: Any) -> Any:
+    """Step over the content and the end tag of a group. -> next position.
+
+    It ends at the end tag of its own field number, groups inside it closed; any other end tag is a fault.
+    """
+    groups[0] = field
+    depth = 1
+    while depth > 0:
+        tag, after = _tag(buf, pos, end)
+        if after < 0:
+            return after
+        wire_type = tag & 7
+        if wire_type == 3:
+            if depth == GROUP_DEPTH_MAX:
+                return ~pos
+            groups[depth] = tag >> 3
+            depth += 1
+        elif wire_type == 4:
+            depth -= 1
+            if groups[depth] != tag >> 3:
+                return ~pos
+        else:
+            after = _skip_plain(buf, after, end, wire_type)
+            if after < 0:
+                return after
+        pos = after
+    return pos
+
+
+@njit
+def _skip(buf: Any, pos: Any, end: Any, tag: Any, groups: Any) -> Any:
+    """Step over the value of any field. groups: int64 (GROUP_DEPTH_MAX,), scratch. -> next position."""
+    return _skip_group(buf, pos, end, tag >> 3, groups) if tag & 7 == 3 else _skip_plain(buf, pos, end, tag & 7)
+
+
+@njit
+def _walk_scope(buf: Any, pos: Any, end: Any, count: Any, span_range: Any, groups: Any) -> Any:
+    """Find the spans of one ScopeSpans. -> next position, spans found so far."""
+    while pos < end:
+        tag, after = _tag(buf, pos, end)
+        if after < 0:
+            return after, count
+        if tag == _SPANS:
+            first, pos = _sized(buf, after, end)
+            if pos < 0:
+                return pos, count
+            if count < span_range.shape[0]:
+                span_range[count, 0] = first
+                span_range[count, 1] = pos
+            count += 1
+        else:
+            pos = _skip(buf, after, end, tag, groups)
+            if pos < 0:
+                return pos, count
+    return pos, count
+
+
+@njit
+def _walk_resource(buf: Any, pos: Any, end: Any, counts: Any, resource_range: Any, span_range: Any, groups: Any) -> Any:
+    """Find the spans and `resource` fields of one ResourceSpans, whose index is counts[0]. -> next position."""
+    while pos < end:
+        tag, after = _tag(buf, pos, end)
+        if after < 0:
+            return after
+        if tag == _RESOURCE:
+            first, pos = _sized(buf, after, end)
+            if pos < 0:
+                return pos
+            if counts[1] < resource_range.shape[0]:
+                resource_range[counts[1], 0] = counts[0]
+                resource_range[counts[1], 1] = first
+                resource_range[counts[1], 2] = pos
+            counts[1] += 1
+        elif tag == _SCOPE_SPANS:
+            first, stop = _sized(buf, after, end)
+            if stop < 0:
+                return stop
+            pos, counts[2] = _walk_scope(buf, first, stop, counts[2], span_range, groups)
+        else:
+            pos = _skip(buf, after, end, tag, groups)
+        if pos < 0:
+            return pos
+    return pos
+
+
+@njit
+def find_spans(buf: Any, counts: Any, resource_range: Any, span_range: Any, resource: Any, groups: Any) -> Any:
+    """Count, and write down as far as the arrays reach, what a message holds. -> its length, or a fault.
+
+    counts: int64 (3,), zeroed by the caller: ResourceSpans, `resource` fields, spans. span_range: int64 (n, 2), first
+    byte and end of each span. resource: int32 (n,), ResourceSpans index of each span.
+    """
+    pos = 0
+    end = buf.shape[0]
+    while pos < end:
+        tag, after = _tag(buf, pos, end)
+        if after < 0:
+            return after
+        if tag == _RESOURCE_SPANS:
+            first, stop = _sized(buf, after, end)
+            if stop < 0:
+                return stop
+            spans_before = counts[2]
+            pos = _walk_resource(buf, first, stop, counts, resource_range, span_range, groups)
+            for i in range(spans_before, min(counts[2], resource.shape[0])):
+                resource[i] = counts[0]
+            counts[0] += 1
+        else:
+            pos = _skip(buf, after, end, tag, groups)
+        if pos < 0:
+            return pos
+    return pos
+
+
+@njit
+def _status_code(buf: Any, pos: Any, end: Any, code: Any, groups: Any) -> Any:
+    """Read one `status` field; without a code of its own it leaves `code` (merge). -> code, next position."""
+    while pos < end:
+        tag, after = _tag(buf, pos, end)
+        if after < 0:
+            return code, after
+        if tag == _STATUS_CODE:
+            value, pos = _varint(buf, after, end)
+            code = np.int64(value & _LOW_32)  # an enum is 32 bits, as upb keeps it
+        else:
+            pos = _skip(buf, after, end, tag, groups)
+        if pos < 0:
+            return code, pos
+    return code, pos
+
+
+@njit
+def _id(buf: Any, first: Any, stop: Any, ids: Any, row: Any, column: Any, size: Any) -> None:
+    """Copy an id to its place, or write zeros where its length is another one."""
+    if stop - first == size:
+        for i in range(size):
+            ids[row, column + i] = buf[first + i]
+    else:
+        for i in range(size):
+            ids[row, column + i] = 0
+
+
+@njit
+def _keep(buf: Any, first: Any, stop: Any, tag: Any, row: Any, ids: Any, name_range: Any) -> None:
+    """Put an id or the name, if the field is one, to its place in the span's row."""
+    if tag == _TRACE_ID:
+        _id(buf, first, stop, ids, row, 0, 16)
+    elif tag == _SPAN_ID:
+        _id(buf, first, stop, ids, row, 16, 8)
+    elif tag == _PARENT_SPAN_ID:
+        _id(buf, first, stop, ids, row, 24, 8)
+    elif tag == _NAME:
+        name_range[row, 0] = first
+        name_range[row, 1] = stop
+
+
+@njit
+def _event(buf: Any, pos: Any, end: Any, row: Any, exceptions: Any, groups: Any) -> Any:
+    """Note one event if its last name is `exception`. -> its end, or a fault.
+
+    exceptions: int64 (1 + k, 3): how many are noted and how many are not, then for each its span, first byte and end.
+    Of one span the first EXCEPTIONS_MAX are noted.
+    """
+    first = pos
+    named = False
+    while pos < end:
+        tag, after = _tag(buf, pos, end)
+        if after < 0:
+            return after
+        if tag == _EVENT_NAME:
+            name, pos = _sized(buf, after, end)
+            named = pos - name == 9 and _fixed64(buf, name) == _EXCEPTIO and buf[name + 8] == _N
+        else:
+            pos = _skip(buf, after, end, tag, groups)
+        if pos < 0:
+            return pos
+    noted = exceptions[0, 0]
+    if named and noted >= EXCEPTIONS_MAX and exceptions[noted - EXCEPTIONS_MAX + 1, 0] == row:
+        exceptions[0, 1] += 1
+    elif named:
+        noted += 1
+        exceptions[0, 0] = noted
+        exceptions[noted, 0] = row
+        exceptions[noted, 1] = first
+        exceptions[noted, 2] = end
+    return end
+
+
+@njit
+def _span(
+    buf: Any,
+    pos: Any,
+    end: Any,
+    row: Any,
+    ids: Any,
+    times: Any,
+    name_range: Any,
+    exceptions: Any,
+    groups: Any,
+) -> Any:
+    """Read one span; its ids, times and name go to their row. -> position, kind, status code."""
+    kind = code = np.int64(0)
+    while pos < end:
+        tag, after = _tag(buf, pos, end)
+        if after < 0:
+            return after, kind, code
+        if tag & 7 == 2:
+            first, pos = _sized(buf, after, end)
+            if pos < 0:
+                return pos, kind, code
+            if tag <= _NAME:
+                _keep(buf, first, pos, tag, row, ids, name_range)
+            elif tag >= _EVENTS:  # two comparisons for an attribute, of which most of a span consists
+                if tag == _STATUS:
+                    code, pos = _status_code(buf, first, pos, code, groups)
+                elif tag == _EVENTS:
+                    pos = _event(buf, first, pos, row, exceptions, groups)
+        elif tag == _KIND:
+            value, pos = _varint(buf, after, end)
+            kind = np.int64(value & _LOW_32)
+        elif tag in (_START_NS, _END_NS) and after + 8 <= end:
+            times[row, (tag - _START_NS) >> 3] = _fixed64(buf, after)
+            pos = after + 8
+        else:
+            pos = _skip(buf, after, end, tag, groups)
+        if pos < 0:
+            return pos, kind, code
+    return pos, kind, code
+
+
+@njit
+def read_spans(
+    buf: Any,
+    span_range: Any,
+    times: Any,
+    kind: Any,
+    error: Any,
+    ids: Any,
+    name_range: Any,
+    exceptions: Any,
+    groups: Any,
+) -> Any:
+    """Read all spans. -> 0 or a fault. All outputs but `kind`, `error` and `exceptions` are zeroed by the caller."""
+    for i in range(span_range.shape[0]):
+        first, end = span_range[i, 0], span_range[i, 1]
+        pos, code, status = _span(buf, first, end, i, ids, times, name_range, exceptions, groups)
+        if pos < 0:
+            return pos
+        kind[i] = code if code <= _KIND_MAX else 0
+        error[i] = status == _STATUS_ERROR
+    return 0

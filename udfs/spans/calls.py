@@ -1,0 +1,194 @@
+"""Calls between services: halves found in different messages become pairs, and pairs become rows of the caller.
+
+A call is a client span and the server span whose parent it is. Only durations measured by one clock are subtracted:
+the gap is the client's duration less the server's, so no skew of clocks is in it. The skew itself is the distance of
+the two middles, as if the way there took as long as the way back (Mills, RFC 5905, section 8).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from state_schemas.aggregates.calls import HELD_DTYPE, CallHalves
+from state_schemas.aggregates.spans import CALL_DIMENSIONS, DIMENSION_AHEAD, Exemplar, RowKey, SpanBlock, SpanPartial
+from state_schemas.telemetry.spans import KIND_CLIENT
+from udfs.spans.window import BIN_MASK, merge_calls, pack_counts, sum_by_code
+from udfs.stats.duration_histogram import BIN_BITS, bins_of
+
+BUCKETS: Final = 8  # of trace hashes: how far the pairing of one environment spreads over a cluster
+_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
+_MIX_AGAIN: Final = np.uint64(0xBF58476D1CE4E5B9)  # finalizer of SplitMix64 (Steele, Lea, Flood: OOPSLA 2014)
+_Ints = NDArray[np.int64]
+_Words = NDArray[np.uint64]
+_Records = NDArray[np.void]
+T = TypeVar("T", str, tuple[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class PairLimits:
+    """pair_ms: both halves were sent within so long of each other. lateness_ms, pane_ms: of detection."""
+
+    pair_ms: int = 30_000
+    lateness_ms: int = 120_000
+    pane_ms: int = 10_000
+
+
+class Halves(NamedTuple):
+    """Halves of one environment with their names, ascending and distinct."""
+
+    halves: _Records
+    services: list[str]
+    hosts: list[str]
+    operations: list[str]
+
+
+def trace_hash(high: _Words, low: _Words) -> _Words:
+    """64 even bits for each trace id, whatever its maker put where. O(n)."""
+    mixed = (low ^ (high * _MIX)) * _MIX
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * _MIX_AGAIN
+    spread: _Words = mixed ^ (mixed >> np.uint64(31))
+    return spread
+
+
+def named(env: str, bucket: int, halves: _Records, tables: tuple[Sequence[str], ...]) -> CallHalves:
+    """These halves with the names they use. tables: services, hosts, operations, each ascending."""
+    kept = halves.copy()
+    names = []
+    for field, table in zip(("service", "host", "operation"), tables, strict=True):
+        used, kept[field] = np.unique(halves[field], return_inverse=True)
+        names.append(tuple(table[place] for place in used.tolist()))
+    services, hosts, operations = names
+    return CallHalves(env, bucket, services, hosts, operations, kept.tobytes())
+
+
+def thinned(event: CallHalves, halvings: int) -> CallHalves:
+    """The halves of one in 2**halvings traces: the same traces in every event."""
+    if not halvings:
+        return event
+    halves = np.frombuffer(event.halves, HELD_DTYPE)
+    kept = halves[trace_hash(halves["high"], halves["low"]) >> np.uint64(64 - halvings) == 0]
+    return named(event.env, event.bucket, kept, (event.services, event.hosts, event.operations))
+
+
+def united(parts: Sequence[CallHalves]) -> Halves:
+    """All halves of the parts, each span once: of equal ids the one already paired, else the first."""
+    halves = np.concatenate([np.frombuffer(part.halves, HELD_DTYPE) for part in parts])
+    part_of = np.repeat(np.arange(len(parts)), [len(part.halves) // HELD_DTYPE.itemsize for part in parts])
+    tables = []
+    for field in ("services", "hosts", "operations"):
+        columns = [getattr(part, field) for part in parts]
+        table = sorted({name for column in columns for name in column})
+        place = {name: index for index, name in enumerate(table)}
+        places = np.array([place[name] for column in columns for name in column], np.int64)
+        first = np.cumsum([0, *(len(column) for column in columns[:-1])])
+        halves[field[:-1]] = places[halves[field[:-1]] + first[part_of]]
+        tables.append(table)
+    is_server = halves["parent"] != 0
+    order = np.lexsort((1 - halves["paired"], is_server, halves["span"], halves["low"], halves["high"]))
+    halves, is_server = halves[order], is_server[order]
+    again = np.zeros(len(halves), np.bool_)
+    again[1:] = is_server[1:] == is_server[:-1]
+    for field in ("span", "low", "high"):
+        again[1:] &= halves[field][1:] == halves[field][:-1]
+    return Halves(halves[~again], *tables)
+
+
+def pair(halves: _Records, limits: PairLimits) -> tuple[_Ints, _Ints]:
+    """Places of (client, server) of each call not yet counted; both are marked as paired. O(n log n)."""
+    is_server = halves["parent"] != 0
+    clients, servers = np.flatnonzero(~is_server), np.flatnonzero(is_server & (halves["paired"] == 0))
+    if not len(clients) or not len(servers):
+        return clients[:0], servers[:0]
+    trace = trace_hash(halves["high"], halves["low"])
+    calls = trace_hash(trace[clients], halves["span"][clients])
+    order = np.argsort(calls, kind="stable")
+    clients, calls = clients[order], calls[order]
+    wanted = trace_hash(trace[servers], halves["parent"][servers])
+    found = clients[np.minimum(np.searchsorted(calls, wanted), len(clients) - 1)]
+    meets = np.abs(halves["sent_ms"][found] - halves["sent_ms"][servers]) <= limits.pair_ms
+    for of_client, of_server in (("high", "high"), ("low", "low"), ("span", "parent")):
+        meets &= halves[of_client][found] == halves[of_server][servers]
+    halves["paired"][servers[meets]] = 1
+    halves["paired"][found[meets]] = 1
+    return found[meets], servers[meets]
+
+
+def call_partials(env: str, names: Halves, calls: tuple[_Ints, _Ints], limits: PairLimits) -> tuple[SpanPartial, ...]:
+    """What these calls add to each caller, ascending: a call counts in the pane in which its client span ends."""
+    client, server = names.halves[calls[0]], names.halves[calls[1]]
+    if not len(client):
+        return ()
+    end_ms = client["end_ns"] // 1_000_000
+    late = end_ms < np.maximum(client["sent_ms"], server["sent_ms"]) - limits.lateness_ms
+    late |= server["end_ns"] // 1_000_000 < server["sent_ms"] - limits.lateness_ms
+    panes = (end_ms // limits.pane_ms) * 2 + late
+    group_codes, first, group = np.unique(
+        np.stack((client["service"].astype(np.int64), panes)), axis=1, return_index=True, return_inverse=True
+    )
+    blocks = _blocks(names, (client, server), group.reshape(-1), len(first))
+    found: dict[int, list[tuple[int, bool, SpanBlock]]] = {}
+    for (caller, pane), block in zip(group_codes.T.tolist(), blocks, strict=True):
+        found.setdefault(caller, []).append((pane // 2 * limits.pane_ms, bool(pane % 2), block))
+    return tuple(SpanPartial(env, names.services[caller], tuple(panes)) for caller, panes in found.items())
+
+
+def _blocks(names: Halves, calls: tuple[_Records, _Records], group: _Ints, groups: int) -> list[SpanBlock]:
+    """The block of each group of calls, with a row for each callee in each of CALL_DIMENSIONS."""
+    client, server = calls
+    width, dimensions = len(names.services), len(CALL_DIMENSIONS)
+    skew_ns = (server["end_ns"] - server["duration_ns"] // 2) - (client["end_ns"] - client["duration_ns"] // 2)
+    side = np.where(skew_ns >= 0, DIMENSION_AHEAD, DIMENSION_AHEAD + 1) - CALL_DIMENSIONS[0]
+    values = (
+        (0, client["duration_ns"], client["error"]),
+        (1, client["duration_ns"] - server["duration_ns"], 0),
+        (side, np.abs(skew_ns), 0),
+    )
+    row_codes = [(group * dimensions + dimension) * width + server["service"] for dimension, _, _ in values]
+    distinct, row = np.unique(np.concatenate(row_codes), return_inverse=True)
+    errors = np.zeros(len(distinct), np.int64)
+    np.add.at(errors, row, np.concatenate([np.broadcast_to(failed, len(group)) for _, _, failed in values]))
+    bins = bins_of(np.concatenate([duration_ns for _, duration_ns, _ in values]))
+    cells, counts = sum_by_code((row << BIN_BITS) | bins, np.ones(len(row), np.int64))
+    first_row = np.searchsorted(distinct, np.arange(groups + 1) * dimensions * width)
+    first_cell = np.searchsorted(cells >> BIN_BITS, first_row)
+    sizes = np.bincount(cells >> BIN_BITS, minlength=len(distinct)).astype("<u2")
+    slowest = _longest(names, calls, client["duration_ns"], group, groups)
+    widest = _longest(names, calls, client["duration_ns"] - server["duration_ns"], group, groups)
+    return [
+        SpanBlock(
+            keys=tuple(_key(code, width, names.services) for code in distinct[start:end].tolist()),
+            errors=pack_counts(errors[start:end]),
+            sizes=sizes[start:end].tobytes(),
+            bins=(cells[cell:next_cell] & BIN_MASK).astype("<u2").tobytes(),
+            counts=pack_counts(counts[cell:next_cell]),
+            calls=slowest[index],
+            gaps=widest[index],
+        )
+        for index, ((start, end), (cell, next_cell)) in enumerate(
+            zip(pairwise(first_row.tolist()), pairwise(first_cell.tolist()), strict=True)
+        )
+    ]
+
+
+def _key(code: int, width: int, services: Sequence[str]) -> RowKey:
+    return KIND_CLIENT, CALL_DIMENSIONS[code // width % len(CALL_DIMENSIONS)], services[code % width]
+
+
+def _longest(
+    names: Halves, calls: tuple[_Records, _Records], durations_ns: _Ints, group: _Ints, groups: int
+) -> list[tuple[tuple[str, Exemplar], ...]]:
+    """The call to each callee that took longest, for each group."""
+    client, server = calls
+    traces = client[["high", "low"]].astype([("high", ">u8"), ("low", ">u8")]).tobytes().hex()
+    found: list[list[tuple[str, Exemplar]]] = [[] for _ in range(groups)]
+    places = client[["host", "operation"]].tolist()
+    fields = zip(group.tolist(), server["service"].tolist(), durations_ns.tolist(), places, strict=True)
+    for index, (place, callee, duration_ns, (host, operation)) in enumerate(fields):
+        trace_id = traces[32 * index : 32 * index + 32]
+        exemplar = Exemplar(duration_ns, trace_id, names.hosts[host], names.operations[operation])
+        found[place].append((names.services[callee], exemplar))
+    return [merge_calls(entries) for entries in found]

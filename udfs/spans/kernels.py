@@ -1,0 +1,261 @@
+"""Kernels over the spans of a message or of many: duplicates, groups, exemplars, rows. Arrays in, numbers out.
+
+Contract of all kernels: arrays have the lengths that their docstring names, n spans each; scratch is the caller's.
+A hash table is `slots` (int32, a power of two long, filled with -1) over the entries of another array; it is never more
+than half full, and it only decides where to look.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from state_schemas.aggregates.spans import EXEMPLAR_DTYPE
+from udfs.compiled import njit
+
+__all__ = [
+    "SAMPLED_MAX",
+    "SLOWEST_MAX",
+    "exemplars_of",
+    "intern_groups",
+    "intern_rows",
+    "repeated",
+    "smallest_of",
+    "table",
+]
+
+SLOWEST_MAX: Final = 3
+SAMPLED_MAX: Final = 5
+# So many other ids in a row from one slot on come from no honest producer: giving up there keeps a message of ids made
+# to collide from costing the square of its length.
+PROBES_MAX: Final = 64
+_MIX: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio (Knuth, TAOCP 3, 6.4)
+_HIGH: Final = np.uint64(32)
+_TO_HIGH: Final = np.uint64(31)
+
+
+def table(entries: int) -> NDArray[np.int32]:
+    """An empty hash table for so many entries."""
+    return np.full(1 << max(4, (2 * entries - 1).bit_length()), -1, np.int32)
+
+
+@njit
+def _place(key: Any, size: Any) -> Any:
+    """Where to look first for a 64-bit key."""
+    mixed = np.uint64(key) * _MIX
+    return np.int64((mixed >> _HIGH) & np.uint64(size - 1))
+
+
+@njit
+def _repeated(words: Any, counts: Any, slots: Any, again: Any) -> Any:
+    """words: uint64 (n, 3). counts: bool (n,). again: bool (n,), zeroed. -> 0, or 1 where it gave up."""
+    size = slots.shape[0]
+    for i in range(words.shape[0]):
+        if not counts[i] or words[i, 2] == 0:
+            continue
+        at = _place(words[i, 2] ^ (words[i, 0] >> _TO_HIGH) ^ words[i, 1], size)
+        probes = 0
+        while slots[at] >= 0:
+            j = slots[at]
+            if words[j, 0] == words[i, 0] and words[j, 1] == words[i, 1] and words[j, 2] == words[i, 2]:
+                again[i] = True
+                break
+            at = (at + 1) & (size - 1)
+            probes += 1
+            if probes > PROBES_MAX:
+                return 1
+        if not again[i]:
+            slots[at] = i
+    return 0
+
+
+def repeated(words: NDArray[np.uint64], counts: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """True for the second and later of spans that count and have equal ids; spans without a span id are never equal.
+
+    words: (n, 3), trace id and span id. O(n), O(n log n) for ids made to collide.
+    """
+    again = np.zeros(len(words), np.bool_)
+    if _repeated(words, counts, table(len(words)), again):
+        chosen = np.flatnonzero(counts)
+        order = chosen[np.lexsort((words[chosen, 0], words[chosen, 1], words[chosen, 2]))]
+        again[:] = False
+        ordered = words[order]
+        again[order[1:]] = (ordered[1:] == ordered[:-1]).all(axis=1)  # lexsort is stable: the first of equals stays
+        again &= words[:, 2] != 0
+    return again
+
+
+@njit
+def _intern(key: Any, keys: Any, slots: Any, count: Any) -> Any:
+    """The number of a key, a new one (`count`) where it is not known: keys[number] = key."""
+    size = slots.shape[0]
+    at = _place(key, size)
+    while slots[at] >= 0:
+        if keys[slots[at]] == key:
+            return slots[at]
+        at = (at + 1) & (size - 1)
+    slots[at] = count
+    keys[count] = key
+    return np.int32(count)
+
+
+@njit
+def intern_groups(codes: Any, keys: Any, slots: Any, group: Any) -> Any:
+    """Number the distinct codes by first appearance. codes, keys: int64 (n,). group: int32 (n,). -> how many."""
+    count = 0
+    last = np.int64(-1)
+    number = np.int32(0)
+    for i in range(codes.shape[0]):
+        if codes[i] != last:
+            last = codes[i]
+            number = _intern(last, keys, slots, count)
+            count = max(count, number + 1)
+        group[i] = number
+    return count
+
+
+@njit
+def intern_rows(codes: Any, error: Any, keys: Any, errors: Any, slots: Any, row: Any) -> Any:
+    """Number the distinct codes and count errors for each. codes: int64 (n,). error: uint8 (n,). row: int32 (n,).
+
+    keys, errors: int64, as long as half of `slots`, errors zeroed. -> how many, or -1 where the table is too small.
+    """
+    count = 0
+    for i in range(codes.shape[0]):
+        number = _intern(codes[i], keys, slots, count)
+        if number == count:
+            count += 1
+            if count >= keys.shape[0]:
+                return -1
+        errors[number] += error[i]
+        row[i] = number
+    return count
+
+
+@njit
+def _smallest(ranks: Any, groups: Any, most: Any, kept: Any, counts: Any) -> None:
+    """kept[g * most:] = places of the smallest ranks of group g, ascending. ranks: uint64 (n,). counts: zeroed."""
+    for i in range(ranks.shape[0]):
+        g = groups[i]
+        first, count = g * most, counts[g]
+        at = count
+        while at > 0 and ranks[i] < ranks[kept[first + at - 1]]:
+            at -= 1
+        if at == most:
+            continue
+        count = min(count + 1, most)
+        for j in range(count - 1, at, -1):
+            kept[first + j] = kept[first + j - 1]
+        kept[first + at] = i
+        counts[g] = count
+
+
+def smallest_of(ranks: NDArray[np.uint64], group: NDArray[np.int64], groups: int, most: int) -> NDArray[np.int64]:
+    """Places of the `most` smallest ranks of each group, ascending; of equal ranks the first stay. O(n most)."""
+    kept, counts = np.empty(groups * most, np.int64), np.zeros(groups, np.int64)
+    _smallest(ranks, group, most, kept, counts)
+    places: NDArray[np.int64] = kept.reshape(groups, most)[np.arange(most) < counts[:, None]]
+    return np.sort(places)
+
+
+@njit
+def _is_slower(found: Any, i: Any, kept: Any, j: Any) -> Any:
+    """Whether exemplar i of `found` goes before j of `kept`: longer, then by trace id, host and operation. 2: equal."""
+    if found[i].duration_ns != kept[j].duration_ns:
+        return 1 if found[i].duration_ns > kept[j].duration_ns else 0
+    if found[i].high != kept[j].high:
+        return 1 if found[i].high < kept[j].high else 0
+    if found[i].low != kept[j].low:
+        return 1 if found[i].low < kept[j].low else 0
+    if found[i].host != kept[j].host:
+        return 1 if found[i].host < kept[j].host else 0
+    if found[i].operation != kept[j].operation:
+        return 1 if found[i].operation < kept[j].operation else 0
+    return 2
+
+
+@njit
+def _insert(found: Any, i: Any, kept: Any, first: Any, at: Any, count: Any, most: Any) -> Any:
+    """Put exemplar i at place `at` of kept[first:first + count], of which at most `most` stay. -> new count."""
+    if at == most:
+        return count
+    count = min(count + 1, most)
+    for j in range(count - 1, at, -1):
+        kept[first + j] = kept[first + j - 1]
+    kept[first + at] = found[i]
+    return count
+
+
+@njit
+def _offer_slowest(found: Any, i: Any, kept: Any, first: Any, count: Any) -> Any:
+    """Put exemplar i among kept[first:first + count], ordered, at most SLOWEST_MAX. -> new count."""
+    at = count
+    while at > 0:
+        order = _is_slower(found, i, kept, first + at - 1)
+        if order == 2:
+            return count
+        if order == 0:
+            break
+        at -= 1
+    return _insert(found, i, kept, first, at, count, SLOWEST_MAX)
+
+
+@njit
+def _is_longer(found: Any, i: Any, kept: Any, j: Any) -> Any:
+    """Whether exemplar i is the one to keep of two of one trace: longer, then the greater host and operation."""
+    if found[i].duration_ns != kept[j].duration_ns:
+        return found[i].duration_ns > kept[j].duration_ns
+    if found[i].host != kept[j].host:
+        return found[i].host > kept[j].host
+    return found[i].operation > kept[j].operation
+
+
+@njit
+def _offer_sampled(found: Any, i: Any, kept: Any, first: Any, count: Any) -> Any:
+    """Likewise among the longest spans of the SAMPLED_MAX smallest trace ids, by trace id. -> new count."""
+    at = count
+    while at > 0:
+        j = first + at - 1
+        if found[i].high == kept[j].high and found[i].low == kept[j].low:
+            if _is_longer(found, i, kept, j):
+                kept[j] = found[i]
+            return count
+        if found[i].high > kept[j].high or (found[i].high == kept[j].high and found[i].low > kept[j].low):
+            break
+        at -= 1
+    return _insert(found, i, kept, first, at, count, SAMPLED_MAX)
+
+
+@njit
+def _select(found: Any, roles: Any, slowest: Any, slowest_count: Any, sampled: Any, sampled_count: Any) -> None:
+    for i in range(found.shape[0]):
+        g = found[i].group
+        if roles[i] & 1:
+            slowest_count[g] = _offer_slowest(found, i, slowest, g * SLOWEST_MAX, slowest_count[g])
+        if roles[i] & 2:
+            sampled_count[g] = _offer_sampled(found, i, sampled, g * SAMPLED_MAX, sampled_count[g])
+
+
+Exemplars = NDArray[np.void]  # of EXEMPLAR_DTYPE
+
+
+def exemplars_of(found: Exemplars, roles: NDArray[np.uint8], groups: int) -> Exemplars:
+    """For each group its slowest, then for each its sampled, then its failing exemplars, ordered as `SpanBlock` says.
+
+    roles: for each of `found` the sum of 1 to stand for slowness, 2 for the sample, 4 for failure. hosts and operations
+    are places in ascending tables. O(n).
+    """
+    slowest, sampled = np.empty(groups * SLOWEST_MAX, EXEMPLAR_DTYPE), np.empty(groups * SAMPLED_MAX, EXEMPLAR_DTYPE)
+    counts = np.zeros(groups, np.int64), np.zeros(groups, np.int64)
+    _select(found, roles & 3, slowest, counts[0], sampled, counts[1])
+    slowest["role"], sampled["role"] = 0, 1
+    kept = [
+        part[(np.arange(groups)[:, None] * size + np.arange(size))[np.arange(size) < count[:, None]]]
+        for part, size, count in ((slowest, SLOWEST_MAX, counts[0]), (sampled, SAMPLED_MAX, counts[1]))
+    ]
+    failing = found[roles & 4 != 0]
+    if len(failing):
+        kept.append(exemplars_of(failing, np.ones(len(failing), np.uint8), groups))
+        kept[-1]["role"] = 2
+    chosen: Exemplars = np.concatenate(kept)
+    return chosen

@@ -1,0 +1,210 @@
+"""Fold the spans of one Kafka message into a batch; what cannot be counted becomes Rejected with its number.
+
+An event's time is the *end* of its span, so that slow spans are not the late ones.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from state_schemas.aggregates.calls import HALF_DTYPE
+from state_schemas.aggregates.spans import EXEMPLAR_DTYPE, GROUP_DTYPE, SPAN_DTYPE, SpanBatch
+from state_schemas.contracts.dead_letter import Rejected, RejectReason
+from state_schemas.telemetry.message import KafkaPosition, OffsetRange
+from state_schemas.telemetry.spans import ENTRY_KINDS, KIND_CLIENT, KIND_SERVER, SpanColumns
+from udfs.event_time import TimeLimits
+from udfs.otlp.resource import NAME_CHARS_MAX, short_name
+from udfs.service_info import ranked
+from udfs.spans.calls import trace_hash
+from udfs.spans.kernels import exemplars_of, intern_groups, repeated, smallest_of, table
+from udfs.stats.duration_histogram import bins_of
+
+_NS_PER_MS: Final = 1_000_000
+
+# Client spans, and server spans, of a service in a pane that one message gives away to be paired: those of the smallest
+# hashes of the call, so that both sides choose alike, and a trace with many other calls hides none.
+HALVES_MAX: Final = 4
+
+T = TypeVar("T", str, tuple[str, str], tuple[str, str, str, str])
+
+_Ints = NDArray[np.int64]
+
+
+class FoldResult(NamedTuple):
+    """batch: None where no span counts. folded and late count spans. counted: bool (spans,), which of them count."""
+
+    batch: SpanBatch | None
+    rejected: tuple[Rejected, ...]
+    folded: int
+    late: int
+    counted: NDArray[np.bool_]
+
+
+def fold_spans(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> FoldResult:
+    """Each span is in the batch or counted in exactly one Rejected. O(spans + names log names), vectorised."""
+    ok, rejected = _judge(spans, at, limits)
+    chosen = np.flatnonzero(ok)
+    if not len(chosen):
+        return FoldResult(None, rejected, 0, 0, ok)
+    batch = _batch(spans, chosen, at, limits)
+    groups = np.frombuffer(batch.groups, GROUP_DTYPE)
+    return FoldResult(batch, rejected, len(chosen), int(groups["count"][groups["late"] == 1].sum()), ok)
+
+
+def _batch(spans: SpanColumns, chosen: _Ints, at: KafkaPosition, limits: TimeLimits) -> SpanBatch:
+    resources = spans.resources
+    service_of, services = _index([(r.env, r.service) for r in resources])
+    host_of, hosts = _index([r.host for r in resources])
+    facts_of, facts = _index([(r.version, r.image, r.container, r.site_id) for r in resources])
+    operation_of, operations = _index(_short(spans.names))
+    resource = spans.resource[chosen]
+    start_ns, end_ns = (ns[chosen].astype(np.int64) for ns in (spans.start_ns, spans.end_ns))
+    end_ms = end_ns // _NS_PER_MS
+    late = end_ms < at.timestamp_ms - limits.lateness_ms
+    pane = end_ms // limits.pane_ms * 2 + late
+    codes = pane * len(services) + service_of[resource]
+    keys, group = np.empty(len(chosen), np.int64), np.empty(len(chosen), np.int32)
+    keys = keys[: intern_groups(codes, keys, table(len(chosen)), group)]
+
+    found = np.empty(len(chosen), SPAN_DTYPE)
+    found["group"] = group
+    found["host"] = host_of[resource]
+    found["operation"] = operation_of[spans.name[chosen]]
+    found["bin"] = bins_of(end_ns - start_ns)
+    found["kind"] = spans.kind[chosen]
+    found["error"] = spans.error[chosen]
+
+    newest = np.zeros(len(keys), np.int64)
+    np.maximum.at(newest, group, end_ms * len(facts) + facts_of[resource])
+    groups = np.zeros(len(keys), GROUP_DTYPE)
+    groups["start_ms"] = keys // len(services) // 2 * limits.pane_ms
+    groups["late"] = keys // len(services) % 2
+    groups["service"] = keys % len(services)
+    groups["newest_ms"], groups["facts"] = np.divmod(newest, len(facts))
+    groups["count"] = np.bincount(group, minlength=len(keys))
+    trace_id = spans.trace_id[chosen]
+    exemplars = _exemplars(found, end_ns - start_ns, trace_id, len(groups)).tobytes()
+    halves = _halves(spans, chosen, found, len(groups)).tobytes()
+    if len(set(zip(service_of.tolist(), facts_of.tolist(), strict=True))) > len(services):
+        groups = np.concatenate([groups, _rows_of_attributes(groups, group, end_ms, facts_of[resource], facts)])
+    return SpanBatch(
+        at=OffsetRange(at.topic, at.partition, at.offset, at.offset),
+        sent_ms=at.timestamp_ms,
+        services=tuple(services),
+        hosts=tuple(hosts),
+        operations=tuple(operations),
+        facts=tuple(facts),
+        spans=found.tobytes(),
+        groups=groups.tobytes(),
+        exemplars=exemplars,
+        halves=halves,
+    )
+
+
+def _rows_of_attributes(
+    groups: NDArray[np.void], group: NDArray[np.int32], end_ms: _Ints, facts_of: _Ints, facts: Sequence[tuple[str, ...]]
+) -> NDArray[np.void]:
+    """Group rows without spans that repeat, for each attribute of `facts`, the newest span that has it.
+
+    group, end_ms, facts_of: of each span. Seldom needed: all resources of a service mostly say the same.
+    """
+    rows: set[tuple[int, int, int]] = set()
+    for attribute in zip(*facts, strict=True):
+        rank_of, _ = ranked(attribute)
+        rank = rank_of[facts_of]
+        order = np.lexsort((rank, end_ms, group))
+        order = order[rank[order] > 0]
+        last = order[np.flatnonzero(np.diff(group[order], append=-1))]
+        rows.update(zip(group[last].tolist(), end_ms[last].tolist(), facts_of[last].tolist(), strict=True))
+    found = np.array(sorted(rows), np.int64).reshape(-1, 3)
+    extra: NDArray[np.void] = groups[found[:, 0]]
+    extra["newest_ms"], extra["facts"] = found[:, 1], found[:, 2]
+    extra["count"] = 0
+    return extra
+
+
+def _exemplars(
+    found: NDArray[np.void], duration_ns: _Ints, trace_id: NDArray[np.uint8], groups: int
+) -> NDArray[np.void]:
+    """The slowest, the sampled and the failing entry spans of each group that name a trace."""
+    words = np.ascontiguousarray(trace_id).view(">u8").astype(np.uint64)
+    entry = np.flatnonzero(np.isin(found["kind"], list(ENTRY_KINDS)) & words.any(axis=1))
+    candidates = np.empty(len(entry), EXEMPLAR_DTYPE)
+    candidates["duration_ns"] = duration_ns[entry]
+    candidates["high"], candidates["low"] = words[entry].T
+    for field in ("group", "host", "operation"):
+        candidates[field] = found[field][entry]
+    return exemplars_of(candidates, (3 + 4 * found["error"][entry]).astype(np.uint8), groups)
+
+
+def _halves(spans: SpanColumns, chosen: _Ints, found: NDArray[np.void], groups: int) -> NDArray[np.void]:
+    """Client spans, and server spans with a parent, that name their trace and themselves."""
+    span, parent = (_word(ids)[chosen] for ids in (spans.span_id, spans.parent_span_id))
+    is_server = found["kind"] == KIND_SERVER
+    place = np.flatnonzero(((found["kind"] == KIND_CLIENT) | (is_server & (parent != 0))) & (span != 0))
+    words = np.ascontiguousarray(spans.trace_id[chosen[place]]).view(">u8").astype(np.uint64)
+    place, words = place[words.any(axis=1)], words[words.any(axis=1)]
+    side = found["group"][place].astype(np.int64) * 2 + is_server[place]
+    call = np.where(is_server[place], parent[place], span[place])
+    rank = trace_hash(trace_hash(words[:, 0], words[:, 1]), call)
+    kept = smallest_of(rank, side, 2 * groups, HALVES_MAX)
+    place, words = place[kept], words[kept]
+    halves = np.empty(len(place), HALF_DTYPE)
+    halves["high"], halves["low"] = words.T
+    halves["span"] = span[place]
+    halves["parent"] = np.where(is_server[place], parent[place], 0)
+    halves["end_ns"] = spans.end_ns[chosen[place]]
+    halves["duration_ns"] = halves["end_ns"] - spans.start_ns[chosen[place]].astype(np.int64)
+    halves["place"] = place
+    return halves
+
+
+def _word(ids: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(ids).view(">u8")[:, 0].astype(np.uint64)
+
+
+def _short(names: tuple[str, ...]) -> list[str]:
+    if max(map(len, names), default=0) <= NAME_CHARS_MAX:
+        return list(names)
+    return [short_name(name) for name in names]
+
+
+def _index(values: list[T]) -> tuple[_Ints, list[T]]:
+    """For each value its place among the distinct ones, which are returned ascending."""
+    distinct = sorted(set(values))
+    place = {value: index for index, value in enumerate(distinct)}
+    return np.array([place[value] for value in values], dtype=np.int64), distinct
+
+
+def _judge(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> tuple[NDArray[np.bool_], tuple[Rejected, ...]]:
+    """Which spans count, and the counted reasons of the rest; the first reason that fits is given."""
+    end, start = spans.end_ns, spans.start_ns
+    newest = _held((at.timestamp_ms + limits.future_max_ms) * _NS_PER_MS)
+    oldest = _held((at.timestamp_ms - limits.age_max_ms) * _NS_PER_MS)
+    checks: tuple[tuple[RejectReason, NDArray[np.bool_], str], ...] = (
+        ("no_time", (end == 0) | (start == 0), "start or end of a span is 0, expected epoch nanoseconds"),
+        ("end_before_start", end < start, "end_time_unix_nano before start_time_unix_nano; mend the producer's clock"),
+        ("future", end > newest, f"event time more than {limits.future_max_ms} ms after the Kafka timestamp"),
+        ("too_old", end < oldest, f"event time more than {limits.age_max_ms} ms before the Kafka timestamp"),
+    )
+    ok = np.ones(len(end), np.bool_)
+    rejected = []
+    for reason, bad, detail in checks:
+        if bad.any():
+            rejected.append(Rejected(reason, detail, int((bad & ok).sum())))
+            ok &= ~bad
+    # Last, so that the first of equals that can be counted is.
+    ids = np.concatenate((spans.trace_id, spans.span_id), axis=1)
+    again = repeated(ids.view(np.uint64), ok)
+    if again.any():
+        detail = "the same trace id and span id stand twice in one message"
+        rejected.append(Rejected("duplicate_span", detail, int(again.sum())))
+        ok &= ~again
+    return ok, tuple(fault for fault in rejected if fault.records)
+
+
+def _held(at_ns: int) -> np.uint64:
+    """The time, or the nearest that fits: a producer may write nanoseconds where Kafka expects milliseconds."""
+    return np.uint64(max(0, min(at_ns, 2**63 - 1)))

@@ -1,0 +1,316 @@
+"""Merging of span blocks, and reading them row by row.
+
+A merge is a pure function of the *set* of spans inside its inputs: order, grouping and nesting do not matter. That
+holds for the bound on names too: the names that survive are those with the smallest hash among all that were seen, so
+a name kept in the union was kept in every part of it.
+"""
+
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from heapq import nsmallest
+from typing import Final, NamedTuple
+from zlib import crc32
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from state_schemas.aggregates.names import OTHER
+from state_schemas.aggregates.spans import (
+    CALL_DIMENSIONS,
+    DIMENSION_CALLEE,
+    DIMENSION_GAP,
+    DIMENSION_SERVICE,
+    Exemplar,
+    RowKey,
+    SpanBlock,
+    SpanPartial,
+)
+from state_schemas.telemetry.spans import ENTRY_KINDS
+from udfs.activity import merge_ranges
+from udfs.service_info import merge_info
+from udfs.spans.kernels import SAMPLED_MAX, SLOWEST_MAX
+from udfs.stats.duration_histogram import BIN_BITS, BIN_OVER
+
+COARSE: Final = 4  # bins that hosts and operations share in detection: 8 % wide, a quarter of the state
+
+BIN_MASK: Final = (1 << BIN_BITS) - 1
+
+
+class Row(NamedTuple):
+    """One row of a block, with its sketch. spans = counts.sum()."""
+
+    key: RowKey
+    spans: int
+    errors: int
+    bins: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class NameLimits:
+    """Names a window keeps apart in each dimension; the rest is counted under `other`."""
+
+    hosts_max: int = 200
+    operations_max: int = 200
+    callees_max: int = 200
+
+    def of(self, dimension: int) -> int:
+        """Bound of a dimension other than `DIMENSION_SERVICE`."""
+        return self.callees_max if dimension in CALL_DIMENSIONS else (0, self.hosts_max, self.operations_max)[dimension]
+
+
+def pack_counts(values: NDArray[np.int64]) -> bytes:
+    """Counts in the least width that holds them all: see `SpanBlock`."""
+    most = int(values.max()) if len(values) else 0
+    width = "<u1" if most < 1 << 8 else "<u2" if most < 1 << 16 else "<u4" if most < 1 << 32 else "<u8"
+    return values.astype(width).tobytes()
+
+
+def unpack_counts(data: bytes, length: int) -> NDArray[np.int64]:
+    """Inverse of `pack_counts`."""
+    if not length:
+        return np.empty(0, np.int64)
+    return np.frombuffer(data, f"<u{len(data) // length}").astype(np.int64)
+
+
+class Cells(NamedTuple):
+    """A block's arrays: errors (n,), row and bin and count of each cell (m,)."""
+
+    errors: NDArray[np.int64]
+    row: NDArray[np.int64]
+    bins: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+def cells_of(block: SpanBlock) -> Cells:
+    """Inverse of what blocks pack. The arrays are the receiver's."""
+    bins = np.frombuffer(block.bins, "<u2").astype(np.int64)
+    row = np.repeat(np.arange(len(block.keys)), np.frombuffer(block.sizes, "<u2"))
+    return Cells(unpack_counts(block.errors, len(block.keys)), row, bins, unpack_counts(block.counts, len(bins)))
+
+
+def rows(block: SpanBlock) -> Iterator[Row]:
+    """The block's rows in key order. O(rows + bins)."""
+    cells = cells_of(block)
+    ends = np.cumsum(np.frombuffer(block.sizes, "<u2").astype(np.int64)).tolist()
+    start = 0
+    for key, errors, end in zip(block.keys, cells.errors.tolist(), ends, strict=True):
+        part = cells.counts[start:end]
+        yield Row(key, int(part.sum()), errors, cells.bins[start:end], part)
+        start = end
+
+
+def span_count(block: SpanBlock) -> int:
+    """Spans in the block, each once."""
+    of_service = np.array([dimension == DIMENSION_SERVICE for _, dimension, _ in block.keys], np.bool_)
+    cells = cells_of(block)
+    return int(cells.counts[of_service[cells.row]].sum())
+
+
+def merge_blocks(blocks: Sequence[SpanBlock], limits: NameLimits, keep: tuple[int, str] | None = None) -> SpanBlock:
+    """The block of all spans of `blocks` (at least one). O(rows + bins log bins).
+
+    keep: (dimension, name) that stays apart in any case.
+    """
+    assert blocks, "merging nothing has no service; keep the window absent instead"
+    renamed = _kept_names(blocks, limits, keep)
+    if len(blocks) == 1 and not renamed:
+        return blocks[0]
+    dropped = {name for _, dimension, name in renamed if dimension == DIMENSION_CALLEE}
+    keys = sorted({renamed.get(key, key) for block in blocks for key in block.keys})
+    index = {key: position for position, key in enumerate(keys)}
+    errors = np.zeros(len(keys), np.int64)
+    codes, counts = [], []
+    for block in blocks:
+        row_of = np.array([index[renamed.get(key, key)] for key in block.keys], dtype=np.int64)
+        cells = cells_of(block)
+        np.add.at(errors, row_of, cells.errors)
+        codes.append((row_of[cells.row] << BIN_BITS) | cells.bins)
+        counts.append(cells.counts)
+    merged, sums = sum_by_code(np.concatenate(codes), np.concatenate(counts))
+    return SpanBlock(
+        keys=tuple(keys),
+        errors=pack_counts(errors),
+        sizes=np.bincount(merged >> BIN_BITS, minlength=len(keys)).astype("<u2").tobytes(),
+        bins=(merged & BIN_MASK).astype("<u2").tobytes(),
+        counts=pack_counts(sums),
+        facts=merge_info(block.facts for block in blocks),
+        slowest=merge_slowest(exemplar for block in blocks for exemplar in block.slowest),
+        sampled=merge_sampled(exemplar for block in blocks for exemplar in block.sampled),
+        failing=merge_slowest(exemplar for block in blocks for exemplar in block.failing),
+        ranges=merge_ranges(part for block in blocks for part in block.ranges),
+        calls=_merge_calls(dropped, (call for block in blocks for call in block.calls)),
+        gaps=_merge_calls(dropped, (gap for block in blocks for gap in block.gaps)),
+    )
+
+
+def bounded(block: SpanBlock, limits: NameLimits) -> SpanBlock:
+    """The block with names beyond the limits under `other`."""
+    return merge_blocks([block], limits)
+
+
+def sum_by_code(codes: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Distinct codes ascending, with the sum of their counts."""
+    if not len(codes):
+        return codes, counts
+    order = np.argsort(codes, kind="stable")
+    codes, counts = codes[order], counts[order]
+    starts = np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
+    return codes[starts], np.add.reduceat(counts, starts)
+
+
+def _kept_names(
+    blocks: Sequence[SpanBlock], limits: NameLimits, keep: tuple[int, str] | None = None
+) -> dict[RowKey, RowKey]:
+    """Rows to rename to `other` because their dimension holds too many names.
+
+    Entry spans and the rest are bounded apart: which names detection sees must not depend on what else came with them.
+    A callee is kept in all dimensions or in none.
+    """
+    names: dict[tuple[int, bool], set[str]] = {}
+    for block in blocks:
+        for kind, dimension, name in block.keys:
+            if dimension != DIMENSION_SERVICE:
+                names.setdefault((_naming(dimension), kind in ENTRY_KINDS), set()).add(name)
+    dropped: set[tuple[int, bool, str]] = set()
+    kept_in_any_case = (_naming(keep[0]), keep[1]) if keep else None
+    for (naming, is_entry), found in names.items():
+        found.discard(OTHER)
+        if len(found) > limits.of(naming):
+            kept = set(nsmallest(limits.of(naming), found, key=_name_rank))
+            dropped.update((naming, is_entry, name) for name in found - kept if (naming, name) != kept_in_any_case)
+    if not dropped:
+        return {}
+    return {
+        (kind, dimension, name): (kind, dimension, OTHER)
+        for block in blocks
+        for kind, dimension, name in block.keys
+        if (_naming(dimension), kind in ENTRY_KINDS, name) in dropped
+    }
+
+
+def _naming(dimension: int) -> int:
+    """The dimension whose names these are."""
+    return min(dimension, DIMENSION_CALLEE)
+
+
+def names_over(blocks: Sequence[SpanBlock], limits: NameLimits) -> int:
+    """Rows that a merge of these blocks folds into `other`."""
+    return len(_kept_names(blocks, limits))
+
+
+def _name_rank(name: str) -> tuple[int, str]:
+    # A hash, not the alphabet: names made by an attacker or a deploy id must not push out one end of the list.
+    return crc32(name.encode()), name
+
+
+def merge_slowest(exemplars: Iterable[Exemplar]) -> tuple[Exemplar, ...]:
+    """The longest spans, longest first, ties by trace id: the same spans whatever the order."""
+    distinct = set(exemplars)
+    return tuple(nsmallest(SLOWEST_MAX, distinct, key=lambda e: (-e.duration_ns, e.trace_id, e.host, e.operation)))
+
+
+def merge_sampled(exemplars: Iterable[Exemplar]) -> tuple[Exemplar, ...]:
+    """For each of the smallest trace ids its longest span, by trace id ascending."""
+    longest: dict[str, Exemplar] = {}
+    for exemplar in exemplars:
+        longest[exemplar.trace_id] = max(exemplar, longest.get(exemplar.trace_id, exemplar))
+    return tuple(longest[trace_id] for trace_id in nsmallest(SAMPLED_MAX, longest))
+
+
+def merge_calls(calls: Iterable[tuple[str, Exemplar]]) -> tuple[tuple[str, Exemplar], ...]:
+    """The longest call to each callee, ascending by callee; ties go to the greater trace id."""
+    longest: dict[str, Exemplar] = {}
+    for callee, exemplar in calls:
+        longest[callee] = max(exemplar, longest.get(callee, exemplar))
+    return tuple(sorted(longest.items()))
+
+
+def _merge_calls(dropped: set[str], calls: Iterable[tuple[str, Exemplar]]) -> tuple[tuple[str, Exemplar], ...]:
+    """Likewise, with the callees that are dropped under `other`."""
+    return merge_calls((OTHER if callee in dropped else callee, exemplar) for callee, exemplar in calls)
+
+
+def merge_partials(partials: Sequence[SpanPartial], limits: NameLimits) -> SpanPartial:
+    """The partial of all spans of `partials`, which speak of one service (at least one)."""
+    panes: dict[tuple[int, bool], list[SpanBlock]] = {}
+    for partial in partials:
+        for start_ms, late, block in partial.panes:
+            panes.setdefault((start_ms, late), []).append(block)
+    return SpanPartial(
+        env=partials[0].env,
+        service=partials[0].service,
+        panes=tuple((*place, merge_blocks(panes[place], limits)) for place in sorted(panes)),
+    )
+
+
+def entry_pane(block: SpanBlock, kinds: frozenset[int]) -> SpanBlock:
+    """What detection keeps of a pane: the spans of these kinds as one, and calls; all but the service in coarse bins.
+
+    Keys are (0, dimension, name). A coarse bin is the middle of COARSE bins, so that counts above a multiple of COARSE
+    are exact. It may have no row at all: its facts and ranges still count, else a merge would depend on what came
+    together.
+    """
+    wanted = [
+        dimension in (DIMENSION_CALLEE, DIMENSION_GAP) or (kind in kinds and dimension not in CALL_DIMENSIONS)
+        for kind, dimension, _ in block.keys
+    ]
+    keys = sorted({(0, *key[1:]) for key, want in zip(block.keys, wanted, strict=True) if want})
+    index = {key: place for place, key in enumerate(keys)}
+    row_of = np.array([index.get((0, *key[1:]), 0) for key in block.keys], dtype=np.int64)
+    kept = np.array(wanted, np.bool_)
+    coarse = np.array([dimension != DIMENSION_SERVICE for _, dimension, _ in block.keys], np.bool_)
+    cells = cells_of(block)
+    errors = np.zeros(len(keys), np.int64)
+    np.add.at(errors, row_of[kept], cells.errors[kept])
+    bins = np.where(coarse[cells.row], np.minimum(cells.bins // COARSE * COARSE + COARSE // 2, BIN_OVER), cells.bins)
+    of_kept = kept[cells.row]
+    merged, sums = sum_by_code(((row_of[cells.row] << BIN_BITS) | bins)[of_kept], cells.counts[of_kept])
+    return msgspec.structs.replace(
+        block,
+        keys=tuple(keys),
+        errors=pack_counts(errors),
+        sizes=np.bincount(merged >> BIN_BITS, minlength=len(keys)).astype("<u2").tobytes(),
+        bins=(merged & BIN_MASK).astype("<u2").tobytes(),
+        counts=pack_counts(sums),
+    )
+
+
+def only_rows(block: SpanBlock, wanted: Container[RowKey]) -> SpanBlock:
+    """The rows of some keys, with all the evidence."""
+    return from_rows([row for row in rows(block) if row.key in wanted], block)
+
+
+def from_rows(kept: Sequence[Row], like: SpanBlock) -> SpanBlock:
+    """A block of these rows (ascending, distinct), with the evidence of `like`."""
+    none = np.empty(0, np.int64)
+    return msgspec.structs.replace(
+        like,
+        keys=tuple(row.key for row in kept),
+        errors=pack_counts(np.array([row.errors for row in kept], np.int64)),
+        sizes=np.array([len(row.bins) for row in kept], "<u2").tobytes(),
+        bins=np.concatenate([row.bins for row in kept] or [none]).astype("<u2").tobytes(),
+        counts=pack_counts(np.concatenate([row.counts for row in kept] or [none])),
+    )
+
+
+def block_bytes(block: SpanBlock) -> int:
+    """About what a block takes in state."""
+    names = sum(len(name) + 5 for _, _, name in block.keys)
+    return names + sum(map(len, (block.errors, block.sizes, block.bins, block.counts)))
+
+
+def merge_rows(found: Sequence[Row]) -> Row:
+    """The sum of rows (at least one) under the key of the first."""
+    bins, counts = sum_by_code(
+        np.concatenate([row.bins for row in found]), np.concatenate([row.counts for row in found])
+    )
+    return Row(found[0].key, int(counts.sum()), sum(row.errors for row in found), bins, counts)
+
+
+def row_of(block: SpanBlock, dimension: int, name: str) -> Row:
+    """All spans of one name over its span kinds; a row without spans where the block has none."""
+    found = [row for row in rows(block) if row.key[1:] == (dimension, name)]
+    none = np.empty(0, np.int64)
+    return merge_rows(found) if found else Row((0, dimension, name), 0, 0, none, none)
