@@ -10,7 +10,7 @@ pytest = code=0; $(BIN)/pytest $(1) || code=$$?; if ((code == 5)); then echo "py
 
 # Two suites at once would share two cores and miss their deadlines.
 .NOTPARALLEL:
-.PHONY: help setup demo test check test-flink test-services test-faults explore fuzz bench
+.PHONY: help setup demo test check test-flink test-services test-faults explore mutants fuzz bench
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,8 @@ test-faults: setup ## Kill processes and count what survives (minutes each); wri
 
 explore: setup ## Search the laws at random for EXPLORE_SECONDS (600), from EXPLORE_SEED (0: the clock)
 	@$(BIN)/python -m tests.explore --seconds $${EXPLORE_SECONDS:-600} --seed $${EXPLORE_SEED:-0}
+mutants: setup ## Planted faults (tests/mutants): the tests must fail by each one; MUTANT=name for one of them
+	@$(BIN)/python -m tests.mutants.run $(if $(MUTANT),--only $(MUTANT))
 
 fuzz: setup ## Random and broken bytes against the decoders for FUZZ_SECONDS (20)
 	@reasoner/stack/setup.sh fuzz
