@@ -5,24 +5,24 @@ from typing import Any
 
 from operators.detectors.capacity import Capacity, CapacityConfig
 from operators.detectors.latency import LatencyConfig, LatencySpike
-from operators.detectors.log_patterns import ErrorPatterns, ErrorPatternsConfig
-from operators.detectors.requests import RequestShapes, RequestShapesConfig
+from operators.detectors.log_patterns import LogPatterns, LogPatternsConfig
+from operators.detectors.requests import RequestEffects, RequestEffectsConfig
 from operators.detectors.telemetry_gap import GapConfig, TelemetryGap
 from operators.gates.log_silence import LogSilence, LogSilenceConfig
-from operators.gates.novelty import PatternNews, PatternNewsConfig
+from operators.gates.novelty import NoveltyConfig, NoveltyGate
 from operators.ingest.call_pairs import CallPairs, CallPairsConfig
 from operators.ingest.fold import FoldConfig
-from operators.ingest.pre_aggregate import PreMerge, PreMergeConfig
+from operators.ingest.pre_aggregate import PreAggregate, PreAggregateConfig
 from operators.machine import Stage
-from state_schemas.aggregates.activity import EnvPresence
-from state_schemas.aggregates.calls import CallHalves
-from state_schemas.aggregates.log_silence import LogsHeard
-from state_schemas.aggregates.logs import ExceptionPartial, LogPartial
+from state_schemas.aggregates.activity import EnvActivity
+from state_schemas.aggregates.calls import CallSides
+from state_schemas.aggregates.log_silence import LoggingWindows
+from state_schemas.aggregates.logs import ExceptionAggregate, LogAggregate
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.aggregates.names import NameOverflow
-from state_schemas.aggregates.novelty import PatternHeard, SourcePatternHeard, SpanPatternHeard
-from state_schemas.aggregates.requests import ShapePartial
-from state_schemas.aggregates.spans import SpanPartial
+from state_schemas.aggregates.novelty import LogPatternSighting, PatternSighting, SpanPatternSighting
+from state_schemas.aggregates.requests import EffectAggregate
+from state_schemas.aggregates.spans import SpanAggregate
 from state_schemas.contracts.insight import InsightRevision
 from state_schemas.contracts.rows import EdgeRow, PatternName, PatternRow, RollupRow
 from state_schemas.telemetry.signals import SignalType
@@ -34,12 +34,12 @@ class GraphConfig:
     """Settings of every machine; the defaults are the ones that everything is scored with."""
 
     fold: FoldConfig = field(default_factory=FoldConfig)
-    pre_merge: PreMergeConfig = field(default_factory=PreMergeConfig)
+    pre_aggregate: PreAggregateConfig = field(default_factory=PreAggregateConfig)
     calls: CallPairsConfig = field(default_factory=CallPairsConfig)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
-    patterns: ErrorPatternsConfig = field(default_factory=ErrorPatternsConfig)
-    shapes: RequestShapesConfig = field(default_factory=RequestShapesConfig)
-    news: PatternNewsConfig = field(default_factory=PatternNewsConfig)
+    patterns: LogPatternsConfig = field(default_factory=LogPatternsConfig)
+    effects: RequestEffectsConfig = field(default_factory=RequestEffectsConfig)
+    novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
     silence: LogSilenceConfig = field(default_factory=LogSilenceConfig)
     gap: GapConfig = field(default_factory=GapConfig)
     capacity: CapacityConfig = field(default_factory=CapacityConfig)
@@ -48,74 +48,76 @@ class GraphConfig:
 def stages(config: GraphConfig) -> tuple[Stage, ...]:
     """Every keyed stage. A uid names state in savepoints: it never changes and is never used again."""
     return (
-        _pre_merge("pre-merge", "traces", config),
-        _pre_merge("pre-merge-logs", "logs", config),
-        _pre_merge("pre-merge-metrics", "metrics", config),
-        Stage("call-pairs", CallPairs(config.calls), takes=CallHalves, key_of=_by_bucket, gives=(SpanPartial,)),
+        _pre_aggregate("pre-merge", "traces", config),
+        _pre_aggregate("pre-merge-logs", "logs", config),
+        _pre_aggregate("pre-merge-metrics", "metrics", config),
+        Stage("call-pairs", CallPairs(config.calls), takes=CallSides, key_of=_by_bucket, gives=(SpanAggregate,)),
         Stage(
             "latency-spike",
             LatencySpike(config.latency),
-            takes=SpanPartial,
+            takes=SpanAggregate,
             key_of=_by_service,
-            gives=(RollupRow, EdgeRow, ShapePartial, InsightRevision),
+            gives=(RollupRow, EdgeRow, EffectAggregate, InsightRevision),
         ),
         Stage(
             "error-patterns",
-            ErrorPatterns(config.patterns),
-            takes=LogPartial,
+            LogPatterns(config.patterns),
+            takes=LogAggregate,
             key_of=_by_service,
-            gives=(PatternRow, PatternName, PatternHeard, NameOverflow, InsightRevision),
+            gives=(PatternRow, PatternName, LogPatternSighting, NameOverflow, InsightRevision),
         ),
         # A stage of its own: event time of two inputs is the lesser of theirs, and logs wait for no spans.
         Stage(
             "error-patterns-traces",
-            ErrorPatterns(_of_spans(config)),
-            takes=ExceptionPartial,
+            LogPatterns(_of_spans(config)),
+            takes=ExceptionAggregate,
             key_of=_by_service,
-            gives=(PatternRow, PatternName, SpanPatternHeard, NameOverflow),
+            gives=(PatternRow, PatternName, SpanPatternSighting, NameOverflow),
         ),
         Stage(
             "pattern-news",
-            PatternNews(config.news),
-            takes=PatternHeard,
+            NoveltyGate(config.novelty),
+            takes=LogPatternSighting,
             key_of=_by_pattern,
             gives=(InsightRevision,),
         ),
         # What spans record is told where logs do not: this stage waits for them, and they for nothing.
         Stage(
             "pattern-news-traces",
-            PatternNews(replace(config.news, source="spans")),
-            takes=SourcePatternHeard,
+            NoveltyGate(replace(config.novelty, source="spans")),
+            takes=PatternSighting,
             key_of=_by_pattern,
             gives=(InsightRevision,),
         ),
         Stage(
             "request-shapes",
-            RequestShapes(config.shapes),
-            takes=ShapePartial,
+            RequestEffects(config.effects),
+            takes=EffectAggregate,
             key_of=_by_service,
-            gives=(LogsHeard, InsightRevision),
+            gives=(LoggingWindows, InsightRevision),
         ),
-        Stage("log-silence", LogSilence(config.silence), takes=LogsHeard, key_of=_by_env, gives=(InsightRevision,)),
-        Stage("telemetry-gap", TelemetryGap(config.gap), takes=EnvPresence, key_of=_by_env, gives=(InsightRevision,)),
+        Stage(
+            "log-silence", LogSilence(config.silence), takes=LoggingWindows, key_of=_by_env, gives=(InsightRevision,)
+        ),
+        Stage("telemetry-gap", TelemetryGap(config.gap), takes=EnvActivity, key_of=_by_env, gives=(InsightRevision,)),
         Stage("capacity", Capacity(config.capacity), takes=NameOverflow, key_of=_by_subject, gives=(InsightRevision,)),
     )
 
 
-def _of_spans(config: GraphConfig) -> ErrorPatternsConfig:
+def _of_spans(config: GraphConfig) -> LogPatternsConfig:
     """Pre-merge says when a service has spans, so what they do not throw is known as well."""
-    rule = replace(config.patterns.rule, silence_counts=True, heard_ms=config.pre_merge.spans_heard_ms)
+    rule = replace(config.patterns.rule, silence_counts=True, observed_ms=config.pre_aggregate.activity_report_ms)
     return replace(config.patterns, source="spans", rule=rule)
 
 
-def _pre_merge(uid: str, signal: SignalType, config: GraphConfig) -> Stage:
-    gives: tuple[type, ...] = (EnvPresence, NameOverflow)
-    lines = ExceptionPartial if signal == "traces" else LogPartial
+def _pre_aggregate(uid: str, signal: SignalType, config: GraphConfig) -> Stage:
+    gives: tuple[type, ...] = (EnvActivity, NameOverflow)
+    lines = ExceptionAggregate if signal == "traces" else LogAggregate
     if signal == "traces":
-        gives = (SpanPartial, CallHalves, lines, *gives)
+        gives = (SpanAggregate, CallSides, lines, *gives)
     if signal == "logs":
-        gives = (lines, ShapePartial, LogsHeard, *gives)
-    return Stage(uid, PreMerge(config.pre_merge, lines), FoldedMessage, _by_partition, gives, signal)
+        gives = (lines, EffectAggregate, LoggingWindows, *gives)
+    return Stage(uid, PreAggregate(config.pre_aggregate, lines), FoldedMessage, _by_partition, gives, signal)
 
 
 def latency_stages(config: GraphConfig) -> tuple[Stage, ...]:

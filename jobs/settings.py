@@ -10,15 +10,15 @@ from pydantic import Field, ValidationError
 from jobs.graph import GraphConfig
 from operators.detectors.capacity import CapacityConfig
 from operators.detectors.latency import LatencyConfig
-from operators.detectors.log_patterns import ErrorPatternsConfig
-from operators.detectors.requests import RequestShapesConfig
+from operators.detectors.log_patterns import LogPatternsConfig
+from operators.detectors.requests import RequestEffectsConfig
 from operators.detectors.telemetry_gap import GapConfig
-from operators.emission import Announce, FrontierConfig
+from operators.emission import EmissionConfig, EmitWhen
 from operators.gates.log_silence import LogSilenceConfig
-from operators.gates.novelty import PatternNewsConfig
+from operators.gates.novelty import NoveltyConfig
 from operators.ingest.call_pairs import CallPairsConfig
 from operators.ingest.fold import FoldConfig
-from operators.ingest.pre_aggregate import PreMergeConfig
+from operators.ingest.pre_aggregate import PreAggregateConfig
 from state_schemas.contracts.settings import BadConfig, Kafka, Lake, Positive, Section
 from udfs.detect.latency.baseline import SpikeConfig
 from udfs.detect.log_patterns.rule import PatternConfig
@@ -67,7 +67,7 @@ class Detection(Section):
     pattern_seeds: Path | None = None
     decoder: Literal["scan", "upb"] = "scan"
     dead_letter_payload: bool = False
-    announce: Announce = "reported"
+    emit_when: EmitWhen = "early"
 
 
 class JobConfig(Section):
@@ -93,24 +93,24 @@ class JobConfig(Section):
     def graph(self) -> GraphConfig:
         """The same settings as the machines take them."""
         d = self.detection
-        frontier = FrontierConfig(lateness_ms=d.lateness_ms, announce=d.announce)
+        emission = EmissionConfig(lateness_ms=d.lateness_ms, emit_when=d.emit_when)
         names = NameLimits(d.hosts_max, d.operations_max, d.callees_max)
         times = TimeLimits(lateness_ms=d.lateness_ms, future_max_ms=d.future_max_ms, age_max_ms=d.age_max_ms)
         return GraphConfig(
             fold=FoldConfig(times, d.decoder, masks=MaskSettings(d.masks), payload_kept=d.dead_letter_payload),
-            pre_merge=PreMergeConfig(d.services_max, d.envs_max, names=names),
+            pre_aggregate=PreAggregateConfig(d.services_max, d.envs_max, names=names),
             calls=CallPairsConfig(PairLimits(d.call_pair_ms, d.lateness_ms)),
-            latency=LatencyConfig(SpikeConfig(floor_ms=d.latency_floor_ms), frontier, names),
-            patterns=ErrorPatternsConfig(
+            latency=LatencyConfig(SpikeConfig(floor_ms=d.latency_floor_ms), emission, names),
+            patterns=LogPatternsConfig(
                 PatternConfig(d.patterns_warm_minutes, patterns_max=d.patterns_max, seeds=self.seeds()),
-                frontier,
+                emission,
                 d.patterns_top,
                 d.pattern_insights,
             ),
-            news=PatternNewsConfig(max(600_000, 2 * d.lateness_ms), frontier=frontier),
-            shapes=RequestShapesConfig(frontier=frontier),
-            silence=LogSilenceConfig(frontier),
-            gap=GapConfig(frontier),
+            novelty=NoveltyConfig(max(600_000, 2 * d.lateness_ms), emission=emission),
+            effects=RequestEffectsConfig(emission=emission),
+            silence=LogSilenceConfig(emission),
+            gap=GapConfig(emission),
             capacity=CapacityConfig(lateness_ms=d.lateness_ms),
         )
 

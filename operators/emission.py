@@ -1,9 +1,9 @@
-"""Two frontiers: insights go out when a pane is reported, and are what they are when it is final.
+"""Two frontiers: insights go out when a window is reported, and are what they are when it is final.
 
-A pane is *reported* when event time passes its end and *final* when it passes its end + lateness. What is learnt
-advances over final panes only; the panes in between are evaluated anew from the last final point whenever something
+A window is *reported* when event time passes its end and *final* when it passes its end + lateness. What is learned
+advances over final windows only; the windows in between are evaluated anew from the last final point whenever something
 moves. What then differs from what went out is sent as the next revision, and what is no longer said at all
-is retracted. The last revision of each insight is so a pure function of the panes.
+is retracted. The last revision of each insight is so a pure function of the windows.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,67 +12,69 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 from operators.machine import END_OF_INPUT
 from state_schemas.contracts.insight import Insight, InsightRevision, from_json, to_json
-from state_schemas.state.emitted import Announced
+from state_schemas.state.emitted import EmittedInsight
 
 L = TypeVar("L")
 P = TypeVar("P")
 
-# An unsettled id keeps its revision number this long after its last pane, so that it can never start at 0 again.
+# An unsettled id keeps its revision number this long after its last window, so that it can never start at 0 again.
 KEPT_MS: Final = 3_600_000
 
-Announce = Literal["reported", "final"]
+EmitWhen = Literal["early", "final"]
 
 
 @dataclass(frozen=True, slots=True)
-class FrontierConfig:
-    """announce: `reported` sends early and corrects; `final` waits for the lateness and never corrects (`replay`)."""
+class EmissionConfig:
+    """emit_when: `early` sends early and corrects; `final` waits for the lateness and never corrects (`replay`)."""
 
-    pane_ms: int = 10_000
+    window_ms: int = 10_000
     lateness_ms: int = 120_000
-    announce: Announce = "reported"
+    emit_when: EmitWhen = "early"
 
     def final_ms(self, start_ms: int) -> int:
-        """When the pane that begins then is final."""
-        return start_ms + self.pane_ms + self.lateness_ms
+        """When the window that begins then is final."""
+        return start_ms + self.window_ms + self.lateness_ms
 
     def is_final(self, start_ms: int, watermark_ms: int, judged_until_ms: int) -> bool:
-        """Whether that pane is. What is judged stays final, though after a restore the watermark starts anew."""
+        """Whether that window is. What is judged stays final, though after a restore the watermark starts anew."""
         return self.final_ms(start_ms) <= watermark_ms or start_ms < judged_until_ms
 
     def is_forgotten(self, judged_until_ms: int, start_ms: int, idle_ms: int) -> bool:
-        """Whether what was learnt is, when a pane begins: as if the idle wake had come, which it may not have yet."""
+        """Whether what was learned is, when a window begins: as if the idle timer had come, which it may not have
+        yet.
+        """
         return judged_until_ms > 0 and start_ms >= judged_until_ms + idle_ms
 
     def forget_ms(self, last_seen_ms: int, idle_ms: int) -> int:
-        """When no pane can come any more that begins within idle_ms of last_seen_ms, however event time moves."""
+        """When no window can come any more that begins within idle_ms of last_seen_ms, however event time moves."""
         return self.final_ms(last_seen_ms + idle_ms)
 
 
 class _Step(NamedTuple, Generic[L, P]):
-    """One pane evaluated: what it was, what was known before and after, the drafts it announces."""
+    """One window evaluated: what it was, what was known before and after, the drafts it announces."""
 
     start_ms: int
-    pane: P
+    window: P
     before: L
     after: L
-    drafts: tuple[Insight, ...]
+    candidates: tuple[Insight, ...]
 
 
-# evaluate(learnt, pane start, pane) -> what is known after it, and the drafts (revision 0) that it announces.
+# evaluate(learned, window start, window) -> what is known after it, and the drafts (revision 0) that it announces.
 Evaluate = Callable[[L, int, P], tuple[L, Iterable[Insight]]]
-# Names in the panes that one subtask remembers; what is known of a name after a pane takes some 300 bytes.
+# Names in the windows that one subtask remembers; what is known of a name after a window takes some 300 bytes.
 REMEMBERED_NAMES_MAX: Final = 300_000
 
 
-class TwoFrontiers(Generic[L, P]):
-    """Evaluates panes of many keys. `learnt` and panes are values: who changes one puts another object in its place.
+class Emitter(Generic[L, P]):
+    """Evaluates windows of many keys. `model` and windows are values: who changes one puts another object in its place.
 
-    What was evaluated is remembered for each key, so that a pane is evaluated once as long as neither it nor what was
+    What was evaluated is remembered for each key, so that a window is evaluated once as long as neither it nor what was
     known before it changes. That memory is no state: it can be lost at any time and changes no result. names_in: how
-    many names a pane speaks of.
+    many names a window speaks of.
     """
 
-    def __init__(self, config: FrontierConfig, names_in: Callable[[P], int]) -> None:
+    def __init__(self, config: EmissionConfig, names_in: Callable[[P], int]) -> None:
         self.config = config
         self._names_in = names_in
         self._remembered: dict[str, tuple[int, list[_Step[L, P]]]] = {}
@@ -82,44 +84,46 @@ class TwoFrontiers(Generic[L, P]):
         self,
         key: str,
         evaluate: Evaluate[L, P],
-        learnt: L,
-        panes: dict[int, P],
-        announced: dict[str, Announced],
+        model: L,
+        windows: dict[int, P],
+        emitted: dict[str, EmittedInsight],
         now_ms: int,
     ) -> tuple[L, tuple[InsightRevision, ...]]:
-        """What is known after the final panes, which are taken out of `panes`; `announced` is changed in place."""
+        """What is known after the final windows, which are taken out of `windows`; `emitted` is changed in place."""
         out: list[InsightRevision] = []
         known = self._recall(key)
-        for start_ms in self._final(panes, now_ms):
-            step = _evaluated(known, evaluate, learnt, start_ms, panes.pop(start_ms))
-            learnt = step.after
-            until_ms = start_ms + self.config.pane_ms
-            for draft in step.drafts:
-                self._settle(announced, draft, until_ms)
-                if self.config.announce == "final":
-                    out += _send(announced, draft, until_ms)
-        if self.config.announce == "reported":
-            steps = self._tentative(known, evaluate, learnt, panes, now_ms)
+        for start_ms in self._final(windows, now_ms):
+            step = _evaluated(known, evaluate, model, start_ms, windows.pop(start_ms))
+            model = step.after
+            until_ms = start_ms + self.config.window_ms
+            for candidate in step.candidates:
+                self._settle(emitted, candidate, until_ms)
+                if self.config.emit_when == "final":
+                    out += _send(emitted, candidate, until_ms)
+        if self.config.emit_when == "early":
+            steps = self._tentative(known, evaluate, model, windows, now_ms)
             self._remember(key, steps)
-            ends = ((draft, step.start_ms + self.config.pane_ms) for step in steps for draft in step.drafts)
-            out += self._correct(announced, {draft.insight_id: (draft, end_ms) for draft, end_ms in ends})
-        _drop_done(announced, now_ms, self.config.lateness_ms)
-        return learnt, tuple(out)
+            ends = (
+                (candidate, step.start_ms + self.config.window_ms) for step in steps for candidate in step.candidates
+            )
+            out += self._correct(emitted, {candidate.insight_id: (candidate, end_ms) for candidate, end_ms in ends})
+        _drop_done(emitted, now_ms, self.config.lateness_ms)
+        return model, tuple(out)
 
     def _tentative(
-        self, known: list[_Step[L, P]], evaluate: Evaluate[L, P], learnt: L, panes: dict[int, P], now_ms: int
+        self, known: list[_Step[L, P]], evaluate: Evaluate[L, P], model: L, windows: dict[int, P], now_ms: int
     ) -> list[_Step[L, P]]:
-        """The reported panes, evaluated from the last final point on."""
+        """The reported windows, evaluated from the last final point on."""
         steps: list[_Step[L, P]] = []
-        for start_ms in sorted(start_ms for start_ms in panes if start_ms + self.config.pane_ms <= now_ms):
-            step = _evaluated(known, evaluate, steps[-1].after if steps else learnt, start_ms, panes[start_ms])
+        for start_ms in sorted(start_ms for start_ms in windows if start_ms + self.config.window_ms <= now_ms):
+            step = _evaluated(known, evaluate, steps[-1].after if steps else model, start_ms, windows[start_ms])
             steps.append(step)
         return steps
 
     def _remember(self, key: str, steps: list[_Step[L, P]]) -> None:
         if not steps:
             return
-        names = sum(1 + self._names_in(step.pane) for step in steps)
+        names = sum(1 + self._names_in(step.window) for step in steps)
         self._remembered[key] = (names, steps)
         self._names += names
         while self._names > REMEMBERED_NAMES_MAX:
@@ -131,64 +135,66 @@ class TwoFrontiers(Generic[L, P]):
         self._names -= names
         return steps
 
-    def conclude(self, announced: dict[str, Announced], drafts: Iterable[Insight]) -> tuple[InsightRevision, ...]:
+    def conclude(
+        self, emitted: dict[str, EmittedInsight], candidates: Iterable[Insight]
+    ) -> tuple[InsightRevision, ...]:
         """Last revisions of a key that is about to be forgotten."""
-        return tuple(sent for draft in drafts for sent in _send(announced, draft, draft.window.end_ms))
+        return tuple(sent for candidate in candidates for sent in _send(emitted, candidate, candidate.window.end_ms))
 
-    def _final(self, panes: dict[int, P], now_ms: int) -> list[int]:
+    def _final(self, windows: dict[int, P], now_ms: int) -> list[int]:
         if now_ms == END_OF_INPUT:
-            return sorted(panes)
-        return sorted(start_ms for start_ms in panes if self.config.final_ms(start_ms) <= now_ms)
+            return sorted(windows)
+        return sorted(start_ms for start_ms in windows if self.config.final_ms(start_ms) <= now_ms)
 
-    def _settle(self, announced: dict[str, Announced], draft: Insight, until_ms: int) -> None:
-        entry = announced.get(draft.insight_id)
+    def _settle(self, emitted: dict[str, EmittedInsight], candidate: Insight, until_ms: int) -> None:
+        entry = emitted.get(candidate.insight_id)
         if entry is None:
-            entry = announced[draft.insight_id] = Announced(-1, b"", until_ms)
-        entry.settled = to_json(draft)
-        entry.closed = draft.status == "closed"
+            entry = emitted[candidate.insight_id] = EmittedInsight(-1, b"", until_ms)
+        entry.final_body = to_json(candidate)
+        entry.closed = candidate.status == "closed"
         entry.until_ms = max(entry.until_ms, until_ms)
 
     def _correct(
-        self, announced: dict[str, Announced], tentative: dict[str, tuple[Insight, int]]
+        self, emitted: dict[str, EmittedInsight], tentative: dict[str, tuple[Insight, int]]
     ) -> list[InsightRevision]:
         """Revisions that bring the world from what was sent to what holds now, in id order."""
         out: list[InsightRevision] = []
-        for insight_id in sorted({*announced, *tentative}):
+        for insight_id in sorted({*emitted, *tentative}):
             if insight_id in tentative:
-                out += _send(announced, *tentative[insight_id])
+                out += _send(emitted, *tentative[insight_id])
                 continue
-            entry = announced[insight_id]
-            if entry.settled:
-                out += _send(announced, from_json(entry.settled), entry.until_ms)
+            entry = emitted[insight_id]
+            if entry.final_body:
+                out += _send(emitted, from_json(entry.final_body), entry.until_ms)
             elif entry.sent:
-                out += _send(announced, _retracted(from_json(entry.sent)), entry.until_ms)
+                out += _send(emitted, _retracted(from_json(entry.sent)), entry.until_ms)
         return out
 
 
-def _evaluated(known: list[_Step[L, P]], evaluate: Evaluate[L, P], learnt: L, start_ms: int, pane: P) -> _Step[L, P]:
-    """The step of this pane: the first one known where it is the same, else evaluated."""
-    if known and known[0].pane is pane and known[0].before is learnt:
+def _evaluated(known: list[_Step[L, P]], evaluate: Evaluate[L, P], model: L, start_ms: int, window: P) -> _Step[L, P]:
+    """The step of this window: the first one known where it is the same, else evaluated."""
+    if known and known[0].window is window and known[0].before is model:
         return known.pop(0)
     known.clear()
-    after, drafts = evaluate(learnt, start_ms, pane)
-    return _Step(start_ms, pane, learnt, after, tuple(drafts))
+    after, candidates = evaluate(model, start_ms, window)
+    return _Step(start_ms, window, model, after, tuple(candidates))
 
 
-def next_frontier_ms(config: FrontierConfig, panes: Iterable[int], now_ms: int) -> int | None:
-    """When the next of these panes (by start) becomes reported or final; None where there is none."""
-    ends = (start_ms + config.pane_ms for start_ms in panes)
+def next_firing_ms(config: EmissionConfig, windows: Iterable[int], now_ms: int) -> int | None:
+    """When the next of these windows (by start) becomes reported or final; None where there is none."""
+    ends = (start_ms + config.window_ms for start_ms in windows)
     return min((end if end > now_ms else end + config.lateness_ms for end in ends), default=None)
 
 
-def _send(announced: dict[str, Announced], draft: Insight, until_ms: int) -> list[InsightRevision]:
+def _send(emitted: dict[str, EmittedInsight], candidate: Insight, until_ms: int) -> list[InsightRevision]:
     """The next revision, or nothing where the draft says what was said last."""
-    entry = announced.setdefault(draft.insight_id, Announced(-1, b"", until_ms))
+    entry = emitted.setdefault(candidate.insight_id, EmittedInsight(-1, b"", until_ms))
     entry.until_ms = max(entry.until_ms, until_ms)
-    if entry.sent == to_json(draft.model_copy(update={"revision": entry.revision})):
+    if entry.sent == to_json(candidate.model_copy(update={"revision": entry.revision})):
         return []
     entry.revision += 1
-    entry.sent = to_json(draft.model_copy(update={"revision": entry.revision}))
-    return [InsightRevision(draft.env, draft.service, draft.insight_id, entry.revision, entry.sent)]
+    entry.sent = to_json(candidate.model_copy(update={"revision": entry.revision}))
+    return [InsightRevision(candidate.env, candidate.service, candidate.insight_id, entry.revision, entry.sent)]
 
 
 def _retracted(insight: Insight) -> Insight:
@@ -198,9 +204,9 @@ def _retracted(insight: Insight) -> Insight:
     return insight.model_copy(update={"status": "retracted", "reason": reason})
 
 
-def _drop_done(announced: dict[str, Announced], now_ms: int, lateness_ms: int) -> None:
+def _drop_done(emitted: dict[str, EmittedInsight], now_ms: int, lateness_ms: int) -> None:
     """Forget ids that nothing can announce again."""
-    for insight_id, entry in list(announced.items()):
-        waits_ms = lateness_ms if entry.settled else KEPT_MS
-        if (entry.closed or not entry.settled) and entry.until_ms + waits_ms <= now_ms:
-            del announced[insight_id]
+    for insight_id, entry in list(emitted.items()):
+        waits_ms = lateness_ms if entry.final_body else KEPT_MS
+        if (entry.closed or not entry.final_body) and entry.until_ms + waits_ms <= now_ms:
+            del emitted[insight_id]

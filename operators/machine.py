@@ -18,23 +18,23 @@ END_OF_INPUT: Final = 2**63 - 1  # the watermark after the last record of a boun
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[S, O_co]):
-    """What one event or wake did.
+    """What one event or timer did.
 
     state=None forgets the key. outputs go to the stages and sinks that take their type; they never refer to memory
-    that the state still owns. wake_at_ms: event time, epoch ms; replaces any earlier wake of this key; None cancels it.
-    counts feed the metrics of this step.
+    that the state still owns. timer_at_ms: event time, epoch ms; replaces any earlier timer of this key; None cancels
+    it. counts feed the metrics of this step.
     """
 
     state: S | None
     outputs: tuple[O_co, ...] = ()
-    wake_at_ms: int | None = None
+    timer_at_ms: int | None = None
     counts: tuple[tuple[MetricName, int], ...] = ()
 
 
 class Machine(Protocol[S, E_contra, O_co]):
     """A state is *consumed* by a call: the machine may change it in place and return it.
 
-    now_ms of a wake is the time that was asked for, never later, so that results do not depend on how often an engine
+    now_ms of a timer is the time that was asked for, never later, so that results do not depend on how often an engine
     moves its watermark; only at the end of a bounded input it is END_OF_INPUT: everything pending goes out, nothing is
     concluded from silence, and the state is forgotten.
     """
@@ -43,7 +43,7 @@ class Machine(Protocol[S, E_contra, O_co]):
     def codec(self) -> Codec[S]: ...
     def initial(self, key: str) -> S: ...
     def on_event(self, state: S, event: E_contra, watermark_ms: int) -> Step[S, O_co]: ...
-    def on_wake(self, state: S, now_ms: int) -> Step[S, O_co]: ...
+    def on_timer(self, state: S, now_ms: int) -> Step[S, O_co]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,6 @@ class Stage:
     gives: tuple[type, ...]
     signal: SignalType | None = None
 
-    def hears(self, event: Any) -> bool:
+    def accepts(self, event: Any) -> bool:
         """Whether the event drives this stage."""
         return isinstance(event, self.takes) and self.signal in (None, getattr(event, "signal", None))

@@ -75,27 +75,27 @@ def zipped(name: str, state: type[S]) -> Codec[S]:
 
 
 class Box(Generic[S]):
-    """Live state in Flink's cache, with its wake, that becomes versioned bytes only when Flink pickles it.
+    """Live state in Flink's cache, with its timer, that becomes versioned bytes only when Flink pickles it.
 
     The pickle names `open_box` and nothing else of this project, so renaming a state class breaks no savepoint.
-    wake_at_ms: event time of the timer that is set, None for none.
+    timer_at_ms: event time of the timer that is set, None for none.
     """
 
-    __slots__ = ("codec", "state", "wake_at_ms")
+    __slots__ = ("codec", "state", "timer_at_ms")
 
-    def __init__(self, codec: Codec[S], state: S, wake_at_ms: int | None) -> None:
+    def __init__(self, codec: Codec[S], state: S, timer_at_ms: int | None) -> None:
         self.codec = codec
         self.state = state
-        self.wake_at_ms = wake_at_ms
+        self.timer_at_ms = timer_at_ms
 
     def __reduce__(self) -> tuple[Callable[[str, bytes, int | None], "Box[Any]"], tuple[str, bytes, int | None]]:
-        return open_box, (self.codec.name, self.codec.encode(self.state), self.wake_at_ms)
+        return open_box, (self.codec.name, self.codec.encode(self.state), self.timer_at_ms)
 
 
-def open_box(codec_name: str, data: bytes, wake_at_ms: int | None) -> Box[Any]:
+def open_box(codec_name: str, data: bytes, timer_at_ms: int | None) -> Box[Any]:
     """Inverse of pickling a Box. Raises UnknownStateVersion."""
     codec = _CODECS.get(codec_name)
     if codec is None:
         message = f"state of codec {codec_name!r}, known are {sorted(_CODECS)}; deploy the build that has this codec"
         raise UnknownStateVersion(message)
-    return Box(codec, codec.decode(data), wake_at_ms)
+    return Box(codec, codec.decode(data), timer_at_ms)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from state_schemas.aggregates.activity import Presence, PresencePane
+from state_schemas.aggregates.activity import Activity, ActivityWindow
 from state_schemas.aggregates.names import NameOverflow
 from state_schemas.telemetry.message import OffsetRange
 
@@ -19,20 +19,20 @@ def merge_ranges(ranges: Iterable[OffsetRange]) -> tuple[OffsetRange, ...]:
     return tuple(OffsetRange(*place, *spans[place]) for place in sorted(spans)[:RANGES_MAX])
 
 
-def merge_presence(panes: Iterable[PresencePane]) -> tuple[PresencePane, ...]:
-    """One entry for each pane, ascending, with records summed by (signal, service) and ranges joined."""
+def merge_activity(windows: Iterable[ActivityWindow]) -> tuple[ActivityWindow, ...]:
+    """One entry for each window, ascending, with records summed by (signal, service) and ranges joined."""
     records: dict[int, dict[tuple[str, str], int]] = {}
     ranges: dict[int, list[OffsetRange]] = {}
-    for pane in panes:
-        sums = records.setdefault(pane.start_ms, {})
-        ranges.setdefault(pane.start_ms, []).extend(pane.ranges)
-        for heard in pane.seen:
-            who = (heard.signal, heard.service)
-            sums[who] = sums.get(who, 0) + heard.records
+    for window in windows:
+        sums = records.setdefault(window.start_ms, {})
+        ranges.setdefault(window.start_ms, []).extend(window.ranges)
+        for active in window.seen:
+            who = (active.signal, active.service)
+            sums[who] = sums.get(who, 0) + active.records
     return tuple(
-        PresencePane(
+        ActivityWindow(
             start_ms,
-            tuple(Presence(*who, records[start_ms][who]) for who in sorted(records[start_ms])),
+            tuple(Activity(*who, records[start_ms][who]) for who in sorted(records[start_ms])),
             merge_ranges(ranges[start_ms]),
         )
         for start_ms in sorted(records)
@@ -40,7 +40,7 @@ def merge_presence(panes: Iterable[PresencePane]) -> tuple[PresencePane, ...]:
 
 
 def merge_overflow(a: NameOverflow, b: NameOverflow) -> NameOverflow:
-    """What both say of one pane of one environment, subject and service."""
+    """What both say of one window of one environment, subject and service."""
     return NameOverflow(
         a.env,
         a.start_ms,

@@ -36,16 +36,16 @@ def merge_info(infos: Iterable[ServiceInfo]) -> ServiceInfo:
 
 
 def newest_info(
-    groups: int, group: _Ints, at_ms: _Ints, facts_of: _Ints, facts: Sequence[tuple[str, ...]]
+    groups: int, group: _Ints, at_ms: _Ints, info_index: _Ints, infos: Sequence[tuple[str, ...]]
 ) -> list[ServiceInfo]:
     """Merge for each of `groups` the attributes that its records have: `merge_info`, vectorised.
 
-    group, at_ms, facts_of: of each record, the last an index into `facts`: (version, image, container, site_id).
+    group, at_ms, info_index: of each record, the last an index into `infos`: (version, image, container, site_id).
     """
     columns: list[list[str] | list[int]] = []
-    for attribute in zip(*facts, strict=True):
+    for attribute in zip(*infos, strict=True):
         rank_of, values = ranked(attribute)
-        rank = rank_of[facts_of]
+        rank = rank_of[info_index]
         newest = np.zeros(groups, np.int64)
         np.maximum.at(newest, group, np.where(rank > 0, at_ms * len(values) + rank, 0))
         newest_ms, newest_rank = np.divmod(newest, len(values))

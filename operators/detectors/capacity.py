@@ -26,17 +26,17 @@ _WORDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class CapacityConfig:
-    """quiet_ms: an overflow that goes on is one insight until it has been away for so long (event time)."""
+    """close_after_ms: an overflow that goes on is one insight until it has been away for so long (event time)."""
 
-    pane_ms: int = 10_000
+    window_ms: int = 10_000
     lateness_ms: int = 120_000
-    quiet_ms: int = 3_600_000
+    close_after_ms: int = 3_600_000
 
 
 class Capacity:
     """See the module. One state for each environment, attribute and, where it is about one, service.
 
-    It is told when its first pane is final.
+    It is told when its first window is final.
     """
 
     def __init__(self, config: CapacityConfig) -> None:
@@ -53,36 +53,36 @@ class Capacity:
         self, state: CapacityState, event: NameOverflow, watermark_ms: int
     ) -> Step[CapacityState, InsightRevision]:
         if event.start_ms > state.last_final_ms:
-            state.panes[event.start_ms] = merge_overflow(event, state.panes.get(event.start_ms, event))
-        return Step(state, (), self._next_wake_ms(state, watermark_ms))
+            state.windows[event.start_ms] = merge_overflow(event, state.windows.get(event.start_ms, event))
+        return Step(state, (), self._next_timer_ms(state, watermark_ms))
 
-    def on_wake(self, state: CapacityState, now_ms: int) -> Step[CapacityState, InsightRevision]:
+    def on_timer(self, state: CapacityState, now_ms: int) -> Step[CapacityState, InsightRevision]:
         out: list[InsightRevision] = []
-        for start_ms in sorted(state.panes):
+        for start_ms in sorted(state.windows):
             if now_ms < self._final_ms(start_ms):
                 break
-            pane = state.panes.pop(start_ms)
-            if not state.last_final_ms or start_ms >= state.last_final_ms + self.config.quiet_ms:
-                out.append(_insight(pane, self.config.pane_ms))
+            window = state.windows.pop(start_ms)
+            if not state.last_final_ms or start_ms >= state.last_final_ms + self.config.close_after_ms:
+                out.append(_insight(window, self.config.window_ms))
             state.last_final_ms = max(start_ms, state.last_final_ms)
         counts: tuple[tuple[MetricName, int], ...] = (("insights_emitted_total", len(out)),)
-        quiet = not state.panes and now_ms >= self._quiet_ms(state)
+        quiet = not state.windows and now_ms >= self._quiet_ms(state)
         if now_ms == END_OF_INPUT or quiet:
             return Step(None, tuple(out), None, (*counts, ("states_forgotten_total", 1)))
-        return Step(state, tuple(out), self._next_wake_ms(state, now_ms), counts)
+        return Step(state, tuple(out), self._next_timer_ms(state, now_ms), counts)
 
     def _final_ms(self, start_ms: int) -> int:
-        return start_ms + self.config.pane_ms + self.config.lateness_ms
+        return start_ms + self.config.window_ms + self.config.lateness_ms
 
-    def _next_wake_ms(self, state: CapacityState, now_ms: int) -> int:
-        return max(now_ms + 1, self._final_ms(min(state.panes)) if state.panes else self._quiet_ms(state))
+    def _next_timer_ms(self, state: CapacityState, now_ms: int) -> int:
+        return max(now_ms + 1, self._final_ms(min(state.windows)) if state.windows else self._quiet_ms(state))
 
     def _quiet_ms(self, state: CapacityState) -> int:
-        """When no pane can come any more that begins within quiet_ms of the last one."""
-        return self._final_ms(state.last_final_ms + self.config.quiet_ms)
+        """When no window can come any more that begins within close_after_ms of the last one."""
+        return self._final_ms(state.last_final_ms + self.config.close_after_ms)
 
 
-def _insight(event: NameOverflow, pane_ms: int) -> InsightRevision:
+def _insight(event: NameOverflow, window_ms: int) -> InsightRevision:
     names, measure = _WORDS[event.subject]
     who = "" if event.subject == "deployment.environment.name" else f"{event.service or event.env} has "
     such, hint = f", such as {event.example[:80]},", f"is a version or an id part of {event.subject}"
@@ -97,7 +97,7 @@ def _insight(event: NameOverflow, pane_ms: int) -> InsightRevision:
         env=event.env,
         service=event.service,
         subject=event.subject,
-        window=Window(start_ms=event.start_ms, end_ms=event.start_ms + pane_ms),
+        window=Window(start_ms=event.start_ms, end_ms=event.start_ms + window_ms),
         severity="warning",
         confidence=1.0,
         title=title_of(title),

@@ -5,70 +5,70 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.rollup_windows import Window, take_ended
+from operators.rollup_windows import RollupWindow, take_ended
 from state_schemas.aggregates.spans import (
     DIMENSION_AHEAD,
     DIMENSION_BEHIND,
     DIMENSION_CALLEE,
-    DIMENSION_GAP,
+    DIMENSION_NETWORK_TIME,
     DIMENSIONS,
-    SpanBlock,
+    SpanTable,
 )
 from state_schemas.contracts.rows import RESOLUTIONS_S, EdgeRow, RollupRow
 from state_schemas.state.latency import LatencyState
 from state_schemas.telemetry.spans import SPAN_KINDS
-from udfs.spans.window import NameLimits, Row, merge_blocks, names_over, rows
+from udfs.spans.window import NameLimits, Row, merge_span_tables, names_over, rows
 from udfs.stats.duration_histogram import REPRESENTATIVE_NS, pack, quantile_ns
 
 
 class Due(NamedTuple):
-    """rows: for the table. panes: (start ms, block) of the finest windows that are not late, for detection."""
+    """rows: for the table. windows: (start ms, block) of the finest windows that are not late, for detection."""
 
     rows: tuple[RollupRow | EdgeRow, ...]
-    panes: tuple[tuple[int, SpanBlock], ...]
+    windows: tuple[tuple[int, SpanTable], ...]
     names_over: int
 
 
 def emit_due(state: LatencyState, now_ms: int, names: NameLimits) -> Due:
     """Takes the windows that have ended by now_ms out of `pending`."""
     out: list[RollupRow | EdgeRow] = []
-    panes: list[tuple[int, SpanBlock]] = []
+    windows: list[tuple[int, SpanTable]] = []
     over = 0
 
-    def merge(blocks: Sequence[SpanBlock]) -> SpanBlock:
+    def merge(tables: Sequence[SpanTable]) -> SpanTable:
         nonlocal over
-        over += names_over(blocks, names)
-        return merge_blocks(blocks, names)
+        over += names_over(tables, names)
+        return merge_span_tables(tables, names)
 
-    for window, block in take_ended(state.pending, now_ms, RESOLUTIONS_S, merge):
-        out += _rows(state, window, block)
+    for window, table in take_ended(state.pending, now_ms, RESOLUTIONS_S, merge):
+        out += _rows(state, window, table)
         resolution_s, start_ms, late = window
         if resolution_s == RESOLUTIONS_S[0] and not late:
-            panes.append((start_ms, block))
-    return Due(tuple(out), tuple(panes), over)
+            windows.append((start_ms, table))
+    return Due(tuple(out), tuple(windows), over)
 
 
-def _rows(state: LatencyState, window: Window, block: SpanBlock) -> Iterator[RollupRow | EdgeRow]:
+def _rows(state: LatencyState, window: RollupWindow, table: SpanTable) -> Iterator[RollupRow | EdgeRow]:
     calls: dict[str, dict[int, Row]] = {}
-    for row in rows(block):
+    for row in rows(table):
         _, dimension, name = row.key
         if dimension < len(DIMENSIONS):
-            yield _row(state, window, block, row)
+            yield _row(state, window, table, row)
         else:
             calls.setdefault(name, {})[dimension] = row
     for callee, found in calls.items():
-        yield _edge(state, window, block, callee, found)
+        yield _edge(state, window, table, callee, found)
 
 
-def _edge(state: LatencyState, window: Window, block: SpanBlock, callee: str, found: dict[int, Row]) -> EdgeRow:
+def _edge(state: LatencyState, window: RollupWindow, table: SpanTable, callee: str, found: dict[int, Row]) -> EdgeRow:
     resolution_s, start_ms, late = window
-    call, gap = found[DIMENSION_CALLEE], found[DIMENSION_GAP]
+    call, gap = found[DIMENSION_CALLEE], found[DIMENSION_NETWORK_TIME]
     p50, p95, p99 = (round(quantile_ns(call.bins, call.counts, q) / 1e6, 6) for q in (0.5, 0.95, 0.99))
     gap_p50, gap_p95 = (round(quantile_ns(gap.bins, gap.counts, q) / 1e6, 6) for q in (0.5, 0.95))
     ahead, behind = (found.get(dimension) for dimension in (DIMENSION_AHEAD, DIMENSION_BEHIND))
     return EdgeRow(
         env=state.env,
-        site_id=block.facts.site_id,
+        site_id=table.info.site_id,
         service=state.service,
         callee=callee,
         resolution_s=resolution_s,
@@ -95,13 +95,13 @@ def _median_skew_ns(ahead: Row | None, behind: Row | None) -> float:
     return float(np.concatenate(values)[order][np.searchsorted(reached, (reached[-1] + 1) // 2)])
 
 
-def _row(state: LatencyState, window: Window, block: SpanBlock, row: Row) -> RollupRow:
+def _row(state: LatencyState, window: RollupWindow, table: SpanTable, row: Row) -> RollupRow:
     resolution_s, start_ms, late = window
     kind, dimension, name = row.key
     p50, p95, p99 = (round(quantile_ns(row.bins, row.counts, q) / 1e6, 6) for q in (0.5, 0.95, 0.99))
     return RollupRow(
         env=state.env,
-        site_id=block.facts.site_id,
+        site_id=table.info.site_id,
         service=state.service,
         dimension=DIMENSIONS[dimension],
         name=name,

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from operators.rollup_windows import Window
-from state_schemas.aggregates.logs import OTHER_PATTERNS, LineSource, LogBlock, PatternCount
+from operators.rollup_windows import RollupWindow
+from state_schemas.aggregates.logs import OTHER_PATTERNS, LineSource, LogTable, PatternCount
 from state_schemas.contracts.rows import PatternName, PatternRow
 from state_schemas.state.log_patterns import PatternsState, Registered
 from udfs.detect.log_patterns.registry import canonical
@@ -14,26 +14,26 @@ PATTERN_RESOLUTIONS_S: Final = (10, 60)
 
 
 def top_rows(
-    state: PatternsState, window: Window, block: LogBlock, top: int, source: LineSource
+    state: PatternsState, window: RollupWindow, table: LogTable, top: int, source: LineSource
 ) -> Iterator[PatternRow]:
-    """The patterns with most lines, ties by id, then all others as one row; together they are `block.loud_lines`."""
-    registry = state.learnt.registry
+    """The patterns with most lines, ties by id, then all others as one row; together they are `table.severe_lines`."""
+    registry = state.model.registry
     found: dict[str, list[PatternCount]] = {}
-    for counted in block.patterns:
-        if counted.loud:
+    for counted in table.patterns:
+        if counted.severe:
             found.setdefault(canonical(registry, counted.pattern_id, counted.texts), []).append(counted)
     beyond = found.pop(OTHER_PATTERNS, [])
     ranked = sorted(found.items(), key=lambda item: (-_lines(item[1]), item[0]))
     for rank, (name, counts) in enumerate(ranked[:top], 1):
         texts = registry[name].texts if name in registry else counts[0].texts
-        yield _row(state, window, block, rank, name, template_of(texts), counts, source)
+        yield _row(state, window, table, rank, name, template_of(texts), counts, source)
     if rest := [counted for _, counts in ranked[top:] for counted in counts] + beyond:
-        yield _row(state, window, block, 0, OTHER_PATTERNS, "", rest, source)
+        yield _row(state, window, table, 0, OTHER_PATTERNS, "", rest, source)
 
 
 def pattern_names(state: PatternsState, before: Mapping[str, Registered], source: LineSource) -> Iterator[PatternName]:
     """Patterns that are named, or named otherwise, since the registry was as before; in id order."""
-    for pattern_id, entry in sorted(state.learnt.registry.items()):
+    for pattern_id, entry in sorted(state.model.registry.items()):
         known = before.get(pattern_id)
         if known is None or (known.texts, known.alias_of) != (entry.texts, entry.alias_of):
             yield PatternName(
@@ -44,7 +44,7 @@ def pattern_names(state: PatternsState, before: Mapping[str, Registered], source
                 template=template_of(entry.texts),
                 first_seen_ms=entry.first_seen_ms,
                 alias_of=entry.alias_of,
-                at_ms=state.learnt.last_end_ms,
+                at_ms=state.model.last_end_ms,
             )
 
 
@@ -54,8 +54,8 @@ def _lines(counts: list[PatternCount]) -> int:
 
 def _row(
     state: PatternsState,
-    window: Window,
-    block: LogBlock,
+    window: RollupWindow,
+    table: LogTable,
     rank: int,
     pattern_id: str,
     template: str,
@@ -65,7 +65,7 @@ def _row(
     resolution_s, start_ms, late = window
     return PatternRow(
         env=state.env,
-        site_id=block.facts.site_id,
+        site_id=table.info.site_id,
         service=state.service,
         source=source,
         resolution_s=resolution_s,
@@ -76,5 +76,5 @@ def _row(
         template=template,
         severity_number=max(counted.severity for counted in counts),
         count=_lines(counts),
-        total=block.loud_lines,
+        total=table.severe_lines,
     )

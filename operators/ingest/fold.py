@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from state_schemas.aggregates.activity import EnvPresence, Presence, PresencePane
-from state_schemas.aggregates.logs import LogPartial
+from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
+from state_schemas.aggregates.logs import LogAggregate
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.aggregates.spans import SpanBatch
 from state_schemas.contracts.counters import REJECTED, MetricName
@@ -15,7 +15,7 @@ from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition, OffsetRange
 from state_schemas.telemetry.metrics import MetricPoint
 from state_schemas.telemetry.signals import SignalType
-from udfs.activity import merge_presence
+from udfs.activity import merge_activity
 from udfs.event_time import TimeLimits
 from udfs.logs.masking.masker import MaskSettings
 from udfs.logs.message import PlacedLine, fold_lines
@@ -26,7 +26,7 @@ from udfs.spans.message import fold_spans
 
 _NS_PER_MS: Final = 1_000_000
 
-_Heard = dict[str, dict[int, list[Presence]]]  # env -> pane start -> who
+_ActivityByEnv = dict[str, dict[int, list[Activity]]]  # env -> window start -> who
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +54,15 @@ class Folded(NamedTuple):
 class _Part(NamedTuple):
     rejected: tuple[Rejected, ...]
     spans: SpanBatch | None = None
-    presence: tuple[EnvPresence, ...] = ()
-    logs: tuple[LogPartial, ...] = ()
+    activity: tuple[EnvActivity, ...] = ()
+    logs: tuple[LogAggregate, ...] = ()
     folded: int = 0
     late: int = 0
     exceptions_beyond: int = 0
 
 
 class Place(NamedTuple):
-    """A record by its number in the message, its event time and the start of its pane in epoch ms."""
+    """A record by its number in the message, its event time and the start of its window in epoch ms."""
 
     number: int
     at_ms: int
@@ -97,8 +97,8 @@ class Fold:
         part = self._fold(data, at)
         letters = tuple(self._dead_letter(rejected, data, at) for rejected in part.rejected)
         message = None
-        if part.spans is not None or part.presence or part.logs:
-            message = FoldedMessage(f"{at.topic}|{at.partition}", part.spans, part.presence, self._signal, part.logs)
+        if part.spans is not None or part.activity or part.logs:
+            message = FoldedMessage(f"{at.topic}|{at.partition}", part.spans, part.activity, self._signal, part.logs)
         return Folded(message, letters, _counts(part))
 
     def _dead_letter(self, rejected: Rejected, data: bytes, at: KafkaPosition) -> DeadLetter:
@@ -122,9 +122,9 @@ class Fold:
         if isinstance(spans, Rejected):
             return _Part((spans,))
         result = fold_spans(spans, at, self.config.times)
-        thrown = fold_exceptions(spans, result.counted, self._reader, at, self.config.times)
+        exception = fold_exceptions(spans, result.counted, self._reader, at, self.config.times)
         beyond = spans.exceptions_beyond
-        return _Part(result.rejected, result.batch, (), thrown, result.folded, result.late, beyond)
+        return _Part(result.rejected, result.batch, (), exception, result.folded, result.late, beyond)
 
     def _logs(self, data: bytes, at: KafkaPosition) -> _Part:
         assert self._reader is not None, "only a fold of logs reads lines"
@@ -135,7 +135,9 @@ class Fold:
         points = decode_metrics(data, self.config.decode)
         if isinstance(points, Rejected):
             return _Part((points,))
-        return _heard("metrics", points, place_records("metrics", points, at.timestamp_ms, self.config.times), at)
+        return _with_activity(
+            "metrics", points, place_records("metrics", points, at.timestamp_ms, self.config.times), at
+        )
 
 
 def logs_part(records: Sequence[LogRecord], reader: LineReader, at: KafkaPosition, config: FoldConfig) -> _Part:
@@ -146,7 +148,7 @@ def logs_part(records: Sequence[LogRecord], reader: LineReader, at: KafkaPositio
         PlacedLine(record.resource, place.at_ms, place.start_ms, place.late, record.trace_id, place.number, line)
         for place, record, line in zip(placed.places, kept, reader.read(kept), strict=True)
     ]
-    return _heard("logs", records, placed, at)._replace(logs=fold_lines(lines, at))
+    return _with_activity("logs", records, placed, at)._replace(logs=fold_lines(lines, at))
 
 
 def place_records(
@@ -162,20 +164,22 @@ def place_records(
             rejected[reason] = rejected.get(reason, 0) + 1
             continue
         late = at_ms < timestamp_ms - times.lateness_ms
-        places.append(Place(number, at_ms, at_ms - at_ms % times.pane_ms, late))
+        places.append(Place(number, at_ms, at_ms - at_ms % times.window_ms, late))
     faults = tuple(Rejected(reason, f"event time of {signal}", rejected[reason]) for reason in sorted(rejected))
     return Placed(tuple(places), faults)
 
 
-def _heard(signal: SignalType, records: Sequence[LogRecord | MetricPoint], placed: Placed, at: KafkaPosition) -> _Part:
-    """Who was heard in these records, by pane."""
-    heard: _Heard = {}
+def _with_activity(
+    signal: SignalType, records: Sequence[LogRecord | MetricPoint], placed: Placed, at: KafkaPosition
+) -> _Part:
+    """Who was heard in these records, by window."""
+    by_env: _ActivityByEnv = {}
     for place in placed.places:
         if not place.late:
             resource = records[place.number].resource
-            _hear(heard, resource.env, place.start_ms, Presence(signal, resource.service, 1))
+            _add(by_env, resource.env, place.start_ms, Activity(signal, resource.service, 1))
     late = sum(place.late for place in placed.places)
-    return _Part(placed.rejected, None, _presence(heard, at), (), len(placed.places), late)
+    return _Part(placed.rejected, None, _activity_of(by_env, at), (), len(placed.places), late)
 
 
 def _time_fault(at_ms: int, timestamp_ms: int, times: TimeLimits) -> RejectReason | None:
@@ -186,15 +190,15 @@ def _time_fault(at_ms: int, timestamp_ms: int, times: TimeLimits) -> RejectReaso
     return "too_old" if at_ms < timestamp_ms - times.age_max_ms else None
 
 
-def _hear(heard: _Heard, env: str, start_ms: int, presence: Presence) -> None:
-    heard.setdefault(env, {}).setdefault(start_ms, []).append(presence)
+def _add(by_env: _ActivityByEnv, env: str, start_ms: int, activity: Activity) -> None:
+    by_env.setdefault(env, {}).setdefault(start_ms, []).append(activity)
 
 
-def _presence(heard: _Heard, at: KafkaPosition) -> tuple[EnvPresence, ...]:
+def _activity_of(by_env: _ActivityByEnv, at: KafkaPosition) -> tuple[EnvActivity, ...]:
     ranges = (OffsetRange(at.topic, at.partition, at.offset, at.offset),)
     return tuple(
-        EnvPresence(env, merge_presence(PresencePane(start, tuple(seen), ranges) for start, seen in panes.items()))
-        for env, panes in sorted(heard.items())
+        EnvActivity(env, merge_activity(ActivityWindow(start, tuple(seen), ranges) for start, seen in windows.items()))
+        for env, windows in sorted(by_env.items())
     )
 
 

@@ -123,7 +123,7 @@ class FoldMessages(ProcessFunction):
 
 
 class KeyedMachine(KeyedProcessFunction):
-    """Runs any machine: state in one value (versioned bytes when Flink writes it), wakes as event-time timers."""
+    """Runs any machine: state in one value (versioned bytes when Flink writes it), timers as event-time timers."""
 
     def __init__(self, stage: Stage, downstream: Sequence[Stage], sinks: Sequence[SinkRows]) -> None:
         self._stage = stage
@@ -144,21 +144,21 @@ class KeyedMachine(KeyedProcessFunction):
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
         box = self._box.value()
-        if box is None or box.wake_at_ms != timestamp:
-            return  # forgotten, or the wake was moved
+        if box is None or box.timer_at_ms != timestamp:
+            return  # forgotten, or the timer was moved
         ended = ctx.timer_service().current_watermark() >= END_OF_INPUT
-        yield from self._commit(box, self._machine.on_wake(box.state, END_OF_INPUT if ended else timestamp), ctx)
+        yield from self._commit(box, self._machine.on_timer(box.state, END_OF_INPUT if ended else timestamp), ctx)
 
     def _commit(self, box: Box[Any], step: Step[Any, Any], ctx: Any) -> Iterator[Any]:
         timers = ctx.timer_service()
         if step.state is None:
             self._box.clear()
         else:
-            if step.wake_at_ms != box.wake_at_ms and step.wake_at_ms is not None:
-                timers.register_event_time_timer(step.wake_at_ms)
-            self._box.update(Box(box.codec, step.state, step.wake_at_ms))
-        if box.wake_at_ms is not None and (step.state is None or step.wake_at_ms != box.wake_at_ms):
-            timers.delete_event_time_timer(box.wake_at_ms)
+            if step.timer_at_ms != box.timer_at_ms and step.timer_at_ms is not None:
+                timers.register_event_time_timer(step.timer_at_ms)
+            self._box.update(Box(box.codec, step.state, step.timer_at_ms))
+        if box.timer_at_ms is not None and (step.state is None or step.timer_at_ms != box.timer_at_ms):
+            timers.delete_event_time_timer(box.timer_at_ms)
         self._counters.add(step.counts)
         yield from self._router.route(step.outputs)
 

@@ -1,6 +1,6 @@
 """The graph in one process, without Flink: replays, evaluations, tests, notebooks.
 
-Event time, keys, wakes and order of effects follow what `operators.runtime.flink` does on the engine; each message is
+Event time, keys, timers and order of effects follow what `operators.runtime.flink` does on the engine; each message is
 carried through the whole graph before the next is read.
 """
 
@@ -65,7 +65,7 @@ class LocalGraph:
             takers = [
                 (place, runner)
                 for place, runner in enumerate(self._runners)
-                if place >= first and runner.stage.hears(event)
+                if place >= first and runner.stage.accepts(event)
             ]
             if not takers:
                 out.append(event)
@@ -80,13 +80,13 @@ class LocalGraph:
 
 
 class _Runner:
-    """One stage: its states, its wakes, its watermark."""
+    """One stage: its states, its timers, its watermark."""
 
     def __init__(self, stage: Stage, between: Through) -> None:
         self.stage = stage
         self.states: dict[str, Any] = {}
         self._between = between
-        self._wakes: dict[str, int] = {}
+        self._timers: dict[str, int] = {}
         self._queue: list[tuple[int, str]] = []
         self._watermark_ms = BEGIN_OF_TIME
 
@@ -103,19 +103,19 @@ class _Runner:
         self._watermark_ms = watermark_ms
         while self._queue and self._queue[0][0] <= watermark_ms:
             at_ms, key = heappop(self._queue)
-            if self._wakes.get(key) == at_ms:
+            if self._timers.get(key) == at_ms:
                 now_ms = END_OF_INPUT if watermark_ms == END_OF_INPUT else at_ms
-                yield self._commit(key, self.stage.machine.on_wake(self.states[key], now_ms))
+                yield self._commit(key, self.stage.machine.on_timer(self.states[key], now_ms))
 
     def _commit(self, key: str, step: Step[Any, Any]) -> Step[Any, Any]:
         if step.state is None:
             self.states.pop(key, None)
-            self._wakes.pop(key, None)
+            self._timers.pop(key, None)
             return step
         self.states[key] = self._between(self.stage, step.state)
-        if step.wake_at_ms is None:
-            self._wakes.pop(key, None)
-        elif self._wakes.get(key) != step.wake_at_ms:
-            self._wakes[key] = step.wake_at_ms
-            heappush(self._queue, (step.wake_at_ms, key))
+        if step.timer_at_ms is None:
+            self._timers.pop(key, None)
+        elif self._timers.get(key) != step.timer_at_ms:
+            self._timers[key] = step.timer_at_ms
+            heappush(self._queue, (step.timer_at_ms, key))
         return step

@@ -35,7 +35,7 @@ PARTITIONS: Final = 4
 CHECKPOINT_MS: Final = 10_000
 STALLED_S: Final = 300.0  # sparse traffic: a second of reading can be hours of event time, with all their windows
 STOP_DEADLINE_S: Final = 300.0
-THREADS_TOLD: Final = 16
+THREADS_SHOWN: Final = 16
 CORES_FULL: Final = 0.9  # of all cores: then no stage is the limit, but the machine
 _SAMPLE_S: Final = 2.0  # each sample asks the JobManager, which is paid from the same cores
 
@@ -105,7 +105,7 @@ class Progress:
             key: (spent_s - threads.get(key, 0.0)) * 1000 / (end_ms - start_ms)
             for key, spent_s in threads_after.items()
         }
-        for (role, name), used in sorted(cores.items(), key=lambda item: -item[1])[:THREADS_TOLD]:
+        for (role, name), used in sorted(cores.items(), key=lambda item: -item[1])[:THREADS_SHOWN]:
             rows.append({"process": role, "threads": name, "cores": round(used, 3)})
         return [limit(rows, sum(cores.values()), os.cpu_count() or 1), *rows]
 

@@ -1,6 +1,6 @@
 """What detection says on days when nothing is wrong, and what it finds of slow-downs planted into such days.
 
-The shipped rule with its default settings over the final panes of each service (`reasoner.traffic.fleet`).
+The shipped rule with its default settings over the final windows of each service (`reasoner.traffic.fleet`).
 """
 
 from collections.abc import Callable
@@ -11,50 +11,51 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from reasoner.evaluate.result import Result
-from reasoner.traffic.fleet import PANE_MS, QuietService, Slowdown, Traffic, fleet
+from reasoner.traffic.fleet import WINDOW_MS, QuietService, Slowdown, Traffic, fleet
 from state_schemas.contracts.insight import Insight
-from state_schemas.state.latency import Learnt
+from state_schemas.state.latency import LatencyModel
 from udfs.detect.latency.baseline import SpikeConfig
-from udfs.detect.latency.rule import PaneOfSpans, watch_pane
+from udfs.detect.latency.rule import evaluate_spans
+from udfs.detect.service_window import ServiceWindow
 from udfs.spans.window import NameLimits
 
 START_MS: Final = 1_700_006_400_000  # midnight
 FACTORS: Final = (1.3, 1.5, 2.0, 3.0, 5.0, 10.0)
 PLANTED: Final = 200
-WARM_PANES: Final = 720  # two hours before the slow-down
-SLOW_PANES: Final = 120
+WARM_WINDOWS: Final = 720  # two hours before the slow-down
+SLOW_WINDOWS: Final = 120
 ENV: Final = "quiet"
-SETTING: Final = "30 services with calls, 1 to 100,000 spans a pane"
+SETTING: Final = "30 services with calls, 1 to 100,000 spans a window"
 
 
 class Planted(NamedTuple):
-    """A slow-down and what was said of it. delay_panes: from its start to the first insight, None without one."""
+    """A slow-down and what was said of it. delay_windows: from its start to the first insight, None without one."""
 
     service: str
     rate: float
     slowdown: Slowdown
-    delay_panes: int | None
+    delay_windows: int | None
 
 
-def watch(service: QuietService, seed: int, panes: int) -> list[tuple[int, Insight]]:
-    """(pane, insight) for each that opens in so many panes of the service."""
-    traffic, learnt, opened = Traffic(service, seed), Learnt(), []
+def watch(service: QuietService, seed: int, windows: int) -> list[tuple[int, Insight]]:
+    """(window, insight) for each that opens in so many windows of the service."""
+    traffic, model, opened = Traffic(service, seed), LatencyModel(), []
     config, names = SpikeConfig(), NameLimits()
-    for number in range(panes):
-        start_ms = START_MS + number * PANE_MS
-        block = traffic.pane(number, start_ms)
-        if block is None:
+    for number in range(windows):
+        start_ms = START_MS + number * WINDOW_MS
+        table = traffic.window(number, start_ms)
+        if table is None:
             continue
-        pane = PaneOfSpans(ENV, service.name, start_ms, start_ms + PANE_MS, block)
-        learnt, drafts = watch_pane(learnt, pane, config, names)
-        opened += [(number, draft) for draft in drafts if draft.status == "open"]
+        window = ServiceWindow(ENV, service.name, start_ms, start_ms + WINDOW_MS, table)
+        model, candidates = evaluate_spans(model, window, config, names)
+        opened += [(number, candidate) for candidate in candidates if candidate.status == "open"]
     return opened
 
 
 def bench_quiet(hours: int, seeds: int, report: Callable[[str], None]) -> Result:
     """Alarms of quiet days, and rate and delay of detection by size. Minutes a seed of 24 hours, on two cores."""
-    panes = hours * 3_600_000 // PANE_MS
-    quiet = [(service, seed, panes) for seed in range(seeds) for service in fleet(seed)]
+    windows = hours * 3_600_000 // WINDOW_MS
+    quiet = [(service, seed, windows) for seed in range(seeds) for service in fleet(seed)]
     planted = _plan()
     with ProcessPoolExecutor(2) as pool:
         alarms = dict.fromkeys(range(seeds), 0)
@@ -62,7 +63,7 @@ def bench_quiet(hours: int, seeds: int, report: Callable[[str], None]) -> Result
         for (service, seed, _), opened in zip(quiet, pool.map(_watched, quiet, chunksize=2), strict=True):
             alarms[seed] += len(opened)
             detail += [_alarm(seed, service, number, insight) for number, insight in opened]
-            report(f"seed {seed}, {service.name} ({service.rate:,.0f} spans a pane): {len(opened)} alarms")
+            report(f"seed {seed}, {service.name} ({service.rate:,.0f} spans a window): {len(opened)} alarms")
         report(f"{PLANTED} planted slow-downs")
         found = list(pool.map(_detected, planted, chunksize=4))
     days = hours / 24
@@ -86,8 +87,8 @@ def _detected(task: tuple[QuietService, int]) -> Planted:
     service, seed = task
     slowdown = service.slowdown
     assert slowdown is not None, "only planted services are asked for"
-    opened = watch(service, seed, WARM_PANES + SLOW_PANES)
-    during = [number - slowdown.first_pane for number, insight in opened if number >= slowdown.first_pane]
+    opened = watch(service, seed, WARM_WINDOWS + SLOW_WINDOWS)
+    during = [number - slowdown.first_window for number, insight in opened if number >= slowdown.first_window]
     return Planted(service.name, service.rate, slowdown, min(during, default=None))
 
 
@@ -99,8 +100,8 @@ def _plan() -> list[tuple[QuietService, int]]:
         services = fleet(seed)
         service = services[int(random.integers(len(services)))]
         slowdown = Slowdown(
-            first_pane=WARM_PANES,
-            panes=SLOW_PANES,
+            first_window=WARM_WINDOWS,
+            windows=SLOW_WINDOWS,
             factor=FACTORS[number % len(FACTORS)],
             one_host=bool(number // len(FACTORS) % 2),
             gradual=bool(number // (2 * len(FACTORS)) % 2),
@@ -121,16 +122,16 @@ def _by_size(found: list[Planted], factor: float) -> dict[str, Any]:
     row |= _rate("detected_one_host", [one for one in of_size if one.slowdown.one_host])
     for name, gradual in (("sudden", False), ("gradual", True)):
         delays = [
-            one.delay_panes * PANE_MS / 1000
+            one.delay_windows * WINDOW_MS / 1000
             for one in of_size
-            if one.delay_panes is not None and one.slowdown.gradual == gradual
+            if one.delay_windows is not None and one.slowdown.gradual == gradual
         ]
         row[f"delay_s_median_{name}"] = median(delays) if delays else None
     return row
 
 
 def _rate(name: str, of_size: list[Planted]) -> dict[str, float]:
-    hits = sum(one.delay_panes is not None for one in of_size)
+    hits = sum(one.delay_windows is not None for one in of_size)
     return {name: round(hits / len(of_size), 3) if of_size else 0.0}
 
 

@@ -1,6 +1,6 @@
 """What is said of lines and calls on days when nothing is wrong, and what is found of lines and calls that stop.
 
-The shipped rules with their default settings over the final panes of each service (`reasoner.traffic.request_fleet`).
+The shipped rules with their default settings over the final windows of each service (`reasoner.traffic.request_fleet`).
 """
 
 from collections.abc import Callable
@@ -11,51 +11,52 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from reasoner.evaluate.result import Result
-from reasoner.traffic.request_fleet import PANE_MS, SERVICES, QuietShapes, ShapeTraffic, Stop, fleet_of_shapes
+from reasoner.traffic.request_fleet import SERVICES, WINDOW_MS, EffectTraffic, QuietEffects, Stop, fleet_of_effects
 from state_schemas.contracts.insight import Insight
-from state_schemas.state.log_patterns import PatternsLearnt
-from state_schemas.state.requests import ShapesLearnt
-from udfs.detect.log_patterns.rule import PaneOfLines, PatternConfig, watch_lines
-from udfs.detect.requests.report import subject_of_shape
-from udfs.detect.requests.rule import PaneOfShapes, ShapeConfig, watch_shapes
+from state_schemas.state.log_patterns import LogPatternModel
+from state_schemas.state.requests import EffectModel
+from udfs.detect.log_patterns.rule import PatternConfig, evaluate_lines
+from udfs.detect.requests.report import subject_of_effect
+from udfs.detect.requests.rule import EffectConfig, evaluate_effects
+from udfs.detect.service_window import ServiceWindow
 
 START_MS: Final = 1_700_006_400_000  # midnight
 LEFT: Final = (0.0, 0.2, 0.4)
 PLANTED: Final = 150
-WARM_PANES: Final = 720
-STOP_PANES: Final = 120
+WARM_WINDOWS: Final = 720
+STOP_WINDOWS: Final = 120
 ENV: Final = "quiet"
-SETTING: Final = "30 services, 1 to 100,000 requests a pane, mixes that shift"
+SETTING: Final = "30 services, 1 to 100,000 requests a window, mixes that shift"
 
 
 class Planted(NamedTuple):
-    """A stop and what was said of it. expected: of the shape in a pane; delay_panes: None where it was not told."""
+    """A stop and what was said of it. expected: of the shape in a window; delay_windows: None where it was not told."""
 
     left: float
     expected: float
-    delay_panes: int | None
+    delay_windows: int | None
 
 
-def watch(service: QuietShapes, seed: int, panes: int) -> list[tuple[int, Insight]]:
-    """(pane, insight) for each that opens in so many panes of the service."""
-    traffic, shapes, lines = ShapeTraffic(service, seed), ShapesLearnt(), PatternsLearnt()
+def watch(service: QuietEffects, seed: int, windows: int) -> list[tuple[int, Insight]]:
+    """(window, insight) for each that opens in so many windows of the service."""
+    traffic, effects, lines = EffectTraffic(service, seed), EffectModel(), LogPatternModel()
     opened: list[tuple[int, Insight]] = []
-    for number in range(panes):
-        start_ms = START_MS + number * PANE_MS
-        found = traffic.pane(number, start_ms)
+    for number in range(windows):
+        start_ms = START_MS + number * WINDOW_MS
+        found = traffic.window(number, start_ms)
         if found is None:
             continue
-        place = (ENV, service.name, start_ms, start_ms + PANE_MS)
-        shapes, drafts = watch_shapes(shapes, PaneOfShapes(*place, found[0]), ShapeConfig())
-        lines, more = watch_lines(lines, PaneOfLines(*place, found[1]), PatternConfig())
-        opened += [(number, draft) for draft in (*drafts, *more) if draft.status == "open"]
+        place = (ENV, service.name, start_ms, start_ms + WINDOW_MS)
+        effects, candidates = evaluate_effects(effects, ServiceWindow(*place, found[0]), EffectConfig())
+        lines, more = evaluate_lines(lines, ServiceWindow(*place, found[1]), PatternConfig())
+        opened += [(number, candidate) for candidate in (*candidates, *more) if candidate.status == "open"]
     return opened
 
 
 def bench_shapes(hours: int, seeds: int, report: Callable[[str], None]) -> Result:
     """Alarms of quiet days, and share and delay of stops that are found. Minutes a seed of 24 hours, on two cores."""
-    panes = hours * 3_600_000 // PANE_MS
-    quiet = [(service, seed, panes) for seed in range(seeds) for service in fleet_of_shapes(seed)]
+    windows = hours * 3_600_000 // WINDOW_MS
+    quiet = [(service, seed, windows) for seed in range(seeds) for service in fleet_of_effects(seed)]
     with ProcessPoolExecutor(2) as pool:
         alarms = dict.fromkeys(range(seeds), 0)
         detail: list[dict[str, Any]] = []
@@ -66,7 +67,7 @@ def bench_shapes(hours: int, seeds: int, report: Callable[[str], None]) -> Resul
                 | {"alarm": insight.title, "kind": insight.kind}
                 for number, insight in opened
             ]
-            report(f"seed {seed}, {service.name} ({service.rate:,.0f} requests a pane): {len(opened)} alarms")
+            report(f"seed {seed}, {service.name} ({service.rate:,.0f} requests a window): {len(opened)} alarms")
         report(f"{PLANTED} stops")
         found = list(pool.map(_detected, _plan(), chunksize=4))
     per_day = [number * 24 / hours for number in alarms.values()]
@@ -80,28 +81,30 @@ def bench_shapes(hours: int, seeds: int, report: Callable[[str], None]) -> Resul
     return Result("bench shapes", f"{SETTING}, {hours} h", scores, rows + detail)
 
 
-def _watched(task: tuple[QuietShapes, int, int]) -> list[tuple[int, Insight]]:
+def _watched(task: tuple[QuietEffects, int, int]) -> list[tuple[int, Insight]]:
     return watch(*task)
 
 
-def _plan() -> list[tuple[QuietShapes, int]]:
+def _plan() -> list[tuple[QuietEffects, int]]:
     random = np.random.default_rng(5)
     tasks = []
     for number in range(PLANTED):
         seed = 100 + number
-        service = fleet_of_shapes(seed)[number % SERVICES]
-        stop = Stop(str(random.choice(service.names)), WARM_PANES, STOP_PANES, LEFT[number % len(LEFT)])
+        service = fleet_of_effects(seed)[number % SERVICES]
+        stop = Stop(str(random.choice(service.names)), WARM_WINDOWS, STOP_WINDOWS, LEFT[number % len(LEFT)])
         tasks.append((service.planted(stop), seed))
     return tasks
 
 
-def _detected(task: tuple[QuietShapes, int]) -> Planted:
+def _detected(task: tuple[QuietEffects, int]) -> Planted:
     service, seed = task
     stop = service.stop
     assert stop is not None, "only planted services are asked for"
-    opened = watch(service, seed, WARM_PANES + STOP_PANES)
-    subject = subject_of_shape(stop.name)
-    during = [number - WARM_PANES for number, insight in opened if number >= WARM_PANES and insight.subject == subject]
+    opened = watch(service, seed, WARM_WINDOWS + STOP_WINDOWS)
+    subject = subject_of_effect(stop.name)
+    during = [
+        number - WARM_WINDOWS for number, insight in opened if number >= WARM_WINDOWS and insight.subject == subject
+    ]
     expected = service.rate * float(service.mean[service.names.index(stop.name)] @ service.shares)
     return Planted(stop.left, expected, min(during, default=None))
 
@@ -109,9 +112,9 @@ def _detected(task: tuple[QuietShapes, int]) -> Planted:
 def _by_rate(found: list[Planted], left: float) -> list[dict[str, Any]]:
     """Of stops to `left`, by how often the shape usually comes."""
     rows = []
-    for name, low, high in (("under 1 a pane", 0, 1), ("1 to 10", 1, 10), ("10 and more", 10, float("inf"))):
+    for name, low, high in (("under 1 a window", 0, 1), ("1 to 10", 1, 10), ("10 and more", 10, float("inf"))):
         of_rate = [one for one in found if one.left == left and low <= one.expected < high]
-        delays = [one.delay_panes * PANE_MS / 1000 for one in of_rate if one.delay_panes is not None]
+        delays = [one.delay_windows * WINDOW_MS / 1000 for one in of_rate if one.delay_windows is not None]
         rows.append(
             {
                 "left": left,

@@ -117,16 +117,16 @@ def _expire(table: Table, before_ms: int) -> tuple[int, int]:
     """(snapshots expired, files removed). The way from the current snapshot to each Flink job's newest stays."""
     table.refresh()
     kept = _way_to_jobs(table) | {reference.snapshot_id for reference in table.metadata.refs.values()}
-    gone = [s for s in table.snapshots() if s.timestamp_ms < before_ms and s.snapshot_id not in kept]
-    if not gone:
+    evicted = [s for s in table.snapshots() if s.timestamp_ms < before_ms and s.snapshot_id not in kept]
+    if not evicted:
         return 0, 0
-    suspects = _files(table, gone)
-    table.maintenance.expire_snapshots().by_ids([snapshot.snapshot_id for snapshot in gone]).commit()
+    suspects = _files(table, evicted)
+    table.maintenance.expire_snapshots().by_ids([snapshot.snapshot_id for snapshot in evicted]).commit()
     # Read anew: a snapshot that a job has added since may only name files that its parent, not expired, names too.
     orphans = suspects - _files(table.refresh(), table.snapshots())
     for path in sorted(orphans):
         table.io.delete(path)
-    return len(gone), len(orphans)
+    return len(evicted), len(orphans)
 
 
 def _way_to_jobs(table: Table) -> set[int]:

@@ -105,7 +105,7 @@ def quiet(
 
 
 @app.command()
-def shapes(
+def effects(
     hours: Annotated[int, typer.Option(min=1, help="Of generated normal traffic.")] = 24,
     seeds: Annotated[int, typer.Option(min=1, help="Fleets, one environment each.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, last.")] = False,

@@ -25,7 +25,7 @@ def nezha_command(
     rechunk: Annotated[
         Literal["none", "pod"], typer.Option(help="Each pod's spans in messages of their own.")
     ] = "none",
-    shift_ms: Annotated[int, typer.Option(help="All times so much later: panes begin elsewhere.")] = 0,
+    shift_ms: Annotated[int, typer.Option(help="All times so much later: windows begin elsewhere.")] = 0,
     dump_otlp: Dump = None,
 ) -> None:
     """TrainTicket faults: what is found at the service or its callers, and what is alarmed without a cause."""

@@ -46,7 +46,7 @@ def explain(file: FileArgument, config: Config = None, as_json: AsJson = False) 
     explainer = Explainer(_fold_config(config))
     unread = _add_messages(explainer, file)
     rows = list(explainer.rows())
-    for line in _json_lines(rows) if as_json else _blocks(rows):
+    for line in _json_lines(rows) if as_json else _tables(rows):
         sys.stdout.write(line + "\n")
     if unread:
         message = f"{file}:{unread.line}: {unread.reason}; expected OTLP/JSON lines; record it again or cut it there"
@@ -110,7 +110,7 @@ def _document(row: Explained) -> dict[str, object]:
     }
 
 
-def _blocks(rows: Iterable[Explained | NotCounted]) -> Iterator[str]:
+def _tables(rows: Iterable[Explained | NotCounted]) -> Iterator[str]:
     """Yield lines for a person: a block for each row, then the number of rows of each kind."""
     counts: Counter[str] = Counter()
     for row in rows:
@@ -122,13 +122,13 @@ def _blocks(rows: Iterable[Explained | NotCounted]) -> Iterator[str]:
             yield _shown(f"  {row.detail}")
             counts[f"rejected as {row.reason}"] += row.records or 1
         else:
-            yield from map(_shown, _block(row))
+            yield from map(_shown, _table(row))
             counts["log records" if row.signal == "logs" else "exceptions of spans"] += 1
         yield ""
     yield ", ".join(f"{kind}: {number:,}" for kind, number in counts.items()) or "no log record, no exception of a span"
 
 
-def _block(row: Explained) -> Iterator[str]:
+def _table(row: Explained) -> Iterator[str]:
     kind = "log record" if row.signal == "logs" else "exception of a span"
     level = f"severity {row.severity_number or 'unknown'}, {'WARN or worse' if row.warning_or_worse else 'below WARN'}"
     yield f"{kind} of {row.service} in {row.env}: {level}"

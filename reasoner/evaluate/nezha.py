@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from jobs.graph import GraphConfig
 from operators.detectors.latency import LatencyConfig
-from operators.detectors.log_patterns import ErrorPatternsConfig
+from operators.detectors.log_patterns import LogPatternsConfig
 from operators.detectors.telemetry_gap import GapConfig
-from operators.emission import FrontierConfig
+from operators.emission import EmissionConfig
 from reasoner.clients.insight_topic import last_revisions
 from reasoner.errors import WrongUse
 from reasoner.evaluate.result import Result
@@ -54,7 +54,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class RecordedInterval:
     """Files without a hole between them. faults: ids inside; none in a normal minute."""
 
     start_ms: int
@@ -67,7 +67,7 @@ class Truth:
     """What was injected, what was recorded, and who calls whom."""
 
     faults: tuple[Fault, ...]
-    stretches: tuple[Stretch, ...]
+    intervals: tuple[RecordedInterval, ...]
     calls: frozenset[tuple[str, str]]
 
     def callers(self, service: str) -> set[str]:
@@ -120,15 +120,15 @@ class Detected(NamedTuple):
 def _later(truth: Truth, by_ms: int) -> Truth:
     return Truth(
         tuple(replace(fault, at_ms=fault.at_ms + by_ms) for fault in truth.faults),
-        tuple(replace(one, start_ms=one.start_ms + by_ms, end_ms=one.end_ms + by_ms) for one in truth.stretches),
+        tuple(replace(one, start_ms=one.start_ms + by_ms, end_ms=one.end_ms + by_ms) for one in truth.intervals),
         truth.calls,
     )
 
 
 def _detect(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path | None) -> Detected:
-    frontier = FrontierConfig(announce="final")
-    patterns = ErrorPatternsConfig(frontier=frontier)
-    config = GraphConfig(latency=LatencyConfig(frontier=frontier), patterns=patterns, gap=GapConfig(frontier))
+    emission = EmissionConfig(emit_when="final")
+    patterns = LogPatternsConfig(emission=emission)
+    config = GraphConfig(latency=LatencyConfig(emission=emission), patterns=patterns, gap=GapConfig(emission))
     run = LocalRun(config)
     messages = read(days_of(data), BadLines())
     if shift_ms:
@@ -158,19 +158,19 @@ def truth_of(data: Path) -> Truth:
         Fault(fault["id"], fault["service"], fault["type"], fault["injected_at_unix_nano"] // 1_000_000)
         for fault in json.loads((data / "faults.json").read_text())
     )
-    stretches: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    intervals: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for file in json.loads((data / "recorded.json").read_text()):
         if ".traces." in file["file"]:
-            stretches.setdefault((file["file"].partition("/")[0], file["stretch"]), []).append(file)
+            intervals.setdefault((file["file"].partition("/")[0], file["stretch"]), []).append(file)
     found = tuple(
-        Stretch(
+        RecordedInterval(
             min(file["start_unix_nano"] for file in files) // 1_000_000,
             max(file["end_unix_nano"] for file in files) // 1_000_000,
             tuple(sorted({fault for file in files for fault in file["faults"]})),
         )
-        for files in stretches.values()
+        for files in intervals.values()
     )
-    return Truth(faults, tuple(sorted(found, key=lambda stretch: stretch.start_ms)), frozenset(_calls(data)))
+    return Truth(faults, tuple(sorted(found, key=lambda interval: interval.start_ms)), frozenset(_calls(data)))
 
 
 def _calls(data: Path) -> Iterator[tuple[str, str]]:
@@ -208,7 +208,7 @@ def _score(truth: Truth, detected: Detected, setting: str) -> Result:
     insights = detected.insights
     rows = [_fault_row(truth, fault, detected) for fault in truth.faults]
     alarms = [insight for insight in insights if _false_reason(truth, insight)]
-    hours = sum(stretch.end_ms - stretch.start_ms for stretch in truth.stretches) / 3_600_000
+    hours = sum(interval.end_ms - interval.start_ms for interval in truth.intervals) / 3_600_000
     of_latency = [row for row in rows if row["type"] in LATENCY_FAULTS]
     scores = {
         "latency_recall": _share(sum(row["found"] for row in of_latency), len(of_latency)),
@@ -256,20 +256,20 @@ def _signal_of(insight: Insight) -> str:
 
 def _why_not(fault: Fault, traffic: list[Traffic]) -> str:
     """What traces show of the service: two minutes from the injection on, against what was recorded before it."""
-    near = [pane for pane in traffic if abs(pane.start_ms - fault.at_ms) <= AFTER_MS]
-    told = []
-    for name, panes in (
-        ("after", [pane for pane in near if pane.start_ms >= fault.at_ms]),
-        ("before", [pane for pane in near if pane.start_ms < fault.at_ms]),
+    near = [window for window in traffic if abs(window.start_ms - fault.at_ms) <= AFTER_MS]
+    emitted = []
+    for name, windows in (
+        ("after", [window for window in near if window.start_ms >= fault.at_ms]),
+        ("before", [window for window in near if window.start_ms < fault.at_ms]),
     ):
-        if not panes:
-            told.append(f"no answers {name}")
+        if not windows:
+            emitted.append(f"no answers {name}")
             continue
         bins, counts = sum_by_code(
-            np.concatenate([pane.bins for pane in panes]), np.concatenate([pane.counts for pane in panes])
+            np.concatenate([window.bins for window in windows]), np.concatenate([window.counts for window in windows])
         )
-        told.append(f"{counts.sum()} answers {name}, P95 {quantile_ns(bins, counts, 0.95) / 1e6:.0f} ms")
-    return f"nothing out of line in its traces ({', '.join(told)}), nor in its lines or calls"
+        emitted.append(f"{counts.sum()} answers {name}, P95 {quantile_ns(bins, counts, 0.95) / 1e6:.0f} ms")
+    return f"nothing out of line in its traces ({', '.join(emitted)}), nor in its lines or calls"
 
 
 def _touches(insight: Insight, at_ms: int) -> bool:
@@ -278,10 +278,10 @@ def _touches(insight: Insight, at_ms: int) -> bool:
 
 def _false_reason(truth: Truth, insight: Insight) -> str:
     at_ms = insight.window.start_ms
-    stretch = next((s for s in truth.stretches if s.start_ms - 10_000 <= at_ms <= s.end_ms), None)
-    if stretch is None:
+    interval = next((s for s in truth.intervals if s.start_ms - 10_000 <= at_ms <= s.end_ms), None)
+    if interval is None:
         return "" if insight.kind == "telemetry_gap" else "outside every recorded stretch"
-    faults = [fault for fault in truth.faults if fault.id in stretch.faults]
+    faults = [fault for fault in truth.faults if fault.id in interval.faults]
     if not faults:
         return "normal stretch"
     if all(at_ms < fault.at_ms - BEFORE_MS for fault in faults):

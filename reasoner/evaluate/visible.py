@@ -68,11 +68,11 @@ def evaluate(data: Path) -> Result:
 
 def markdown(result: Result) -> str:
     """The table for people."""
-    told = result.as_json()
+    emitted = result.as_json()
     about = f"""# In which signal each recorded fault is visible
 
-Made by `reasoner evaluate visible --report`; how is told in `reasoner/evaluate/visible.py`. {told["setting"]};
-{told["machine"]}; commit {told["commit"]}.
+Made by `reasoner evaluate visible --report`; how is told in `reasoner/evaluate/visible.py`. {emitted["setting"]};
+{emitted["machine"]}; commit {emitted["commit"]}.
 
 Of {result.scores["visible_exception_return"]:.0f} visible faults of type `exception` and `return` the shipped detectors
 find {result.scores["visible_recall"]:.1%}. A cell says how often something was counted in the two minutes from the
@@ -125,8 +125,8 @@ def _row(
 def differences(truth: Truth, fault: Fault, service: str, seen: Seen) -> Iterator[tuple[str, Difference]]:
     """(signal, what differs) of a service with this fault, in any order; see the module."""
     at_s = fault.at_ms // 1000
-    stretch = next(s for s in truth.stretches if fault.id in s.faults)
-    after = range(at_s, min(at_s + AFTER_MS // 1000, stretch.end_ms // 1000 + 1))
+    interval = next(s for s in truth.intervals if fault.id in s.faults)
+    after = range(at_s, min(at_s + AFTER_MS // 1000, interval.end_ms // 1000 + 1))
     minutes = list(_free_minutes(truth, service))
     free = [second for minute in minutes for second in minute]
     requests, requests_free = (sum(seen.requests[second] for second in part) for part in (after, free))
@@ -159,10 +159,10 @@ def _is_usual(rate: float, minutes: list[range], times: _Seconds, requests: _Sec
 def _free_minutes(truth: Truth, service: str) -> Iterator[range]:
     """Minutes of stretches in which no service on a call path with this one is faulty."""
     kinds = {fault.id: fault for fault in truth.faults}
-    for stretch in truth.stretches:
-        if any(service in truth.on_path_with(kinds[name].service) for name in stretch.faults):
+    for interval in truth.intervals:
+        if any(service in truth.on_path_with(kinds[name].service) for name in interval.faults):
             continue
-        first_s, end_s = stretch.start_ms // 1000, stretch.end_ms // 1000
+        first_s, end_s = interval.start_ms // 1000, interval.end_ms // 1000
         for start_s in range(first_s, end_s - MINUTE_S + 1, MINUTE_S):
             yield range(start_s, start_s + MINUTE_S)
 
@@ -190,7 +190,7 @@ def _add_lines(data: bytes, reader: LineReader, services: dict[str, Seen], names
     records = decode_logs(data)
     assert not isinstance(records, Rejected), "a recorded message cannot be decoded"
     for record, line in zip(records, reader.read(records), strict=True):
-        key = ("error lines" if line.loud else "other lines", line.pattern.pattern_id)
+        key = ("error lines" if line.severe else "other lines", line.pattern.pattern_id)
         names.setdefault(line.pattern.pattern_id, template_of(line.pattern.texts)[:200])
         _count(services, record.resource.service, [(key, record.time_ns // 10**9)])
 

@@ -56,7 +56,7 @@ def rechunk(messages: Iterable[Message], by: Literal["pod"]) -> Iterator[Message
 def shifted(messages: Iterable[Message], by_ms: int) -> Iterator[Message]:
     """The same, so much later: times of records, events and points, and Kafka's; not those in texts. Lazy.
 
-    Panes then begin elsewhere in the recording. Values become protobuf.
+    Windows then begin elsewhere in the recording. Values become protobuf.
     """
     for message in messages:
         request = otlp_json.parse(message.topic_kind, message.value)

@@ -42,7 +42,7 @@ class DemoPlan:
 
 
 def plan(seed: int, with_incident: bool, now_ms: int) -> DemoPlan:
-    """A stretch that ends now, on a pane's border."""
+    """A stretch that ends now, on a window's border."""
     start_ms = (now_ms - DURATION_MS) // 10_000 * 10_000
     incident = plan_incident(seed, start_ms, DURATION_MS) if with_incident else None
     return DemoPlan(seed, start_ms, incident)

@@ -143,8 +143,8 @@ class Explainer:
         self.messages_read += 1
         at = KafkaPosition("", 0, 0, _sent_ms(timestamp_ms, spans.end_ns.tolist()))
         found = fold_spans(spans, at, self._config.times)
-        thrown = [one for one in spans.exceptions if found.counted[one.span]]
-        self._add_lines("traces", [exception_record(spans, one) for one in thrown])
+        exception = [one for one in spans.exceptions if found.counted[one.span]]
+        self._add_lines("traces", [exception_record(spans, one) for one in exception])
         if spans.exceptions_beyond:
             self._rows.append(NotCounted("traces", EXCEPTIONS_OVERFLOWED, _BEYOND, spans.exceptions_beyond))
         return found.rejected
@@ -166,19 +166,19 @@ class Explainer:
     def _explained(self, line: _Line, known: dict[str, Registered]) -> Explained:
         read, pattern = line.read, line.read.pattern
         # Of quiet lines the product keeps no registry: each is counted under the pattern of its own.
-        pattern_id = canonical(known, pattern.pattern_id, pattern.texts) if read.loud else pattern.pattern_id
-        texts = known[pattern_id].texts if read.loud else pattern.texts
+        pattern_id = canonical(known, pattern.pattern_id, pattern.texts) if read.severe else pattern.pattern_id
+        texts = known[pattern_id].texts if read.severe else pattern.texts
         return Explained(
             signal=line.registry.signal,
             env=line.registry.env,
             service=line.registry.service,
             severity_number=read.severity,
-            warning_or_worse=read.loud,
+            warning_or_worse=read.severe,
             event_name=line.event_name,
             exception_type=read.exception_type,
             pattern_id=pattern_id,
             template=template_of(texts),
-            masked=self._reader.masks_in(read.shape),
+            masked=self._reader.masks_in(read.masked_line),
             line=read.line,
         )
 
@@ -188,7 +188,7 @@ def _registered(lines: Iterable[_Line]) -> dict[_Registry, dict[str, Registered]
     found: dict[_Registry, dict[str, Registered]] = {}
     for line in lines:
         new = found.setdefault(line.registry, {})
-        if line.read.loud:
+        if line.read.severe:
             pattern_id, _, texts = line.read.pattern
             before = new.get(pattern_id)
             new[pattern_id] = Registered(merge_texts(before.texts, texts) if before else texts, 0, 0, 0)

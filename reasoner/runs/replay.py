@@ -28,10 +28,10 @@ FLINK_DEADLINE_S: Final = 1_800.0
 Report = Callable[[str], None]
 
 
-def settings(announce: str, parallelism: int = 1, lake_folder: Path = Path("/nonexistent")) -> JobConfig:
+def settings(emit_when: str, parallelism: int = 1, lake_folder: Path = Path("/nonexistent")) -> JobConfig:
     """The default settings of the job, as a replay runs it: bounded, and waiting for every partition.
 
-    announce: `final` prints what holds in the end; `reported` also what was said on the way.
+    emit_when: `final` prints what holds in the end; `early` also what was said on the way.
     """
     return JobConfig.model_validate(
         {
@@ -43,14 +43,14 @@ def settings(announce: str, parallelism: int = 1, lake_folder: Path = Path("/non
                 "state_backend": "hashmap",
                 "checkpoint_interval_ms": 10_000,
             },
-            "detection": {"announce": announce},
+            "detection": {"emit_when": emit_when},
         }
     )
 
 
 def replay_local(paths: Sequence[Path], bad: BadLines, *, all_revisions: bool) -> list[Insight]:
     """Insights of the recordings, in fixed order."""
-    run = LocalRun(settings(_announce(all_revisions)).graph())
+    run = LocalRun(settings(_emit_when(all_revisions)).graph())
     bodies = [out.body for out in run.run(placed(read(paths, bad))) if isinstance(out, InsightRevision)]
     return _ordered(bodies, all_revisions=all_revisions)
 
@@ -63,7 +63,7 @@ def replay_flink(
         folder = Path(name)
         stack_settings = StackSettings(folder=folder / "stack").with_auto_ports()
         with running(stack_settings, ["kafka"], report=report) as stack:
-            config = settings(_announce(all_revisions), parallelism, folder)
+            config = settings(_emit_when(all_revisions), parallelism, folder)
             kafka = config.kafka.model_copy(update={"bootstrap_servers": stack.kafka_bootstrap})
             config = config.model_copy(update={"kafka": kafka})
             _fill(paths, bad, stack.kafka_bootstrap, config)
@@ -94,8 +94,8 @@ def placed(messages: Iterable[Message]) -> Iterator[Message]:
             yield message
 
 
-def _announce(all_revisions: bool) -> str:
-    return "reported" if all_revisions else "final"
+def _emit_when(all_revisions: bool) -> str:
+    return "early" if all_revisions else "final"
 
 
 def _ordered(bodies: Sequence[bytes], *, all_revisions: bool) -> list[Insight]:

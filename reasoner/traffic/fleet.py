@@ -1,8 +1,8 @@
-"""Normal traffic of a fleet, as the panes that detection sees: what varies every day, and nothing that is wrong.
+"""Normal traffic of a fleet, as the windows that detection sees: what varies every day, and nothing that is wrong.
 
 A day curve, log-normal, bimodal and heavy-tailed latencies, deploys without effect, hosts that come and go, 1 to
-100,000 spans a pane; calls to other services over networks with queues. A slow-down can be planted. Latencies are drawn
-as counts of sketch bins: a pane of 100,000 spans costs little more than one of 1,000.
+100,000 spans a window; calls to other services over networks with queues. A slow-down can be planted. Latencies are
+drawn as counts of sketch bins: a window of 100,000 spans costs little more than one of 1,000.
 """
 
 from dataclasses import dataclass, replace
@@ -14,52 +14,54 @@ from numpy.typing import NDArray
 
 from state_schemas.aggregates.spans import (
     DIMENSION_CALLEE,
-    DIMENSION_GAP,
     DIMENSION_HOST,
+    DIMENSION_NETWORK_TIME,
     DIMENSION_OPERATION,
     DIMENSION_SERVICE,
     Exemplar,
     RowKey,
-    SpanBlock,
+    SpanTable,
 )
 from state_schemas.telemetry.message import OffsetRange
 from state_schemas.telemetry.resource import ServiceInfo
 from state_schemas.telemetry.spans import ENTRY_KINDS, KIND_CLIENT, KIND_SERVER
-from udfs.spans.window import BIN_MASK, NameLimits, entry_pane, merge_blocks, pack_counts
+from udfs.spans.window import BIN_MASK, NameLimits, entry_table, merge_span_tables, pack_counts
 from udfs.stats.duration_histogram import BIN_BITS, BIN_OVER, EDGES_NS, REPRESENTATIVE_NS, bins_of
 
 SERVICES: Final = 30
-PANE_MS: Final = 10_000
+WINDOW_MS: Final = 10_000
 DAY_MS: Final = 86_400_000
-SPANS_MAX: Final = 100_000  # a pane of the busiest service; the quietest has one
-CALLS_MAX: Final = 40  # paired in a pane: four of each message of a second
+SPANS_MAX: Final = 100_000  # a window of the busiest service; the quietest has one
+CALLS_MAX: Final = 40  # paired in a window: four of each message of a second
 _BIN_LOG: Final = log(1.0195)
 _DRAWS: Final = 40_000  # spans from which the distribution of an operation is made
-_DRAWN_ONE_BY_ONE: Final = 3_000  # spans of a pane up to which each is drawn, not the numbers of each bin
+_DRAWN_ONE_BY_ONE: Final = 3_000  # spans of a window up to which each is drawn, not the numbers of each bin
 _Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Slowdown:
-    """From first_pane on, `panes` long, latencies are `factor` times as long; on one host or all; at once or rising."""
+    """From first_window on, `windows` long, latencies are `factor` times as long; on one host or all; at once or
+    rising.
+    """
 
-    first_pane: int
-    panes: int
+    first_window: int
+    windows: int
     factor: float
     one_host: bool
     gradual: bool
 
-    def factor_at(self, pane: int) -> float:
+    def factor_at(self, window: int) -> float:
         """1 where it does not hold. A gradual one rises over its first half."""
-        since = pane - self.first_pane
-        if not 0 <= since < self.panes:
+        since = window - self.first_window
+        if not 0 <= since < self.windows:
             return 1.0
-        return self.factor ** min(1.0, 2 * since / self.panes) if self.gradual else self.factor
+        return self.factor ** min(1.0, 2 * since / self.windows) if self.gradual else self.factor
 
 
 @dataclass(frozen=True, slots=True)
 class QuietCallee:
-    """calls: mean calls of a pane that are paired. work: shares of the bins of its answers, summed up.
+    """calls: mean calls of a window that are paired. work: shares of the bins of its answers, summed up.
 
     Of the way there and back: median, sigma of the logarithm, and the share of calls that wait `queued` times as long.
     """
@@ -75,7 +77,9 @@ class QuietCallee:
 
 @dataclass(frozen=True, slots=True)
 class QuietService:
-    """rate: mean spans of a pane. cumulative: shares of (operation, bin), one operation after the other, summed up."""
+    """rate: mean spans of a window. cumulative: shares of (operation, bin), one operation after the other, summed
+    up.
+    """
 
     name: str
     rate: float
@@ -91,7 +95,7 @@ class QuietService:
 
 
 def fleet(seed: int) -> list[QuietService]:
-    """SERVICES services with rates from 1 to SPANS_MAX spans a pane. The same seed gives the same fleet."""
+    """SERVICES services with rates from 1 to SPANS_MAX spans a window. The same seed gives the same fleet."""
     random = np.random.default_rng((seed, 1))
     return [_service(random, number) for number in range(SERVICES)]
 
@@ -127,11 +131,11 @@ def _latencies(random: np.random.Generator) -> NDArray[np.float64]:
     """Shares of the bins: log-normal, in three of ten operations with a slow second mode, in two with a heavy tail."""
     median_ns = 10 ** random.uniform(6.3, 8.7)  # 2 to 500 ms
     values = median_ns * np.exp(random.uniform(0.15, 0.8) * random.standard_normal(_DRAWS))
-    shape = random.random()
-    if shape < 0.3:
+    effect = random.random()
+    if effect < 0.3:
         slow = random.random(_DRAWS) < random.uniform(0.02, 0.2)
         values[slow] *= random.uniform(4, 20)
-    elif shape < 0.5:
+    elif effect < 0.5:
         tail = random.random(_DRAWS) < 0.02
         values[tail] *= 1 + random.pareto(1.3, int(tail.sum()))
     found = np.bincount(bins_of(np.minimum(values, 3.5e12).astype(np.int64)), minlength=BIN_OVER + 1)
@@ -140,7 +144,7 @@ def _latencies(random: np.random.Generator) -> NDArray[np.float64]:
 
 
 class Traffic:
-    """The panes of one service, in order. Two deploys a day renew version and hosts; one host goes each hour."""
+    """The windows of one service, in order. Two deploys a day renew version and hosts; one host goes each hour."""
 
     def __init__(self, service: QuietService, seed: int) -> None:
         self._service = service
@@ -149,20 +153,20 @@ class Traffic:
         self._version = 1
         self._born = service.hosts
 
-    def pane(self, number: int, start_ms: int) -> SpanBlock | None:
-        """Entry spans of pane `number`, which starts at start_ms; None where there is none."""
+    def window(self, number: int, start_ms: int) -> SpanTable | None:
+        """Entry spans of window `number`, which starts at start_ms; None where there is none."""
         service, random = self._service, self._random
         self._renew(number)
         wave = sin(2 * pi * (start_ms % DAY_MS / DAY_MS + service.phase))
         spans = random.poisson(service.rate * (1 + 0.6 * wave) * random.gamma(20, 1 / 20), None)
         if not spans:
             return None
-        # Load moves latencies a little: with the day, and from pane to pane for the whole service.
+        # Load moves latencies a little: with the day, and from window to window for the whole service.
         usual = (1 + 0.15 * wave) * float(np.exp(0.05 * random.standard_normal()))
         counts, hosts = self._drawn(int(spans), usual, number)
-        blocks = [self._block(counts, hosts, start_ms, number)]
-        blocks += [called for callee in service.callees if (called := self._calls(callee, number)) is not None]
-        return entry_pane(merge_blocks(blocks, NameLimits()), ENTRY_KINDS)
+        tables = [self._table(counts, hosts, start_ms, number)]
+        tables += [called for callee in service.callees if (called := self._calls(callee, number)) is not None]
+        return entry_table(merge_span_tables(tables, NameLimits()), ENTRY_KINDS)
 
     def _renew(self, number: int) -> None:
         if number % 4_320 == 1_800:
@@ -195,7 +199,7 @@ class Traffic:
         bins = np.clip(bins + shift[host], 1, BIN_OVER)
         return ((operation * service.hosts + host) << BIN_BITS) | bins, counts
 
-    def _block(self, codes: _Ints, counts: _Ints, start_ms: int, number: int) -> SpanBlock:
+    def _table(self, codes: _Ints, counts: _Ints, start_ms: int, number: int) -> SpanTable:
         """The block that folds would have made of these spans."""
         service, random = self._service, self._random
         cell, bins = codes >> BIN_BITS, codes & BIN_MASK
@@ -211,18 +215,18 @@ class Traffic:
         errors[0] = min(int(spans_of[0]), int(errors[0]))
         longest = int(EDGES_NS[min(int(bins.max()), len(EDGES_NS) - 1)])
         trace = f"{number:016x}{int(service.name[-2:]):016x}"
-        return SpanBlock(
+        return SpanTable(
             keys=tuple(self._key(index, names) for index in present.tolist()),
             errors=pack_counts(errors),
             sizes=sizes.astype("<u2").tobytes(),
             bins=(cells & BIN_MASK).astype("<u2").tobytes(),
             counts=pack_counts(sums),
-            facts=ServiceInfo(f"1.{self._version}", start_ms),
+            info=ServiceInfo(f"1.{self._version}", start_ms),
             slowest=(Exemplar(longest, trace, self._names[int(host[bins.argmax()])], "GET /"),),
             ranges=(OffsetRange("trace_events", 0, number, number),),
         )
 
-    def _calls(self, callee: QuietCallee, number: int) -> SpanBlock | None:
+    def _calls(self, callee: QuietCallee, number: int) -> SpanTable | None:
         """What the paired calls to one callee add; None where there is none."""
         random = self._random
         calls = int(random.poisson(callee.calls))
@@ -236,8 +240,10 @@ class Traffic:
         found = [np.unique(bins_of(ns.astype(np.int64)), return_counts=True) for ns in (work_ns + way_ns, way_ns)]
         longest_ns = int((work_ns + way_ns).max())
         exemplar = Exemplar(longest_ns, f"{number:016x}{int(self._service.name[-2:]):016x}", self._names[0], "call")
-        return SpanBlock(
-            keys=tuple((KIND_CLIENT, dimension, callee.name) for dimension in (DIMENSION_CALLEE, DIMENSION_GAP)),
+        return SpanTable(
+            keys=tuple(
+                (KIND_CLIENT, dimension, callee.name) for dimension in (DIMENSION_CALLEE, DIMENSION_NETWORK_TIME)
+            ),
             errors=bytes(2),
             sizes=np.array([len(bins) for bins, _ in found], "<u2").tobytes(),
             bins=np.concatenate([bins for bins, _ in found]).astype("<u2").tobytes(),

@@ -1,8 +1,8 @@
-"""What services do for their requests on days when nothing is wrong: lines and calls by pane, as detection sees them.
+"""What services do for their requests on days when nothing is wrong: lines and calls by window, as detection sees them.
 
-1 to 100,000 requests a pane with a day curve of its own for each operation, so that the mix shifts all day; lines that
-come with each request, with some, or several times, and vary more than chance; lines of a clock; warnings in bursts;
-deploys that rename lines while two versions run side by side. A line or a call can be made to stop.
+1 to 100,000 requests a window with a day curve of its own for each operation, so that the mix shifts all day; lines
+that come with each request, with some, or several times, and vary more than chance; lines of a clock; warnings in
+bursts; deploys that rename lines while two versions run side by side. A line or a call can be made to stop.
 """
 
 from dataclasses import dataclass, replace
@@ -12,37 +12,37 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from state_schemas.aggregates.logs import LogBlock, PatternCount
-from state_schemas.aggregates.requests import CALL, LINE, ShapePane
+from state_schemas.aggregates.logs import LogTable, PatternCount
+from state_schemas.aggregates.requests import CALL, LINE, EffectWindow
 from state_schemas.telemetry.message import OffsetRange
 from state_schemas.telemetry.resource import ServiceInfo
 
 SERVICES: Final = 30
-PANE_MS: Final = 10_000
+WINDOW_MS: Final = 10_000
 DAY_MS: Final = 86_400_000
 REQUESTS_MAX: Final = 100_000
-DEPLOY_PANES: Final = 4_320  # twice a day
-ROLLING_PANES: Final = 6  # in which both versions answer
+DEPLOY_WINDOWS: Final = 4_320  # twice a day
+ROLLING_WINDOWS: Final = 6  # in which both versions answer
 RENAMED_SHARE: Final = 0.3
 _Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """From first_pane on, `panes` long, one shape comes with `left` of the requests that it came with."""
+    """From first_window on, `windows` long, one shape comes with `left` of the requests that it came with."""
 
     name: str
-    first_pane: int
-    panes: int
+    first_window: int
+    windows: int
     left: float
 
 
 @dataclass(frozen=True, slots=True)
-class QuietShapes:
-    """rate: mean requests of a pane. shares, phases: by operation. names: of the shapes; mean: (shape, operation).
+class QuietEffects:
+    """rate: mean requests of a window. shares, phases: by operation. names: of the shapes; mean: (shape, operation).
 
-    spread: gamma shape of what each pane multiplies a shape's mean with, 0 for none. clock: name -> every so many
-    panes, one line. warnings: name -> (mean a request, size of a burst).
+    spread: gamma shape of what each window multiplies a shape's mean with, 0 for none. clock: name -> every so many
+    windows, one line. warnings: name -> (mean a request, size of a burst).
     """
 
     name: str
@@ -56,34 +56,34 @@ class QuietShapes:
     warnings: dict[str, tuple[float, float]]
     stop: Stop | None = None
 
-    def planted(self, stop: Stop) -> "QuietShapes":
+    def planted(self, stop: Stop) -> "QuietEffects":
         return replace(self, stop=stop)
 
 
-def fleet_of_shapes(seed: int) -> list[QuietShapes]:
-    """SERVICES services with rates from 1 to REQUESTS_MAX requests a pane. The same seed gives the same fleet."""
+def fleet_of_effects(seed: int) -> list[QuietEffects]:
+    """SERVICES services with rates from 1 to REQUESTS_MAX requests a window. The same seed gives the same fleet."""
     random = np.random.default_rng((seed, 3))
     return [_service(random, number) for number in range(SERVICES)]
 
 
-def _service(random: np.random.Generator, number: int) -> QuietShapes:
-    operations, shapes = int(random.integers(1, 13)), int(random.integers(3, 40))
+def _service(random: np.random.Generator, number: int) -> QuietEffects:
+    operations, effects = int(random.integers(1, 13)), int(random.integers(3, 40))
     # A shape goes with one operation, or with several; one to a few times a request, or with a part of them.
-    mean = np.zeros((shapes, operations))
-    for place in range(shapes):
+    mean = np.zeros((effects, operations))
+    for place in range(effects):
         of = random.random(operations) < 0.2
         of[int(random.integers(operations))] = True
         mean[place, of] = random.choice((1.0, 1.0, 2.0, random.uniform(0.01, 0.9), random.uniform(0.5, 5)))
-    return QuietShapes(
+    return QuietEffects(
         name=f"service-{number:02d}",
         rate=REQUESTS_MAX ** (number / (SERVICES - 1)),
         shares=random.dirichlet(np.full(operations, 0.7)),
         phases=random.uniform(0, 1, operations),
         names=tuple(
-            f"{LINE}{place:016x}" if random.random() < 0.7 else f"{CALL}1|call-{place}" for place in range(shapes)
+            f"{LINE}{place:016x}" if random.random() < 0.7 else f"{CALL}1|call-{place}" for place in range(effects)
         ),
         mean=mean,
-        spread=np.where(random.random(shapes) < 0.3, random.uniform(3, 30, shapes), 0.0),
+        spread=np.where(random.random(effects) < 0.3, random.uniform(3, 30, effects), 0.0),
         clock={
             f"{LINE}c{place:015x}": int(random.choice((1, 1, 6, 30))) for place in range(int(random.integers(0, 4)))
         },
@@ -94,18 +94,18 @@ def _service(random: np.random.Generator, number: int) -> QuietShapes:
     )
 
 
-class ShapeTraffic:
-    """The panes of one service, in order."""
+class EffectTraffic:
+    """The windows of one service, in order."""
 
-    def __init__(self, service: QuietShapes, seed: int) -> None:
+    def __init__(self, service: QuietEffects, seed: int) -> None:
         self._service = service
         self._random = np.random.default_rng((seed, 4, int(service.name[-2:])))
         self._mix = np.zeros(len(service.shares))
         self._version = 1
         self._renamed: dict[str, str] = {}
 
-    def pane(self, number: int, start_ms: int) -> tuple[ShapePane, LogBlock] | None:
-        """Requests with what they do, and the lines of WARN and up; None of a pane without requests."""
+    def window(self, number: int, start_ms: int) -> tuple[EffectWindow, LogTable] | None:
+        """Requests with what they do, and the lines of WARN and up; None of a window without requests."""
         service, random = self._service, self._random
         before, self._renamed = self._renamed, self._deployed(number)
         day = start_ms % DAY_MS / DAY_MS
@@ -116,24 +116,24 @@ class ShapeTraffic:
         requests = random.poisson(means)
         if not requests.sum():
             return None
-        shapes = self._done(requests, number)
-        rolling = number % DEPLOY_PANES < ROLLING_PANES and number >= DEPLOY_PANES
+        effects = self._done(requests, number)
+        rolling = number % DEPLOY_WINDOWS < ROLLING_WINDOWS and number >= DEPLOY_WINDOWS
         if rolling:  # half of the requests are answered by what ran before
-            shapes = _halved(shapes, before or self._renamed, self._renamed)
+            effects = _halved(effects, before or self._renamed, self._renamed)
         else:
-            shapes = {self._renamed.get(name, name): count for name, count in shapes.items()}
+            effects = {self._renamed.get(name, name): count for name, count in effects.items()}
         version = self._version - (1 if rolling and number % 2 else 0)
-        facts = ServiceInfo(f"1.{version}", start_ms)
+        info = ServiceInfo(f"1.{version}", start_ms)
         ranges = (OffsetRange("trace_events", 0, number, number),)
         answered = {f"op-{place}": int(count) for place, count in enumerate(requests) if count}
-        lines = sum(count for name, count in shapes.items() if name.startswith(LINE))
+        lines = sum(count for name, count in effects.items() if name.startswith(LINE))
         return (
-            ShapePane(answered, shapes, {}, (), facts, ranges),
-            self._block(int(requests.sum()), lines, facts, ranges),
+            EffectWindow(answered, effects, {}, (), info, ranges),
+            self._table(int(requests.sum()), lines, info, ranges),
         )
 
     def _deployed(self, number: int) -> dict[str, str]:
-        if number % DEPLOY_PANES or not number:
+        if number % DEPLOY_WINDOWS or not number:
             return self._renamed
         self._version += 1
         return self._renamed | {
@@ -146,7 +146,7 @@ class ShapeTraffic:
         noisy = service.spread > 0
         mean[noisy] *= random.gamma(service.spread[noisy], 1 / service.spread[noisy])[:, None]
         stop = service.stop
-        if stop is not None and stop.first_pane <= number < stop.first_pane + stop.panes:
+        if stop is not None and stop.first_window <= number < stop.first_window + stop.windows:
             mean[service.names.index(stop.name)] *= stop.left
         counts = np.zeros(len(service.names), np.int64)
         for operation, of in enumerate(requests.tolist()):
@@ -156,21 +156,21 @@ class ShapeTraffic:
         found = {name: int(count) for name, count in zip(service.names, counts, strict=True) if count}
         return found | {name: 1 for name, every in service.clock.items() if number % every == 0}
 
-    def _block(self, requests: int, lines: int, facts: ServiceInfo, ranges: tuple[OffsetRange, ...]) -> LogBlock:
+    def _table(self, requests: int, lines: int, info: ServiceInfo, ranges: tuple[OffsetRange, ...]) -> LogTable:
         random = self._random
         counts = [PatternCount(False, "other", lines, 9, ())] if lines else []
-        loud = 0
+        severe = 0
         for name, (mean, burst) in sorted(self._service.warnings.items()):
             number = int(random.poisson(random.poisson(mean * requests / burst) * burst))
             if number:
-                loud += number
+                severe += number
                 counts.append(PatternCount(True, name, number, 13, (f" {name}",)))
-        return LogBlock(tuple(counts), loud, facts, ranges)
+        return LogTable(tuple(counts), severe, info, ranges)
 
 
-def _halved(shapes: dict[str, int], before: dict[str, str], now: dict[str, str]) -> dict[str, int]:
+def _halved(effects: dict[str, int], before: dict[str, str], now: dict[str, str]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for name, count in shapes.items():
+    for name, count in effects.items():
         for renamed, part in ((before, count // 2), (now, count - count // 2)):
             called = renamed.get(name, name)
             if part:

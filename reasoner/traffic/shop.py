@@ -15,7 +15,7 @@ from typing import Final
 from reasoner.recordings.message import Message
 from reasoner.traffic.shop_graph import HOSTS, REQUESTS_PER_S, SHOP, Call, Incident, Operation, plan_incident
 from reasoner.traffic.shop_records import Event, HostMetrics, log_field
-from reasoner.traffic.shop_wire import SpanShape, resource_block, resource_head, scope_head
+from reasoner.traffic.shop_wire import SpanTemplate, resource_block, resource_head, scope_head
 from state_schemas.telemetry.signals import SignalType
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_INTERNAL, KIND_SERVER
 
@@ -61,11 +61,11 @@ class _Host:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shapes:
+class _SpanTemplates:
     """Spans of one name: how they look when all went well, and when not."""
 
-    ok: SpanShape
-    failed: SpanShape
+    ok: SpanTemplate
+    failed: SpanTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class _Step:
     """A call, ready to be made."""
 
     target: "_Endpoint"
-    client: _Shapes
+    client: _SpanTemplates
     probability: float
     required: bool
 
@@ -86,8 +86,8 @@ class _Endpoint:
     operation: str
     hosts: list[int]
     own_ns_log: float
-    server: _Shapes
-    internal: SpanShape
+    server: _SpanTemplates
+    internal: SpanTemplate
     steps: list[_Step] = field(default_factory=list)
 
 
@@ -149,9 +149,9 @@ class _Shop:
         self._batch(host, now_ns).spans[host].append(worked)
         now_ns += own_ns // 4
         own_failure = luck < error_share
-        shape = endpoint.server.failed if own_failure or call_failed else endpoint.server.ok
+        template = endpoint.server.failed if own_failure or call_failed else endpoint.server.ok
         batch = self._batch(host, now_ns)
-        batch.spans[host].append(shape.encode(trace_id, span_id, parent_id, start_ns, now_ns))
+        batch.spans[host].append(template.encode(trace_id, span_id, parent_id, start_ns, now_ns))
         batch.served.append((host, endpoint.operation, now_ns - start_ns))
         event = _event(luck, own_failure, call_failed)
         if event is not None:
@@ -163,8 +163,8 @@ class _Shop:
         there_ns, back_ns = (int(NETWORK_NS * self._random.uniform(0.6, 1.4)) for _ in range(2))
         end_ns, failed = self._serve(step.target, trace_id, span_id, start_ns + there_ns)
         end_ns += back_ns
-        shape = step.client.failed if failed else step.client.ok
-        span = shape.encode(trace_id, span_id, parent_id, start_ns, end_ns)
+        template = step.client.failed if failed else step.client.ok
+        span = template.encode(trace_id, span_id, parent_id, start_ns, end_ns)
         self._batch(host, end_ns).spans[host].append(span)
         return end_ns, failed
 
@@ -213,12 +213,12 @@ class _Shop:
         }
         for kind, records in contents.items():
             timestamp_ms = closed_ms + self._send_random.randint(*SEND_DELAY_MS[kind])
-            blocks = (
+            tables = (
                 resource_block(self._hosts[host].resource, self._scope, fields)
                 for host, fields in sorted(records.items())
             )
             if records:
-                yield Message(kind, b"".join(blocks), timestamp_ms)
+                yield Message(kind, b"".join(tables), timestamp_ms)
 
 
 def _requests_per_s(now_ms: int) -> float:
@@ -270,18 +270,18 @@ def _endpoint(service: str, operation: Operation, hosts: list[int]) -> _Endpoint
         good: _Attributes = {"http.request.method": method, "http.route": route, "url.scheme": "https"}
         bad = good | {"http.response.status_code": 500, "error.type": "500"}
         good |= {"http.response.status_code": 200}
-        server = _shapes(operation.name, KIND_SERVER, good, bad, has_parent=False)
+        server = _templates(operation.name, KIND_SERVER, good, bad, has_parent=False)
     else:
         good, bad = _rpc(service, operation.name)
-        server = _shapes(f"shop.{service}/{operation.name}", KIND_SERVER, good, bad)
-    internal = SpanShape(f"{operation.name} work", KIND_INTERNAL, {}, has_parent=True, failed=False)
+        server = _templates(f"shop.{service}/{operation.name}", KIND_SERVER, good, bad)
+    internal = SpanTemplate(f"{operation.name} work", KIND_INTERNAL, {}, has_parent=True, failed=False)
     return _Endpoint(service, operation.name, hosts, own_ns_log, server, internal)
 
 
 def _step(call: Call, target: _Endpoint) -> _Step:
     address: _Attributes = {"server.address": call.service, "server.port": 8080}
     good, bad = _rpc(call.service, call.operation)
-    client = _shapes(f"shop.{call.service}/{call.operation}", KIND_CLIENT, address | good, address | bad)
+    client = _templates(f"shop.{call.service}/{call.operation}", KIND_CLIENT, address | good, address | bad)
     return _Step(target, client, call.probability, call.required)
 
 
@@ -291,8 +291,8 @@ def _rpc(service: str, operation: str) -> tuple[_Attributes, _Attributes]:
     return good, bad
 
 
-def _shapes(name: str, kind: int, good: _Attributes, bad: _Attributes, *, has_parent: bool = True) -> _Shapes:
-    return _Shapes(
-        SpanShape(name, kind, good, has_parent=has_parent, failed=False),
-        SpanShape(name, kind, bad, has_parent=has_parent, failed=True),
+def _templates(name: str, kind: int, good: _Attributes, bad: _Attributes, *, has_parent: bool = True) -> _SpanTemplates:
+    return _SpanTemplates(
+        SpanTemplate(name, kind, good, has_parent=has_parent, failed=False),
+        SpanTemplate(name, kind, bad, has_parent=has_parent, failed=True),
     )

@@ -151,7 +151,7 @@ HOSTS: Final[dict[str, tuple[str, ...]]] = {
 
 INCIDENT_MS_MIN: Final = 90_000
 INCIDENT_MS_MAX: Final = 180_000
-QUIET_BEFORE_PERCENT: Final = 55  # of the stretch, so that a baseline can be learnt
+QUIET_BEFORE_PERCENT: Final = 55  # of the stretch, so that a baseline can be learned
 QUIET_AFTER_MS: Final = 60_000  # so that the end of the incident can be seen
 OPERATION_SHARE_MIN: Final = 0.2  # of a service's spans; a rarer operation could not be told from chance in 90 s
 

@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_INTERNAL, KIND_SERVER
 
-__all__ = ["SpanShape", "attributes", "delimited", "resource_block", "resource_head", "scope_head"]
+__all__ = ["SpanTemplate", "attributes", "delimited", "resource_block", "resource_head", "scope_head"]
 
 _TIMES: Final = struct.Struct("<BQBQ")  # start (field 7) and end (field 8), both fixed64 with their tags
 _START_TAG: Final = 7 << 3 | 1
@@ -66,7 +66,7 @@ def _any_value(value: str | int | list[str]) -> AnyValue:
     return array
 
 
-class SpanShape:
+class SpanTemplate:
     """All that spans of one operation, kind and outcome share. `encode` gives a ScopeSpans.spans field.
 
     kind: internal, server or client. has_parent: root spans carry no parent id. failed: status ERROR.

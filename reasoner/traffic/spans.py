@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reasoner.recordings.message import Message
-from reasoner.traffic.shop_wire import SpanShape, resource_block, resource_head, scope_head
+from reasoner.traffic.shop_wire import SpanTemplate, resource_block, resource_head, scope_head
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_INTERNAL, KIND_SERVER
 
 __all__ = ["BadSpans", "Slowdown", "SpanProfile", "Truth", "spans", "truth"]
@@ -184,7 +184,8 @@ def _template(profile: SpanProfile, random: Random, hosts: list[tuple[int, int]]
         share = profile.spans_per_message * (index + 1) // count - profile.spans_per_message * index // count
         operations = [random.randrange(profile.operations) for _ in range(share)]
         fields = [
-            _shape(profile, service, number).encode(_TRACE, _SPAN, _PARENT, _START, _END) for number in operations
+            _span_template(profile, service, number).encode(_TRACE, _SPAN, _PARENT, _START, _END)
+            for number in operations
         ]
         data += resource_block(resource_head(f"service-{service:03d}", f"host-{service:03d}-{host}"), scope, fields)
         medians += [_median_ns(service, number) for number in operations]
@@ -210,12 +211,12 @@ def _places(data: bytes, mark: bytes) -> _Places:
 
 
 @lru_cache(maxsize=4_096)
-def _shape(profile: SpanProfile, service: int, operation: int) -> SpanShape:
+def _span_template(profile: SpanProfile, service: int, operation: int) -> SpanTemplate:
     values: dict[str, str | int] = {f"app.attr.{n}": f"value-{service:03d}-{n}" for n in range(profile.attributes)}
     kind = _KINDS[operation % len(_KINDS)]
     # Every 50th operation of all fails, always: a constant share of errors is nothing to report.
     failed = (service * profile.operations + operation) % 50 == 49
-    return SpanShape(f"GET /service/{service}/operation/{operation}", kind, values, has_parent=True, failed=failed)
+    return SpanTemplate(f"GET /service/{service}/operation/{operation}", kind, values, has_parent=True, failed=failed)
 
 
 def _median_ns(service: int, operation: int) -> float:

@@ -5,7 +5,7 @@ import msgspec
 from state_schemas.telemetry.message import OffsetRange
 
 
-class Presence(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
+class Activity(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
     """Records of one signal type of one service."""
 
     signal: str
@@ -13,16 +13,16 @@ class Presence(msgspec.Struct, frozen=True, array_like=True, gc=False, order=Tru
     records: int
 
 
-class PresencePane(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
-    """Who was heard in one pane, ascending and distinct by (signal, service), and which offsets said so."""
+class ActivityWindow(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
+    """Who was heard in one window, ascending and distinct by (signal, service), and which offsets said so."""
 
     start_ms: int
-    seen: tuple[Presence, ...]
+    seen: tuple[Activity, ...]
     ranges: tuple[OffsetRange, ...]
 
 
-class EnvPresence(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Who was heard in an environment. panes: ascending, distinct by start."""
+class EnvActivity(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Who was heard in an environment. windows: ascending, distinct by start."""
 
     env: str
-    panes: tuple[PresencePane, ...]
+    windows: tuple[ActivityWindow, ...]

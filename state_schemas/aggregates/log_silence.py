@@ -5,13 +5,13 @@ import msgspec
 from state_schemas.contracts.insight import InsightRevision
 
 
-class LogsHeard(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Somebody of an environment logged in these panes; or an insight about lines that are missed. Drives LogSilence.
+class LoggingWindows(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Somebody of an environment logged in these windows; or an insight about lines that are missed. Drives LogSilence.
 
-    panes: starts, epoch ms. until_ms: end of the insight's newest pane, 0 without one.
+    windows: starts, epoch ms. until_ms: end of the insight's newest window, 0 without one.
     """
 
     env: str
-    panes: tuple[int, ...] = ()
+    windows: tuple[int, ...] = ()
     until_ms: int = 0
     revision: InsightRevision | None = None

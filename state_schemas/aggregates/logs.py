@@ -31,7 +31,7 @@ class PatternCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
     loud ones only.
     """
 
-    loud: bool
+    severe: bool
     pattern_id: str
     count: int
     severity: int
@@ -40,29 +40,33 @@ class PatternCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
     samples: tuple[LineSample, ...] = ()
 
 
-class LogBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class LogTable(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Lines of one service in one window. patterns: ascending and distinct by (loud, pattern_id).
 
-    loud_lines: how many lines are loud, counted before they are named: what the patterns must add up to.
+    severe_lines: how many lines are loud, counted before they are named: what the patterns must add up to.
     """
 
     patterns: tuple[PatternCount, ...]
-    loud_lines: int = 0
-    facts: ServiceInfo = ServiceInfo()
+    severe_lines: int = 0
+    info: ServiceInfo = ServiceInfo()
     ranges: tuple[OffsetRange, ...] = ()
 
 
-class LinePartial(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Lines of one service from some messages. panes: (pane start in epoch ms, late, block), ascending, distinct."""
+class LineAggregate(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Lines of one service from some messages. windows: (window start in epoch ms, late, block), ascending,
+    distinct.
+    """
 
     env: str
     service: str
-    panes: tuple[tuple[int, bool, LogBlock], ...]
+    windows: tuple[tuple[int, bool, LogTable], ...]
 
 
-class LogPartial(LinePartial, frozen=True, array_like=True, gc=False):
+class LogAggregate(LineAggregate, frozen=True, array_like=True, gc=False):
     """Lines of log records."""
 
 
-class ExceptionPartial(LinePartial, frozen=True, array_like=True, gc=False):
-    """Exceptions that spans recorded, each as a line. Not a LogPartial, so that nothing adds the two up by accident."""
+class ExceptionAggregate(LineAggregate, frozen=True, array_like=True, gc=False):
+    """Exceptions that spans recorded, each as a line. Not a LogAggregate, so that nothing adds the two up by
+    accident.
+    """

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from state_schemas.aggregates.activity import EnvPresence
-from state_schemas.aggregates.logs import LogPartial
+from state_schemas.aggregates.activity import EnvActivity
+from state_schemas.aggregates.logs import LogAggregate
 from state_schemas.aggregates.spans import SpanBatch
 from state_schemas.telemetry.signals import SignalType
 
@@ -17,6 +17,6 @@ class FoldedMessage(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     key: str
     spans: SpanBatch | None
-    presence: tuple[EnvPresence, ...]
+    activity: tuple[EnvActivity, ...]
     signal: SignalType
-    logs: tuple[LogPartial, ...] = ()
+    logs: tuple[LogAggregate, ...] = ()

@@ -10,7 +10,7 @@ OTHER: Final = "other"  # hosts, operations and services beyond their bound
 
 
 class NameOverflow(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
-    """In this pane, names beyond `names_max` were counted under `other`. example: the first by alphabet.
+    """In this window, names beyond `names_max` were counted under `other`. example: the first by alphabet.
 
     subject: the attribute whose names were too many; of environments, env is `other`; of patterns, those of a service.
     """

@@ -8,10 +8,11 @@ from state_schemas.aggregates.logs import (
 from state_schemas.contracts.insight import InsightRevision
 
 
-class SourcePatternHeard(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A service says of a loud pattern that it has it, or that it is new there. What drives the PatternNews machine.
+class PatternSighting(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A service says of a loud pattern that it has it, or that it is new there. What drives the NoveltyGate machine.
 
-    seen_ms: start of the first pane with it, or of a newer one. revision: of an insight that begins then, about so many
+    seen_ms: start of the first window with it, or of a newer one. revision: of an insight that begins then, about so
+    many
     lines: `error_pattern_new`, of spans any; None where nothing is said but that it is there.
     """
 
@@ -24,9 +25,9 @@ class SourcePatternHeard(msgspec.Struct, frozen=True, array_like=True, gc=False)
     revision: InsightRevision | None = None
 
 
-class PatternHeard(SourcePatternHeard, frozen=True, array_like=True, gc=False):
+class LogPatternSighting(PatternSighting, frozen=True, array_like=True, gc=False):
     """Of lines that are logged."""
 
 
-class SpanPatternHeard(SourcePatternHeard, frozen=True, array_like=True, gc=False):
+class SpanPatternSighting(PatternSighting, frozen=True, array_like=True, gc=False):
     """Of exceptions that spans recorded."""

@@ -17,23 +17,23 @@ OTHER_REQUESTS: Final = "other"  # operations beyond their bound
 FAILED_REQUESTS: Final = "!"  # of whatever operation: what a request that fails leaves out is no news of its own
 
 
-class ShapePane(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One service in one pane. requests: operation -> entry spans, failed ones apart. shapes: name -> lines or spans.
+class EffectWindow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One service in one window. requests: operation -> entry spans, failed ones apart. shapes: name -> lines or spans.
 
     All counts are > 0. templates: of lines, for a person. traces: the longest entry span of each of a few traces.
     """
 
     requests: dict[str, int] = {}
-    shapes: dict[str, int] = {}
+    effects: dict[str, int] = {}
     templates: dict[str, str] = {}
     traces: tuple[Exemplar, ...] = ()
-    facts: ServiceInfo = ServiceInfo()
+    info: ServiceInfo = ServiceInfo()
     ranges: tuple[OffsetRange, ...] = ()
 
 
-class ShapePartial(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What some messages say of one service. panes: (pane start in epoch ms, pane), ascending, distinct."""
+class EffectAggregate(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What some messages say of one service. windows: (window start in epoch ms, window), ascending, distinct."""
 
     env: str
     service: str
-    panes: tuple[tuple[int, ShapePane], ...]
+    windows: tuple[tuple[int, EffectWindow], ...]

@@ -18,13 +18,13 @@ DIMENSIONS: Final = ("service", "host", "operation")  # of every span; those bel
 
 DIMENSION_CALLEE: Final = 3  # how long the caller waited: duration of the client span
 
-DIMENSION_GAP: Final = 4  # of that, what the callee's server span does not cover: the network and its queues
+DIMENSION_NETWORK_TIME: Final = 4  # of that, what the callee's server span does not cover: the network and its queues
 
 DIMENSION_AHEAD: Final = 5  # how far the callee's clock is ahead of the caller's; a call is in one of these two
 
 DIMENSION_BEHIND: Final = 6  # how far it is behind
 
-CALL_DIMENSIONS: Final = (DIMENSION_CALLEE, DIMENSION_GAP, DIMENSION_AHEAD, DIMENSION_BEHIND)
+CALL_DIMENSIONS: Final = (DIMENSION_CALLEE, DIMENSION_NETWORK_TIME, DIMENSION_AHEAD, DIMENSION_BEHIND)
 
 # One row of a block: span kind (OTLP enum), dimension, name ("" for the service itself).
 RowKey = tuple[int, int, str]
@@ -39,7 +39,7 @@ class Exemplar(msgspec.Struct, frozen=True, array_like=True, gc=False, order=Tru
     operation: str
 
 
-class SpanBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class SpanTable(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Spans of one service in one window: a latency sketch and an error count for each row.
 
     keys: the n rows, distinct, ascending. sizes: n uint16, how many bins each row has, > 0. bins: m uint16, ascending
@@ -58,20 +58,21 @@ class SpanBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sizes: bytes
     bins: bytes
     counts: bytes
-    facts: ServiceInfo = ServiceInfo()
+    info: ServiceInfo = ServiceInfo()
     slowest: tuple[Exemplar, ...] = ()
     sampled: tuple[Exemplar, ...] = ()
     ranges: tuple[OffsetRange, ...] = ()
     calls: tuple[tuple[str, Exemplar], ...] = ()
     failing: tuple[Exemplar, ...] = ()
-    gaps: tuple[tuple[str, Exemplar], ...] = ()
+    network_times: tuple[tuple[str, Exemplar], ...] = ()
 
 
 class SpanBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The n spans of one message that count, not yet grouped by name. hosts and operations ascend and are distinct.
 
     services: (env, service). facts: (version, image, container, site_id). spans, groups, exemplars, halves: arrays of
-    `SPAN_DTYPE`, `GROUP_DTYPE`, `EXEMPLAR_DTYPE`, `HALF_DTYPE`, which refer to each other and to the names by place.
+    `SPAN_DTYPE`, `GROUP_DTYPE`, `EXEMPLAR_DTYPE`, `CALL_SIDE_DTYPE`, which refer to each other and to the names by
+    place.
     sent_ms: the Kafka timestamp.
     """
 
@@ -80,11 +81,11 @@ class SpanBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     services: tuple[tuple[str, str], ...]
     hosts: tuple[str, ...]
     operations: tuple[str, ...]
-    facts: tuple[tuple[str, str, str, str], ...]
+    infos: tuple[tuple[str, str, str, str], ...]
     spans: bytes
     groups: bytes
     exemplars: bytes
-    halves: bytes
+    sides: bytes
 
 
 # bin: as in `udfs.stats.duration_histogram`. kind: OTLP's enum. error: 0 or 1.
@@ -92,10 +93,10 @@ SPAN_DTYPE: Final = np.dtype(
     [("group", "<u4"), ("host", "<u4"), ("operation", "<u4"), ("bin", "<u2"), ("kind", "u1"), ("error", "u1")]
 )
 
-# A service in a pane, late spans apart. newest_ms: end of its newest span, and facts: what that says. Where resources
+# A service in a window, late spans apart. newest_ms: end of its newest span, and facts: what that says. Where resources
 # of a service differ, further rows without spans (count 0) hold the newest span that has each attribute.
 GROUP_DTYPE: Final = np.dtype(
-    [("start_ms", "<i8"), ("newest_ms", "<i8"), ("count", "<u4"), ("service", "<u4"), ("facts", "<u4"), ("late", "<u4")]
+    [("start_ms", "<i8"), ("newest_ms", "<i8"), ("count", "<u4"), ("service", "<u4"), ("info", "<u4"), ("late", "<u4")]
 )
 
 # high, low: the trace id as two big-endian words. role: 0 for a slowest, 1 for a sampled, 2 for a failing one.
@@ -107,9 +108,11 @@ EXEMPLAR_DTYPE: Final = np.dtype(
 )
 
 
-class SpanPartial(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Spans of one service from some messages. panes: (pane start in epoch ms, late, block), ascending, distinct."""
+class SpanAggregate(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Spans of one service from some messages. windows: (window start in epoch ms, late, block), ascending,
+    distinct.
+    """
 
     env: str
     service: str
-    panes: tuple[tuple[int, bool, SpanBlock], ...]
+    windows: tuple[tuple[int, bool, SpanTable], ...]

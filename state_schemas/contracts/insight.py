@@ -36,7 +36,7 @@ class _Part(BaseModel):
 
 
 class Window(_Part):
-    """Event time that the insight speaks of: start included, end (of the newest pane that spoke for it) excluded."""
+    """Event time that the insight speaks of: start included, end (of the newest window that spoke for it) excluded."""
 
     start_ms: EpochMs
     end_ms: EpochMs

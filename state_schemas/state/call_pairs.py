@@ -4,12 +4,12 @@ from typing import Final
 
 import msgspec
 
-from state_schemas.aggregates.calls import CallHalves
+from state_schemas.aggregates.calls import CallSides
 from state_schemas.codec import Codec, register
 
 
 class CallPairsState(msgspec.Struct, array_like=True, gc=False):
-    """held: halves that were looked at. waiting: those that came since, counted by `waiting_halves`.
+    """held: halves that were looked at. waiting: those that came since, counted by `waiting_sides`.
 
     join_at_ms: when they are looked at next, None where none waits. halvings: one of 2**halvings traces is kept, all
     (0) as long as the halves fit their bound.
@@ -17,11 +17,11 @@ class CallPairsState(msgspec.Struct, array_like=True, gc=False):
 
     env: str
     bucket: int
-    held: CallHalves
-    waiting: list[CallHalves] = msgspec.field(default_factory=list)
-    waiting_halves: int = 0
+    held: CallSides
+    waiting: list[CallSides] = msgspec.field(default_factory=list)
+    waiting_sides: int = 0
     join_at_ms: int | None = None
-    halvings: int = 0
+    sampling_log2: int = 0
 
 
 CALL_PAIRS_CODEC: Final = register(

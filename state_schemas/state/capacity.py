@@ -9,9 +9,9 @@ from state_schemas.codec import Codec, register
 
 
 class CapacityState(msgspec.Struct, array_like=True, gc=False):
-    """panes: pane start -> overflow, not yet final. last_final_ms: start of the newest final one, or 0."""
+    """windows: window start -> overflow, not yet final. last_final_ms: start of the newest final one, or 0."""
 
-    panes: dict[int, NameOverflow] = msgspec.field(default_factory=dict)
+    windows: dict[int, NameOverflow] = msgspec.field(default_factory=dict)
     last_final_ms: int = 0
 
 

@@ -3,15 +3,15 @@
 import msgspec
 
 
-class Announced(msgspec.Struct, array_like=True, gc=False):
+class EmittedInsight(msgspec.Struct, array_like=True, gc=False):
     """What went out of one insight. sent: Insight JSON of the last revision.
 
-    settled: JSON as of the last *final* pane that announced it, b"" before there is one. closed: that JSON is closed.
-    until_ms: end of the last pane that announced it.
+    settled: JSON as of the last *final* window that announced it, b"" before there is one. closed: that JSON is closed.
+    until_ms: end of the last window that announced it.
     """
 
     revision: int
     sent: bytes
     until_ms: int
-    settled: bytes = b""
+    final_body: bytes = b""
     closed: bool = False

@@ -4,9 +4,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from state_schemas.aggregates.spans import SpanBlock
+from state_schemas.aggregates.spans import SpanTable
 from state_schemas.codec import zipped
-from state_schemas.state.emitted import Announced
+from state_schemas.state.emitted import EmittedInsight
 
 SpikeKind = Literal["latency_spike", "error_ratio"]
 
@@ -16,23 +16,23 @@ Series = tuple[int, str]
 WEIGHT_ONE: Final = 1 << 12  # one fresh span in a baseline's sketch
 
 
-class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """How well a series is known: panes and spans learnt, start of the newest of those panes."""
+class SeriesHistory(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How well a series is known: windows and spans learned, start of the newest of those windows."""
 
-    panes: int = 0
+    windows: int = 0
     spans: int = 0
     last_ms: int = 0
 
 
 class Baseline(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is normal: decaying sketches of entry spans over final panes without an anomaly.
+    """What is normal: decaying sketches of entry spans over final windows without an anomaly.
 
-    sketch: keys (0, dimension, name), the rows of a pane (`udfs.spans.window.entry_pane`) with counts and errors in
+    sketch: keys (0, dimension, name), the rows of a window (`udfs.spans.window.entry_table`) with counts and errors in
     fixed point, `WEIGHT_ONE` a fresh span; no evidence. known: for each of its keys.
     """
 
-    sketch: SpanBlock = SpanBlock((), b"", b"", b"", b"")
-    known: tuple[Known, ...] = ()
+    sketch: SpanTable = SpanTable((), b"", b"", b"", b"")
+    known: tuple[SeriesHistory, ...] = ()
 
 
 class Season(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -46,10 +46,10 @@ class Season(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last: bytes = b""
     before: bytes = b""
     hour: int = 0
-    sketch: SpanBlock = SpanBlock((), b"", b"", b"", b"")
+    sketch: SpanTable = SpanTable((), b"", b"", b"", b"")
 
 
-class Hypothesis(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class AlertThresholds(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What evidence is weighed against; frozen when suspicion begins, so that it cannot move its own measure.
 
     threshold_bin: spans from this bin on are slow, 0 for errors; very_bin: very slow. usual_share, very_share: of slow
@@ -64,57 +64,58 @@ class Hypothesis(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cold_start: bool
 
 
-class Suspicion(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class PendingAlert(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A series with evidence for an anomaly, not enough to speak. scores: nats for each alternative
     (`udfs.stats.likelihood_ratio`).
 
-    start_ms: first pane since the scores left 0; end_ms: end of the newest pane that spoke for it.
+    start_ms: first window since the scores left 0; end_ms: end of the newest window that spoke for it.
     """
 
-    hypothesis: Hypothesis
+    thresholds: AlertThresholds
     scores: tuple[float, ...]
     start_ms: int
     end_ms: int
 
 
-class HeldPane(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A pane that is evidence while something is suspected: all rows, from start_ms to end_ms."""
+class EvidenceWindow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A window that is evidence while something is suspected: all rows, from start_ms to end_ms."""
 
     start_ms: int
     end_ms: int
-    block: SpanBlock
+    table: SpanTable
 
 
 class Episode(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An open insight. block: spans from start_ms to end_ms, the end of the last pane that spoke for the anomaly.
+    """An open insight. block: spans from start_ms to end_ms, the end of the last window that spoke for the anomaly.
 
-    tail: spans after end_ms, which join the block when a later pane speaks for it again. recovery: nats for its end.
-    panes: how many since it opened. version: a `service.version` that came with it and has been the only one since, "".
+    tail: spans after end_ms, which join the block when a later window speaks for it again. recovery: nats for its end.
+    windows: how many since it opened. version: a `service.version` that came with it and has been the only one since,
+    "".
     """
 
     series: Series
-    hypothesis: Hypothesis
+    thresholds: AlertThresholds
     start_ms: int
     end_ms: int
-    panes: int
+    windows: int
     recovery: float
     version: str
-    block: SpanBlock
-    tail: SpanBlock | None = None
+    table: SpanTable
+    tail: SpanTable | None = None
 
 
-class Learnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What the machine knows as of its last final pane, whose end is last_end_ms (0 before there is one).
+class LatencyModel(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the machine knows as of its last final window, whose end is last_end_ms (0 before there is one).
 
-    suspicions: by (kind, dimension, name). held: panes since the oldest of them, the newest where they are too many.
-    version: the newest `service.version`, seen since version_since_ms. anomalous_until_ms: end of the newest pane of an
-    episode, whatever its kind: what lies before it is never learnt.
+    suspicions: by (kind, dimension, name). held: windows since the oldest of them, the newest where they are too many.
+    version: the newest `service.version`, seen since version_since_ms. anomalous_until_ms: end of the newest window of
+    an episode, whatever its kind: what lies before it is never learned.
     """
 
     baseline: Baseline = Baseline()
     season: Season = Season()
-    suspicions: dict[tuple[SpikeKind, int, str], Suspicion] = {}
-    held: tuple[HeldPane, ...] = ()
+    pending_alerts: dict[tuple[SpikeKind, int, str], PendingAlert] = {}
+    evidence: tuple[EvidenceWindow, ...] = ()
     episodes: dict[SpikeKind, Episode] = {}
     last_end_ms: int = 0
     version: str = ""
@@ -123,18 +124,19 @@ class Learnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class LatencyState(msgspec.Struct, array_like=True, gc=False):
-    """pending: (resolution in s, window start ms, late) -> blocks not yet written out. panes: reported, not yet final.
+    """pending: (resolution in s, window start ms, late) -> blocks not yet written out. windows: reported, not yet
+    final.
 
     meaning: the parameters under which this state makes sense; under others the machine starts afresh.
     """
 
-    meaning: str
+    fingerprint: str
     env: str
     service: str
-    learnt: Learnt = Learnt()
-    pending: dict[tuple[int, int, bool], list[SpanBlock]] = msgspec.field(default_factory=dict)
-    panes: dict[int, SpanBlock] = msgspec.field(default_factory=dict)
-    announced: dict[str, Announced] = msgspec.field(default_factory=dict)
+    model: LatencyModel = LatencyModel()
+    pending: dict[tuple[int, int, bool], list[SpanTable]] = msgspec.field(default_factory=dict)
+    windows: dict[int, SpanTable] = msgspec.field(default_factory=dict)
+    emitted: dict[str, EmittedInsight] = msgspec.field(default_factory=dict)
     last_seen_ms: int = 0
 
 

@@ -5,11 +5,11 @@ from typing import Final, Literal
 import msgspec
 
 from state_schemas.aggregates.logs import (
-    LogBlock,
+    LogTable,
     PatternCount,
 )
 from state_schemas.codec import zipped
-from state_schemas.state.emitted import Announced
+from state_schemas.state.emitted import EmittedInsight
 from state_schemas.telemetry.message import OffsetRange
 from state_schemas.telemetry.resource import ServiceInfo
 
@@ -17,9 +17,10 @@ PatternKind = Literal["error_pattern_new", "error_pattern_returned", "error_patt
 
 
 class LineRate(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Lines of a pattern. past, squares: decaying sums of lines and of their squares, as of the service's pane as_of.
+    """Lines of a pattern. past, squares: decaying sums of lines and of their squares, as of the service's window as_of.
 
-    recent: (number of a pane, lines), ascending, of those with any that were in the test window at as_of or came since.
+    recent: (number of a window, lines), ascending, of those with any that were in the test window at as_of or came
+    since.
     """
 
     past: float = 0.0
@@ -29,23 +30,24 @@ class LineRate(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ServiceLines(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Quiet lines of a service. recent: (start ms, lines) of panes of the test window; the newest has number panes - 1.
+    """Quiet lines of a service. recent: (start ms, lines) of windows of the test window; the newest has number windows
+    - 1.
 
-    past_lines, past_panes: decaying sums of what came before it. panes: how many with lines, or without any where that
-    counts; minutes: how many were heard by the newest.
+    past_lines, past_windows: decaying sums of what came before it. windows: how many with lines, or without any where
+    that counts; minutes: how many were heard by the newest.
     """
 
     recent: tuple[tuple[int, int], ...] = ()
     past_lines: float = 0.0
-    past_panes: float = 0.0
-    panes: int = 0
+    past_windows: float = 0.0
+    windows: int = 0
     minutes: int = 0
 
 
 class Registered(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A loud pattern that was seen in a pane.
+    """A loud pattern that was seen in a window.
 
-    texts: what its shapes have in common. first_seen_ms, last_seen_ms: starts of panes. last_minute: in how many
+    texts: what its shapes have in common. first_seen_ms, last_seen_ms: starts of windows. last_minute: in how many
     minutes the service had been heard by then. count: lines so far. alias_of: the pattern it has become part of, or "".
     wide: the key of a pattern made of several others, else ().
     """
@@ -64,43 +66,44 @@ class Registered(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class PatternEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An insight about a pattern that is open; counted: its lines from start_ms to end_ms.
 
-    pane_ms: length of a pane. absent_ms: how long it had not been seen, of one that returned. usual: lines a pane, of
-    a surge; recovery: nats for its end. panes: how many with lines. told: whether it was said; one line may be chance.
+    window_ms: length of a window. absent_ms: how long it had not been seen, of one that returned. usual: lines a
+    window, of a surge; recovery: nats for its end. windows: how many with lines. told: whether it was said; one line
+    may be chance.
     """
 
     kind: PatternKind
     start_ms: int
     end_ms: int
     counted: PatternCount
-    facts: ServiceInfo
+    info: ServiceInfo
     ranges: tuple[OffsetRange, ...]
-    pane_ms: int
+    window_ms: int
     absent_ms: int = 0
     usual: float = 0.0
     recovery: float = 0.0
-    panes: int = 1
-    told: bool = True
+    windows: int = 1
+    visible: bool = True
 
 
 class PatternOverflow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A pane with more patterns than there is room for."""
+    """A window with more patterns than there is room for."""
 
     start_ms: int
     ranges: tuple[OffsetRange, ...]
 
 
-class PatternsLearnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is known as of the last final pane, whose end is last_end_ms (0 before there is one).
+class LogPatternModel(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is known as of the last final window, whose end is last_end_ms (0 before there is one).
 
     registry: by pattern id. gone: pattern id -> when it was last seen, of those dropped to make room. episodes: by
     pattern id. minutes: distinct ones with lines of any level, or of stretches with spans; minute: number of the newest
     or of its stretch, since the epoch.
     overflows: when there was no room for a pattern after an hour without such, the last of them; overflow_ms: start of
-    the newest pane without room.
+    the newest window without room.
     """
 
     registry: dict[str, Registered] = {}
-    gone: dict[str, int] = {}
+    evicted: dict[str, int] = {}
     episodes: dict[str, PatternEpisode] = {}
     minutes: int = 0
     minute: int = 0
@@ -111,18 +114,19 @@ class PatternsLearnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class PatternsState(msgspec.Struct, array_like=True, gc=False):
-    """pending: (resolution in s, window start ms, late) -> blocks not yet written out. panes: reported, not yet final.
+    """pending: (resolution in s, window start ms, late) -> blocks not yet written out. windows: reported, not yet
+    final.
 
     meaning: the parameters under which this state makes sense; under others the machine starts afresh.
     """
 
-    meaning: str
+    fingerprint: str
     env: str
     service: str
-    learnt: PatternsLearnt = PatternsLearnt()
-    pending: dict[tuple[int, int, bool], list[LogBlock]] = msgspec.field(default_factory=dict)
-    panes: dict[int, LogBlock] = msgspec.field(default_factory=dict)
-    announced: dict[str, Announced] = msgspec.field(default_factory=dict)
+    model: LogPatternModel = LogPatternModel()
+    pending: dict[tuple[int, int, bool], list[LogTable]] = msgspec.field(default_factory=dict)
+    windows: dict[int, LogTable] = msgspec.field(default_factory=dict)
+    emitted: dict[str, EmittedInsight] = msgspec.field(default_factory=dict)
     last_seen_ms: int = 0
 
 

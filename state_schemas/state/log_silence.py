@@ -4,16 +4,16 @@ from typing import Final
 
 import msgspec
 
-from state_schemas.aggregates.log_silence import LogsHeard
+from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.codec import Codec, register
 
 
 class LogSilenceState(msgspec.Struct, array_like=True, gc=False):
-    """panes: starts of those with any line. waiting: not to be judged yet. told: of open insights, by id."""
+    """windows: starts of those with any line. waiting: not to be judged yet. told: of open insights, by id."""
 
-    panes: dict[int, bool] = msgspec.field(default_factory=dict)
-    waiting: list[LogsHeard] = msgspec.field(default_factory=list)
-    told: dict[str, bool] = msgspec.field(default_factory=dict)
+    windows: dict[int, bool] = msgspec.field(default_factory=dict)
+    waiting: list[LoggingWindows] = msgspec.field(default_factory=list)
+    passed: dict[str, bool] = msgspec.field(default_factory=dict)
     last_seen_ms: int = 0
 
 

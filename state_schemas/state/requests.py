@@ -4,18 +4,18 @@ from typing import Final, Literal
 
 import msgspec
 
-from state_schemas.aggregates.requests import ShapePane
+from state_schemas.aggregates.requests import EffectWindow
 from state_schemas.aggregates.spans import Exemplar
 from state_schemas.codec import zipped
-from state_schemas.state.emitted import Announced
+from state_schemas.state.emitted import EmittedInsight
 from state_schemas.telemetry.message import OffsetRange
 from state_schemas.telemetry.resource import ServiceInfo
 
-ShapeKind = Literal["pattern_missing", "trace_shape_change"]
+EffectKind = Literal["pattern_missing", "trace_shape_change"]
 
 
-class RecentPane(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A pane of the test window. requests: by `ShapeRates.operations`. ranges, traces: as in `ShapePane`."""
+class RecentWindow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A window of the test window. requests: by `EffectRates.operations`. ranges, traces: as in `EffectWindow`."""
 
     start_ms: int
     requests: tuple[int, ...]
@@ -23,15 +23,16 @@ class RecentPane(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ranges: tuple[OffsetRange, ...]
 
 
-class ShapeRates(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class EffectRates(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What n shapes usually do, and what they did lately. All arrays are little-endian float64, row after row.
 
-    operations: the m exposures: "" for the pane itself, then operations. requests: (m,), decaying sums of exposure.
-    gram: (m, m), cross: (n, m), decaying sums of products of exposures, and of counts with exposures, each pane by its
-    requests. rate: (n, m), what fits them best, per exposure. past: (n,), decaying sums of counts. scatter: (n, 2), of
-    windows: of squared deviations beyond chance, and of squared expectations. runs: (n, 3), panes with requests: with
-    the shape, without it since the last one, without it at the longest. recent: the panes of the test window,
-    oldest first, k of them; counts: (n, k). last_seen: (n,), start of the newest pane with any, epoch ms.
+    operations: the m exposures: "" for the window itself, then operations. requests: (m,), decaying sums of exposure.
+    gram: (m, m), cross: (n, m), decaying sums of products of exposures, and of counts with exposures, each window by
+    its requests. rate: (n, m), what fits them best, per exposure. past: (n,), decaying sums of counts. scatter: (n,
+    2), of
+    windows: of squared deviations beyond chance, and of squared expectations. runs: (n, 3), windows with requests: with
+    the shape, without it since the last one, without it at the longest. recent: the windows of the test window,
+    oldest first, k of them; counts: (n, k). last_seen: (n,), start of the newest window with any, epoch ms.
     """
 
     names: tuple[str, ...] = ()
@@ -44,13 +45,13 @@ class ShapeRates(msgspec.Struct, frozen=True, array_like=True, gc=False):
     past: bytes = b""
     scatter: bytes = b""
     runs: bytes = b""
-    recent: tuple[RecentPane, ...] = ()
+    recent: tuple[RecentWindow, ...] = ()
     counts: bytes = b""
     last_seen: bytes = b""
 
 
-class ShapeMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A shape of an episode: lines or spans in its panes, and how many were expected. recovery: nats for its end."""
+class EffectMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A shape of an episode: lines or spans in its windows, and how many were expected. recovery: nats for its end."""
 
     name: str
     more: bool
@@ -60,51 +61,52 @@ class ShapeMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
     recovery: float = 0.0
 
 
-class ShapeEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An open insight. members: by strength when it opened; the first is its subject. requests: of its panes.
+class EffectEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An open insight. members: by strength when it opened; the first is its subject. requests: of its windows.
 
-    panes: how many spoke for it: what it counts is of them; silent: those in which nothing at all was logged.
+    windows: how many spoke for it: what it counts is of them; silent: those in which nothing at all was logged.
     """
 
-    kind: ShapeKind
+    kind: EffectKind
     start_ms: int
     end_ms: int
-    members: tuple[ShapeMember, ...]
+    members: tuple[EffectMember, ...]
     requests: int
     traces: tuple[Exemplar, ...]
-    facts: ServiceInfo
+    info: ServiceInfo
     ranges: tuple[OffsetRange, ...]
-    pane_ms: int
-    panes: int = 0
+    window_ms: int
+    windows: int = 0
     silent: int = 0
 
 
-class ShapesLearnt(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is known as of the last final pane, whose end is last_end_ms (0 before there is one).
+class EffectModel(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is known as of the last final window, whose end is last_end_ms (0 before there is one).
 
-    version: of the newest pane; changed_ms: end of the newest pane whose version is not that of the one before, or 0.
+    version: of the newest window; changed_ms: end of the newest window whose version is not that of the one before, or
+    0.
     """
 
-    rates: ShapeRates = ShapeRates()
-    episode: ShapeEpisode | None = None
+    rates: EffectRates = EffectRates()
+    episode: EffectEpisode | None = None
     version: str = ""
     changed_ms: int = 0
     last_end_ms: int = 0
 
 
-class ShapesState(msgspec.Struct, array_like=True, gc=False):
-    """panes: not yet final.
+class EffectState(msgspec.Struct, array_like=True, gc=False):
+    """windows: not yet final.
 
     meaning: the parameters under which this state makes sense; under others the machine starts afresh.
     """
 
-    meaning: str
+    fingerprint: str
     env: str
     service: str
-    learnt: ShapesLearnt = ShapesLearnt()
-    panes: dict[int, ShapePane] = msgspec.field(default_factory=dict)
-    announced: dict[str, Announced] = msgspec.field(default_factory=dict)
+    model: EffectModel = EffectModel()
+    windows: dict[int, EffectWindow] = msgspec.field(default_factory=dict)
+    emitted: dict[str, EmittedInsight] = msgspec.field(default_factory=dict)
     last_seen_ms: int = 0
 
 
-SHAPES_CODEC: Final = zipped("request-shapes", ShapesState)
+EFFECTS_CODEC: Final = zipped("request-shapes", EffectState)

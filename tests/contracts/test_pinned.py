@@ -30,9 +30,9 @@ from state_schemas.state.capacity import CAPACITY_CODEC
 from state_schemas.state.latency import LATENCY_CODEC
 from state_schemas.state.log_patterns import PATTERNS_CODEC
 from state_schemas.state.log_silence import LOG_SILENCE_CODEC
-from state_schemas.state.novelty import PATTERN_NEWS_CODEC
-from state_schemas.state.pre_aggregate import PREMERGE_CODEC
-from state_schemas.state.requests import SHAPES_CODEC
+from state_schemas.state.novelty import NOVELTY_CODEC
+from state_schemas.state.pre_aggregate import PRE_AGGREGATE_CODEC
+from state_schemas.state.requests import EFFECTS_CODEC
 from state_schemas.state.telemetry_gap import GAP_CODEC
 from udfs.insights.ids import insight_id, service_key, split_service_key
 
@@ -53,8 +53,8 @@ def test_uids_of_stages() -> None:
 
 def test_names_and_versions_of_codecs() -> None:
     codecs = (
-        *(PREMERGE_CODEC, CALL_PAIRS_CODEC, LATENCY_CODEC, GAP_CODEC, CAPACITY_CODEC),
-        *(PATTERNS_CODEC, PATTERN_NEWS_CODEC, SHAPES_CODEC, LOG_SILENCE_CODEC),
+        *(PRE_AGGREGATE_CODEC, CALL_PAIRS_CODEC, LATENCY_CODEC, GAP_CODEC, CAPACITY_CODEC),
+        *(PATTERNS_CODEC, NOVELTY_CODEC, EFFECTS_CODEC, LOG_SILENCE_CODEC),
     )
     assert [(codec.name, codec.version, sorted(codec.readers)) for codec in codecs] == [
         ("pre-merge", 1, [1]),
@@ -71,7 +71,7 @@ def test_names_and_versions_of_codecs() -> None:
 
 def test_the_state_of_the_latency_machine_keeps_its_meaning() -> None:
     """Another text here and every service starts afresh after a restore."""
-    assert GraphConfig().latency.meaning == "pane_ms=10000 sketch=1141/1.0195"
+    assert GraphConfig().latency.fingerprint == "pane_ms=10000 sketch=1141/1.0195"
 
 
 def test_topic_names() -> None:
@@ -199,7 +199,7 @@ def test_configuration_keys() -> None:
         *("engine.state_backend", "engine.bundle_size", "engine.bundle_time_ms", "engine.python", "engine.flink"),
         *("detection.lateness_ms", "detection.future_max_ms", "detection.age_max_ms", "detection.services_max"),
         *("detection.hosts_max", "detection.operations_max", "detection.decoder", "detection.dead_letter_payload"),
-        "detection.announce",
+        "detection.emit_when",
         "detection.call_pair_ms",
         "detection.callees_max",
         "detection.envs_max",

@@ -80,10 +80,10 @@ def test_state_v1_is_read_and_continued(uid: str) -> None:
     revisions: dict[str, list[int]] = {}
     for insight in insights(found):
         revisions.setdefault(insight.insight_id, []).append(insight.revision)
-    announced = getattr(stage_of(uid).machine.codec.decode(saved), "announced", {})
-    for insight_id, entry in announced.items():
+    emitted = getattr(stage_of(uid).machine.codec.decode(saved), "emitted", {})
+    for insight_id, entry in emitted.items():
         assert revisions[insight_id][0] == entry.revision + 1, "an open insight goes on where it was"
-    assert bool(announced) == (uid in SPEAKING)
+    assert bool(emitted) == (uid in SPEAKING)
     assert bool(revisions) == (uid not in SILENT)
 
 

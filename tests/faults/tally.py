@@ -8,7 +8,7 @@ import msgspec
 from jobs.sinks import Insert
 from operators.machine import END_OF_INPUT, Stage, Step
 from operators.runtime.flink import SinkRows
-from state_schemas.aggregates.spans import SpanPartial
+from state_schemas.aggregates.spans import SpanAggregate
 from state_schemas.codec import Codec, register
 from udfs.insights.ids import service_key
 from udfs.spans.window import span_count
@@ -34,16 +34,16 @@ class SpanTally:
     def initial(self, key: str) -> int:
         return 0
 
-    def on_event(self, state: int, event: SpanPartial, watermark_ms: int) -> Step[int, Tally]:
-        seen = sum(span_count(block) for _, _, block in event.panes)
-        told = (Tally(service_key(event.env, event.service), seen),)
-        return Step(state + seen, told, watermark_ms + 3_600_000)
+    def on_event(self, state: int, event: SpanAggregate, watermark_ms: int) -> Step[int, Tally]:
+        seen = sum(span_count(table) for _, _, table in event.windows)
+        emitted = (Tally(service_key(event.env, event.service), seen),)
+        return Step(state + seen, emitted, watermark_ms + 3_600_000)
 
-    def on_wake(self, state: int, now_ms: int) -> Step[int, Tally]:
+    def on_timer(self, state: int, now_ms: int) -> Step[int, Tally]:
         return Step(None) if now_ms == END_OF_INPUT else Step(state)
 
 
-def _by_service(event: SpanPartial) -> str:
+def _by_service(event: SpanAggregate) -> str:
     return service_key(event.env, event.service)
 
 
@@ -51,7 +51,7 @@ def _row(tally: Tally) -> Sequence[Any]:
     return (tally.key, str(tally.spans))
 
 
-STAGE = Stage("span-tally", SpanTally(), takes=SpanPartial, key_of=_by_service, gives=(Tally,))
+STAGE = Stage("span-tally", SpanTally(), takes=SpanAggregate, key_of=_by_service, gives=(Tally,))
 INSERT = Insert(
     "kafka-tallies",
     SinkRows("tallies", Tally, (("message_key", "string"), ("body", "string")), _row),

@@ -17,7 +17,7 @@ from reasoner.recordings.message import Message
 from reasoner.recordings.player import Compression, PlayOptions, play
 from reasoner.stack import RunningStack
 from reasoner.stack.process import OWNER_VARIABLE
-from reasoner.traffic.shop_wire import SpanShape, attributes, delimited, resource_block, scope_head
+from reasoner.traffic.shop_wire import SpanTemplate, attributes, delimited, resource_block, scope_head
 from state_schemas.contracts.insight import from_json
 from state_schemas.contracts.rows import RESOLUTIONS_S
 from state_schemas.telemetry.spans import KIND_SERVER
@@ -46,20 +46,20 @@ BATCH_HEADER = struct.Struct(">qiibih")  # base offset, length, leader epoch, ma
 
 def names(messages: int) -> Iterator[Message]:
     """Each message holds one span of each of 1,000 services that nobody has heard of before."""
-    shape = SpanShape("GET /", KIND_SERVER, {}, has_parent=False, failed=False)
+    template = SpanTemplate("GET /", KIND_SERVER, {}, has_parent=False, failed=False)
     scope = scope_head()
     for number in range(messages):
         timestamp_ms = START_MS + number * STEP_MS
         end_ns = timestamp_ms * 1_000_000
         env = ENVIRONMENTS[number // PARTITIONS % len(ENVIRONMENTS)]
-        blocks = []
+        tables = []
         for index in range(NAMES_PER_MESSAGE):
             ordinal = number * NAMES_PER_MESSAGE + index + 1
-            span = shape.encode(
+            span = template.encode(
                 ordinal.to_bytes(16, "big"), ordinal.to_bytes(8, "big"), b"", end_ns - 9_000_000, end_ns
             )
-            blocks.append(resource_block(_resource(env, ordinal), scope, [span]))
-        yield Message("traces", b"".join(blocks), timestamp_ms, number % PARTITIONS)
+            tables.append(resource_block(_resource(env, ordinal), scope, [span]))
+        yield Message("traces", b"".join(tables), timestamp_ms, number % PARTITIONS)
 
 
 _HEADS: dict[str, bytes] = {}

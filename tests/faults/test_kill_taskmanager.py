@@ -19,7 +19,7 @@ pytestmark = pytest.mark.faults
 
 SEED = 20
 START_MS = 1_700_000_000_000
-STRETCH_MS = 600_000
+INTERVAL_MS = 600_000
 SPEED = 4.0  # seconds of the stretch for each second: there are spans to read at each kill, and a backlog after it
 PARTITIONS = 4
 KILL_SHARES = ((0.10, 0.30), (0.45, 0.65))  # of all messages, read when the worker dies
@@ -41,7 +41,7 @@ def test_kill_taskmanager(stack: RunningStack, tmp_path: Path, verdict: dict[str
     )
     job = ClusterJob(config, FlinkRest(stack.flink_rest_url), tmp_path)
     job.prepare(PARTITIONS)
-    stream = spans(profile(), messages, SEED, START_MS, STRETCH_MS // messages)
+    stream = spans(profile(), messages, SEED, START_MS, INTERVAL_MS // messages)
 
     job = job.started()
     random = Random(SEED)

@@ -20,7 +20,7 @@ from reasoner.stack import RunningStack
 from reasoner.traffic.shop_wire import delimited, resource_block, resource_head, scope_head
 from state_schemas.aggregates.logs import OTHER_PATTERNS
 from tests.faults.conftest import setting
-from tests.faults.loud_logs import RESOLUTIONS_S, emissions_that_do_not_add_up
+from tests.faults.severe_logs import RESOLUTIONS_S, emissions_that_do_not_add_up
 from tests.services.job_runs import DRAIN_DEADLINE_S, ClusterJob, job_config, topics_in
 from udfs.logs.reader import LineReader
 
@@ -33,7 +33,7 @@ SERVICES = ("cart", "checkout", "mail", "payment")
 KNOWN = "payment was declined by the bank"  # each service logs it once a message, from the beginning
 QUIET_MESSAGES = 240  # of known lines alone: over lateness, so that they are known when the flood comes
 LINES_PER_SERVICE = 250  # of a message
-# Of state, with settings as shipped: of a service 500 kB are measured, and 345 B of each pattern in PatternNews.
+# Of state, with settings as shipped: of a service 500 kB are measured, and 345 B of each pattern in NoveltyGate.
 SERVICE_BYTES_MAX = 640 * 1024 + 1_000 * 512
 
 LETTERS = np.frombuffer(b"ghijklmnopqrstuvwxyz", np.uint8)  # none that a hexadecimal number has: nothing is masked
@@ -72,14 +72,14 @@ def flood(floods: int) -> Iterator[Message]:
     scope, heads = scope_head(), [resource_head(service, f"{service}-host") for service in SERVICES]
     for number in range(QUIET_MESSAGES + floods):
         time_ms = START_MS + number * STEP_MS
-        blocks = []
+        tables = []
         for place, head in enumerate(heads):
-            told = [_record(KNOWN, time_ms)]
+            emitted = [_record(KNOWN, time_ms)]
             if number >= QUIET_MESSAGES:
                 first = ((number - QUIET_MESSAGES) * len(SERVICES) + place) * LINES_PER_SERVICE
-                told.append(records(lines(first, LINES_PER_SERVICE), time_ms))
-            blocks.append(resource_block(head, scope, told))
-        yield Message("logs", b"".join(blocks), time_ms + 500, number % PARTITIONS)
+                emitted.append(records(lines(first, LINES_PER_SERVICE), time_ms))
+            tables.append(resource_block(head, scope, emitted))
+        yield Message("logs", b"".join(tables), time_ms + 500, number % PARTITIONS)
 
 
 def lines_of_each_kind(rows: Sequence[Mapping[str, Any]]) -> dict[int, Counter[str]]:

@@ -22,10 +22,10 @@ from reasoner.stack import RunningStack
 from state_schemas.aggregates.logs import OTHER_PATTERNS
 from state_schemas.contracts.insight import Insight, InsightRevision, from_json
 from state_schemas.contracts.rows import PatternName
-from tests.faults import loud_logs
+from tests.faults import severe_logs
 from tests.faults.breaking import kill_once, stop_with_savepoint
 from tests.faults.conftest import feeding
-from tests.faults.loud_logs import WIDE, Place, Story, emissions_that_do_not_add_up
+from tests.faults.severe_logs import WIDE, Place, Story, emissions_that_do_not_add_up
 from tests.services.job_runs import ClusterJob, job_config, topics_in, wait_until
 
 pytestmark = pytest.mark.faults
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.faults
 SEED = 22
 START_MS = 1_700_000_040_000  # of a minute
 MINUTES = 36
-NEWS_MINUTE = 31
+NEW_ERROR_MINUTE = 31
 SPEED = 24.0  # seconds of the stretch for each second: lines keep coming before, during and after each fault
 PARTITIONS = 4
 WIDER = 4  # subtasks after the savepoint, twice as many as before
@@ -68,8 +68,8 @@ def uninterrupted(config: JobConfig, stream: list[Message]) -> Uninterrupted:
             names[out.service, out.pattern_id] = (out.template, out.first_seen_ms)
         elif isinstance(out, InsightRevision):
             bodies.append(out.body)
-    told = [insight for insight in last_revisions(bodies) if insight.kind.startswith("error_pattern")]
-    return Uninterrupted(names, told)
+    emitted = [insight for insight in last_revisions(bodies) if insight.kind.startswith("error_pattern")]
+    return Uninterrupted(names, emitted)
 
 
 def places(rows: list[dict[str, Any]]) -> Counter[Place]:
@@ -101,7 +101,7 @@ def registry(config: JobConfig) -> tuple[dict[Name, Named], int]:
     return names, moved
 
 
-def partials_by_subtask(rest: FlinkRest, job_id: str, subtasks: int) -> list[int]:
+def aggregates_by_subtask(rest: FlinkRest, job_id: str, subtasks: int) -> list[int]:
     """What each subtask of the machine has read since the job started."""
     (vertex,) = (v["id"] for v in rest.get(f"/jobs/{job_id}")["vertices"] if "error-patterns" in v["name"])
     asked = ",".join(f"{number}.error-patterns.numRecordsIn" for number in range(subtasks))
@@ -109,7 +109,7 @@ def partials_by_subtask(rest: FlinkRest, job_id: str, subtasks: int) -> list[int
     return [int(metric["value"]) for metric in found]
 
 
-def meaning(insight: Insight) -> dict[str, Any]:
+def fingerprint(insight: Insight) -> dict[str, Any]:
     """What it says, but for the number of the revision and the name of the topic."""
     left_out: dict[str, Any] = {"revision": True, "evidence": {"kafka": {"__all__": {"topic"}}}}
     return insight.model_dump(exclude=left_out)
@@ -148,7 +148,7 @@ def broken_and_widened(stack: RunningStack, job: ClusterJob, stream: list[Messag
     read_by: list[int] = []
 
     def all_have_read() -> bool:
-        read_by[:] = partials_by_subtask(new.rest, new.job_id, WIDER)
+        read_by[:] = aggregates_by_subtask(new.rest, new.job_id, WIDER)
         return len(read_by) == WIDER and min(read_by) > 0
 
     wait_until(all_have_read, f"each of {WIDER} subtasks has read lines", 30.0)
@@ -156,7 +156,7 @@ def broken_and_widened(stack: RunningStack, job: ClusterJob, stream: list[Messag
 
 
 def test_patterns_rescale(stack: RunningStack, tmp_path: Path, verdict: dict[str, Any]) -> None:
-    story = loud_logs.story(START_MS, MINUTES, NEWS_MINUTE, PARTITIONS, SEED)
+    story = severe_logs.story(START_MS, MINUTES, NEW_ERROR_MINUTE, PARTITIONS, SEED)
     config = settings(stack, tmp_path)
     local = uninterrupted(config, story.stream)
     job = ClusterJob(config, FlinkRest(stack.flink_rest_url), tmp_path, "error-patterns")
@@ -169,7 +169,7 @@ def test_patterns_rescale(stack: RunningStack, tmp_path: Path, verdict: dict[str
         "kill": done.kill,
         "messages_read_at_the_savepoint": done.read,
         "messages_sent_by_then": done.sent,
-        "minutes_from_savepoint_to_news": round(NEWS_MINUTE - done.read / len(story.stream) * MINUTES, 1),
+        "minutes_from_savepoint_to_news": round(NEW_ERROR_MINUTE - done.read / len(story.stream) * MINUTES, 1),
         "partials_by_subtask_after_rescaling": done.read_by,
         "flink_num_restarts": {"before_rescaling": done.restarts, "after": restarts},
     }
@@ -178,7 +178,7 @@ def test_patterns_rescale(stack: RunningStack, tmp_path: Path, verdict: dict[str
     assert verdict["minutes_from_savepoint_to_news"] > 2, "the new error is older than the wider job: plant it later"
     counts_are_exact(story, job, verdict)
     names_are_the_same(story, job, local, verdict)
-    only_the_news_was_told(story, job, local, verdict)
+    only_the_new_error_was_emitted(story, job, local, verdict)
     verdict["pass"] = True
 
 
@@ -193,8 +193,8 @@ def counts_are_exact(story: Story, job: ClusterJob, verdict: dict[str, Any]) -> 
     wrong = emissions_that_do_not_add_up(rows)
     verdict |= {
         "lines_sent": len(story.said),
-        "loud_lines_sent": sum(line.template.loud for line in story.said),
-        "loud_lines_in_rows": job.loud_lines(),
+        "loud_lines_sent": sum(line.template.severe for line in story.said),
+        "loud_lines_in_rows": job.severe_lines(),
         "late_lines_in_rows": sum(row["count"] for row in rows if row["late"] and row["resolution_s"] == 10),
         "lines_in_other": beyond,
         "windows": len(by_window(expected)),
@@ -220,21 +220,25 @@ def names_are_the_same(story: Story, job: ClusterJob, local: Uninterrupted, verd
     assert (names, moved) == (local.names, 0)
 
 
-def only_the_news_was_told(story: Story, job: ClusterJob, local: Uninterrupted, verdict: dict[str, Any]) -> None:
+def only_the_new_error_was_emitted(
+    story: Story, job: ClusterJob, local: Uninterrupted, verdict: dict[str, Any]
+) -> None:
     records = job.insight_records()
     bodies = [record.value for record in records]
-    told = [from_json(body) for body in bodies]
+    emitted = [from_json(body) for body in bodies]
     revisions = Counter(dict(record.headers)["ce_id"] for record in records)
-    about = {(i.kind, i.env, i.service, i.subject) for i in told}
-    news = ("error_pattern_new", "production", story.news.service, story.ids[story.news])
+    about = {(i.kind, i.env, i.service, i.subject) for i in emitted}
+    novelty = ("error_pattern_new", "production", story.novelty.service, story.ids[story.novelty])
     verdict |= {
         "insights": dict(Counter(insight.kind for insight in last_revisions(bodies))),
-        "insights_false": len(about - {news}),
-        "insight_revisions": len(told),
+        "insights_false": len(about - {novelty}),
+        "insight_revisions": len(emitted),
         "insight_revisions_twice": sum(count - 1 for count in revisions.values()),
     }
-    assert about == {news}
-    assert len({insight.insight_id for insight in told}) == 1
-    assert [meaning(insight) for insight in last_revisions(bodies)] == [meaning(insight) for insight in local.insights]
+    assert about == {novelty}
+    assert len({insight.insight_id for insight in emitted}) == 1
+    assert [fingerprint(insight) for insight in last_revisions(bodies)] == [
+        fingerprint(insight) for insight in local.insights
+    ]
     assert max(revisions.values()) == 1
     assert sorted(bodies) == job.table_bodies()

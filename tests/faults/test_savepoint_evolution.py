@@ -28,7 +28,7 @@ pytestmark = pytest.mark.faults
 
 SEED = 21
 START_MS = 1_700_000_000_000
-STRETCH_MS = 600_000
+INTERVAL_MS = 600_000
 PROFILE = SpanProfile(attributes=1, bad=BadSpans(late=3, future=1, end_before_start=1, too_old=1))
 STOP_SHARE = 0.2  # of all messages, read when the old job is stopped
 SPEED = 8.0  # seconds of the stretch for each second: spans keep coming before, during and after the change
@@ -46,7 +46,7 @@ def test_savepoint_evolution(
     job = ClusterJob(config, FlinkRest(stack.flink_rest_url), tmp_path)
     job.prepare(PROFILE.partitions)
     create_topics(bootstrap, {"evolve-tallies": TopicSpec(2, KEEP_FOR_EVER_MS)})
-    stream = spans(PROFILE, messages, SEED, START_MS, STRETCH_MS // messages)
+    stream = spans(PROFILE, messages, SEED, START_MS, INTERVAL_MS // messages)
 
     old = job.started()
     with feeding(stream, bootstrap, topics_in(config), SPEED) as fed:

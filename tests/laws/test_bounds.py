@@ -5,18 +5,18 @@ from random import Random
 from typing import Any
 
 from jobs.graph import GraphConfig, pattern_stages, stages
-from operators.detectors.log_patterns import ErrorPatternsConfig
+from operators.detectors.log_patterns import LogPatternsConfig
 from operators.ingest.fold import FoldConfig, logs_part
 from operators.runtime.local import LocalGraph
 from state_schemas.aggregates.message import FoldedMessage
-from state_schemas.aggregates.requests import ShapePane, ShapePartial
+from state_schemas.aggregates.requests import EffectAggregate, EffectWindow
 from state_schemas.contracts.insight import Insight
 from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.resource import Resource
 from tests.support.driving import graph_config, insights
-from tests.support.traffic import MS, PANE_MS, READER, START_MS, OneSpan, Sent, fold, heard
-from udfs.detect.requests.rates import SHAPES_MAX
+from tests.support.traffic import MS, READER, START_MS, WINDOW_MS, OneSpan, Sent, activity, fold
+from udfs.detect.requests.rates import EFFECTS_MAX
 
 STATE_BYTES_MAX = 256 * 1024
 PATTERN_BYTES_MAX = 640 * 1024  # of a service, with settings as shipped
@@ -38,7 +38,7 @@ def grown(sent: list[Sent], services_max: int = 5_000) -> tuple[dict[str, int], 
 
 
 def test_stragglers_do_not_pile_up() -> None:
-    """For five minutes, five times a second, a message brings a span of a pane that is over."""
+    """For five minutes, five times a second, a message brings a span of a window that is over."""
     sent = [
         Sent(
             START_MS + number * 200,
@@ -53,23 +53,23 @@ def test_stragglers_do_not_pile_up() -> None:
 
 
 def test_a_service_of_a_thousand_hosts_and_two_hundred_operations_keeps_its_state_in_bounds() -> None:
-    """Ten thousand spans a pane, log-normal latencies: sketches as full as they get."""
+    """Ten thousand spans a window, log-normal latencies: sketches as full as they get."""
     random = Random(1)
     sent = []
-    for pane in range(20):
-        end_ms = START_MS + (pane + 1) * PANE_MS
+    for window in range(20):
+        end_ms = START_MS + (window + 1) * WINDOW_MS
         spans = tuple(
             OneSpan(
                 service="cart",
                 end_ms=end_ms - 1 - n % 9_000,
                 latency_ms=20 * random.lognormvariate(0, 0.5),
-                number=10_000 * pane + n + 1,
+                number=10_000 * window + n + 1,
                 host=f"h{n % 1_000}",
                 operation=f"o{n % 200}",
             )
             for n in range(10_000)
         )
-        sent.append(Sent(end_ms, spans, 0, pane))
+        sent.append(Sent(end_ms, spans, 0, window))
     largest, _ = grown(sent)
     assert largest["latency-spike"] < STATE_BYTES_MAX, largest
 
@@ -96,7 +96,7 @@ def grown_gap(sent: list[Sent]) -> tuple[int, list[Insight]]:
     for message in sent:
         event = fold(message)[0]
         assert event is not None
-        out += graph.feed(heard(event))
+        out += graph.feed(activity(event))
         out += graph.advance(message.timestamp_ms - 5_000)
     ((_, size),) = graph.state_bytes().items()
     return size, insights(out)
@@ -127,8 +127,12 @@ def test_the_names_of_environments_are_bounded_said_once_and_no_record_is_lost()
     counted = sum(row.count for row in out if getattr(row, "dimension", "") == "service" and row.resolution_s == 60)
     assert counted == 1_000
     assert graph.counts["envs_overflowed_total"] == 996
-    (told,) = (insight for insight in insights(out) if insight.kind == "capacity")
-    assert (told.env, told.subject, told.measures) == ("other", "deployment.environment.name", {"envs_max": 4.0})
+    (emitted,) = (insight for insight in insights(out) if insight.kind == "capacity")
+    assert (emitted.env, emitted.subject, emitted.measures) == (
+        "other",
+        "deployment.environment.name",
+        {"envs_max": 4.0},
+    )
 
 
 def test_the_names_of_services_are_bounded_and_no_record_is_lost() -> None:
@@ -147,22 +151,22 @@ def test_the_names_of_services_are_bounded_and_no_record_is_lost() -> None:
 
 
 def test_a_flood_of_lines_of_which_no_two_share_a_word_fills_the_state_of_a_service_and_then_adds_nothing() -> None:
-    """With settings as shipped and insights on, after the warm-up: 1,200 such lines a pane, for five minutes."""
-    random, at_rest, panes = Random(4), 66, 96
-    config = replace(GraphConfig(), patterns=ErrorPatternsConfig(insights=True))
+    """With settings as shipped and insights on, after the warm-up: 1,200 such lines a window, for five minutes."""
+    random, at_rest, windows = Random(4), 66, 96
+    config = replace(GraphConfig(), patterns=LogPatternsConfig(insights=True))
     graph, sizes = LocalGraph([stage for stage in pattern_stages(config) if stage.signal is None]), []
-    for pane in range(panes):
-        time_ms = START_MS + pane * PANE_MS
-        flood = [" ".join(_word(random) for _ in range(4)) for _ in range(1_200 if pane >= at_rest else 0)]
+    for window in range(windows):
+        time_ms = START_MS + window * WINDOW_MS
+        flood = [" ".join(_word(random) for _ in range(4)) for _ in range(1_200 if window >= at_rest else 0)]
         records = [
             LogRecord(Resource("prod", "cart", "h"), time_ms * MS, 17, "", body, "", (), "", "")
             for body in ("payment was declined by the bank", *flood)
         ]
-        at = KafkaPosition("logs_raw", 0, pane, time_ms + PANE_MS)
+        at = KafkaPosition("logs_raw", 0, window, time_ms + WINDOW_MS)
         graph.feed(logs_part(records, READER, at, FoldConfig()).logs)
         list(graph.advance(at.timestamp_ms))
         sizes.append(sum(graph.state_bytes().values()))
-    before, half, rest = max(sizes[:at_rest]), max(sizes[at_rest : (at_rest + panes) // 2]), sizes[-6:]
+    before, half, rest = max(sizes[:at_rest]), max(sizes[at_rest : (at_rest + windows) // 2]), sizes[-6:]
     assert 100 * before < half, "the flood is not kept at all: this says nothing about its bound"
     assert max(rest) < 1.05 * half, f"{half} bytes after half of the flood, {max(rest)} at its end"
     assert max(rest) < PATTERN_BYTES_MAX
@@ -173,21 +177,21 @@ def _word(random: Random) -> str:
 
 
 def test_lines_without_end_beside_requests_keep_what_is_usual_in_bounds() -> None:
-    """Each pane 2,000 lines of 60 words of which no two are alike, and usual ones, which find their place."""
+    """Each window 2,000 lines of 60 words of which no two are alike, and usual ones, which find their place."""
     random = Random(4)
     (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "request-shapes")
     graph, largest = LocalGraph([stage]), 0
     usual = {f"line|{random.getrandbits(64):016x}": 5 for _ in range(50)}
-    for pane in range(120):
-        start_ms = START_MS + pane * PANE_MS
-        flood = {f"line|{random.getrandbits(64):016x}": 1 for _ in range(2_000 if pane < 90 else 0)}
+    for window in range(120):
+        start_ms = START_MS + window * WINDOW_MS
+        flood = {f"line|{random.getrandbits(64):016x}": 1 for _ in range(2_000 if window < 90 else 0)}
         templates = {name: f"{name} " + "word " * 60 for name in flood}
-        for shapes, requests in ((flood, {}), (usual, {"GET /": 5})):
-            block = ShapePane(requests, shapes, {name: templates.get(name, name)[:300] for name in shapes})
-            graph.feed((ShapePartial("prod", "cart", ((start_ms, block),)),))
+        for effects, requests in ((flood, {}), (usual, {"GET /": 5})):
+            table = EffectWindow(requests, effects, {name: templates.get(name, name)[:300] for name in effects})
+            graph.feed((EffectAggregate("prod", "cart", ((start_ms, table),)),))
         graph.advance(start_ms)
         largest = max(largest, *graph.state_bytes().values())
-    learnt = graph._runners[0].states["prod|cart"].learnt
-    assert len(learnt.rates.names) == SHAPES_MAX
-    assert set(usual) <= set(learnt.rates.names)
+    model = graph._runners[0].states["prod|cart"].model
+    assert len(model.rates.names) == EFFECTS_MAX
+    assert set(usual) <= set(model.rates.names)
     assert largest < STATE_BYTES_MAX

@@ -32,7 +32,7 @@ def folded(sent: list[Sent]) -> tuple[list[Timed], list[Rejected]]:
         rejected += faults
         if event is not None:
             events.append((message.timestamp_ms, event))
-            logged = msgspec.structs.replace(event, spans=None, presence=(), signal="logs")
+            logged = msgspec.structs.replace(event, spans=None, activity=(), signal="logs")
             events.append((message.timestamp_ms, logged))
     return events, rejected
 
@@ -144,8 +144,8 @@ def test_states_that_go_through_bytes_after_each_step_say_the_same(story: Story)
 
 
 def test_records_behind_the_watermark_are_counted_one_by_one_and_treated_as_late() -> None:
-    """A partition that was idle wakes with old data: 3 spans, one pane, after that pane was final."""
-    sent = messages(Story(panes=12, services=1))
+    """A partition that was idle timers with old data: 3 spans, one window, after that window was final."""
+    sent = messages(Story(windows=12, services=1))
     old = sent[0]._replace(spans=tuple(OneSpan("service-0", sent[0].timestamp_ms - 1, 20, 9_000 + n) for n in range(3)))
     graph = LocalGraph(GRAPH)
     out = graph.feed(event for _, event in folded(sent)[0])
@@ -165,7 +165,7 @@ def test_the_busy_story_has_insights() -> None:
 
 def test_what_is_final_stays_final_after_a_restore_whose_watermark_starts_anew() -> None:
     """Old data of a partition that was idle, before the first watermark after the restore."""
-    sent = messages(Story(panes=12, services=1))
+    sent = messages(Story(windows=12, services=1))
     old = sent[0]._replace(spans=(OneSpan("service-0", sent[0].timestamp_ms - 1, 20, 9_000),))
     before = LocalGraph(GRAPH)
     before.feed(event for _, event in folded(sent)[0])

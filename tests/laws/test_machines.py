@@ -1,7 +1,7 @@
 """Laws of every machine in the graph, each alone: what it says in the end depends on its events and on nothing else.
 
-`Checked` (tests.support.driving) holds at every call of every run here: no wake in the past, no unbounded number of
-wakes, no state left at the end of the input, and neither an event nor an output that changes after it was handed on.
+`Checked` (tests.support.driving) holds at every call of every run here: no timer in the past, no unbounded number of
+timers, no state left at the end of the input, and neither an event nor an output that changes after it was handed on.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.graph import stages
-from operators import emission as frontier
-from operators.emission import Announce
+from operators import emission as emission
+from operators.emission import EmitWhen
 from operators.machine import BEGIN_OF_TIME, Stage
 from operators.runtime.local import LocalGraph, through_bytes
 from state_schemas.aggregates.message import FoldedMessage
@@ -36,37 +36,37 @@ from tests.support.traffic import (
     OUT_OF_ORDER_MS,
     START_MS,
     Sent,
+    activity,
+    aggregates,
     displaced,
+    effects,
+    exception,
     fold,
-    halves,
-    heard,
     messages,
-    news,
-    news_of_both,
-    partials,
-    shapes,
+    sides,
+    sightings,
+    sightings_of_both,
     silence,
-    thrown,
 )
 
 UIDS = [stage.uid for stage in stages(graph_config())]
 SHORT = stories()
-# A service is missed only once it was heard in 30 panes: longer stories, with few spans.
-LONG = stories(panes_min=50, panes_max=75, rate_max=2)
-GAP_STORY = Story(panes=75, rate=2, holes=(Episode(1, 35, 18),))
+# A service is missed only once it was heard in 30 windows: longer stories, with few spans.
+LONG = stories(windows_min=50, windows_max=75, rate_max=2)
+GAP_STORY = Story(windows=75, rate=2, holes=(Episode(1, 35, 18),))
 DISPLACED_MS = 10_000  # with AGE_MS_MAX and OUT_OF_ORDER_MS under the lateness: no record falls behind
 
 
-def stage_of(uid: str, announce: Announce = "reported") -> Stage:
-    return next(stage for stage in stages(graph_config(announce)) if stage.uid == uid)
+def stage_of(uid: str, emit_when: EmitWhen = "early") -> Stage:
+    return next(stage for stage in stages(graph_config(emit_when)) if stage.uid == uid)
 
 
 def _overflows(message: FoldedMessage) -> Iterator[NameOverflow]:
     """Every other service of a message is one too many."""
-    for partial in partials(message):
-        for start_ms, late, block in partial.panes:
-            if partial.service.endswith("0") and not late:
-                yield NameOverflow(partial.env, start_ms, 5, partial.service, block.ranges)
+    for aggregate in aggregates(message):
+        for start_ms, late, table in aggregate.windows:
+            if aggregate.service.endswith("0") and not late:
+                yield NameOverflow(aggregate.env, start_ms, 5, aggregate.service, table.ranges)
 
 
 # What drives each machine, made of the messages of a story. A new stage has no laws before it stands here.
@@ -74,15 +74,15 @@ EVENTS: dict[str, tuple[st.SearchStrategy[Story], Callable[[FoldedMessage], Iter
     "pre-merge": (SHORT, lambda message: iter((message,))),
     "pre-merge-logs": (SHORT, lambda message: iter((msgspec.structs.replace(message, signal="logs"),))),
     "pre-merge-metrics": (SHORT, lambda message: iter((msgspec.structs.replace(message, signal="metrics"),))),
-    "call-pairs": (SHORT, lambda message: iter(halves(message))),
-    "latency-spike": (SHORT, lambda message: iter(partials(message))),
+    "call-pairs": (SHORT, lambda message: iter(sides(message))),
+    "latency-spike": (SHORT, lambda message: iter(aggregates(message))),
     "error-patterns": (SHORT, lambda message: iter(message.logs)),
-    "error-patterns-traces": (SHORT, lambda message: iter(thrown(message))),
-    "pattern-news": (SHORT, lambda message: iter(news(message))),
-    "pattern-news-traces": (SHORT, lambda message: iter(news_of_both(message))),
-    "request-shapes": (SHORT, lambda message: iter(shapes(message))),
+    "error-patterns-traces": (SHORT, lambda message: iter(exception(message))),
+    "pattern-news": (SHORT, lambda message: iter(sightings(message))),
+    "pattern-news-traces": (SHORT, lambda message: iter(sightings_of_both(message))),
+    "request-shapes": (SHORT, lambda message: iter(effects(message))),
     "log-silence": (SHORT, lambda message: iter(silence(message))),
-    "telemetry-gap": (LONG, lambda message: iter(heard(message))),
+    "telemetry-gap": (LONG, lambda message: iter(activity(message))),
     "capacity": (SHORT, _overflows),
 }
 
@@ -93,7 +93,7 @@ def events_of(uid: str, sent: list[Sent]) -> list[Timed]:
 
 
 # What an open insight is closed with when its service is forgotten.
-GONE = {
+EXPIRED = {
     "latency-spike": "no more spans",
     "error-patterns": "no more lines",
     "error-patterns-traces": "no more lines",
@@ -161,7 +161,7 @@ def test_how_often_the_watermark_moves_changes_no_last_revision_and_no_sum(uid: 
 @given(data=st.data())
 def test_announcing_early_and_announcing_final_end_with_the_same_revisions(uid: str, data: st.DataObject) -> None:
     events = events_of(uid, messages(data.draw(EVENTS[uid][0])))
-    early, final = (run([stage_of(uid, announce)], events) for announce in ("reported", "final"))
+    early, final = (run([stage_of(uid, emit_when)], events) for emit_when in ("early", "final"))
     assert last_revisions(early) == last_revisions(final)
     assert "retracted" not in {insight.status for insight in insights(final)}, "what is final is never taken back"
 
@@ -197,7 +197,7 @@ def test_a_wake_that_nobody_asked_for_is_harmless(uid: str, data: st.DataObject)
         out += graph.advance(newest_ms)
         key = stage.key_of(event)
         if count in stray and key in runner.states:
-            step = runner._commit(key, runner.stage.machine.on_wake(runner.states[key], newest_ms))
+            step = runner._commit(key, runner.stage.machine.on_timer(runner.states[key], newest_ms))
             out += step.outputs
     assert summary(out + graph.finish()) == summary(plain)
 
@@ -221,17 +221,17 @@ def test_an_idle_key_is_forgotten_and_only_closes_the_episodes_it_had_open(uid: 
     held, before = last_revisions(out), last_revisions(plain)
     assert held.keys() == before.keys()
     for insight_id, insight in before.items():
-        if uid in GONE and insight["status"] != "closed":
-            gone = GONE[uid]
-            assert (held[insight_id]["status"], held[insight_id]["reason"]) == ("closed", gone)
+        if uid in EXPIRED and insight["status"] != "closed":
+            evicted = EXPIRED[uid]
+            assert (held[insight_id]["status"], held[insight_id]["reason"]) == ("closed", evicted)
         else:
             assert held[insight_id] == insight
 
 
 @each_machine
 def test_a_key_that_only_ever_hears_late_records_is_woken_for_its_windows_and_not_in_a_loop(uid: str) -> None:
-    sent = messages(Story(panes=4, late_share=1.0, services=1))
-    run([stage_of(uid)], events_of(uid, sent))  # `Checked` counts the wakes
+    sent = messages(Story(windows=4, late_share=1.0, services=1))
+    run([stage_of(uid)], events_of(uid, sent))  # `Checked` counts the timers
 
 
 @pytest.mark.parametrize("uid", ["latency-spike", "telemetry-gap", "error-patterns", "request-shapes"])
@@ -239,7 +239,7 @@ def test_what_is_remembered_of_evaluated_panes_changes_no_result(uid: str, monke
     events = events_of(uid, messages(GAP_STORY if uid == "telemetry-gap" else busy()))
     plain = run([stage_of(uid)], events)
     for names_max in (0, 30):
-        monkeypatch.setattr(frontier, "REMEMBERED_NAMES_MAX", names_max)
+        monkeypatch.setattr(emission, "REMEMBERED_NAMES_MAX", names_max)
         assert run([stage_of(uid)], events) == plain
 
 

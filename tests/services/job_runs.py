@@ -152,7 +152,7 @@ class ClusterJob:
             sums[resolution_s] += count
         return sums
 
-    def loud_lines(self) -> dict[int, int]:
+    def severe_lines(self) -> dict[int, int]:
         """Lines of WARN and up in the rows of patterns and of `other`, by resolution in seconds."""
         rows = lake.read(self.config.lake, "error_patterns", selected_fields=("resolution_s", "count"))
         sums = rows.group_by("resolution_s").aggregate([("count", "sum")]).to_pylist()

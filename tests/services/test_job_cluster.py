@@ -52,7 +52,7 @@ class Outcome:
     letters: list[dict[str, Any]]
     insight_records: list[Any]
     table_bodies: list[bytes]
-    loud_lines: dict[int, int]
+    severe_lines: dict[int, int]
     patterns: list[KnownPattern]
 
 
@@ -122,7 +122,7 @@ def outcome(
         job.dead_letters(),
         job.insight_records(),
         job.table_bodies(),
-        job.loud_lines(),
+        job.severe_lines(),
         known_patterns(config.lake, ""),
     )
 
@@ -150,7 +150,7 @@ def test_every_span_is_in_the_rollups_or_rejected(outcome: Outcome) -> None:
 def test_every_line_of_warn_and_up_is_in_a_pattern_or_in_other(outcome: Outcome) -> None:
     """Counted by protobuf's own parser; pieces of garbage hold no such line that is accepted."""
     assert outcome.records["loud"] > 100
-    assert outcome.loud_lines == dict.fromkeys((10, 60), outcome.records["loud"])
+    assert outcome.severe_lines == dict.fromkeys((10, 60), outcome.records["loud"])
     assert sum(pattern.lines for pattern in outcome.patterns) == outcome.records["loud"]
     assert all(pattern.template and not re.search(r"\d", pattern.template) for pattern in outcome.patterns)
 

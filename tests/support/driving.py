@@ -12,72 +12,77 @@ import numpy as np
 from jobs.graph import GraphConfig
 from operators.detectors.capacity import CapacityConfig
 from operators.detectors.latency import LatencyConfig
-from operators.detectors.log_patterns import ErrorPatternsConfig
-from operators.detectors.requests import RequestShapesConfig
+from operators.detectors.log_patterns import LogPatternsConfig
+from operators.detectors.requests import RequestEffectsConfig
 from operators.detectors.telemetry_gap import GapConfig
-from operators.emission import Announce, FrontierConfig
+from operators.emission import EmissionConfig, EmitWhen
 from operators.gates.log_silence import LogSilenceConfig
-from operators.gates.novelty import PatternNewsConfig
+from operators.gates.novelty import NoveltyConfig
 from operators.ingest.call_pairs import CallPairsConfig
 from operators.ingest.fold import FoldConfig
-from operators.ingest.pre_aggregate import PreMergeConfig
+from operators.ingest.pre_aggregate import PreAggregateConfig
 from operators.machine import END_OF_INPUT, Machine, Stage, Step
 from operators.runtime.local import LocalGraph, Through, unchanged
-from state_schemas.aggregates.activity import EnvPresence
-from state_schemas.aggregates.log_silence import LogsHeard
-from state_schemas.aggregates.logs import LinePartial
+from state_schemas.aggregates.activity import EnvActivity
+from state_schemas.aggregates.log_silence import LoggingWindows
+from state_schemas.aggregates.logs import LineAggregate
 from state_schemas.aggregates.names import NameOverflow
-from state_schemas.aggregates.novelty import SourcePatternHeard
-from state_schemas.aggregates.requests import ShapePane, ShapePartial
-from state_schemas.aggregates.spans import SpanPartial
+from state_schemas.aggregates.novelty import PatternSighting
+from state_schemas.aggregates.requests import EffectAggregate, EffectWindow
+from state_schemas.aggregates.spans import SpanAggregate
 from state_schemas.codec import Box, Codec
 from state_schemas.contracts.insight import Insight, InsightRevision, from_json
 from state_schemas.contracts.rows import EdgeRow, PatternName, PatternRow, RollupRow
 from tests.support.traffic import LATENESS_MS, OUT_OF_ORDER_MS, START_MS, TIMES
-from udfs.activity import merge_overflow, merge_presence
+from udfs.activity import merge_activity, merge_overflow
 from udfs.detect.log_patterns.rule import PatternConfig
-from udfs.detect.requests.counts import merge_shape_panes
-from udfs.detect.requests.rule import ShapeConfig
-from udfs.logs.window import merge_log_partials
+from udfs.detect.requests.counts import merge_effect_windows
+from udfs.detect.requests.rule import EffectConfig
+from udfs.logs.window import merge_log_aggregates
 from udfs.spans.calls import PairLimits
-from udfs.spans.window import NameLimits, merge_partials
+from udfs.spans.window import NameLimits, merge_aggregates
 from udfs.stats.duration_histogram import unpack
 from udfs.stats.poisson_change import ChangeConfig
 
 Timed = tuple[int, Any]  # Kafka timestamp of the message that said so, event
 HOUR_MS: Final = 3_600_000
-WAKES_MAX: Final = 5_000  # far over what the longest story needs
+TIMERS_MAX: Final = 5_000  # far over what the longest story needs
 
 
-def graph_config(announce: Announce = "reported", services_max: int = 5_000, envs_max: int = 50) -> GraphConfig:
+def graph_config(emit_when: EmitWhen = "early", services_max: int = 5_000, envs_max: int = 50) -> GraphConfig:
     """The shipped settings with the lateness of the stories."""
-    frontier = FrontierConfig(lateness_ms=LATENESS_MS, announce=announce)
+    emission = EmissionConfig(lateness_ms=LATENESS_MS, emit_when=emit_when)
     return GraphConfig(
         fold=FoldConfig(TIMES),
-        pre_merge=PreMergeConfig(services_max, envs_max, spans_heard_ms=60_000),
+        pre_aggregate=PreAggregateConfig(services_max, envs_max, activity_report_ms=60_000),
         calls=CallPairsConfig(PairLimits(lateness_ms=LATENESS_MS)),
-        latency=LatencyConfig(frontier=frontier),
-        patterns=ErrorPatternsConfig(
-            PatternConfig(warm_minutes=1, away_minutes=1, quiet_ms=40_000), frontier, 3, insights=True
+        latency=LatencyConfig(emission=emission),
+        patterns=LogPatternsConfig(
+            PatternConfig(warm_minutes=1, away_minutes=1, close_after_ms=40_000), emission, 3, insights=True
         ),
-        news=PatternNewsConfig(known_ms=60_000, frontier=frontier),
-        shapes=RequestShapesConfig(
-            ShapeConfig(ChangeConfig(panes_min=3, nats_open=3.0), quiet_ms=60_000, past_panes_min=1, seen_panes_min=3),
-            frontier,
+        novelty=NoveltyConfig(known_ms=60_000, emission=emission),
+        effects=RequestEffectsConfig(
+            EffectConfig(
+                ChangeConfig(windows_min=3, nats_open=3.0),
+                close_after_ms=60_000,
+                past_windows_min=1,
+                seen_windows_min=3,
+            ),
+            emission,
         ),
-        silence=LogSilenceConfig(frontier),
-        gap=GapConfig(frontier),
+        silence=LogSilenceConfig(emission),
+        gap=GapConfig(emission),
         capacity=CapacityConfig(lateness_ms=LATENESS_MS),
     )
 
 
 class Checked(Machine[Any, Any, Any]):
-    """A machine that is watched: no wake in the past, nothing handed out that changes later, no event changed."""
+    """A machine that is watched: no timer in the past, nothing handed out that changes later, no event changed."""
 
     def __init__(self, machine: Machine[Any, Any, Any]) -> None:
         self._machine = machine
         self._given: list[tuple[Any, bytes]] = []
-        self.wakes = 0
+        self.timers = 0
 
     @property
     def codec(self) -> Codec[Any]:
@@ -90,20 +95,20 @@ class Checked(Machine[Any, Any, Any]):
         self._given.append((event, msgspec.msgpack.encode(event)))
         return self._checked(self._machine.on_event(state, event, watermark_ms), watermark_ms)
 
-    def on_wake(self, state: Any, now_ms: int) -> Step[Any, Any]:
-        self.wakes += 1
-        assert self.wakes <= WAKES_MAX, f"woken {self.wakes} times: a loop of wakes"
-        step = self._checked(self._machine.on_wake(state, now_ms), now_ms)
+    def on_timer(self, state: Any, now_ms: int) -> Step[Any, Any]:
+        self.timers += 1
+        assert self.timers <= TIMERS_MAX, f"woken {self.timers} times: a loop of timers"
+        step = self._checked(self._machine.on_timer(state, now_ms), now_ms)
         if now_ms == END_OF_INPUT:
             assert step.state is None, "at the end of the input every state is forgotten"
         return step
 
     def _checked(self, step: Step[Any, Any], now_ms: int) -> Step[Any, Any]:
         if step.state is None:
-            assert step.wake_at_ms is None, "a forgotten key asks for a wake"
+            assert step.timer_at_ms is None, "a forgotten key asks for a timer"
         else:
-            assert step.wake_at_ms is not None, "a state without a wake is never forgotten"
-            assert now_ms < step.wake_at_ms < END_OF_INPUT, f"wake at {step.wake_at_ms}, now is {now_ms}"
+            assert step.timer_at_ms is not None, "a state without a timer is never forgotten"
+            assert now_ms < step.timer_at_ms < END_OF_INPUT, f"timer at {step.timer_at_ms}, now is {now_ms}"
         assert all(number >= 0 for _, number in step.counts), step.counts
         self._given += ((output, msgspec.msgpack.encode(output)) for output in step.outputs)
         return step
@@ -146,7 +151,7 @@ def restarts(at: Callable[[int], bool]) -> Through:
         if not at(next(steps)):
             return state
         box = pickle.loads(pickle.dumps(Box(stage.machine.codec, state, 7)))
-        assert box.wake_at_ms == 7
+        assert box.timer_at_ms == 7
         return box.state
 
     return through
@@ -155,7 +160,7 @@ def restarts(at: Callable[[int], bool]) -> Through:
 def insights(outputs: Iterable[Any]) -> list[Insight]:
     """All revisions, in the order in which they came."""
     revisions = (
-        output.revision if isinstance(output, SourcePatternHeard | LogsHeard) else output for output in outputs
+        output.revision if isinstance(output, PatternSighting | LoggingWindows) else output for output in outputs
     )
     return [from_json(output.body) for output in revisions if isinstance(output, InsightRevision)]
 
@@ -221,38 +226,38 @@ def names_of(outputs: Iterable[Any]) -> dict[str, tuple[str, int, str]]:
     return {"|".join(key): named for key, named in sorted(newest.items())}
 
 
-def heard_of(outputs: Iterable[Any]) -> dict[str, int]:
+def sightings_of(outputs: Iterable[Any]) -> dict[str, int]:
     """Since when each pattern is logged by whom."""
     found: dict[str, int] = {}
     for output in outputs:
-        if isinstance(output, SourcePatternHeard) and output.revision is None:
+        if isinstance(output, PatternSighting) and output.revision is None:
             who = f"{output.env}|{output.pattern_id}|{output.service}|{output.source}"
             found[who] = min(output.seen_ms, found.get(who, output.seen_ms))
     return dict(sorted(found.items()))
 
 
-def shapes_of(outputs: Iterable[Any]) -> dict[tuple[Any, ...], ShapePane]:
-    """What was done for requests, by pane."""
-    found: dict[tuple[Any, ...], ShapePane] = {}
+def effects_of(outputs: Iterable[Any]) -> dict[tuple[Any, ...], EffectWindow]:
+    """What was done for requests, by window."""
+    found: dict[tuple[Any, ...], EffectWindow] = {}
     for output in outputs:
-        if isinstance(output, ShapePartial):
-            for start_ms, pane in output.panes:
+        if isinstance(output, EffectAggregate):
+            for start_ms, window in output.windows:
                 place = (output.env, output.service, start_ms)
-                found[place] = merge_shape_panes(found.get(place, ShapePane()), pane, (), start_ms)
+                found[place] = merge_effect_windows(found.get(place, EffectWindow()), window, (), start_ms)
     return dict(sorted(found.items()))
 
 
 def summary(outputs: Sequence[Any], *, kafka: bool = True) -> tuple[Any, ...]:
     """Everything in outputs that must not depend on order, chunks or watermarks; the sum of what is in parts."""
-    partials: dict[tuple[str, str], list[SpanPartial]] = {}
-    presence: dict[str, list[Any]] = {}
+    aggregates: dict[tuple[str, str], list[SpanAggregate]] = {}
+    activity: dict[str, list[Any]] = {}
     overflows: dict[tuple[str, int], NameOverflow] = {}
-    lines = merge_log_partials(output for output in outputs if isinstance(output, LinePartial))
+    lines = merge_log_aggregates(output for output in outputs if isinstance(output, LineAggregate))
     for output in outputs:
-        if isinstance(output, SpanPartial):
-            partials.setdefault((output.env, output.service), []).append(output)
-        elif isinstance(output, EnvPresence):
-            presence.setdefault(output.env, []).extend(output.panes)
+        if isinstance(output, SpanAggregate):
+            aggregates.setdefault((output.env, output.service), []).append(output)
+        elif isinstance(output, EnvActivity):
+            activity.setdefault(output.env, []).extend(output.windows)
         elif isinstance(output, NameOverflow):
             place = (output.env, output.start_ms)
             overflows[place] = merge_overflow(output, overflows.get(place, output))
@@ -260,16 +265,21 @@ def summary(outputs: Sequence[Any], *, kafka: bool = True) -> tuple[Any, ...]:
         last_revisions(outputs, kafka=kafka),
         rollup_sums(outputs),
         edge_sums(outputs),
-        {place: merge_partials(found, NameLimits()) for place, found in sorted(partials.items())},
-        {env: merge_presence(panes) for env, panes in sorted(presence.items())},
+        {place: merge_aggregates(found, NameLimits()) for place, found in sorted(aggregates.items())},
+        {env: merge_activity(windows) for env, windows in sorted(activity.items())},
         dict(sorted(overflows.items())),
         pattern_sums(outputs),
         names_of(outputs),
-        heard_of(outputs),
+        sightings_of(outputs),
         sorted(
-            {pane for output in outputs if isinstance(output, LogsHeard) for pane in (output.env, *output.panes)},
+            {
+                window
+                for output in outputs
+                if isinstance(output, LoggingWindows)
+                for window in (output.env, *output.windows)
+            },
             key=str,
         ),
-        shapes_of(outputs),
+        effects_of(outputs),
         lines,
     )

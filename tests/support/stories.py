@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """Something that happens to a service from pane `first` on. value: latency factor or error share."""
+    """Something that happens to a service from window `first` on. value: latency factor or error share."""
 
     service: int
     first: int
-    panes: int
+    windows: int
     value: float = 0.0
 
-    def covers(self, service: int, pane: int) -> bool:
-        return self.service == service and self.first <= pane < self.first + self.panes
+    def covers(self, service: int, window: int) -> bool:
+        return self.service == service and self.first <= window < self.first + self.windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Story:
     hosts: int = 2
     operations: int = 2
     rate: int = 8
-    panes: int = 30
+    windows: int = 30
     slow: tuple[Episode, ...] = ()
     failing: tuple[Episode, ...] = ()
     holes: tuple[Episode, ...] = ()
@@ -40,12 +40,12 @@ class Story:
     calls: bool = False
 
 
-def episodes(panes: int, services: int, low: float, high: float) -> st.SearchStrategy[tuple[Episode, ...]]:
+def episodes(windows: int, services: int, low: float, high: float) -> st.SearchStrategy[tuple[Episode, ...]]:
     """None to two episodes, mostly one that starts after the warm-up."""
     one = st.builds(
         Episode,
         st.integers(0, services - 1),
-        st.integers(8, max(8, panes - 6)) | st.integers(0, panes),
+        st.integers(8, max(8, windows - 6)) | st.integers(0, windows),
         st.integers(4, 9) | st.integers(1, 20),
         st.sampled_from((low, (low + high) / 2, high)),
     )
@@ -53,20 +53,20 @@ def episodes(panes: int, services: int, low: float, high: float) -> st.SearchStr
 
 
 @st.composite
-def stories(draw: st.DrawFn, panes_min: int = 15, panes_max: int = 32, rate_max: int = 8) -> Story:
+def stories(draw: st.DrawFn, windows_min: int = 15, windows_max: int = 32, rate_max: int = 8) -> Story:
     """Stories in which something happens more often than not. No message holds more calls than are paired of it."""
-    panes, services = draw(st.integers(panes_min, panes_max)), draw(st.integers(1, 2))
+    windows, services = draw(st.integers(windows_min, windows_max)), draw(st.integers(1, 2))
     return Story(
         seed=draw(st.integers(0, 999)),
         services=services,
         hosts=draw(st.integers(1, 3)),
         operations=draw(st.integers(1, 3)),
         rate=draw(st.integers(1, rate_max)),
-        panes=panes,
-        slow=draw(episodes(panes, services, 3.0, 60.0)),
-        failing=draw(episodes(panes, services, 0.3, 1.0)),
-        holes=draw(episodes(panes, services, 0.0, 0.0)),
-        mute=draw(episodes(panes, services, 0.8, 1.0)),
+        windows=windows,
+        slow=draw(episodes(windows, services, 3.0, 60.0)),
+        failing=draw(episodes(windows, services, 0.3, 1.0)),
+        holes=draw(episodes(windows, services, 0.0, 0.0)),
+        mute=draw(episodes(windows, services, 0.8, 1.0)),
         late_share=draw(st.sampled_from((0.0, 0.0, 0.1))),
         logs=draw(st.booleans()),
         calls=draw(st.booleans()),
@@ -77,7 +77,7 @@ def busy(seed: int = 1) -> Story:
     """A story with a spike, failures, a hole, late spans, logs and calls."""
     return Story(
         seed=seed,
-        panes=34,
+        windows=34,
         slow=(Episode(0, 12, 8, 20.0),),
         failing=(Episode(1, 14, 7, 0.8),),
         holes=(Episode(1, 26, 5),),

@@ -1,4 +1,4 @@
-"""Stories as timelines, one character a pane of 10 s: a drawing goes in, what the graph says comes out.
+"""Stories as timelines, one character a window of 10 s: a drawing goes in, what the graph says comes out.
 
 .  twelve spans of 20 ms on two hosts      -  one span of 20 ms
 #  the same, those of host-0 take 400 ms   s  one span of 4 s
@@ -12,10 +12,10 @@ from itertools import count
 from typing import Any
 
 from jobs.graph import stages
-from operators.emission import Announce
+from operators.emission import EmitWhen
 from state_schemas.contracts.insight import Insight
 from tests.support.driving import graph_config, insights, run
-from tests.support.traffic import PANE_MS, START_MS, OneSpan, Sent, fold
+from tests.support.traffic import START_MS, WINDOW_MS, OneSpan, Sent, fold
 
 _NUMBERS = count(1)
 
@@ -39,25 +39,27 @@ def spans_of(service: str, character: str, start_ms: int) -> Iterator[OneSpan]:
 
 
 def sent(lines: dict[str, str], logs: dict[str, str] | None = None) -> list[Sent]:
-    """One message a service and pane, sent when the pane ends. logs: `x` where the service writes its only log line."""
+    """One message a service and window, sent when the window ends. logs: `x` where the service writes its only log
+    line.
+    """
     found = []
     for service, line in lines.items():
         written = (logs or {}).get(service, "")
-        for pane, character in enumerate(line):
-            start_ms = START_MS + pane * PANE_MS
+        for window, character in enumerate(line):
+            start_ms = START_MS + window * WINDOW_MS
             spans = tuple(span._replace(mute=logs is not None) for span in spans_of(service, character, start_ms))
-            lines_written = ((service, start_ms + 1),) if written[pane : pane + 1] == "x" else ()
+            lines_written = ((service, start_ms + 1),) if written[window : window + 1] == "x" else ()
             if spans:
-                found.append(Sent(start_ms + PANE_MS, spans, 0, 0, lines_written))
+                found.append(Sent(start_ms + WINDOW_MS, spans, 0, 0, lines_written))
     found.sort(key=lambda message: message.timestamp_ms)
     return [message._replace(offset=offset) for offset, message in enumerate(found)]
 
 
-def told(messages: Iterable[Sent], announce: Announce = "reported", services_max: int = 5_000) -> list[Insight]:
+def emitted(messages: Iterable[Sent], emit_when: EmitWhen = "early", services_max: int = 5_000) -> list[Insight]:
     """Every revision about spans and silence, in order: lines have stories of their own."""
     events = [(message.timestamp_ms, folded) for message in messages if (folded := fold(message)[0]) is not None]
     drawn = [
-        stage for stage in stages(graph_config(announce, services_max)) if not stage.uid.startswith("error-patterns")
+        stage for stage in stages(graph_config(emit_when, services_max)) if not stage.uid.startswith("error-patterns")
     ]
     outputs: Sequence[Any] = run(drawn, events)
     return insights(outputs)
@@ -72,6 +74,6 @@ def last(found: list[Insight]) -> list[Insight]:
     return list({insight.insight_id: insight for insight in found}.values())
 
 
-def pane_of(at_ms: int) -> int:
+def window_of(at_ms: int) -> int:
     """The place in the drawing."""
-    return (at_ms - START_MS) // PANE_MS
+    return (at_ms - START_MS) // WINDOW_MS

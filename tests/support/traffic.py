@@ -1,6 +1,6 @@
 """Telemetry of a small fleet for tests: a `Story` goes in, the Kafka messages that tell it come out.
 
-A story is a few numbers, so hypothesis shrinks it well; the spans follow from its seed. One pane holds about `rate`
+A story is a few numbers, so hypothesis shrinks it well; the spans follow from its seed. One window holds about `rate`
 spans a service. Batches leave every 5 s, so a record is up to `AGE_MS_MAX` old when it is sent.
 """
 
@@ -12,16 +12,16 @@ import msgspec
 import numpy as np
 
 from operators.ingest.fold import FoldConfig, logs_part
-from operators.ingest.pre_aggregate import PreMerge, PreMergeConfig
+from operators.ingest.pre_aggregate import PreAggregate, PreAggregateConfig
 from operators.machine import END_OF_INPUT
-from state_schemas.aggregates.activity import EnvPresence
-from state_schemas.aggregates.calls import CallHalves
-from state_schemas.aggregates.log_silence import LogsHeard
-from state_schemas.aggregates.logs import ExceptionPartial
+from state_schemas.aggregates.activity import EnvActivity
+from state_schemas.aggregates.calls import CallSides
+from state_schemas.aggregates.log_silence import LoggingWindows
+from state_schemas.aggregates.logs import ExceptionAggregate
 from state_schemas.aggregates.message import FoldedMessage
-from state_schemas.aggregates.novelty import PatternHeard, SourcePatternHeard, SpanPatternHeard
-from state_schemas.aggregates.requests import ShapePartial
-from state_schemas.aggregates.spans import SpanPartial
+from state_schemas.aggregates.novelty import LogPatternSighting, PatternSighting, SpanPatternSighting
+from state_schemas.aggregates.requests import EffectAggregate
+from state_schemas.aggregates.spans import SpanAggregate
 from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.contracts.insight import InsightRevision, from_json, to_json
 from state_schemas.state.log_patterns import PatternEpisode, Registered
@@ -30,23 +30,23 @@ from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.resource import Resource
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_SERVER, SpanColumns
 from tests.support.stories import Story
-from udfs.activity import merge_presence
+from udfs.activity import merge_activity
 from udfs.detect.log_patterns.report import report
-from udfs.detect.requests.counts import logs_heard, shapes_of_lines, shapes_of_spans
+from udfs.detect.requests.counts import effects_of_lines, effects_of_spans, logging_windows
 from udfs.event_time import TimeLimits
 from udfs.insights.ids import insight_id
 from udfs.logs.reader import LineReader
-from udfs.logs.window import merge_log_partials
-from udfs.spans.grouping import common, halves_of, partials_of, presence_of
+from udfs.logs.window import merge_log_aggregates
+from udfs.spans.grouping import activity_of, aggregates_of, call_sides_of, common
 from udfs.spans.message import fold_spans
 from udfs.spans.window import NameLimits
 
 NOON_MS: Final = 1_700_049_600_000
 START_MS: Final = 1_700_000_100_000  # 22:15:00 UTC, the start of a five minute window
-PANE_MS: Final = 10_000
+WINDOW_MS: Final = 10_000
 BATCH_MS: Final = 5_000
 AGE_MS_MAX: Final = 10_000
-LATENESS_MS: Final = 30_000  # short, so that stories of a few minutes have final panes
+LATENESS_MS: Final = 30_000  # short, so that stories of a few minutes have final windows
 OUT_OF_ORDER_MS: Final = 5_000
 TIMES: Final = TimeLimits(lateness_ms=LATENESS_MS)
 MS: Final = 1_000_000
@@ -90,7 +90,7 @@ def messages(story: Story) -> list[Sent]:
     sent: list[Sent] = []
     offsets = [0, 0]
     numbers = iter(range(1, 1 << 40))
-    for batch in range(story.panes * PANE_MS // BATCH_MS):
+    for batch in range(story.windows * WINDOW_MS // BATCH_MS):
         timestamp_ms = START_MS + (batch + 1) * BATCH_MS
         for service in range(story.services):
             spans = tuple(_batch(story, service, batch, random, numbers))
@@ -102,7 +102,7 @@ def messages(story: Story) -> list[Sent]:
     return _with_calls(sent, random) if story.calls else sent
 
 
-CALL_GAP_MS: Final = 3
+NETWORK_MS: Final = 3
 CLIENT_NUMBERS: Final = 1 << 41  # a client span's number beyond that of the server span under it
 
 
@@ -111,29 +111,29 @@ def _with_calls(sent: list[Sent], random: Random) -> list[Sent]:
     homes = {
         message.timestamp_ms: place for place, message in enumerate(sent) if message.spans[0].service == "service-0"
     }
-    told = [list(message.spans) for message in sent]
-    for message, spans in zip(sent, told, strict=True):
+    emitted = [list(message.spans) for message in sent]
+    for message, spans in zip(sent, emitted, strict=True):
         home = homes.get(message.timestamp_ms)
-        if home is None or spans is told[home]:
+        if home is None or spans is emitted[home]:
             continue
         for place, span in enumerate(spans):
             if span.kind == KIND_SERVER and random.random() < 0.8:
                 number = CLIENT_NUMBERS + span.number
                 spans[place] = span._replace(parent=number)
                 call = span._replace(service="service-0", host="host-0", operation="call", kind=KIND_CLIENT)
-                times = (span.end_ms - 1, span.latency_ms + CALL_GAP_MS)
-                told[home].append(call._replace(number=number, end_ms=times[0], latency_ms=times[1]))
-    return [message._replace(spans=tuple(spans)) for message, spans in zip(sent, told, strict=True)]
+                times = (span.end_ms - 1, span.latency_ms + NETWORK_MS)
+                emitted[home].append(call._replace(number=number, end_ms=times[0], latency_ms=times[1]))
+    return [message._replace(spans=tuple(spans)) for message, spans in zip(sent, emitted, strict=True)]
 
 
 def _batch(story: Story, service: int, batch: int, random: Random, numbers: Iterator[int]) -> Iterator[OneSpan]:
     first_ms = START_MS + batch * BATCH_MS
-    pane = batch * BATCH_MS // PANE_MS
-    if any(hole.covers(service, pane) for hole in story.holes):
+    window = batch * BATCH_MS // WINDOW_MS
+    if any(hole.covers(service, window) for hole in story.holes):
         return
-    factor = max((e.value for e in story.slow if e.covers(service, pane)), default=1.0)
-    failing = max((e.value for e in story.failing if e.covers(service, pane)), default=0.01)
-    muted = max((e.value for e in story.mute if e.covers(service, pane)), default=0.0)
+    factor = max((e.value for e in story.slow if e.covers(service, window)), default=1.0)
+    failing = max((e.value for e in story.failing if e.covers(service, window)), default=0.01)
+    muted = max((e.value for e in story.mute if e.covers(service, window)), default=0.0)
     for _ in range(random.randint(story.rate // 2, story.rate // 2 + story.rate % 2)):
         host = random.randrange(story.hosts)
         slow = factor > 1 and (host == 0 or random.random() < 0.4)
@@ -196,90 +196,90 @@ def _ids(values: Sequence[bytes], size: int) -> np.ndarray[tuple[int, ...], np.d
 def fold(sent: Sent, times: TimeLimits = TIMES) -> tuple[FoldedMessage | None, tuple[Rejected, ...]]:
     """What `operators.ingest.fold` makes of the message once its bytes are decoded."""
     result = fold_spans(columns(sent.spans), sent.at, times)
-    heard = logs_part([_log(*log) for log in sent.logs], READER, sent.at, FoldConfig(times))
-    told = [_said(span) for span in sent.spans if span.error or not span.mute]
-    said = logs_part(told, READER, sent.at, FoldConfig(times))
-    if result.batch is None and not heard.presence:
+    activity = logs_part([_log(*log) for log in sent.logs], READER, sent.at, FoldConfig(times))
+    emitted = [_said(span) for span in sent.spans if span.error or not span.mute]
+    said = logs_part(emitted, READER, sent.at, FoldConfig(times))
+    if result.batch is None and not activity.activity:
         return None, result.rejected
-    lines = tuple(merge_log_partials((*heard.logs, *said.logs)))
+    lines = tuple(merge_log_aggregates((*activity.logs, *said.logs)))
     return FoldedMessage(
-        f"{sent.at.topic}|{sent.partition}", result.batch, heard.presence, "traces", lines
+        f"{sent.at.topic}|{sent.partition}", result.batch, activity.activity, "traces", lines
     ), result.rejected
 
 
-def partials(message: FoldedMessage) -> tuple[SpanPartial, ...]:
+def aggregates(message: FoldedMessage) -> tuple[SpanAggregate, ...]:
     """What pre-merge would put out for this message alone."""
-    return partials_of(common([message.spans]), NameLimits()) if message.spans else ()
+    return aggregates_of(common([message.spans]), NameLimits()) if message.spans else ()
 
 
-def halves(message: FoldedMessage) -> tuple[CallHalves, ...]:
+def sides(message: FoldedMessage) -> tuple[CallSides, ...]:
     """Likewise, halves of calls."""
-    return halves_of(common([message.spans])) if message.spans else ()
+    return call_sides_of(common([message.spans])) if message.spans else ()
 
 
-def thrown(message: FoldedMessage) -> tuple[ExceptionPartial, ...]:
+def exception(message: FoldedMessage) -> tuple[ExceptionAggregate, ...]:
     """Likewise, its lines as exceptions of spans, and in which minutes there were spans."""
-    machine = PreMerge(PreMergeConfig(spans_heard_ms=60_000), ExceptionPartial)
+    machine = PreAggregate(PreAggregateConfig(activity_report_ms=60_000), ExceptionAggregate)
     state = machine.on_event(machine.initial(""), message, START_MS).state
     assert state is not None, "what waits is kept"
-    return tuple(out for out in machine.on_wake(state, END_OF_INPUT).outputs if isinstance(out, ExceptionPartial))
+    return tuple(out for out in machine.on_timer(state, END_OF_INPUT).outputs if isinstance(out, ExceptionAggregate))
 
 
-def heard(message: FoldedMessage) -> tuple[EnvPresence, ...]:
+def activity(message: FoldedMessage) -> tuple[EnvActivity, ...]:
     """Likewise, who was heard in it."""
-    panes = presence_of([message.spans] if message.spans else [])
-    for presence in message.presence:
-        panes[presence.env] = merge_presence((*panes.get(presence.env, ()), *presence.panes))
-    return tuple(EnvPresence(env, found) for env, found in sorted(panes.items()))
+    windows = activity_of([message.spans] if message.spans else [])
+    for activity in message.activity:
+        windows[activity.env] = merge_activity((*windows.get(activity.env, ()), *activity.windows))
+    return tuple(EnvActivity(env, found) for env, found in sorted(windows.items()))
 
 
-def shapes(message: FoldedMessage) -> Iterator[ShapePartial]:
+def effects(message: FoldedMessage) -> Iterator[EffectAggregate]:
     """Likewise, what is done for requests; of spans as latency-spike would."""
-    for partial in partials(message):
-        for start_ms, late, block in partial.panes:
-            yield from () if late else shapes_of_spans(partial.env, partial.service, start_ms, block)
-    yield from shapes_of_lines(message.logs)
+    for aggregate in aggregates(message):
+        for start_ms, late, table in aggregate.windows:
+            yield from () if late else effects_of_spans(aggregate.env, aggregate.service, start_ms, table)
+    yield from effects_of_lines(message.logs)
 
 
-def silence(message: FoldedMessage) -> Iterator[LogsHeard]:
+def silence(message: FoldedMessage) -> Iterator[LoggingWindows]:
     """Likewise, that somebody logged; and of loud lines, as if they were missed, with or without others."""
-    yield from logs_heard(message.logs)
-    for heard in news(message):
-        if heard.revision is not None:
-            insight = from_json(heard.revision.body)
-            silent_s = float(insight.window.start_ms % 20_000)  # of every other pane: it logs nothing else
+    yield from logging_windows(message.logs)
+    for activity in sightings(message):
+        if activity.revision is not None:
+            insight = from_json(activity.revision.body)
+            silent_s = float(insight.window.start_ms % 20_000)  # of every other window: it logs nothing else
             missed = insight.model_copy(
                 update={"kind": "pattern_missing", "measures": {"silent_s": silent_s, "counted_s": 10.0}}
             )
-            body = msgspec.structs.replace(heard.revision, body=to_json(missed))
-            yield LogsHeard(heard.env, (), insight.window.end_ms, body)
+            body = msgspec.structs.replace(activity.revision, body=to_json(missed))
+            yield LoggingWindows(activity.env, (), insight.window.end_ms, body)
 
 
-def news(message: FoldedMessage) -> Iterator[PatternHeard]:
+def sightings(message: FoldedMessage) -> Iterator[LogPatternSighting]:
     """What error-patterns might say of the loud lines of this message: they are logged, and some are new."""
-    for partial in message.logs:
-        for start_ms, late, block in partial.panes:
-            for counted in (counted for counted in block.patterns if counted.loud and not late):
+    for aggregate in message.logs:
+        for start_ms, late, table in aggregate.windows:
+            for counted in (counted for counted in table.patterns if counted.severe and not late):
                 episode = PatternEpisode(
-                    "error_pattern_new", start_ms, start_ms + PANE_MS, counted, block.facts, block.ranges, PANE_MS
+                    "error_pattern_new", start_ms, start_ms + WINDOW_MS, counted, table.info, table.ranges, WINDOW_MS
                 )
-                who = (partial.env, counted.pattern_id, partial.service)
+                who = (aggregate.env, counted.pattern_id, aggregate.service)
                 entry = Registered(counted.texts, start_ms, start_ms, 1)
-                told = report(partial.env, partial.service, episode, entry, "open")
-                own = insight_id("error_pattern_new", *who, start_ms, f"{block.ranges}")  # one of each message
-                told = told.model_copy(update={"insight_id": own})
-                yield PatternHeard(*who, start_ms, "logs")
-                revision = InsightRevision(partial.env, partial.service, told.insight_id, 0, to_json(told))
-                yield PatternHeard(*who, start_ms, "logs", counted.count, revision)
+                emitted = report(aggregate.env, aggregate.service, episode, entry, "open")
+                own = insight_id("error_pattern_new", *who, start_ms, f"{table.ranges}")  # one of each message
+                emitted = emitted.model_copy(update={"insight_id": own})
+                yield LogPatternSighting(*who, start_ms, "logs")
+                revision = InsightRevision(aggregate.env, aggregate.service, emitted.insight_id, 0, to_json(emitted))
+                yield LogPatternSighting(*who, start_ms, "logs", counted.count, revision)
 
 
-def news_of_both(message: FoldedMessage) -> Iterator[SourcePatternHeard]:
+def sightings_of_both(message: FoldedMessage) -> Iterator[PatternSighting]:
     """The same said of exceptions of spans; every fourth pattern is logged as well."""
-    for heard in news(message):
-        if int(heard.pattern_id, 16) % 4 == 0 and heard.revision is None:
-            yield heard
-        who = (heard.env, heard.pattern_id, heard.service, heard.seen_ms)
-        yield SpanPatternHeard(*who, "spans", heard.lines, heard.revision)
+    for activity in sightings(message):
+        if int(activity.pattern_id, 16) % 4 == 0 and activity.revision is None:
+            yield activity
+        who = (activity.env, activity.pattern_id, activity.service, activity.seen_ms)
+        yield SpanPatternSighting(*who, "spans", activity.lines, activity.revision)
 
 
 def _log(service: str, at_ms: int) -> LogRecord:

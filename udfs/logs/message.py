@@ -1,23 +1,23 @@
-"""Lines of one Kafka message, counted by pattern for each service and pane."""
+"""Lines of one Kafka message, counted by pattern for each service and window."""
 
 from collections.abc import Iterable
 from functools import reduce
 from typing import NamedTuple
 from zlib import crc32
 
-from state_schemas.aggregates.logs import LineSample, LogBlock, LogPartial, PatternCount
+from state_schemas.aggregates.logs import LineSample, LogAggregate, LogTable, PatternCount
 from state_schemas.telemetry.message import KafkaPosition, OffsetRange
 from state_schemas.telemetry.resource import Resource
 from udfs.logs.reader import ReadLine
 from udfs.logs.template import merge_texts
-from udfs.logs.window import SAMPLES_MAX, merge_log_partials
+from udfs.logs.window import SAMPLES_MAX, merge_log_aggregates
 from udfs.service_info import info_of
 
 __all__ = ["PlacedLine", "fold_lines"]
 
 
 class PlacedLine(NamedTuple):
-    """A line with what it is counted under. start_ms: of its pane. number: its place in the message."""
+    """A line with what it is counted under. start_ms: of its window. number: its place in the message."""
 
     resource: Resource
     at_ms: int
@@ -28,40 +28,40 @@ class PlacedLine(NamedTuple):
     read: ReadLine
 
 
-def fold_lines(lines: Iterable[PlacedLine], at: KafkaPosition) -> tuple[LogPartial, ...]:
+def fold_lines(lines: Iterable[PlacedLine], at: KafkaPosition) -> tuple[LogAggregate, ...]:
     """One partial for each service, in key order. O(lines)."""
     ranges = (OffsetRange(at.topic, at.partition, at.offset, at.offset),)
     groups: dict[tuple[Resource, int, bool, bool, str], list[PlacedLine]] = {}
     for line in lines:
-        key = (line.resource, line.start_ms, line.late, line.read.loud, line.read.pattern.pattern_id)
+        key = (line.resource, line.start_ms, line.late, line.read.severe, line.read.pattern.pattern_id)
         groups.setdefault(key, []).append(line)
-    found = (_partial(group[0], group[1], group[2], members, at, ranges) for group, members in groups.items())
-    return tuple(merge_log_partials(found))
+    found = (_aggregate(group[0], group[1], group[2], members, at, ranges) for group, members in groups.items())
+    return tuple(merge_log_aggregates(found))
 
 
-def _partial(
+def _aggregate(
     resource: Resource,
     start_ms: int,
     late: bool,
     lines: list[PlacedLine],
     at: KafkaPosition,
     ranges: tuple[OffsetRange, ...],
-) -> LogPartial:
+) -> LogAggregate:
     """Lines of one pattern from one resource."""
     newest_ms = max(line.at_ms for line in lines)
-    facts = info_of(resource, newest_ms)
-    loud = lines[0].read.loud
+    info = info_of(resource, newest_ms)
+    severe = lines[0].read.severe
     counted = PatternCount(
-        loud=loud,
+        severe=severe,
         pattern_id=lines[0].read.pattern.pattern_id,
         count=len(lines),
         severity=max(line.read.severity for line in lines),
         texts=reduce(merge_texts, {line.read.pattern.texts for line in lines}),
-        hosts=((resource.host, len(lines)),) if loud else (),
-        samples=tuple(sorted(_sample(line, at) for line in lines)[:SAMPLES_MAX]) if loud else (),
+        hosts=((resource.host, len(lines)),) if severe else (),
+        samples=tuple(sorted(_sample(line, at) for line in lines)[:SAMPLES_MAX]) if severe else (),
     )
-    block = LogBlock((counted,), len(lines) if loud else 0, facts, ranges)
-    return LogPartial(resource.env, resource.service, ((start_ms, late, block),))
+    table = LogTable((counted,), len(lines) if severe else 0, info, ranges)
+    return LogAggregate(resource.env, resource.service, ((start_ms, late, table),))
 
 
 def _sample(line: PlacedLine, at: KafkaPosition) -> LineSample:

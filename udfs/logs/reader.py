@@ -10,7 +10,7 @@ from state_schemas.telemetry.logs import LogRecord
 from udfs.logs.masking.masker import DEFAULTS, MASK_BYTES, MASK_NAMES, Masker, MaskName, MaskSettings
 from udfs.logs.masking.user_names import hide_names
 from udfs.logs.severity import WARN, severity_of
-from udfs.logs.stack_trace import Thrown, thrown_in
+from udfs.logs.stack_trace import ParsedException, exception_in
 from udfs.logs.template import PATTERN_ID_BYTES, Pattern, named_pattern, pattern_of, template_of
 
 __all__ = ["LineReader", "ReadLine", "pattern_ids"]
@@ -30,12 +30,12 @@ class ReadLine(NamedTuple):
     exception_type: "" where nothing was thrown. shape: of the line, before names of users are hidden.
     """
 
-    loud: bool
+    severe: bool
     severity: int
     pattern: Pattern
     line: str
     exception_type: str
-    shape: bytes
+    masked_line: bytes
 
 
 class LineReader:
@@ -49,44 +49,44 @@ class LineReader:
     def read(self, records: Sequence[LogRecord]) -> list[ReadLine]:
         """One for each record, in order. About 2 ns a byte, 10 us more where a user is spoken of, 30 us a new shape."""
         attributes = [dict(record.attributes) for record in records]
-        thrown = [_thrown(record, found) for record, found in zip(records, attributes, strict=True)]
-        lines = [_line(record, what) for record, what in zip(records, thrown, strict=True)]
-        shapes = self._masker.shapes(lines)
+        exception = [_exception_of(record, found) for record, found in zip(records, attributes, strict=True)]
+        lines = [_line(record, what) for record, what in zip(records, exception, strict=True)]
+        masked_lines = self._masker.masked_lines(lines)
         given = [found.get("log.record.template", "") for found in attributes]
-        named = dict(zip(given, self._masker.shapes(given), strict=True)) if any(given) else {}
+        named = dict(zip(given, self._masker.masked_lines(given), strict=True)) if any(given) else {}
         out: list[ReadLine] = []
         for place, record in enumerate(records):
             severity = severity_of(record.severity_number, record.severity_text, lines[place])
-            what = thrown[place]
-            pattern = self.pattern(named[given[place]] if given[place] else shapes[place])
-            loud = severity >= WARN or what is not None
-            line = self._line_of(shapes[place]) if loud else ""
-            read = ReadLine(loud, severity, pattern, line, "", shapes[place])
+            what = exception[place]
+            pattern = self.pattern(named[given[place]] if given[place] else masked_lines[place])
+            severe = severity >= WARN or what is not None
+            line = self._line_of(masked_lines[place]) if severe else ""
+            read = ReadLine(severe, severity, pattern, line, "", masked_lines[place])
             out.append(read if what is None else _as_exception(what, read))
         return out
 
     def patterns(self, lines: Sequence[str]) -> list[Pattern]:
         """The pattern of each line of text."""
         known = self._known.get
-        return [known(shape) or self.pattern(shape) for shape in self._masker.shapes(lines)]
+        return [known(masked_line) or self.pattern(masked_line) for masked_line in self._masker.masked_lines(lines)]
 
-    def pattern(self, shape: bytes) -> Pattern:
+    def pattern(self, masked_line: bytes) -> Pattern:
         """The pattern of a shape, remembered."""
-        known = self._known.get(shape)
+        known = self._known.get(masked_line)
         if known is None:
             if len(self._known) >= REMEMBERED_MAX:
                 self._known.clear()
-            known = self._known[shape] = pattern_of(self._seen(shape))
+            known = self._known[masked_line] = pattern_of(self._seen(masked_line))
         return known
 
-    def masks_in(self, shape: bytes) -> tuple[MaskName, ...]:
+    def masks_in(self, masked_line: bytes) -> tuple[MaskName, ...]:
         """Name the masks that a shape holds, that of users included; distinct, in the order of MASK_NAMES."""
-        seen = self._seen(shape)
+        seen = self._seen(masked_line)
         return tuple(name for name, byte in zip(MASK_NAMES, MASK_BYTES, strict=True) if byte in seen)
 
-    def _line_of(self, shape: bytes) -> str:
+    def _line_of(self, masked_line: bytes) -> str:
         """For a person."""
-        return template_of((self._seen(shape).decode(errors="replace"),))
+        return template_of((self._seen(masked_line).decode(errors="replace"),))
 
 
 def pattern_ids(text: str, masks: MaskSettings) -> frozenset[str]:
@@ -98,24 +98,24 @@ def pattern_ids(text: str, masks: MaskSettings) -> frozenset[str]:
     return frozenset(ids | {pattern.pattern_id for pattern in LineReader(masks).patterns(examples)})
 
 
-def _thrown(record: LogRecord, attributes: dict[str, str]) -> Thrown | None:
+def _exception_of(record: LogRecord, attributes: dict[str, str]) -> ParsedException | None:
     kind, trace = attributes.get("exception.type", ""), attributes.get("exception.stacktrace", "")
     if kind or trace:
         return _of_attributes(kind, attributes.get("exception.message", ""), trace)
-    return thrown_in(record.body) if "\n" in record.body else None
+    return exception_in(record.body) if "\n" in record.body else None
 
 
-def _of_attributes(kind: str, message: str, trace: str) -> Thrown:
-    found = thrown_in(trace)
+def _of_attributes(kind: str, message: str, trace: str) -> ParsedException:
+    found = exception_in(trace)
     if found is None:
-        return Thrown(kind, message, ())
-    return Thrown(kind or found.type, message or found.message, found.frames)
+        return ParsedException(kind, message, ())
+    return ParsedException(kind or found.type, message or found.message, found.frames)
 
 
-def _line(record: LogRecord, thrown: Thrown | None) -> str:
+def _line(record: LogRecord, exception: ParsedException | None) -> str:
     """What of the record is masked and read."""
-    if thrown is not None:
-        return thrown.message
+    if exception is not None:
+        return exception.message
     body = record.body or record.event_name
     if body.startswith("{"):
         return _of_object(body)
@@ -136,11 +136,11 @@ def _of_object(body: str) -> str:
     return " ".join(f"{name}={bytes(value).decode()}" for name, value in members.items())
 
 
-def _as_exception(thrown: Thrown, message: ReadLine) -> ReadLine:
+def _as_exception(exception: ParsedException, message: ReadLine) -> ReadLine:
     """Read a line as an exception: its pattern is its type, the frames of the program, then its message."""
-    kind = thrown.type if _TYPE.fullmatch(thrown.type) else "exception"
-    head = (kind, *(f"at {frame}" for frame in thrown.frames))
+    kind = exception.type if _TYPE.fullmatch(exception.type) else "exception"
+    head = (kind, *(f"at {frame}" for frame in exception.frames))
     texts = tuple(f" {part}" for part in head)
     pattern = named_pattern((*head, *message.pattern.key), (*texts, *message.pattern.texts))
     line = f"{kind}: {message.line}".rstrip()
-    return ReadLine(True, max(message.severity, _ERROR), pattern, line, kind, message.shape)
+    return ReadLine(True, max(message.severity, _ERROR), pattern, line, kind, message.masked_line)

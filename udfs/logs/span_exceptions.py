@@ -1,7 +1,7 @@
 """Exceptions that spans recorded as events, read as lines: a line of ERROR at the end of its span.
 
 An exception has the pattern that it has as attributes of a log record. A span's event time is its end, and so is that
-of its exceptions: they stand in the pane in which the span is counted, and are late where it is.
+of its exceptions: they stand in the window in which the span is counted, and are late where it is.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from state_schemas.aggregates.logs import LogPartial
+from state_schemas.aggregates.logs import LogAggregate
 from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.spans import SpanColumns, SpanException
@@ -27,9 +27,9 @@ _NS_PER_MS: Final = 1_000_000
 
 def fold_exceptions(
     spans: SpanColumns, counted: NDArray[np.bool_], reader: LineReader, at: KafkaPosition, limits: TimeLimits
-) -> tuple[LogPartial, ...]:
+) -> tuple[LogAggregate, ...]:
     """Exceptions of the spans that count, one partial for each service, in key order. counted: bool (spans,)."""
-    records = [exception_record(spans, thrown) for thrown in spans.exceptions if counted[thrown.span]]
+    records = [exception_record(spans, exception) for exception in spans.exceptions if counted[exception.span]]
     return fold_lines(_placed(records, reader, at, limits), at) if records else ()
 
 
@@ -39,28 +39,28 @@ def _placed(
     for number, (record, line) in enumerate(zip(records, reader.read(records), strict=True)):
         at_ms = record.time_ns // _NS_PER_MS
         late = at_ms < at.timestamp_ms - limits.lateness_ms
-        start_ms = at_ms - at_ms % limits.pane_ms
+        start_ms = at_ms - at_ms % limits.window_ms
         yield PlacedLine(record.resource, at_ms, start_ms, late, record.trace_id, number, line)
 
 
-def exception_record(spans: SpanColumns, thrown: SpanException) -> LogRecord:
+def exception_record(spans: SpanColumns, exception: SpanException) -> LogRecord:
     """Write an exception of these spans as the log record that says the same, at the end of its span.
 
     One that says no more than a message is that message.
     """
     said = {
-        "exception.message": thrown.message,
-        "exception.stacktrace": thrown.stacktrace,
-        "exception.type": thrown.type,
+        "exception.message": exception.message,
+        "exception.stacktrace": exception.stacktrace,
+        "exception.type": exception.type,
     }
     return LogRecord(
-        resource=spans.resources[spans.resource[thrown.span]],
-        time_ns=int(spans.end_ns[thrown.span]),
+        resource=spans.resources[spans.resource[exception.span]],
+        time_ns=int(spans.end_ns[exception.span]),
         severity_number=_ERROR,
         severity_text="",
-        body=thrown.message,
+        body=exception.message,
         event_name=EXCEPTION,
         attributes=tuple(said.items()),
-        trace_id=hex_id(spans.trace_id[thrown.span].tobytes(), TRACE_ID_BYTES),
-        span_id=hex_id(spans.span_id[thrown.span].tobytes(), SPAN_ID_BYTES),
+        trace_id=hex_id(spans.trace_id[exception.span].tobytes(), TRACE_ID_BYTES),
+        span_id=hex_id(spans.span_id[exception.span].tobytes(), SPAN_ID_BYTES),
     )

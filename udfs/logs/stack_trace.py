@@ -3,7 +3,7 @@
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["Thrown", "thrown_in"]
+__all__ = ["ParsedException", "exception_in"]
 
 FRAMES_MAX: Final = 3
 TRACE_CHARS_MAX: Final = 16_384
@@ -29,7 +29,7 @@ _FOREIGN: Final = re.compile(
 )
 
 
-class Thrown(NamedTuple):
+class ParsedException(NamedTuple):
     """frames: the innermost of the program's own, first the innermost; of none of its own the innermost of all."""
 
     type: str
@@ -37,7 +37,7 @@ class Thrown(NamedTuple):
     frames: tuple[str, ...]
 
 
-def thrown_in(text: str) -> Thrown | None:
+def exception_in(text: str) -> ParsedException | None:
     """What a text with a stack trace in it says was thrown; None where no frame is in it."""
     text = text[:TRACE_CHARS_MAX]
     for language, pattern in enumerate(_FRAMES):
@@ -50,7 +50,7 @@ def thrown_in(text: str) -> Thrown | None:
         frames = [_frame(match) for match in (reversed(found) if language == _PYTHON else found)]
         own = [name for name, place in frames if not _FOREIGN.search(place)] or [frames[0][0]]
         kind, said = (header["type"], header["said"] or "") if header else ("", lines[0])
-        return Thrown(kind, said, tuple(dict.fromkeys(own))[:FRAMES_MAX])
+        return ParsedException(kind, said, tuple(dict.fromkeys(own))[:FRAMES_MAX])
     return None
 
 

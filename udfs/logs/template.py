@@ -58,9 +58,9 @@ def named_pattern(key: tuple[str, ...], texts: tuple[str, ...]) -> Pattern:
     return Pattern(sha256("\x1f".join(key).encode()).digest()[:PATTERN_ID_BYTES].hex(), key, texts)
 
 
-def pattern_of(shape: bytes) -> Pattern:
+def pattern_of(masked_line: bytes) -> Pattern:
     """O(length), some 30 us a line; callers remember it by shape. What is behind TOKENS_MAX tokens is one hole."""
-    parts = _DATE.sub(_NUMBER, shape.decode(errors="replace")).split(" ")
+    parts = _DATE.sub(_NUMBER, masked_line.decode(errors="replace")).split(" ")
     tokens = [token for part in parts[:TOKENS_MAX] for token in _tokens(part)]
     if len(parts) > TOKENS_MAX:
         tokens.append((" " + " ".join(parts[TOKENS_MAX:]), _MASKED))

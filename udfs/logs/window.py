@@ -5,7 +5,7 @@ from heapq import nsmallest
 from typing import Final
 from zlib import crc32
 
-from state_schemas.aggregates.logs import OTHER_PATTERNS, LinePartial, LogBlock, LogPartial, PatternCount
+from state_schemas.aggregates.logs import OTHER_PATTERNS, LineAggregate, LogAggregate, LogTable, PatternCount
 from state_schemas.aggregates.names import OTHER
 from udfs.activity import merge_ranges
 from udfs.logs.template import merge_texts
@@ -16,30 +16,30 @@ __all__ = [
     "SAMPLES_MAX",
     "line_count",
     "merge_counts",
-    "merge_log_blocks",
-    "merge_log_partials",
-    "without_quiet",
+    "merge_log_aggregates",
+    "merge_log_tables",
+    "with_ordinary_as_one",
 ]
 
 SAMPLES_MAX: Final = 3
 HOSTS_MAX: Final = 20  # of one pattern
 
 
-def merge_log_blocks(blocks: Sequence[LogBlock]) -> LogBlock:
+def merge_log_tables(tables: Sequence[LogTable]) -> LogTable:
     """All lines of the blocks; at least one. O(patterns)."""
-    if len(blocks) == 1:
-        return blocks[0]
+    if len(tables) == 1:
+        return tables[0]
     found: dict[tuple[bool, str], PatternCount] = {}
-    for block in blocks:
-        for pattern in block.patterns:
-            key = (pattern.loud, pattern.pattern_id)
+    for table in tables:
+        for pattern in table.patterns:
+            key = (pattern.severe, pattern.pattern_id)
             known = found.get(key)
             found[key] = pattern if known is None else merge_counts(known, pattern)
-    return LogBlock(
+    return LogTable(
         tuple(pattern for _, pattern in sorted(found.items())),
-        sum(block.loud_lines for block in blocks),
-        merge_info(block.facts for block in blocks),
-        merge_ranges(part for block in blocks for part in block.ranges),
+        sum(table.severe_lines for table in tables),
+        merge_info(table.info for table in tables),
+        merge_ranges(part for table in tables for part in table.ranges),
     )
 
 
@@ -48,7 +48,7 @@ def merge_counts(left: PatternCount, right: PatternCount) -> PatternCount:
     assert left.pattern_id == right.pattern_id, f"{left.pattern_id} and {right.pattern_id} are two patterns"
     texts = merge_texts(left.texts, right.texts) if left.texts and right.texts else left.texts or right.texts
     return PatternCount(
-        left.loud,
+        left.severe,
         left.pattern_id,
         left.count + right.count,
         max(left.severity, right.severity),
@@ -58,35 +58,35 @@ def merge_counts(left: PatternCount, right: PatternCount) -> PatternCount:
     )
 
 
-def merge_log_partials(partials: Iterable[LinePartial]) -> list[LogPartial]:
+def merge_log_aggregates(aggregates: Iterable[LineAggregate]) -> list[LogAggregate]:
     """One for each service, in key order."""
-    found: dict[tuple[str, str], dict[tuple[int, bool], list[LogBlock]]] = {}
-    for partial in partials:
-        panes = found.setdefault((partial.env, partial.service), {})
-        for start_ms, late, block in partial.panes:
-            panes.setdefault((start_ms, late), []).append(block)
+    found: dict[tuple[str, str], dict[tuple[int, bool], list[LogTable]]] = {}
+    for aggregate in aggregates:
+        windows = found.setdefault((aggregate.env, aggregate.service), {})
+        for start_ms, late, table in aggregate.windows:
+            windows.setdefault((start_ms, late), []).append(table)
     return [
-        LogPartial(env, service, tuple((*key, merge_log_blocks(blocks)) for key, blocks in sorted(panes.items())))
-        for (env, service), panes in sorted(found.items())
+        LogAggregate(env, service, tuple((*key, merge_log_tables(tables)) for key, tables in sorted(windows.items())))
+        for (env, service), windows in sorted(found.items())
     ]
 
 
-def without_quiet(partials: Iterable[LogPartial]) -> Iterator[LogPartial]:
+def with_ordinary_as_one(aggregates: Iterable[LogAggregate]) -> Iterator[LogAggregate]:
     """The same with all quiet lines of a block as one number."""
-    for partial in partials:
-        panes = tuple((start_ms, late, _without_quiet(block)) for start_ms, late, block in partial.panes)
-        yield LogPartial(partial.env, partial.service, panes)
+    for aggregate in aggregates:
+        windows = tuple((start_ms, late, _with_ordinary_as_one(table)) for start_ms, late, table in aggregate.windows)
+        yield LogAggregate(aggregate.env, aggregate.service, windows)
 
 
-def _without_quiet(block: LogBlock) -> LogBlock:
-    quiet = sum(counted.count for counted in block.patterns if not counted.loud)
-    loud = tuple(counted for counted in block.patterns if counted.loud)
+def _with_ordinary_as_one(table: LogTable) -> LogTable:
+    quiet = sum(counted.count for counted in table.patterns if not counted.severe)
+    severe = tuple(counted for counted in table.patterns if counted.severe)
     rest = (PatternCount(False, OTHER_PATTERNS, quiet, 0, ()),) if quiet else ()
-    return LogBlock((*rest, *loud), block.loud_lines, block.facts, block.ranges)
+    return LogTable((*rest, *severe), table.severe_lines, table.info, table.ranges)
 
 
-def line_count(block: LogBlock) -> int:
-    return sum(pattern.count for pattern in block.patterns)
+def line_count(table: LogTable) -> int:
+    return sum(pattern.count for pattern in table.patterns)
 
 
 def _merge_hosts(left: tuple[tuple[str, int], ...], right: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:

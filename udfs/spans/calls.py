@@ -13,8 +13,8 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from state_schemas.aggregates.calls import HELD_DTYPE, CallHalves
-from state_schemas.aggregates.spans import CALL_DIMENSIONS, DIMENSION_AHEAD, Exemplar, RowKey, SpanBlock, SpanPartial
+from state_schemas.aggregates.calls import NAMED_SIDE_DTYPE, CallSides
+from state_schemas.aggregates.spans import CALL_DIMENSIONS, DIMENSION_AHEAD, Exemplar, RowKey, SpanAggregate, SpanTable
 from state_schemas.telemetry.spans import KIND_CLIENT
 from udfs.spans.window import BIN_MASK, merge_calls, pack_counts, sum_by_code
 from udfs.stats.duration_histogram import BIN_BITS, bins_of
@@ -30,17 +30,17 @@ T = TypeVar("T", str, tuple[str, str])
 
 @dataclass(frozen=True, slots=True)
 class PairLimits:
-    """pair_ms: both halves were sent within so long of each other. lateness_ms, pane_ms: of detection."""
+    """pair_ms: both halves were sent within so long of each other. lateness_ms, window_ms: of detection."""
 
     pair_ms: int = 30_000
     lateness_ms: int = 120_000
-    pane_ms: int = 10_000
+    window_ms: int = 10_000
 
 
-class Halves(NamedTuple):
+class NamedSides(NamedTuple):
     """Halves of one environment with their names, ascending and distinct."""
 
-    halves: _Records
+    sides: _Records
     services: list[str]
     hosts: list[str]
     operations: list[str]
@@ -54,89 +54,91 @@ def trace_hash(high: _Words, low: _Words) -> _Words:
     return spread
 
 
-def named(env: str, bucket: int, halves: _Records, tables: tuple[Sequence[str], ...]) -> CallHalves:
+def named(env: str, bucket: int, sides: _Records, pools: tuple[Sequence[str], ...]) -> CallSides:
     """These halves with the names they use. tables: services, hosts, operations, each ascending."""
-    kept = halves.copy()
+    kept = sides.copy()
     names = []
-    for field, table in zip(("service", "host", "operation"), tables, strict=True):
-        used, kept[field] = np.unique(halves[field], return_inverse=True)
-        names.append(tuple(table[place] for place in used.tolist()))
+    for field, hash_table in zip(("service", "host", "operation"), pools, strict=True):
+        used, kept[field] = np.unique(sides[field], return_inverse=True)
+        names.append(tuple(hash_table[place] for place in used.tolist()))
     services, hosts, operations = names
-    return CallHalves(env, bucket, services, hosts, operations, kept.tobytes())
+    return CallSides(env, bucket, services, hosts, operations, kept.tobytes())
 
 
-def thinned(event: CallHalves, halvings: int) -> CallHalves:
+def thinned(event: CallSides, sampling_log2: int) -> CallSides:
     """The halves of one in 2**halvings traces: the same traces in every event."""
-    if not halvings:
+    if not sampling_log2:
         return event
-    halves = np.frombuffer(event.halves, HELD_DTYPE)
-    kept = halves[trace_hash(halves["high"], halves["low"]) >> np.uint64(64 - halvings) == 0]
+    sides = np.frombuffer(event.sides, NAMED_SIDE_DTYPE)
+    kept = sides[trace_hash(sides["high"], sides["low"]) >> np.uint64(64 - sampling_log2) == 0]
     return named(event.env, event.bucket, kept, (event.services, event.hosts, event.operations))
 
 
-def united(parts: Sequence[CallHalves]) -> Halves:
+def united(parts: Sequence[CallSides]) -> NamedSides:
     """All halves of the parts, each span once: of equal ids the one already paired, else the first."""
-    halves = np.concatenate([np.frombuffer(part.halves, HELD_DTYPE) for part in parts])
-    part_of = np.repeat(np.arange(len(parts)), [len(part.halves) // HELD_DTYPE.itemsize for part in parts])
-    tables = []
+    sides = np.concatenate([np.frombuffer(part.sides, NAMED_SIDE_DTYPE) for part in parts])
+    part_of = np.repeat(np.arange(len(parts)), [len(part.sides) // NAMED_SIDE_DTYPE.itemsize for part in parts])
+    pools = []
     for field in ("services", "hosts", "operations"):
         columns = [getattr(part, field) for part in parts]
-        table = sorted({name for column in columns for name in column})
-        place = {name: index for index, name in enumerate(table)}
+        hash_table = sorted({name for column in columns for name in column})
+        place = {name: index for index, name in enumerate(hash_table)}
         places = np.array([place[name] for column in columns for name in column], np.int64)
         first = np.cumsum([0, *(len(column) for column in columns[:-1])])
-        halves[field[:-1]] = places[halves[field[:-1]] + first[part_of]]
-        tables.append(table)
-    is_server = halves["parent"] != 0
-    order = np.lexsort((1 - halves["paired"], is_server, halves["span"], halves["low"], halves["high"]))
-    halves, is_server = halves[order], is_server[order]
-    again = np.zeros(len(halves), np.bool_)
+        sides[field[:-1]] = places[sides[field[:-1]] + first[part_of]]
+        pools.append(hash_table)
+    is_server = sides["parent"] != 0
+    order = np.lexsort((1 - sides["paired"], is_server, sides["span"], sides["low"], sides["high"]))
+    sides, is_server = sides[order], is_server[order]
+    again = np.zeros(len(sides), np.bool_)
     again[1:] = is_server[1:] == is_server[:-1]
     for field in ("span", "low", "high"):
-        again[1:] &= halves[field][1:] == halves[field][:-1]
-    return Halves(halves[~again], *tables)
+        again[1:] &= sides[field][1:] == sides[field][:-1]
+    return NamedSides(sides[~again], *pools)
 
 
-def pair(halves: _Records, limits: PairLimits) -> tuple[_Ints, _Ints]:
+def pair(sides: _Records, limits: PairLimits) -> tuple[_Ints, _Ints]:
     """Places of (client, server) of each call not yet counted; both are marked as paired. O(n log n)."""
-    is_server = halves["parent"] != 0
-    clients, servers = np.flatnonzero(~is_server), np.flatnonzero(is_server & (halves["paired"] == 0))
+    is_server = sides["parent"] != 0
+    clients, servers = np.flatnonzero(~is_server), np.flatnonzero(is_server & (sides["paired"] == 0))
     if not len(clients) or not len(servers):
         return clients[:0], servers[:0]
-    trace = trace_hash(halves["high"], halves["low"])
-    calls = trace_hash(trace[clients], halves["span"][clients])
+    trace = trace_hash(sides["high"], sides["low"])
+    calls = trace_hash(trace[clients], sides["span"][clients])
     order = np.argsort(calls, kind="stable")
     clients, calls = clients[order], calls[order]
-    wanted = trace_hash(trace[servers], halves["parent"][servers])
+    wanted = trace_hash(trace[servers], sides["parent"][servers])
     found = clients[np.minimum(np.searchsorted(calls, wanted), len(clients) - 1)]
-    meets = np.abs(halves["sent_ms"][found] - halves["sent_ms"][servers]) <= limits.pair_ms
+    meets = np.abs(sides["sent_ms"][found] - sides["sent_ms"][servers]) <= limits.pair_ms
     for of_client, of_server in (("high", "high"), ("low", "low"), ("span", "parent")):
-        meets &= halves[of_client][found] == halves[of_server][servers]
-    halves["paired"][servers[meets]] = 1
-    halves["paired"][found[meets]] = 1
+        meets &= sides[of_client][found] == sides[of_server][servers]
+    sides["paired"][servers[meets]] = 1
+    sides["paired"][found[meets]] = 1
     return found[meets], servers[meets]
 
 
-def call_partials(env: str, names: Halves, calls: tuple[_Ints, _Ints], limits: PairLimits) -> tuple[SpanPartial, ...]:
-    """What these calls add to each caller, ascending: a call counts in the pane in which its client span ends."""
-    client, server = names.halves[calls[0]], names.halves[calls[1]]
+def call_aggregates(
+    env: str, names: NamedSides, calls: tuple[_Ints, _Ints], limits: PairLimits
+) -> tuple[SpanAggregate, ...]:
+    """What these calls add to each caller, ascending: a call counts in the window in which its client span ends."""
+    client, server = names.sides[calls[0]], names.sides[calls[1]]
     if not len(client):
         return ()
     end_ms = client["end_ns"] // 1_000_000
     late = end_ms < np.maximum(client["sent_ms"], server["sent_ms"]) - limits.lateness_ms
     late |= server["end_ns"] // 1_000_000 < server["sent_ms"] - limits.lateness_ms
-    panes = (end_ms // limits.pane_ms) * 2 + late
+    windows = (end_ms // limits.window_ms) * 2 + late
     group_codes, first, group = np.unique(
-        np.stack((client["service"].astype(np.int64), panes)), axis=1, return_index=True, return_inverse=True
+        np.stack((client["service"].astype(np.int64), windows)), axis=1, return_index=True, return_inverse=True
     )
-    blocks = _blocks(names, (client, server), group.reshape(-1), len(first))
-    found: dict[int, list[tuple[int, bool, SpanBlock]]] = {}
-    for (caller, pane), block in zip(group_codes.T.tolist(), blocks, strict=True):
-        found.setdefault(caller, []).append((pane // 2 * limits.pane_ms, bool(pane % 2), block))
-    return tuple(SpanPartial(env, names.services[caller], tuple(panes)) for caller, panes in found.items())
+    tables = _tables(names, (client, server), group.reshape(-1), len(first))
+    found: dict[int, list[tuple[int, bool, SpanTable]]] = {}
+    for (caller, window), table in zip(group_codes.T.tolist(), tables, strict=True):
+        found.setdefault(caller, []).append((window // 2 * limits.window_ms, bool(window % 2), table))
+    return tuple(SpanAggregate(env, names.services[caller], tuple(windows)) for caller, windows in found.items())
 
 
-def _blocks(names: Halves, calls: tuple[_Records, _Records], group: _Ints, groups: int) -> list[SpanBlock]:
+def _tables(names: NamedSides, calls: tuple[_Records, _Records], group: _Ints, groups: int) -> list[SpanTable]:
     """The block of each group of calls, with a row for each callee in each of CALL_DIMENSIONS."""
     client, server = calls
     width, dimensions = len(names.services), len(CALL_DIMENSIONS)
@@ -159,14 +161,14 @@ def _blocks(names: Halves, calls: tuple[_Records, _Records], group: _Ints, group
     slowest = _longest(names, calls, client["duration_ns"], group, groups)
     widest = _longest(names, calls, client["duration_ns"] - server["duration_ns"], group, groups)
     return [
-        SpanBlock(
+        SpanTable(
             keys=tuple(_key(code, width, names.services) for code in distinct[start:end].tolist()),
             errors=pack_counts(errors[start:end]),
             sizes=sizes[start:end].tobytes(),
             bins=(cells[cell:next_cell] & BIN_MASK).astype("<u2").tobytes(),
             counts=pack_counts(counts[cell:next_cell]),
             calls=slowest[index],
-            gaps=widest[index],
+            network_times=widest[index],
         )
         for index, ((start, end), (cell, next_cell)) in enumerate(
             zip(pairwise(first_row.tolist()), pairwise(first_cell.tolist()), strict=True)
@@ -179,7 +181,7 @@ def _key(code: int, width: int, services: Sequence[str]) -> RowKey:
 
 
 def _longest(
-    names: Halves, calls: tuple[_Records, _Records], durations_ns: _Ints, group: _Ints, groups: int
+    names: NamedSides, calls: tuple[_Records, _Records], durations_ns: _Ints, group: _Ints, groups: int
 ) -> list[tuple[tuple[str, Exemplar], ...]]:
     """The call to each callee that took longest, for each group."""
     client, server = calls

@@ -17,11 +17,11 @@ __all__ = [
     "SAMPLED_MAX",
     "SLOWEST_MAX",
     "exemplars_of",
+    "hash_table",
     "intern_groups",
     "intern_rows",
     "repeated",
     "smallest_of",
-    "table",
 ]
 
 SLOWEST_MAX: Final = 3
@@ -34,7 +34,7 @@ _HIGH: Final = np.uint64(32)
 _TO_HIGH: Final = np.uint64(31)
 
 
-def table(entries: int) -> NDArray[np.int32]:
+def hash_table(entries: int) -> NDArray[np.int32]:
     """An empty hash table for so many entries."""
     return np.full(1 << max(4, (2 * entries - 1).bit_length()), -1, np.int32)
 
@@ -75,7 +75,7 @@ def repeated(words: NDArray[np.uint64], counts: NDArray[np.bool_]) -> NDArray[np
     words: (n, 3), trace id and span id. O(n), O(n log n) for ids made to collide.
     """
     again = np.zeros(len(words), np.bool_)
-    if _repeated(words, counts, table(len(words)), again):
+    if _repeated(words, counts, hash_table(len(words)), again):
         chosen = np.flatnonzero(counts)
         order = chosen[np.lexsort((words[chosen, 0], words[chosen, 1], words[chosen, 2]))]
         again[:] = False
@@ -240,7 +240,7 @@ Exemplars = NDArray[np.void]  # of EXEMPLAR_DTYPE
 
 
 def exemplars_of(found: Exemplars, roles: NDArray[np.uint8], groups: int) -> Exemplars:
-    """For each group its slowest, then for each its sampled, then its failing exemplars, ordered as `SpanBlock` says.
+    """For each group its slowest, then for each its sampled, then its failing exemplars, ordered as `SpanTable` says.
 
     roles: for each of `found` the sum of 1 to stand for slowness, 2 for the sample, 4 for failure. hosts and operations
     are places in ascending tables. O(n).

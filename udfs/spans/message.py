@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from state_schemas.aggregates.calls import HALF_DTYPE
+from state_schemas.aggregates.calls import CALL_SIDE_DTYPE
 from state_schemas.aggregates.spans import EXEMPLAR_DTYPE, GROUP_DTYPE, SPAN_DTYPE, SpanBatch
 from state_schemas.contracts.dead_letter import Rejected, RejectReason
 from state_schemas.telemetry.message import KafkaPosition, OffsetRange
@@ -18,14 +18,14 @@ from udfs.event_time import TimeLimits
 from udfs.otlp.resource import NAME_CHARS_MAX, short_name
 from udfs.service_info import ranked
 from udfs.spans.calls import trace_hash
-from udfs.spans.kernels import exemplars_of, intern_groups, repeated, smallest_of, table
+from udfs.spans.kernels import exemplars_of, hash_table, intern_groups, repeated, smallest_of
 from udfs.stats.duration_histogram import bins_of
 
 _NS_PER_MS: Final = 1_000_000
 
-# Client spans, and server spans, of a service in a pane that one message gives away to be paired: those of the smallest
-# hashes of the call, so that both sides choose alike, and a trace with many other calls hides none.
-HALVES_MAX: Final = 4
+# Client spans, and server spans, of a service in a window that one message gives away to be paired: those of the
+# smallest hashes of the call, so that both sides choose alike, and a trace with many other calls hides none.
+CALL_SIDES_MAX: Final = 4
 
 T = TypeVar("T", str, tuple[str, str], tuple[str, str, str, str])
 
@@ -57,16 +57,16 @@ def _batch(spans: SpanColumns, chosen: _Ints, at: KafkaPosition, limits: TimeLim
     resources = spans.resources
     service_of, services = _index([(r.env, r.service) for r in resources])
     host_of, hosts = _index([r.host for r in resources])
-    facts_of, facts = _index([(r.version, r.image, r.container, r.site_id) for r in resources])
+    info_index, infos = _index([(r.version, r.image, r.container, r.site_id) for r in resources])
     operation_of, operations = _index(_short(spans.names))
     resource = spans.resource[chosen]
     start_ns, end_ns = (ns[chosen].astype(np.int64) for ns in (spans.start_ns, spans.end_ns))
     end_ms = end_ns // _NS_PER_MS
     late = end_ms < at.timestamp_ms - limits.lateness_ms
-    pane = end_ms // limits.pane_ms * 2 + late
-    codes = pane * len(services) + service_of[resource]
+    window = end_ms // limits.window_ms * 2 + late
+    codes = window * len(services) + service_of[resource]
     keys, group = np.empty(len(chosen), np.int64), np.empty(len(chosen), np.int32)
-    keys = keys[: intern_groups(codes, keys, table(len(chosen)), group)]
+    keys = keys[: intern_groups(codes, keys, hash_table(len(chosen)), group)]
 
     found = np.empty(len(chosen), SPAN_DTYPE)
     found["group"] = group
@@ -77,50 +77,54 @@ def _batch(spans: SpanColumns, chosen: _Ints, at: KafkaPosition, limits: TimeLim
     found["error"] = spans.error[chosen]
 
     newest = np.zeros(len(keys), np.int64)
-    np.maximum.at(newest, group, end_ms * len(facts) + facts_of[resource])
+    np.maximum.at(newest, group, end_ms * len(infos) + info_index[resource])
     groups = np.zeros(len(keys), GROUP_DTYPE)
-    groups["start_ms"] = keys // len(services) // 2 * limits.pane_ms
+    groups["start_ms"] = keys // len(services) // 2 * limits.window_ms
     groups["late"] = keys // len(services) % 2
     groups["service"] = keys % len(services)
-    groups["newest_ms"], groups["facts"] = np.divmod(newest, len(facts))
+    groups["newest_ms"], groups["info"] = np.divmod(newest, len(infos))
     groups["count"] = np.bincount(group, minlength=len(keys))
     trace_id = spans.trace_id[chosen]
     exemplars = _exemplars(found, end_ns - start_ns, trace_id, len(groups)).tobytes()
-    halves = _halves(spans, chosen, found, len(groups)).tobytes()
-    if len(set(zip(service_of.tolist(), facts_of.tolist(), strict=True))) > len(services):
-        groups = np.concatenate([groups, _rows_of_attributes(groups, group, end_ms, facts_of[resource], facts)])
+    sides = _call_sides(spans, chosen, found, len(groups)).tobytes()
+    if len(set(zip(service_of.tolist(), info_index.tolist(), strict=True))) > len(services):
+        groups = np.concatenate([groups, _attribute_rows(groups, group, end_ms, info_index[resource], infos)])
     return SpanBatch(
         at=OffsetRange(at.topic, at.partition, at.offset, at.offset),
         sent_ms=at.timestamp_ms,
         services=tuple(services),
         hosts=tuple(hosts),
         operations=tuple(operations),
-        facts=tuple(facts),
+        infos=tuple(infos),
         spans=found.tobytes(),
         groups=groups.tobytes(),
         exemplars=exemplars,
-        halves=halves,
+        sides=sides,
     )
 
 
-def _rows_of_attributes(
-    groups: NDArray[np.void], group: NDArray[np.int32], end_ms: _Ints, facts_of: _Ints, facts: Sequence[tuple[str, ...]]
+def _attribute_rows(
+    groups: NDArray[np.void],
+    group: NDArray[np.int32],
+    end_ms: _Ints,
+    info_index: _Ints,
+    infos: Sequence[tuple[str, ...]],
 ) -> NDArray[np.void]:
-    """Group rows without spans that repeat, for each attribute of `facts`, the newest span that has it.
+    """Group rows without spans that repeat, for each attribute of `infos`, the newest span that has it.
 
-    group, end_ms, facts_of: of each span. Seldom needed: all resources of a service mostly say the same.
+    group, end_ms, info_index: of each span. Seldom needed: all resources of a service mostly say the same.
     """
     rows: set[tuple[int, int, int]] = set()
-    for attribute in zip(*facts, strict=True):
+    for attribute in zip(*infos, strict=True):
         rank_of, _ = ranked(attribute)
-        rank = rank_of[facts_of]
+        rank = rank_of[info_index]
         order = np.lexsort((rank, end_ms, group))
         order = order[rank[order] > 0]
         last = order[np.flatnonzero(np.diff(group[order], append=-1))]
-        rows.update(zip(group[last].tolist(), end_ms[last].tolist(), facts_of[last].tolist(), strict=True))
+        rows.update(zip(group[last].tolist(), end_ms[last].tolist(), info_index[last].tolist(), strict=True))
     found = np.array(sorted(rows), np.int64).reshape(-1, 3)
     extra: NDArray[np.void] = groups[found[:, 0]]
-    extra["newest_ms"], extra["facts"] = found[:, 1], found[:, 2]
+    extra["newest_ms"], extra["info"] = found[:, 1], found[:, 2]
     extra["count"] = 0
     return extra
 
@@ -139,7 +143,7 @@ def _exemplars(
     return exemplars_of(candidates, (3 + 4 * found["error"][entry]).astype(np.uint8), groups)
 
 
-def _halves(spans: SpanColumns, chosen: _Ints, found: NDArray[np.void], groups: int) -> NDArray[np.void]:
+def _call_sides(spans: SpanColumns, chosen: _Ints, found: NDArray[np.void], groups: int) -> NDArray[np.void]:
     """Client spans, and server spans with a parent, that name their trace and themselves."""
     span, parent = (_word(ids)[chosen] for ids in (spans.span_id, spans.parent_span_id))
     is_server = found["kind"] == KIND_SERVER
@@ -149,16 +153,16 @@ def _halves(spans: SpanColumns, chosen: _Ints, found: NDArray[np.void], groups: 
     side = found["group"][place].astype(np.int64) * 2 + is_server[place]
     call = np.where(is_server[place], parent[place], span[place])
     rank = trace_hash(trace_hash(words[:, 0], words[:, 1]), call)
-    kept = smallest_of(rank, side, 2 * groups, HALVES_MAX)
+    kept = smallest_of(rank, side, 2 * groups, CALL_SIDES_MAX)
     place, words = place[kept], words[kept]
-    halves = np.empty(len(place), HALF_DTYPE)
-    halves["high"], halves["low"] = words.T
-    halves["span"] = span[place]
-    halves["parent"] = np.where(is_server[place], parent[place], 0)
-    halves["end_ns"] = spans.end_ns[chosen[place]]
-    halves["duration_ns"] = halves["end_ns"] - spans.start_ns[chosen[place]].astype(np.int64)
-    halves["place"] = place
-    return halves
+    sides = np.empty(len(place), CALL_SIDE_DTYPE)
+    sides["high"], sides["low"] = words.T
+    sides["span"] = span[place]
+    sides["parent"] = np.where(is_server[place], parent[place], 0)
+    sides["end_ns"] = spans.end_ns[chosen[place]]
+    sides["duration_ns"] = sides["end_ns"] - spans.start_ns[chosen[place]].astype(np.int64)
+    sides["place"] = place
+    return sides
 
 
 def _word(ids: NDArray[np.uint8]) -> NDArray[np.uint64]:

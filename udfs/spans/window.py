@@ -19,12 +19,12 @@ from state_schemas.aggregates.names import OTHER
 from state_schemas.aggregates.spans import (
     CALL_DIMENSIONS,
     DIMENSION_CALLEE,
-    DIMENSION_GAP,
+    DIMENSION_NETWORK_TIME,
     DIMENSION_SERVICE,
     Exemplar,
     RowKey,
-    SpanBlock,
-    SpanPartial,
+    SpanAggregate,
+    SpanTable,
 )
 from state_schemas.telemetry.spans import ENTRY_KINDS
 from udfs.activity import merge_ranges
@@ -61,7 +61,7 @@ class NameLimits:
 
 
 def pack_counts(values: NDArray[np.int64]) -> bytes:
-    """Counts in the least width that holds them all: see `SpanBlock`."""
+    """Counts in the least width that holds them all: see `SpanTable`."""
     most = int(values.max()) if len(values) else 0
     width = "<u1" if most < 1 << 8 else "<u2" if most < 1 << 16 else "<u4" if most < 1 << 32 else "<u8"
     return values.astype(width).tobytes()
@@ -83,71 +83,73 @@ class Cells(NamedTuple):
     counts: NDArray[np.int64]
 
 
-def cells_of(block: SpanBlock) -> Cells:
+def cells_of(table: SpanTable) -> Cells:
     """Inverse of what blocks pack. The arrays are the receiver's."""
-    bins = np.frombuffer(block.bins, "<u2").astype(np.int64)
-    row = np.repeat(np.arange(len(block.keys)), np.frombuffer(block.sizes, "<u2"))
-    return Cells(unpack_counts(block.errors, len(block.keys)), row, bins, unpack_counts(block.counts, len(bins)))
+    bins = np.frombuffer(table.bins, "<u2").astype(np.int64)
+    row = np.repeat(np.arange(len(table.keys)), np.frombuffer(table.sizes, "<u2"))
+    return Cells(unpack_counts(table.errors, len(table.keys)), row, bins, unpack_counts(table.counts, len(bins)))
 
 
-def rows(block: SpanBlock) -> Iterator[Row]:
+def rows(table: SpanTable) -> Iterator[Row]:
     """The block's rows in key order. O(rows + bins)."""
-    cells = cells_of(block)
-    ends = np.cumsum(np.frombuffer(block.sizes, "<u2").astype(np.int64)).tolist()
+    cells = cells_of(table)
+    ends = np.cumsum(np.frombuffer(table.sizes, "<u2").astype(np.int64)).tolist()
     start = 0
-    for key, errors, end in zip(block.keys, cells.errors.tolist(), ends, strict=True):
+    for key, errors, end in zip(table.keys, cells.errors.tolist(), ends, strict=True):
         part = cells.counts[start:end]
         yield Row(key, int(part.sum()), errors, cells.bins[start:end], part)
         start = end
 
 
-def span_count(block: SpanBlock) -> int:
+def span_count(table: SpanTable) -> int:
     """Spans in the block, each once."""
-    of_service = np.array([dimension == DIMENSION_SERVICE for _, dimension, _ in block.keys], np.bool_)
-    cells = cells_of(block)
+    of_service = np.array([dimension == DIMENSION_SERVICE for _, dimension, _ in table.keys], np.bool_)
+    cells = cells_of(table)
     return int(cells.counts[of_service[cells.row]].sum())
 
 
-def merge_blocks(blocks: Sequence[SpanBlock], limits: NameLimits, keep: tuple[int, str] | None = None) -> SpanBlock:
-    """The block of all spans of `blocks` (at least one). O(rows + bins log bins).
+def merge_span_tables(
+    tables: Sequence[SpanTable], limits: NameLimits, keep: tuple[int, str] | None = None
+) -> SpanTable:
+    """The block of all spans of `tables` (at least one). O(rows + bins log bins).
 
     keep: (dimension, name) that stays apart in any case.
     """
-    assert blocks, "merging nothing has no service; keep the window absent instead"
-    renamed = _kept_names(blocks, limits, keep)
-    if len(blocks) == 1 and not renamed:
-        return blocks[0]
+    assert tables, "merging nothing has no service; keep the window absent instead"
+    renamed = _kept_names(tables, limits, keep)
+    if len(tables) == 1 and not renamed:
+        return tables[0]
     dropped = {name for _, dimension, name in renamed if dimension == DIMENSION_CALLEE}
-    keys = sorted({renamed.get(key, key) for block in blocks for key in block.keys})
+    keys = sorted({renamed.get(key, key) for table in tables for key in table.keys})
     index = {key: position for position, key in enumerate(keys)}
     errors = np.zeros(len(keys), np.int64)
     codes, counts = [], []
-    for block in blocks:
-        row_of = np.array([index[renamed.get(key, key)] for key in block.keys], dtype=np.int64)
-        cells = cells_of(block)
+    for table in tables:
+        row_of = np.array([index[renamed.get(key, key)] for key in table.keys], dtype=np.int64)
+        cells = cells_of(table)
         np.add.at(errors, row_of, cells.errors)
         codes.append((row_of[cells.row] << BIN_BITS) | cells.bins)
         counts.append(cells.counts)
     merged, sums = sum_by_code(np.concatenate(codes), np.concatenate(counts))
-    return SpanBlock(
+    return SpanTable(
         keys=tuple(keys),
         errors=pack_counts(errors),
         sizes=np.bincount(merged >> BIN_BITS, minlength=len(keys)).astype("<u2").tobytes(),
         bins=(merged & BIN_MASK).astype("<u2").tobytes(),
         counts=pack_counts(sums),
-        facts=merge_info(block.facts for block in blocks),
-        slowest=merge_slowest(exemplar for block in blocks for exemplar in block.slowest),
-        sampled=merge_sampled(exemplar for block in blocks for exemplar in block.sampled),
-        failing=merge_slowest(exemplar for block in blocks for exemplar in block.failing),
-        ranges=merge_ranges(part for block in blocks for part in block.ranges),
-        calls=_merge_calls(dropped, (call for block in blocks for call in block.calls)),
-        gaps=_merge_calls(dropped, (gap for block in blocks for gap in block.gaps)),
+        info=merge_info(table.info for table in tables),
+        slowest=merge_slowest(exemplar for table in tables for exemplar in table.slowest),
+        sampled=merge_sampled(exemplar for table in tables for exemplar in table.sampled),
+        failing=merge_slowest(exemplar for table in tables for exemplar in table.failing),
+        ranges=merge_ranges(part for table in tables for part in table.ranges),
+        calls=_merge_calls(dropped, (call for table in tables for call in table.calls)),
+        network_times=_merge_calls(dropped, (gap for table in tables for gap in table.network_times)),
     )
 
 
-def bounded(block: SpanBlock, limits: NameLimits) -> SpanBlock:
+def bounded(table: SpanTable, limits: NameLimits) -> SpanTable:
     """The block with names beyond the limits under `other`."""
-    return merge_blocks([block], limits)
+    return merge_span_tables([table], limits)
 
 
 def sum_by_code(codes: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -161,7 +163,7 @@ def sum_by_code(codes: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[ND
 
 
 def _kept_names(
-    blocks: Sequence[SpanBlock], limits: NameLimits, keep: tuple[int, str] | None = None
+    tables: Sequence[SpanTable], limits: NameLimits, keep: tuple[int, str] | None = None
 ) -> dict[RowKey, RowKey]:
     """Rows to rename to `other` because their dimension holds too many names.
 
@@ -169,8 +171,8 @@ def _kept_names(
     A callee is kept in all dimensions or in none.
     """
     names: dict[tuple[int, bool], set[str]] = {}
-    for block in blocks:
-        for kind, dimension, name in block.keys:
+    for table in tables:
+        for kind, dimension, name in table.keys:
             if dimension != DIMENSION_SERVICE:
                 names.setdefault((_naming(dimension), kind in ENTRY_KINDS), set()).add(name)
     dropped: set[tuple[int, bool, str]] = set()
@@ -184,8 +186,8 @@ def _kept_names(
         return {}
     return {
         (kind, dimension, name): (kind, dimension, OTHER)
-        for block in blocks
-        for kind, dimension, name in block.keys
+        for table in tables
+        for kind, dimension, name in table.keys
         if (_naming(dimension), kind in ENTRY_KINDS, name) in dropped
     }
 
@@ -195,9 +197,9 @@ def _naming(dimension: int) -> int:
     return min(dimension, DIMENSION_CALLEE)
 
 
-def names_over(blocks: Sequence[SpanBlock], limits: NameLimits) -> int:
+def names_over(tables: Sequence[SpanTable], limits: NameLimits) -> int:
     """Rows that a merge of these blocks folds into `other`."""
-    return len(_kept_names(blocks, limits))
+    return len(_kept_names(tables, limits))
 
 
 def _name_rank(name: str) -> tuple[int, str]:
@@ -232,43 +234,43 @@ def _merge_calls(dropped: set[str], calls: Iterable[tuple[str, Exemplar]]) -> tu
     return merge_calls((OTHER if callee in dropped else callee, exemplar) for callee, exemplar in calls)
 
 
-def merge_partials(partials: Sequence[SpanPartial], limits: NameLimits) -> SpanPartial:
-    """The partial of all spans of `partials`, which speak of one service (at least one)."""
-    panes: dict[tuple[int, bool], list[SpanBlock]] = {}
-    for partial in partials:
-        for start_ms, late, block in partial.panes:
-            panes.setdefault((start_ms, late), []).append(block)
-    return SpanPartial(
-        env=partials[0].env,
-        service=partials[0].service,
-        panes=tuple((*place, merge_blocks(panes[place], limits)) for place in sorted(panes)),
+def merge_aggregates(aggregates: Sequence[SpanAggregate], limits: NameLimits) -> SpanAggregate:
+    """The partial of all spans of `aggregates`, which speak of one service (at least one)."""
+    windows: dict[tuple[int, bool], list[SpanTable]] = {}
+    for aggregate in aggregates:
+        for start_ms, late, table in aggregate.windows:
+            windows.setdefault((start_ms, late), []).append(table)
+    return SpanAggregate(
+        env=aggregates[0].env,
+        service=aggregates[0].service,
+        windows=tuple((*place, merge_span_tables(windows[place], limits)) for place in sorted(windows)),
     )
 
 
-def entry_pane(block: SpanBlock, kinds: frozenset[int]) -> SpanBlock:
-    """What detection keeps of a pane: the spans of these kinds as one, and calls; all but the service in coarse bins.
+def entry_table(table: SpanTable, kinds: frozenset[int]) -> SpanTable:
+    """What detection keeps of a window: the spans of these kinds as one, and calls; all but the service in coarse bins.
 
     Keys are (0, dimension, name). A coarse bin is the middle of COARSE bins, so that counts above a multiple of COARSE
     are exact. It may have no row at all: its facts and ranges still count, else a merge would depend on what came
     together.
     """
     wanted = [
-        dimension in (DIMENSION_CALLEE, DIMENSION_GAP) or (kind in kinds and dimension not in CALL_DIMENSIONS)
-        for kind, dimension, _ in block.keys
+        dimension in (DIMENSION_CALLEE, DIMENSION_NETWORK_TIME) or (kind in kinds and dimension not in CALL_DIMENSIONS)
+        for kind, dimension, _ in table.keys
     ]
-    keys = sorted({(0, *key[1:]) for key, want in zip(block.keys, wanted, strict=True) if want})
+    keys = sorted({(0, *key[1:]) for key, want in zip(table.keys, wanted, strict=True) if want})
     index = {key: place for place, key in enumerate(keys)}
-    row_of = np.array([index.get((0, *key[1:]), 0) for key in block.keys], dtype=np.int64)
+    row_of = np.array([index.get((0, *key[1:]), 0) for key in table.keys], dtype=np.int64)
     kept = np.array(wanted, np.bool_)
-    coarse = np.array([dimension != DIMENSION_SERVICE for _, dimension, _ in block.keys], np.bool_)
-    cells = cells_of(block)
+    coarse = np.array([dimension != DIMENSION_SERVICE for _, dimension, _ in table.keys], np.bool_)
+    cells = cells_of(table)
     errors = np.zeros(len(keys), np.int64)
     np.add.at(errors, row_of[kept], cells.errors[kept])
     bins = np.where(coarse[cells.row], np.minimum(cells.bins // COARSE * COARSE + COARSE // 2, BIN_OVER), cells.bins)
     of_kept = kept[cells.row]
     merged, sums = sum_by_code(((row_of[cells.row] << BIN_BITS) | bins)[of_kept], cells.counts[of_kept])
     return msgspec.structs.replace(
-        block,
+        table,
         keys=tuple(keys),
         errors=pack_counts(errors),
         sizes=np.bincount(merged >> BIN_BITS, minlength=len(keys)).astype("<u2").tobytes(),
@@ -277,12 +279,12 @@ def entry_pane(block: SpanBlock, kinds: frozenset[int]) -> SpanBlock:
     )
 
 
-def only_rows(block: SpanBlock, wanted: Container[RowKey]) -> SpanBlock:
+def only_rows(table: SpanTable, wanted: Container[RowKey]) -> SpanTable:
     """The rows of some keys, with all the evidence."""
-    return from_rows([row for row in rows(block) if row.key in wanted], block)
+    return from_rows([row for row in rows(table) if row.key in wanted], table)
 
 
-def from_rows(kept: Sequence[Row], like: SpanBlock) -> SpanBlock:
+def from_rows(kept: Sequence[Row], like: SpanTable) -> SpanTable:
     """A block of these rows (ascending, distinct), with the evidence of `like`."""
     none = np.empty(0, np.int64)
     return msgspec.structs.replace(
@@ -295,10 +297,10 @@ def from_rows(kept: Sequence[Row], like: SpanBlock) -> SpanBlock:
     )
 
 
-def block_bytes(block: SpanBlock) -> int:
+def table_bytes(table: SpanTable) -> int:
     """About what a block takes in state."""
-    names = sum(len(name) + 5 for _, _, name in block.keys)
-    return names + sum(map(len, (block.errors, block.sizes, block.bins, block.counts)))
+    names = sum(len(name) + 5 for _, _, name in table.keys)
+    return names + sum(map(len, (table.errors, table.sizes, table.bins, table.counts)))
 
 
 def merge_rows(found: Sequence[Row]) -> Row:
@@ -309,8 +311,8 @@ def merge_rows(found: Sequence[Row]) -> Row:
     return Row(found[0].key, int(counts.sum()), sum(row.errors for row in found), bins, counts)
 
 
-def row_of(block: SpanBlock, dimension: int, name: str) -> Row:
+def row_of(table: SpanTable, dimension: int, name: str) -> Row:
     """All spans of one name over its span kinds; a row without spans where the block has none."""
-    found = [row for row in rows(block) if row.key[1:] == (dimension, name)]
+    found = [row for row in rows(table) if row.key[1:] == (dimension, name)]
     none = np.empty(0, np.int64)
     return merge_rows(found) if found else Row((0, dimension, name), 0, 0, none, none)

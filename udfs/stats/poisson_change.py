@@ -2,7 +2,7 @@
 
 The evidence is the log-likelihood ratio of two rates against one (Przyborowski and Wilenski, Biometrika 31, 1940, test
 the same hypothesis): what is known of the past weighs by how much was seen of it, so that ten lines of yesterday prove
-little and ten thousand much. It is taken over a few windows that end now, so that a total change of a rare line and
+little and ten thousand much. It is taken over a few intervals that end now, so that a total change of a rare line and
 a partial one of a frequent line are both found soon.
 """
 
@@ -12,32 +12,32 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["WINDOWS", "WINDOW_PANES", "ChangeConfig", "change_nats"]
+__all__ = ["INTERVAL_WINDOWS", "WINDOWS", "ChangeConfig", "change_nats"]
 
-# Panes. A minute at least: what goes by itself within a minute is over before anybody can look.
+# Windows. A minute at least: what goes by itself within a minute is over before anybody can look.
 WINDOWS: Final = (6, 8, 12)
-WINDOW_PANES: Final = WINDOWS[-1]
+INTERVAL_WINDOWS: Final = WINDOWS[-1]
 _Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeConfig:
-    """factor: a change by less is none. panes_min: of a window that must each show it.
+    """factor: a change by less is none. windows_min: of a interval that must each show it.
 
     nats_open: against chance, to which the logarithm of the number of things watched is added: one in 160,000 times
-    for each. gap_ms: panes this long ago are in no window. memory_panes: after so many a pane weighs 1/e.
+    for each. gap_ms: windows this long ago are in no interval. memory_intervals: after so many a window weighs 1/e.
     """
 
     factor: float = 2.0
-    panes_min: int = 6
+    windows_min: int = 6
     nats_open: float = 12.0
     gap_ms: int = 600_000
-    memory_panes: float = 360.0
+    memory_intervals: float = 360.0
 
     @property
     def keep(self) -> float:
-        """What is left of a weight after a pane."""
-        return 1 - 1 / self.memory_panes
+        """What is left of a weight after a window."""
+        return 1 - 1 / self.memory_intervals
 
 
 def change_nats(count: _Floats, expected: _Floats, past: _Floats) -> _Floats:

@@ -17,7 +17,7 @@ from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.resource import Resource
 from tests.support.driving import graph_config
 from tests.support.stories import Story, stories
-from tests.support.traffic import MS, OUT_OF_ORDER_MS, PANE_MS, READER, START_MS, TIMES, fold, messages
+from tests.support.traffic import MS, OUT_OF_ORDER_MS, READER, START_MS, TIMES, WINDOW_MS, fold, messages
 from udfs.detect.log_patterns.registry import VARIANTS_MIN
 
 few = settings(max_examples=settings().max_examples // 5)
@@ -40,14 +40,14 @@ def emissions(graph: LocalGraph, watermark_ms: int) -> list[list[PatternRow]]:
 def test_top_and_other_add_up_to_all_loud_lines_in_each_emission_and_in_all(story: Story) -> None:
     sent = messages(story)
     graph, rows, newest_ms = LocalGraph(STAGES), [], START_MS
-    told = []
+    emitted = []
     for message in sent:
         folded = fold(message)[0]
         graph.feed(folded.logs if folded else ())
         newest_ms = max(newest_ms, message.timestamp_ms)
-        told += emissions(graph, newest_ms - OUT_OF_ORDER_MS)
-    told += emissions(graph, 2**63 - 1)
-    for rows in told:
+        emitted += emissions(graph, newest_ms - OUT_OF_ORDER_MS)
+    emitted += emissions(graph, 2**63 - 1)
+    for rows in emitted:
         assert sum(row.count for row in rows) == rows[0].total
         assert len({row.total for row in rows}) == 1
         ranked = [row for row in rows if row.rank]
@@ -57,7 +57,7 @@ def test_top_and_other_add_up_to_all_loud_lines_in_each_emission_and_in_all(stor
     expected = Counter(span.service for message in sent for span in message.spans if span.error)
     for resolution_s in (10, 60):
         found: Counter[str] = Counter()
-        for row in (row for rows in told for row in rows if row.resolution_s == resolution_s):
+        for row in (row for rows in emitted for row in rows if row.resolution_s == resolution_s):
             found[row.service] += row.count
         assert found == expected
 
@@ -72,11 +72,11 @@ def test_a_flood_of_new_words_stays_within_its_bound_and_hides_no_known_pattern(
     words = ["".join(random.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(8)) for _ in range(30_000)]
     graph, rows = LocalGraph(STAGES), []
     sizes = []
-    for pane in range(40):
-        at_ms = START_MS + pane * PANE_MS
-        flood = [f"{a} {b} {c}" for a, b, c in (random.sample(words, 3) for _ in range(1_000 if pane >= 10 else 0))]
+    for window in range(40):
+        at_ms = START_MS + window * WINDOW_MS
+        flood = [f"{a} {b} {c}" for a, b, c in (random.sample(words, 3) for _ in range(1_000 if window >= 10 else 0))]
         records = [line(at_ms + 1, body) for body in (*flood, *["payment was declined by the bank"] * 7)]
-        at = KafkaPosition("logs_raw", 0, pane, at_ms + PANE_MS)
+        at = KafkaPosition("logs_raw", 0, window, at_ms + WINDOW_MS)
         graph.feed(logs_part(records, READER, at, FoldConfig(TIMES)).logs)
         rows += [row for part in emissions(graph, at.timestamp_ms) for row in part if row.resolution_s == 10]
         sizes += list(graph.state_bytes().values())

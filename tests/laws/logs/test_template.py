@@ -15,7 +15,7 @@ MASKER = Masker()
 
 
 def pattern(line: str) -> Pattern:
-    return pattern_of(MASKER.shapes([line])[0])
+    return pattern_of(MASKER.masked_lines([line])[0])
 
 
 def registered(lines: list[str]) -> dict[str, Registered]:
@@ -79,8 +79,8 @@ def test_texts_of_one_pattern_join_in_any_order_and_keep_its_key(found: list[str
 
 @given(lines)
 def test_a_shape_is_its_texts_one_after_the_other(line: str) -> None:
-    shape = MASKER.shapes([line])[0].decode()
-    assert "".join(pattern(line).texts) == " " + shape
+    masked_line = MASKER.masked_lines([line])[0].decode()
+    assert "".join(pattern(line).texts) == " " + masked_line
 
 
 def test_a_template_reads_like_the_line() -> None:

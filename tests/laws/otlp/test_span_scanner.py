@@ -78,9 +78,9 @@ def a_full_message() -> bytes:
     span.status.code, span.status.message = Status.STATUS_CODE_ERROR, "no"
     span.attributes.add(key="k").value.array_value.values.add(int_value=300)
     span.events.add(name="e").attributes.add(key="k").value.kvlist_value.values.add(key="x")
-    thrown = span.events.add(name="exception", time_unix_nano=7)
-    thrown.attributes.add(key="exception.type").value.string_value = "é"
-    thrown.attributes.add(key="k").value.array_value.values.add(int_value=300)
+    exception = span.events.add(name="exception", time_unix_nano=7)
+    exception.attributes.add(key="exception.type").value.string_value = "é"
+    exception.attributes.add(key="k").value.array_value.values.add(int_value=300)
     span.links.add(trace_id=bytes(16))
     resource = Resource(attributes=[KeyValue(key="service.name", value=AnyValue(string_value="shop"))])
     group = b"\x9b\x01\x08\x07\x9b\x01\x9c\x01\x9c\x01"  # field 19, a group in a group

@@ -14,21 +14,21 @@ from jobs.graph import stages
 from operators.ingest.call_pairs import CallPairs, CallPairsConfig
 from operators.machine import Stage
 from operators.runtime.local import LocalGraph
-from state_schemas.aggregates.calls import HELD_DTYPE
+from state_schemas.aggregates.calls import NAMED_SIDE_DTYPE
 from state_schemas.aggregates.spans import (
     DIMENSION_AHEAD,
     DIMENSION_BEHIND,
     DIMENSION_CALLEE,
-    DIMENSION_GAP,
-    SpanPartial,
+    DIMENSION_NETWORK_TIME,
+    SpanAggregate,
 )
 from state_schemas.contracts.rows import EdgeRow
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_SERVER
 from tests.support.driving import graph_config, run
 from tests.support.stories import Story, stories
-from tests.support.traffic import LATENESS_MS, PANE_MS, START_MS, OneSpan, Sent, displaced, fold, halves, messages
+from tests.support.traffic import LATENESS_MS, START_MS, WINDOW_MS, OneSpan, Sent, displaced, fold, messages, sides
 from udfs.spans.calls import BUCKETS, PairLimits, trace_hash
-from udfs.spans.message import HALVES_MAX
+from udfs.spans.message import CALL_SIDES_MAX
 from udfs.spans.window import rows
 from udfs.stats.duration_histogram import quantile_ns
 
@@ -37,29 +37,29 @@ LIMITS = PairLimits(lateness_ms=LATENESS_MS)
 GRAPH = stages(graph_config())
 
 
-def pairing(halves_max: int = 8_192) -> Stage:
+def pairing(sides_max: int = 8_192) -> Stage:
     stage = next(stage for stage in GRAPH if stage.uid == "call-pairs")
-    return replace(stage, machine=CallPairs(CallPairsConfig(LIMITS, halves_max)))
+    return replace(stage, machine=CallPairs(CallPairsConfig(LIMITS, sides_max)))
 
 
-def paired(sent: list[Sent], every: int = 1) -> list[SpanPartial]:
+def paired(sent: list[Sent], every: int = 1) -> list[SpanAggregate]:
     events = [
         (message.timestamp_ms, event)
         for message in sent
         if (folded := fold(message)[0]) is not None
-        for event in halves(folded)
+        for event in sides(folded)
     ]
     return run([pairing()], events, advance_every=every)
 
 
-def calls_of(partials: list[SpanPartial]) -> Counter[tuple[Any, ...]]:
-    """(caller, callee, pane, late) -> calls."""
+def calls_of(aggregates: list[SpanAggregate]) -> Counter[tuple[Any, ...]]:
+    """(caller, callee, window, late) -> calls."""
     found: Counter[tuple[Any, ...]] = Counter()
-    for partial in partials:
-        for start_ms, late, block in partial.panes:
-            for row in rows(block):
+    for aggregate in aggregates:
+        for start_ms, late, table in aggregate.windows:
+            for row in rows(table):
                 if row.key[1] == DIMENSION_CALLEE:
-                    found[partial.service, row.key[2], start_ms, late] += row.spans
+                    found[aggregate.service, row.key[2], start_ms, late] += row.spans
     return found
 
 
@@ -118,9 +118,9 @@ def call(
 def test_the_gap_knows_no_skew_and_the_skew_no_gap(skew_ms: int) -> None:
     sent = [message for number in range(40) for message in call(number, skew_ms=skew_ms)]
     found = {dimension: Counter[int]() for dimension in range(7)}
-    for partial in paired(sent):
-        for _, _, block in partial.panes:
-            for row in rows(block):
+    for aggregate in paired(sent):
+        for _, _, table in aggregate.windows:
+            for row in rows(table):
                 found[row.key[1]].update(dict(zip(row.bins.tolist(), row.counts.tolist(), strict=True)))
     quantile = {
         dimension: quantile_ns(np.array(sorted(bins)), np.array([bins[b] for b in sorted(bins)]), 0.5) / 1e6
@@ -128,7 +128,7 @@ def test_the_gap_knows_no_skew_and_the_skew_no_gap(skew_ms: int) -> None:
         if bins
     }
     assert quantile[DIMENSION_CALLEE] == pytest.approx(140, rel=0.01)
-    assert quantile[DIMENSION_GAP] == pytest.approx(40, rel=0.01)
+    assert quantile[DIMENSION_NETWORK_TIME] == pytest.approx(40, rel=0.01)
     if skew_ms:
         side, other = (DIMENSION_AHEAD, DIMENSION_BEHIND)[:: 1 if skew_ms > 0 else -1]
         assert quantile[side] == pytest.approx(abs(skew_ms), rel=0.01)
@@ -153,7 +153,7 @@ def test_halves_sent_too_far_apart_do_not_meet_and_nothing_is_kept_for_them() ->
     assert sum(calls_of(paired(sorted(near, key=lambda m: m.timestamp_ms))).values()) == 5
     graph = LocalGraph([pairing()])
     for message in apart[:2]:
-        graph.feed(halves(_folded(message)))
+        graph.feed(sides(_folded(message)))
     assert graph.state_bytes()
     graph.advance(apart[1].timestamp_ms + 2 * LIMITS.pair_ms)
     assert not graph.state_bytes()
@@ -171,14 +171,14 @@ def test_beyond_the_bound_whole_traces_are_let_go_and_counted() -> None:
     sent = [message for n in range(traces) for message in call(n, sent_apart_ms=20_000)]
     sent.sort(key=lambda message: message.timestamp_ms)
     graph = LocalGraph([pairing(bound)])
-    out: list[SpanPartial] = []
+    out: list[SpanAggregate] = []
     newest_ms = 0
     for message in sent:
-        out += graph.feed(halves(_folded(message)))
+        out += graph.feed(sides(_folded(message)))
         newest_ms = max(newest_ms, message.timestamp_ms)
         out += graph.advance(newest_ms - 5_000)
         for (_, key), size in graph.state_bytes().items():
-            assert size < (bound * 3 // 2 + 100) * HELD_DTYPE.itemsize + 400, key
+            assert size < (bound * 3 // 2 + 100) * NAMED_SIDE_DTYPE.itemsize + 400, key
     out += graph.finish()
     found = sum(calls_of(out).values())
     assert graph.counts["call_halves_dropped_total"] > 0
@@ -192,24 +192,24 @@ def test_what_has_met_makes_room_before_any_trace_is_let_go() -> None:
     graph = LocalGraph([pairing(200)])
     out: list[Any] = []
     for message in sent:
-        out += graph.feed(halves(_folded(message)))  # event time stands still: nothing is forgotten by age
+        out += graph.feed(sides(_folded(message)))  # event time stands still: nothing is forgotten by age
     out += graph.finish()
     assert sum(calls_of(out).values()) == 4_000
     assert graph.counts["call_halves_dropped_total"] == 0
 
 
 def test_traces_come_back_when_there_is_room_again() -> None:
-    machine = CallPairs(CallPairsConfig(LIMITS, halves_max=100))
+    machine = CallPairs(CallPairsConfig(LIMITS, sides_max=100))
     state = machine.initial("prod|0")
-    state.halvings = 3
+    state.sampling_log2 = 3
     now_ms = START_MS
     for _ in range(3):
-        (event, *_) = halves(_folded(call(0)[0]))
+        (event, *_) = sides(_folded(call(0)[0]))
         state.held = event
-        step = machine.on_wake(state, now_ms)
+        step = machine.on_timer(state, now_ms)
         assert step.state is not None
         state = step.state
-    assert state.halvings == 0
+    assert state.sampling_log2 == 0
 
 
 def _folded(message: Sent) -> Any:
@@ -219,11 +219,11 @@ def _folded(message: Sent) -> Any:
 
 
 def test_a_message_gives_away_the_same_traces_on_both_sides_of_its_calls() -> None:
-    """200 calls in two messages: each side gives away its HALVES_MAX smallest hashes, so all of them meet."""
+    """200 calls in two messages: each side gives away its CALL_SIDES_MAX smallest hashes, so all of them meet."""
     clients = tuple(call(n)[0].spans[0]._replace(end_ms=START_MS + 50) for n in range(200))
     servers = tuple(call(n)[1].spans[0]._replace(end_ms=START_MS + 40) for n in range(200))
     sent = [Sent(START_MS + 1_000, clients, 0, 0), Sent(START_MS + 1_000, servers, 1, 0)]
-    assert sum(calls_of(paired(sent)).values()) == HALVES_MAX
+    assert sum(calls_of(paired(sent)).values()) == CALL_SIDES_MAX
 
 
 def test_a_call_is_found_among_many_others_of_its_trace() -> None:
@@ -242,18 +242,18 @@ def test_a_call_is_found_among_many_others_of_its_trace() -> None:
 
 
 def test_half_of_a_call_whose_clock_is_ahead_waits_no_longer_than_its_message() -> None:
-    """Were it joined by its own end, 200 s ahead, the call would come after its pane is final."""
+    """Were it joined by its own end, 200 s ahead, the call would come after its window is final."""
     client, server = call(0)
     ahead = server._replace(spans=(server.spans[0]._replace(end_ms=server.spans[0].end_ms + 200_000),))
     machine = CallPairs(CallPairsConfig(LIMITS))
     for first, second in ((client, ahead), (ahead, client)):
         state = machine.initial("prod|0")
         for message in (first, second):
-            (event, *_) = halves(_folded(message))
+            (event, *_) = sides(_folded(message))
             step = machine.on_event(state, event, message.timestamp_ms - 5_000)
             assert step.state is not None
-            assert step.wake_at_ms is not None
-            assert step.wake_at_ms <= message.timestamp_ms + PANE_MS
+            assert step.timer_at_ms is not None
+            assert step.timer_at_ms <= message.timestamp_ms + WINDOW_MS
             state = step.state
 
 

@@ -5,32 +5,32 @@ from typing import Any
 
 from jobs.graph import stages
 from operators.runtime.local import LocalGraph
-from state_schemas.aggregates.spans import SpanPartial
+from state_schemas.aggregates.spans import SpanAggregate
 from tests.support.driving import graph_config, insights, rollup_sums, run
-from tests.support.traffic import OUT_OF_ORDER_MS, PANE_MS, START_MS, OneSpan, Sent, fold
+from tests.support.traffic import OUT_OF_ORDER_MS, START_MS, WINDOW_MS, OneSpan, Sent, fold
 
 GRAPH = stages(graph_config())
 PARTITIONS = 4
 HOT = 90  # spans a second, of a hundred
 
 
-def told(hot: int, panes: int = 60, slow: range = range(45, 55)) -> list[Sent]:
-    """Ten services with a span a second each, and one with `hot`; `svc-3` is slow in some panes."""
+def emitted(hot: int, windows: int = 60, slow: range = range(45, 55)) -> list[Sent]:
+    """Ten services with a span a second each, and one with `hot`; `svc-3` is slow in some windows."""
     sent, number = [], 0
-    for second in range(panes * PANE_MS // 1_000):
+    for second in range(windows * WINDOW_MS // 1_000):
         at_ms = START_MS + (second + 1) * 1_000
-        pane = second * 1_000 // PANE_MS
+        window = second * 1_000 // WINDOW_MS
         names = [*(f"svc-{n}" for n in range(10)), *["hot"] * hot]
         spans = []
         for place, name in enumerate(names):
             number += 1
-            slow_now = name == "svc-3" and pane in slow
+            slow_now = name == "svc-3" and window in slow
             spans.append(OneSpan(name, at_ms - 1 - place % 900, 900 if slow_now else 20 + place % 5, number))
         sent += [Sent(at_ms, tuple(spans[part::PARTITIONS]), part, second) for part in range(PARTITIONS)]
     return sent
 
 
-def partials_by_service(sent: list[Sent]) -> Counter[str]:
+def aggregates_by_service(sent: list[Sent]) -> Counter[str]:
     """Events that reach each service's key."""
     graph = LocalGraph([stage for stage in GRAPH if stage.uid == "pre-merge"])
     out: list[Any] = []
@@ -40,14 +40,14 @@ def partials_by_service(sent: list[Sent]) -> Counter[str]:
         out += graph.feed((event,))
         out += graph.advance(message.timestamp_ms - OUT_OF_ORDER_MS)
     out += graph.finish()
-    return Counter(partial.service for partial in out if isinstance(partial, SpanPartial))
+    return Counter(aggregate.service for aggregate in out if isinstance(aggregate, SpanAggregate))
 
 
 def test_a_hundred_times_the_traffic_is_not_one_event_more() -> None:
-    found = partials_by_service(told(HOT, panes=10))
-    seconds = 10 * PANE_MS // 1_000
+    found = aggregates_by_service(emitted(HOT, windows=10))
+    seconds = 10 * WINDOW_MS // 1_000
     assert found["hot"] == seconds * PARTITIONS
-    even = partials_by_service(told(PARTITIONS, panes=10))  # a span a second and partition
+    even = aggregates_by_service(emitted(PARTITIONS, windows=10))  # a span a second and partition
     assert found["hot"] == even["hot"]
 
 
@@ -55,7 +55,7 @@ def test_a_hot_service_changes_nothing_of_the_others() -> None:
     """Roll-ups and insights of ten services, alone and beside one with ninety times the traffic of each."""
 
     def of_the_others(hot: int) -> tuple[Any, ...]:
-        events = [(message.timestamp_ms, fold(message)[0]) for message in told(hot) if message.spans]
+        events = [(message.timestamp_ms, fold(message)[0]) for message in emitted(hot) if message.spans]
         out = run(GRAPH, events)
         rows = {key: found for key, found in rollup_sums(out).items() if key[4] != "hot"}
         brief = [(i.kind, i.service, i.status, i.window, i.measures) for i in insights(out) if i.service != "hot"]

@@ -12,7 +12,7 @@ from state_schemas.telemetry.resource import Resource, ServiceInfo
 from tests.support.traffic import NOON_MS, OneSpan, columns_of
 from udfs.event_time import TimeLimits
 from udfs.service_info import info_of, merge_info, newest_info
-from udfs.spans.grouping import common, partials_of
+from udfs.spans.grouping import aggregates_of, common
 from udfs.spans.message import fold_spans
 from udfs.spans.window import NameLimits
 
@@ -45,10 +45,10 @@ def test_each_attribute_is_of_the_newest_record_that_has_it_however_they_are_mer
 
 @given(dated)
 def test_the_vectorised_merge_is_the_merge(records: list[tuple[Resource, int]]) -> None:
-    facts = [(r.version, r.image, r.container, r.site_id) for r, _ in records]
+    infos = [(r.version, r.image, r.container, r.site_id) for r, _ in records]
     at_ms = np.array([at_ms for _, at_ms in records], np.int64)
-    group, facts_of = np.zeros(len(records), np.int64), np.arange(len(records))
-    assert newest_info(1, group, at_ms, facts_of, facts) == [by_hand(records)]
+    group, info_index = np.zeros(len(records), np.int64), np.arange(len(records))
+    assert newest_info(1, group, at_ms, info_index, infos) == [by_hand(records)]
 
 
 @given(st.lists(dated, min_size=1, max_size=3))
@@ -64,6 +64,6 @@ def test_a_span_without_a_version_hides_no_version_in_its_message_or_in_another(
         batch = fold_spans(decoded, KafkaPosition("trace_events", 0, offset, NOON_MS + 1_000), TimeLimits()).batch
         assert batch is not None
         batches.append(batch)
-    (partial,) = partials_of(common(batches), NameLimits())
-    ((_, _, block),) = partial.panes
-    assert block.facts == by_hand([(resource, NOON_MS + at_ms) for records in messages for resource, at_ms in records])
+    (aggregate,) = aggregates_of(common(batches), NameLimits())
+    ((_, _, table),) = aggregate.windows
+    assert table.info == by_hand([(resource, NOON_MS + at_ms) for records in messages for resource, at_ms in records])

@@ -11,34 +11,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state_schemas.aggregates.activity import Presence, PresencePane
+from state_schemas.aggregates.activity import Activity, ActivityWindow
 from state_schemas.aggregates.names import OTHER, NameOverflow
 from state_schemas.aggregates.spans import (
     DIMENSION_HOST,
     DIMENSION_OPERATION,
     DIMENSION_SERVICE,
     Exemplar,
+    SpanAggregate,
     SpanBatch,
-    SpanPartial,
 )
 from state_schemas.telemetry.message import KafkaPosition, OffsetRange
 from state_schemas.telemetry.spans import ENTRY_KINDS, KIND_CONSUMER, KIND_SERVER
-from tests.support.traffic import LATENESS_MS, PANE_MS, START_MS, TIMES, OneSpan, columns, resource_of
-from udfs.activity import RANGES_MAX, merge_overflow, merge_presence, merge_ranges
+from tests.support.traffic import LATENESS_MS, START_MS, TIMES, WINDOW_MS, OneSpan, columns, resource_of
+from udfs.activity import RANGES_MAX, merge_activity, merge_overflow, merge_ranges
 from udfs.event_time import TimeLimits
 from udfs.otlp.resource import NAME_CHARS_MAX
 from udfs.service_info import info_of, merge_info
-from udfs.spans.grouping import common, partials_of, presence_of
+from udfs.spans.grouping import activity_of, aggregates_of, common
 from udfs.spans.kernels import SAMPLED_MAX, SLOWEST_MAX, repeated
 from udfs.spans.message import FoldResult, fold_spans
 from udfs.spans.window import (
     COARSE,
     NameLimits,
-    entry_pane,
+    entry_table,
     from_rows,
-    merge_blocks,
-    merge_partials,
+    merge_aggregates,
     merge_rows,
+    merge_span_tables,
     rows,
     span_count,
 )
@@ -75,13 +75,13 @@ def batch_at(spans: Sequence[OneSpan], offset: int = 5) -> SpanBatch:
     return batch
 
 
-def partial_at(spans: Sequence[OneSpan], offset: int = 5) -> SpanPartial:
-    (partial,) = partials_of(common([batch_at(spans, offset)]), WIDE)
-    return partial
+def aggregate_at(spans: Sequence[OneSpan], offset: int = 5) -> SpanAggregate:
+    (aggregate,) = aggregates_of(common([batch_at(spans, offset)]), WIDE)
+    return aggregate
 
 
-def partials(parts: Sequence[Sequence[OneSpan]]) -> list[SpanPartial]:
-    return [partial_at(part, offset) for offset, part in enumerate(parts)]
+def aggregates(parts: Sequence[Sequence[OneSpan]]) -> list[SpanAggregate]:
+    return [aggregate_at(part, offset) for offset, part in enumerate(parts)]
 
 
 def in_parts(spans: list[OneSpan], random: Random) -> list[list[OneSpan]]:
@@ -89,13 +89,13 @@ def in_parts(spans: list[OneSpan], random: Random) -> list[list[OneSpan]]:
     return [spans[a:b] for a, b in zip([0, *cuts], [*cuts, len(spans)], strict=True)]
 
 
-def tree(items: list[SpanPartial], limits: NameLimits, random: Random) -> SpanPartial:
+def tree(items: list[SpanAggregate], limits: NameLimits, random: Random) -> SpanAggregate:
     """Merged pair by pair in random order."""
     items = list(items)
     while len(items) > 1:
         random.shuffle(items)
-        items = [merge_partials(items[:2], limits), *items[2:]]
-    return merge_partials(items, limits)
+        items = [merge_aggregates(items[:2], limits), *items[2:]]
+    return merge_aggregates(items, limits)
 
 
 @pytest.mark.parametrize("limits", [WIDE, TIGHT], ids=["wide", "tight"])
@@ -103,19 +103,19 @@ def tree(items: list[SpanPartial], limits: NameLimits, random: Random) -> SpanPa
 def test_merging_is_commutative_associative_and_leaves_its_arguments_alone(
     limits: NameLimits, spans: list[OneSpan], random: Random
 ) -> None:
-    parts = partials(in_parts(spans, random))
+    parts = aggregates(in_parts(spans, random))
     before = msgspec.msgpack.encode(parts)
-    at_once = merge_partials(parts, limits)
+    at_once = merge_aggregates(parts, limits)
     assert tree(parts, limits, random) == at_once
-    assert merge_partials([at_once], limits) == at_once
+    assert merge_aggregates([at_once], limits) == at_once
     assert msgspec.msgpack.encode(parts) == before
 
 
 @given(spans=some_spans, random=st.randoms(use_true_random=False))
 def test_merging_the_parts_of_a_message_gives_the_message(spans: list[OneSpan], random: Random) -> None:
-    parts = [partial_at(part) for part in in_parts(spans, random)]
-    assert merge_partials(parts, WIDE) == partial_at(spans)
-    assert merge_partials(parts, TIGHT) == merge_partials([partial_at(spans)], TIGHT)
+    parts = [aggregate_at(part) for part in in_parts(spans, random)]
+    assert merge_aggregates(parts, WIDE) == aggregate_at(spans)
+    assert merge_aggregates(parts, TIGHT) == merge_aggregates([aggregate_at(spans)], TIGHT)
 
 
 @pytest.mark.parametrize("limits", [WIDE, TIGHT], ids=["wide", "tight"])
@@ -128,96 +128,98 @@ def test_merging_batches_is_merging_the_partials_of_each(
         span._replace(service=random.choice(("cart", "mail")), env=random.choice(("prod", "test"))) for span in spans
     ]
     batches = [batch_at(part, offset) for offset, part in enumerate(in_parts(spans, random))]
-    one_by_one: dict[tuple[str, str], list[SpanPartial]] = {}
+    one_by_one: dict[tuple[str, str], list[SpanAggregate]] = {}
     for batch in batches:
-        for partial in partials_of(common([batch]), limits):
-            one_by_one.setdefault((partial.env, partial.service), []).append(partial)
-    merged = partials_of(common(random.sample(batches, len(batches))), limits)
-    assert merged == tuple(merge_partials(found, limits) for _, found in sorted(one_by_one.items()))
-    heard = presence_of(batches)
-    assert sum(pane.records for panes in heard.values() for found in panes for pane in found.seen) == sum(
-        span_count(block) for partial in merged for _, late, block in partial.panes if not late
+        for aggregate in aggregates_of(common([batch]), limits):
+            one_by_one.setdefault((aggregate.env, aggregate.service), []).append(aggregate)
+    merged = aggregates_of(common(random.sample(batches, len(batches))), limits)
+    assert merged == tuple(merge_aggregates(found, limits) for _, found in sorted(one_by_one.items()))
+    seen = activity_of(batches)
+    assert sum(window.records for windows in seen.values() for found in windows for window in found.seen) == sum(
+        span_count(table) for aggregate in merged for _, late, table in aggregate.windows if not late
     )
 
 
 @given(spans=some_spans, random=st.randoms(use_true_random=False))
 def test_names_beyond_the_bound_are_counted_under_other_and_sums_stay(spans: list[OneSpan], random: Random) -> None:
-    for _, _, block in merge_partials(partials(in_parts(spans, random)), TIGHT).panes:
+    for _, _, table in merge_aggregates(aggregates(in_parts(spans, random)), TIGHT).windows:
         sums: Counter[int] = Counter()
         names: dict[tuple[int, bool], set[str]] = {}
-        for row in rows(block):
+        for row in rows(table):
             sums[row.key[1]] += row.spans
             names.setdefault((row.key[1], row.key[0] in ENTRY_KINDS), set()).add(row.key[2])
-        assert sums[DIMENSION_SERVICE] == sums[DIMENSION_HOST] == sums[DIMENSION_OPERATION] == span_count(block)
+        assert sums[DIMENSION_SERVICE] == sums[DIMENSION_HOST] == sums[DIMENSION_OPERATION] == span_count(table)
         for (dimension, _), kept in names.items():
             assert dimension == DIMENSION_SERVICE or len(kept - {OTHER}) <= TIGHT.of(dimension)
 
 
 @given(spans=some_spans)
 def test_a_block_keeps_the_promises_of_its_docstring(spans: list[OneSpan]) -> None:
-    for _, _, block in partial_at(spans).panes:
-        assert list(block.keys) == sorted(set(block.keys))
-        for row in rows(block):
+    for _, _, table in aggregate_at(spans).windows:
+        assert list(table.keys) == sorted(set(table.keys))
+        for row in rows(table):
             assert (np.diff(row.bins) > 0).all()
             assert (row.counts > 0).all()
             assert row.spans > 0
-        assert from_rows(list(rows(block)), block) == block
+        assert from_rows(list(rows(table)), table) == table
 
 
 @given(spans=some_spans)
 def test_a_pane_for_detection_holds_the_entry_spans_and_counts_from_coarse_bins_on_exactly(
     spans: list[OneSpan],
 ) -> None:
-    for _, _, block in partial_at(spans).panes:
-        kept = entry_pane(block, ENTRY_KINDS)
-        assert (kept.facts, kept.slowest, kept.ranges) == (block.facts, block.slowest, block.ranges)
-        entry = [row for row in rows(block) if row.key[0] in ENTRY_KINDS]
+    for _, _, table in aggregate_at(spans).windows:
+        kept = entry_table(table, ENTRY_KINDS)
+        assert (kept.info, kept.slowest, kept.ranges) == (table.info, table.slowest, table.ranges)
+        entry = [row for row in rows(table) if row.key[0] in ENTRY_KINDS]
         assert kept.keys == tuple(sorted({(0, *row.key[1:]) for row in entry}))
         for row in rows(kept):
             same = merge_rows([other for other in entry if other.key[1:] == row.key[1:]])
             assert (row.spans, row.errors) == (same.spans, same.errors)
             for first_bin in range(0, BINS, COARSE):
                 assert count_from(row.bins, row.counts, first_bin) == count_from(same.bins, same.counts, first_bin)
-        assert entry_pane(merge_blocks([block, block], WIDE), ENTRY_KINDS) == merge_blocks([kept, kept], WIDE)
-        bounded = entry_pane(merge_blocks([block], TIGHT), ENTRY_KINDS)
-        assert bounded == merge_blocks([kept], TIGHT), "other kinds do not decide which names detection sees"
+        assert entry_table(merge_span_tables([table, table], WIDE), ENTRY_KINDS) == merge_span_tables(
+            [kept, kept], WIDE
+        )
+        bounded = entry_table(merge_span_tables([table], TIGHT), ENTRY_KINDS)
+        assert bounded == merge_span_tables([kept], TIGHT), "other kinds do not decide which names detection sees"
 
 
 def by_hand(spans: Sequence[OneSpan], limits: TimeLimits) -> dict[tuple[int, bool], dict[str, Any]]:
-    """(pane, late) -> everything a block says, one span at a time."""
-    panes: dict[tuple[int, bool], dict[str, Any]] = {}
+    """(window, late) -> everything a block says, one span at a time."""
+    windows: dict[tuple[int, bool], dict[str, Any]] = {}
     for span in spans:
         late = span.end_ms < NOW_MS - limits.lateness_ms
-        place = (span.end_ms - span.end_ms % PANE_MS, late)
-        pane = panes.setdefault(place, {"spans": Counter(), "errors": Counter(), "exemplars": set(), "info": []})
+        place = (span.end_ms - span.end_ms % WINDOW_MS, late)
+        window = windows.setdefault(place, {"spans": Counter(), "errors": Counter(), "exemplars": set(), "info": []})
         duration_ns = round(span.latency_ms * 1_000_000)
         bin_ = int(bins_of(np.array([duration_ns]))[0])
-        pane["info"].append(info_of(resource_of(span.env, span.service, span.host), span.end_ms))
+        window["info"].append(info_of(resource_of(span.env, span.service, span.host), span.end_ms))
         for dimension, name in ((0, ""), (1, span.host), (2, span.operation)):
-            pane["spans"][(span.kind, dimension, name), bin_] += 1
-            pane["errors"][span.kind, dimension, name] += span.error
+            window["spans"][(span.kind, dimension, name), bin_] += 1
+            window["errors"][span.kind, dimension, name] += span.error
         if span.kind in (KIND_SERVER, KIND_CONSUMER):
             trace_id = columns([span]).trace_id[0].tobytes().hex()
-            pane["exemplars"].add(Exemplar(duration_ns, trace_id, span.host, span.operation))
-    return panes
+            window["exemplars"].add(Exemplar(duration_ns, trace_id, span.host, span.operation))
+    return windows
 
 
 def check_by_hand(spans: Sequence[OneSpan]) -> None:
-    result, partial = fold_at(spans), partial_at(spans)
+    result, aggregate = fold_at(spans), aggregate_at(spans)
     expected = by_hand(spans, TIMES)
-    assert [pane[:2] for pane in partial.panes] == sorted(expected)
+    assert [window[:2] for window in aggregate.windows] == sorted(expected)
     assert (result.folded, result.late) == (len(spans), sum(span.end_ms < NOW_MS - LATENESS_MS for span in spans))
-    for start_ms, late, block in partial.panes:
-        pane = expected[start_ms, late]
-        found = {(row.key, int(b)): int(n) for row in rows(block) for b, n in zip(row.bins, row.counts, strict=True)}
-        assert found == pane["spans"]
-        assert {row.key: row.errors for row in rows(block)} == pane["errors"]
-        slowest = sorted(pane["exemplars"], key=lambda e: (-e.duration_ns, e.trace_id, e.host, e.operation))
-        assert block.slowest == tuple(slowest[:SLOWEST_MAX])
-        longest = {e.trace_id: e for e in sorted(pane["exemplars"])}
-        assert block.sampled == tuple(longest[trace_id] for trace_id in sorted(longest)[:SAMPLED_MAX])
-        assert block.facts == merge_info(pane["info"])
-        assert block.ranges == (OffsetRange("trace_events", 0, 5, 5),)
+    for start_ms, late, table in aggregate.windows:
+        window = expected[start_ms, late]
+        found = {(row.key, int(b)): int(n) for row in rows(table) for b, n in zip(row.bins, row.counts, strict=True)}
+        assert found == window["spans"]
+        assert {row.key: row.errors for row in rows(table)} == window["errors"]
+        slowest = sorted(window["exemplars"], key=lambda e: (-e.duration_ns, e.trace_id, e.host, e.operation))
+        assert table.slowest == tuple(slowest[:SLOWEST_MAX])
+        longest = {e.trace_id: e for e in sorted(window["exemplars"])}
+        assert table.sampled == tuple(longest[trace_id] for trace_id in sorted(longest)[:SAMPLED_MAX])
+        assert table.info == merge_info(window["info"])
+        assert table.ranges == (OffsetRange("trace_events", 0, 5, 5),)
 
 
 @given(spans=some_spans)
@@ -235,10 +237,10 @@ def test_many_equal_spans_of_one_trace_do_not_hide_the_next_slowest() -> None:
 def test_an_operation_name_is_cut_and_names_that_differ_late_stay_apart() -> None:
     """A statement or a stack trace as span name: state and insights hold its head and a hash."""
     long = [OneSpan("cart", NOW_MS - 1, 5, number, operation="x" * 100_000 + str(number % 2)) for number in range(1, 5)]
-    block = partial_at(long).panes[0][2]
-    names = [key[2] for key in block.keys if key[1] == DIMENSION_OPERATION]
+    table = aggregate_at(long).windows[0][2]
+    names = [key[2] for key in table.keys if key[1] == DIMENSION_OPERATION]
     assert [len(name) for name in names] == [NAME_CHARS_MAX, NAME_CHARS_MAX]
-    assert {exemplar.operation for exemplar in block.slowest} <= set(names)
+    assert {exemplar.operation for exemplar in table.slowest} <= set(names)
 
 
 @given(
@@ -280,40 +282,40 @@ ranges = st.builds(
     st.integers(0, 50),
     st.integers(0, 9),
 )
-presence = st.builds(
-    PresencePane,
-    st.sampled_from((START_MS, START_MS + PANE_MS)),
+activity = st.builds(
+    ActivityWindow,
+    st.sampled_from((START_MS, START_MS + WINDOW_MS)),
     st.lists(
-        st.builds(Presence, st.sampled_from(("logs", "traces")), st.sampled_from("abc"), st.integers(1, 9)), max_size=4
+        st.builds(Activity, st.sampled_from(("logs", "traces")), st.sampled_from("abc"), st.integers(1, 9)), max_size=4
     ).map(tuple),
     st.lists(ranges, max_size=2).map(tuple),
 )
 
 
-@given(st.lists(presence, min_size=1, max_size=6), st.randoms(use_true_random=False))
+@given(st.lists(activity, min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_presence_merges_in_any_order_and_grouping_and_loses_no_record(
-    panes: list[PresencePane], random: Random
+    windows: list[ActivityWindow], random: Random
 ) -> None:
-    merged = merge_presence(panes)
-    other = random.sample(panes, len(panes))
-    cut = random.randint(0, len(panes))
-    assert merge_presence((*merge_presence(other[:cut]), *merge_presence(other[cut:]))) == merged
-    assert [pane.start_ms for pane in merged] == sorted({pane.start_ms for pane in panes})
-    assert _records(merged) == _records(panes)
+    merged = merge_activity(windows)
+    other = random.sample(windows, len(windows))
+    cut = random.randint(0, len(windows))
+    assert merge_activity((*merge_activity(other[:cut]), *merge_activity(other[cut:]))) == merged
+    assert [window.start_ms for window in merged] == sorted({window.start_ms for window in windows})
+    assert _records(merged) == _records(windows)
 
 
-def _records(panes: Sequence[PresencePane]) -> int:
-    return sum(heard.records for pane in panes for heard in pane.seen)
+def _records(windows: Sequence[ActivityWindow]) -> int:
+    return sum(seen.records for window in windows for seen in window.seen)
 
 
 @given(st.lists(ranges, min_size=2, max_size=8), st.randoms(use_true_random=False))
 def test_overflows_and_ranges_merge_in_any_order(found: list[OffsetRange], random: Random) -> None:
-    told = [NameOverflow("prod", START_MS, 5, f"s{part.first_offset}", (part,)) for part in found]
-    first, *more = told
+    emitted = [NameOverflow("prod", START_MS, 5, f"s{part.first_offset}", (part,)) for part in found]
+    first, *more = emitted
     for other in more:
         first = merge_overflow(first, other)
-    random.shuffle(told)
-    again, *more = told
+    random.shuffle(emitted)
+    again, *more = emitted
     for other in more:
         again = merge_overflow(other, again)
     assert again == first
@@ -329,13 +331,13 @@ def test_ranges_of_many_partitions_are_bounded_in_any_grouping() -> None:
 
 def test_merging_nothing_is_refused() -> None:
     with pytest.raises(AssertionError, match="merging nothing"):
-        merge_blocks([], WIDE)
+        merge_span_tables([], WIDE)
 
 
 def test_many_names_are_bounded_by_their_hash_and_not_by_their_alphabet() -> None:
     spans = [OneSpan("cart", NOW_MS - 1, 5, n, host=f"host-{n:04}", operation=f"op-{n:04}") for n in range(1, 1_001)]
-    ((_, _, block),) = partial_at(spans).panes
-    hosts = {key[2] for key in block.keys if key[1] == DIMENSION_HOST}
+    ((_, _, table),) = aggregate_at(spans).windows
+    hosts = {key[2] for key in table.keys if key[1] == DIMENSION_HOST}
     assert len(hosts) == WIDE.hosts_max + 1
     first = {f"host-{number:04}" for number in range(1, WIDE.hosts_max + 1)}
     assert len(hosts & first) < WIDE.hosts_max / 2

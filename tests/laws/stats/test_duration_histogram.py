@@ -31,9 +31,9 @@ from udfs.stats.duration_histogram import (
 )
 
 Ints = NDArray[np.int64]
-Shape = Callable[[np.random.Generator, int], NDArray[np.float64]]
+Distribution = Callable[[np.random.Generator, int], NDArray[np.float64]]
 
-SHAPES: dict[str, Shape] = {
+DISTRIBUTIONS: dict[str, Distribution] = {
     "constant": lambda random, n: np.full(n, 12_345_678.0),
     "uniform": lambda random, n: random.uniform(1e3, 1e9, n),
     "log-uniform": lambda random, n: 10 ** random.uniform(3, 12.5, n),
@@ -48,8 +48,8 @@ SHAPES: dict[str, Shape] = {
 }
 
 
-def durations(shape: str, seed: int, count: int) -> Ints:
-    values = SHAPES[shape](np.random.default_rng(seed), count)
+def durations(effect: str, seed: int, count: int) -> Ints:
+    values = DISTRIBUTIONS[effect](np.random.default_rng(seed), count)
     return np.clip(values, DURATION_NS_MIN, DURATION_NS_MAX - 1).astype(np.int64)
 
 
@@ -61,18 +61,18 @@ def exact_ns(values: Ints, per_mille: int) -> int:
     return int(np.sort(values)[max(1, ceil(Fraction(per_mille, 1000) * len(values))) - 1])
 
 
-shapes = st.builds(durations, st.sampled_from(sorted(SHAPES)), st.integers(0, 2**32), st.integers(1, 3_000))
+effects = st.builds(durations, st.sampled_from(sorted(DISTRIBUTIONS)), st.integers(0, 2**32), st.integers(1, 3_000))
 
 
-@given(shapes, st.sampled_from((0, 1, 10, 250, 500, 900, 950, 990, 999, 1000)))
+@given(effects, st.sampled_from((0, 1, 10, 250, 500, 900, 950, 990, 999, 1000)))
 def test_a_quantile_is_within_one_percent_of_the_exact_one(values: Ints, per_mille: int) -> None:
     found, exact = quantile_ns(*sketch(values), per_mille / 1000), exact_ns(values, per_mille)
     assert abs(found - exact) <= RELATIVE_ERROR * exact
 
 
-@pytest.mark.parametrize("shape", sorted(SHAPES))
-def test_each_shape_with_many_values(shape: str) -> None:
-    values = durations(shape, 7, 50_000)
+@pytest.mark.parametrize("shape", sorted(DISTRIBUTIONS))
+def test_each_shape_with_many_values(effect: str) -> None:
+    values = durations(effect, 7, 50_000)
     for per_mille in (500, 950, 990):
         exact = exact_ns(values, per_mille)
         assert abs(quantile_ns(*sketch(values), per_mille / 1000) - exact) <= RELATIVE_ERROR * exact
@@ -92,7 +92,7 @@ def test_bins_cover_one_microsecond_to_one_hour_and_fit_their_bits() -> None:
     assert BINS == len(REPRESENTATIVE_NS) <= 1 << BIN_BITS
 
 
-@given(shapes, st.integers(1, 6), st.randoms(use_true_random=False))
+@given(effects, st.integers(1, 6), st.randoms(use_true_random=False))
 def test_merged_in_any_order_and_grouping_it_is_the_sketch_of_all_values(
     values: Ints, parts: int, random: Random
 ) -> None:
@@ -105,7 +105,7 @@ def test_merged_in_any_order_and_grouping_it_is_the_sketch_of_all_values(
         assert np.array_equal(found, expected)
 
 
-@given(shapes)
+@given(effects)
 def test_unpack_is_the_inverse_of_pack(values: Ints) -> None:
     bins, counts = sketch(values)
     again = unpack(pack(bins, counts))
@@ -119,7 +119,7 @@ def test_bytes_of_another_length_say_what_was_expected() -> None:
         unpack(bytes(11))
 
 
-@given(shapes, st.floats(2e3, 1e13))
+@given(effects, st.floats(2e3, 1e13))
 def test_spans_from_a_bin_on_are_exactly_those_at_least_as_long_as_its_edge(values: Ints, wanted_ns: float) -> None:
     first_bin = int(bin_from(np.array([wanted_ns]))[0])
     assert first_bin % COARSE == 0

@@ -5,11 +5,11 @@ from typing import Any
 
 from jobs.graph import GraphConfig, stages
 from operators.runtime.local import LocalGraph
-from state_schemas.aggregates.log_silence import LogsHeard
+from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.logs import LineSource
-from state_schemas.aggregates.novelty import PatternHeard, SourcePatternHeard, SpanPatternHeard
+from state_schemas.aggregates.novelty import LogPatternSighting, PatternSighting, SpanPatternSighting
 from state_schemas.contracts.insight import Evidence, Insight, InsightRevision, Kind, Status, Window, from_json, to_json
-from tests.support.traffic import PANE_MS, START_MS
+from tests.support.traffic import START_MS, WINDOW_MS
 from udfs.insights.ids import insight_id
 
 MINUTE_MS = 60_000
@@ -38,9 +38,9 @@ def revision(
     return InsightRevision("prod", service, own, number, to_json(body))
 
 
-def logged(service: str, minute: float, source: LineSource = "logs") -> SourcePatternHeard:
-    heard = PatternHeard if source == "logs" else SpanPatternHeard
-    return heard("prod", "p", service, START_MS + int(minute * MINUTE_MS), source)
+def logged(service: str, minute: float, source: LineSource = "logs") -> PatternSighting:
+    sighting = LogPatternSighting if source == "logs" else SpanPatternSighting
+    return sighting("prod", "p", service, START_MS + int(minute * MINUTE_MS), source)
 
 
 def new(
@@ -51,13 +51,16 @@ def new(
     number: int = 0,
     status: Status = "open",
     kind: Kind = "error_pattern_new",
-) -> SourcePatternHeard:
-    heard, at_ms = PatternHeard if source == "logs" else SpanPatternHeard, START_MS + int(minute * MINUTE_MS)
-    told = revision(kind, service, at_ms, number, status, lines=lines)
-    return heard("prod", "p", service, at_ms, source, lines, told)
+) -> PatternSighting:
+    sighting, at_ms = (
+        LogPatternSighting if source == "logs" else SpanPatternSighting,
+        START_MS + int(minute * MINUTE_MS),
+    )
+    emitted = revision(kind, service, at_ms, number, status, lines=lines)
+    return sighting("prod", "p", service, at_ms, source, lines, emitted)
 
 
-def told(uid: str, events: Iterable[Any]) -> list[tuple[str, str]]:
+def emitted(uid: str, events: Iterable[Any]) -> list[tuple[str, str]]:
     """(service, status) of what goes on, in order."""
     (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == uid)
     graph = LocalGraph([stage])
@@ -66,17 +69,17 @@ def told(uid: str, events: Iterable[Any]) -> list[tuple[str, str]]:
 
 
 def test_what_is_known_elsewhere_for_ten_minutes_is_no_news_and_what_comes_at_once_to_several_is() -> None:
-    assert told("pattern-news", [logged("a", 0), new("b", 11)]) == []
-    assert told("pattern-news", [logged("a", 0), new("a", 0), new("b", 9)]) == [("a", "open"), ("b", "open")]
+    assert emitted("pattern-news", [logged("a", 0), new("b", 11)]) == []
+    assert emitted("pattern-news", [logged("a", 0), new("a", 0), new("b", 9)]) == [("a", "open"), ("b", "open")]
 
 
 def test_very_many_lines_are_news_wherever_else_they_are_known() -> None:
-    assert told("pattern-news", [logged("a", 0), new("b", 60, lines=1_000)]) == [("b", "open")]
+    assert emitted("pattern-news", [logged("a", 0), new("b", 60, lines=1_000)]) == [("b", "open")]
 
 
 def test_what_was_told_is_also_closed_whatever_is_heard_meanwhile() -> None:
     events = [new("a", 60), logged("b", 0), new("a", 60, number=1, status="closed")]
-    assert told("pattern-news", events[:1] + events[2:]) == [("a", "open"), ("a", "closed")]
+    assert emitted("pattern-news", events[:1] + events[2:]) == [("a", "open"), ("a", "closed")]
     (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "pattern-news")
     graph = LocalGraph([stage])
     out = graph.feed(events[:1]) + graph.advance(START_MS + 61 * MINUTE_MS) + graph.feed(events[1:]) + graph.finish()
@@ -84,39 +87,41 @@ def test_what_was_told_is_also_closed_whatever_is_heard_meanwhile() -> None:
 
 
 def test_what_spans_record_is_told_where_the_logs_of_the_service_do_not_have_it() -> None:
-    assert told("pattern-news-traces", [new("a", 30, source="spans")]) == [("a", "open")]
-    assert told("pattern-news-traces", [new("a", 30, source="spans"), logged("a", 30)]) == []
-    assert told("pattern-news-traces", [new("a", 30, source="spans"), logged("b", 30), new("b", 30)]) == [("a", "open")]
+    assert emitted("pattern-news-traces", [new("a", 30, source="spans")]) == [("a", "open")]
+    assert emitted("pattern-news-traces", [new("a", 30, source="spans"), logged("a", 30)]) == []
+    assert emitted("pattern-news-traces", [new("a", 30, source="spans"), logged("b", 30), new("b", 30)]) == [
+        ("a", "open")
+    ]
 
 
 def test_what_is_known_of_spans_is_told_where_the_log_does_not_say_it_that_day() -> None:
     surge = new("a", 3 * 1_440, source="spans", kind="error_pattern_surge")
-    assert told("pattern-news-traces", [logged("a", 0), surge]) == [("a", "open")]
-    assert told("pattern-news-traces", [logged("a", 0), logged("a", 3 * 1_440 - 5), surge]) == []
-    assert told("pattern-news-traces", [logged("b", 0, "spans"), surge]) == [("a", "open")], "known elsewhere or not"
+    assert emitted("pattern-news-traces", [logged("a", 0), surge]) == [("a", "open")]
+    assert emitted("pattern-news-traces", [logged("a", 0), logged("a", 3 * 1_440 - 5), surge]) == []
+    assert emitted("pattern-news-traces", [logged("b", 0, "spans"), surge]) == [("a", "open")], "known elsewhere or not"
 
 
-def missed(service: str, minute: int, silent_s: float, number: int = 0, status: Status = "open") -> LogsHeard:
+def missed(service: str, minute: int, silent_s: float, number: int = 0, status: Status = "open") -> LoggingWindows:
     at_ms = START_MS + minute * MINUTE_MS
-    told = revision("pattern_missing", service, at_ms, number, status, silent_s=silent_s, counted_s=60)
-    return LogsHeard("prod", (), at_ms + MINUTE_MS, told)
+    emitted = revision("pattern_missing", service, at_ms, number, status, silent_s=silent_s, counted_s=60)
+    return LoggingWindows("prod", (), at_ms + MINUTE_MS, emitted)
 
 
-def others(minutes: range, every: int = 1) -> LogsHeard:
-    panes = range(minutes.start * 6, minutes.stop * 6, every)
-    return LogsHeard("prod", tuple(START_MS + pane * PANE_MS for pane in panes))
+def others(minutes: range, every: int = 1) -> LoggingWindows:
+    windows = range(minutes.start * 6, minutes.stop * 6, every)
+    return LoggingWindows("prod", tuple(START_MS + window * WINDOW_MS for window in windows))
 
 
 def test_a_service_that_alone_is_silent_is_missed_and_where_all_are_none_is() -> None:
-    assert told("log-silence", [others(range(20)), missed("a", 10, 60)]) == [("a", "open")]
-    assert told("log-silence", [others(range(10)), missed("a", 10, 60), missed("b", 10, 60)]) == []
-    assert told("log-silence", [others(range(20), every=3), missed("a", 10, 60)]) == [("a", "open")], (
+    assert emitted("log-silence", [others(range(20)), missed("a", 10, 60)]) == [("a", "open")]
+    assert emitted("log-silence", [others(range(10)), missed("a", 10, 60), missed("b", 10, 60)]) == []
+    assert emitted("log-silence", [others(range(20), every=3), missed("a", 10, 60)]) == [("a", "open")], (
         "others log rarely"
     )
 
 
 def test_a_line_that_is_missing_among_others_of_its_service_needs_nobody_else() -> None:
-    assert told("log-silence", [others(range(10)), missed("a", 10, 20)]) == [("a", "open")]
+    assert emitted("log-silence", [others(range(10)), missed("a", 10, 20)]) == [("a", "open")]
 
 
 def test_who_is_still_silent_when_the_others_are_back_is_told_then_and_closed_after() -> None:

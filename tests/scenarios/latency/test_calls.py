@@ -8,41 +8,41 @@ import pytest
 
 from state_schemas.contracts.insight import Insight
 from state_schemas.telemetry.spans import KIND_CLIENT
-from tests.support.timeline import last, pane_of, told
-from tests.support.traffic import PANE_MS, START_MS, OneSpan, Sent
+from tests.support.timeline import emitted, last, window_of
+from tests.support.traffic import START_MS, WINDOW_MS, OneSpan, Sent
 from udfs.stats.duration_histogram import RELATIVE_ERROR
 
-CALLS = 8  # a pane, half of them in each message
-USUAL_PANES = 40
-Shape = Callable[[int], float]  # of a pane, in ms
+CALLS = 8  # a window, half of them in each message
+USUAL_WINDOWS = 40
+Distribution = Callable[[int], float]  # of a window, in ms
 
 
-def shop(panes: int, gap_ms: Shape, work_ms: Shape, entry: bool = True) -> list[Sent]:
-    """`front` calls `cart` in each pane: the client span in one message, the server span under it in another's.
+def shop(windows: int, gap_ms: Distribution, work_ms: Distribution, entry: bool = True) -> list[Sent]:
+    """`front` calls `cart` in each window: the client span in one message, the server span under it in another's.
 
     entry: front answers requests itself, in 80 ms whatever its calls take. The clock of cart is 400 ms ahead.
     """
     numbers, sent = count(1), []
-    for pane in range(panes):
+    for window in range(windows):
         client, server = [], []
         for place in range(CALLS):
-            end_ms = START_MS + pane * PANE_MS + 900 * place + 400
-            number, trace = next(numbers), 10_000 + pane * CALLS + place
-            took_ms = work_ms(pane) + gap_ms(pane) + place % 3
+            end_ms = START_MS + window * WINDOW_MS + 900 * place + 400
+            number, trace = next(numbers), 10_000 + window * CALLS + place
+            took_ms = work_ms(window) + gap_ms(window) + place % 3
             client.append(OneSpan("front", end_ms, took_ms, number, "f-0", "call cart", KIND_CLIENT, trace=trace))
             if entry:
                 client.append(OneSpan("front", end_ms, 80 + place % 3, next(numbers), "f-0", "GET /", trace=trace))
-            own = OneSpan("cart", end_ms + 400, work_ms(pane) + place % 3, next(numbers), "c-0", trace=trace)
+            own = OneSpan("cart", end_ms + 400, work_ms(window) + place % 3, next(numbers), "c-0", trace=trace)
             server.append(own._replace(parent=number))
-        at_ms = START_MS + (pane + 1) * PANE_MS
+        at_ms = START_MS + (window + 1) * WINDOW_MS
         for spans in (client, server):  # no message holds more calls than it gives away to be paired
             middle = len(spans) // 2
             sent += [Sent(at_ms, tuple(part), 0, 0) for part in (spans[:middle], spans[middle:])]
     return [message._replace(offset=offset) for offset, message in enumerate(sent)]
 
 
-def slow_from(first: int, panes: int, usual_ms: float, slow_ms: float) -> Shape:
-    return lambda pane: slow_ms if first <= pane < first + panes else usual_ms
+def slow_from(first: int, windows: int, usual_ms: float, slow_ms: float) -> Distribution:
+    return lambda window: slow_ms if first <= window < first + windows else usual_ms
 
 
 def only(found: list[Insight]) -> Insight:
@@ -52,10 +52,10 @@ def only(found: list[Insight]) -> Insight:
 
 @pytest.mark.parametrize("entry", [True, False], ids=["answers requests too", "only calls"])
 def test_a_slow_network_is_told_at_the_caller_and_names_the_callee(entry: bool) -> None:
-    sent = shop(USUAL_PANES + 30, slow_from(USUAL_PANES, 8, 2, 300), lambda _: 50, entry)
-    insight = only(told(sent, "final"))
+    sent = shop(USUAL_WINDOWS + 30, slow_from(USUAL_WINDOWS, 8, 2, 300), lambda _: 50, entry)
+    insight = only(emitted(sent, "final"))
     assert (insight.kind, insight.service, insight.subject) == ("latency_spike", "front", "cart")
-    assert (pane_of(insight.window.start_ms), pane_of(insight.window.end_ms)) == (USUAL_PANES, USUAL_PANES + 8)
+    assert (window_of(insight.window.start_ms), window_of(insight.window.end_ms)) == (USUAL_WINDOWS, USUAL_WINDOWS + 8)
     assert insight.status == "closed"
     assert insight.evidence.edges == ("front -> cart",)
     assert insight.title.startswith("way from front to cart and back P95 303 ms, usually 2 ms, since 22:21:40")
@@ -63,8 +63,8 @@ def test_a_slow_network_is_told_at_the_caller_and_names_the_callee(entry: bool) 
 
 def test_a_slow_callee_is_told_at_both_ends_and_the_caller_says_whose_fault_it_is_not() -> None:
     """The time is spent in cart, not on the way to it."""
-    sent = shop(USUAL_PANES + 30, lambda _: 2, slow_from(USUAL_PANES, 8, 50, 700))
-    at_cart, at_front = sorted(last(told(sent, "final")), key=lambda insight: insight.service)
+    sent = shop(USUAL_WINDOWS + 30, lambda _: 2, slow_from(USUAL_WINDOWS, 8, 50, 700))
+    at_cart, at_front = sorted(last(emitted(sent, "final")), key=lambda insight: insight.service)
     assert (at_cart.service, at_cart.subject) == ("cart", "")
     assert (at_front.service, at_front.subject) == ("front", "cart")
     assert at_front.title.startswith("front's calls to cart P95 70")
@@ -74,8 +74,8 @@ def test_a_slow_callee_is_told_at_both_ends_and_the_caller_says_whose_fault_it_i
 
 def test_the_numbers_of_a_call_insight_can_be_recomputed_from_its_evidence() -> None:
     """Read the offsets it names, keep the client spans of its window that call the callee."""
-    sent = shop(USUAL_PANES + 30, lambda _: 2, slow_from(USUAL_PANES, 8, 50, 700))
-    (insight,) = (found for found in last(told(sent, "final")) if found.service == "front")
+    sent = shop(USUAL_WINDOWS + 30, lambda _: 2, slow_from(USUAL_WINDOWS, 8, 50, 700))
+    (insight,) = (found for found in last(emitted(sent, "final")) if found.service == "front")
     ranges = [(part.first_offset, part.last_offset) for part in insight.evidence.kafka]
     read = [message for message in sent if any(first <= message.offset <= final for first, final in ranges)]
     window = range(insight.window.start_ms, insight.window.end_ms)
@@ -93,19 +93,19 @@ def test_the_numbers_of_a_call_insight_can_be_recomputed_from_its_evidence() -> 
 
 def test_a_clock_that_is_off_is_no_slow_network() -> None:
     """cart's clock jumps by five minutes: durations stay what they were, so nothing is said."""
-    sent = shop(USUAL_PANES + 20, lambda _: 2, lambda _: 50)
+    sent = shop(USUAL_WINDOWS + 20, lambda _: 2, lambda _: 50)
     moved = [
         message._replace(spans=tuple(span._replace(end_ms=span.end_ms + 250_000) for span in message.spans))
-        if message.spans[0].service == "cart" and message.offset > 4 * USUAL_PANES
+        if message.spans[0].service == "cart" and message.offset > 4 * USUAL_WINDOWS
         else message
         for message in sent
     ]
-    assert [insight for insight in last(told(moved, "final")) if insight.kind == "latency_spike"] == []
+    assert [insight for insight in last(emitted(moved, "final")) if insight.kind == "latency_spike"] == []
 
 
 def test_a_service_waiting_for_another_says_for_whom() -> None:
     """Its own requests take as long as the call in them."""
-    sent = shop(USUAL_PANES + 12, slow_from(USUAL_PANES, 8, 2, 900), lambda _: 50, entry=False)
+    sent = shop(USUAL_WINDOWS + 12, slow_from(USUAL_WINDOWS, 8, 2, 900), lambda _: 50, entry=False)
     grown = []
     for message in sent:
         entries = [
@@ -114,7 +114,7 @@ def test_a_service_waiting_for_another_says_for_whom() -> None:
             if span.kind == KIND_CLIENT
         ]
         grown.append(message._replace(spans=(*message.spans, *entries)))
-    insight = only(told(grown, "final"))
+    insight = only(emitted(grown, "final"))
     assert (insight.service, insight.subject) == ("front", "")
     assert insight.evidence.callees[0].name == "cart"
     assert insight.evidence.edges == ("front -> cart",)

@@ -8,8 +8,8 @@ from jobs.graph import stages
 from operators.detectors.latency import LatencyConfig
 from operators.runtime.local import LocalGraph
 from tests.support.driving import graph_config, insights
-from tests.support.timeline import brief, last, pane_of, sent, spans_of, told
-from tests.support.traffic import PANE_MS, START_MS, Sent, fold
+from tests.support.timeline import brief, emitted, last, sent, spans_of, window_of
+from tests.support.traffic import START_MS, WINDOW_MS, Sent, fold
 
 USUAL = "." * 12
 
@@ -18,13 +18,13 @@ def test_a_spike_on_one_host_opens_updates_and_closes() -> None:
     #              0         1         2         3
     #              0123456789012345678901234567890
     line = "............########..........."
-    found = told(sent({"cart": line}))
+    found = emitted(sent({"cart": line}))
     statuses = [status for status, _ in groupby(insight.status for insight in found)]
     assert (statuses[0], statuses[-1]) == ("open", "closed")
     assert "updated" in statuses
     (closed,) = last(found)
     assert (closed.kind, closed.service, closed.reason) == ("latency_spike", "cart", "back to usual")
-    assert (pane_of(closed.window.start_ms), pane_of(closed.window.end_ms)) == (12, 20)
+    assert (window_of(closed.window.start_ms), window_of(closed.window.end_ms)) == (12, 20)
     assert (closed.evidence.hosts[0].name, closed.evidence.hosts[0].share) == ("host-0", 1.0)
     assert "carried by host host-0 (100%)" in closed.title
     assert 395 < closed.measures["latency_ms_p95"] < 410
@@ -34,30 +34,30 @@ def test_a_spike_on_one_host_opens_updates_and_closes() -> None:
 
 
 def test_it_is_said_within_three_panes_of_the_first_slow_one() -> None:
-    first, *_ = told(sent({"cart": USUAL + "###"}))
-    assert (first.status, pane_of(first.window.start_ms), pane_of(first.window.end_ms)) == ("open", 12, 15)
+    first, *_ = emitted(sent({"cart": USUAL + "###"}))
+    assert (first.status, window_of(first.window.start_ms), window_of(first.window.end_ms)) == ("open", 12, 15)
 
 
 def test_one_slow_pane_is_no_insight() -> None:
-    assert told(sent({"cart": USUAL + "#" + USUAL + "#" + USUAL})) == []
+    assert emitted(sent({"cart": USUAL + "#" + USUAL + "#" + USUAL})) == []
 
 
 def test_failing_spans_are_an_error_ratio_and_no_latency_spike() -> None:
-    found = told(sent({"cart": USUAL + "!!!!!!" + USUAL + USUAL}))
+    found = emitted(sent({"cart": USUAL + "!!!!!!" + USUAL + USUAL}))
     assert brief(last(found)) == [("error_ratio", "cart", "closed")]
     assert last(found)[0].measures["error_ratio"] == 0.5
 
 
 def test_a_level_that_stays_is_accepted_and_not_told_again() -> None:
     """Half an hour slow is the new normal: one insight in the next hour and a half, not one each half hour."""
-    found = last(told(sent({"cart": "." * 40 + "S" * 540}), "final"))
+    found = last(emitted(sent({"cart": "." * 40 + "S" * 540}), "final"))
     assert [(insight.kind, insight.status, insight.reason) for insight in found] == [
         ("latency_spike", "closed", "the level has stayed: it is the new normal")
     ]
 
 
 def test_an_error_level_that_stays_is_accepted_and_not_told_again() -> None:
-    found = last(told(sent({"cart": "." * 40 + "e" * 540}), "final"))
+    found = last(emitted(sent({"cart": "." * 40 + "e" * 540}), "final"))
     assert [(insight.kind, insight.status, insight.reason) for insight in found] == [
         ("error_ratio", "closed", "the level has stayed: it is the new normal")
     ]
@@ -65,20 +65,20 @@ def test_an_error_level_that_stays_is_accepted_and_not_told_again() -> None:
 
 def test_that_half_of_all_requests_fail_is_never_accepted() -> None:
     """Neither after half an hour nor sooner with a new version: it is one insight, until it is over."""
-    found = told(sent({"cart": "." * 40 + "!" * 540 + "." * 40}), "final")
+    found = emitted(sent({"cart": "." * 40 + "!" * 540 + "." * 40}), "final")
     assert brief(last(found)) == [("error_ratio", "cart", "closed")]
     assert last(found)[0].reason == "back to usual"
 
 
 def test_slow_and_failing_at_once_is_accepted_when_both_have_stayed() -> None:
-    """Each waits for the other, and neither for ever: what came with it in one pane goes with it in one."""
+    """Each waits for the other, and neither for ever: what came with it in one window goes with it in one."""
     slow_and_failing = [
         message._replace(spans=tuple(span._replace(error=span.number % 12 == 0) for span in message.spans))
-        if pane >= 40
+        if window >= 40
         else message
-        for pane, message in enumerate(sent({"cart": "." * 40 + "S" * 540}))
+        for window, message in enumerate(sent({"cart": "." * 40 + "S" * 540}))
     ]
-    found = last(told(slow_and_failing, "final"))
+    found = last(emitted(slow_and_failing, "final"))
     assert {(insight.kind, insight.status) for insight in found} == {
         ("latency_spike", "closed"),
         ("error_ratio", "closed"),
@@ -88,72 +88,72 @@ def test_slow_and_failing_at_once_is_accepted_when_both_have_stayed() -> None:
 
 @pytest.mark.parametrize("pattern", ["S.", "SS..", "#.", "!.", "X..", "SSS..."])
 def test_an_incident_that_comes_and_goes_is_told_once_and_not_learnt(pattern: str) -> None:
-    found = told(sent({"cart": "." * 60 + pattern * 30 + "." * 40 + "SSSSSS" + "." * 40}), "final")
-    during = [insight for insight in last(found) if pane_of(insight.window.start_ms) < 60 + 30 * len(pattern)]
+    found = emitted(sent({"cart": "." * 60 + pattern * 30 + "." * 40 + "SSSSSS" + "." * 40}), "final")
+    during = [insight for insight in last(found) if window_of(insight.window.start_ms) < 60 + 30 * len(pattern)]
     after = [insight for insight in last(found) if insight not in during]
     assert len(during) == 1, [insight.title for insight in during]
-    assert [(insight.kind, pane_of(insight.window.start_ms)) for insight in after] == [
+    assert [(insight.kind, window_of(insight.window.start_ms)) for insight in after] == [
         ("latency_spike", 60 + 30 * len(pattern) + 40)
     ], "what it was is no baseline: a plain incident is found afterwards"
 
 
 def test_what_goes_on_more_weakly_is_not_over() -> None:
     """All are slow for a minute, then a half for five: one insight until it ends."""
-    found = told(sent({"cart": "." * 40 + "SSSSSS" + "#" * 30 + "." * 30}), "final")
-    assert [(brief([insight]), pane_of(insight.window.end_ms)) for insight in last(found)] == [
+    found = emitted(sent({"cart": "." * 40 + "SSSSSS" + "#" * 30 + "." * 30}), "final")
+    assert [(brief([insight]), window_of(insight.window.end_ms)) for insight in last(found)] == [
         ([("latency_spike", "cart", "closed")], 76)
     ]
 
 
 @pytest.mark.parametrize("always", ["!", "X"])
 def test_a_service_that_always_fails_is_told_once(always: str) -> None:
-    found = last(told(sent({"cart": always * 540}), "final"))
+    found = last(emitted(sent({"cart": always * 540}), "final"))
     assert brief(found) == [("error_ratio", "cart", "closed")]
     assert found[0].cold_start
 
 
 def test_low_traffic_with_one_slow_span_is_no_insight() -> None:
-    assert told(sent({"cart": "-" * 60 + "s" + "-" * 20})) == []
+    assert emitted(sent({"cart": "-" * 60 + "s" + "-" * 20})) == []
 
 
 def test_a_cold_start_is_judged_by_the_static_guard_only() -> None:
     """400 ms from the first span on may be usual; nothing is known yet."""
-    assert told(sent({"cart": "S" * 30})) == []
+    assert emitted(sent({"cart": "S" * 30})) == []
 
 
 def test_a_young_baseline_says_so() -> None:
-    found = told(sent({"cart": USUAL + "SSSSS"}))
+    found = emitted(sent({"cart": USUAL + "SSSSS"}))
     assert found
     assert all(insight.cold_start and insight.confidence < 0.9 for insight in found)
 
 
 def test_a_spike_seen_early_is_retracted_when_normal_spans_arrive_late() -> None:
-    """Host-0 reports three slow panes at once; the rest of the fleet, twenty times as much, comes 15 s later.
+    """Host-0 reports three slow windows at once; the rest of the fleet, twenty times as much, comes 15 s later.
 
-    pane     012345678901 234
+    window     012345678901 234
     seen     ............ SSS        <- opens at the end of the third
-    arrives                  ...     <- many normal spans of the same panes, within lateness
+    arrives                  ...     <- many normal spans of the same windows, within lateness
     """
     early = sent({"cart": USUAL + "SSS"})
     normal = []
-    for pane in (12, 13, 14):
-        start_ms = START_MS + pane * PANE_MS
+    for window in (12, 13, 14):
+        start_ms = START_MS + window * WINDOW_MS
         spans = tuple(span for _ in range(40) for span in spans_of("cart", ".", start_ms))
-        normal.append(Sent(START_MS + 17 * PANE_MS, spans, 0, 100 + pane))
+        normal.append(Sent(START_MS + 17 * WINDOW_MS, spans, 0, 100 + window))
     after = [message._replace(offset=200 + message.offset) for message in sent({"cart": " " * 17 + "....."})]
-    opening = Sent(START_MS + 16 * PANE_MS, tuple(spans_of("other", ".", START_MS + 15 * PANE_MS)), 0, 99)
-    found = told([*early, opening, *normal, *after])
+    opening = Sent(START_MS + 16 * WINDOW_MS, tuple(spans_of("other", ".", START_MS + 15 * WINDOW_MS)), 0, 99)
+    found = emitted([*early, opening, *normal, *after])
     assert [insight.status for insight in found] == ["open", "retracted"]
     assert [insight.revision for insight in found] == [0, 1]
     assert "no longer holds" in found[1].reason
-    assert told([*early, opening, *normal, *after], "final") == []
+    assert emitted([*early, opening, *normal, *after], "final") == []
 
 
 def test_a_service_that_comes_once_a_day_is_known_however_event_time_moves() -> None:
     """Its second run begins just within what it is remembered for, and is exported 20 s after its spans ended."""
     idle_ms = LatencyConfig().idle_ms
     first = sent({"cart": "." * 40})
-    pause_ms = 40 * PANE_MS + idle_ms - PANE_MS
+    pause_ms = 40 * WINDOW_MS + idle_ms - WINDOW_MS
     second = [
         message._replace(
             timestamp_ms=message.timestamp_ms + pause_ms + 20_000,

@@ -2,42 +2,43 @@
 
 from random import Random
 
-from state_schemas.aggregates.logs import LogBlock, PatternCount
+from state_schemas.aggregates.logs import LogTable, PatternCount
 from state_schemas.contracts.insight import Insight
-from state_schemas.state.log_patterns import PatternsLearnt
+from state_schemas.state.log_patterns import LogPatternModel
 from state_schemas.telemetry.message import OffsetRange
 from state_schemas.telemetry.resource import ServiceInfo
 from tests.support.timeline import last
-from tests.support.traffic import PANE_MS, START_MS
-from udfs.detect.log_patterns.rule import JOINED, PaneOfLines, PatternConfig, watch_lines
+from tests.support.traffic import START_MS, WINDOW_MS
+from udfs.detect.log_patterns.rule import JOINED, PatternConfig, evaluate_lines
+from udfs.detect.service_window import ServiceWindow
 from udfs.logs.reader import LineReader
 
 READER = LineReader()
-HOUR = 360  # panes
+HOUR = 360  # windows
 
 
 class Service:
-    """One service, a pane after the other."""
+    """One service, a window after the other."""
 
     def __init__(self, patterns_max: int = 1_000) -> None:
         self.config = PatternConfig(patterns_max=patterns_max)
-        self.learnt = PatternsLearnt()
-        self.told: list[Insight] = []
-        self.panes = 0
+        self.model = LogPatternModel()
+        self.emitted: list[Insight] = []
+        self.windows = 0
 
     def logs(self, lines: dict[str, int], quiet: int = 10) -> list[Insight]:
-        """What is said after a pane with these lines of ERROR, each so many times."""
+        """What is said after a window with these lines of ERROR, each so many times."""
         found = zip(lines.values(), READER.patterns(list(lines)), strict=True)
         counts = [PatternCount(True, pattern.pattern_id, count, 17, pattern.texts) for count, pattern in found if count]
-        start_ms = START_MS + self.panes * PANE_MS
+        start_ms = START_MS + self.windows * WINDOW_MS
         silent = [PatternCount(False, "other", quiet, 9, ())] if quiet else []
-        ranges = (OffsetRange("logs_raw", 0, self.panes, self.panes),)
-        block = LogBlock((*silent, *counts), sum(lines.values()), ServiceInfo("1.0", start_ms), ranges)
-        pane = PaneOfLines("prod", "cart", start_ms, start_ms + PANE_MS, block)
-        self.learnt, drafts = watch_lines(self.learnt, pane, self.config)
-        self.told += drafts
-        self.panes += 1
-        return drafts
+        ranges = (OffsetRange("logs_raw", 0, self.windows, self.windows),)
+        table = LogTable((*silent, *counts), sum(lines.values()), ServiceInfo("1.0", start_ms), ranges)
+        window = ServiceWindow("prod", "cart", start_ms, start_ms + WINDOW_MS, table)
+        self.model, candidates = evaluate_lines(self.model, window, self.config)
+        self.emitted += candidates
+        self.windows += 1
+        return candidates
 
 
 def words(number: int) -> list[str]:
@@ -53,27 +54,27 @@ def test_what_comes_back_just_when_room_is_short_has_returned_and_is_not_dropped
         service.logs({known[0]: 1})
     (back,) = [insight for insight in service.logs({known[5]: 2} | dict.fromkeys(new, 1)) if insight.status == "open"]
     assert (back.kind, back.evidence.template) == ("error_pattern_returned", known[5])
-    assert len(service.learnt.registry) == 40
+    assert len(service.model.registry) == 40
 
 
 def test_an_outage_that_raises_all_errors_together_does_not_hide_itself() -> None:
     service, random = Service(), Random(3)
     kinds = words(8)
-    for pane in range(3 * HOUR):
-        often = 10.0 if pane >= 2 * HOUR else 0.5
+    for window in range(3 * HOUR):
+        often = 10.0 if window >= 2 * HOUR else 0.5
         service.logs({kind: sum(random.random() < often / 20 for _ in range(20)) for kind in kinds}, quiet=2)
-    surges = {insight.subject for insight in service.told if insight.kind == "error_pattern_surge"}
+    surges = {insight.subject for insight in service.emitted if insight.kind == "error_pattern_surge"}
     assert len(surges) == 8
-    first = next(insight for insight in service.told if insight.kind == "error_pattern_surge")
+    first = next(insight for insight in service.emitted if insight.kind == "error_pattern_surge")
     assert 2 < first.measures["lines_per_min_usual"] < 4, "three a minute, whatever else is logged"
 
 
 def test_a_service_that_logs_nothing_but_errors_has_surges_too() -> None:
     service, random = Service(), Random(3)
-    for pane in range(3 * HOUR):
-        many = random.randrange(30, 50) if pane >= 2 * HOUR else random.randrange(0, 3)
+    for window in range(3 * HOUR):
+        many = random.randrange(30, 50) if window >= 2 * HOUR else random.randrange(0, 3)
         service.logs({"the store is closed": many}, quiet=0)
-    assert [insight.kind for insight in last(service.told)] == ["error_pattern_surge"]
+    assert [insight.kind for insight in last(service.emitted)] == ["error_pattern_surge"]
 
 
 def test_new_errors_that_turn_out_to_be_one_are_one_insight() -> None:
@@ -86,9 +87,9 @@ def test_new_errors_that_turn_out_to_be_one_are_one_insight() -> None:
         for _ in range(3):
             service.logs({f"no card was found for {user} at the bank": 2})
     for _ in range(200):
-        service.logs({f"no card was found for {users[service.panes % 6]} at the bank": 2})
-    told = last(service.told)
-    assert {insight.kind for insight in told} == {"error_pattern_new"}
-    assert [insight.reason for insight in told].count(JOINED) == len(told) - 1
-    (whole,) = [insight for insight in told if insight.reason != JOINED]
+        service.logs({f"no card was found for {users[service.windows % 6]} at the bank": 2})
+    emitted = last(service.emitted)
+    assert {insight.kind for insight in emitted} == {"error_pattern_new"}
+    assert [insight.reason for insight in emitted].count(JOINED) == len(emitted) - 1
+    (whole,) = [insight for insight in emitted if insight.reason != JOINED]
     assert whole.measures["lines"] > 200, "it counts what comes under the wider name"

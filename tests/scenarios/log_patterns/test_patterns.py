@@ -1,12 +1,12 @@
-"""What is said of lines of WARN and up, as drawn: one character a pane of 10 s; LINES says what is logged in it."""
+"""What is said of lines of WARN and up, as drawn: one character a window of 10 s; LINES says what is logged in it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 
 from jobs.graph import stages
-from operators.detectors.log_patterns import ErrorPatterns, ErrorPatternsConfig
-from operators.emission import FrontierConfig
+from operators.detectors.log_patterns import LogPatterns, LogPatternsConfig
+from operators.emission import EmissionConfig
 from operators.ingest.fold import FoldConfig, logs_part
 from operators.machine import Stage
 from operators.runtime.local import LocalGraph
@@ -17,8 +17,8 @@ from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.resource import Resource
 from tests.support.driving import Timed, graph_config, insights, run
-from tests.support.timeline import last, pane_of
-from tests.support.traffic import LATENESS_MS, MS, PANE_MS, READER, START_MS, TIMES
+from tests.support.timeline import last, window_of
+from tests.support.traffic import LATENESS_MS, MS, READER, START_MS, TIMES, WINDOW_MS
 from udfs.detect.log_patterns.rule import KNOWN, RECOVERED, UNSEEN, PatternConfig
 from udfs.logs.masking.masker import MaskSettings
 from udfs.logs.reader import pattern_ids
@@ -41,57 +41,57 @@ CART = Resource("prod", "cart", "host-0")
 _NUMBERS = count(1)
 
 
-def told(drawing: str) -> list[Insight]:
+def emitted(drawing: str) -> list[Insight]:
     """Every revision of what one service logs; announced when final."""
     return insights(run([stage_that_speaks(True)], events_of(drawing)))
 
 
 def stage_that_speaks(speaks: bool) -> Stage:
     (stage,) = (stage for stage in stages(graph_config("final")) if stage.uid == "error-patterns")
-    frontier = FrontierConfig(lateness_ms=LATENESS_MS, announce="final")
-    return replace(stage, machine=ErrorPatterns(ErrorPatternsConfig(frontier=frontier, insights=speaks)))
+    emission = EmissionConfig(lateness_ms=LATENESS_MS, emit_when="final")
+    return replace(stage, machine=LogPatterns(LogPatternsConfig(emission=emission, insights=speaks)))
 
 
 def events_of(drawing: str) -> list[Timed]:
     events: list[Timed] = []
-    for pane, character in enumerate(drawing):
-        start_ms = START_MS + pane * PANE_MS
+    for window, character in enumerate(drawing):
+        start_ms = START_MS + window * WINDOW_MS
         records = [
             LogRecord(
                 resource=Resource("prod", "cart", f"host-{number % 2}"),
-                time_ns=(start_ms + 100 * number % PANE_MS) * MS,
+                time_ns=(start_ms + 100 * number % WINDOW_MS) * MS,
                 severity_number=severity,
                 severity_text="",
                 body=line.format(next(_NUMBERS)),
                 event_name="",
                 attributes=(),
-                trace_id=f"{pane * 100 + number + 1:032x}",
+                trace_id=f"{window * 100 + number + 1:032x}",
                 span_id="",
             )
             for number, (severity, line) in enumerate(LINES.get(character, []))
         ]
         if records:
-            at = KafkaPosition("logs_raw", 0, pane, start_ms + PANE_MS)
+            at = KafkaPosition("logs_raw", 0, window, start_ms + WINDOW_MS)
             events += [(at.timestamp_ms, part) for part in logs_part(records, READER, at, FoldConfig(TIMES)).logs]
     return events
 
 
 def test_the_end_of_input_takes_nothing_back() -> None:
-    (stage,) = (stage for stage in stages(graph_config("reported")) if stage.uid == "error-patterns")
+    (stage,) = (stage for stage in stages(graph_config("early")) if stage.uid == "error-patterns")
     found = insights(run([stage], events_of("." * 14 + "FF.")))
     assert [insight.status for insight in found] == ["open"]
 
 
 def brief(found: list[Insight]) -> list[tuple[str, str, int]]:
-    return [(insight.kind, insight.status, pane_of(insight.window.start_ms)) for insight in last(found)]
+    return [(insight.kind, insight.status, window_of(insight.window.start_ms)) for insight in last(found)]
 
 
 def test_what_is_logged_from_the_start_is_known() -> None:
-    assert told("f.d.w" * 30) == []
+    assert emitted("f.d.w" * 30) == []
 
 
 def test_a_new_error_is_told_with_its_template_where_and_in_which_trace() -> None:
-    found = told(WARM + "f.ff.f" + "." * 70)
+    found = emitted(WARM + "f.ff.f" + "." * 70)
     assert brief(found) == [("error_pattern_new", "closed", 62)]
     first, final = found[0], found[-1]
     assert first.title == (
@@ -100,39 +100,39 @@ def test_a_new_error_is_told_with_its_template_where_and_in_which_trace() -> Non
     )
     assert (first.severity, first.subject) == ("warning", final.subject)
     assert (final.reason, final.measures["lines"]) == (UNSEEN, 4.0)
-    assert pane_of(final.window.end_ms) == 68
+    assert window_of(final.window.end_ms) == 68
     assert final.evidence.template == "could not reserve <number> pieces of item in store"
     assert set(final.evidence.sample_lines) == {final.evidence.template}, "masked, as everything that leaves"
     assert [(part.first_offset, part.last_offset) for part in final.evidence.kafka] == [(62, 67)]
 
 
 def test_a_new_warning_is_said_to_be_one() -> None:
-    (found,) = last(told(WARM + "w.w" + "." * 70))
+    (found,) = last(emitted(WARM + "w.w" + "." * 70))
     assert (found.severity, "a new warning 2 times" in found.title) == ("info", True)
 
 
 def test_a_single_new_line_is_no_news_unless_it_is_fatal() -> None:
-    assert told(WARM + "f" + "." * 70) == []
-    (found,) = last(told(WARM + "X" + "." * 70))
+    assert emitted(WARM + "f" + "." * 70) == []
+    (found,) = last(emitted(WARM + "X" + "." * 70))
     assert (found.severity, "a new error once" in found.title) == ("critical", True)
 
 
 def test_a_new_error_that_stays_is_known_after_half_an_hour_and_not_told_again() -> None:
-    found = last(told(WARM + "f" * 400))
+    found = last(emitted(WARM + "f" * 400))
     assert [(insight.kind, insight.status, insight.reason) for insight in found] == [
         ("error_pattern_new", "closed", KNOWN)
     ]
 
 
 def test_an_old_error_that_comes_back_after_an_hour_is_told_and_says_for_how_long_it_was_away() -> None:
-    found = told("f" + "." * 6 * 62 + "F" + "." * 70)
+    found = emitted("f" + "." * 6 * 62 + "F" + "." * 70)
     assert brief(found) == [("error_pattern_returned", "closed", 373)]
     assert "cart logs an old error again after 1.0 h, 2 times since" in found[-1].title
 
 
 def test_an_old_error_that_comes_back_as_it_always_did_is_told_once() -> None:
     away = "." * 6 * 62
-    assert brief(told("f" + away + "F" + away + "F" + away + "F" + "." * 70)) == [
+    assert brief(emitted("f" + away + "F" + away + "F" + away + "F" + "." * 70)) == [
         ("error_pattern_returned", "closed", 373)
     ]
 
@@ -142,26 +142,26 @@ def test_a_seeded_error_is_never_new() -> None:
     (stage,) = (stage for stage in stages(graph_config("final")) if stage.uid == "error-patterns")
     for known, kinds in ((seeds, []), (frozenset[str](), ["error_pattern_new"])):
         rule = PatternConfig(seeds=known)
-        machine = ErrorPatterns(ErrorPatternsConfig(rule, FrontierConfig(lateness_ms=LATENESS_MS, announce="final")))
+        machine = LogPatterns(LogPatternsConfig(rule, EmissionConfig(lateness_ms=LATENESS_MS, emit_when="final")))
         found = insights(run([replace(stage, machine=machine)], events_of(WARM + "F" + "." * 70)))
         assert [insight.kind for insight in last(found)] == kinds
 
 
 def test_an_old_error_that_comes_now_and_then_is_no_news() -> None:
-    assert told(("f" + "." * 120) * 5) == []
+    assert emitted(("f" + "." * 120) * 5) == []
 
 
 def test_a_storm_of_new_errors_is_ten_insights_and_no_room_for_them_is_one_more() -> None:
-    """Two lines each of 60 patterns of which no two are alike, in one pane; there is room for 40."""
+    """Two lines each of 60 patterns of which no two are alike, in one window; there is room for 40."""
     kinds = "abcdefghijklmnopqrstuvwxyz"
     storm = [f"{a}{a}{b} broke the {b}{a}{b} of a shop" for a in kinds[:6] for b in kinds[:10]] * 2
     (stage,) = (stage for stage in stages(graph_config("final")) if stage.uid == "error-patterns")
-    frontier = FrontierConfig(lateness_ms=LATENESS_MS, announce="final")
-    few = ErrorPatterns(ErrorPatternsConfig(PatternConfig(patterns_max=40), frontier))
+    emission = EmissionConfig(lateness_ms=LATENESS_MS, emit_when="final")
+    few = LogPatterns(LogPatternsConfig(PatternConfig(patterns_max=40), emission))
     calm = events_of(WARM)
-    start_ms = START_MS + len(WARM) * PANE_MS
+    start_ms = START_MS + len(WARM) * WINDOW_MS
     records = [LogRecord(CART, (start_ms + 1) * MS, 17, "", body, "", (), "", "") for body in storm]
-    at = KafkaPosition("logs_raw", 0, len(WARM), start_ms + PANE_MS)
+    at = KafkaPosition("logs_raw", 0, len(WARM), start_ms + WINDOW_MS)
     stormy = [(at.timestamp_ms, part) for part in logs_part(records, READER, at, FoldConfig(TIMES)).logs]
     out = run([replace(stage, machine=few)], [*calm, *stormy, *events_of(WARM + "." * 9)[len(WARM) :]])
     assert len({insight.subject for insight in insights(out)}) == 10
@@ -171,7 +171,7 @@ def test_a_storm_of_new_errors_is_ten_insights_and_no_room_for_them_is_one_more(
 
 
 def test_far_more_of_a_known_error_is_a_surge_until_it_is_back_to_usual() -> None:
-    found = told("d" * 90 + "D" * 8 + "d" * 60)
+    found = emitted("d" * 90 + "D" * 8 + "d" * 60)
     assert brief(found) == [("error_pattern_surge", "closed", 90)]
     assert found[-1].reason == RECOVERED
     assert found[-1].measures["lines"] == 8 * 40
@@ -179,11 +179,11 @@ def test_far_more_of_a_known_error_is_a_surge_until_it_is_back_to_usual() -> Non
 
 
 def test_four_times_the_traffic_with_four_times_its_errors_is_no_surge() -> None:
-    assert told("d" * 90 + "T" * 60) == []
+    assert emitted("d" * 90 + "T" * 60) == []
 
 
 def test_a_few_lines_of_a_rare_error_are_no_surge() -> None:
-    assert told(("f" + "." * 59) * 3 + "ff" + "." * 60) == []
+    assert emitted(("f" + "." * 59) * 3 + "ff" + "." * 60) == []
 
 
 def test_a_machine_that_is_not_to_speak_says_nothing_even_when_it_forgets() -> None:

@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from jobs.graph import GraphConfig
-from operators.detectors.log_patterns import ErrorPatternsConfig
+from operators.detectors.log_patterns import LogPatternsConfig
 from operators.detectors.pattern_rows import PATTERN_RESOLUTIONS_S
 from reasoner.recordings.read import BadLines, read
 from reasoner.runs.local_run import LocalRun
@@ -37,7 +37,7 @@ def documents(paths: list[Path]) -> Iterator[dict[str, Any]]:
             yield from (json.loads(line) for line in io.BufferedReader(stream) if line.strip())
 
 
-def loud_lines(paths: list[Path]) -> Counter[tuple[str, int, int]]:
+def severe_lines(paths: list[Path]) -> Counter[tuple[str, int, int]]:
     """Log records of WARN and up by service, length of the window in seconds and its start in ms."""
     found: Counter[tuple[str, int, int]] = Counter()
     for document in documents(paths):
@@ -63,21 +63,21 @@ def emissions(rows: list[PatternRow]) -> list[list[PatternRow]]:
 
 
 @pytest.mark.parametrize(("day", "loud"), [("2023-01-29", 4_363), ("2023-01-30", 2_333)])
-def test_top_and_other_of_a_recorded_day_are_all_its_lines_of_warn_and_up(day: str, loud: int) -> None:
+def test_top_and_other_of_a_recorded_day_are_all_its_lines_of_warn_and_up(day: str, severe: int) -> None:
     paths = sorted((RECORDED / day).glob("*.logs.jsonl.zst"))
-    expected, bad = loud_lines(paths), BadLines()
-    run = LocalRun(replace(GraphConfig(), patterns=ErrorPatternsConfig(top=TOP)))
+    expected, bad = severe_lines(paths), BadLines()
+    run = LocalRun(replace(GraphConfig(), patterns=LogPatternsConfig(top=TOP)))
     rows = [row for row in run.run(read(paths, bad)) if isinstance(row, PatternRow)]
 
-    told = emissions(rows)
+    emitted = emissions(rows)
     counted: Counter[tuple[str, int, int]] = Counter()
-    for together in told:
+    for together in emitted:
         assert len({(row.service, row.resolution_s, row.window_start_ms, row.late, row.total) for row in together}) == 1
         assert sum(row.count for row in together) == together[0].total
         assert sum(row.rank > 0 for row in together) <= TOP
     for row in rows:
         counted[row.service, row.resolution_s, row.window_start_ms] += row.count
     assert counted == expected
-    assert counted.total() == len(PATTERN_RESOLUTIONS_S) * loud
+    assert counted.total() == len(PATTERN_RESOLUTIONS_S) * severe
     assert sum(row.count for row in rows if row.pattern_id == OTHER_PATTERNS) > 0, "nothing was left for `other`"
     assert (bad.dropped, run.counts["records_rejected_total"]) == (0, 0)

@@ -7,13 +7,13 @@ import msgspec
 
 from jobs.graph import GraphConfig, pattern_stages, stages
 from operators.ingest.fold import Fold
-from state_schemas.aggregates.logs import ExceptionPartial, LogPartial
+from state_schemas.aggregates.logs import ExceptionAggregate, LogAggregate
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.contracts.rows import PatternName, PatternRow
 from state_schemas.telemetry.message import KafkaPosition
 from tests.support.driving import Timed, graph_config, insights, run
-from tests.support.timeline import last, pane_of
-from tests.support.traffic import PANE_MS, START_MS
+from tests.support.timeline import last, window_of
+from tests.support.traffic import START_MS, WINDOW_MS
 from tests.unit.logs.test_span_exceptions import JAVA, request_of, span_of
 
 OLD = {"exception.type": "java.net.SocketTimeoutException", "exception.message": "read timed out after 30 s"}
@@ -24,13 +24,13 @@ TEMPLATE = "java.lang.IllegalStateException at com.shop.cart.Cart.add at com.sho
 
 
 def events_of(drawing: str) -> list[Timed]:
-    """A message of a span for each pane: o with an old exception, n a new one, N both, blank: without any."""
+    """A message of a span for each window: o with an old exception, n a new one, N both, blank: without any."""
     fold, events = Fold("traces", CONFIG.fold), []
-    for pane, character in enumerate(drawing):
-        start_ms = START_MS + pane * PANE_MS
+    for window, character in enumerate(drawing):
+        start_ms = START_MS + window * WINDOW_MS
         said = {"o": [OLD], "n": [NEW], "N": [OLD, NEW], " ": []}[character]
-        at = KafkaPosition("trace_events", 0, pane, start_ms + PANE_MS)
-        span = span_of(pane + 1, *said, end_ms=start_ms + 5_000)
+        at = KafkaPosition("trace_events", 0, window, start_ms + WINDOW_MS)
+        span = span_of(window + 1, *said, end_ms=start_ms + 5_000)
         found = fold.fold(request_of([span]).SerializeToString(), at).message
         assert found is not None
         events.append((at.timestamp_ms, found))
@@ -50,7 +50,7 @@ def test_an_exception_that_is_new_in_a_service_has_a_row_and_a_name() -> None:
     outputs = run(stages(CONFIG), events_of(WARM + "N "))
     (row,) = [row for row in rows_of(outputs) if row.template == TEMPLATE]
     assert (row.env, row.service, row.source, row.late) == ("prod", "cart", "spans", False)
-    assert (pane_of(row.window_start_ms), row.count, row.total, row.severity_number) == (30, 1, 2, 17)
+    assert (window_of(row.window_start_ms), row.count, row.total, row.severity_number) == (30, 1, 2, 17)
     (name,) = [out for out in outputs if isinstance(out, PatternName) and out.template == TEMPLATE]
     assert (name.source, name.pattern_id, name.first_seen_ms) == ("spans", row.pattern_id, row.window_start_ms)
 
@@ -85,60 +85,62 @@ def test_what_is_both_logged_and_recorded_is_counted_once_in_each_source() -> No
 
 def test_rows_of_logs_wait_for_no_spans_and_rows_of_spans_for_no_logs() -> None:
     """A machine that heard both would move at the pace of the slower topic: each hears one pre-merge alone."""
-    for kind, pre_merge, uid in (
-        (LogPartial, "pre-merge-logs", "error-patterns"),
-        (ExceptionPartial, "pre-merge", "error-patterns-traces"),
+    for kind, pre_aggregate, uid in (
+        (LogAggregate, "pre-merge-logs", "error-patterns"),
+        (ExceptionAggregate, "pre-merge", "error-patterns-traces"),
     ):
         for drawn in (stages(GraphConfig()), pattern_stages(GraphConfig())):
-            assert [stage.uid for stage in drawn if kind in stage.gives] == [pre_merge]
-            assert [stage.uid for stage in drawn if stage.hears(kind("prod", "cart", ()))] == [uid]
+            assert [stage.uid for stage in drawn if kind in stage.gives] == [pre_aggregate]
+            assert [stage.uid for stage in drawn if stage.accepts(kind("prod", "cart", ()))] == [uid]
 
 
 def test_minutes_with_spans_alone_are_warm_up() -> None:
     """A service that throws nothing for long is known for that: its first exception is news."""
-    (told,) = last(insights(run(stages(CONFIG), events_of(" " * 30 + "n n "))))
-    assert told.kind == "error_pattern_new"
-    assert told.window.start_ms == START_MS + 30 * PANE_MS
+    (emitted,) = last(insights(run(stages(CONFIG), events_of(" " * 30 + "n n "))))
+    assert emitted.kind == "error_pattern_new"
+    assert emitted.window.start_ms == START_MS + 30 * WINDOW_MS
 
 
 def test_what_is_not_thrown_again_is_closed_after_a_while_with_spans() -> None:
-    (told,) = last(insights(run(stages(CONFIG), events_of(WARM + "nn" + " " * 28))))
-    assert (told.status, told.reason) == ("closed", "not seen again")
+    (emitted,) = last(insights(run(stages(CONFIG), events_of(WARM + "nn" + " " * 28))))
+    assert (emitted.status, emitted.reason) == ("closed", "not seen again")
 
 
 AWAY = "oonnoo" + "o" * 54 + "nn"  # nine minutes, where two are long
 
 
 def test_what_is_thrown_again_after_long_with_spans_is_back() -> None:
-    told = last(insights(run(stages(CONFIG), events_of(AWAY.replace("o", " ")))))
-    assert [(insight.kind, pane_of(insight.window.start_ms)) for insight in told] == [("error_pattern_returned", 60)]
+    emitted = last(insights(run(stages(CONFIG), events_of(AWAY.replace("o", " ")))))
+    assert [(insight.kind, window_of(insight.window.start_ms)) for insight in emitted] == [
+        ("error_pattern_returned", 60)
+    ]
 
 
 def test_what_the_log_tells_of_returned_exceptions_spans_do_not_tell_again() -> None:
     events = [(at_ms, event) for at_ms, message in events_of(AWAY) for event in (message, as_logs(message))]
-    (told,) = last(insights(run(stages(CONFIG), events)))
-    assert told.title.startswith("cart logs an old error again")
+    (emitted,) = last(insights(run(stages(CONFIG), events)))
+    assert emitted.title.startswith("cart logs an old error again")
 
 
 def test_what_was_rare_among_spans_and_comes_in_each_pane_is_a_surge() -> None:
-    """Panes with spans and without exceptions tell how rare."""
-    (told,) = last(insights(run(stages(CONFIG), events_of(("o" + " " * 17) * 7 + "o" * 14))))
-    assert told.kind == "error_pattern_surge"
-    assert 120 < pane_of(told.window.start_ms) <= 126
+    """Windows with spans and without exceptions tell how rare."""
+    (emitted,) = last(insights(run(stages(CONFIG), events_of(("o" + " " * 17) * 7 + "o" * 14))))
+    assert emitted.kind == "error_pattern_surge"
+    assert 120 < window_of(emitted.window.start_ms) <= 126
     assert last(insights(run(stages(CONFIG), events_of("o" * 60)))) == []
 
 
-def exceptions_of(events: list[Timed]) -> list[ExceptionPartial]:
+def exceptions_of(events: list[Timed]) -> list[ExceptionAggregate]:
     stage = next(stage for stage in stages(CONFIG) if stage.uid == "pre-merge")
-    return [part for part in run((stage,), events) if isinstance(part, ExceptionPartial)]
+    return [part for part in run((stage,), events) if isinstance(part, ExceptionAggregate)]
 
 
 def test_a_service_with_spans_is_heard_once_in_a_while_whatever_the_clocks_of_its_hosts() -> None:
-    behind = [(at_ms + 3 * PANE_MS, message) for at_ms, message in events_of(" " * 60)]
+    behind = [(at_ms + 3 * WINDOW_MS, message) for at_ms, message in events_of(" " * 60)]
     assert len(exceptions_of(sorted(events_of(" " * 60) + behind, key=lambda event: event[0]))) == 10
-    heard = exceptions_of(events_of(" " * 25 + "o" * 7))
-    empty = [start_ms for part in heard for start_ms, _, block in part.panes if not block.patterns]
-    assert [pane_of(start_ms) for start_ms in empty] == [5, 11, 17, 23, 29, 35]
-    assert [pane_of(start_ms) for part in heard for start_ms, _, block in part.panes if block.patterns] == [
+    sighting = exceptions_of(events_of(" " * 25 + "o" * 7))
+    empty = [start_ms for part in sighting for start_ms, _, table in part.windows if not table.patterns]
+    assert [window_of(start_ms) for start_ms in empty] == [5, 11, 17, 23, 29, 35]
+    assert [window_of(start_ms) for part in sighting for start_ms, _, table in part.windows if table.patterns] == [
         *range(25, 32)
     ]

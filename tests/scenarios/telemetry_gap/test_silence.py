@@ -7,8 +7,8 @@ from operators.runtime.local import LocalGraph
 from state_schemas.aggregates.names import NameOverflow
 from state_schemas.contracts.dead_letter import Rejected
 from tests.support.driving import graph_config
-from tests.support.timeline import brief, pane_of, sent, told
-from tests.support.traffic import PANE_MS, START_MS, OneSpan, Sent, fold
+from tests.support.timeline import brief, emitted, sent, window_of
+from tests.support.traffic import START_MS, WINDOW_MS, OneSpan, Sent, fold
 
 
 def test_a_service_that_falls_silent_while_others_go_on_is_missing_until_it_is_heard_again() -> None:
@@ -16,38 +16,38 @@ def test_a_service_that_falls_silent_while_others_go_on_is_missing_until_it_is_h
         "cart": "-" * 70,
         "mail": "-" * 35 + " " * 20 + "-" * 15,
     }
-    found = told(sent(lines))
+    found = emitted(sent(lines))
     assert brief(found) == [("telemetry_gap", "mail", "open"), ("telemetry_gap", "mail", "closed")]
-    assert (pane_of(found[1].window.start_ms), pane_of(found[1].window.end_ms)) == (35, 55)
+    assert (window_of(found[1].window.start_ms), window_of(found[1].window.end_ms)) == (35, 55)
     assert "mail" in found[0].evidence.expected
     assert found[0].evidence.kafka
 
 
 def test_a_service_that_was_hardly_known_is_not_missed() -> None:
-    assert told(sent({"cart": "-" * 70, "mail": "-" * 20})) == []
+    assert emitted(sent({"cart": "-" * 70, "mail": "-" * 20})) == []
 
 
 def test_a_signal_type_that_stops_everywhere_is_one_gap() -> None:
     """Logs stop, traces go on."""
     lines = {"cart": "-" * 60, "mail": "-" * 60}
-    found = told(sent(lines, logs={"cart": "x" * 20 + " " * 20 + "x" * 20, "mail": "x" * 20 + " " * 20 + "x" * 20}))
+    found = emitted(sent(lines, logs={"cart": "x" * 20 + " " * 20 + "x" * 20, "mail": "x" * 20 + " " * 20 + "x" * 20}))
     assert brief(found) == [("telemetry_gap", "logs", "open"), ("telemetry_gap", "logs", "closed")]
 
 
 def test_a_hole_of_the_whole_environment_is_one_gap_and_not_one_of_each_service() -> None:
     line = "-" * 40 + " " * 30 + "-" * 30
-    found = told(sent({"cart": line, "mail": line}, logs={"cart": "x" * 100}))
+    found = emitted(sent({"cart": line, "mail": line}, logs={"cart": "x" * 100}))
     assert [(insight.subject, insight.service, insight.status) for insight in found] == [("", "", "closed")]
-    assert (pane_of(found[0].window.start_ms), pane_of(found[0].window.end_ms)) == (40, 70)
+    assert (window_of(found[0].window.start_ms), window_of(found[0].window.end_ms)) == (40, 70)
 
 
 def test_silence_at_the_end_of_the_input_says_nothing() -> None:
-    assert told(sent({"cart": "-" * 40, "mail": "-" * 40})) == []
+    assert emitted(sent({"cart": "-" * 40, "mail": "-" * 40})) == []
 
 
 def test_too_many_service_names_are_told_once() -> None:
     lines = {f"svc-{number}": "-" * 30 for number in range(8)}
-    found = told(sent(lines), services_max=5)
+    found = emitted(sent(lines), services_max=5)
     assert brief(found) == [("capacity", "service.name", "open")]
     assert found[0].measures == {"services_max": 5.0}
     assert "more than 5 service names" in found[0].title
@@ -55,19 +55,19 @@ def test_too_many_service_names_are_told_once() -> None:
 
 def test_an_overflow_that_comes_back_after_a_quiet_hour_is_told_again_however_event_time_moves() -> None:
     """Two stretches of 8 names, 70 minutes apart: the same insights whether event time stops in between or jumps."""
-    panes = [0, 1, 2, 422, 423]
-    overflows = [NameOverflow("prod", START_MS + pane * PANE_MS, 5, f"svc-{pane}") for pane in panes]
+    windows = [0, 1, 2, 422, 423]
+    overflows = [NameOverflow("prod", START_MS + window * WINDOW_MS, 5, f"svc-{window}") for window in windows]
     (stage,) = (stage for stage in stages(graph_config()) if stage.uid == "capacity")
     steady, jumping = LocalGraph([stage]), LocalGraph([stage])
-    told_steady: list[Any] = []
+    emitted_steady: list[Any] = []
     for overflow in overflows:
-        told_steady += steady.advance(overflow.start_ms)
-        told_steady += steady.feed((overflow,))
-    told_jumping = jumping.feed(overflows)
-    assert len(told_steady) == 1, "the first stretch is final by then, the second is not"
-    told_steady += steady.finish()
-    assert told_steady == told_jumping + jumping.finish()
-    assert len(told_steady) == 2
+        emitted_steady += steady.advance(overflow.start_ms)
+        emitted_steady += steady.feed((overflow,))
+    emitted_jumping = jumping.feed(overflows)
+    assert len(emitted_steady) == 1, "the first stretch is final by then, the second is not"
+    emitted_steady += steady.finish()
+    assert emitted_steady == emitted_jumping + jumping.finish()
+    assert len(emitted_steady) == 2
 
 
 def reasons(*spans: OneSpan) -> list[tuple[str, int]]:

@@ -64,12 +64,12 @@ def test_settings_reach_the_machines() -> None:
         "operations_max": 5,
         "callees_max": 6,
         "call_pair_ms": 9_000,
-        "announce": "final",
+        "emit_when": "final",
         "latency_floor_ms": 60.0,
     }
     graph = JobConfig.model_validate({"lake": LAKE, "detection": detection}).graph()
-    assert graph.fold.times.lateness_ms == graph.latency.frontier.lateness_ms == graph.capacity.lateness_ms == 7_000
-    assert (graph.pre_merge.services_max, graph.pre_merge.envs_max) == (3, 2)
+    assert graph.fold.times.lateness_ms == graph.latency.emission.lateness_ms == graph.capacity.lateness_ms == 7_000
+    assert (graph.pre_aggregate.services_max, graph.pre_aggregate.envs_max) == (3, 2)
     assert graph.latency.spike.floor_ms == 60.0
     assert (graph.latency.names.hosts_max, graph.latency.names.operations_max) == (4, 5)
     assert (graph.latency.names.callees_max, graph.calls.limits.pair_ms, graph.calls.limits.lateness_ms) == (
@@ -77,7 +77,7 @@ def test_settings_reach_the_machines() -> None:
         9_000,
         7_000,
     )
-    assert graph.gap.frontier.announce == graph.latency.frontier.announce == "final"
+    assert graph.gap.emission.emit_when == graph.latency.emission.emit_when == "final"
 
 
 def test_seeds_are_read_at_start_and_a_file_that_is_not_there_stops_it(tmp_path: Path) -> None:

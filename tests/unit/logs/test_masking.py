@@ -18,7 +18,7 @@ MASKER = Masker()
 
 
 def masked(line: str) -> str:
-    return template_of((MASKER.shapes([line])[0].decode(),))
+    return template_of((MASKER.masked_lines([line])[0].decode(),))
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ def test_lines_and_what_is_left_of_them(line: str, expected: str) -> None:
 
 def test_a_mask_that_is_switched_off_leaves_what_it_would_hide() -> None:
     only = Masker(MaskSettings(masks=("secret",)))
-    assert only.shapes(["user 5 at 10.0.0.1 password=hunter2"])[0] == b"user 5 at 10.0.0.1 password=\x08"
+    assert only.masked_lines(["user 5 at 10.0.0.1 password=hunter2"])[0] == b"user 5 at 10.0.0.1 password=\x08"
 
 
 def test_a_line_is_read_up_to_its_bound() -> None:
     cut = Masker(MaskSettings(line_bytes_max=8))
-    assert cut.shapes(["abcdefgh ijk", "ab"]) == [b"abcdefgh", b"ab"]
-    assert cut.shapes(["größer als", "\udc80\udc80"]) == ["größer".encode(), b"??"]
-    assert cut.shapes([]) == []
+    assert cut.masked_lines(["abcdefgh ijk", "ab"]) == [b"abcdefgh", b"ab"]
+    assert cut.masked_lines(["größer als", "\udc80\udc80"]) == ["größer".encode(), b"??"]
+    assert cut.masked_lines([]) == []
 
 
 def corpus() -> list[tuple[str, str]]:
@@ -119,22 +119,22 @@ words = st.text(st.characters(codec="utf-8"), max_size=30)
 
 @given(st.lists(words, max_size=6))
 def test_a_line_is_masked_as_if_it_were_alone(lines: list[str]) -> None:
-    assert MASKER.shapes(lines) == [MASKER.shapes([line])[0] for line in lines]
+    assert MASKER.masked_lines(lines) == [MASKER.masked_lines([line])[0] for line in lines]
 
 
 @given(words)
 def test_a_shape_is_no_longer_than_its_line_and_holds_no_figure(line: str) -> None:
-    shape = MASKER.shapes([line])[0]
-    assert len(shape) <= len(line.encode(errors="replace"))
-    assert not any(byte in b"0123456789" for byte in shape)
-    assert all(byte >= 32 or 1 <= byte <= 8 for byte in shape)
-    assert b"  " not in shape
+    masked_line = MASKER.masked_lines([line])[0]
+    assert len(masked_line) <= len(line.encode(errors="replace"))
+    assert not any(byte in b"0123456789" for byte in masked_line)
+    assert all(byte >= 32 or 1 <= byte <= 8 for byte in masked_line)
+    assert b"  " not in masked_line
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
 def test_lines_that_differ_in_numbers_alone_have_one_shape(a: int, b: int, c: int) -> None:
     lines = [f"block {n} of rdd_{n} stored in {n}.{n} ms by worker{n} (port={n})" for n in (a, b, c)]
-    assert len(set(MASKER.shapes(lines))) == 1
+    assert len(set(MASKER.masked_lines(lines))) == 1
 
 
 PARTS = (
@@ -152,11 +152,11 @@ def test_bytes_that_are_not_marked_stay_as_they_are(line: str) -> None:
     kinds, out, stops = np.empty_like(text), np.empty_like(text), np.array([len(text) - PAD - 1])
     kinds_of(text, kinds, out)
     enabled, out_stops = np.ones(MASK_LAST + 1, np.bool_), np.empty(1, np.int64)
-    shapes = []
+    masked_lines = []
     for found in (kinds, kinds | MARK):
         mask_lines(text, found, stops, enabled, out, out_stops)
-        shapes.append(out[: out_stops[0]].tobytes())
-    assert shapes[0] == shapes[1]
+        masked_lines.append(out[: out_stops[0]].tobytes())
+    assert masked_lines[0] == masked_lines[1]
 
 
 def test_each_byte_has_one_kind() -> None:

@@ -8,10 +8,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from operators.ingest.fold import Fold, FoldConfig, Folded
-from state_schemas.aggregates.logs import LogBlock, PatternCount
+from state_schemas.aggregates.logs import LogTable, PatternCount
 from state_schemas.telemetry.message import KafkaPosition
 from tests.support.otlp_forms import otlp_json
-from tests.support.traffic import LATENESS_MS, MS, PANE_MS, START_MS, TIMES
+from tests.support.traffic import LATENESS_MS, MS, START_MS, TIMES, WINDOW_MS
 from udfs.otlp.decoder import Engine
 
 AT = KafkaPosition("trace_events", 0, 7, START_MS)
@@ -40,7 +40,7 @@ def span_of(number: int, *said: Said, end_ms: int = END_MS, name: str = "excepti
     span = Span(trace_id=b"\xab" * 16, span_id=number.to_bytes(8, "big"), name="PUT /cart", kind=Span.SPAN_KIND_SERVER)
     span.start_time_unix_nano, span.end_time_unix_nano = (end_ms - 20) * MS, end_ms * MS
     for attributes in said:
-        event = span.events.add(name=name, time_unix_nano=(end_ms - 4 * PANE_MS) * MS)
+        event = span.events.add(name=name, time_unix_nano=(end_ms - 4 * WINDOW_MS) * MS)
         for key, value in attributes.items():
             event.attributes.add(key=key).value.string_value = value
     return span
@@ -59,15 +59,15 @@ def folded(*spans: Span) -> Folded:
     return FOLD.fold(request_of(spans).SerializeToString(), AT)
 
 
-def panes(found: Folded) -> list[tuple[int, bool, LogBlock]]:
-    """All panes of the one service that these tests know."""
+def windows(found: Folded) -> list[tuple[int, bool, LogTable]]:
+    """All windows of the one service that these tests know."""
     assert found.message is not None
     assert {(lines.env, lines.service) for lines in found.message.logs} <= {("prod", "cart")}
-    return [pane for lines in found.message.logs for pane in lines.panes]
+    return [window for lines in found.message.logs for window in lines.windows]
 
 
 def counted(found: Folded) -> list[PatternCount]:
-    return [pattern for _, _, block in panes(found) for pattern in block.patterns]
+    return [pattern for _, _, table in windows(found) for pattern in table.patterns]
 
 
 def logged(said: Said) -> PatternCount:
@@ -78,15 +78,15 @@ def logged(said: Said) -> PatternCount:
         record.attributes.add(key=key).value.string_value = value
     found = Fold("logs", FoldConfig(TIMES)).fold(request.SerializeToString(), AT).message
     assert found is not None
-    ((_, _, block),) = found.logs[0].panes
-    (pattern,) = block.patterns
+    ((_, _, table),) = found.logs[0].windows
+    (pattern,) = table.patterns
     return pattern
 
 
 @pytest.mark.parametrize("said", EXCEPTIONS)
 def test_an_exception_of_a_span_has_the_pattern_of_the_same_exception_in_a_log_record(said: Said) -> None:
     (found,), expected = counted(folded(span_of(1, said))), logged(said)
-    assert (found.loud, found.count, found.severity) == (True, 1, 17)
+    assert (found.severe, found.count, found.severity) == (True, 1, 17)
     assert (found.pattern_id, found.texts) == (expected.pattern_id, expected.texts)
     assert [sample.line for sample in found.samples] == [sample.line for sample in expected.samples]
 
@@ -99,7 +99,7 @@ def test_it_is_counted_for_its_span_s_service_and_host_and_names_its_trace() -> 
 
 def test_one_that_says_no_more_than_a_message_is_an_error_of_that_message() -> None:
     (found,) = counted(folded(span_of(1, {"exception.message": "connection to 10.0.0.1 was refused"})))
-    assert (found.loud, found.severity) == (True, 17)
+    assert (found.severe, found.severity) == (True, 17)
     assert [sample.line for sample in found.samples] == ["connection to <ip> was refused"]
 
 
@@ -108,15 +108,15 @@ def test_one_that_says_nothing_is_counted_all_the_same() -> None:
 
 
 def test_it_stands_in_the_pane_of_its_span_s_end_and_not_of_its_own_time() -> None:
-    ((start_ms, late, _),) = panes(folded(span_of(1, {"exception.type": "Closed"})))
-    assert (start_ms, late) == (END_MS - END_MS % PANE_MS, False)
+    ((start_ms, late, _),) = windows(folded(span_of(1, {"exception.type": "Closed"})))
+    assert (start_ms, late) == (END_MS - END_MS % WINDOW_MS, False)
 
 
 def test_it_is_late_where_its_span_is() -> None:
     oldest_ms = AT.timestamp_ms - LATENESS_MS
     for end_ms, expected in ((oldest_ms, False), (oldest_ms - 1, True)):
         found = folded(span_of(1, {"exception.type": "Closed"}, end_ms=end_ms))
-        ((_, late, _),) = panes(found)
+        ((_, late, _),) = windows(found)
         assert late is expected
         assert dict(found.counts).get("records_late_total", 0) == int(expected)
 
@@ -146,7 +146,7 @@ def test_nothing_is_counted_of_other_events_and_of_a_message_without_a_span_that
 def test_exceptions_are_no_sign_of_life_of_the_logs_and_no_records_of_their_own() -> None:
     found = folded(span_of(1, {"exception.type": "Closed"}), span_of(2))
     assert found.message is not None
-    assert found.message.presence == ()
+    assert found.message.activity == ()
     assert dict(found.counts) == {"records_folded_total": 2}
 
 

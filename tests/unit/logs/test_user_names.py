@@ -94,5 +94,5 @@ words = st.sampled_from(
 
 @given(st.lists(words, max_size=12))
 def test_once_hidden_nothing_is_left_to_hide(parts: list[str]) -> None:
-    shape = hide_names(MASKER.shapes(["".join(parts)])[0])
-    assert hide_names(shape) == shape
+    masked_line = hide_names(MASKER.masked_lines(["".join(parts)])[0])
+    assert hide_names(masked_line) == masked_line

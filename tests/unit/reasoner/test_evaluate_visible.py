@@ -4,14 +4,16 @@ from collections import Counter
 
 import pytest
 
-from reasoner.evaluate.nezha import Fault, Stretch, Truth
+from reasoner.evaluate.nezha import Fault, RecordedInterval, Truth
 from reasoner.evaluate.result import Result
 from reasoner.evaluate.visible import Seen, differences, markdown
 
 FAULT = Fault("D1", "cart", "return", 3_000_000)
-FREE = [Stretch(start_s * 1000, (start_s + 180) * 1000, ()) for start_s in (0, 1_000, 2_000)]
-TRUTH = Truth((FAULT,), (*FREE, Stretch(2_940_000, 3_120_000, ("D1",))), frozenset({("web", "cart")}))
-SECONDS = [second for stretch in TRUTH.stretches for second in range(stretch.start_ms // 1000, stretch.end_ms // 1000)]
+FREE = [RecordedInterval(start_s * 1000, (start_s + 180) * 1000, ()) for start_s in (0, 1_000, 2_000)]
+TRUTH = Truth((FAULT,), (*FREE, RecordedInterval(2_940_000, 3_120_000, ("D1",))), frozenset({("web", "cart")}))
+SECONDS = [
+    second for interval in TRUTH.intervals for second in range(interval.start_ms // 1000, interval.end_ms // 1000)
+]
 
 
 def seen(usual: int, after: int) -> Seen:

@@ -25,7 +25,7 @@ MS = 1_000_000
 NOW_MS = 1_790_000_000_000
 DAY_MS = 86_400_000
 FLOURS = ("rye", "wheat", "spelt", "oat", "barley", "millet")
-THROWN = {"exception.type": "bakery.OvenCold", "exception.message": "oven 12 is at 40 C"}
+EXCEPTION = {"exception.type": "bakery.OvenCold", "exception.message": "oven 12 is at 40 C"}
 Said = dict[str, str]
 
 
@@ -113,9 +113,9 @@ def test_masks_that_are_switched_off_do_not_appear() -> None:
 
 def test_an_exception_of_a_span_is_explained_as_the_same_exception_in_a_log_record() -> None:
     request = logs("")
-    for key, value in THROWN.items():
+    for key, value in EXCEPTION.items():
         request.resource_logs[0].scope_logs[0].log_records[0].attributes.add(key=key).value.string_value = value
-    logged, recorded = explained(request, span(THROWN))
+    logged, recorded = explained(request, span(EXCEPTION))
     assert (logged.signal, recorded.signal) == ("logs", "traces")
     assert (recorded.exception_type, recorded.event_name) == ("bakery.OvenCold", "exception")
     assert recorded.line == logged.line == "bakery.OvenCold: oven <number> is at <number> C"
@@ -130,7 +130,7 @@ def test_an_exception_without_a_usable_type_is_named_as_its_pattern_names_it() -
 
 
 def test_rows_have_the_order_of_the_messages_and_of_the_records_in_them() -> None:
-    found = explained(logs("second", "third"), span(THROWN), logs("first", severity=9))
+    found = explained(logs("second", "third"), span(EXCEPTION), logs("first", severity=9))
     assert [row.template for row in found][:2] == ["second", "third"]
     assert [row.signal for row in found] == ["logs", "logs", "traces", "logs"]
 
@@ -159,15 +159,15 @@ def test_the_rows_add_up_to_what_the_fold_counts() -> None:
     for signal, request in (
         ("logs", logs("tray 1 is ready", "tray 2 is ready", "the oven is cold", severity=17)),
         ("logs", logs("tray 3 is ready", severity=9)),
-        ("traces", span(THROWN, THROWN, {"exception.message": "door open"})),
+        ("traces", span(EXCEPTION, EXCEPTION, {"exception.message": "door open"})),
     ):
         data = request.SerializeToString()
         message = Fold(signal, FoldConfig()).fold(data, KafkaPosition(signal, 0, 0, NOW_MS)).message  # type: ignore[arg-type]
         assert message is not None
         counted = {
-            (lines.env, lines.service, pattern.loud, pattern.pattern_id): pattern.count
+            (lines.env, lines.service, pattern.severe, pattern.pattern_id): pattern.count
             for lines in message.logs
-            for _, _, block in lines.panes
+            for _, _, block in lines.windows
             for pattern in block.patterns
         }
         assert counted == Counter(
@@ -187,7 +187,7 @@ def test_records_without_a_time_are_rejected_and_the_others_explained() -> None:
 
 
 def test_the_exception_of_a_rejected_span_is_not_explained() -> None:
-    request = span(THROWN)
+    request = span(EXCEPTION)
     spans = request.resource_spans[0].scope_spans[0].spans
     spans.add().CopyFrom(spans[0])
     found = rows(request)
@@ -196,7 +196,7 @@ def test_the_exception_of_a_rejected_span_is_not_explained() -> None:
 
 
 def test_exceptions_of_a_span_beyond_the_bound_are_counted() -> None:
-    found = rows(span(*[THROWN] * 11))
+    found = rows(span(*[EXCEPTION] * 11))
     assert sum(isinstance(row, Explained) for row in found) == 8
     assert [(row.reason, row.records) for row in found if isinstance(row, NotCounted)] == [(EXCEPTIONS_OVERFLOWED, 3)]
 
@@ -266,7 +266,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 def test_the_command_prints_a_json_object_for_each_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], packed: bool
 ) -> None:
-    lines = [otlp_json(logs("oven 12 is cold")), b"no request", otlp_json(span(THROWN))]
+    lines = [otlp_json(logs("oven 12 is cold")), b"no request", otlp_json(span(EXCEPTION))]
     data = b"\n".join(lines) + b"\n"
     file = tmp_path / "bakery.jsonl"
     file.write_bytes(b"{}\n" + data if not packed else gzip.compress(b"{}\n" + data))
@@ -348,7 +348,7 @@ def test_a_person_reads_blocks_in_which_nothing_drives_the_terminal(
 
 def test_the_command_loads_no_module_of_the_engine(tmp_path: Path) -> None:
     file = tmp_path / "message.bin"
-    file.write_bytes(span(THROWN).SerializeToString())
+    file.write_bytes(span(EXCEPTION).SerializeToString())
     code = (
         "import sys\nfrom reasoner.cli import main\n"
         "try:\n    main()\nfinally:\n    print(sorted(name for name in sys.modules if name.startswith('pyflink')))"

@@ -43,6 +43,6 @@ def test_nobody_at_the_address_is_no_answer_with_what_to_look_at() -> None:
 
 def test_an_error_of_flink_is_an_answer(refusing: str, tmp_path: Path) -> None:
     """Who forgives a cluster that has just ended must not forgive one that refuses."""
-    with pytest.raises(CommandFailed, match="404 no such job") as told:
+    with pytest.raises(CommandFailed, match="404 no such job") as emitted:
         FlinkRest(refusing).stop("x", f"file://{tmp_path}", drain=True, deadline_s=1)
-    assert not isinstance(told.value, NoAnswer)
+    assert not isinstance(emitted.value, NoAnswer)

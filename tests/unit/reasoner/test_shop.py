@@ -143,12 +143,12 @@ def test_traces_are_trees_of_real_calls() -> None:
 
 def test_quiet_latency_of_each_operation_is_stationary() -> None:
     """Median of the second half against the first: within what chance gives (5 standard errors of a median)."""
-    halves: dict[tuple[str, str], tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    sides: dict[tuple[str, str], tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
     for seen in servers(quiet_spans()):
         half = int(seen.start_ms >= START_MS + DURATION_MS / 2)
-        halves[seen.service, seen.span.name][half].append(np.log(seen.duration_ms))
+        sides[seen.service, seen.span.name][half].append(np.log(seen.duration_ms))
 
-    for name, (first, second) in halves.items():
+    for name, (first, second) in sides.items():
         error = 1.25 * np.sqrt(np.var(first) / len(first) + np.var(second) / len(second))
         assert abs(np.median(first) - np.median(second)) < 5 * error, name
 

@@ -151,17 +151,17 @@ def test_a_stale_record_is_reported_dead_and_the_next_up_starts_anew(supervisor:
 
 def test_two_commands_at_once_are_refused(supervisor: Supervisor, part: Part) -> None:
     """The second asks while the first holds the folder's lock: here from inside its report."""
-    heard: list[str] = []
+    output: list[str] = []
 
     def ask_again(_: str) -> None:
         with pytest.raises(CommandFailed, match="another `reasoner stack` command works in"):
             Supervisor(supervisor.folder).down()
-        heard.append("refused")
+        output.append("refused")
 
     supervisor.report = ask_again
     supervisor.up([part])
-    assert heard == ["refused"]
-    supervisor.report = heard.append
+    assert output == ["refused"]
+    supervisor.report = output.append
     supervisor.down()
 
 

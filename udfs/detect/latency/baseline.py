@@ -1,4 +1,4 @@
-"""What is normal for a service, its hosts and its operations: learning it pane by pane, and reading it."""
+"""What is normal for a service, its hosts and its operations: learning it window by window, and reading it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from state_schemas.aggregates.spans import CALL_DIMENSIONS, DIMENSION_SERVICE, RowKey, SpanBlock
-from state_schemas.state.latency import WEIGHT_ONE, Baseline, Hypothesis, Known
+from state_schemas.aggregates.spans import CALL_DIMENSIONS, DIMENSION_SERVICE, RowKey, SpanTable
+from state_schemas.state.latency import WEIGHT_ONE, AlertThresholds, Baseline, SeriesHistory
 from udfs.spans.window import BIN_MASK, COARSE, Cells, cells_of, pack_counts, sum_by_code
 from udfs.stats.duration_histogram import BIN_BITS, BIN_OVER, EDGES_NS, REPRESENTATIVE_NS
 from udfs.stats.likelihood_ratio import usual_share
 
-DECAY_SHIFT: Final = 8  # a pane weighs half after 177 further panes: half an hour of 10 s panes with traffic
+DECAY_SHIFT: Final = 8  # a window weighs half after 177 further windows: half an hour of 10 s windows with traffic
 SERVICE: Final[RowKey] = (0, DIMENSION_SERVICE, "")
 # A cell under a sixteenth of a span says nothing any more, and integer decay cannot make it smaller.
 _WEIGHT_MIN: Final = WEIGHT_ONE >> 4
@@ -29,11 +29,13 @@ class SpikeConfig:
     ratio_min, floor_ms: slow is beyond max(ratio_min x usual P95, usual P95 + floor_ms), rounded up to a coarse bin;
     very slow is beyond very_ratio x that. guard_ms: slow while there is no baseline yet. slow_share_min,
     error_share_min: smallest shares that matter.
-    score_open, score_close: nats to open and to close; pane_score_max: what one pane can add at most, so that at least
-    score_open / pane_score_max panes must agree. warm_panes, warm_spans: learnt before a baseline is used; cold_panes,
+    score_open, score_close: nats to open and to close; window_score_max: what one window can add at most, so that at
+    least score_open / window_score_max windows must agree. warm_windows, warm_spans: learned before a baseline is used;
+    cold_windows,
     cold_spans: until then `cold_start` is said. accept_ms: a level that lasts this long is the new normal;
-    accept_version_ms: likewise where a new `service.version` came with it. quiet_ms: an episode of which nothing was
-    seen for so long is over. series_max: hosts, operations, callees watched; idle_ms: one unheard so long is forgotten.
+    accept_version_ms: likewise where a new `service.version` came with it. close_after_ms: an episode of which nothing
+    was seen for so long is over. series_max: hosts, operations, callees watched; idle_ms: one unheard so long is
+    forgotten.
     """
 
     ratio_min: float = 1.25
@@ -44,31 +46,31 @@ class SpikeConfig:
     error_share_min: float = 0.02
     score_open: float = 12.0
     score_close: float = 8.0
-    pane_score_max: float = 6.0
-    warm_panes: int = 6
+    window_score_max: float = 6.0
+    warm_windows: int = 6
     warm_spans: int = 50
-    cold_panes: int = 30
+    cold_windows: int = 30
     cold_spans: int = 300
     accept_ms: int = 1_800_000
     accept_version_ms: int = 600_000
-    quiet_ms: int = 600_000
+    close_after_ms: int = 600_000
     series_max: int = 480
     idle_ms: int = 24 * 3_600_000
 
 
-def learn(baseline: Baseline, pane: SpanBlock, panes: int, start_ms: int, config: SpikeConfig) -> Baseline:
-    """The baseline after the rows of one more normal pane, or of `panes` panes merged.
+def learn(baseline: Baseline, window: SpanTable, windows: int, start_ms: int, config: SpikeConfig) -> Baseline:
+    """The baseline after the rows of one more normal window, or of `windows` windows merged.
 
-    A series ages by the panes that it is in, so holes and rare operations do not wear it out. Integers only: the same
-    panes give the same bytes everywhere. O(rows + bins log bins).
+    A series ages by the windows that it is in, so holes and rare operations do not wear it out. Integers only: the same
+    windows give the same bytes everywhere. O(rows + bins log bins).
     """
-    if not pane.keys:
+    if not window.keys:
         return baseline
-    old, new = cells_of(baseline.sketch), cells_of(pane)
-    known = _known_after(baseline, pane, new, panes, start_ms, config)
+    old, new = cells_of(baseline.sketch), cells_of(window)
+    known = _known_after(baseline, window, new, windows, start_ms, config)
     keys = tuple(sorted(known))
     index = {key: place for place, key in enumerate(keys)}
-    old_row, new_row = (_places(sketch.keys, index) for sketch in (baseline.sketch, pane))
+    old_row, new_row = (_places(sketch.keys, index) for sketch in (baseline.sketch, window))
     ages = np.zeros(len(keys) + 1, np.bool_)
     ages[new_row] = True
     errors = np.zeros(len(keys) + 1, np.int64)
@@ -80,7 +82,7 @@ def learn(baseline: Baseline, pane: SpanBlock, panes: int, start_ms: int, config
     codes, weights = sum_by_code(codes, weights)
     alive = (weights >= _WEIGHT_MIN) & (codes >> BIN_BITS < len(keys))
     codes, weights = codes[alive], weights[alive]
-    sketch = SpanBlock(
+    sketch = SpanTable(
         keys=keys,
         errors=pack_counts(errors[: len(keys)]),
         sizes=np.bincount(codes >> BIN_BITS, minlength=len(keys)).astype("<u2").tobytes(),
@@ -101,14 +103,14 @@ def _places(keys: tuple[RowKey, ...], index: Mapping[RowKey, int]) -> _Ints:
 
 
 def _known_after(
-    baseline: Baseline, pane: SpanBlock, new: Cells, panes: int, start_ms: int, config: SpikeConfig
-) -> dict[RowKey, Known]:
-    """What is known of each series; of too many the least known go first. new: the pane's cells."""
+    baseline: Baseline, window: SpanTable, new: Cells, windows: int, start_ms: int, config: SpikeConfig
+) -> dict[RowKey, SeriesHistory]:
+    """What is known of each series; of too many the least known go first. new: the window's cells."""
     known = dict(zip(baseline.sketch.keys, baseline.known, strict=True))
-    spans = np.bincount(new.row, weights=new.counts, minlength=len(pane.keys)).astype(np.int64)
-    for key, more in zip(pane.keys, spans.tolist(), strict=True):
-        before = known.get(key, Known())
-        known[key] = Known(before.panes + panes, before.spans + more, max(start_ms, before.last_ms))
+    spans = np.bincount(new.row, weights=new.counts, minlength=len(window.keys)).astype(np.int64)
+    for key, more in zip(window.keys, spans.tolist(), strict=True):
+        before = known.get(key, SeriesHistory())
+        known[key] = SeriesHistory(before.windows + windows, before.spans + more, max(start_ms, before.last_ms))
     kept = {key: entry for key, entry in known.items() if key == SERVICE or start_ms - entry.last_ms < config.idle_ms}
     if len(kept) > config.series_max + 1:
         order = sorted(kept, key=lambda key: _standing(key, kept[key], start_ms, config))
@@ -116,20 +118,22 @@ def _known_after(
     return kept
 
 
-def _standing(key: RowKey, known: Known, start_ms: int, config: SpikeConfig) -> tuple[bool, int, int, int, RowKey]:
+def _standing(
+    key: RowKey, known: SeriesHistory, start_ms: int, config: SpikeConfig
+) -> tuple[bool, int, int, int, RowKey]:
     """The first keep their place. What is known goes before what is not, while it is heard now and then: else a part
     that comes every minute would have to begin anew each time, beside names that come once. Ties go by hash, so that
     no dimension goes before another."""
-    heard_lately = start_ms - known.last_ms < config.quiet_ms
-    known_spans = min(known.spans, config.cold_spans) if heard_lately else 0
+    seen_lately = start_ms - known.last_ms < config.close_after_ms
+    known_spans = min(known.spans, config.cold_spans) if seen_lately else 0
     return key != SERVICE, -known_spans, -known.last_ms, crc32(f"{key[1]}|{key[2]}".encode()), key
 
 
 class Reference(NamedTuple):
-    """What a pane is held against, an element for each row of the baseline.
+    """What a window is held against, an element for each row of the baseline.
 
     row_of: key -> row. p95_ns: usual P95. threshold_bin: from here on a span is slow; very_bin: very slow. slow_share,
-    error_share, very_share: usual shares, upper ideas. warm: enough was learnt to judge by it; a part must also no
+    error_share, very_share: usual shares, upper ideas. warm: enough was learned to judge by it; a part must also no
     longer be cold, and a host or operation not be the whole service under another name. cold: so little that an insight
     must say so.
     """
@@ -144,12 +148,12 @@ class Reference(NamedTuple):
     warm: NDArray[np.bool_]
     cold: NDArray[np.bool_]
 
-    def hypothesis(self, row: int, *, of_errors: bool) -> Hypothesis:
+    def thresholds(self, row: int, *, of_errors: bool) -> AlertThresholds:
         """What coming evidence of this row is weighed against."""
         usual_ns = float(self.p95_ns[row]) if self.warm[row] else 0.0
         if of_errors:
-            return Hypothesis(0, 0, float(self.error_share[row]), 0.0, usual_ns, bool(self.cold[row]))
-        return Hypothesis(
+            return AlertThresholds(0, 0, float(self.error_share[row]), 0.0, usual_ns, bool(self.cold[row]))
+        return AlertThresholds(
             int(self.threshold_bin[row]),
             int(self.very_bin[row]),
             float(self.slow_share[row]),
@@ -170,7 +174,7 @@ def reference(baseline: Baseline, season_ns: float, config: SpikeConfig) -> Refe
     return _reference(sketch, known, season_ns, config)
 
 
-def _reference(sketch: SpanBlock, known: tuple[Known, ...], season_ns: float, config: SpikeConfig) -> Reference:
+def _reference(sketch: SpanTable, known: tuple[SeriesHistory, ...], season_ns: float, config: SpikeConfig) -> Reference:
     cells = cells_of(sketch)
     rows = len(sketch.keys)
     is_service = np.array([key == SERVICE for key in sketch.keys], np.bool_)
@@ -179,9 +183,9 @@ def _reference(sketch: SpanBlock, known: tuple[Known, ...], season_ns: float, co
     p95_ns = _p95_ns(cells.row, cells.bins, cells.counts, rows)
     own_ns = p95_ns[is_service].max(initial=0.0)
     lift = max(1.0, season_ns / own_ns) if own_ns else 1.0
-    panes, spans = (np.array([getattr(entry, name) for entry in known], np.int64) for name in ("panes", "spans"))
-    cold = (panes < config.cold_panes) | (spans < config.cold_spans)
-    well = (panes >= config.warm_panes) & (spans >= config.warm_spans)
+    windows, spans = (np.array([getattr(entry, name) for entry in known], np.int64) for name in ("windows", "spans"))
+    cold = (windows < config.cold_windows) | (spans < config.cold_spans)
+    well = (windows >= config.warm_windows) & (spans >= config.warm_spans)
     whole = ~is_call & (totals >= WHOLE_SHARE * totals[is_service].max(initial=0.0))
     warm = np.where(is_service, well, ~cold & ~whole)
     usual_ns = p95_ns * lift

@@ -7,8 +7,8 @@ import numpy as np
 
 from state_schemas.aggregates.spans import (
     DIMENSION_CALLEE,
-    DIMENSION_GAP,
     DIMENSION_HOST,
+    DIMENSION_NETWORK_TIME,
     DIMENSION_OPERATION,
     DIMENSION_SERVICE,
     Exemplar,
@@ -39,23 +39,23 @@ CARRIED_LIFT_MIN = 1.5  # ... and clearly more than its part of the traffic
 def report(kind: SpikeKind, env: str, service: str, episode: Episode, status: Status, reason: str = "") -> Insight:
     """The episode as it stands; its block holds at least one span of its series."""
     beyond = _beyond(kind, episode)
-    row = row_of(episode.block, *episode.series)
+    row = row_of(episode.table, *episode.series)
     hosts = _contributions(episode, DIMENSION_HOST, beyond)
     operations = _contributions(episode, DIMENSION_OPERATION, beyond)
     callees = _contributions(episode, DIMENSION_CALLEE, beyond)
     edges = tuple(f"{service} -> {part.name}" for part in callees if _explains(episode, part, beyond, row))
     measures = _measures(kind, episode, row, beyond(row))
     traces = _traces(kind, episode, row)
-    facts = episode.block.facts
+    info = episode.table.info
     subject = episode.series[1]
-    cold = episode.hypothesis.cold_start
+    cold = episode.thresholds.cold_start
     return Insight(
         insight_id=insight_id(kind, env, service, subject, episode.start_ms),
         revision=0,
         status=status,
         kind=kind,
         env=env,
-        site_id=facts.site_id,
+        site_id=info.site_id,
         service=service,
         subject=subject,
         window=Window(start_ms=episode.start_ms, end_ms=episode.end_ms),
@@ -71,18 +71,18 @@ def report(kind: SpikeKind, env: str, service: str, episode: Episode, status: St
             operations=operations,
             callees=callees,
             edges=edges,
-            kafka=kafka_ranges(episode.block.ranges),
+            kafka=kafka_ranges(episode.table.ranges),
         ),
-        container=facts.container,
-        image=facts.image,
-        version=facts.version,
+        container=info.container,
+        image=info.image,
+        version=info.version,
     )
 
 
 def _beyond(kind: SpikeKind, episode: Episode) -> Callable[[Row], int]:
     if kind == "error_ratio":
         return lambda row: row.errors
-    return lambda row: count_from(row.bins, row.counts, episode.hypothesis.threshold_bin)
+    return lambda row: count_from(row.bins, row.counts, episode.thresholds.threshold_bin)
 
 
 def _contributions(episode: Episode, dimension: int, beyond: Callable[[Row], int]) -> tuple[Contribution, ...]:
@@ -91,11 +91,11 @@ def _contributions(episode: Episode, dimension: int, beyond: Callable[[Row], int
     Of callees a call counts that took as long as a slow request.
     """
     watched, name = episode.series
-    if watched == DIMENSION_GAP and dimension == DIMENSION_CALLEE:
-        dimension = DIMENSION_GAP
+    if watched == DIMENSION_NETWORK_TIME and dimension == DIMENSION_CALLEE:
+        dimension = DIMENSION_NETWORK_TIME
     merged = {
         row.key[2]: row
-        for row in rows(episode.block)
+        for row in rows(episode.table)
         if row.key[1] == dimension and (watched == DIMENSION_SERVICE or row.key[1:] == (watched, name))
     }
     anomalous = {name: beyond(row) for name, row in merged.items()}
@@ -113,30 +113,30 @@ def _contributions(episode: Episode, dimension: int, beyond: Callable[[Row], int
 
 
 def _measures(kind: SpikeKind, episode: Episode, total: Row, beyond: int) -> dict[str, float]:
-    hypothesis = episode.hypothesis
-    of_calls = episode.series[0] in (DIMENSION_CALLEE, DIMENSION_GAP)
+    thresholds = episode.thresholds
+    of_calls = episode.series[0] in (DIMENSION_CALLEE, DIMENSION_NETWORK_TIME)
     counted = "sampled_calls" if of_calls else "spans"  # calls are paired of a sample of traces
     measures = {counted: float(total.spans), "error_ratio": round(total.errors / total.spans, 6)}
     quantity = _quantity(episode)
     for q, label in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99")):
         measures[f"{quantity}_ms_{label}"] = round(quantile_ns(total.bins, total.counts, q) / 1e6, 3)
     if episode.series[0] == DIMENSION_CALLEE:
-        gap = row_of(episode.block, DIMENSION_GAP, episode.series[1])
+        gap = row_of(episode.table, DIMENSION_NETWORK_TIME, episode.series[1])
         measures["gap_ms_p95"] = round(quantile_ns(gap.bins, gap.counts, 0.95) / 1e6, 3)
     if kind == "latency_spike":
-        measures[f"threshold_{quantity}_ms"] = round(float(threshold_ns(np.array(hypothesis.threshold_bin))) / 1e6, 3)
+        measures[f"threshold_{quantity}_ms"] = round(float(threshold_ns(np.array(thresholds.threshold_bin))) / 1e6, 3)
         measures["slow_spans"] = float(beyond)
-        if hypothesis.usual_ns:
-            measures[f"baseline_{quantity}_ms_p95"] = round(hypothesis.usual_ns / 1e6, 3)
+        if thresholds.usual_ns:
+            measures[f"baseline_{quantity}_ms_p95"] = round(thresholds.usual_ns / 1e6, 3)
     else:
         measures["error_spans"] = float(beyond)
-        measures["baseline_error_ratio_bound"] = round(hypothesis.usual_share, 6)
+        measures["baseline_error_ratio_bound"] = round(thresholds.usual_share, 6)
     return measures
 
 
 def _quantity(episode: Episode) -> str:
     """What the measures are of: how long the spans of the series took, or the way to a callee and back."""
-    return "gap" if episode.series[0] == DIMENSION_GAP else "latency"
+    return "gap" if episode.series[0] == DIMENSION_NETWORK_TIME else "latency"
 
 
 def _severity(kind: SpikeKind, quantity: str, measures: dict[str, float]) -> Severity:
@@ -160,16 +160,16 @@ def _title(
         DIMENSION_HOST: f"{service} on host {name}",
         DIMENSION_OPERATION: f"{service} {name}",
         DIMENSION_CALLEE: f"{service}'s calls to {name}",
-        DIMENSION_GAP: f"way from {service} to {name} and back",
+        DIMENSION_NETWORK_TIME: f"way from {service} to {name} and back",
     }.get(dimension, service)
     since = f"since {clock(episode.start_ms)}"
     if kind == "error_ratio":
-        bound = episode.hypothesis.usual_share
+        bound = episode.thresholds.usual_share
         fails = "fail" if dimension == DIMENSION_CALLEE else "fails"
-        usual = "no baseline yet" if episode.hypothesis.cold_start else f"usually under {bound:.1%}"
+        usual = "no baseline yet" if episode.thresholds.cold_start else f"usually under {bound:.1%}"
         head = f"{who} {fails} {measures['error_ratio']:.1%} of requests, {usual}, {since}"
     else:
-        usual_ns = episode.hypothesis.usual_ns
+        usual_ns = episode.thresholds.usual_ns
         usual = f"usually {seconds(usual_ns)}" if usual_ns else "no baseline yet"
         head = f"{who} P95 {seconds(measures[f'{_quantity(episode)}_ms_p95'] * 1e6)}, {usual}, {since}"
         if dimension == DIMENSION_CALLEE:
@@ -189,8 +189,8 @@ def _title(
 
 def _explains(episode: Episode, part: Contribution, beyond: Callable[[Row], int], row: Row) -> bool:
     """Whether most of the anomalous calls go there, and they are as frequent among its calls as in the series."""
-    dimension = DIMENSION_GAP if episode.series[0] == DIMENSION_GAP else DIMENSION_CALLEE
-    calls = row_of(episode.block, dimension, part.name)
+    dimension = DIMENSION_NETWORK_TIME if episode.series[0] == DIMENSION_NETWORK_TIME else DIMENSION_CALLEE
+    calls = row_of(episode.table, dimension, part.name)
     return part.share >= CARRIED_SHARE_MIN and 2 * beyond(calls) * row.spans >= beyond(row) * calls.spans > 0
 
 
@@ -201,9 +201,9 @@ def _carries(part: Contribution) -> bool:
 def _traces(kind: SpikeKind, episode: Episode, total: Row) -> tuple[TraceExemplar, ...]:
     """Failing spans of the series, or its slowest and the one nearest to its median: of those kept of the service."""
     dimension, name = episode.series
-    block = episode.block
-    if dimension in (DIMENSION_CALLEE, DIMENSION_GAP):
-        longest = block.gaps if dimension == DIMENSION_GAP else block.calls
+    table = episode.table
+    if dimension in (DIMENSION_CALLEE, DIMENSION_NETWORK_TIME):
+        longest = table.network_times if dimension == DIMENSION_NETWORK_TIME else table.calls
         return tuple(_exemplar("slowest", call) for callee, call in longest if callee == name)
     slowest, sampled, failing = (
         [
@@ -211,7 +211,7 @@ def _traces(kind: SpikeKind, episode: Episode, total: Row) -> tuple[TraceExempla
             for e in found
             if dimension == DIMENSION_SERVICE or name == (e.host, e.operation)[dimension - DIMENSION_HOST]
         ]
-        for found in (block.slowest, block.sampled, block.failing)
+        for found in (table.slowest, table.sampled, table.failing)
     )
     if kind == "error_ratio":
         return tuple(_exemplar("failing", e) for e in failing)

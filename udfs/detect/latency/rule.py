@@ -1,8 +1,8 @@
-"""The spike rule: one pane of entry spans moves a service's baseline, its suspicions, and the episodes it announces.
+"""The spike rule: one window of entry spans moves a service's baseline, its suspicions, and the episodes it announces.
 
-Each series (the service, its hosts, its operations) collects evidence pane by pane (`udfs.stats.likelihood_ratio`).
+Each series (the service, its hosts, its operations) collects evidence window by window (`udfs.stats.likelihood_ratio`).
 Enough of it opens an episode of the service, enough against it closes the episode; what stays is the new normal. A
-series under suspicion is not learnt unless the suspicion passes. Everything is a value: what goes in is not changed.
+series under suspicion is not learned unless the suspicion passes. Everything is a value: what goes in is not changed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,28 +15,38 @@ from numpy.typing import NDArray
 
 from state_schemas.aggregates.spans import (
     DIMENSION_CALLEE,
-    DIMENSION_GAP,
     DIMENSION_HOST,
+    DIMENSION_NETWORK_TIME,
     DIMENSION_OPERATION,
     DIMENSION_SERVICE,
     RowKey,
-    SpanBlock,
+    SpanTable,
 )
 from state_schemas.contracts.insight import Insight, Status
-from state_schemas.state.latency import Baseline, Episode, HeldPane, Hypothesis, Known, Learnt, SpikeKind, Suspicion
+from state_schemas.state.latency import (
+    AlertThresholds,
+    Baseline,
+    Episode,
+    EvidenceWindow,
+    LatencyModel,
+    PendingAlert,
+    SeriesHistory,
+    SpikeKind,
+)
 from udfs.detect.latency import seasonality as season
 from udfs.detect.latency.baseline import SERVICE, Reference, SpikeConfig, learn, reference
 from udfs.detect.latency.report import report
-from udfs.spans.window import Cells, NameLimits, Row, block_bytes, cells_of, merge_blocks, only_rows, row_of
+from udfs.detect.service_window import ServiceWindow
+from udfs.spans.window import Cells, NameLimits, Row, cells_of, merge_span_tables, only_rows, row_of, table_bytes
 from udfs.stats.duration_histogram import count_from
 from udfs.stats.likelihood_ratio import ALTERNATIVES, SHARE_MAX, accumulate, alternatives, evidence_nats
 
 KINDS: Final[tuple[SpikeKind, ...]] = ("latency_spike", "error_ratio")
 VERSION_NEAR_MS: Final = 120_000  # a version first seen so near to an episode's start has come with it
-# Of series with equal evidence (a pane adds a limited amount) the one that says most of the cause is told.
-NARROWEST: Final = (DIMENSION_SERVICE, DIMENSION_GAP, DIMENSION_CALLEE, DIMENSION_HOST, DIMENSION_OPERATION)
-HELD_BYTES_MAX: Final = 160 * 1024  # a quarter of that when it is written
-GONE: Final = "no more spans"
+# Of series with equal evidence (a window adds a limited amount) the one that says most of the cause is told.
+NARROWEST: Final = (DIMENSION_SERVICE, DIMENSION_NETWORK_TIME, DIMENSION_CALLEE, DIMENSION_HOST, DIMENSION_OPERATION)
+EVIDENCE_BYTES_MAX: Final = 160 * 1024  # a quarter of that when it is written
+EXPIRED: Final = "no more spans"
 OUTAGE_SHARE: Final = 0.25  # of requests that fail where few did: no new normal, however long it lasts
 UNSEEN: Final = "not seen again"
 ACCEPTED: Final = "the level has stayed: it is the new normal"
@@ -45,133 +55,129 @@ RECOVERED: Final = "back to usual"
 _Floats = NDArray[np.float64]
 
 
-class PaneOfSpans(NamedTuple):
-    """Entry spans of a service in [start_ms, end_ms), as `udfs.spans.window.entry_pane` keeps them; at least one."""
-
-    env: str
-    service: str
-    start_ms: int
-    end_ms: int
-    block: SpanBlock
-
-
 class _Judged(NamedTuple):
-    """What follows from a pane for one kind. cleared: suspicions that have passed, whose spans are learnt after all."""
+    """What follows from a window for one kind. cleared: suspicions that have passed, whose spans are learned after
+    all.
+    """
 
-    suspicions: dict[RowKey, Suspicion]
-    cleared: dict[RowKey, Suspicion]
+    pending_alerts: dict[RowKey, PendingAlert]
+    cleared: dict[RowKey, PendingAlert]
     episode: Episode | None
-    draft: Insight | None
-    accepted: SpanBlock | None = None
+    candidate: Insight | None
+    accepted: SpanTable | None = None
 
 
-def watch_pane(
-    learnt: Learnt, pane: PaneOfSpans, config: SpikeConfig, names: NameLimits
-) -> tuple[Learnt, list[Insight]]:
-    """What is known after the pane, and what it announces: at most two drafts of each kind. O(rows + bins)."""
-    usual = reference(learnt.baseline, season.usual_ns(learnt.season, pane.start_ms), config)
-    version = pane.block.facts.version or learnt.version
+def evaluate_spans(
+    model: LatencyModel, window: ServiceWindow[SpanTable], config: SpikeConfig, names: NameLimits
+) -> tuple[LatencyModel, list[Insight]]:
+    """What is known after the window, and what it announces: at most two drafts of each kind. O(rows + bins)."""
+    usual = reference(model.baseline, season.usual_ns(model.season, window.start_ms), config)
+    version = window.table.info.version or model.version
     # The first version that is ever seen came before anybody looked.
-    changed_ms = pane.start_ms if learnt.version else 0
-    since_ms = learnt.version_since_ms if version == learnt.version else changed_ms
-    held = (*learnt.held, HeldPane(pane.start_ms, pane.end_ms, pane.block))
-    suspicions: dict[tuple[SpikeKind, int, str], Suspicion] = {}
-    cleared: dict[RowKey, Suspicion] = {}
+    changed_ms = window.start_ms if model.version else 0
+    since_ms = model.version_since_ms if version == model.version else changed_ms
+    evidence = (*model.evidence, EvidenceWindow(window.start_ms, window.end_ms, window.table))
+    pending_alerts: dict[tuple[SpikeKind, int, str], PendingAlert] = {}
+    cleared: dict[RowKey, PendingAlert] = {}
     episodes: dict[SpikeKind, Episode] = {}
-    drafts: list[Insight] = []
-    accepted: SpanBlock | None = None
+    candidates: list[Insight] = []
+    accepted: SpanTable | None = None
     for kind in KINDS:
-        episode = learnt.episodes.get(kind)
-        mine = {(0, *key[1:]): found for key, found in learnt.suspicions.items() if key[0] == kind}
-        if episode is not None and pane.start_ms - episode.end_ms >= config.quiet_ms:
-            drafts.append(report(kind, pane.env, pane.service, episode, "closed", UNSEEN))
+        episode = model.episodes.get(kind)
+        mine = {(0, *key[1:]): found for key, found in model.pending_alerts.items() if key[0] == kind}
+        if episode is not None and window.start_ms - episode.end_ms >= config.close_after_ms:
+            candidates.append(report(kind, window.env, window.service, episode, "closed", UNSEEN))
             episode = None
         if episode is None:
-            judged = _suspect(kind, mine, pane, usual, held, (version, since_ms), config, names)
+            judged = _weigh_pending(kind, mine, window, usual, evidence, (version, since_ms), config, names)
         else:
-            others = [other for name, other in learnt.episodes.items() if name != kind]
-            all_stay = all(pane.end_ms - other.start_ms >= config.accept_ms for other in others)
-            judged = _follow(kind, episode, pane, (not others, all_stay), config, names)
-        suspicions |= {(kind, key[1], key[2]): found for key, found in judged.suspicions.items()}
+            others = [other for name, other in model.episodes.items() if name != kind]
+            all_stay = all(window.end_ms - other.start_ms >= config.accept_ms for other in others)
+            judged = _follow(kind, episode, window, (not others, all_stay), config, names)
+        pending_alerts |= {(kind, key[1], key[2]): found for key, found in judged.pending_alerts.items()}
         cleared |= judged.cleared
-        drafts += [judged.draft] if judged.draft else []
+        candidates += [judged.candidate] if judged.candidate else []
         if judged.episode:
             episodes[kind] = judged.episode
         accepted = judged.accepted or accepted
-    suspected: set[RowKey] = {(0, *key[1:]) for key in suspicions}
-    baseline = learnt.baseline
+    suspected: set[RowKey] = {(0, *key[1:]) for key in pending_alerts}
+    baseline = model.baseline
     if accepted is not None:
-        baseline = _accepted(accepted, pane.start_ms, config)
+        baseline = _accepted(accepted, window.start_ms, config)
     elif not episodes:
-        usable = [part for part in held if part.start_ms >= learnt.anomalous_until_ms]
-        baseline = _learnt(baseline, pane, usable, suspected, cleared, config, names)
-    after = Learnt(
+        usable = [part for part in evidence if part.start_ms >= model.anomalous_until_ms]
+        baseline = _updated_model(baseline, window, usable, suspected, cleared, config, names)
+    after = LatencyModel(
         baseline=baseline,
-        season=season.observe(learnt.season, pane.block, pane.start_ms),
-        suspicions=suspicions,
-        held=_held(held, suspicions.values()),
+        season=season.observe(model.season, window.table, window.start_ms),
+        pending_alerts=pending_alerts,
+        evidence=_evidence_windows(evidence, pending_alerts.values()),
         episodes=episodes,
-        last_end_ms=pane.end_ms,
+        last_end_ms=window.end_ms,
         version=version,
         version_since_ms=since_ms,
-        anomalous_until_ms=pane.end_ms if episodes else learnt.anomalous_until_ms,
+        anomalous_until_ms=window.end_ms if episodes else model.anomalous_until_ms,
     )
-    return after, drafts
+    return after, candidates
 
 
-def expire(learnt: Learnt, env: str, service: str) -> list[Insight]:
+def expire(model: LatencyModel, env: str, service: str) -> list[Insight]:
     """Closing drafts of what is open when a service is forgotten."""
-    return [report(kind, env, service, episode, "closed", GONE) for kind, episode in sorted(learnt.episodes.items())]
+    return [report(kind, env, service, episode, "closed", EXPIRED) for kind, episode in sorted(model.episodes.items())]
 
 
-def _suspect(
+def _weigh_pending(
     kind: SpikeKind,
-    mine: Mapping[RowKey, Suspicion],
-    pane: PaneOfSpans,
+    mine: Mapping[RowKey, PendingAlert],
+    window: ServiceWindow[SpanTable],
     usual: Reference,
-    held: Sequence[HeldPane],
+    evidence: Sequence[EvidenceWindow],
     version: tuple[str, int],
     config: SpikeConfig,
     names: NameLimits,
 ) -> _Judged:
     """Nothing is open: collect evidence, open, or let go."""
-    suspicions: dict[RowKey, Suspicion] = {}
-    cleared: dict[RowKey, Suspicion] = {}
-    quiet = {key for key, found in mine.items() if pane.start_ms - found.end_ms >= config.quiet_ms}
+    pending_alerts: dict[RowKey, PendingAlert] = {}
+    cleared: dict[RowKey, PendingAlert] = {}
+    quiet = {key for key, found in mine.items() if window.start_ms - found.end_ms >= config.close_after_ms}
     cleared |= {key: mine[key] for key in quiet}
     mine = {key: found for key, found in mine.items() if key not in quiet}
-    nats = _nats(kind, mine, pane, usual, config)
-    for key, (hypothesis, found) in nats.items():
-        before = mine.get(key) or Suspicion(hypothesis, (0.0,) * len(found), pane.start_ms, pane.end_ms)
+    nats = _nats(kind, mine, window, usual, config)
+    for key, (thresholds, found) in nats.items():
+        before = mine.get(key) or PendingAlert(thresholds, (0.0,) * len(found), window.start_ms, window.end_ms)
         scores = accumulate(before.scores, found)
-        end_ms = pane.end_ms if max(found) > 0 else before.end_ms
-        after = Suspicion(before.hypothesis, scores, before.start_ms, end_ms)
-        (suspicions if max(scores) > 0 else cleared)[key] = after
-    suspicions |= {key: old for key, old in mine.items() if key not in nats}
-    stale = [key for key, found in suspicions.items() if pane.end_ms - found.start_ms > config.accept_ms]
-    cleared |= {key: suspicions.pop(key) for key in stale}
-    opened = _opened(kind, suspicions, len(usual.row_of), held, version, config, names)
+        end_ms = window.end_ms if max(found) > 0 else before.end_ms
+        after = PendingAlert(before.thresholds, scores, before.start_ms, end_ms)
+        (pending_alerts if max(scores) > 0 else cleared)[key] = after
+    pending_alerts |= {key: old for key, old in mine.items() if key not in nats}
+    stale = [key for key, found in pending_alerts.items() if window.end_ms - found.start_ms > config.accept_ms]
+    cleared |= {key: pending_alerts.pop(key) for key in stale}
+    opened = _opened(kind, pending_alerts, len(usual.row_of), evidence, version, config, names)
     if opened is None:
-        return _Judged(suspicions, cleared, None, None)
-    return _Judged({}, {}, opened, report(kind, pane.env, pane.service, opened, "open"))
+        return _Judged(pending_alerts, cleared, None, None)
+    return _Judged({}, {}, opened, report(kind, window.env, window.service, opened, "open"))
 
 
 def _nats(
-    kind: SpikeKind, mine: Mapping[RowKey, Suspicion], pane: PaneOfSpans, usual: Reference, config: SpikeConfig
-) -> dict[RowKey, tuple[Hypothesis, list[float]]]:
-    """Evidence of this pane for each series that is suspected or gives cause to; with what it is weighed against."""
+    kind: SpikeKind,
+    mine: Mapping[RowKey, PendingAlert],
+    window: ServiceWindow[SpanTable],
+    usual: Reference,
+    config: SpikeConfig,
+) -> dict[RowKey, tuple[AlertThresholds, list[float]]]:
+    """Evidence of this window for each series that is suspected or gives cause to; with what it is weighed against."""
     of_errors = kind == "error_ratio"
-    places = [usual.row_of.get(key, -1) for key in pane.block.keys]
+    places = [usual.row_of.get(key, -1) for key in window.table.keys]
     at = np.array([max(place, 0) for place in places])
     judged = [
         key == SERVICE or (place >= 0 and bool(usual.warm[place]))
-        for key, place in zip(pane.block.keys, places, strict=True)
+        for key, place in zip(window.table.keys, places, strict=True)
     ]
-    against = [usual.hypothesis(place, of_errors=of_errors) for place in at.tolist()]
-    for row, key in enumerate(pane.block.keys):
+    against = [usual.thresholds(place, of_errors=of_errors) for place in at.tolist()]
+    for row, key in enumerate(window.table.keys):
         if key in mine:
-            judged[row], against[row] = True, mine[key].hypothesis
-    cells = cells_of(pane.block)
+            judged[row], against[row] = True, mine[key].thresholds
+    cells = cells_of(window.table)
     spans = np.bincount(cells.row, weights=cells.counts, minlength=len(places)).astype(np.float64)
     tests = [(cells.errors.astype(np.float64), [found.usual_share for found in against], config.error_share_min)]
     if not of_errors:
@@ -184,8 +190,8 @@ def _nats(
     nats = np.concatenate(
         [_test(spans, beyond, np.array(share), smallest, config) for beyond, share, smallest in tests], axis=1
     )
-    wanted = np.array(judged) & ((nats.max(axis=1) > 0) | np.array([key in mine for key in pane.block.keys]))
-    return {pane.block.keys[row]: (against[row], nats[row].tolist()) for row in np.flatnonzero(wanted).tolist()}
+    wanted = np.array(judged) & ((nats.max(axis=1) > 0) | np.array([key in mine for key in window.table.keys]))
+    return {window.table.keys[row]: (against[row], nats[row].tolist()) for row in np.flatnonzero(wanted).tolist()}
 
 
 def _from_bin(cells: Cells, first_bin: NDArray[np.int64]) -> _Floats:
@@ -195,14 +201,14 @@ def _from_bin(cells: Cells, first_bin: NDArray[np.int64]) -> _Floats:
 
 
 def _test(spans: _Floats, beyond: _Floats, share: _Floats, smallest: float, config: SpikeConfig) -> _Floats:
-    return evidence_nats(spans, beyond, share, alternatives(share, smallest), config.pane_score_max)
+    return evidence_nats(spans, beyond, share, alternatives(share, smallest), config.window_score_max)
 
 
 def _opened(
     kind: SpikeKind,
-    suspicions: Mapping[RowKey, Suspicion],
+    pending_alerts: Mapping[RowKey, PendingAlert],
     watched: int,
-    held: Sequence[HeldPane],
+    evidence: Sequence[EvidenceWindow],
     version: tuple[str, int],
     config: SpikeConfig,
     names: NameLimits,
@@ -213,32 +219,32 @@ def _opened(
     """
     # As many tests run as there are thresholds and series: each may raise a false alarm, so each must show more. The
     # alternatives of one threshold weigh the same spans: they are one test.
-    bounds = {key: config.score_open + log(len(found.scores) / ALTERNATIVES) for key, found in suspicions.items()}
+    bounds = {key: config.score_open + log(len(found.scores) / ALTERNATIVES) for key, found in pending_alerts.items()}
     excess = {
         key: max(found.scores) - bounds[key] - (0.0 if key == SERVICE else log(watched))
-        for key, found in suspicions.items()
+        for key, found in pending_alerts.items()
     }
     found_most = [key for key in excess if excess[key] > 0]
     for key in sorted(found_most, key=lambda key: (key != SERVICE, -excess[key], NARROWEST.index(key[1]), key)):
-        found = suspicions[key]
-        parts = [part for part in held if found.start_ms <= part.start_ms < found.end_ms]
+        found = pending_alerts[key]
+        parts = [part for part in evidence if found.start_ms <= part.start_ms < found.end_ms]
         if not parts:  # too long ago to be held; the bound has fallen since, as fewer series are watched
             continue
-        block = merge_blocks([part.block for part in parts], names, key[1:])
-        row = row_of(block, *key[1:])
-        if row.spans and (kind == "error_ratio" or _slow(row, found.hypothesis) > 0.05 * row.spans):
-            after = [part.block for part in held if part.start_ms >= found.end_ms]
+        table = merge_span_tables([part.table for part in parts], names, key[1:])
+        row = row_of(table, *key[1:])
+        if row.spans and (kind == "error_ratio" or _slow(row, found.thresholds) > 0.05 * row.spans):
+            after = [part.table for part in evidence if part.start_ms >= found.end_ms]
             came_with_it = version[1] > 0 and abs(version[1] - parts[0].start_ms) <= VERSION_NEAR_MS
             return Episode(
                 series=key[1:],
-                hypothesis=found.hypothesis,
+                thresholds=found.thresholds,
                 start_ms=parts[0].start_ms,
                 end_ms=found.end_ms,
-                panes=1,
+                windows=1,
                 recovery=0.0,
                 version=version[0] if came_with_it else "",
-                block=block,
-                tail=merge_blocks(after, names, key[1:]) if after else None,
+                table=table,
+                tail=merge_span_tables(after, names, key[1:]) if after else None,
             )
     return None
 
@@ -246,25 +252,25 @@ def _opened(
 def _follow(
     kind: SpikeKind,
     episode: Episode,
-    pane: PaneOfSpans,
+    window: ServiceWindow[SpanTable],
     others: tuple[bool, bool],
     config: SpikeConfig,
     names: NameLimits,
 ) -> _Judged:
-    """Open: close it, accept it, or say how it goes at 3, 6, 12, 24 ... panes.
+    """Open: close it, accept it, or say how it goes at 3, 6, 12, 24 ... windows.
 
     others: no other kind is open; every other kind that is has stayed as well. Else nothing is accepted: the new
     normal would hold the other kind's anomaly.
     """
-    nats = _evidence(kind, episode, pane.block, config)
-    after = _extended(episode, pane, nats, names)
+    nats = _evidence(kind, episode, window.table, config)
+    after = _extended(episode, window, nats, names)
     status, reason = _course(kind, after, others, config)
     if status is None:
         return _Judged({}, {}, after, None)
-    draft = report(kind, pane.env, pane.service, after, status, reason)
+    candidate = report(kind, window.env, window.service, after, status, reason)
     if status != "closed":
-        return _Judged({}, {}, after, draft)
-    return _Judged({}, {}, None, draft, None if reason == RECOVERED else after.block)
+        return _Judged({}, {}, after, candidate)
+    return _Judged({}, {}, None, candidate, None if reason == RECOVERED else after.table)
 
 
 def _course(
@@ -277,100 +283,104 @@ def _course(
     lasted_ms = episode.end_ms - episode.start_ms
     if alone and kind == "latency_spike" and episode.version and lasted_ms >= config.accept_version_ms:
         return "closed", ACCEPTED_VERSION.format(episode.version)
-    was_well = kind == "error_ratio" and not episode.hypothesis.cold_start
+    was_well = kind == "error_ratio" and not episode.thresholds.cold_start
     failing = was_well and _error_ratio(episode) >= OUTAGE_SHARE
     if all_stay and not failing and lasted_ms >= config.accept_ms:
         return "closed", ACCEPTED
-    thirds, rest = divmod(episode.panes, 3)
+    thirds, rest = divmod(episode.windows, 3)
     return ("updated" if rest == 0 and thirds & (thirds - 1) == 0 else None), ""
 
 
 def _error_ratio(episode: Episode) -> float:
-    row = row_of(episode.block, *episode.series)
+    row = row_of(episode.table, *episode.series)
     return row.errors / max(1, row.spans)
 
 
-def _evidence(kind: SpikeKind, episode: Episode, block: SpanBlock, config: SpikeConfig) -> float:
-    """Nats of this pane for what the episode has been so far, against usual; 0 where the series is not in it."""
-    if (0, *episode.series) not in block.keys:
+def _evidence(kind: SpikeKind, episode: Episode, table: SpanTable, config: SpikeConfig) -> float:
+    """Nats of this window for what the episode has been so far, against usual; 0 where the series is not in it."""
+    if (0, *episode.series) not in table.keys:
         return 0.0
-    row, all_of_it = row_of(block, *episode.series), row_of(episode.block, *episode.series)
+    row, all_of_it = row_of(table, *episode.series), row_of(episode.table, *episode.series)
     if not all_of_it.spans:
         return 0.0
-    usual = episode.hypothesis.usual_share
-    beyond = all_of_it.errors if kind == "error_ratio" else _slow(all_of_it, episode.hypothesis)
-    now = row.errors if kind == "error_ratio" else _slow(row, episode.hypothesis)
+    usual = episode.thresholds.usual_share
+    beyond = all_of_it.errors if kind == "error_ratio" else _slow(all_of_it, episode.thresholds)
+    now = row.errors if kind == "error_ratio" else _slow(row, episode.thresholds)
     seen = np.array([beyond / all_of_it.spans])
     smallest = config.error_share_min if kind == "error_ratio" else config.slow_share_min
     # Against a quarter of its strength as well: what goes on more weakly is not over.
     floor = alternatives(np.array([usual]), smallest)[0, 0]
     alarm = np.clip(np.stack((seen, seen / 4), axis=1), floor, SHARE_MAX)
     spans, slow, share = (np.array([float(number)]) for number in (row.spans, now, usual))
-    return float(evidence_nats(spans, slow, share, alarm, config.pane_score_max).max())
+    return float(evidence_nats(spans, slow, share, alarm, config.window_score_max).max())
 
 
-def _extended(episode: Episode, pane: PaneOfSpans, nats: float, names: NameLimits) -> Episode:
-    """The block ends with the last pane that spoke for the anomaly: its window and its numbers then agree."""
+def _extended(episode: Episode, window: ServiceWindow[SpanTable], nats: float, names: NameLimits) -> Episode:
+    """The block ends with the last window that spoke for the anomaly: its window and its numbers then agree."""
     if nats > 0:
-        parts = [part for part in (episode.block, episode.tail, pane.block) if part is not None]
-        block, tail, end_ms = merge_blocks(parts, names, episode.series), None, pane.end_ms
+        parts = [part for part in (episode.table, episode.tail, window.table) if part is not None]
+        table, tail, end_ms = merge_span_tables(parts, names, episode.series), None, window.end_ms
     else:
-        parts = [part for part in (episode.tail, pane.block) if part is not None]
-        block, tail, end_ms = episode.block, merge_blocks(parts, names, episode.series), episode.end_ms
-    version = pane.block.facts.version
+        parts = [part for part in (episode.tail, window.table) if part is not None]
+        table, tail, end_ms = episode.table, merge_span_tables(parts, names, episode.series), episode.end_ms
+    version = window.table.info.version
     return msgspec.structs.replace(
         episode,
-        panes=episode.panes + 1,
+        windows=episode.windows + 1,
         recovery=max(0.0, episode.recovery - nats),
         version="" if version and version != episode.version else episode.version,
-        block=block,
+        table=table,
         tail=tail,
         end_ms=end_ms,
     )
 
 
-def _slow(row: Row, hypothesis: Hypothesis) -> int:
-    return count_from(row.bins, row.counts, hypothesis.threshold_bin)
+def _slow(row: Row, thresholds: AlertThresholds) -> int:
+    return count_from(row.bins, row.counts, thresholds.threshold_bin)
 
 
-def _accepted(block: SpanBlock, start_ms: int, config: SpikeConfig) -> Baseline:
+def _accepted(table: SpanTable, start_ms: int, config: SpikeConfig) -> Baseline:
     """A baseline of the episode alone, as known as a warm one: else the accepted level would be suspected again."""
-    fresh = learn(Baseline(), block, config.warm_panes, start_ms, config)
-    known = tuple(Known(entry.panes, max(entry.spans, config.warm_spans), entry.last_ms) for entry in fresh.known)
+    fresh = learn(Baseline(), table, config.warm_windows, start_ms, config)
+    known = tuple(
+        SeriesHistory(entry.windows, max(entry.spans, config.warm_spans), entry.last_ms) for entry in fresh.known
+    )
     return Baseline(fresh.sketch, known)
 
 
-def _learnt(
+def _updated_model(
     baseline: Baseline,
-    pane: PaneOfSpans,
-    held: Sequence[HeldPane],
+    window: ServiceWindow[SpanTable],
+    evidence: Sequence[EvidenceWindow],
     suspected: set[RowKey],
-    cleared: Mapping[RowKey, Suspicion],
+    cleared: Mapping[RowKey, PendingAlert],
     config: SpikeConfig,
     names: NameLimits,
 ) -> Baseline:
     """The baseline after what is not suspected, and after what no longer is."""
     for key in sorted(cleared.keys() - suspected):
-        # Of an operation that is suspected on two counts, only the part that passed last: nothing is learnt twice.
-        parts = [part.block for part in held if part.start_ms >= cleared[key].start_ms and key in part.block.keys]
+        # Of an operation that is suspected on two counts, only the part that passed last: nothing is learned twice.
+        parts = [part.table for part in evidence if part.start_ms >= cleared[key].start_ms and key in part.table.keys]
         if parts:
-            found = only_rows(merge_blocks(parts, names, key[1:]), (key,))
-            baseline = learn(baseline, found, len(parts), pane.start_ms, config)
+            found = only_rows(merge_span_tables(parts, names, key[1:]), (key,))
+            baseline = learn(baseline, found, len(parts), window.start_ms, config)
     done = suspected | cleared.keys()
-    block = only_rows(pane.block, set(pane.block.keys) - done) if done else pane.block
-    return learn(baseline, block, 1, pane.start_ms, config)
+    table = only_rows(window.table, set(window.table.keys) - done) if done else window.table
+    return learn(baseline, table, 1, window.start_ms, config)
 
 
-def _held(held: Sequence[HeldPane], suspicions: Iterable[Suspicion]) -> tuple[HeldPane, ...]:
-    """The panes since the oldest suspicion; of more than HELD_BYTES_MAX the newest, at least one."""
-    oldest_ms = min((found.start_ms for found in suspicions), default=None)
+def _evidence_windows(
+    evidence: Sequence[EvidenceWindow], pending_alerts: Iterable[PendingAlert]
+) -> tuple[EvidenceWindow, ...]:
+    """The windows since the oldest suspicion; of more than EVIDENCE_BYTES_MAX the newest, at least one."""
+    oldest_ms = min((found.start_ms for found in pending_alerts), default=None)
     if oldest_ms is None:
         return ()
-    kept: list[HeldPane] = []
+    kept: list[EvidenceWindow] = []
     size = 0
-    for part in reversed(held):
-        size += block_bytes(part.block)
-        if part.start_ms < oldest_ms or (kept and size > HELD_BYTES_MAX):
+    for part in reversed(evidence):
+        size += table_bytes(part.table)
+        if part.start_ms < oldest_ms or (kept and size > EVIDENCE_BYTES_MAX):
             break
         kept.append(part)
     return tuple(reversed(kept))

@@ -4,10 +4,10 @@ from typing import Final
 
 import numpy as np
 
-from state_schemas.aggregates.spans import SpanBlock
+from state_schemas.aggregates.spans import SpanTable
 from state_schemas.state.latency import Season
 from udfs.detect.latency.baseline import SERVICE
-from udfs.spans.window import NameLimits, merge_blocks, only_rows, rows
+from udfs.spans.window import NameLimits, merge_span_tables, only_rows, rows
 from udfs.stats.duration_histogram import REPRESENTATIVE_NS, quantile_bin
 
 HOURS: Final = 168
@@ -16,16 +16,16 @@ SPANS_MIN: Final = 50  # of an hour whose P95 says something
 _NONE: Final = bytes(2 * HOURS)
 
 
-def observe(season: Season, pane: SpanBlock, start_ms: int) -> Season:
-    """The season after one more pane, anomalous or not: what does not come back in a week is never used."""
+def observe(season: Season, window: SpanTable, start_ms: int) -> Season:
+    """The season after one more window, anomalous or not: what does not come back in a week is never used."""
     hour = start_ms // HOUR_MS
-    service = only_rows(pane, (SERVICE,))
+    service = only_rows(window, (SERVICE,))
     if not service.keys:
         return season
-    bare = SpanBlock(service.keys, service.errors, service.sizes, service.bins, service.counts)
+    bare = SpanTable(service.keys, service.errors, service.sizes, service.bins, service.counts)
     if hour != season.hour:
         return Season(*_closed(season), hour, bare)
-    return Season(season.last, season.before, hour, merge_blocks([season.sketch, bare], NameLimits()))
+    return Season(season.last, season.before, hour, merge_span_tables([season.sketch, bare], NameLimits()))
 
 
 def usual_ns(season: Season, start_ms: int) -> float:

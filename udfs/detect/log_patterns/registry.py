@@ -1,7 +1,7 @@
 """The registry of a service's loud patterns: who is known, who has become part of whom, who had to go.
 
-Registering is a pure function of the registry and the *set* of patterns in a pane: new ones enter in the order of their
-ids, so neither arrival nor parallelism decides who is known by what name.
+Registering is a pure function of the registry and the *set* of patterns in a window: new ones enter in the order of
+their ids, so neither arrival nor parallelism decides who is known by what name.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,11 +10,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from state_schemas.state.log_patterns import PatternsLearnt, Registered
+from state_schemas.state.log_patterns import LogPatternModel, Registered
 from udfs.detect.log_patterns.rate import add_rates
 from udfs.logs.template import HOLE, Pattern, merge_texts, named_pattern, pattern_of, words_of
 
-__all__ = ["Registry", "canonical", "register", "tombstones"]
+__all__ = ["Registry", "canonical", "evicted_patterns", "register"]
 
 # So many different words in one place of otherwise equal patterns, of which WORDS_MIN more are left, and the place is a
 # hole: a user, a host. `GET`, `POST`, `PUT`, `DELETE` stay four patterns.
@@ -23,7 +23,7 @@ WORDS_LEFT_MIN: Final = 3
 
 
 _KEYS_REMEMBERED: Final = 20_000
-TOMBSTONES_MAX: Final = 4_000  # evicted patterns of a service whose return is still recognised
+EVICTED_MAX: Final = 4_000  # evicted patterns of a service whose return is still recognised
 
 _Holes = dict[tuple[str, ...], set[str]]  # a key with one word left out -> entries that are like it but for that word
 
@@ -153,13 +153,13 @@ def _sum(left: Registered, right: Registered) -> Registered:
     )
 
 
-def tombstones(learnt: PatternsLearnt, entries: Mapping[str, Registered]) -> dict[str, int]:
+def evicted_patterns(model: LogPatternModel, entries: Mapping[str, Registered]) -> dict[str, int]:
     """When patterns that are no longer registered were last seen; of too many the newest."""
-    left = learnt.registry.keys() - entries.keys()
-    if not left and not learnt.gone:
+    left = model.registry.keys() - entries.keys()
+    if not left and not model.evicted:
         return {}
-    gone = {name: seen_ms for name, seen_ms in learnt.gone.items() if name not in entries}
-    gone |= {name: learnt.registry[name].last_seen_ms for name in sorted(left)}
-    if len(gone) <= TOMBSTONES_MAX:
-        return gone
-    return dict(sorted(gone.items(), key=lambda item: (-item[1], item[0]))[:TOMBSTONES_MAX])
+    evicted = {name: seen_ms for name, seen_ms in model.evicted.items() if name not in entries}
+    evicted |= {name: model.registry[name].last_seen_ms for name in sorted(left)}
+    if len(evicted) <= EVICTED_MAX:
+        return evicted
+    return dict(sorted(evicted.items(), key=lambda item: (-item[1], item[0]))[:EVICTED_MAX])

@@ -20,7 +20,7 @@ def report(
     env: str, service: str, episode: PatternEpisode, entry: Registered, status: Status, reason: str = ""
 ) -> Insight:
     """The episode as it stands; entry: of its pattern."""
-    counted, facts = episode.counted, episode.facts
+    counted, info = episode.counted, episode.info
     template = template_of(entry.texts)
     hosts = _hosts(episode)
     traces = tuple(
@@ -35,7 +35,7 @@ def report(
         status=status,
         kind=episode.kind,
         env=env,
-        site_id=facts.site_id,
+        site_id=info.site_id,
         service=service,
         subject=counted.pattern_id,
         window=Window(start_ms=episode.start_ms, end_ms=episode.end_ms),
@@ -51,13 +51,13 @@ def report(
             template=template,
             kafka=kafka_ranges(episode.ranges),
         ),
-        container=facts.container,
-        image=facts.image,
-        version=facts.version,
+        container=info.container,
+        image=info.image,
+        version=info.version,
     )
 
 
-def told_of(insight: Insight, source: LineSource) -> Insight:
+def for_source(insight: Insight, source: LineSource) -> Insight:
     """What `report` made, as it is told of lines of this source: of spans, under a subject and so an id of its own."""
     if source == "logs":
         return insight
@@ -76,7 +76,7 @@ def _measures(episode: PatternEpisode) -> dict[str, float]:
     minutes = (episode.end_ms - episode.start_ms) / 60_000
     measures = {"lines": float(episode.counted.count), "lines_per_min": round(episode.counted.count / minutes, 3)}
     if episode.kind == "error_pattern_surge":
-        measures["lines_per_min_usual"] = round(episode.usual * 60_000 / episode.pane_ms, 3)
+        measures["lines_per_min_usual"] = round(episode.usual * 60_000 / episode.window_ms, 3)
     if episode.kind == "error_pattern_returned":
         measures["away_h"] = round(episode.absent_ms / HOUR_MS, 3)
     return measures

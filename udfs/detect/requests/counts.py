@@ -1,4 +1,4 @@
-"""Lines and spans of a service by shape, side by side: what `RequestShapes` compares with the requests."""
+"""Lines and spans of a service by shape, side by side: what `RequestEffects` compares with the requests."""
 
 from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
@@ -6,11 +6,11 @@ from heapq import nsmallest
 from typing import Final
 from zlib import crc32
 
-from state_schemas.aggregates.log_silence import LogsHeard
-from state_schemas.aggregates.logs import OTHER_PATTERNS, LogBlock, LogPartial
+from state_schemas.aggregates.log_silence import LoggingWindows
+from state_schemas.aggregates.logs import OTHER_PATTERNS, LogAggregate, LogTable
 from state_schemas.aggregates.names import OTHER
-from state_schemas.aggregates.requests import CALL, FAILED_REQUESTS, LINE, OTHER_REQUESTS, ShapePane, ShapePartial
-from state_schemas.aggregates.spans import DIMENSION_OPERATION, SpanBlock
+from state_schemas.aggregates.requests import CALL, FAILED_REQUESTS, LINE, OTHER_REQUESTS, EffectAggregate, EffectWindow
+from state_schemas.aggregates.spans import DIMENSION_OPERATION, SpanTable
 from state_schemas.telemetry.resource import ServiceInfo
 from state_schemas.telemetry.spans import ENTRY_KINDS
 from udfs.activity import merge_ranges
@@ -18,43 +18,43 @@ from udfs.logs.template import template_of
 from udfs.service_info import merge_info
 from udfs.spans.window import merge_sampled, rows
 
-__all__ = ["logs_heard", "merge_shape_panes", "shapes_of_lines", "shapes_of_spans"]
+__all__ = ["effects_of_lines", "effects_of_spans", "logging_windows", "merge_effect_windows"]
 
-UNNAMED: Final = "(unnamed)"  # "" is the pane itself
+UNNAMED: Final = "(unnamed)"  # "" is the window itself
 TEMPLATE_CHARS_MAX: Final = 300
 REMEMBERED_MAX: Final = 20_000  # templates, by what they are made of
-UNKNOWN_MAX: Final = 300  # shapes of a pane that are not known yet; the others are not watched
+UNKNOWN_MAX: Final = 300  # shapes of a window that are not known yet; the others are not watched
 
 
-def shapes_of_lines(partials: Iterable[LogPartial]) -> Iterator[ShapePartial]:
+def effects_of_lines(aggregates: Iterable[LogAggregate]) -> Iterator[EffectAggregate]:
     """What is in time of each."""
-    for partial in partials:
-        panes = tuple((start_ms, _of_lines(block)) for start_ms, late, block in partial.panes if not late)
-        if panes:
-            yield ShapePartial(partial.env, partial.service, panes)
+    for aggregate in aggregates:
+        windows = tuple((start_ms, _of_lines(table)) for start_ms, late, table in aggregate.windows if not late)
+        if windows:
+            yield EffectAggregate(aggregate.env, aggregate.service, windows)
 
 
-def logs_heard(partials: Iterable[LogPartial]) -> Iterator[LogsHeard]:
-    """In which panes anybody logged in time, by environment."""
-    panes: dict[str, set[int]] = {}
-    for partial in partials:
-        panes.setdefault(partial.env, set()).update(start_ms for start_ms, late, _ in partial.panes if not late)
-    for env, found in sorted(panes.items()):
+def logging_windows(aggregates: Iterable[LogAggregate]) -> Iterator[LoggingWindows]:
+    """In which windows anybody logged in time, by environment."""
+    windows: dict[str, set[int]] = {}
+    for aggregate in aggregates:
+        windows.setdefault(aggregate.env, set()).update(start_ms for start_ms, late, _ in aggregate.windows if not late)
+    for env, found in sorted(windows.items()):
         if found:
-            yield LogsHeard(env, tuple(sorted(found)))
+            yield LoggingWindows(env, tuple(sorted(found)))
 
 
-def _of_lines(block: LogBlock) -> ShapePane:
-    shapes: dict[str, int] = {}
+def _of_lines(table: LogTable) -> EffectWindow:
+    effects: dict[str, int] = {}
     templates: dict[str, str] = {}
-    for counted in block.patterns:
+    for counted in table.patterns:
         if counted.pattern_id != OTHER_PATTERNS:
             name = LINE + counted.pattern_id
-            shapes[name] = shapes.get(name, 0) + counted.count
+            effects[name] = effects.get(name, 0) + counted.count
             template = _template(counted.texts)
             templates[name] = min(template, templates.get(name, template))
     # What runs, spans say: logs may spell its version otherwise.
-    return ShapePane({}, shapes, templates, (), ServiceInfo(), block.ranges)
+    return EffectWindow({}, effects, templates, (), ServiceInfo(), table.ranges)
 
 
 @lru_cache(REMEMBERED_MAX)
@@ -62,11 +62,11 @@ def _template(texts: tuple[str, ...]) -> str:
     return template_of(texts)[:TEMPLATE_CHARS_MAX]
 
 
-def shapes_of_spans(env: str, service: str, start_ms: int, block: SpanBlock) -> Iterator[ShapePartial]:
-    """Requests and calls of a pane; nothing where there are neither."""
+def effects_of_spans(env: str, service: str, start_ms: int, table: SpanTable) -> Iterator[EffectAggregate]:
+    """Requests and calls of a window; nothing where there are neither."""
     requests: dict[str, int] = {}
-    shapes: dict[str, int] = {}
-    for row in rows(block):
+    effects: dict[str, int] = {}
+    for row in rows(table):
         kind, dimension, name = row.key
         if dimension != DIMENSION_OPERATION:
             continue
@@ -75,38 +75,40 @@ def shapes_of_spans(env: str, service: str, start_ms: int, block: SpanBlock) -> 
                 if count:
                     requests[which] = requests.get(which, 0) + count
         elif name != OTHER:
-            shapes[f"{CALL}{kind}|{name}"] = row.spans
-    if requests or shapes:
-        pane = ShapePane(requests, shapes, {}, block.sampled, block.facts, block.ranges)
-        yield ShapePartial(env, service, ((start_ms, pane),))
+            effects[f"{CALL}{kind}|{name}"] = row.spans
+    if requests or effects:
+        window = EffectWindow(requests, effects, {}, table.sampled, table.info, table.ranges)
+        yield EffectAggregate(env, service, ((start_ms, window),))
 
 
-def merge_shape_panes(left: ShapePane, right: ShapePane, known: Collection[str], start_ms: int) -> ShapePane:
-    """Both as one, of the pane that starts then. Of more than UNKNOWN_MAX operations, or shapes not known, some stay.
+def merge_effect_windows(
+    left: EffectWindow, right: EffectWindow, known: Collection[str], start_ms: int
+) -> EffectWindow:
+    """Both as one, of the window that starts then. Of more than UNKNOWN_MAX operations, or shapes not known, some stay.
 
-    Of shapes each pane chooses anew, so that among many that come once what comes always has its turn.
+    Of shapes each window chooses anew, so that among many that come once what comes always has its turn.
     """
-    shapes = _sum(left.shapes, right.shapes)
-    unknown = [name for name in shapes if name not in known]
+    effects = _sum(left.effects, right.effects)
+    unknown = [name for name in effects if name not in known]
     if len(unknown) > UNKNOWN_MAX:
         kept = set(nsmallest(UNKNOWN_MAX, unknown, key=lambda name: (crc32(f"{start_ms}|{name}".encode()), name)))
-        shapes = {name: count for name, count in shapes.items() if name in known or name in kept}
+        effects = {name: count for name, count in effects.items() if name in known or name in kept}
     requests = _sum(left.requests, right.requests)
     if len(requests) > UNKNOWN_MAX:
         kept = set(nsmallest(UNKNOWN_MAX, (name for name in requests if name != OTHER_REQUESTS)))
         rest = sum(count for name, count in requests.items() if name not in kept)
         requests = {name: requests[name] for name in sorted(kept)} | {OTHER_REQUESTS: rest}
-    wanted = shapes.keys() - set(known)  # known ones have their template
+    wanted = effects.keys() - set(known)  # known ones have their template
     templates = {name: text for name, text in right.templates.items() if name in wanted}
     for name, text in left.templates.items():
         if name in wanted:
             templates[name] = min(text, templates.get(name, text))
-    return ShapePane(
+    return EffectWindow(
         requests,
-        shapes,
+        effects,
         templates,
         merge_sampled((*left.traces, *right.traces)),
-        merge_info((left.facts, right.facts)),
+        merge_info((left.info, right.info)),
         merge_ranges((*left.ranges, *right.ranges)),
     )
 

@@ -1,8 +1,9 @@
-"""How many lines and calls go with a request of which kind, learnt from counts of panes alone.
+"""How many lines and calls go with a request of which kind, learned from counts of windows alone.
 
-A pane is a mixture: so many requests of each operation, so many lines of each shape. Which request wrote which line is
-not known; it is what fits the panes best, as least squares without negative rates, by multiplicative updates (Lee and
-Seung, NIPS 13, 2000) of sums that decay. One exposure is the pane itself: what is written every minute whoever calls.
+A window is a mixture: so many requests of each operation, so many lines of each shape. Which request wrote which line
+is not known; it is what fits the windows best, as least squares without negative rates, by multiplicative updates (Lee
+and Seung, NIPS 13, 2000) of sums that decay. One exposure is the window itself: what is written every minute whoever
+calls.
 """
 
 from collections.abc import Iterable
@@ -12,16 +13,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from state_schemas.aggregates.requests import FAILED_REQUESTS, OTHER_REQUESTS, ShapePane
-from state_schemas.state.requests import RecentPane, ShapeRates
-from udfs.stats.poisson_change import WINDOW_PANES, ChangeConfig
+from state_schemas.aggregates.requests import FAILED_REQUESTS, OTHER_REQUESTS, EffectWindow
+from state_schemas.state.requests import EffectRates, RecentWindow
+from udfs.stats.poisson_change import INTERVAL_WINDOWS, ChangeConfig
 
-__all__ = ["OPERATIONS_MAX", "SHAPES_MAX", "Rates", "observe", "packed", "unpacked"]
+__all__ = ["EFFECTS_MAX", "OPERATIONS_MAX", "Rates", "observe", "packed", "unpacked"]
 
-SHAPES_MAX: Final = 300
-OPERATIONS_MAX: Final = 8  # beside the pane itself and the rest
+EFFECTS_MAX: Final = 300
+OPERATIONS_MAX: Final = 8  # beside the window itself and the rest
 AWAY_MS: Final = 3_600_000  # a shape unseen for so long makes room for another
-FIT_STEPS: Final = 10  # after each pane, from where the last one ended
+FIT_STEPS: Final = 10  # after each window, from where the last one ended
 LEAST: Final = 1e-9
 HARDLY: Final = 1e-2  # requests, of an hour's memory
 FLOOR: Final = 1e-4  # of a shape's mean rate
@@ -31,7 +32,7 @@ _Floats = NDArray[np.float64]
 
 @dataclass(slots=True)
 class Rates:
-    """`ShapeRates` with its arrays; the receiver's own."""
+    """`EffectRates` with its arrays; the receiver's own."""
 
     names: list[str]
     templates: dict[str, str]
@@ -43,26 +44,26 @@ class Rates:
     past: _Floats
     scatter: _Floats
     runs: _Floats
-    recent: list[RecentPane]
+    recent: list[RecentWindow]
     counts: _Floats
     last_seen: _Floats
 
     @property
     def expected(self) -> _Floats:
-        """(n, k): what the past makes of the requests of each recent pane."""
-        requests = np.array([pane.requests for pane in self.recent], np.float64).reshape(-1, len(self.operations))
+        """(n, k): what the past makes of the requests of each recent window."""
+        requests = np.array([window.requests for window in self.recent], np.float64).reshape(-1, len(self.operations))
         expected: _Floats = self.rate @ requests.T
         return expected
 
     @property
     def variation(self) -> _Floats:
-        """(n,): squared, how much windows usually vary beside chance, in terms of what is expected of them."""
+        """(n,): squared, how much intervals usually vary beside chance, in terms of what is expected of them."""
         spread, size = self.scatter[:, 0], self.scatter[:, 1]
         found: _Floats = np.divide(np.maximum(spread, 0.0), size, out=np.zeros_like(size), where=size > 0)
         return found
 
 
-def unpacked(rates: ShapeRates) -> Rates:
+def unpacked(rates: EffectRates) -> Rates:
     """Copies of everything."""
     n, m, k = len(rates.names), len(rates.operations), len(rates.recent)
     return Rates(
@@ -82,9 +83,9 @@ def unpacked(rates: ShapeRates) -> Rates:
     )
 
 
-def packed(rates: Rates) -> ShapeRates:
+def packed(rates: Rates) -> EffectRates:
     """Inverse of `unpacked`."""
-    return ShapeRates(
+    return EffectRates(
         names=tuple(rates.names),
         templates=rates.templates,
         operations=tuple(rates.operations),
@@ -102,23 +103,23 @@ def packed(rates: Rates) -> ShapeRates:
 
 
 def observe(
-    rates: Rates, start_ms: int, pane: ShapePane, held: frozenset[str], config: ChangeConfig, keep: float
+    rates: Rates, start_ms: int, window: EffectWindow, held: frozenset[str], config: ChangeConfig, keep: float
 ) -> None:
-    """Moves the test window on to this pane, which has requests; what leaves it is learnt.
+    """Moves the test interval on to this window, which has requests; what leaves it is learned.
 
-    held: shapes of open episodes, which learn nothing meanwhile. keep: what is left of what is known for each pane that
-    is learnt. O(shapes * operations).
+    held: shapes of open episodes, which learn nothing meanwhile. keep: what is left of what is known for each window
+    that is learned. O(shapes * operations).
     """
-    if len(rates.recent) == WINDOW_PANES:
+    if len(rates.recent) == INTERVAL_WINDOWS:
         _compare(rates, held, config)
     while rates.recent and _is_over(rates, start_ms, config):
         _learn(rates, held, keep)
-    _make_room(rates, start_ms, pane, held)
-    counts = np.array([pane.shapes.get(name, 0) for name in rates.names], np.float64)
-    requests = _requests_of(rates, pane)
+    _make_room(rates, start_ms, window, held)
+    counts = np.array([window.effects.get(name, 0) for name in rates.names], np.float64)
+    requests = _requests_of(rates, window)
     rates.last_seen[counts > 0] = start_ms
     _count_runs(rates, counts > 0, held)
-    rates.recent.append(RecentPane(start_ms, tuple(requests.astype(int).tolist()), pane.traces, pane.ranges))
+    rates.recent.append(RecentWindow(start_ms, tuple(requests.astype(int).tolist()), window.traces, window.ranges))
     rates.counts = np.column_stack((rates.counts, counts))
 
 
@@ -132,13 +133,13 @@ def accept(rates: Rates, names: Iterable[str]) -> None:
 
 
 def forget(rates: Rates, names: Iterable[str]) -> None:
-    """The test window as if these shapes had done in it what is usual: an incident that is over is not told again."""
+    """The test interval as if these shapes had done in it what is usual: an incident that is over is not told again."""
     places = [rates.names.index(name) for name in names]
     rates.counts[places] = rates.expected[places]
 
 
 def _count_runs(rates: Rates, seen: NDArray[np.bool_], held: frozenset[str]) -> None:
-    """Panes with each shape, and how long it stays away; of an incident that teaches nothing."""
+    """Windows with each shape, and how long it stays away; of an incident that teaches nothing."""
     free = np.array([name not in held for name in rates.names], np.bool_)
     with_it, without, longest = rates.runs.T
     longest = np.where(seen & free, np.maximum(longest, without), longest)
@@ -146,21 +147,21 @@ def _count_runs(rates: Rates, seen: NDArray[np.bool_], held: frozenset[str]) -> 
 
 
 def strange_share(rates: Rates, requests_min: float) -> float:
-    """Share of the window's requests that are of operations of which less than so many were seen."""
-    requests = np.array([pane.requests[1:] for pane in rates.recent], np.float64).sum(axis=0)
+    """Share of the interval's requests that are of operations of which less than so many were seen."""
+    requests = np.array([window.requests[1:] for window in rates.recent], np.float64).sum(axis=0)
     strange = requests[rates.requests[1:] < requests_min].sum()
     return float(strange / max(1.0, requests.sum()))
 
 
 def _is_over(rates: Rates, start_ms: int, config: ChangeConfig) -> bool:
-    return len(rates.recent) >= WINDOW_PANES or rates.recent[0].start_ms < start_ms - config.gap_ms
+    return len(rates.recent) >= INTERVAL_WINDOWS or rates.recent[0].start_ms < start_ms - config.gap_ms
 
 
 def _learn(rates: Rates, held: frozenset[str], keep: float) -> None:
-    """The oldest pane leaves the window and becomes part of the past."""
-    pane = rates.recent.pop(0)
+    """The oldest window leaves the interval and becomes part of the past."""
+    window = rates.recent.pop(0)
     counts, rates.counts = rates.counts[:, 0].copy(), rates.counts[:, 1:]
-    requests = np.array(pane.requests, np.float64)
+    requests = np.array(window.requests, np.float64)
     still = np.array([name in held for name in rates.names], np.bool_)
     counts[still] = rates.rate[still] @ requests
     weight = 1 / requests.sum()  # counts of more requests vary more
@@ -190,10 +191,10 @@ def _fit(rates: Rates) -> None:
 
 
 def _compare(rates: Rates, held: frozenset[str], config: ChangeConfig) -> None:
-    """The window as a whole, against what was expected: how wrong that usually is, chance apart.
+    """The interval as a whole, against what was expected: how wrong that usually is, chance apart.
 
-    Of a whole window, as the errors of its panes add up where a mix of requests shifts. An incident that has just begun
-    says little: a window counts for one in memory_panes, and for no more than half of what was expected.
+    Of a whole interval, as the errors of its windows add up where a mix of requests shifts. An incident that has just
+    begun says little: a interval counts for one in memory_intervals, and for no more than half of what was expected.
     """
     counts, expected = rates.counts.sum(axis=1), rates.expected.sum(axis=1)
     off = np.clip(counts - expected, -expected / 2, expected / 2)
@@ -202,34 +203,36 @@ def _compare(rates: Rates, held: frozenset[str], config: ChangeConfig) -> None:
     rates.scatter = np.where(still[:, None], rates.scatter, rates.scatter * config.keep + found)
 
 
-def _requests_of(rates: Rates, pane: ShapePane) -> _Floats:
+def _requests_of(rates: Rates, window: EffectWindow) -> _Floats:
     index = {name: place for place, name in enumerate(rates.operations)}
     found = np.zeros(len(rates.operations))
     found[0] = 1.0
-    for name, count in pane.requests.items():
+    for name, count in window.requests.items():
         found[index[name] if name in index else index[OTHER_REQUESTS]] += count
     return found
 
 
-def _make_room(rates: Rates, start_ms: int, pane: ShapePane, held: frozenset[str]) -> None:
+def _make_room(rates: Rates, start_ms: int, window: EffectWindow, held: frozenset[str]) -> None:
     """Operations and shapes that are new get a place where there is one, the most frequent shapes first."""
     known = set(rates.operations)
-    new = sorted(name for name in pane.requests if name not in known)
+    new = sorted(name for name in window.requests if name not in known)
     if new and len(rates.operations) > OPERATIONS_MAX:
         _drop_operations(rates)
     for name in new:
         is_rest = len(rates.operations) > OPERATIONS_MAX and name != FAILED_REQUESTS
         _add_operation(rates, OTHER_REQUESTS if is_rest else name)
     known = set(rates.names)
-    unknown = sorted((name for name in pane.shapes if name not in known), key=lambda name: (-pane.shapes[name], name))
+    unknown = sorted(
+        (name for name in window.effects if name not in known), key=lambda name: (-window.effects[name], name)
+    )
     if not unknown:
         return
     _drop_away(rates, start_ms, len(unknown), held)
-    added = unknown[: SHAPES_MAX - len(rates.names)]
+    added = unknown[: EFFECTS_MAX - len(rates.names)]
     for name in added:
         rates.names.append(name)
-        if name in pane.templates:
-            rates.templates[name] = pane.templates[name]
+        if name in window.templates:
+            rates.templates[name] = window.templates[name]
     rates.cross, rates.rate = (_with_rows(known, len(added)) for known in (rates.cross, rates.rate))
     rates.past = np.concatenate((rates.past, np.zeros(len(added))))
     rates.scatter, rates.runs = (_with_rows(known, len(added)) for known in (rates.scatter, rates.runs))
@@ -244,37 +247,41 @@ def _add_operation(rates: Rates, name: str) -> None:
     rates.requests = np.append(rates.requests, 0.0)
     rates.gram = np.pad(rates.gram, (0, 1))
     rates.cross, rates.rate = (np.pad(known, ((0, 0), (0, 1))) for known in (rates.cross, rates.rate))
-    rates.recent = [RecentPane(pane.start_ms, (*pane.requests, 0), pane.traces, pane.ranges) for pane in rates.recent]
+    rates.recent = [
+        RecentWindow(window.start_ms, (*window.requests, 0), window.traces, window.ranges) for window in rates.recent
+    ]
 
 
 def _drop_operations(rates: Rates) -> None:
     """Operations that have long had no request go."""
-    heard = (
-        np.array([pane.requests for pane in rates.recent], np.float64).reshape(-1, len(rates.operations)).any(axis=0)
+    activity = (
+        np.array([window.requests for window in rates.recent], np.float64)
+        .reshape(-1, len(rates.operations))
+        .any(axis=0)
     )
-    kept = np.flatnonzero((rates.requests >= HARDLY) | heard | (np.arange(len(rates.operations)) == 0))
+    kept = np.flatnonzero((rates.requests >= HARDLY) | activity | (np.arange(len(rates.operations)) == 0))
     rates.operations = [rates.operations[place] for place in kept]
     rates.requests, rates.gram = rates.requests[kept], rates.gram[np.ix_(kept, kept)]
     rates.cross, rates.rate = rates.cross[:, kept], rates.rate[:, kept]
     rates.recent = [
-        RecentPane(pane.start_ms, tuple(pane.requests[place] for place in kept), pane.traces, pane.ranges)
-        for pane in rates.recent
+        RecentWindow(window.start_ms, tuple(window.requests[place] for place in kept), window.traces, window.ranges)
+        for window in rates.recent
     ]
 
 
 def _drop_away(rates: Rates, start_ms: int, wanted: int, held: frozenset[str]) -> None:
     """Shapes that are away for long, or came once, go, the longest first, as far as room is short."""
-    short = len(rates.names) + wanted - SHAPES_MAX
+    short = len(rates.names) + wanted - EFFECTS_MAX
     if short <= 0:
         return
     oldest_ms = min((recent.start_ms for recent in rates.recent), default=start_ms)
     away = sorted(
         (float(seen_ms), name)
-        for name, seen_ms, panes in zip(rates.names, rates.last_seen, rates.runs[:, 0], strict=True)
-        if (seen_ms < start_ms - AWAY_MS or (panes == 1 and seen_ms < oldest_ms)) and name not in held
+        for name, seen_ms, windows in zip(rates.names, rates.last_seen, rates.runs[:, 0], strict=True)
+        if (seen_ms < start_ms - AWAY_MS or (windows == 1 and seen_ms < oldest_ms)) and name not in held
     )
-    gone = {name for _, name in away[:short]}
-    _keep(rates, (place for place, name in enumerate(rates.names) if name not in gone))
+    evicted = {name for _, name in away[:short]}
+    _keep(rates, (place for place, name in enumerate(rates.names) if name not in evicted))
 
 
 def _keep(rates: Rates, places: Iterable[int]) -> None:

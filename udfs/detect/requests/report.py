@@ -4,11 +4,11 @@ from typing import Final
 
 from state_schemas.aggregates.requests import CALL, LINE
 from state_schemas.contracts.insight import Contribution, Evidence, Insight, Status, TraceExemplar, Window
-from state_schemas.state.requests import ShapeEpisode, ShapeMember
+from state_schemas.state.requests import EffectEpisode, EffectMember
 from udfs.insights.ids import insight_id
 from udfs.insights.wording import clock, kafka_ranges, title_of
 
-__all__ = ["report", "subject_of_shape"]
+__all__ = ["report", "subject_of_effect"]
 
 TEMPLATE_CHARS_MAX: Final = 200
 NAMED_MAX: Final = 20  # lines, and calls, named in one insight
@@ -18,29 +18,29 @@ _NS_PER_MS: Final = 1e6
 def report(
     env: str,
     service: str,
-    episode: ShapeEpisode,
+    episode: EffectEpisode,
     templates: dict[str, str],
     status: Status,
     reason: str = "",
 ) -> Insight:
     """The episode as it stands; templates: of lines, by shape."""
-    first, facts = episode.members[0], episode.facts
+    first, info = episode.members[0], episode.info
     of_lines = first.name.startswith(LINE)
-    subject = subject_of_shape(first.name)
-    told = templates.get(first.name, "") if of_lines else subject
+    subject = subject_of_effect(first.name)
+    emitted = templates.get(first.name, "") if of_lines else subject
     return Insight(
         insight_id=insight_id(episode.kind, env, service, subject, episode.start_ms),
         revision=0,
         status=status,
         kind=episode.kind,
         env=env,
-        site_id=facts.site_id,
+        site_id=info.site_id,
         service=service,
         subject=subject,
         window=Window(start_ms=episode.start_ms, end_ms=episode.end_ms),
         severity="warning",
         confidence=0.8,
-        title=title_of(_title(service, episode, told)),
+        title=title_of(_title(service, episode, emitted)),
         reason=reason,
         measures=_measures(episode),
         evidence=Evidence(
@@ -56,24 +56,24 @@ def report(
             ),
             operations=_calls(episode),
             sample_lines=tuple(templates[one.name] for one in episode.members if one.name in templates)[:NAMED_MAX],
-            template=told if of_lines else "",
+            template=emitted if of_lines else "",
             kafka=kafka_ranges(episode.ranges),
-            expected=_expected(episode, first, told),
+            expected=_expected(episode, first, emitted),
         ),
-        container=facts.container,
-        image=facts.image,
-        version=facts.version,
+        container=info.container,
+        image=info.image,
+        version=info.version,
     )
 
 
-def subject_of_shape(name: str) -> str:
+def subject_of_effect(name: str) -> str:
     """Pattern id of a line, operation of a call."""
     if name.startswith(LINE):
         return name.removeprefix(LINE)
     return name.removeprefix(CALL).partition("|")[2]
 
 
-def _measures(episode: ShapeEpisode) -> dict[str, float]:
+def _measures(episode: EffectEpisode) -> dict[str, float]:
     first = episode.members[0]
     what = "lines" if first.name.startswith(LINE) else "calls"
     requests = max(1, episode.requests)
@@ -84,12 +84,12 @@ def _measures(episode: ShapeEpisode) -> dict[str, float]:
         f"{what}_per_request_usual": round(first.expected / requests, 4),
         "requests": float(episode.requests),
         "shapes": float(len(episode.members)),
-        "counted_s": float(episode.panes * episode.pane_ms // 1000),
-        "silent_s": float(episode.silent * episode.pane_ms // 1000),
+        "counted_s": float(episode.windows * episode.window_ms // 1000),
+        "silent_s": float(episode.silent * episode.window_ms // 1000),
     }
 
 
-def _calls(episode: ShapeEpisode) -> tuple[Contribution, ...]:
+def _calls(episode: EffectEpisode) -> tuple[Contribution, ...]:
     """The calls that changed, by their part of the change."""
     calls = [member for member in episode.members if member.name.startswith(CALL)]
     changed = [abs(member.expected - member.count) for member in calls]
@@ -97,7 +97,7 @@ def _calls(episode: ShapeEpisode) -> tuple[Contribution, ...]:
     ranked = sorted(zip(changed, calls, strict=True), key=lambda item: (-item[0], item[1].name))
     return tuple(
         Contribution(
-            name=subject_of_shape(member.name),
+            name=subject_of_effect(member.name),
             share=round(change / max(sum(changed), 1e-9), 4),
             traffic_share=round(member.expected / max(usual, 1e-9), 4),
             spans=int(member.count),
@@ -106,9 +106,9 @@ def _calls(episode: ShapeEpisode) -> tuple[Contribution, ...]:
     )
 
 
-def _title(service: str, episode: ShapeEpisode, told: str) -> str:
+def _title(service: str, episode: EffectEpisode, emitted: str) -> str:
     first = episode.members[0]
-    said = title_of(told, TEMPLATE_CHARS_MAX)
+    said = title_of(emitted, TEMPLATE_CHARS_MAX)
     requests, since = f"{episode.requests:,} requests", clock(episode.start_ms)
     usual = f"usually {first.expected:,.0f}"
     others = len(episode.members) - 1
@@ -121,10 +121,10 @@ def _title(service: str, episode: ShapeEpisode, told: str) -> str:
     return f"{service} {verb} {said}{times} in {requests} since {since}, {usual}{more}"
 
 
-def _expected(episode: ShapeEpisode, first: ShapeMember, told: str) -> str:
+def _expected(episode: EffectEpisode, first: EffectMember, emitted: str) -> str:
     seen = (
-        f"last seen in the pane of {clock(first.last_seen_ms)}"
+        f"last seen in the window of {clock(first.last_seen_ms)}"
         if first.last_seen_ms
         else "not seen since it is watched"
     )
-    return f"{first.expected:,.1f} times {told} with {episode.requests:,} requests; {seen}"
+    return f"{first.expected:,.1f} times {emitted} with {episode.requests:,} requests; {seen}"

@@ -1,7 +1,7 @@
-"""The shape rule: a pane of requests, lines and calls moves what is usual, and opens, follows and closes insights.
+"""The shape rule: a window of requests, lines and calls moves what is usual, and opens, follows and closes insights.
 
 A line is missed when it comes less than half as often with the requests as it used to, by more than chance, in six
-panes or more; a call likewise, and also when it comes twice as often. Lines are compared with the other lines of the
+windows or more; a call likewise, and also when it comes twice as often. Lines are compared with the other lines of the
 service too: where each falls, it is the number of requests that changed (another sampling), or logging as a whole.
 One insight a service is open at a time; it names every line and call that changed with it.
 """
@@ -14,35 +14,37 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from state_schemas.aggregates.requests import LINE, ShapePane
+from state_schemas.aggregates.requests import LINE, EffectWindow
 from state_schemas.contracts.insight import Insight, Status
-from state_schemas.state.requests import ShapeEpisode, ShapeMember, ShapesLearnt
+from state_schemas.state.requests import EffectEpisode, EffectMember, EffectModel
 from udfs.activity import merge_ranges
 from udfs.detect.requests.rates import Rates, accept, forget, observe, packed, strange_share, unpacked
 from udfs.detect.requests.report import report
+from udfs.detect.service_window import ServiceWindow
 from udfs.service_info import merge_info
 from udfs.spans.window import merge_sampled
 from udfs.stats.poisson_change import WINDOWS, ChangeConfig, change_nats
 
-__all__ = ["PaneOfShapes", "ShapeConfig", "expire_shapes", "watch_shapes"]
+__all__ = ["EffectConfig", "evaluate_effects", "expire_effects"]
 
 RECOVERED: Final = "back to what is usual"
 ACCEPTED: Final = "it has stayed: it is usual now"
-DEPLOYED: Final = "another version runs: what is usual is learnt anew"
+DEPLOYED: Final = "another version runs: what is usual is learned anew"
 UNSEEN: Final = "not seen again"
-GONE: Final = "no more requests"
+EXPIRED: Final = "no more requests"
 # Expected of a line at least, before it says whether lines fall alike.
 OTHERS_MIN: Final = 10.0
 _Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class ShapeConfig:
-    """nats_close: for what is usual, to close; quiet_ms: nothing spoke for it for so long, so it closes too. accept_ms:
-    open for so long, what it says is the new normal. past_panes_min: with requests, before the window: with it ten
-    minutes, as of patterns (a pane of the past weighs a little less than 1). settle_ms: after another version has come,
-    or an old one again, nothing is told for so long, and what is usual is learnt anew, faster: unsettled_keep.
-    seen_panes_min: with a shape, before it is missed; never before it is away for twice as long as ever before.
+class EffectConfig:
+    """nats_close: for what is usual, to close; close_after_ms: nothing spoke for it for so long, so it closes too.
+    accept_ms: open for so long, what it says is the new normal. past_windows_min: with requests, before the interval:
+    with it ten minutes, as of patterns (a window of the past weighs a little less than 1). settle_ms: after another
+    version has come, or an old one again, nothing is told for so long, and what is usual is learned anew, faster:
+    unsettled_keep.
+    seen_windows_min: with a shape, before it is missed; never before it is away for twice as long as ever before.
 
     More of a call is news only where it was made with rare_share of the requests (errors, which are rarer, are watched
     by themselves), and at most strange_max of the requests are of operations seen less than strange_min times.
@@ -50,57 +52,49 @@ class ShapeConfig:
 
     change: ChangeConfig = field(default_factory=ChangeConfig)
     nats_close: float = 6.0
-    quiet_ms: int = 600_000
+    close_after_ms: int = 600_000
     accept_ms: int = 1_800_000
-    past_panes_min: float = 45.0
+    past_windows_min: float = 45.0
     settle_ms: int = 1_800_000
     unsettled_keep: float = 1 - 1 / 20
-    seen_panes_min: float = 12.0
+    seen_windows_min: float = 12.0
     rare_share: float = 0.05
     strange_max: float = 0.1
     strange_min: float = 30.0
 
 
-class PaneOfShapes(NamedTuple):
-    """A service in [start_ms, end_ms)."""
-
-    env: str
-    service: str
-    start_ms: int
-    end_ms: int
-    shapes: ShapePane
-
-
 class _Changes(NamedTuple):
-    """For each shape: nats for a change (0: none), panes of the window that shows it best, whether it is more."""
+    """For each shape: nats for a change (0: none), windows of the interval that shows it best, whether it is more."""
 
     nats: _Floats
-    panes: NDArray[np.int64]
+    windows: NDArray[np.int64]
     more: NDArray[np.bool_]
 
 
-def watch_shapes(learnt: ShapesLearnt, pane: PaneOfShapes, config: ShapeConfig) -> tuple[ShapesLearnt, list[Insight]]:
-    """What is known after the pane, and what it announces. O(shapes * operations)."""
-    if not pane.shapes.requests:
-        return _without_requests(learnt, pane, config)
-    drafts: list[Insight] = []
-    before = learnt.changed_ms
-    learnt, is_settled = _deployed(learnt, pane, config)
-    rates, episode, templates = unpacked(learnt.rates), learnt.episode, learnt.rates.templates
-    if learnt.changed_ms != before:
+def evaluate_effects(
+    model: EffectModel, window: ServiceWindow[EffectWindow], config: EffectConfig
+) -> tuple[EffectModel, list[Insight]]:
+    """What is known after the window, and what it announces. O(shapes * operations)."""
+    if not window.table.requests:
+        return _without_requests(model, window, config)
+    candidates: list[Insight] = []
+    before = model.changed_ms
+    model, is_settled = _deployed(model, window, config)
+    rates, episode, templates = unpacked(model.rates), model.episode, model.rates.templates
+    if model.changed_ms != before:
         rates.runs[:] = 0.0  # what was seen before says nothing of what another version does
     if episode is not None and not is_settled:
-        drafts.append(report(pane.env, pane.service, episode, templates, "closed", DEPLOYED))
+        candidates.append(report(window.env, window.service, episode, templates, "closed", DEPLOYED))
         forget(rates, (member.name for member in episode.members))
         episode = None
     held = frozenset(member.name for member in episode.members) if episode else frozenset()
     keep = config.change.keep if is_settled else config.unsettled_keep
-    observe(rates, pane.start_ms, pane.shapes, held, config.change, keep)
+    observe(rates, window.start_ms, window.table, held, config.change, keep)
     if episode is not None:
-        after, reason = _followed(episode, rates, pane, config)
-        if reason or _is_told(episode, after):
+        after, reason = _followed(episode, rates, window, config)
+        if reason or _is_reported(episode, after):
             status: Status = "closed" if reason else "updated"
-            drafts.append(report(pane.env, pane.service, after, rates.templates, status, reason))
+            candidates.append(report(window.env, window.service, after, rates.templates, status, reason))
         names = frozenset(member.name for member in after.members)
         if reason == ACCEPTED:
             accept(rates, names)
@@ -108,64 +102,66 @@ def watch_shapes(learnt: ShapesLearnt, pane: PaneOfShapes, config: ShapeConfig) 
             forget(rates, names)
         episode = None if reason else after
     elif is_settled:
-        episode = _opened(rates, pane, config)
+        episode = _opened(rates, window, config)
         if episode is not None:
-            drafts.append(report(pane.env, pane.service, episode, rates.templates, "open"))
-    return msgspec.structs.replace(learnt, rates=packed(rates), episode=episode, last_end_ms=pane.end_ms), drafts
+            candidates.append(report(window.env, window.service, episode, rates.templates, "open"))
+    return msgspec.structs.replace(model, rates=packed(rates), episode=episode, last_end_ms=window.end_ms), candidates
 
 
 def _without_requests(
-    learnt: ShapesLearnt, pane: PaneOfShapes, config: ShapeConfig
-) -> tuple[ShapesLearnt, list[Insight]]:
-    """A pane that tells nothing, but that time goes on."""
-    learnt, episode = msgspec.structs.replace(learnt, last_end_ms=pane.end_ms), learnt.episode
-    if episode is None or pane.start_ms - episode.end_ms < config.quiet_ms:
-        return learnt, []
-    rates = unpacked(learnt.rates)
+    model: EffectModel, window: ServiceWindow[EffectWindow], config: EffectConfig
+) -> tuple[EffectModel, list[Insight]]:
+    """A window that tells nothing, but that time goes on."""
+    model, episode = msgspec.structs.replace(model, last_end_ms=window.end_ms), model.episode
+    if episode is None or window.start_ms - episode.end_ms < config.close_after_ms:
+        return model, []
+    rates = unpacked(model.rates)
     forget(rates, (member.name for member in episode.members))
-    draft = report(pane.env, pane.service, episode, rates.templates, "closed", UNSEEN)
-    return msgspec.structs.replace(learnt, rates=packed(rates), episode=None), [draft]
+    candidate = report(window.env, window.service, episode, rates.templates, "closed", UNSEEN)
+    return msgspec.structs.replace(model, rates=packed(rates), episode=None), [candidate]
 
 
-def _deployed(learnt: ShapesLearnt, pane: PaneOfShapes, config: ShapeConfig) -> tuple[ShapesLearnt, bool]:
+def _deployed(
+    model: EffectModel, window: ServiceWindow[EffectWindow], config: EffectConfig
+) -> tuple[EffectModel, bool]:
     """What is known of versions, and whether one has run alone for long enough to say what is usual."""
-    version, changed_ms = pane.shapes.facts.version or learnt.version, learnt.changed_ms
-    if learnt.version and version != learnt.version:
-        changed_ms = pane.end_ms
-    is_settled = not changed_ms or pane.start_ms - changed_ms >= config.settle_ms
-    return msgspec.structs.replace(learnt, version=version, changed_ms=changed_ms), is_settled
+    version, changed_ms = window.table.info.version or model.version, model.changed_ms
+    if model.version and version != model.version:
+        changed_ms = window.end_ms
+    is_settled = not changed_ms or window.start_ms - changed_ms >= config.settle_ms
+    return msgspec.structs.replace(model, version=version, changed_ms=changed_ms), is_settled
 
 
-def expire_shapes(learnt: ShapesLearnt, env: str, service: str) -> list[Insight]:
+def expire_effects(model: EffectModel, env: str, service: str) -> list[Insight]:
     """Closing draft of what is open when a service is forgotten."""
-    if learnt.episode is None:
+    if model.episode is None:
         return []
-    return [report(env, service, learnt.episode, learnt.rates.templates, "closed", GONE)]
+    return [report(env, service, model.episode, model.rates.templates, "closed", EXPIRED)]
 
 
-def _changes(rates: Rates, config: ShapeConfig) -> _Changes:
+def _changes(rates: Rates, config: EffectConfig) -> _Changes:
     n, change = len(rates.names), config.change
-    best, panes, more = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.bool_)
+    best, windows, more = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.bool_)
     lines = np.array([name.startswith(LINE) for name in rates.names], np.bool_)
     if_usual = rates.expected
     certain = ~lines if (lines & (if_usual.sum(axis=1) >= OTHERS_MIN)).sum() < 2 else np.ones(n, np.bool_)
     few = (rates.counts * change.factor <= if_usual) & (if_usual > 0)
     many = (rates.counts >= if_usual * change.factor) & (~lines & ~_are_rare(rates, config))[:, None]
-    for window in (window for window in WINDOWS if window <= len(rates.recent)):
-        counts, expected = rates.counts[:, -window:].sum(axis=1), if_usual[:, -window:].sum(axis=1)
+    for interval in (interval for interval in WINDOWS if interval <= len(rates.recent)):
+        counts, expected = rates.counts[:, -interval:].sum(axis=1), if_usual[:, -interval:].sum(axis=1)
         expected = np.where(lines, expected * _common(counts, expected, lines), expected)
-        fewer = (counts * change.factor <= expected) & (few[:, -window:].sum(axis=1) >= change.panes_min)
-        fewer &= _may_miss(rates, counts, window, certain, config)
-        greater = (counts >= expected * change.factor) & (many[:, -window:].sum(axis=1) >= change.panes_min)
+        fewer = (counts * change.factor <= expected) & (few[:, -interval:].sum(axis=1) >= change.windows_min)
+        fewer &= _may_miss(rates, counts, interval, certain, config)
+        greater = (counts >= expected * change.factor) & (many[:, -interval:].sum(axis=1) >= change.windows_min)
         nats = _beyond(change_nats(counts, expected, rates.past), counts, expected, rates.variation)
         better = (fewer | greater) & (nats > best)
-        best, panes, more = (
-            np.where(better, new, old) for new, old in ((nats, best), (window, panes), (greater, more))
+        best, windows, more = (
+            np.where(better, new, old) for new, old in ((nats, best), (interval, windows), (greater, more))
         )
-    return _Changes(best, panes, more)
+    return _Changes(best, windows, more)
 
 
-def _changed(changes: _Changes, config: ShapeConfig) -> list[int]:
+def _changed(changes: _Changes, config: EffectConfig) -> list[int]:
     """Places of the shapes that have changed beyond chance, of as many as are watched."""
     wanted = config.change.nats_open + log(max(1, len(changes.nats)))
     found: list[int] = np.flatnonzero(changes.nats >= wanted).tolist()
@@ -173,21 +169,21 @@ def _changed(changes: _Changes, config: ShapeConfig) -> list[int]:
 
 
 def _may_miss(
-    rates: Rates, counts: _Floats, panes: int, certain: NDArray[np.bool_], config: ShapeConfig
+    rates: Rates, counts: _Floats, windows: int, certain: NDArray[np.bool_], config: EffectConfig
 ) -> NDArray[np.bool_]:
-    """Shapes, with so many in a window of panes, that came often enough, and do not stay away as they sometimes do.
+    """Shapes, with so many in a interval of windows, that came often enough, and do not stay away as they sometimes do.
 
-    certain: others tell that the requests are still counted alike; else it must come less often in a pane, too.
+    certain: others tell that the requests are still counted alike; else it must come less often in a window, too.
     """
     with_it, without, longest = rates.runs.T
-    usual: NDArray[np.bool_] = (with_it >= config.seen_panes_min) & ((counts > 0) | (without > 2 * longest))
-    usual_of_window = rates.past / max(1.0, rates.requests[0]) * panes
-    fewer: NDArray[np.bool_] = counts * config.change.factor <= usual_of_window
+    usual: NDArray[np.bool_] = (with_it >= config.seen_windows_min) & ((counts > 0) | (without > 2 * longest))
+    usual_of_interval = rates.past / max(1.0, rates.requests[0]) * windows
+    fewer: NDArray[np.bool_] = counts * config.change.factor <= usual_of_interval
     return usual & (fewer | certain)
 
 
 def _beyond(nats: _Floats, counts: _Floats, expected: _Floats, variation: _Floats) -> _Floats:
-    """What is left of evidence against chance where windows vary by themselves as well.
+    """What is left of evidence against chance where intervals vary by themselves as well.
 
     The two are resistances in parallel: log-normal variation of the same size would give the change by itself with
     log(ratio)^2 / (2 * variation) nats, however many requests there are.
@@ -208,7 +204,7 @@ def _common(counts: _Floats, expected: _Floats, lines: NDArray[np.bool_]) -> _Fl
     return best
 
 
-def _are_rare(rates: Rates, config: ShapeConfig) -> NDArray[np.bool_]:
+def _are_rare(rates: Rates, config: EffectConfig) -> NDArray[np.bool_]:
     """Shapes of which more would be no news: usually with few requests, or all where the requests are new ones."""
     if strange_share(rates, config.strange_min) > config.strange_max:
         return np.ones(len(rates.names), np.bool_)
@@ -216,48 +212,48 @@ def _are_rare(rates: Rates, config: ShapeConfig) -> NDArray[np.bool_]:
     return rare
 
 
-def _opened(rates: Rates, pane: PaneOfShapes, config: ShapeConfig) -> ShapeEpisode | None:
+def _opened(rates: Rates, window: ServiceWindow[EffectWindow], config: EffectConfig) -> EffectEpisode | None:
     """An episode of all shapes that have changed; None where none has, or too little is known."""
-    if rates.requests[0] < config.past_panes_min:
+    if rates.requests[0] < config.past_windows_min:
         return None
     changes = _changes(rates, config)
     found = sorted((-float(changes.nats[place]), rates.names[place], place) for place in _changed(changes, config))
     if not found:
         return None
     subject = found[0][2]
-    first = len(rates.recent) - int(changes.panes[subject])
+    first = len(rates.recent) - int(changes.windows[subject])
     first += _leading_usual(rates, subject, first, bool(changes.more[subject]), config.change.factor)
-    window = rates.recent[first:]
-    return ShapeEpisode(
+    interval = rates.recent[first:]
+    return EffectEpisode(
         kind="pattern_missing" if rates.names[subject].startswith(LINE) else "trace_shape_change",
-        start_ms=window[0].start_ms,
-        end_ms=pane.end_ms,
+        start_ms=interval[0].start_ms,
+        end_ms=window.end_ms,
         members=tuple(_member(rates, place, first, bool(changes.more[place])) for _, _, place in found),
-        requests=sum(sum(recent.requests[1:]) for recent in window),
-        traces=merge_sampled(trace for recent in window for trace in recent.traces),
-        pane_ms=pane.end_ms - pane.start_ms,
-        facts=pane.shapes.facts,
-        ranges=merge_ranges(part for recent in window for part in recent.ranges),
-        panes=len(window),
-        silent=_silent(rates, len(window)),
+        requests=sum(sum(recent.requests[1:]) for recent in interval),
+        traces=merge_sampled(trace for recent in interval for trace in recent.traces),
+        window_ms=window.end_ms - window.start_ms,
+        info=window.table.info,
+        ranges=merge_ranges(part for recent in interval for part in recent.ranges),
+        windows=len(interval),
+        silent=_silent(rates, len(interval)),
     )
 
 
 def _leading_usual(rates: Rates, place: int, first: int, more: bool, factor: float) -> int:
-    """How many panes of the window come before the first that shows the change."""
+    """How many windows of the interval come before the first that shows the change."""
     counts, expected = rates.counts[place, first:], rates.expected[place, first:]
     shows = counts >= expected * factor if more else (counts * factor <= expected) & (expected > 0)
     return int(np.argmax(shows))
 
 
-def _silent(rates: Rates, panes: int) -> int:
-    """In how many of the newest panes nothing was logged at all."""
+def _silent(rates: Rates, windows: int) -> int:
+    """In how many of the newest windows nothing was logged at all."""
     lines = [place for place, name in enumerate(rates.names) if name.startswith(LINE)]
-    return int((~rates.counts[lines, -panes:].any(axis=0)).sum()) if lines else 0
+    return int((~rates.counts[lines, -windows:].any(axis=0)).sum()) if lines else 0
 
 
-def _member(rates: Rates, place: int, first: int, more: bool) -> ShapeMember:
-    return ShapeMember(
+def _member(rates: Rates, place: int, first: int, more: bool) -> EffectMember:
+    return EffectMember(
         rates.names[place],
         more,
         float(rates.counts[place, first:].sum()),
@@ -266,9 +262,11 @@ def _member(rates: Rates, place: int, first: int, more: bool) -> ShapeMember:
     )
 
 
-def _followed(episode: ShapeEpisode, rates: Rates, pane: PaneOfShapes, config: ShapeConfig) -> tuple[ShapeEpisode, str]:
-    """The episode after this pane, and why it ends, or ""."""
-    if pane.start_ms - episode.end_ms >= config.quiet_ms:
+def _followed(
+    episode: EffectEpisode, rates: Rates, window: ServiceWindow[EffectWindow], config: EffectConfig
+) -> tuple[EffectEpisode, str]:
+    """The episode after this window, and why it ends, or ""."""
+    if window.start_ms - episode.end_ms >= config.close_after_ms:
         return episode, UNSEEN
     episode = _joined(episode, rates, config)
     factor = config.change.factor
@@ -286,26 +284,26 @@ def _followed(episode: ShapeEpisode, rates: Rates, pane: PaneOfShapes, config: S
     recent = rates.recent[-1]
     after = msgspec.structs.replace(
         after,
-        end_ms=pane.end_ms,
+        end_ms=window.end_ms,
         requests=episode.requests + sum(recent.requests[1:]),
         traces=merge_sampled((*episode.traces, *recent.traces)),
-        facts=merge_info((episode.facts, pane.shapes.facts)),
+        info=merge_info((episode.info, window.table.info)),
         ranges=merge_ranges((*episode.ranges, *recent.ranges)),
-        panes=episode.panes + 1,
+        windows=episode.windows + 1,
         silent=episode.silent + _silent(rates, 1),
     )
     return after, ACCEPTED if after.end_ms - after.start_ms >= config.accept_ms else ""
 
 
-def _moved(old: ShapeMember, now: ShapeMember, nats: float, nats_close: float) -> ShapeMember:
-    """The member after a pane; what is back to usual counts no more."""
+def _moved(old: EffectMember, now: EffectMember, nats: float, nats_close: float) -> EffectMember:
+    """The member after a window; what is back to usual counts no more."""
     if old.recovery >= nats_close:
         return old
     count, expected = (old.count + now.count, old.expected + now.expected) if nats < 0 else (old.count, old.expected)
-    return ShapeMember(old.name, old.more, count, expected, now.last_seen_ms, max(0.0, old.recovery + nats))
+    return EffectMember(old.name, old.more, count, expected, now.last_seen_ms, max(0.0, old.recovery + nats))
 
 
-def _joined(episode: ShapeEpisode, rates: Rates, config: ShapeConfig) -> ShapeEpisode:
+def _joined(episode: EffectEpisode, rates: Rates, config: EffectConfig) -> EffectEpisode:
     """The episode with what has changed since it opened."""
     known = {member.name for member in episode.members}
     changes = _changes(rates, config)
@@ -318,13 +316,13 @@ def _joined(episode: ShapeEpisode, rates: Rates, config: ShapeConfig) -> ShapeEp
     return msgspec.structs.replace(episode, members=(*episode.members, *nothing))
 
 
-def _usual_nats(now: ShapeMember, factor: float) -> float:
-    """Log-likelihood ratio of what is usual against `factor` times less, or more, in one pane."""
+def _usual_nats(now: EffectMember, factor: float) -> float:
+    """Log-likelihood ratio of what is usual against `factor` times less, or more, in one window."""
     changed = factor if now.more else 1 / factor
     return now.expected * (changed - 1) - now.count * log(changed)
 
 
-def _is_told(before: ShapeEpisode, after: ShapeEpisode) -> bool:
-    """At 6, 12, 24 ... panes: how it goes."""
-    sixths, rest = divmod(after.panes, 6)
-    return after.panes > before.panes and not rest and not sixths & (sixths - 1)
+def _is_reported(before: EffectEpisode, after: EffectEpisode) -> bool:
+    """At 6, 12, 24 ... windows: how it goes."""
+    sixths, rest = divmod(after.windows, 6)
+    return after.windows > before.windows and not rest and not sixths & (sixths - 1)

@@ -67,7 +67,7 @@ def _hexadecimal(found: Any) -> Any:
 
 
 @inlined
-def _stretch(kinds: Any, first: Any, bit: Any) -> Any:
+def _run_length(kinds: Any, first: Any, bit: Any) -> Any:
     """(end, seen): end of the run that starts here, with _SIGN for bit of the base64, and what kinds it is of."""
     end, seen, others = first, np.uint64(0), np.uint64(0)
     while not others:
@@ -270,7 +270,7 @@ def _special(text: Any, kinds: Any, first: Any, end: Any, seen: Any, enabled: An
             if after > first:
                 return after, IP
     if kinds[end] & SIGN and not inside:
-        end, more = _stretch(kinds, end, _SIGN)
+        end, more = _run_length(kinds, end, _SIGN)
         seen |= more
     is_blob = end - first >= _BLOB_BYTES_MIN and seen & _BLOB == _BLOB and _is_mixed(kinds, first, end)
     return end if is_blob and enabled[SECRET] and not inside else first, SECRET
@@ -328,7 +328,7 @@ def _punct(text: Any, kinds: Any, place: Any, first: Any, enabled: Any, out: Any
 @inlined
 def _word(text: Any, kinds: Any, place: Any, first: Any, stop: Any, enabled: Any, out: Any, begin: Any, at: Any) -> Any:
     """(place, at) behind what the run at place starts."""
-    end, seen = _stretch(kinds, place, _RUN)
+    end, seen = _run_length(kinds, place, _RUN)
     inside = place > first and kinds[place - 1] & SIGN != 0
     if not inside or text[place - 1] == _SLASH:
         after, kind = _special(text, kinds, place, end, seen, enabled, inside)

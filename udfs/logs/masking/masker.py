@@ -42,9 +42,9 @@ class Masker:
     def __init__(self, settings: MaskSettings = DEFAULTS) -> None:
         self._bytes_max = settings.line_bytes_max
         self._enabled = np.array([False, *(name in settings.masks for name in MASK_NAMES[:MASK_LAST])])
-        self.shapes(["loads the compiled kernel"])
+        self.masked_lines(["loads the compiled kernel"])
 
-    def shapes(self, lines: Sequence[str]) -> list[bytes]:
+    def masked_lines(self, lines: Sequence[str]) -> list[bytes]:
         """The shape of each line. About 2 ns a byte, and 0.4 us a line."""
         cut = _encoded(lines, self._bytes_max)
         stops = np.cumsum(list(map(len, cut)), dtype=np.int64) + np.arange(len(cut))

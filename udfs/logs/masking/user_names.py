@@ -45,9 +45,9 @@ _FOUND: Final = re.compile(
 _SIGNS: Final = (b"user", b" for ", b"/home/", b"logname", b"acct", b"uid=", b"tty=")  # without any there is no name
 
 
-def hide_names(shape: bytes) -> bytes:
+def hide_names(masked_line: bytes) -> bytes:
     """The shape with USER for each name. Some 10 us for 100 bytes, or 1 us where nothing speaks of users."""
-    small = shape.lower()
+    small = masked_line.lower()
     if not any(sign in small for sign in _SIGNS):
-        return shape
-    return _FOUND.sub(lambda found: found[found.lastindex or 0] + USER, shape)
+        return masked_line
+    return _FOUND.sub(lambda found: found[found.lastindex or 0] + USER, masked_line)

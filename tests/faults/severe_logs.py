@@ -30,8 +30,8 @@ INFO, WARN, ERROR = 9, 13, 17
 NARROW: Final = ("cart", "catalog", "checkout", "mail", "payment", "search", "shipping")
 WIDE: Final = "legacy"  # logs more templates in a window than have rows of their own
 WIDE_TEMPLATES: Final = 40
-THROWN: Final = "StoreConnectionError"
-NEWS: Final = "ledger of branch {number} does not balance by {number} cents"
+EXCEPTION: Final = "StoreConnectionError"
+NEW_ERROR: Final = "ledger of branch {number} does not balance by {number} cents"
 FORMS: Final = (
     (WARN, 1, "payment {uuid} was declined by the bank after {number} ms"),
     (ERROR, 2, "connection to {ip} was refused by its peer"),
@@ -65,12 +65,12 @@ class Template(NamedTuple):
     form: str
     first_ms: int
     every_ms: int
-    thrown: str = ""
+    exception: str = ""
     at_times_late: bool = False
 
     @property
-    def loud(self) -> bool:
-        return self.severity >= WARN or bool(self.thrown)
+    def severe(self) -> bool:
+        return self.severity >= WARN or bool(self.exception)
 
 
 class Line(NamedTuple):
@@ -85,16 +85,16 @@ class Line(NamedTuple):
 Place = tuple[str, str, int, int, bool]  # service, pattern id, length of the window in s, its start in ms, late
 
 
-def templates(start_ms: int, news_ms: int) -> list[Template]:
-    """All are logged within seven minutes of start_ms, but for one error of `payment` that is new at news_ms."""
-    found = [Template("payment", ERROR, NEWS, news_ms, 5 * SECOND_MS)]
+def templates(start_ms: int, new_error_ms: int) -> list[Template]:
+    """All are logged within seven minutes of start_ms, but for one error of `payment` that is new at new_error_ms."""
+    found = [Template("payment", ERROR, NEW_ERROR, new_error_ms, 5 * SECOND_MS)]
     for place, service in enumerate(NARROW):
         for number, (severity, every_s, form) in enumerate(FORMS):
             first_ms = start_ms + (7 * place + 11 * number) * SECOND_MS
             late = number == 1
             found.append(Template(service, severity, form, first_ms, every_s * SECOND_MS, at_times_late=late))
         # An exception is loud whatever its record says of itself; the same words at INFO are not.
-        found.append(Template(service, INFO, "reset while reading item {number}", start_ms, 9 * SECOND_MS, THROWN))
+        found.append(Template(service, INFO, "reset while reading item {number}", start_ms, 9 * SECOND_MS, EXCEPTION))
         found.append(Template(service, INFO, FORMS[0][2], start_ms, 2 * SECOND_MS))
     random = Random(1)
     for number in range(WIDE_TEMPLATES):
@@ -125,8 +125,8 @@ def messages(said: Iterable[Line], partitions: int) -> Iterator[Message]:
         by_service: dict[str, list[bytes]] = {}
         for line in in_it:
             by_service.setdefault(line.template.service, []).append(_wire(line))
-        blocks = [resource_block(_head(service), scope, records) for service, records in by_service.items()]
-        yield Message("logs", b"".join(blocks), (second + 1) * SECOND_MS, second % partitions)
+        tables = [resource_block(_head(service), scope, records) for service, records in by_service.items()]
+        yield Message("logs", b"".join(tables), (second + 1) * SECOND_MS, second % partitions)
 
 
 def pattern_ids(spoken: Iterable[Template]) -> dict[Template, str]:
@@ -135,7 +135,7 @@ def pattern_ids(spoken: Iterable[Template]) -> dict[Template, str]:
     found = {}
     for template in spoken:
         body = _filled(template.form, random)
-        said = (("exception.type", template.thrown), ("exception.message", body)) if template.thrown else ()
+        said = (("exception.type", template.exception), ("exception.message", body)) if template.exception else ()
         resource = Resource("production", template.service, "h")
         record = LogRecord(resource, 1, template.severity, "", body, "", said, "", "")
         found[template] = reader.read([record])[0].pattern.pattern_id
@@ -146,7 +146,7 @@ def counted(said: Iterable[Line], ids: dict[Template, str]) -> Counter[Place]:
     """Every loud line in its windows."""
     found: Counter[Place] = Counter()
     for line in said:
-        if line.template.loud:
+        if line.template.severe:
             arrived_ms = (line.sent_ms // SECOND_MS + 1) * SECOND_MS
             late = line.at_ms < arrived_ms - LATENESS_MS
             for resolution_s in RESOLUTIONS_S:
@@ -176,8 +176,10 @@ def _wire(line: Line) -> bytes:
         severity_number=SeverityNumber.ValueType(line.template.severity),
         body=AnyValue(string_value=line.body),
     )
-    if line.template.thrown:
-        record.attributes.extend(attributes({"exception.type": line.template.thrown, "exception.message": line.body}))
+    if line.template.exception:
+        record.attributes.extend(
+            attributes({"exception.type": line.template.exception, "exception.message": line.body})
+        )
     return delimited(2, record.SerializeToString())
 
 
@@ -188,20 +190,20 @@ class Story:
     said: list[Line]
     stream: list[Message]
     ids: dict[Template, str]
-    news: Template
+    novelty: Template
 
     @property
     def expected(self) -> Counter[Place]:
         return counted(self.said, self.ids)
 
 
-def story(start_ms: int, minutes: int, news_minute: int, partitions: int, seed: int) -> Story:
-    news_ms = start_ms + news_minute * MINUTE_MS
-    spoken = templates(start_ms, news_ms)
+def story(start_ms: int, minutes: int, new_error_minute: int, partitions: int, seed: int) -> Story:
+    new_error_ms = start_ms + new_error_minute * MINUTE_MS
+    spoken = templates(start_ms, new_error_ms)
     said = lines(spoken, start_ms + minutes * MINUTE_MS, seed)
-    ids = pattern_ids(template for template in spoken if template.loud)
-    (news,) = (template for template in spoken if template.form == NEWS)
-    return Story(said, list(messages(said, partitions)), ids, news)
+    ids = pattern_ids(template for template in spoken if template.severe)
+    (novelty,) = (template for template in spoken if template.form == NEW_ERROR)
+    return Story(said, list(messages(said, partitions)), ids, novelty)
 
 
 @cache
