@@ -106,6 +106,7 @@ class JobConfig(Section):
                 emission,
                 d.patterns_top,
                 d.pattern_insights,
+                masks=MaskSettings(d.masks),
             ),
             novelty=NoveltyConfig(max(600_000, 2 * d.lateness_ms), emission=emission),
             effects=RequestEffectsConfig(emission=emission),

@@ -12,7 +12,7 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 from operators.machine import END_OF_INPUT
 from state_schemas.contracts.insight import Insight, InsightRevision, from_json, to_json
-from state_schemas.state.emitted import EmittedInsight
+from state_schemas.state.detector import EmittedInsight
 
 L = TypeVar("L")
 P = TypeVar("P")
@@ -182,6 +182,8 @@ def _evaluated(known: list[_Step[L, P]], evaluate: Evaluate[L, P], model: L, sta
 
 def next_firing_ms(config: EmissionConfig, windows: Iterable[int], now_ms: int) -> int | None:
     """When the next of these windows (by start) becomes reported or final; None where there is none."""
+    if config.emit_when == "final":
+        return min((config.final_ms(start_ms) for start_ms in windows), default=None)
     ends = (start_ms + config.window_ms for start_ms in windows)
     return min((end if end > now_ms else end + config.lateness_ms for end in ends), default=None)
 

@@ -1,11 +1,9 @@
-"""Roll-ups and edges of 10 s, 1 min and 5 min; each emission is a delta, so sums are right."""
+"""Rows of the tables `latency_rollups` and `service_edges`; each is a delta, so sums are right."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
 
-from operators.rollup_windows import RollupWindow, take_ended
 from state_schemas.aggregates.spans import (
     DIMENSION_AHEAD,
     DIMENSION_BEHIND,
@@ -14,62 +12,37 @@ from state_schemas.aggregates.spans import (
     DIMENSIONS,
     SpanTable,
 )
-from state_schemas.contracts.rows import RESOLUTIONS_S, EdgeRow, RollupRow
-from state_schemas.state.latency import LatencyState
+from state_schemas.contracts.rows import EdgeRow, RollupRow
+from state_schemas.state.detector import RollupWindow
 from state_schemas.telemetry.spans import SPAN_KINDS
-from udfs.spans.window import NameLimits, Row, merge_span_tables, names_over, rows
+from udfs.detect.service_window import ServiceKey
+from udfs.spans.window import Row, rows
 from udfs.stats.duration_histogram import REPRESENTATIVE_NS, pack, quantile_ns
 
 
-class Due(NamedTuple):
-    """rows: for the table. windows: (start ms, block) of the finest windows that are not late, for detection."""
-
-    rows: tuple[RollupRow | EdgeRow, ...]
-    windows: tuple[tuple[int, SpanTable], ...]
-    names_over: int
-
-
-def emit_due(state: LatencyState, now_ms: int, names: NameLimits) -> Due:
-    """Takes the windows that have ended by now_ms out of `pending`."""
-    out: list[RollupRow | EdgeRow] = []
-    windows: list[tuple[int, SpanTable]] = []
-    over = 0
-
-    def merge(tables: Sequence[SpanTable]) -> SpanTable:
-        nonlocal over
-        over += names_over(tables, names)
-        return merge_span_tables(tables, names)
-
-    for window, table in take_ended(state.pending, now_ms, RESOLUTIONS_S, merge):
-        out += _rows(state, window, table)
-        resolution_s, start_ms, late = window
-        if resolution_s == RESOLUTIONS_S[0] and not late:
-            windows.append((start_ms, table))
-    return Due(tuple(out), tuple(windows), over)
-
-
-def _rows(state: LatencyState, window: RollupWindow, table: SpanTable) -> Iterator[RollupRow | EdgeRow]:
+def rollup_rows(key: ServiceKey, window: RollupWindow, table: SpanTable) -> Iterator[RollupRow | EdgeRow]:
+    """Yield a row for each span kind and name, and one for each callee. O(rows + bins)."""
     calls: dict[str, dict[int, Row]] = {}
     for row in rows(table):
         _, dimension, name = row.key
         if dimension < len(DIMENSIONS):
-            yield _row(state, window, table, row)
+            yield _row(key, window, table, row)
         else:
             calls.setdefault(name, {})[dimension] = row
     for callee, found in calls.items():
-        yield _edge(state, window, table, callee, found)
+        yield _edge(key, window, table, callee, found)
 
 
-def _edge(state: LatencyState, window: RollupWindow, table: SpanTable, callee: str, found: dict[int, Row]) -> EdgeRow:
+def _edge(key: ServiceKey, window: RollupWindow, table: SpanTable, callee: str, found: dict[int, Row]) -> EdgeRow:
     resolution_s, start_ms, late = window
     call, gap = found[DIMENSION_CALLEE], found[DIMENSION_NETWORK_TIME]
     p50, p95, p99 = (round(quantile_ns(call.bins, call.counts, q) / 1e6, 6) for q in (0.5, 0.95, 0.99))
     gap_p50, gap_p95 = (round(quantile_ns(gap.bins, gap.counts, q) / 1e6, 6) for q in (0.5, 0.95))
     ahead, behind = (found.get(dimension) for dimension in (DIMENSION_AHEAD, DIMENSION_BEHIND))
     return EdgeRow(
-        env=state.env,
+        env=key.env,
         site_id=table.info.site_id,
-        service=state.service,
+        service=key.service,
         callee=callee,
         resolution_s=resolution_s,
         window_start_ms=start_ms,
@@ -95,14 +68,14 @@ def _median_skew_ns(ahead: Row | None, behind: Row | None) -> float:
     return float(np.concatenate(values)[order][np.searchsorted(reached, (reached[-1] + 1) // 2)])
 
 
-def _row(state: LatencyState, window: RollupWindow, table: SpanTable, row: Row) -> RollupRow:
+def _row(key: ServiceKey, window: RollupWindow, table: SpanTable, row: Row) -> RollupRow:
     resolution_s, start_ms, late = window
     kind, dimension, name = row.key
     p50, p95, p99 = (round(quantile_ns(row.bins, row.counts, q) / 1e6, 6) for q in (0.5, 0.95, 0.99))
     return RollupRow(
-        env=state.env,
+        env=key.env,
         site_id=table.info.site_id,
-        service=state.service,
+        service=key.service,
         dimension=DIMENSIONS[dimension],
         name=name,
         span_kind=SPAN_KINDS[kind],

@@ -4,19 +4,21 @@ Driven by `EnvActivity`; puts out `InsightRevision`. Silence is only ever conclu
 window in which nobody of the environment was heard says nothing until it is followed by one in which somebody was.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Final
 
-from operators.emission import EmissionConfig, Emitter, next_firing_ms
-from operators.machine import END_OF_INPUT, Step
+from operators.emission import EmissionConfig
+from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
 from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.codec import Codec
 from state_schemas.contracts.insight import Evidence, Insight, InsightRevision, Status, Window
-from state_schemas.state.telemetry_gap import GAP_CODEC, ActivityHistory, ActivityModel, GapState, WindowActivity
+from state_schemas.state.detector import DetectorState, RollupWindow
+from state_schemas.state.telemetry_gap import GAP_CODEC, ActivityHistory, ActivityModel, WindowActivity
 from state_schemas.telemetry.message import OffsetRange
 from udfs.activity import merge_ranges
+from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.insights.ids import insight_id
 from udfs.insights.wording import clock, kafka_ranges, title_of
 
@@ -45,71 +47,84 @@ class GapConfig:
     idle_ms: int = 24 * 3_600_000
 
 
-class TelemetryGap:
-    """See the module. One state for each environment; as many entries as pre-merge lets through names."""
+class GapRule:
+    """Activity of one environment: nothing is rolled up. Values of the model are changed in a copy."""
+
+    resolutions_s: Final = ()
 
     def __init__(self, config: GapConfig) -> None:
         self.config = config
-        self._emitter: Emitter[ActivityModel, WindowActivity] = Emitter(
-            config.emission, lambda window: len(window.seen)
-        )
+        self.emission = config.emission
+        self.idle_ms = config.idle_ms
+        self.fingerprint = f"window_ms={config.emission.window_ms} activity=1"
 
     @property
-    def codec(self) -> Codec[GapState]:
+    def codec(self) -> Codec[DetectorState[ActivityModel, WindowActivity]]:
         return GAP_CODEC
 
-    def initial(self, key: str) -> GapState:
-        return GapState(key)
+    def empty(self) -> ActivityModel:
+        return ActivityModel()
 
-    def on_event(self, state: GapState, event: EnvActivity, watermark_ms: int) -> Step[GapState, InsightRevision]:
-        emission, behind = self.config.emission, 0
-        for active in event.windows:
-            judged_until_ms = state.model.env.last_ms + emission.window_ms if state.model.env else 0
-            if emission.is_final(active.start_ms, watermark_ms, judged_until_ms):
-                behind += sum(history.records for history in active.seen)
-                continue
-            before = state.windows.get(active.start_ms, WindowActivity())
-            seen = dict(before.seen)
-            for history in active.seen:
-                who = f"{history.signal}|{history.service}"
-                seen[who] = seen.get(who, 0) + history.records
-            state.windows[active.start_ms] = WindowActivity(seen, merge_ranges((*before.ranges, *active.ranges)))
-            state.last_seen_ms = max(state.last_seen_ms, active.start_ms)
-        return Step(state, (), self._next_timer_ms(state, watermark_ms), (("records_behind_total", behind),))
+    def parts(self, event: EnvActivity, model: ActivityModel) -> Iterator[WindowPart[WindowActivity]]:
+        for window in event.windows:
+            seen = {f"{active.signal}|{active.service}": active.records for active in window.seen}
+            yield WindowPart(window.start_ms, False, WindowActivity(seen, window.ranges))
 
-    def on_timer(self, state: GapState, now_ms: int) -> Step[GapState, InsightRevision]:
-        evaluator = _Evaluator(state.env, self.config)
-        state.model, out = self._emitter.advance(
-            state.env, evaluator, state.model, state.windows, state.emitted, now_ms
-        )
-        over = not state.windows and now_ms >= self._forget_ms(state)
-        if now_ms == END_OF_INPUT or over:
-            return Step(None, out, None, (("states_forgotten_total", 1),))
-        return Step(state, out, self._next_timer_ms(state, now_ms), (("insights_emitted_total", len(out)),))
+    def records(self, aggregate: WindowActivity) -> int:
+        return sum(aggregate.seen.values())
 
-    def _next_timer_ms(self, state: GapState, now_ms: int) -> int:
-        emission = next_firing_ms(self.config.emission, state.windows, now_ms)
-        forget_ms = self._forget_ms(state)
-        return max(now_ms + 1, forget_ms if emission is None else min(emission, forget_ms))
+    def merge(self, start_ms: int, parts: Sequence[WindowActivity], model: ActivityModel) -> WindowActivity:
+        seen: dict[str, int] = {}
+        for part in parts:
+            for name, records in part.seen.items():
+                seen[name] = seen.get(name, 0) + records
+        return WindowActivity(seen, merge_ranges(found for part in parts for found in part.ranges))
 
-    def _forget_ms(self, state: GapState) -> int:
-        return self.config.emission.forget_ms(state.last_seen_ms, self.config.idle_ms)
+    def overflow(self, aggregate: WindowActivity) -> Counts:
+        return ()
+
+    def rows(
+        self, key: ServiceKey, window: RollupWindow, aggregate: WindowActivity, model: ActivityModel
+    ) -> tuple[InsightRevision, ...]:
+        return ()
+
+    def watched(self, aggregate: WindowActivity) -> WindowActivity:
+        return aggregate
+
+    def evaluate(
+        self, window: ServiceWindow[WindowActivity], model: ActivityModel
+    ) -> tuple[ActivityModel, list[Insight]]:
+        after = deepcopy(model)
+        found = list(_Evaluation(window.env, self.config).insights(after, window.start_ms, window.table))
+        after.last_end_ms = window.end_ms
+        return after, found
+
+    def expire(self, key: ServiceKey, model: ActivityModel) -> list[Insight]:
+        """Return nothing: an environment without any record for a day says nothing about its services."""
+        return []
+
+    def outputs(self, evaluated: Evaluated[ActivityModel]) -> Sequence[InsightRevision]:
+        return evaluated.revisions
+
+    def counts(self, evaluated: Evaluated[ActivityModel]) -> Counts:
+        return ()
+
+
+class TelemetryGap(WindowedDetector[ActivityModel, WindowActivity, EnvActivity, InsightRevision]):
+    """The machine. One state for each environment; as many entries as pre-aggregation lets names through."""
+
+    def __init__(self, config: GapConfig) -> None:
+        super().__init__(GapRule(config), lambda aggregate: len(aggregate.seen))
 
 
 @dataclass(frozen=True, slots=True)
-class _Evaluator:
-    """One window of presence against who is usually there."""
+class _Evaluation:
+    """One window of activity against the usual one."""
 
     env: str
     config: GapConfig
 
-    def __call__(
-        self, model: ActivityModel, start_ms: int, window: WindowActivity
-    ) -> tuple[ActivityModel, list[Insight]]:
-        after = deepcopy(model)
-        return after, list(self._insights(after, start_ms, window))
-
-    def _insights(self, model: ActivityModel, start_ms: int, window: WindowActivity) -> Iterator[Insight]:
+    def insights(self, model: ActivityModel, start_ms: int, window: WindowActivity) -> Iterator[Insight]:
         if model.env is not None and self._is_long(model.env, start_ms):
             yield self._insight("", ALL_SERVICES, self._since(model.env), start_ms, "closed", window.ranges)
             for history in model.signals.values():

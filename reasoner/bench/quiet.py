@@ -16,7 +16,7 @@ from state_schemas.contracts.insight import Insight
 from state_schemas.state.latency import LatencyModel
 from udfs.detect.latency.baseline import SpikeConfig
 from udfs.detect.latency.rule import evaluate_spans
-from udfs.detect.service_window import ServiceWindow
+from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.spans.window import NameLimits
 
 START_MS: Final = 1_700_006_400_000  # midnight
@@ -46,7 +46,7 @@ def watch(service: QuietService, seed: int, windows: int) -> list[tuple[int, Ins
         table = traffic.window(number, start_ms)
         if table is None:
             continue
-        window = ServiceWindow(ENV, service.name, start_ms, start_ms + WINDOW_MS, table)
+        window = ServiceWindow(ServiceKey(ENV, service.name), start_ms, start_ms + WINDOW_MS, table)
         model, candidates = evaluate_spans(model, window, config, names)
         opened += [(number, candidate) for candidate in candidates if candidate.status == "open"]
     return opened

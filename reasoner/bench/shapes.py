@@ -18,7 +18,7 @@ from state_schemas.state.requests import EffectModel
 from udfs.detect.log_patterns.rule import PatternConfig, evaluate_lines
 from udfs.detect.requests.report import subject_of_effect
 from udfs.detect.requests.rule import EffectConfig, evaluate_effects
-from udfs.detect.service_window import ServiceWindow
+from udfs.detect.service_window import ServiceKey, ServiceWindow
 
 START_MS: Final = 1_700_006_400_000  # midnight
 LEFT: Final = (0.0, 0.2, 0.4)
@@ -46,9 +46,9 @@ def watch(service: QuietEffects, seed: int, windows: int) -> list[tuple[int, Ins
         found = traffic.window(number, start_ms)
         if found is None:
             continue
-        place = (ENV, service.name, start_ms, start_ms + WINDOW_MS)
-        effects, candidates = evaluate_effects(effects, ServiceWindow(*place, found[0]), EffectConfig())
-        lines, more = evaluate_lines(lines, ServiceWindow(*place, found[1]), PatternConfig())
+        key, end_ms = ServiceKey(ENV, service.name), start_ms + WINDOW_MS
+        effects, candidates = evaluate_effects(effects, ServiceWindow(key, start_ms, end_ms, found[0]), EffectConfig())
+        lines, more = evaluate_lines(lines, ServiceWindow(key, start_ms, end_ms, found[1]), PatternConfig())
         opened += [(number, candidate) for candidate in (*candidates, *more) if candidate.status == "open"]
     return opened
 

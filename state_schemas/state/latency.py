@@ -6,7 +6,7 @@ import msgspec
 
 from state_schemas.aggregates.spans import SpanTable
 from state_schemas.codec import zipped
-from state_schemas.state.emitted import EmittedInsight
+from state_schemas.state.detector import DetectorState
 
 SpikeKind = Literal["latency_spike", "error_ratio"]
 
@@ -123,21 +123,4 @@ class LatencyModel(msgspec.Struct, frozen=True, array_like=True, gc=False):
     anomalous_until_ms: int = 0
 
 
-class LatencyState(msgspec.Struct, array_like=True, gc=False):
-    """pending: (resolution in s, window start ms, late) -> blocks not yet written out. windows: reported, not yet
-    final.
-
-    meaning: the parameters under which this state makes sense; under others the machine starts afresh.
-    """
-
-    fingerprint: str
-    env: str
-    service: str
-    model: LatencyModel = LatencyModel()
-    pending: dict[tuple[int, int, bool], list[SpanTable]] = msgspec.field(default_factory=dict)
-    windows: dict[int, SpanTable] = msgspec.field(default_factory=dict)
-    emitted: dict[str, EmittedInsight] = msgspec.field(default_factory=dict)
-    last_seen_ms: int = 0
-
-
-LATENCY_CODEC: Final = zipped("latency-spike", LatencyState)
+LATENCY_CODEC: Final = zipped("latency-spike", DetectorState[LatencyModel, SpanTable])

@@ -9,7 +9,7 @@ from state_schemas.aggregates.logs import (
     PatternCount,
 )
 from state_schemas.codec import zipped
-from state_schemas.state.emitted import EmittedInsight
+from state_schemas.state.detector import DetectorState
 from state_schemas.telemetry.message import OffsetRange
 from state_schemas.telemetry.resource import ServiceInfo
 
@@ -113,21 +113,4 @@ class LogPatternModel(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last_end_ms: int = 0
 
 
-class PatternsState(msgspec.Struct, array_like=True, gc=False):
-    """pending: (resolution in s, window start ms, late) -> blocks not yet written out. windows: reported, not yet
-    final.
-
-    meaning: the parameters under which this state makes sense; under others the machine starts afresh.
-    """
-
-    fingerprint: str
-    env: str
-    service: str
-    model: LogPatternModel = LogPatternModel()
-    pending: dict[tuple[int, int, bool], list[LogTable]] = msgspec.field(default_factory=dict)
-    windows: dict[int, LogTable] = msgspec.field(default_factory=dict)
-    emitted: dict[str, EmittedInsight] = msgspec.field(default_factory=dict)
-    last_seen_ms: int = 0
-
-
-PATTERNS_CODEC: Final = zipped("error-patterns", PatternsState)
+PATTERNS_CODEC: Final = zipped("error-patterns", DetectorState[LogPatternModel, LogTable])

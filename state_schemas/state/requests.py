@@ -7,7 +7,7 @@ import msgspec
 from state_schemas.aggregates.requests import EffectWindow
 from state_schemas.aggregates.spans import Exemplar
 from state_schemas.codec import zipped
-from state_schemas.state.emitted import EmittedInsight
+from state_schemas.state.detector import DetectorState
 from state_schemas.telemetry.message import OffsetRange
 from state_schemas.telemetry.resource import ServiceInfo
 
@@ -94,19 +94,4 @@ class EffectModel(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last_end_ms: int = 0
 
 
-class EffectState(msgspec.Struct, array_like=True, gc=False):
-    """windows: not yet final.
-
-    meaning: the parameters under which this state makes sense; under others the machine starts afresh.
-    """
-
-    fingerprint: str
-    env: str
-    service: str
-    model: EffectModel = EffectModel()
-    windows: dict[int, EffectWindow] = msgspec.field(default_factory=dict)
-    emitted: dict[str, EmittedInsight] = msgspec.field(default_factory=dict)
-    last_seen_ms: int = 0
-
-
-EFFECTS_CODEC: Final = zipped("request-shapes", EffectState)
+EFFECTS_CODEC: Final = zipped("request-shapes", DetectorState[EffectModel, EffectWindow])

@@ -4,8 +4,8 @@ from typing import Final
 
 import msgspec
 
-from state_schemas.codec import Codec, register
-from state_schemas.state.emitted import EmittedInsight
+from state_schemas.codec import zipped
+from state_schemas.state.detector import DetectorState
 from state_schemas.telemetry.message import OffsetRange
 
 
@@ -34,30 +34,14 @@ class ActivityModel(msgspec.Struct, array_like=True, gc=False):
     signals: dict[str, ActivityHistory] = msgspec.field(default_factory=dict)
     services: dict[str, ActivityHistory] = msgspec.field(default_factory=dict)
     ticks: dict[str, int] = msgspec.field(default_factory=dict)
+    last_end_ms: int = 0
 
 
-class WindowActivity(msgspec.Struct, array_like=True, gc=False):
-    """Who was heard in one window: "signal|service" -> records, and which offsets said so."""
+class WindowActivity(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Records in one window by "signal|service", and their offsets."""
 
-    seen: dict[str, int] = msgspec.field(default_factory=dict)
+    seen: dict[str, int] = {}
     ranges: tuple[OffsetRange, ...] = ()
 
 
-class GapState(msgspec.Struct, array_like=True, gc=False):
-    """windows: not yet final. See `LatencyModel` and `EmittedInsight` of the latency state for the two frontiers."""
-
-    env: str
-    model: ActivityModel = msgspec.field(default_factory=ActivityModel)
-    windows: dict[int, WindowActivity] = msgspec.field(default_factory=dict)
-    emitted: dict[str, EmittedInsight] = msgspec.field(default_factory=dict)
-    last_seen_ms: int = 0
-
-
-GAP_CODEC: Final = register(
-    Codec(
-        name="telemetry-gap",
-        version=1,
-        write=msgspec.msgpack.Encoder().encode,
-        readers={1: msgspec.msgpack.Decoder(GapState).decode},
-    )
-)
+GAP_CODEC: Final = zipped("telemetry-gap", DetectorState[ActivityModel, WindowActivity])

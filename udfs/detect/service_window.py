@@ -2,14 +2,35 @@
 
 from typing import Generic, NamedTuple, TypeVar
 
+from udfs.insights.ids import split_service_key
+
 A = TypeVar("A")
+
+
+class ServiceKey(NamedTuple):
+    """A service of an environment; service is "" where a detector watches whole environments."""
+
+    env: str
+    service: str
+
+    @classmethod
+    def of(cls, key: str) -> "ServiceKey":
+        """Parse the key of a state: see `udfs.insights.ids.service_key`."""
+        return cls(*split_service_key(key))
 
 
 class ServiceWindow(NamedTuple, Generic[A]):
     """The aggregate of a service over event times in [start_ms, end_ms), epoch ms."""
 
-    env: str
-    service: str
+    key: ServiceKey
     start_ms: int
     end_ms: int
     table: A
+
+    @property
+    def env(self) -> str:
+        return self.key.env
+
+    @property
+    def service(self) -> str:
+        return self.key.service

@@ -16,6 +16,10 @@ from udfs.logs.masking.masker import MASK_BYTES, MASK_NAMES
 
 __all__ = ["HOLE", "Pattern", "merge_texts", "named_pattern", "pattern_of", "template_of", "words_of"]
 
+# Raise it with every change of masks, templates, user names or stack traces that gives a line another pattern id:
+# registries under old ids would call every known error new. `tests/contracts/pattern_ids.tsv` finds out.
+PATTERN_VERSION: Final = 1
+
 HOLE: Final = "\x09"  # in keys, and in texts where shapes differ; no mask has this byte
 WORDS_MIN: Final = 3  # from so many words on names are holes; 2 to 4 score alike on Loghub, 5 less
 TOKENS_MAX: Final = 64

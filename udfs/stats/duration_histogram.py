@@ -29,6 +29,7 @@ EDGES_NS: Final[NDArray[np.int64]] = _edges()
 BIN_UNDER: Final = 0
 BIN_OVER: Final = len(EDGES_NS)
 BINS: Final = BIN_OVER + 1
+FINGERPRINT: Final = f"bins={BINS} growth=1.0195"  # of states that hold bins
 assert BINS <= 1 << BIN_BITS, f"{BINS} bins do not fit {BIN_BITS} bits"
 
 

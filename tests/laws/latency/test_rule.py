@@ -15,7 +15,7 @@ from tests.support.timeline import emitted, sent
 from tests.support.traffic import START_MS, WINDOW_MS, OneSpan, Sent, aggregates, fold
 from udfs.detect.latency.baseline import SpikeConfig, reference
 from udfs.detect.latency.rule import ACCEPTED, ACCEPTED_VERSION, UNSEEN, evaluate_spans
-from udfs.detect.service_window import ServiceWindow
+from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.spans.window import NameLimits, entry_table
 from udfs.stats.duration_histogram import RELATIVE_ERROR
 
@@ -43,7 +43,7 @@ def watched(windows: list[tuple[int, SpanTable]]) -> list[Insight]:
     """All drafts of these (start, window)."""
     model, out = LatencyModel(), []
     for start_ms, table in windows:
-        window = ServiceWindow("prod", "cart", start_ms, start_ms + WINDOW_MS, table)
+        window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, table)
         model, candidates = evaluate_spans(model, window, SpikeConfig(), NameLimits())
         out += candidates
     return out
@@ -163,7 +163,7 @@ def test_an_operation_that_comes_every_minute_gets_known_beside_ever_new_names()
             OneSpan("cart", START_MS, 100, 500 + n, operation="POST /pay") for n in range(30 if not number % 6 else 0)
         ]
         start_ms = START_MS + number * WINDOW_MS
-        window = ServiceWindow("prod", "cart", start_ms, start_ms + WINDOW_MS, window_of([*fresh, *pay]))
+        window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, window_of([*fresh, *pay]))
         model, _ = evaluate_spans(model, window, SpikeConfig(), NameLimits())
     known = dict(zip(model.baseline.sketch.keys, model.baseline.known, strict=True))
     assert known[0, DIMENSION_OPERATION, "POST /pay"].windows == 30
@@ -176,7 +176,7 @@ def test_a_suspicion_whose_panes_are_no_longer_held_waits_for_its_next_pane() ->
     model = LatencyModel()
     for number in range(60):
         start_ms = START_MS + number * WINDOW_MS
-        window = ServiceWindow("prod", "cart", start_ms, start_ms + WINDOW_MS, usual)
+        window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, usual)
         model, _ = evaluate_spans(model, window, SpikeConfig(), NameLimits())
     found = reference(model.baseline, 0.0, SpikeConfig())
     pending_alert = PendingAlert(
@@ -184,7 +184,7 @@ def test_a_suspicion_whose_panes_are_no_longer_held_waits_for_its_next_pane() ->
     )
     model = msgspec.structs.replace(model, pending_alerts={("latency_spike", *pay[1:]): pending_alert})
     start_ms = START_MS + 60 * WINDOW_MS
-    window = ServiceWindow("prod", "cart", start_ms, start_ms + WINDOW_MS, window_of(spans_of(100, 60)))
+    window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, window_of(spans_of(100, 60)))
     model, candidates = evaluate_spans(model, window, SpikeConfig(close_after_ms=10**9, accept_ms=10**9), NameLimits())
     assert candidates == []
     assert ("latency_spike", *pay[1:]) in model.pending_alerts

@@ -70,7 +70,7 @@ def test_a_quantile_is_within_one_percent_of_the_exact_one(values: Ints, per_mil
     assert abs(found - exact) <= RELATIVE_ERROR * exact
 
 
-@pytest.mark.parametrize("shape", sorted(DISTRIBUTIONS))
+@pytest.mark.parametrize("distribution", sorted(DISTRIBUTIONS))
 def test_each_shape_with_many_values(effect: str) -> None:
     values = durations(effect, 7, 50_000)
     for per_mille in (500, 950, 990):

@@ -10,7 +10,7 @@ from state_schemas.telemetry.resource import ServiceInfo
 from tests.support.timeline import last
 from tests.support.traffic import START_MS, WINDOW_MS
 from udfs.detect.log_patterns.rule import JOINED, PatternConfig, evaluate_lines
-from udfs.detect.service_window import ServiceWindow
+from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.logs.reader import LineReader
 
 READER = LineReader()
@@ -34,7 +34,7 @@ class Service:
         silent = [PatternCount(False, "other", quiet, 9, ())] if quiet else []
         ranges = (OffsetRange("logs_raw", 0, self.windows, self.windows),)
         table = LogTable((*silent, *counts), sum(lines.values()), ServiceInfo("1.0", start_ms), ranges)
-        window = ServiceWindow("prod", "cart", start_ms, start_ms + WINDOW_MS, table)
+        window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, table)
         self.model, candidates = evaluate_lines(self.model, window, self.config)
         self.emitted += candidates
         self.windows += 1

@@ -14,7 +14,7 @@ from state_schemas.telemetry.resource import ServiceInfo
 from tests.support.timeline import last, window_of
 from tests.support.traffic import START_MS, WINDOW_MS
 from udfs.detect.requests.rule import ACCEPTED, DEPLOYED, RECOVERED, UNSEEN, EffectConfig, evaluate_effects
-from udfs.detect.service_window import ServiceWindow
+from udfs.detect.service_window import ServiceKey, ServiceWindow
 
 HOUR = 360  # windows
 X, Y, Z = "line|x", "line|y", "line|z"
@@ -43,7 +43,7 @@ def emitted(windows: int, story: Story, rate: float = 100.0, gap: tuple[int, int
         requests = {name: count for name, count in done.requests.items() if count}
         templates = {name: name for name in effects if name.startswith("line|")}
         table = EffectWindow(requests, effects, templates, (), info, ranges)
-        now = ServiceWindow("prod", "cart", start_ms, start_ms + WINDOW_MS, table)
+        now = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, table)
         model, candidates = evaluate_effects(model, now, EffectConfig())
         out += candidates
     return out
