@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from operators.detectors.capacity import Capacity, CapacityConfig
 from operators.detectors.latency import LatencyConfig, LatencySpike
 from operators.detectors.log_patterns import LogPatterns, LogPatternsConfig
 from operators.detectors.requests import RequestEffects, RequestEffectsConfig
@@ -19,7 +18,6 @@ from state_schemas.aggregates.calls import CallSides
 from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.logs import ExceptionAggregate, LogAggregate
 from state_schemas.aggregates.message import FoldedMessage
-from state_schemas.aggregates.names import NameOverflow
 from state_schemas.aggregates.novelty import LogPatternSighting, PatternSighting, SpanPatternSighting
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import SpanAggregate
@@ -42,7 +40,6 @@ class GraphConfig:
     novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
     silence: LogSilenceConfig = field(default_factory=LogSilenceConfig)
     gap: GapConfig = field(default_factory=GapConfig)
-    capacity: CapacityConfig = field(default_factory=CapacityConfig)
 
 
 def stages(config: GraphConfig) -> tuple[Stage, ...]:
@@ -64,7 +61,7 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
             LogPatterns(config.patterns),
             takes=LogAggregate,
             key_of=_by_service,
-            gives=(PatternRow, PatternName, LogPatternSighting, NameOverflow, InsightRevision),
+            gives=(PatternRow, PatternName, LogPatternSighting, InsightRevision),
         ),
         # A stage of its own: event time of two inputs is the lesser of theirs, and logs wait for no spans.
         Stage(
@@ -72,7 +69,7 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
             LogPatterns(_of_spans(config)),
             takes=ExceptionAggregate,
             key_of=_by_service,
-            gives=(PatternRow, PatternName, SpanPatternSighting, NameOverflow),
+            gives=(PatternRow, PatternName, SpanPatternSighting),
         ),
         Stage(
             "pattern-news",
@@ -100,7 +97,6 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
             "log-silence", LogSilence(config.silence), takes=LoggingWindows, key_of=_by_env, gives=(InsightRevision,)
         ),
         Stage("telemetry-gap", TelemetryGap(config.gap), takes=EnvActivity, key_of=_by_env, gives=(InsightRevision,)),
-        Stage("capacity", Capacity(config.capacity), takes=NameOverflow, key_of=_by_subject, gives=(InsightRevision,)),
     )
 
 
@@ -111,7 +107,7 @@ def _of_spans(config: GraphConfig) -> LogPatternsConfig:
 
 
 def _pre_aggregate(uid: str, signal: SignalType, config: GraphConfig) -> Stage:
-    gives: tuple[type, ...] = (EnvActivity, NameOverflow)
+    gives: tuple[type, ...] = (EnvActivity,)
     lines = ExceptionAggregate if signal == "traces" else LogAggregate
     if signal == "traces":
         gives = (SpanAggregate, CallSides, lines, *gives)
@@ -156,7 +152,3 @@ def _by_env(event: Any) -> str:
 
 def _by_pattern(event: Any) -> str:
     return f"{event.env}|{event.pattern_id}"
-
-
-def _by_subject(event: Any) -> str:
-    return f"{event.env}|{event.subject}|{event.service}"

@@ -8,7 +8,6 @@ import yaml
 from pydantic import Field, ValidationError
 
 from jobs.graph import GraphConfig
-from operators.detectors.capacity import CapacityConfig
 from operators.detectors.latency import LatencyConfig
 from operators.detectors.log_patterns import LogPatternsConfig
 from operators.detectors.requests import RequestEffectsConfig
@@ -112,7 +111,6 @@ class JobConfig(Section):
             effects=RequestEffectsConfig(emission=emission),
             silence=LogSilenceConfig(emission),
             gap=GapConfig(emission),
-            capacity=CapacityConfig(lateness_ms=d.lateness_ms),
         )
 
 

@@ -1,10 +1,9 @@
-"""Merging of activity, offset ranges and cardinality overflows."""
+"""Merging of activity and offset ranges."""
 
 from collections.abc import Iterable
 from typing import Final
 
 from state_schemas.aggregates.activity import Activity, ActivityWindow
-from state_schemas.aggregates.names import NameOverflow
 from state_schemas.telemetry.message import OffsetRange
 
 RANGES_MAX: Final = 64  # partitions named in the evidence of one window; more are merged away from the end
@@ -36,17 +35,4 @@ def merge_activity(windows: Iterable[ActivityWindow]) -> tuple[ActivityWindow, .
             merge_ranges(ranges[start_ms]),
         )
         for start_ms in sorted(records)
-    )
-
-
-def merge_overflow(a: NameOverflow, b: NameOverflow) -> NameOverflow:
-    """What both say of one window of one environment, subject and service."""
-    return NameOverflow(
-        a.env,
-        a.start_ms,
-        max(a.names_max, b.names_max),
-        min(a.example, b.example),
-        merge_ranges(a.ranges + b.ranges),
-        a.subject,
-        a.service,
     )

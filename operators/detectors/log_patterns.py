@@ -110,8 +110,12 @@ class LogPatternRule:
         yield from _sightings(evaluated, self.config.source)
 
     def counts(self, evaluated: Evaluated[LogPatternModel]) -> Counts:
-        evicted = len(evaluated.before.registry.keys() - evaluated.after.registry.keys())
-        return (("patterns_evicted_total", evicted),)
+        before, after = evaluated.before, evaluated.after
+        return (
+            ("patterns_evicted_total", len(before.registry.keys() - after.registry.keys())),
+            # A service that was forgotten begins again at 0.
+            ("lines_overflowed_total", max(0, after.refused_lines - before.refused_lines)),
+        )
 
 
 class LogPatterns(WindowedDetector[LogPatternModel, LogTable, LineAggregate, Output]):

@@ -2,9 +2,9 @@
 service.
 
 Driven by `FoldedMessage`; puts out `SpanAggregate`, `CallSides`, `LogAggregate` or `ExceptionAggregate`,
-`EffectAggregate`, `LoggingWindows`, `EnvActivity` and `NameOverflow`. So the keyed rate follows services, not
-messages. Here the number of service names is bounded: the key is the source partition, so its state, and with it the
-choice of names, survives a restart. Partials commute: merging here changes no result.
+`EffectAggregate`, `LoggingWindows` and `EnvActivity`. So the keyed rate follows services, not messages. Here the
+number of service names is bounded: the key is the source partition, so its state, and with it the choice of names,
+survives a restart. Partials commute: merging here changes no result.
 """
 
 from dataclasses import dataclass, field
@@ -19,14 +19,13 @@ from state_schemas.aggregates.calls import CallSides
 from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.logs import ExceptionAggregate, LineAggregate, LogAggregate, LogTable
 from state_schemas.aggregates.message import FoldedMessage
-from state_schemas.aggregates.names import OTHER, NameOverflow
+from state_schemas.aggregates.names import OTHER
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import GROUP_DTYPE, SPAN_DTYPE, SpanAggregate, SpanBatch
 from state_schemas.codec import Codec
 from state_schemas.contracts.counters import MetricName
 from state_schemas.state.pre_aggregate import PRE_AGGREGATE_CODEC, PreAggregateState
-from state_schemas.telemetry.message import OffsetRange
-from udfs.activity import merge_activity, merge_overflow
+from udfs.activity import merge_activity
 from udfs.detect.requests.counts import effects_of_lines, logging_windows
 from udfs.logs.window import merge_log_aggregates, with_ordinary_as_one
 from udfs.spans.grouping import activity_of, aggregates_of, call_sides_of, common
@@ -39,7 +38,7 @@ SERVICE_IS_ACTIVE: Final = LogTable(())
 REPORTED_MAX: Final = 4  # spans in time are at most two minutes older than their message and five newer
 SPANS_OF_A_PATTERN: Final = 16  # a pattern with its texts and samples is as large as so many spans
 
-Output = SpanAggregate | CallSides | LineAggregate | EffectAggregate | LoggingWindows | EnvActivity | NameOverflow
+Output = SpanAggregate | CallSides | LineAggregate | EffectAggregate | LoggingWindows | EnvActivity
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,14 @@ class PreAggregateConfig:
     # Each minute would cost more than all else of exceptions: 0.37 of a core at 10,000 services.
     activity_report_ms: int = 300_000
     names: NameLimits = field(default_factory=NameLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Names of one message that were not let through: (environment, service), and environments."""
+
+    services: set[tuple[str, str]] = field(default_factory=set)
+    envs: set[str] = field(default_factory=set)
 
 
 class PreAggregate:
@@ -78,23 +85,22 @@ class PreAggregate:
     def on_event(
         self, state: PreAggregateState, event: FoldedMessage, watermark_ms: int
     ) -> Step[PreAggregateState, Output]:
-        over = [0, 0]
+        refused = _Refused()
         if event.spans is not None:
-            state.spans.append(self._admitted_batch(state, event.spans, over))
+            state.spans.append(self._admitted_batch(state, event.spans, refused))
             state.waiting += len(event.spans.spans) // SPAN_DTYPE.itemsize
         for aggregate in event.logs:
-            state.logs.append(self._admitted_lines(state, aggregate))
+            state.logs.append(self._admitted_lines(state, aggregate, refused))
             state.waiting += SPANS_OF_A_PATTERN * sum(len(table.patterns) for _, _, table in aggregate.windows)
         for activity in event.activity:
-            first = activity.windows[0]
-            env = self._admit_env(state, activity.env, first.start_ms, first.ranges)
-            windows = [self._admitted(state, env, window) for window in activity.windows]
+            env = self._admit_env(state, activity.env, refused)
+            windows = [self._admitted(state, env, window, refused) for window in activity.windows]
             state.activity.setdefault(env, []).extend(windows)
             state.waiting += len(windows)
         state.messages += 1
         counts: tuple[tuple[MetricName, int], ...] = (
-            ("services_overflowed_total", over[0]),
-            ("envs_overflowed_total", over[1]),
+            ("services_overflowed_total", len(refused.services)),
+            ("envs_overflowed_total", len(refused.envs)),
         )
         if state.waiting > SPANS_WAITING_MAX or state.messages > MESSAGES_WAITING_MAX:
             return Step(state, self._flush(state), self._idle_timer_ms(state, watermark_ms), counts)
@@ -123,28 +129,20 @@ class PreAggregate:
         # Nothing waits: the next timer is for names alone, and once an hour is soon enough for them.
         return max(now_ms + 3_600_000, oldest_ms + self.config.idle_ms)
 
-    def _admitted_batch(self, state: PreAggregateState, batch: SpanBatch, over: list[int]) -> SpanBatch:
-        """The batch under the names that are let through. over: services and environments that were not, added up."""
-        newest: dict[int, tuple[bool, int]] = {}
+    def _admitted_batch(self, state: PreAggregateState, batch: SpanBatch, refused: _Refused) -> SpanBatch:
+        """The batch under the names that are let through."""
+        newest: dict[int, int] = {}
         groups = np.frombuffer(batch.groups, GROUP_DTYPE)[["service", "start_ms", "late"]].tolist()
-        for place, start_ms, late in groups:
-            newest[place] = max((not late, start_ms), newest.get(place, (False, 0)))
+        for place, start_ms, _ in groups:
+            newest[place] = max(start_ms, newest.get(place, 0))
         names = list(batch.services)
-        for place, (in_time, start_ms) in sorted(newest.items()):
-            asked_env, asked = names[place]
-            # An old name among late spans is counted under `other` too, but it is no news.
-            ranges = (batch.at,) if in_time else ()
-            env = self._admit_env(state, asked_env, start_ms, ranges)
-            service = self._admit(state, env, asked, start_ms, ranges)
-            over[0] += service != asked
-            over[1] += env != asked_env
-            names[place] = (env, service)
+        for place, start_ms in sorted(newest.items()):
+            env = self._admit_env(state, names[place][0], refused)
+            names[place] = (env, self._admit(state, env, names[place][1], start_ms, refused))
         for place, start_ms, late in groups:
             if not late:
                 env, service = names[place]
                 self._observe(state, env, service, start_ms)
-        if over == [0, 0]:
-            return batch
         return msgspec.structs.replace(batch, services=tuple(names))
 
     def _observe(self, state: PreAggregateState, env: str, service: str, start_ms: int) -> None:
@@ -166,43 +164,35 @@ class PreAggregate:
             state.logs.append(LogAggregate(env, service, ((last_ms, False, SERVICE_IS_ACTIVE),)))
             state.waiting += 1
 
-    def _admitted(self, state: PreAggregateState, env: str, window: ActivityWindow) -> ActivityWindow:
-        names = (self._admit(state, env, reported.service, window.start_ms, window.ranges) for reported in window.seen)
+    def _admitted(
+        self, state: PreAggregateState, env: str, window: ActivityWindow, refused: _Refused
+    ) -> ActivityWindow:
+        names = (self._admit(state, env, reported.service, window.start_ms, refused) for reported in window.seen)
         seen = (
             Activity(reported.signal, name, reported.records) for reported, name in zip(window.seen, names, strict=True)
         )
         return ActivityWindow(window.start_ms, tuple(seen), window.ranges)
 
-    def _admitted_lines(self, state: PreAggregateState, aggregate: LogAggregate) -> LogAggregate:
-        start_ms, late, table = aggregate.windows[-1]
-        ranges = () if late else table.ranges
-        env = self._admit_env(state, aggregate.env, start_ms, ranges)
-        return LogAggregate(env, self._admit(state, env, aggregate.service, start_ms, ranges), aggregate.windows)
+    def _admitted_lines(self, state: PreAggregateState, aggregate: LogAggregate, refused: _Refused) -> LogAggregate:
+        env = self._admit_env(state, aggregate.env, refused)
+        service = self._admit(state, env, aggregate.service, aggregate.windows[-1][0], refused)
+        return LogAggregate(env, service, aggregate.windows)
 
-    def _admit_env(self, state: PreAggregateState, env: str, start_ms: int, ranges: tuple[OffsetRange, ...]) -> str:
+    def _admit_env(self, state: PreAggregateState, env: str, refused: _Refused) -> str:
         """The name under which an environment is counted; `other` itself takes no place."""
         if env in state.known or env == OTHER or len(state.known) - (OTHER in state.known) < self.config.envs_max:
             return env
-        reported = NameOverflow(OTHER, start_ms, self.config.envs_max, env, ranges, "deployment.environment.name")
-        self._note_overflow(state, reported)
+        refused.envs.add(env)
         return OTHER
 
-    def _admit(
-        self, state: PreAggregateState, env: str, service: str, start_ms: int, ranges: tuple[OffsetRange, ...]
-    ) -> str:
+    def _admit(self, state: PreAggregateState, env: str, service: str, start_ms: int, refused: _Refused) -> str:
         """The name under which a service is counted."""
         known = state.known.setdefault(env, {})
         if service in known or len(known) < self.config.services_max:
             known[service] = max(start_ms, known.get(service, 0))
             return service
-        self._note_overflow(state, NameOverflow(env, start_ms, self.config.services_max, service, ranges))
+        refused.services.add((env, service))
         return OTHER
-
-    def _note_overflow(self, state: PreAggregateState, reported: NameOverflow) -> None:
-        if not reported.ranges:
-            return
-        place = (reported.env, reported.start_ms, reported.subject)
-        state.overflowed[place] = merge_overflow(reported, state.overflowed.get(place, reported))
 
     def _flush(self, state: PreAggregateState) -> tuple[Output, ...]:
         """Everything that waits, merged, in key order."""
@@ -220,8 +210,7 @@ class PreAggregate:
             out += logging_windows(lines)
         out += (self._lines(part.env, part.service, part.windows) for part in with_ordinary_as_one(lines))
         out += (EnvActivity(env, merge_activity(found)) for env, found in sorted(windows.items()))
-        out += (reported for _, reported in sorted(state.overflowed.items()))
-        for waiting in (state.spans, state.logs, state.activity, state.overflowed):
+        for waiting in (state.spans, state.logs, state.activity):
             waiting.clear()
         state.waiting = state.messages = 0
         return tuple(out)

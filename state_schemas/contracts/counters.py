@@ -24,13 +24,13 @@ MetricName = Literal[
     "rejected_too_old_total",
     "rejected_duplicate_span_total",
     # Pre-merge.
-    "services_overflowed_total",  # service names folded into `other`: raise services_max or mend the names
-    "envs_overflowed_total",  # environment names folded into `other`: raise envs_max or mend the names
+    "services_overflowed_total",  # service names of a message counted as `other`: raise services_max or mend the names
+    "envs_overflowed_total",  # environment names of a message counted as `other`: raise envs_max or mend the names
     # Keyed machines.
     "calls_paired_total",  # client spans that found their server span
     "call_halves_dropped_total",  # not paired because their bucket was full: of a share of all traces
-    "names_overflowed_total",  # hosts or operations of a window folded into `other`: raise hosts_max, operations_max
-    "lines_overflowed_total",  # lines of WARN and up counted under `other` for lack of room among a service's patterns
+    "names_overflowed_total",  # rows `other` of 10 s: raise hosts_max, operations_max, callees_max or mend the names
+    "lines_overflowed_total",  # lines of WARN and up for whose pattern a service had no room: raise patterns_max
     "patterns_evicted_total",  # patterns unseen for long that made room for new ones
     "records_behind_total",  # accepted but behind the watermark (an idle partition woke): treated as late
     "states_forgotten_total",  # idle keys whose state was dropped

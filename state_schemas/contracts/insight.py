@@ -25,7 +25,6 @@ Kind = Literal[
     "sequence_missing",
     "incident",
     "telemetry_gap",
-    "capacity",
     "rule_rejected",
 ]
 EpochMs = Annotated[int, Field(ge=0, description="milliseconds since the Unix epoch, UTC")]

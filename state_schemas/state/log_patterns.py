@@ -85,21 +85,12 @@ class PatternEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
     visible: bool = True
 
 
-class PatternOverflow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A window with more patterns than there is room for."""
-
-    start_ms: int
-    ranges: tuple[OffsetRange, ...]
-
-
 class LogPatternModel(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is known as of the last final window, whose end is last_end_ms (0 before there is one).
 
     registry: by pattern id. gone: pattern id -> when it was last seen, of those dropped to make room. episodes: by
     pattern id. minutes: distinct ones with lines of any level, or of stretches with spans; minute: number of the newest
-    or of its stretch, since the epoch.
-    overflows: when there was no room for a pattern after an hour without such, the last of them; overflow_ms: start of
-    the newest window without room.
+    or of its stretch, since the epoch. refused_lines: lines so far of patterns for which the registry had no room.
     """
 
     registry: dict[str, Registered] = {}
@@ -107,8 +98,7 @@ class LogPatternModel(msgspec.Struct, frozen=True, array_like=True, gc=False):
     episodes: dict[str, PatternEpisode] = {}
     minutes: int = 0
     minute: int = 0
-    overflows: tuple[PatternOverflow, ...] = ()
-    overflow_ms: int = 0
+    refused_lines: int = 0
     lines: ServiceLines = ServiceLines()
     last_end_ms: int = 0
 

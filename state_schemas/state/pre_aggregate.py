@@ -6,7 +6,6 @@ import msgspec
 
 from state_schemas.aggregates.activity import ActivityWindow
 from state_schemas.aggregates.logs import LogAggregate
-from state_schemas.aggregates.names import NameOverflow
 from state_schemas.aggregates.spans import SpanBatch
 from state_schemas.codec import Codec, register
 
@@ -16,7 +15,7 @@ class PreAggregateState(msgspec.Struct, array_like=True, gc=False):
 
     known: env -> service -> event time when it was last seen; at most `services_max` names an environment, and
     `envs_max` environments beside `other`.
-    overflowed: (env, window, subject) -> what to tell on the next flush. waiting: spans, presence windows and lines
+    waiting: spans, presence windows and lines
     by pattern since the last one, in spans; messages: those they came in. heard: env -> service -> the newest
     `activity_report_ms` in which it is told to have had spans, and in the last 4 bits which of the four up to it.
     """
@@ -24,7 +23,6 @@ class PreAggregateState(msgspec.Struct, array_like=True, gc=False):
     spans: list[SpanBatch] = msgspec.field(default_factory=list)
     activity: dict[str, list[ActivityWindow]] = msgspec.field(default_factory=dict)
     known: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
-    overflowed: dict[tuple[str, int, str], NameOverflow] = msgspec.field(default_factory=dict)
     waiting: int = 0
     messages: int = 0
     logs: list[LogAggregate] = msgspec.field(default_factory=list)

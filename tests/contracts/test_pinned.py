@@ -27,7 +27,6 @@ from state_schemas.contracts.tables import (
     TableSpec,
 )
 from state_schemas.state.call_pairs import CALL_PAIRS_CODEC
-from state_schemas.state.capacity import CAPACITY_CODEC
 from state_schemas.state.latency import LATENCY_CODEC
 from state_schemas.state.log_patterns import PATTERNS_CODEC
 from state_schemas.state.log_silence import LOG_SILENCE_CODEC
@@ -40,7 +39,7 @@ from udfs.insights.ids import insight_id, service_key, split_service_key
 UIDS = [
     *("pre-merge", "pre-merge-logs", "pre-merge-metrics"),
     *("call-pairs", "latency-spike", "error-patterns", "error-patterns-traces", "pattern-news", "pattern-news-traces"),
-    *("request-shapes", "log-silence", "telemetry-gap", "capacity"),
+    *("request-shapes", "log-silence", "telemetry-gap"),
 ]
 
 
@@ -54,7 +53,7 @@ def test_uids_of_stages() -> None:
 
 def test_names_and_versions_of_codecs() -> None:
     codecs = (
-        *(PRE_AGGREGATE_CODEC, CALL_PAIRS_CODEC, LATENCY_CODEC, GAP_CODEC, CAPACITY_CODEC),
+        *(PRE_AGGREGATE_CODEC, CALL_PAIRS_CODEC, LATENCY_CODEC, GAP_CODEC),
         *(PATTERNS_CODEC, NOVELTY_CODEC, EFFECTS_CODEC, LOG_SILENCE_CODEC),
     )
     assert [(codec.name, codec.version, sorted(codec.readers)) for codec in codecs] == [
@@ -62,7 +61,6 @@ def test_names_and_versions_of_codecs() -> None:
         ("call-pairs", 1, [1]),
         ("latency-spike", 1, [1]),
         ("telemetry-gap", 1, [1]),
-        ("capacity", 1, [1]),
         ("error-patterns", 1, [1]),
         ("pattern-news", 1, [1]),
         ("request-shapes", 1, [1]),
@@ -177,7 +175,7 @@ def test_reject_reasons_and_dead_letters() -> None:
 def test_words_of_an_insight() -> None:
     assert get_args(Status) == ("open", "updated", "closed", "retracted")
     assert get_args(Severity) == ("info", "warning", "critical")
-    assert set(get_args(Kind)) >= {"latency_spike", "error_ratio", "telemetry_gap", "capacity", "incident"}
+    assert set(get_args(Kind)) >= {"latency_spike", "error_ratio", "telemetry_gap", "incident"}
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -21,7 +21,7 @@ from tests.support.traffic import OUT_OF_ORDER_MS, messages
 
 GOLDEN = Path(__file__).parent / "golden"
 WRITE = os.environ.get("GOLDEN") == "write"
-# Part of the events before the cut: in the middle of an episode, a gap; before the overflow was told.
+# Part of the events before the cut: in the middle of an episode, a gap.
 CUTS = {
     "pre-merge": 0.5,
     "pre-merge-logs": 0.5,
@@ -35,7 +35,6 @@ CUTS = {
     "request-shapes": 0.8,
     "log-silence": 0.5,
     "telemetry-gap": 0.66,
-    "capacity": 0.05,
 }
 
 SILENT = ("pre-merge", "pre-merge-logs", "pre-merge-metrics", "call-pairs")  # they put out no insights

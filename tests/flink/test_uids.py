@@ -26,7 +26,7 @@ STATEFUL_OR_NAMED = {
     *(f"fold-{signal}" for signal in SIGNALS),
     *("pre-merge", "pre-merge-logs", "pre-merge-metrics", "call-pairs"),
     *("latency-spike", "error-patterns", "error-patterns-traces", "pattern-news", "pattern-news-traces"),
-    *("request-shapes", "log-silence", "telemetry-gap", "capacity"),
+    *("request-shapes", "log-silence", "telemetry-gap"),
     *(f"{insert}-stream-exec-table-source-scan_source" for insert in INSERTS),
     *(f"{insert}-stream-exec-calc_calc" for insert in INSERTS),
     *(f"{topic}-stream-exec-sink_sink" for topic in TOPICS),

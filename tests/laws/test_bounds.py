@@ -4,9 +4,11 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import pytest
+
 from jobs.graph import GraphConfig, pattern_stages, stages
 from operators.detectors.log_patterns import LogPatternsConfig
-from operators.ingest.fold import FoldConfig, logs_part
+from operators.ingest.fold import Fold, FoldConfig, logs_part
 from operators.runtime.local import LocalGraph
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.aggregates.requests import EffectAggregate, EffectWindow
@@ -14,9 +16,11 @@ from state_schemas.contracts.insight import Insight
 from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.resource import Resource
+from state_schemas.telemetry.signals import SignalType
 from tests.support.driving import graph_config, insights
 from tests.support.traffic import MS, READER, START_MS, WINDOW_MS, OneSpan, Sent, activity, fold
 from udfs.detect.requests.rates import EFFECTS_MAX
+from udfs.otlp.decoder import DecodeSettings
 
 STATE_BYTES_MAX = 256 * 1024
 PATTERN_BYTES_MAX = 640 * 1024  # of a service, with settings as shipped
@@ -113,7 +117,7 @@ def fed(graph: LocalGraph, sent: list[Sent]) -> list[Any]:
     return out
 
 
-def test_the_names_of_environments_are_bounded_said_once_and_no_record_is_lost() -> None:
+def test_the_names_of_environments_are_bounded_and_no_record_is_lost() -> None:
     """A thousand environments, each with one service: all but four are `other`, and so are their states."""
     sent = [
         Sent(START_MS + n * 100, (OneSpan(f"svc-{n % 7}", START_MS + n * 100, 20, n + 1, env=f"env-{n}"),), 0, n)
@@ -127,12 +131,6 @@ def test_the_names_of_environments_are_bounded_said_once_and_no_record_is_lost()
     counted = sum(row.count for row in out if getattr(row, "dimension", "") == "service" and row.resolution_s == 60)
     assert counted == 1_000
     assert graph.counts["envs_overflowed_total"] == 996
-    (emitted,) = (insight for insight in insights(out) if insight.kind == "capacity")
-    assert (emitted.env, emitted.subject, emitted.measures) == (
-        "other",
-        "deployment.environment.name",
-        {"envs_max": 4.0},
-    )
 
 
 def test_the_names_of_services_are_bounded_and_no_record_is_lost() -> None:
@@ -147,7 +145,41 @@ def test_the_names_of_services_are_bounded_and_no_record_is_lost() -> None:
     out += graph.finish()
     counted = sum(row.count for row in out if getattr(row, "dimension", "") == "service" and row.resolution_s == 60)
     assert counted == 300
-    assert graph.counts["services_overflowed_total"] >= 280
+    assert graph.counts["services_overflowed_total"] == 280
+
+
+@pytest.mark.parametrize("signal", ["logs", "metrics"])
+def test_names_beyond_the_bounds_are_counted_in_logs_and_metrics_once_a_message(signal: SignalType) -> None:
+    """Lines and activity of one message name the same service: it counts as one."""
+    records = [
+        LogRecord(Resource(f"env-{n % 6}", f"svc-{n}", "h"), START_MS * MS, 9, "", "hello", "", (), "", "")
+        for n in range(60)
+    ]
+    graph = LocalGraph(stages(graph_config(services_max=5, envs_max=3)))
+    for offset, record in enumerate(records):
+        at = KafkaPosition(signal, 0, offset, START_MS)
+        part = logs_part([record], READER, at, FoldConfig())
+        message = FoldedMessage(f"{signal}|0", None, part.activity, signal, part.logs if signal == "logs" else ())
+        graph.feed((message,))
+    assert graph.counts["envs_overflowed_total"] == 60 // 2
+    assert graph.counts["services_overflowed_total"] == 60 - 4 * 5, "three environments and `other`, of five services"
+
+
+def test_hosts_and_operations_beyond_the_bounds_are_counted_where_one_message_brings_them_all() -> None:
+    """Pre-aggregation bounds them before any window is merged."""
+    spans = tuple(
+        OneSpan("cart", START_MS, 20, n + 1, host=f"h{n}", operation=f"o{n}" if n < 150 else "o") for n in range(300)
+    )
+    graph = LocalGraph(stages(graph_config()))
+    fed(graph, [Sent(START_MS + 1, spans, 0, 0)])
+    graph.finish()
+    assert graph.counts["names_overflowed_total"] == 1, "hosts of one window; its operations have room"
+
+
+def test_a_message_beyond_its_length_is_counted_and_not_read() -> None:
+    at = KafkaPosition("logs_raw", 0, 0, START_MS)
+    found = Fold("logs", FoldConfig(decode=DecodeSettings(message_bytes_max=9))).fold(bytes(10), at)
+    assert (found.message, dict(found.counts)) == (None, {"messages_rejected_total": 1, "rejected_too_large_total": 1})
 
 
 def test_a_flood_of_lines_of_which_no_two_share_a_word_fills_the_state_of_a_service_and_then_adds_nothing() -> None:

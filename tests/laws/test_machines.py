@@ -19,7 +19,6 @@ from operators.emission import EmitWhen
 from operators.machine import BEGIN_OF_TIME, Stage
 from operators.runtime.local import LocalGraph, through_bytes
 from state_schemas.aggregates.message import FoldedMessage
-from state_schemas.aggregates.names import NameOverflow
 from tests.support.driving import (
     HOUR_MS,
     Timed,
@@ -61,14 +60,6 @@ def stage_of(uid: str, emit_when: EmitWhen = "early") -> Stage:
     return next(stage for stage in stages(graph_config(emit_when)) if stage.uid == uid)
 
 
-def _overflows(message: FoldedMessage) -> Iterator[NameOverflow]:
-    """Every other service of a message is one too many."""
-    for aggregate in aggregates(message):
-        for start_ms, late, table in aggregate.windows:
-            if aggregate.service.endswith("0") and not late:
-                yield NameOverflow(aggregate.env, start_ms, 5, aggregate.service, table.ranges)
-
-
 # What drives each machine, made of the messages of a story. A new stage has no laws before it stands here.
 EVENTS: dict[str, tuple[st.SearchStrategy[Story], Callable[[FoldedMessage], Iterator[Any]]]] = {
     "pre-merge": (SHORT, lambda message: iter((message,))),
@@ -83,7 +74,6 @@ EVENTS: dict[str, tuple[st.SearchStrategy[Story], Callable[[FoldedMessage], Iter
     "request-shapes": (SHORT, lambda message: iter(effects(message))),
     "log-silence": (SHORT, lambda message: iter(silence(message))),
     "telemetry-gap": (LONG, lambda message: iter(activity(message))),
-    "capacity": (SHORT, _overflows),
 }
 
 
@@ -262,5 +252,4 @@ def test_the_stories_do_make_insights_of_every_kind() -> None:
         "request-shapes": {"pattern_missing", "trace_shape_change"},
         "log-silence": {"pattern_missing"},
         "telemetry-gap": {"telemetry_gap"},
-        "capacity": {"capacity"},
     }

@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 
 from jobs.graph import GraphConfig
-from operators.detectors.capacity import CapacityConfig
 from operators.detectors.latency import LatencyConfig
 from operators.detectors.log_patterns import LogPatternsConfig
 from operators.detectors.requests import RequestEffectsConfig
@@ -26,7 +25,6 @@ from operators.runtime.local import LocalGraph, Through, unchanged
 from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.logs import LineAggregate
-from state_schemas.aggregates.names import NameOverflow
 from state_schemas.aggregates.novelty import PatternSighting
 from state_schemas.aggregates.requests import EffectAggregate, EffectWindow
 from state_schemas.aggregates.spans import SpanAggregate
@@ -34,7 +32,7 @@ from state_schemas.codec import Box, Codec
 from state_schemas.contracts.insight import Insight, InsightRevision, from_json
 from state_schemas.contracts.rows import EdgeRow, PatternName, PatternRow, RollupRow
 from tests.support.traffic import LATENESS_MS, OUT_OF_ORDER_MS, START_MS, TIMES
-from udfs.activity import merge_activity, merge_overflow
+from udfs.activity import merge_activity
 from udfs.detect.log_patterns.rule import PatternConfig
 from udfs.detect.requests.counts import merge_effect_windows
 from udfs.detect.requests.rule import EffectConfig
@@ -72,7 +70,6 @@ def graph_config(emit_when: EmitWhen = "early", services_max: int = 5_000, envs_
         ),
         silence=LogSilenceConfig(emission),
         gap=GapConfig(emission),
-        capacity=CapacityConfig(lateness_ms=LATENESS_MS),
     )
 
 
@@ -251,23 +248,18 @@ def summary(outputs: Sequence[Any], *, kafka: bool = True) -> tuple[Any, ...]:
     """Everything in outputs that must not depend on order, chunks or watermarks; the sum of what is in parts."""
     aggregates: dict[tuple[str, str], list[SpanAggregate]] = {}
     activity: dict[str, list[Any]] = {}
-    overflows: dict[tuple[str, int], NameOverflow] = {}
     lines = merge_log_aggregates(output for output in outputs if isinstance(output, LineAggregate))
     for output in outputs:
         if isinstance(output, SpanAggregate):
             aggregates.setdefault((output.env, output.service), []).append(output)
         elif isinstance(output, EnvActivity):
             activity.setdefault(output.env, []).extend(output.windows)
-        elif isinstance(output, NameOverflow):
-            place = (output.env, output.start_ms)
-            overflows[place] = merge_overflow(output, overflows.get(place, output))
     return (
         last_revisions(outputs, kafka=kafka),
         rollup_sums(outputs),
         edge_sums(outputs),
         {place: merge_aggregates(found, NameLimits()) for place, found in sorted(aggregates.items())},
         {env: merge_activity(windows) for env, windows in sorted(activity.items())},
-        dict(sorted(overflows.items())),
         pattern_sums(outputs),
         names_of(outputs),
         sightings_of(outputs),

@@ -197,11 +197,6 @@ def _naming(dimension: int) -> int:
     return min(dimension, DIMENSION_CALLEE)
 
 
-def names_over(tables: Sequence[SpanTable], limits: NameLimits) -> int:
-    """Rows that a merge of these blocks folds into `other`."""
-    return len(_kept_names(tables, limits))
-
-
 def _name_rank(name: str) -> tuple[int, str]:
     # A hash, not the alphabet: names made by an attacker or a deploy id must not push out one end of the list.
     return crc32(name.encode()), name

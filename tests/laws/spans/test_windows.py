@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state_schemas.aggregates.activity import Activity, ActivityWindow
-from state_schemas.aggregates.names import OTHER, NameOverflow
+from state_schemas.aggregates.names import OTHER
 from state_schemas.aggregates.spans import (
     DIMENSION_HOST,
     DIMENSION_OPERATION,
@@ -24,7 +24,7 @@ from state_schemas.aggregates.spans import (
 from state_schemas.telemetry.message import KafkaPosition, OffsetRange
 from state_schemas.telemetry.spans import ENTRY_KINDS, KIND_CONSUMER, KIND_SERVER
 from tests.support.traffic import LATENESS_MS, START_MS, TIMES, WINDOW_MS, OneSpan, columns, resource_of
-from udfs.activity import RANGES_MAX, merge_activity, merge_overflow, merge_ranges
+from udfs.activity import RANGES_MAX, merge_activity, merge_ranges
 from udfs.event_time import TimeLimits
 from udfs.otlp.resource import NAME_CHARS_MAX
 from udfs.service_info import info_of, merge_info
@@ -309,17 +309,10 @@ def _records(windows: Sequence[ActivityWindow]) -> int:
 
 
 @given(st.lists(ranges, min_size=2, max_size=8), st.randoms(use_true_random=False))
-def test_overflows_and_ranges_merge_in_any_order(found: list[OffsetRange], random: Random) -> None:
-    emitted = [NameOverflow("prod", START_MS, 5, f"s{part.first_offset}", (part,)) for part in found]
-    first, *more = emitted
-    for other in more:
-        first = merge_overflow(first, other)
-    random.shuffle(emitted)
-    again, *more = emitted
-    for other in more:
-        again = merge_overflow(other, again)
-    assert again == first
-    assert first.ranges == merge_ranges(found)
+def test_ranges_merge_in_any_order_and_grouping(found: list[OffsetRange], random: Random) -> None:
+    shuffled = random.sample(found, len(found))
+    cut = random.randint(0, len(found))
+    assert merge_ranges((*merge_ranges(shuffled[:cut]), *merge_ranges(shuffled[cut:]))) == merge_ranges(found)
 
 
 def test_ranges_of_many_partitions_are_bounded_in_any_grouping() -> None:

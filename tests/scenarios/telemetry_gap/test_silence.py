@@ -1,14 +1,8 @@
-"""What is said of telemetry that stays away, and of names that are too many, as drawn."""
+"""What is said of telemetry that stays away, as drawn."""
 
-from typing import Any
-
-from jobs.graph import stages
-from operators.runtime.local import LocalGraph
-from state_schemas.aggregates.names import NameOverflow
 from state_schemas.contracts.dead_letter import Rejected
-from tests.support.driving import graph_config
 from tests.support.timeline import brief, emitted, sent, window_of
-from tests.support.traffic import START_MS, WINDOW_MS, OneSpan, Sent, fold
+from tests.support.traffic import START_MS, OneSpan, Sent, fold
 
 
 def test_a_service_that_falls_silent_while_others_go_on_is_missing_until_it_is_heard_again() -> None:
@@ -43,31 +37,6 @@ def test_a_hole_of_the_whole_environment_is_one_gap_and_not_one_of_each_service(
 
 def test_silence_at_the_end_of_the_input_says_nothing() -> None:
     assert emitted(sent({"cart": "-" * 40, "mail": "-" * 40})) == []
-
-
-def test_too_many_service_names_are_told_once() -> None:
-    lines = {f"svc-{number}": "-" * 30 for number in range(8)}
-    found = emitted(sent(lines), services_max=5)
-    assert brief(found) == [("capacity", "service.name", "open")]
-    assert found[0].measures == {"services_max": 5.0}
-    assert "more than 5 service names" in found[0].title
-
-
-def test_an_overflow_that_comes_back_after_a_quiet_hour_is_told_again_however_event_time_moves() -> None:
-    """Two stretches of 8 names, 70 minutes apart: the same insights whether event time stops in between or jumps."""
-    windows = [0, 1, 2, 422, 423]
-    overflows = [NameOverflow("prod", START_MS + window * WINDOW_MS, 5, f"svc-{window}") for window in windows]
-    (stage,) = (stage for stage in stages(graph_config()) if stage.uid == "capacity")
-    steady, jumping = LocalGraph([stage]), LocalGraph([stage])
-    emitted_steady: list[Any] = []
-    for overflow in overflows:
-        emitted_steady += steady.advance(overflow.start_ms)
-        emitted_steady += steady.feed((overflow,))
-    emitted_jumping = jumping.feed(overflows)
-    assert len(emitted_steady) == 1, "the first stretch is final by then, the second is not"
-    emitted_steady += steady.finish()
-    assert emitted_steady == emitted_jumping + jumping.finish()
-    assert len(emitted_steady) == 2
 
 
 def reasons(*spans: OneSpan) -> list[tuple[str, int]]:

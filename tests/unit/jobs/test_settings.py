@@ -68,7 +68,7 @@ def test_settings_reach_the_machines() -> None:
         "latency_floor_ms": 60.0,
     }
     graph = JobConfig.model_validate({"lake": LAKE, "detection": detection}).graph()
-    assert graph.fold.times.lateness_ms == graph.latency.emission.lateness_ms == graph.capacity.lateness_ms == 7_000
+    assert graph.fold.times.lateness_ms == graph.latency.emission.lateness_ms == 7_000
     assert (graph.pre_aggregate.services_max, graph.pre_aggregate.envs_max) == (3, 2)
     assert graph.latency.spike.floor_ms == 60.0
     assert (graph.latency.names.hosts_max, graph.latency.names.operations_max) == (4, 5)

@@ -20,7 +20,6 @@ from state_schemas.state.log_patterns import (
     LogPatternModel,
     PatternEpisode,
     PatternKind,
-    PatternOverflow,
     Registered,
     ServiceLines,
 )
@@ -50,8 +49,6 @@ UNSEEN: Final = "not seen again"
 JOINED: Final = "it is one with another pattern"
 KNOWN: Final = "it has stayed: it is known now"
 RECOVERED: Final = "back to its usual rate"
-OVERFLOW_QUIET_MS: Final = 3_600_000
-OVERFLOWS_MAX: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +102,13 @@ class _Followed(NamedTuple):
 class _Named(NamedTuple):
     """The registry with the window's patterns; its loud lines that have room there, by canonical id; ids that are new.
 
-    is_short: whether some had no room.
+    refused: its lines of patterns that had no room.
     """
 
     entries: dict[str, Registered]
     found: dict[str, PatternCount]
     added: frozenset[str]
-    is_short: bool
+    refused: int
 
 
 def evaluate_lines(
@@ -149,18 +146,17 @@ def evaluate_lines(
         candidates += [followed.candidate] if followed.candidate else []
         if followed.episode is not None:
             episodes[name] = followed.episode
-    after = LogPatternModel(
+    model = LogPatternModel(
         registry=entries,
         evicted=evicted_patterns(model, entries),
         episodes=episodes,
         minutes=now.minutes,
         minute=minute,
-        overflows=model.overflows,
-        overflow_ms=model.overflow_ms,
+        refused_lines=model.refused_lines + named.refused,
         lines=service,
         last_end_ms=window.end_ms,
     )
-    return _with_overflow(after, window) if named.is_short else after, candidates
+    return model, candidates
 
 
 def _moved(model: LogPatternModel, named: _Named, now: _Now) -> tuple[dict[str, PatternEpisode], list[Insight]]:
@@ -181,13 +177,6 @@ def _moved(model: LogPatternModel, named: _Named, now: _Now) -> tuple[dict[str, 
 def _is_novel(episode: PatternEpisode | None) -> bool:
     """Whether it is told of a new or returned pattern."""
     return episode is not None and episode.visible and episode.kind != "error_pattern_surge"
-
-
-def _with_overflow(model: LogPatternModel, window: ServiceWindow[LogTable]) -> LogPatternModel:
-    overflows = model.overflows
-    if not model.overflow_ms or window.start_ms - model.overflow_ms >= OVERFLOW_QUIET_MS:
-        overflows = (*overflows, PatternOverflow(window.start_ms, window.table.ranges))[-OVERFLOWS_MAX:]
-    return msgspec.structs.replace(model, overflows=overflows, overflow_ms=window.start_ms)
 
 
 def expire_patterns(model: LogPatternModel, env: str, service: str) -> list[Insight]:
@@ -220,9 +209,8 @@ def _named(known: Mapping[str, Registered], now: _Now, config: PatternConfig) ->
             counted, pattern_id=name, texts=() if name != counted.pattern_id else counted.texts
         )
         found[name] = merge_counts(found[name], as_one) if name in found else as_one
-    beyond = any(counted.severe and counted.pattern_id == OTHER_PATTERNS for counted in now.window.table.patterns)
-    is_short = beyond or bool(registry.refused)
-    return _Named(registry.entries, dict(sorted(found.items())), frozenset(registry.added), is_short)
+    refused = sum(counted.count for counted in severe if counted.pattern_id in registry.refused)
+    return _Named(registry.entries, dict(sorted(found.items())), frozenset(registry.added), refused)
 
 
 def _with_room(
