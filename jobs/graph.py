@@ -21,7 +21,8 @@ from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.aggregates.novelty import LogPatternSighting, PatternSighting, SpanPatternSighting
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import SpanAggregate
-from state_schemas.contracts.insight import InsightRevision
+from state_schemas.contracts.dead_letter import DeadLetter
+from state_schemas.contracts.insight import Insight
 from state_schemas.contracts.rows import EdgeRow, PatternName, PatternRow, RollupRow
 from state_schemas.telemetry.signals import SignalType
 from udfs.insights.ids import service_key
@@ -54,14 +55,14 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
             LatencySpike(config.latency),
             takes=SpanAggregate,
             key_of=_by_service,
-            gives=(RollupRow, EdgeRow, EffectAggregate, InsightRevision),
+            gives=(RollupRow, EdgeRow, EffectAggregate, Insight, DeadLetter),
         ),
         Stage(
             "error-patterns",
             LogPatterns(config.patterns),
             takes=LogAggregate,
             key_of=_by_service,
-            gives=(PatternRow, PatternName, LogPatternSighting, InsightRevision),
+            gives=(PatternRow, PatternName, LogPatternSighting, Insight, DeadLetter),
         ),
         # A stage of its own: event time of two inputs is the lesser of theirs, and logs wait for no spans.
         Stage(
@@ -69,14 +70,14 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
             LogPatterns(_of_spans(config)),
             takes=ExceptionAggregate,
             key_of=_by_service,
-            gives=(PatternRow, PatternName, SpanPatternSighting),
+            gives=(PatternRow, PatternName, SpanPatternSighting, DeadLetter),
         ),
         Stage(
             "pattern-news",
             NoveltyGate(config.novelty),
             takes=LogPatternSighting,
             key_of=_by_pattern,
-            gives=(InsightRevision,),
+            gives=(Insight, DeadLetter),
         ),
         # What spans record is told where logs do not: this stage waits for them, and they for nothing.
         Stage(
@@ -84,19 +85,19 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
             NoveltyGate(replace(config.novelty, source="spans")),
             takes=PatternSighting,
             key_of=_by_pattern,
-            gives=(InsightRevision,),
+            gives=(Insight, DeadLetter),
         ),
         Stage(
             "request-shapes",
             RequestEffects(config.effects),
             takes=EffectAggregate,
             key_of=_by_service,
-            gives=(LoggingWindows, InsightRevision),
+            gives=(LoggingWindows, Insight, DeadLetter),
         ),
+        Stage("log-silence", LogSilence(config.silence), takes=LoggingWindows, key_of=_by_env, gives=(Insight,)),
         Stage(
-            "log-silence", LogSilence(config.silence), takes=LoggingWindows, key_of=_by_env, gives=(InsightRevision,)
+            "telemetry-gap", TelemetryGap(config.gap), takes=EnvActivity, key_of=_by_env, gives=(Insight, DeadLetter)
         ),
-        Stage("telemetry-gap", TelemetryGap(config.gap), takes=EnvActivity, key_of=_by_env, gives=(InsightRevision,)),
     )
 
 

@@ -12,7 +12,7 @@ from jobs.settings import JobConfig
 from jobs.sources import stable_uids
 from operators.runtime.flink import SinkRows
 from state_schemas.contracts.dead_letter import DeadLetter
-from state_schemas.contracts.insight import InsightRevision
+from state_schemas.contracts.insight import Insight, to_json
 from state_schemas.contracts.rows import EdgeRow, PatternName, PatternRow, RollupRow
 from state_schemas.contracts.settings import Kafka, Lake
 from state_schemas.contracts.tables import ColumnType
@@ -24,17 +24,16 @@ def _delta_row(row: RollupRow | EdgeRow | PatternRow | PatternName) -> Sequence[
     return msgspec.structs.astuple(row)
 
 
-def _insight_row(revision: InsightRevision) -> Sequence[Any]:
-    insight = msgspec.json.decode(revision.body)
+def _insight_row(insight: Insight) -> Sequence[Any]:
     plain = ("insight_id", "revision", "status", "kind", "env", "site_id", "service", "subject")
     judged = ("severity", "confidence", "cold_start", "title")
     return (
-        f"{revision.env}|{revision.service}",
-        *(insight[name] for name in plain),
-        insight["window"]["start_ms"],
-        insight["window"]["end_ms"],
-        *(insight[name] for name in judged),
-        revision.body.decode(),
+        f"{insight.env}|{insight.service}",
+        *(getattr(insight, name) for name in plain),
+        insight.window.start_ms,
+        insight.window.end_ms,
+        *(getattr(insight, name) for name in judged),
+        to_json(insight).decode(),
     )
 
 
@@ -134,7 +133,7 @@ PATTERN_NAMES = SinkRows(
 )
 INSIGHTS = SinkRows(
     "insights",
-    InsightRevision,
+    Insight,
     _columns(
         message_key="string",
         insight_id="string",

@@ -6,12 +6,16 @@ moves. What then differs from what went out is sent as the next revision, and wh
 is retracted. The last revision of each insight is so a pure function of the windows.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
+import msgspec
+
 from operators.machine import END_OF_INPUT
-from state_schemas.contracts.insight import Insight, InsightRevision, from_json, to_json
+from state_schemas.contracts.dead_letter import DeadLetter
+from state_schemas.contracts.insight import Insight, fault_of, to_json
 from state_schemas.state.detector import EmittedInsight
 
 L = TypeVar("L")
@@ -88,9 +92,9 @@ class Emitter(Generic[L, P]):
         windows: dict[int, P],
         emitted: dict[str, EmittedInsight],
         now_ms: int,
-    ) -> tuple[L, tuple[InsightRevision, ...]]:
+    ) -> tuple[L, tuple[Insight, ...]]:
         """What is known after the final windows, which are taken out of `windows`; `emitted` is changed in place."""
-        out: list[InsightRevision] = []
+        out: list[Insight] = []
         known = self._recall(key)
         for start_ms in self._final(windows, now_ms):
             step = _evaluated(known, evaluate, model, start_ms, windows.pop(start_ms))
@@ -135,9 +139,7 @@ class Emitter(Generic[L, P]):
         self._names -= names
         return steps
 
-    def conclude(
-        self, emitted: dict[str, EmittedInsight], candidates: Iterable[Insight]
-    ) -> tuple[InsightRevision, ...]:
+    def conclude(self, emitted: dict[str, EmittedInsight], candidates: Iterable[Insight]) -> tuple[Insight, ...]:
         """Last revisions of a key that is about to be forgotten."""
         return tuple(sent for candidate in candidates for sent in _send(emitted, candidate, candidate.window.end_ms))
 
@@ -149,25 +151,22 @@ class Emitter(Generic[L, P]):
     def _settle(self, emitted: dict[str, EmittedInsight], candidate: Insight, until_ms: int) -> None:
         entry = emitted.get(candidate.insight_id)
         if entry is None:
-            entry = emitted[candidate.insight_id] = EmittedInsight(-1, b"", until_ms)
-        entry.final_body = to_json(candidate)
-        entry.closed = candidate.status == "closed"
+            entry = emitted[candidate.insight_id] = EmittedInsight(until_ms)
+        entry.final = candidate
         entry.until_ms = max(entry.until_ms, until_ms)
 
-    def _correct(
-        self, emitted: dict[str, EmittedInsight], tentative: dict[str, tuple[Insight, int]]
-    ) -> list[InsightRevision]:
+    def _correct(self, emitted: dict[str, EmittedInsight], tentative: dict[str, tuple[Insight, int]]) -> list[Insight]:
         """Revisions that bring the world from what was sent to what holds now, in id order."""
-        out: list[InsightRevision] = []
+        out: list[Insight] = []
         for insight_id in sorted({*emitted, *tentative}):
             if insight_id in tentative:
                 out += _send(emitted, *tentative[insight_id])
                 continue
             entry = emitted[insight_id]
-            if entry.final_body:
-                out += _send(emitted, from_json(entry.final_body), entry.until_ms)
-            elif entry.sent:
-                out += _send(emitted, _retracted(from_json(entry.sent)), entry.until_ms)
+            if entry.final is not None:
+                out += _send(emitted, entry.final, entry.until_ms)
+            elif entry.sent is not None:
+                out += _send(emitted, _retracted(entry.sent), entry.until_ms)
         return out
 
 
@@ -188,27 +187,54 @@ def next_firing_ms(config: EmissionConfig, windows: Iterable[int], now_ms: int) 
     return min((end if end > now_ms else end + config.lateness_ms for end in ends), default=None)
 
 
-def _send(emitted: dict[str, EmittedInsight], candidate: Insight, until_ms: int) -> list[InsightRevision]:
+def checked(revisions: Sequence[Insight]) -> tuple[list[Insight], list[DeadLetter]]:
+    """Split off, as dead letters, the insights that break their contract: a fault of this job, not of its input."""
+    valid: list[Insight] = []
+    rejected: list[DeadLetter] = []
+    for insight in revisions:
+        if fault := fault_of(insight):
+            rejected.append(_dead_letter(insight, fault))
+        else:
+            valid.append(insight)
+    return valid, rejected
+
+
+def _dead_letter(insight: Insight, fault: str) -> DeadLetter:
+    body = to_json(insight)
+    return DeadLetter(
+        reason="invalid_insight",
+        detail=f"{insight.kind} {insight.insight_id}:{insight.revision}: {fault}",
+        records=1,
+        topic="",
+        partition=-1,
+        offset=-1,
+        timestamp_ms=insight.window.end_ms,
+        length_bytes=len(body),
+        sha256=sha256(body).hexdigest(),
+    )
+
+
+def _send(emitted: dict[str, EmittedInsight], candidate: Insight, until_ms: int) -> list[Insight]:
     """The next revision, or nothing where the draft says what was said last."""
-    entry = emitted.setdefault(candidate.insight_id, EmittedInsight(-1, b"", until_ms))
+    entry = emitted.setdefault(candidate.insight_id, EmittedInsight(until_ms))
     entry.until_ms = max(entry.until_ms, until_ms)
-    if entry.sent == to_json(candidate.model_copy(update={"revision": entry.revision})):
+    if entry.sent == msgspec.structs.replace(candidate, revision=entry.revision):
         return []
-    entry.revision += 1
-    entry.sent = to_json(candidate.model_copy(update={"revision": entry.revision}))
-    return [InsightRevision(candidate.env, candidate.service, candidate.insight_id, entry.revision, entry.sent)]
+    entry.sent = msgspec.structs.replace(candidate, revision=entry.revision + 1)
+    return [entry.sent]
 
 
 def _retracted(insight: Insight) -> Insight:
     if insight.status == "retracted":
         return insight
     reason = "late data changed the picture: the opening condition no longer holds"
-    return insight.model_copy(update={"status": "retracted", "reason": reason})
+    return msgspec.structs.replace(insight, status="retracted", reason=reason)
 
 
 def _drop_done(emitted: dict[str, EmittedInsight], now_ms: int, lateness_ms: int) -> None:
     """Forget ids that nothing can announce again."""
     for insight_id, entry in list(emitted.items()):
-        waits_ms = lateness_ms if entry.final_body else KEPT_MS
-        if (entry.closed or not entry.final_body) and entry.until_ms + waits_ms <= now_ms:
+        waits_ms = KEPT_MS if entry.final is None else lateness_ms
+        is_done = entry.final is None or entry.final.status == "closed"
+        if is_done and entry.until_ms + waits_ms <= now_ms:
             del emitted[insight_id]

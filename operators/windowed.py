@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from operators.emission import EmissionConfig, Emitter, next_firing_ms
+from operators.emission import EmissionConfig, Emitter, checked, next_firing_ms
 from operators.machine import BEGIN_OF_TIME, END_OF_INPUT, Step
 from operators.rollup_windows import next_due_ms, take_ended, wait
 from state_schemas.codec import Codec
 from state_schemas.contracts.counters import MetricName
-from state_schemas.contracts.insight import Insight, InsightRevision
+from state_schemas.contracts.dead_letter import DeadLetter
+from state_schemas.contracts.insight import Insight
 from state_schemas.state.detector import DetectorState, Model, RollupWindow
 from udfs.detect.service_window import ServiceKey, ServiceWindow
 
@@ -38,7 +39,7 @@ class Evaluated(NamedTuple, Generic[M]):
     key: ServiceKey
     before: M
     after: M
-    revisions: Sequence[InsightRevision]
+    revisions: Sequence[Insight]
 
 
 class WindowRule(Protocol[M, A, E_contra, O_co]):
@@ -114,7 +115,7 @@ class WindowedDetector(Generic[M, A, E_contra, O_co]):
 
     def on_event(
         self, state: DetectorState[M, A], event: E_contra, watermark_ms: int
-    ) -> Step[DetectorState[M, A], O_co]:
+    ) -> Step[DetectorState[M, A], O_co | DeadLetter]:
         counts: list[tuple[MetricName, int]] = []
         if state.fingerprint != self.rule.fingerprint:
             state = self.initial(state.key)
@@ -130,7 +131,7 @@ class WindowedDetector(Generic[M, A, E_contra, O_co]):
             counts.append(("records_behind_total", behind))
         return Step(state, timer_at_ms=self._next_timer_ms(state, watermark_ms), counts=tuple(counts))
 
-    def on_timer(self, state: DetectorState[M, A], now_ms: int) -> Step[DetectorState[M, A], O_co]:
+    def on_timer(self, state: DetectorState[M, A], now_ms: int) -> Step[DetectorState[M, A], O_co | DeadLetter]:
         if now_ms == END_OF_INPUT:
             return self._finish(state)
         out, counts = self._advance(state, now_ms)
@@ -138,13 +139,12 @@ class WindowedDetector(Generic[M, A, E_contra, O_co]):
             return Step(state, out, self._next_timer_ms(state, now_ms), counts)
         key = ServiceKey.of(state.key)
         closed = self._emitter.conclude(state.emitted, self.rule.expire(key, state.model))
-        out += tuple(self.rule.outputs(Evaluated(key, state.model, state.model, closed)))
-        counts += (("insights_emitted_total", len(closed)), ("states_forgotten_total", 1))
-        return Step(None, out, None, counts)
+        more, more_counts = self._emitted(key, state.model, state.model, closed)
+        return Step(None, (*out, *more), None, (*counts, *more_counts, ("states_forgotten_total", 1)))
 
-    def _finish(self, state: DetectorState[M, A]) -> Step[DetectorState[M, A], O_co]:
+    def _finish(self, state: DetectorState[M, A]) -> Step[DetectorState[M, A], O_co | DeadLetter]:
         """Let event time go on until nothing waits: rows and names are those that were known when a window ended."""
-        out: tuple[O_co, ...] = ()
+        out: tuple[O_co | DeadLetter, ...] = ()
         counts: Counts = (("states_forgotten_total", 1),)
         # Windows that were evaluated early are evaluated early still.
         due_ms = self._due_ms(state, max(state.windows, default=BEGIN_OF_TIME) + self._emission.window_ms)
@@ -165,16 +165,28 @@ class WindowedDetector(Generic[M, A, E_contra, O_co]):
         parts = [state.windows[start_ms], aggregate] if start_ms in state.windows else [aggregate]
         state.windows[start_ms] = self.rule.merge(start_ms, parts, state.model)
 
-    def _advance(self, state: DetectorState[M, A], now_ms: int) -> tuple[tuple[O_co, ...], Counts]:
+    def _advance(self, state: DetectorState[M, A], now_ms: int) -> tuple[tuple[O_co | DeadLetter, ...], Counts]:
         """Write windows that have ended, evaluate those that are due; `state` is changed in place."""
         key, before = ServiceKey.of(state.key), state.model
         out, counts = self._roll_up(state, key, now_ms)
         state.model, revisions = self._emitter.advance(
             state.key, partial(self._evaluate, key), state.model, state.windows, state.emitted, now_ms
         )
-        evaluated = Evaluated(key, before, state.model, revisions)
-        out += tuple(self.rule.outputs(evaluated))
-        return out, (*counts, ("insights_emitted_total", len(revisions)), *self.rule.counts(evaluated))
+        more, more_counts = self._emitted(key, before, state.model, revisions)
+        return (*out, *more), (*counts, *more_counts)
+
+    def _emitted(
+        self, key: ServiceKey, before: M, after: M, revisions: Sequence[Insight]
+    ) -> tuple[tuple[O_co | DeadLetter, ...], Counts]:
+        """Return what leaves with these revisions; those that break their contract leave as dead letters."""
+        valid, rejected = checked(revisions)
+        evaluated = Evaluated(key, before, after, valid)
+        counts: Counts = (
+            ("insights_emitted_total", len(valid)),
+            ("rejected_invalid_insight_total", len(rejected)),
+            *self.rule.counts(evaluated),
+        )
+        return (*self.rule.outputs(evaluated), *rejected), counts
 
     def _roll_up(self, state: DetectorState[M, A], key: ServiceKey, now_ms: int) -> tuple[tuple[O_co, ...], Counts]:
         out: list[O_co] = []

@@ -13,7 +13,8 @@ from state_schemas.aggregates.names import OTHER
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import DIMENSION_SERVICE, SpanAggregate, SpanTable
 from state_schemas.codec import Codec
-from state_schemas.contracts.insight import Insight, InsightRevision
+from state_schemas.contracts.dead_letter import DeadLetter
+from state_schemas.contracts.insight import Insight
 from state_schemas.contracts.rows import RESOLUTIONS_S, EdgeRow, RollupRow
 from state_schemas.state.detector import DetectorState, RollupWindow
 from state_schemas.state.latency import LATENCY_CODEC, LatencyModel
@@ -25,7 +26,7 @@ from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.spans.window import NameLimits, entry_table, merge_span_tables, span_count
 from udfs.stats.duration_histogram import FINGERPRINT
 
-Output = RollupRow | EdgeRow | EffectAggregate | InsightRevision
+Output = RollupRow | EdgeRow | EffectAggregate | Insight | DeadLetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class LatencyRule:
     def expire(self, key: ServiceKey, model: LatencyModel) -> list[Insight]:
         return expire(model, key.env, key.service)
 
-    def outputs(self, evaluated: Evaluated[LatencyModel]) -> Iterable[InsightRevision]:
+    def outputs(self, evaluated: Evaluated[LatencyModel]) -> Iterable[Insight]:
         return evaluated.revisions
 
     def counts(self, evaluated: Evaluated[LatencyModel]) -> Counts:

@@ -15,7 +15,8 @@ from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
 from state_schemas.aggregates.logs import OTHER_PATTERNS, LineAggregate, LineSource, LogTable, PatternCount
 from state_schemas.aggregates.novelty import LogPatternSighting, PatternSighting, SpanPatternSighting
 from state_schemas.codec import Codec
-from state_schemas.contracts.insight import Insight, InsightRevision, from_json
+from state_schemas.contracts.dead_letter import DeadLetter
+from state_schemas.contracts.insight import Insight
 from state_schemas.contracts.rows import PatternName, PatternRow
 from state_schemas.state.detector import DetectorState, RollupWindow
 from state_schemas.state.log_patterns import PATTERNS_CODEC, LogPatternModel, Registered
@@ -26,7 +27,7 @@ from udfs.logs.masking.masker import MaskSettings
 from udfs.logs.template import PATTERN_VERSION, merge_texts
 from udfs.logs.window import line_count, merge_log_tables
 
-Output = PatternRow | PatternName | PatternSighting | InsightRevision
+Output = PatternRow | PatternName | PatternSighting | Insight | DeadLetter
 
 UNKNOWN_MAX: Final = 500  # patterns of a window that are not registered yet; the rest is counted under `other`
 # A pattern seen so lately is not dropped from the registry while its lines wait: they need no texts of their own.
@@ -139,9 +140,7 @@ def _without_known_texts(table: LogTable, registry: dict[str, Registered], start
     return msgspec.structs.replace(table, patterns=tuple(kept))
 
 
-def _sightings(
-    evaluated: Evaluated[LogPatternModel], source: LineSource
-) -> Iterator[PatternSighting | InsightRevision]:
+def _sightings(evaluated: Evaluated[LogPatternModel], source: LineSource) -> Iterator[PatternSighting | Insight]:
     """Yield a sighting of each pattern once a day, then the revisions; those that the novelty gate decides in one."""
     (env, service), before = evaluated.key, evaluated.before.registry
     sighting = LogPatternSighting if source == "logs" else SpanPatternSighting
@@ -150,14 +149,13 @@ def _sightings(
         if not entry.alias_of and (known is None or known.last_seen_ms // DAY_MS < entry.last_seen_ms // DAY_MS):
             seen_ms = entry.first_seen_ms if known is None else entry.last_seen_ms
             yield sighting(env, name, service, seen_ms, source)
-    for revision in evaluated.revisions:
-        insight = from_json(revision.body)
+    for insight in evaluated.revisions:
         if insight.kind == "error_pattern_new" or source == "spans":
             pattern_id = insight.subject.partition("@")[0]
             lines = int(insight.measures["lines"])
-            yield sighting(env, pattern_id, service, insight.window.start_ms, source, lines, revision)
+            yield sighting(env, pattern_id, service, insight.window.start_ms, source, lines, insight)
         else:
-            yield revision
+            yield insight
 
 
 def _merged(tables: Sequence[LogTable], registry: dict[str, Registered]) -> LogTable:

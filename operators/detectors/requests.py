@@ -13,14 +13,15 @@ from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
 from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.requests import EffectAggregate, EffectWindow
 from state_schemas.codec import Codec
-from state_schemas.contracts.insight import Insight, InsightRevision, from_json
+from state_schemas.contracts.dead_letter import DeadLetter
+from state_schemas.contracts.insight import Insight
 from state_schemas.state.detector import DetectorState, RollupWindow
 from state_schemas.state.requests import EFFECTS_CODEC, EffectModel
 from udfs.detect.requests.counts import merge_effect_windows
 from udfs.detect.requests.rule import EffectConfig, evaluate_effects, expire_effects
 from udfs.detect.service_window import ServiceKey, ServiceWindow
 
-Output = LoggingWindows | InsightRevision
+Output = LoggingWindows | Insight | DeadLetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,9 @@ class EffectRule:
 
     def outputs(self, evaluated: Evaluated[EffectModel]) -> Iterator[Output]:
         """Yield revisions; those of missing lines by way of `LogSilence`."""
-        for revision in evaluated.revisions:
-            insight = from_json(revision.body)
+        for insight in evaluated.revisions:
             is_line = insight.kind == "pattern_missing"
-            yield LoggingWindows(insight.env, (), insight.window.end_ms, revision) if is_line else revision
+            yield LoggingWindows(insight.env, (), insight.window.end_ms, insight) if is_line else insight
 
     def counts(self, evaluated: Evaluated[EffectModel]) -> Counts:
         return ()

@@ -1,6 +1,6 @@
 """TelemetryGap: a service, a signal type or a whole environment that used to be heard is silent.
 
-Driven by `EnvActivity`; puts out `InsightRevision`. Silence is only ever concluded from somebody else's records: a
+Driven by `EnvActivity`; puts out `Insight`. Silence is only ever concluded from somebody else's records: a
 window in which nobody of the environment was heard says nothing until it is followed by one in which somebody was.
 """
 
@@ -9,11 +9,14 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from operators.emission import EmissionConfig
 from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
 from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.codec import Codec
-from state_schemas.contracts.insight import Evidence, Insight, InsightRevision, Status, Window
+from state_schemas.contracts.dead_letter import DeadLetter
+from state_schemas.contracts.insight import Evidence, Insight, Status, Window
 from state_schemas.state.detector import DetectorState, RollupWindow
 from state_schemas.state.telemetry_gap import GAP_CODEC, ActivityHistory, ActivityModel, WindowActivity
 from state_schemas.telemetry.message import OffsetRange
@@ -45,6 +48,9 @@ class GapConfig:
     silent_ticks_min: int = 12
     silent_nats: float = 14.0
     idle_ms: int = 24 * 3_600_000
+
+
+Output = Insight | DeadLetter
 
 
 class GapRule:
@@ -85,7 +91,7 @@ class GapRule:
 
     def rows(
         self, key: ServiceKey, window: RollupWindow, aggregate: WindowActivity, model: ActivityModel
-    ) -> tuple[InsightRevision, ...]:
+    ) -> tuple[Insight, ...]:
         return ()
 
     def watched(self, aggregate: WindowActivity) -> WindowActivity:
@@ -103,14 +109,14 @@ class GapRule:
         """Return nothing: an environment without any record for a day says nothing about its services."""
         return []
 
-    def outputs(self, evaluated: Evaluated[ActivityModel]) -> Sequence[InsightRevision]:
+    def outputs(self, evaluated: Evaluated[ActivityModel]) -> Sequence[Insight]:
         return evaluated.revisions
 
     def counts(self, evaluated: Evaluated[ActivityModel]) -> Counts:
         return ()
 
 
-class TelemetryGap(WindowedDetector[ActivityModel, WindowActivity, EnvActivity, InsightRevision]):
+class TelemetryGap(WindowedDetector[ActivityModel, WindowActivity, EnvActivity, Output]):
     """The machine. One state for each environment; as many entries as pre-aggregation lets names through."""
 
     def __init__(self, config: GapConfig) -> None:
@@ -208,7 +214,7 @@ class _Evaluation:
             history = model.services.pop(key)
             if history.gap_since_ms:
                 gap = self._insight(*_split(key), history.gap_since_ms, start_ms, "closed", window.ranges)
-                yield gap.model_copy(update={"reason": "silent for so long that it is no longer expected"})
+                yield msgspec.structs.replace(gap, reason="silent for so long that it is no longer expected")
 
     def _observe(self, history: ActivityHistory, start_ms: int, tick: int) -> None:
         history.silence_ms_max = max(history.silence_ms_max, start_ms - self._since(history))

@@ -1,6 +1,6 @@
 """LogSilence: whether a service that logs nothing is alone in that.
 
-Driven by `LoggingWindows`; puts out `InsightRevision`. A line is missed in a service that has gone wholly silent.
+Driven by `LoggingWindows`; puts out `Insight`. A line is missed in a service that has gone wholly silent.
 Where the logs of everybody have stopped, it is the way of the logs that is broken, which TelemetryGap tells once, and
 not a thousand services each. State of an environment: in which of the last windows anybody logged.
 """
@@ -14,7 +14,7 @@ from operators.machine import END_OF_INPUT, Step
 from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.codec import Codec
 from state_schemas.contracts.counters import MetricName
-from state_schemas.contracts.insight import Insight, InsightRevision, from_json
+from state_schemas.contracts.insight import Insight
 from state_schemas.state.log_silence import LOG_SILENCE_CODEC, LogSilenceState
 
 LOGGED_SHARE_MIN: Final = 1 / 3  # of the windows of an insight in which others logged, who may log rarely
@@ -45,7 +45,7 @@ class LogSilence:
 
     def on_event(
         self, state: LogSilenceState, event: LoggingWindows, watermark_ms: int
-    ) -> Step[LogSilenceState, InsightRevision]:
+    ) -> Step[LogSilenceState, Insight]:
         state.windows.update(dict.fromkeys(event.windows, True))
         state.last_seen_ms = max(state.last_seen_ms, event.until_ms, *event.windows)
         if len(state.windows) > WINDOWS_MAX:
@@ -54,7 +54,7 @@ class LogSilence:
             state.waiting.append(event)
         return Step(state, timer_at_ms=self._next_timer_ms(state, watermark_ms))
 
-    def on_timer(self, state: LogSilenceState, now_ms: int) -> Step[LogSilenceState, InsightRevision]:
+    def on_timer(self, state: LogSilenceState, now_ms: int) -> Step[LogSilenceState, Insight]:
         """What was said of windows before now is judged: all that was heard in them has come."""
         due = [event for event in state.waiting if self._ready_ms(event) <= now_ms]
         state.waiting = [event for event in state.waiting if self._ready_ms(event) > now_ms]
@@ -65,8 +65,8 @@ class LogSilence:
         self._prune(state, now_ms)
         return Step(state, passed, self._next_timer_ms(state, now_ms), counts)
 
-    def _goes_on(self, state: LogSilenceState, revision: InsightRevision) -> bool:
-        insight = from_json(revision.body)
+    def _goes_on(self, state: LogSilenceState, revision: Insight) -> bool:
+        insight = revision
         return goes_on(state.passed, insight, lambda: self._is_alone(state, insight))
 
     def _is_alone(self, state: LogSilenceState, insight: Insight) -> bool:

@@ -1,7 +1,7 @@
 """NoveltyGate: whether an error that is new in a service is new in its environment.
 
 Driven by `LogPatternSighting` of logs, or by `PatternSighting` of both, to tell what spans recorded and logs do not
-say, new or not; puts out `InsightRevision`. What others of the environment have had for a while is no news when one
+say, new or not; puts out `Insight`. What others of the environment have had for a while is no news when one
 more service has it: a library's errors would be told as often as there are services. Where several meet it within
 known_ms, as after a deploy, each tells, and so does who has very many of it. State of a pattern: who has it since when.
 """
@@ -16,7 +16,7 @@ from state_schemas.aggregates.logs import LineSource
 from state_schemas.aggregates.novelty import PatternSighting
 from state_schemas.codec import Codec
 from state_schemas.contracts.counters import MetricName
-from state_schemas.contracts.insight import InsightRevision, Kind, from_json
+from state_schemas.contracts.insight import Insight, Kind
 from state_schemas.state.novelty import NOVELTY_CODEC, NoveltyState
 
 STORM_LINES: Final = 100  # of one insight: news even where it is known
@@ -52,9 +52,7 @@ class NoveltyGate:
     def initial(self, key: str) -> NoveltyState:
         return NoveltyState()
 
-    def on_event(
-        self, state: NoveltyState, event: PatternSighting, watermark_ms: int
-    ) -> Step[NoveltyState, InsightRevision]:
+    def on_event(self, state: NoveltyState, event: PatternSighting, watermark_ms: int) -> Step[NoveltyState, Insight]:
         state.last_seen_ms = max(state.last_seen_ms, event.seen_ms)
         if event.revision is None:
             first = state.first_seen_ms
@@ -69,7 +67,7 @@ class NoveltyGate:
             state.waiting.append(event)
         return Step(state, timer_at_ms=self._next_timer_ms(state, watermark_ms))
 
-    def on_timer(self, state: NoveltyState, now_ms: int) -> Step[NoveltyState, InsightRevision]:
+    def on_timer(self, state: NoveltyState, now_ms: int) -> Step[NoveltyState, Insight]:
         """What begins by now is judged: all that was final known_ms earlier has come from wherever it comes."""
         due = [event for event in state.waiting if self._ready_ms(event) <= now_ms]
         state.waiting = [event for event in state.waiting if self._ready_ms(event) > now_ms]
@@ -81,8 +79,8 @@ class NoveltyGate:
             return Step(None, novelty, None, (*counts, ("states_forgotten_total", 1)))
         return Step(state, novelty, self._next_timer_ms(state, now_ms), counts)
 
-    def _goes_on(self, state: NoveltyState, event: PatternSighting, revision: InsightRevision) -> bool:
-        insight = from_json(revision.body)
+    def _goes_on(self, state: NoveltyState, event: PatternSighting, revision: Insight) -> bool:
+        insight = revision
         return goes_on(state.passed, insight, lambda: self._is_novel(state, event, insight.kind))
 
     def _is_novel(self, state: NoveltyState, event: PatternSighting, kind: Kind) -> bool:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -51,7 +52,7 @@ def show(
         message = f"no insight {insight_id} among {len(found)} revisions; `reasoner insights list` shows what there is"
         raise CommandFailed(message)
     for insight in sorted(matching, key=lambda insight: (insight.insight_id, insight.revision)):
-        print(insight.model_dump_json(indent=2))
+        print(msgspec.json.format(to_json(insight), indent=2).decode())
 
 
 @app.command()

@@ -25,7 +25,7 @@ from reasoner.evaluate.result import Result
 from reasoner.recordings.read import BadLines, read
 from reasoner.recordings.reshape import dump, rechunk, shifted
 from reasoner.runs.local_run import LocalRun
-from state_schemas.contracts.insight import Insight, InsightRevision
+from state_schemas.contracts.insight import Insight, to_json
 from state_schemas.contracts.rows import RollupRow
 from state_schemas.telemetry.spans import SpanColumns
 from udfs.otlp.decoder import SpanDecoder
@@ -141,8 +141,8 @@ def _detect(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path |
     bodies: list[bytes] = []
     traffic: dict[str, list[Traffic]] = {}
     for out in run.run(messages):
-        if isinstance(out, InsightRevision):
-            bodies.append(out.body)
+        if isinstance(out, Insight):
+            bodies.append(to_json(out))
         elif isinstance(out, RollupRow) and (out.dimension, out.resolution_s, out.span_kind) == (
             "service",
             10,

@@ -19,7 +19,7 @@ from reasoner.runs.job_process import job_process, lake_in
 from reasoner.runs.local_run import TOPICS, LocalRun
 from reasoner.stack.running import running
 from reasoner.stack.settings import StackSettings
-from state_schemas.contracts.insight import Insight, InsightRevision, from_json
+from state_schemas.contracts.insight import Insight, from_json, to_json
 from state_schemas.telemetry.signals import SignalType
 
 PARTITIONS: Final = 4
@@ -51,7 +51,7 @@ def settings(emit_when: str, parallelism: int = 1, lake_folder: Path = Path("/no
 def replay_local(paths: Sequence[Path], bad: BadLines, *, all_revisions: bool) -> list[Insight]:
     """Insights of the recordings, in fixed order."""
     run = LocalRun(settings(_emit_when(all_revisions)).graph())
-    bodies = [out.body for out in run.run(placed(read(paths, bad))) if isinstance(out, InsightRevision)]
+    bodies = [to_json(out) for out in run.run(placed(read(paths, bad))) if isinstance(out, Insight)]
     return _ordered(bodies, all_revisions=all_revisions)
 
 

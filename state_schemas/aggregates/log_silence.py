@@ -2,7 +2,7 @@
 
 import msgspec
 
-from state_schemas.contracts.insight import InsightRevision
+from state_schemas.contracts.insight import Insight
 
 
 class LoggingWindows(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -14,4 +14,4 @@ class LoggingWindows(msgspec.Struct, frozen=True, array_like=True, gc=False):
     env: str
     windows: tuple[int, ...] = ()
     until_ms: int = 0
-    revision: InsightRevision | None = None
+    revision: Insight | None = None

@@ -5,7 +5,7 @@ import msgspec
 from state_schemas.aggregates.logs import (
     LineSource,
 )
-from state_schemas.contracts.insight import InsightRevision
+from state_schemas.contracts.insight import Insight
 
 
 class PatternSighting(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -22,7 +22,7 @@ class PatternSighting(msgspec.Struct, frozen=True, array_like=True, gc=False):
     seen_ms: int
     source: LineSource
     lines: int = 0
-    revision: InsightRevision | None = None
+    revision: Insight | None = None
 
 
 class LogPatternSighting(PatternSighting, frozen=True, array_like=True, gc=False):

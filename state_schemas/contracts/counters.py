@@ -23,6 +23,7 @@ MetricName = Literal[
     "rejected_future_total",
     "rejected_too_old_total",
     "rejected_duplicate_span_total",
+    "rejected_invalid_insight_total",
     # Pre-merge.
     "services_overflowed_total",  # service names of a message counted as `other`: raise services_max or mend the names
     "envs_overflowed_total",  # environment names of a message counted as `other`: raise envs_max or mend the names
@@ -51,5 +52,6 @@ REJECTED: Final[Mapping[RejectReason, MetricName]] = MappingProxyType(
         "future": "rejected_future_total",
         "too_old": "rejected_too_old_total",
         "duplicate_span": "rejected_duplicate_span_total",
+        "invalid_insight": "rejected_invalid_insight_total",
     }
 )

@@ -16,6 +16,7 @@ RejectReason = Literal[
     "no_time",  # a record whose event time is 0 or missing
     "future",  # event time beyond the Kafka timestamp + `future_max_ms`
     "too_old",  # event time older than the Kafka timestamp - `age_max_ms`
+    "invalid_insight",  # an insight of this job that breaks its contract: our fault, kept and counted
     "duplicate_span",  # the same (trace id, span id) twice within one message
 ]
 

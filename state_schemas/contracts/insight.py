@@ -1,14 +1,13 @@
 """Insight v1: the contract of the topic `insight_out` and of the table `insights`. It only ever grows.
 
-The JSON Schema is `state_schemas/contracts/insight_v1.schema.json` (made by `insight_schema()`, compared by a test).
+The same struct travels between the stages of the job; JSON is written once, at the sinks. Its JSON Schema is
+`state_schemas/contracts/insight_v1.schema.json` (made by `insight_schema()`, compared by a test).
 """
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
-
-SCHEMA_VERSION: Final = 1
+from msgspec import Meta, Struct
 
 Status = Literal["open", "updated", "closed", "retracted"]
 Severity = Literal["info", "warning", "critical"]
@@ -27,44 +26,42 @@ Kind = Literal[
     "telemetry_gap",
     "rule_rejected",
 ]
-EpochMs = Annotated[int, Field(ge=0, description="milliseconds since the Unix epoch, UTC")]
+EpochMs = Annotated[int, Meta(ge=0, description="milliseconds since the Unix epoch, UTC")]
+Share = Annotated[float, Meta(ge=0, le=1)]
+HexId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Window(_Part):
-    """Event time that the insight speaks of: start included, end (of the newest window that spoke for it) excluded."""
+class Window(Struct, frozen=True):
+    """Event time of the insight: start included, end (of the newest window that supports it) excluded."""
 
     start_ms: EpochMs
     end_ms: EpochMs
 
 
-class TraceExemplar(_Part):
-    """A trace to open. role: why this one; of a `sample` of lines latency and operation are not known."""
+class TraceExemplar(Struct, frozen=True):
+    """A trace to open. role: why this one; latency and operation of a `sample` of lines are not known."""
 
     role: Literal["slowest", "median", "failing", "sample"]
-    trace_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    trace_id: HexId
     latency_ms: float
     host: str
     operation: str
 
 
-class Contribution(_Part):
-    """How much of the anomaly one host, operation or callee carries.
+class Contribution(Struct, frozen=True):
+    """The part of the anomaly that one host, operation or callee carries.
 
     share: its part of the anomalous spans, 0..1. traffic_share: its part of all spans. Ranked by share. Of a pattern,
     spans are its lines, and traffic_share is 0: not known.
     """
 
     name: str
-    share: Annotated[float, Field(ge=0, le=1)]
-    traffic_share: Annotated[float, Field(ge=0, le=1)]
+    share: Share
+    traffic_share: Share
     spans: int
 
 
-class KafkaRange(_Part):
+class KafkaRange(Struct, frozen=True):
     """Offsets to read again: both ends included."""
 
     topic: str
@@ -73,8 +70,8 @@ class KafkaRange(_Part):
     last_offset: int
 
 
-class Evidence(_Part):
-    """What supports the insight; an insight without any of it is a bug.
+class Evidence(Struct, frozen=True):
+    """Facts that support the insight; an insight without any is a bug.
 
     Numbers of calls are of a sample of traces, and kafka holds the caller's side of them.
     """
@@ -82,15 +79,15 @@ class Evidence(_Part):
     traces: tuple[TraceExemplar, ...] = ()
     hosts: tuple[Contribution, ...] = ()
     operations: tuple[Contribution, ...] = ()
-    callees: tuple[Contribution, ...] = Field(default=(), description="services called, by their part of slow calls")
+    callees: Annotated[tuple[Contribution, ...], Meta(description="services called, by their part of slow calls")] = ()
     sample_lines: tuple[str, ...] = ()
     template: str = ""
     kafka: tuple[KafkaRange, ...] = ()
-    edges: tuple[str, ...] = Field(default=(), description="`caller -> callee` of the calls that carry it")
-    expected: str = Field(default="", description="for an absence: what was expected, and when it was last seen")
+    edges: Annotated[tuple[str, ...], Meta(description="`caller -> callee` of the calls that carry it")] = ()
+    expected: Annotated[str, Meta(description="for an absence: what was expected, and when it was last seen")] = ""
 
 
-class Cause(_Part):
+class Cause(Struct, frozen=True):
     """A candidate cause of an incident with its facts."""
 
     service: str
@@ -100,27 +97,31 @@ class Cause(_Part):
     not_found: tuple[str, ...] = ()
 
 
-class Insight(_Part):
-    """One revision. (insight_id, revision) is unique; the highest revision of an id is what holds."""
+class Insight(Struct, frozen=True, kw_only=True):
+    """One revision. (insight_id, revision) is unique; the highest revision of an id holds."""
 
     schema_version: Literal[1] = 1
-    insight_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
-    revision: Annotated[int, Field(ge=0)]
+    insight_id: HexId
+    revision: Annotated[int, Meta(ge=0)]
     status: Status
     kind: Kind
     env: str
     site_id: str = ""
-    service: str = Field(description="empty where the insight is about a whole environment")
-    subject: str = Field(
-        description="operation, host, callee, pattern id, metric, signal type or rule id; empty for the service itself"
-    )
+    service: Annotated[str, Meta(description="empty where the insight is about a whole environment")]
+    subject: Annotated[
+        str,
+        Meta(
+            description="operation, host, callee, pattern id, metric, signal type or rule id; "
+            "empty for the service itself"
+        ),
+    ]
     window: Window
     severity: Severity
-    confidence: Annotated[float, Field(ge=0, le=1)]
-    cold_start: bool = Field(default=False, description="the baseline is younger than its warm-up")
-    title: Annotated[str, Field(max_length=400)]
-    reason: str = Field(default="", description="why it was closed or retracted")
-    measures: dict[str, float] = Field(description="numbers with their unit in the name")
+    confidence: Share
+    cold_start: Annotated[bool, Meta(description="the baseline is younger than its warm-up")] = False
+    title: Annotated[str, Meta(max_length=400)]
+    reason: Annotated[str, Meta(description="why it was closed or retracted")] = ""
+    measures: Annotated[dict[str, float], Meta(description="numbers with their unit in the name")]
     evidence: Evidence
     causes: tuple[Cause, ...] = ()
     container: str = ""
@@ -128,26 +129,31 @@ class Insight(_Part):
     version: str = ""
 
 
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Insight).decode
+
+
 def to_json(insight: Insight) -> bytes:
-    """Canonical JSON: fields in the model's order, no blanks; equal insights give equal bytes."""
-    return insight.model_dump_json().encode()
+    """Encode as canonical JSON: fields in the order of the contract, no blanks; equal insights give equal bytes."""
+    return _encode(insight)
 
 
 def from_json(body: bytes) -> Insight:
-    """Raises pydantic.ValidationError where the bytes are not an Insight v1."""
-    return Insight.model_validate_json(body)
+    """Decode and check. Raises msgspec.ValidationError where the bytes are not an Insight v1."""
+    return _decode(body)
+
+
+def fault_of(insight: Insight) -> str:
+    """Return the first constraint of the contract that the insight breaks, "" where it keeps them all."""
+    try:
+        msgspec.convert(msgspec.to_builtins(insight), Insight)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return ""
 
 
 def insight_schema() -> dict[str, Any]:
-    """JSON Schema of Insight v1."""
-    return Insight.model_json_schema()
-
-
-class InsightRevision(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One revision of an insight for the topic and the table. body: Insight v1 as canonical JSON bytes."""
-
-    env: str
-    service: str
-    insight_id: str
-    revision: int
-    body: bytes
+    """Return the JSON Schema of Insight v1."""
+    schema: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Insight)))
+    parts: dict[str, Any] = schema["$defs"]
+    return {**parts.pop("Insight"), "$defs": parts}

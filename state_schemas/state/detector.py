@@ -4,6 +4,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from state_schemas.contracts.insight import Insight
+
 
 class Model(Protocol):
     """The history of a key as of its last final window, whose end is last_end_ms (epoch ms, 0 before there is one)."""
@@ -29,17 +31,20 @@ class RollupWindow(NamedTuple):
 
 
 class EmittedInsight(msgspec.Struct, array_like=True, gc=False):
-    """An insight as it went out. sent: JSON of its last revision.
+    """An insight as it went out. sent: its last revision, None before the first.
 
-    final_body: JSON as of the last *final* window that supports it, b"" before there is one. closed: that JSON is
-    closed. until_ms: end of the last window that supports it.
+    final: as of the last *final* window that supports it, None before there is one. until_ms: end of the last window
+    that supports it.
     """
 
-    revision: int
-    sent: bytes
     until_ms: int
-    final_body: bytes = b""
-    closed: bool = False
+    sent: Insight | None = None
+    final: Insight | None = None
+
+    @property
+    def revision(self) -> int:
+        """The number of the last revision, -1 before the first."""
+        return -1 if self.sent is None else self.sent.revision
 
 
 class DetectorState(msgspec.Struct, Generic[M, A], array_like=True, gc=False):

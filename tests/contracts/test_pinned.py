@@ -164,7 +164,7 @@ def test_every_reason_has_its_counter() -> None:
 def test_reject_reasons_and_dead_letters() -> None:
     assert get_args(RejectReason) == (
         *("malformed_protobuf", "malformed_json", "empty", "too_large", "too_deep"),
-        *("end_before_start", "no_time", "future", "too_old", "duplicate_span"),
+        *("end_before_start", "no_time", "future", "too_old", "invalid_insight", "duplicate_span"),
     )
     assert DeadLetter.__struct_fields__ == (
         *("reason", "detail", "records", "topic", "partition", "offset"),

@@ -29,7 +29,7 @@ from state_schemas.aggregates.novelty import PatternSighting
 from state_schemas.aggregates.requests import EffectAggregate, EffectWindow
 from state_schemas.aggregates.spans import SpanAggregate
 from state_schemas.codec import Box, Codec
-from state_schemas.contracts.insight import Insight, InsightRevision, from_json
+from state_schemas.contracts.insight import Insight
 from state_schemas.contracts.rows import EdgeRow, PatternName, PatternRow, RollupRow
 from tests.support.traffic import LATENESS_MS, OUT_OF_ORDER_MS, START_MS, TIMES
 from udfs.activity import merge_activity
@@ -159,18 +159,20 @@ def insights(outputs: Iterable[Any]) -> list[Insight]:
     revisions = (
         output.revision if isinstance(output, PatternSighting | LoggingWindows) else output for output in outputs
     )
-    return [from_json(output.body) for output in revisions if isinstance(output, InsightRevision)]
+    return [output for output in revisions if isinstance(output, Insight)]
 
 
 def last_revisions(outputs: Iterable[Any], *, kafka: bool = True) -> dict[str, dict[str, Any]]:
     """What holds in the end, by id, without the revision numbers; what was retracted does not hold."""
     last = {insight.insight_id: insight for insight in insights(outputs)}
-    plain = {
-        insight_id: insight.model_dump(exclude={"revision"} if kafka else {"revision": True, "evidence": {"kafka"}})
-        for insight_id, insight in last.items()
-        if insight.status != "retracted"
-    }
-    return dict(sorted(plain.items()))
+    plain: dict[str, dict[str, Any]] = {}
+    for insight_id, insight in sorted(last.items()):
+        if insight.status != "retracted":
+            plain[insight_id] = msgspec.to_builtins(insight)
+            del plain[insight_id]["revision"]
+            if not kafka:
+                del plain[insight_id]["evidence"]["kafka"]
+    return plain
 
 
 def rollup_sums(outputs: Iterable[Any]) -> dict[tuple[Any, ...], tuple[int, int, dict[int, int]]]:

@@ -23,7 +23,6 @@ from state_schemas.aggregates.novelty import LogPatternSighting, PatternSighting
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import SpanAggregate
 from state_schemas.contracts.dead_letter import Rejected
-from state_schemas.contracts.insight import InsightRevision, from_json, to_json
 from state_schemas.state.log_patterns import PatternEpisode, Registered
 from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition
@@ -246,13 +245,12 @@ def silence(message: FoldedMessage) -> Iterator[LoggingWindows]:
     yield from logging_windows(message.logs)
     for activity in sightings(message):
         if activity.revision is not None:
-            insight = from_json(activity.revision.body)
+            insight = activity.revision
             silent_s = float(insight.window.start_ms % 20_000)  # of every other window: it logs nothing else
-            missed = insight.model_copy(
-                update={"kind": "pattern_missing", "measures": {"silent_s": silent_s, "counted_s": 10.0}}
+            missed = msgspec.structs.replace(
+                insight, kind="pattern_missing", measures={"silent_s": silent_s, "counted_s": 10.0}
             )
-            body = msgspec.structs.replace(activity.revision, body=to_json(missed))
-            yield LoggingWindows(activity.env, (), insight.window.end_ms, body)
+            yield LoggingWindows(activity.env, (), insight.window.end_ms, missed)
 
 
 def sightings(message: FoldedMessage) -> Iterator[LogPatternSighting]:
@@ -267,10 +265,9 @@ def sightings(message: FoldedMessage) -> Iterator[LogPatternSighting]:
                 entry = Registered(counted.texts, start_ms, start_ms, 1)
                 emitted = report(aggregate.env, aggregate.service, episode, entry, "open")
                 own = insight_id("error_pattern_new", *who, start_ms, f"{table.ranges}")  # one of each message
-                emitted = emitted.model_copy(update={"insight_id": own})
+                emitted = msgspec.structs.replace(emitted, insight_id=own)
                 yield LogPatternSighting(*who, start_ms, "logs")
-                revision = InsightRevision(aggregate.env, aggregate.service, emitted.insight_id, 0, to_json(emitted))
-                yield LogPatternSighting(*who, start_ms, "logs", counted.count, revision)
+                yield LogPatternSighting(*who, start_ms, "logs", counted.count, emitted)
 
 
 def sightings_of_both(message: FoldedMessage) -> Iterator[PatternSighting]:

@@ -8,7 +8,7 @@ from operators.runtime.local import LocalGraph
 from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.logs import LineSource
 from state_schemas.aggregates.novelty import LogPatternSighting, PatternSighting, SpanPatternSighting
-from state_schemas.contracts.insight import Evidence, Insight, InsightRevision, Kind, Status, Window, from_json, to_json
+from state_schemas.contracts.insight import Evidence, Insight, Kind, Status, Window
 from tests.support.traffic import START_MS, WINDOW_MS
 from udfs.insights.ids import insight_id
 
@@ -16,11 +16,9 @@ MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 
 
-def revision(
-    kind: Kind, service: str, at_ms: int, number: int, status: Status = "open", **measures: float
-) -> InsightRevision:
+def revision(kind: Kind, service: str, at_ms: int, number: int, status: Status = "open", **measures: float) -> Insight:
     own = insight_id(kind, "prod", service, "p", at_ms)
-    body = Insight(
+    return Insight(
         insight_id=own,
         revision=number,
         status=status,
@@ -35,7 +33,6 @@ def revision(
         measures=measures,
         evidence=Evidence(),
     )
-    return InsightRevision("prod", service, own, number, to_json(body))
 
 
 def logged(service: str, minute: float, source: LineSource = "logs") -> PatternSighting:
@@ -56,7 +53,7 @@ def new(
         LogPatternSighting if source == "logs" else SpanPatternSighting,
         START_MS + int(minute * MINUTE_MS),
     )
-    emitted = revision(kind, service, at_ms, number, status, lines=lines)
+    emitted = revision(kind, service, at_ms, number, status, lines=float(lines))
     return sighting("prod", "p", service, at_ms, source, lines, emitted)
 
 
@@ -65,7 +62,7 @@ def emitted(uid: str, events: Iterable[Any]) -> list[tuple[str, str]]:
     (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == uid)
     graph = LocalGraph([stage])
     out = graph.feed(events) + graph.finish()
-    return [(insight.service, insight.status) for insight in (from_json(part.body) for part in out)]
+    return [(insight.service, insight.status) for insight in out]
 
 
 def test_what_is_known_elsewhere_for_ten_minutes_is_no_news_and_what_comes_at_once_to_several_is() -> None:
@@ -83,7 +80,7 @@ def test_what_was_told_is_also_closed_whatever_is_heard_meanwhile() -> None:
     (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "pattern-news")
     graph = LocalGraph([stage])
     out = graph.feed(events[:1]) + graph.advance(START_MS + 61 * MINUTE_MS) + graph.feed(events[1:]) + graph.finish()
-    assert [from_json(part.body).status for part in out] == ["open", "closed"]
+    assert [insight.status for insight in out] == ["open", "closed"]
 
 
 def test_what_spans_record_is_told_where_the_logs_of_the_service_do_not_have_it() -> None:
@@ -130,4 +127,4 @@ def test_who_is_still_silent_when_the_others_are_back_is_told_then_and_closed_af
     graph = LocalGraph([stage])
     out = graph.feed(again[:1]) + graph.advance(START_MS + 40 * MINUTE_MS)
     out += graph.feed([others(range(28, 40)), *again[1:]]) + graph.finish()
-    assert [from_json(part.body).status for part in out] == ["updated", "closed"]
+    assert [insight.status for insight in out] == ["updated", "closed"]

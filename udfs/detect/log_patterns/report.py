@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import msgspec
+
 from state_schemas.aggregates.logs import LineSource
 from state_schemas.contracts.insight import Contribution, Evidence, Insight, Severity, Status, TraceExemplar, Window
 from state_schemas.state.log_patterns import PatternEpisode, Registered
@@ -64,12 +66,12 @@ def for_source(insight: Insight, source: LineSource) -> Insight:
     subject = f"{insight.subject}@{source}"
     start_ms = insight.window.start_ms
     title = insight.title.replace(f"{insight.service} logs ", f"{insight.service} throws ", 1)
-    changed = {
-        "insight_id": insight_id(insight.kind, insight.env, insight.service, subject, start_ms),
-        "subject": subject,
-        "title": title[:TITLE_CHARS_MAX],
-    }
-    return insight.model_copy(update=changed)
+    return msgspec.structs.replace(
+        insight,
+        insight_id=insight_id(insight.kind, insight.env, insight.service, subject, start_ms),
+        subject=subject,
+        title=title[:TITLE_CHARS_MAX],
+    )
 
 
 def _measures(episode: PatternEpisode) -> dict[str, float]:
