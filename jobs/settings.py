@@ -64,7 +64,6 @@ class Detection(Section):
     pattern_insights: bool = True
     patterns_warm_minutes: Annotated[int, Field(ge=0)] = 10
     pattern_seeds: Path | None = None
-    decoder: Literal["scan", "upb"] = "scan"
     dead_letter_payload: bool = False
     emit_when: EmitWhen = "early"
 
@@ -96,7 +95,7 @@ class JobConfig(Section):
         names = NameLimits(d.hosts_max, d.operations_max, d.callees_max)
         times = TimeLimits(lateness_ms=d.lateness_ms, future_max_ms=d.future_max_ms, age_max_ms=d.age_max_ms)
         return GraphConfig(
-            fold=FoldConfig(times, d.decoder, masks=MaskSettings(d.masks), payload_kept=d.dead_letter_payload),
+            fold=FoldConfig(times, masks=MaskSettings(d.masks), payload_kept=d.dead_letter_payload),
             pre_aggregate=PreAggregateConfig(d.services_max, d.envs_max, names=names),
             calls=CallPairsConfig(PairLimits(d.call_pair_ms, d.lateness_ms)),
             latency=LatencyConfig(SpikeConfig(floor_ms=d.latency_floor_ms), emission, names),

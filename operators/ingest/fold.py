@@ -21,7 +21,7 @@ from udfs.logs.masking.masker import MaskSettings
 from udfs.logs.message import PlacedLine, fold_lines
 from udfs.logs.reader import LineReader
 from udfs.logs.span_exceptions import fold_exceptions
-from udfs.otlp.decoder import DecodeSettings, Engine, SpanDecoder, decode_logs, decode_metrics
+from udfs.otlp.decoder import DecodeSettings, SpanDecoder, decode_logs, decode_metrics
 from udfs.spans.message import fold_spans
 
 _NS_PER_MS: Final = 1_000_000
@@ -31,13 +31,9 @@ _ActivityByEnv = dict[str, dict[int, list[Activity]]]  # env -> window start -> 
 
 @dataclass(frozen=True, slots=True)
 class FoldConfig:
-    """engine: `scan` reads spans with the wire scanner, `upb` with protobuf's own parser, its reference.
-
-    payload_kept: whether dead letters carry the message's bytes (they may hold personal data).
-    """
+    """payload_kept: whether dead letters carry the message's bytes (they may hold personal data)."""
 
     times: TimeLimits = field(default_factory=TimeLimits)
-    engine: Engine = "scan"
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     masks: MaskSettings = field(default_factory=MaskSettings)
     payload_kept: bool = False
@@ -89,7 +85,7 @@ class Fold:
             "metrics": self._metrics,
         }
         self._fold = folds[signal]
-        self._decoder = SpanDecoder(config.engine, config.decode) if signal == "traces" else None
+        self._decoder = SpanDecoder(config.decode) if signal == "traces" else None
         self._reader = LineReader(config.masks) if signal != "metrics" else None
 
     def fold(self, data: bytes, at: KafkaPosition) -> Folded:

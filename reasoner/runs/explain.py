@@ -124,7 +124,7 @@ class Explainer:
 
     @cached_property
     def _decoder(self) -> SpanDecoder:
-        return SpanDecoder(self._config.engine, self._config.decode)  # loads the compiled scanner: only where needed
+        return SpanDecoder(self._config.decode)  # loads the compiled scanner: only where needed
 
     def _add_logs(self, data: bytes, timestamp_ms: int | None) -> Sequence[Rejected]:
         records = decode_logs(data, self._config.decode)

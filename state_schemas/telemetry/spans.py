@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,8 +37,7 @@ class SpanException:
     stacktrace: str
 
 
-@dataclass(frozen=True, slots=True)
-class SpanColumns:
+class SpanColumns(msgspec.Struct, frozen=True):
     """The n spans of one message, one array element each, in wire order.
 
     resource: int32 (n,), index into `resources`. name: int32 (n,), index into `names`.

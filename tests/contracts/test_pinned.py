@@ -197,7 +197,7 @@ def test_configuration_keys() -> None:
         *("engine.parallelism", "engine.max_parallelism", "engine.checkpoint_interval_ms", "engine.checkpoint_dir"),
         *("engine.state_backend", "engine.bundle_size", "engine.bundle_time_ms", "engine.python", "engine.flink"),
         *("detection.lateness_ms", "detection.future_max_ms", "detection.age_max_ms", "detection.services_max"),
-        *("detection.hosts_max", "detection.operations_max", "detection.decoder", "detection.dead_letter_payload"),
+        *("detection.hosts_max", "detection.operations_max", "detection.dead_letter_payload"),
         "detection.emit_when",
         "detection.call_pair_ms",
         "detection.callees_max",

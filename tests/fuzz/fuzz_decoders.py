@@ -27,12 +27,13 @@ _KERNELS = (
 with atheris.instrument_imports(include=["udfs", "tests"], exclude=_KERNELS):
     from state_schemas.contracts.dead_letter import Rejected
     from tests.support.otlp_forms import check_scan, request_of, sized
+    from tests.support.otlp_reference import ReferenceDecoder
     from udfs.otlp.decoder import DecodeSettings, SpanDecoder, decode_logs, decode_metrics
 
 # An honest bound would let one input of 2-byte spans take seconds.
 _SETTINGS = DecodeSettings(message_bytes_max=1 << 16, spans_max=10_000, resources_cached_max=64)
-_SCANNER = SpanDecoder("scan", _SETTINGS)
-_REFERENCE = SpanDecoder("upb", _SETTINGS)
+_SCANNER = SpanDecoder(_SETTINGS)
+_REFERENCE = ReferenceDecoder(_SETTINGS)
 
 
 def fuzz(data: bytes) -> None:

@@ -63,7 +63,7 @@ def all_garbage(now_ms: int) -> list[Garbage]:
         Garbage("dated 0", _request(good, _span(0, 0, 3)), {"no_time": 1}, 1),
         Garbage("end before start", _request(good, _span(now_ns, now_ns - 9, 4)), {"end_before_start": 1}, 1),
         Garbage("the same span thrice", _request(good, good, good), {"duplicate_span": 2}, 1),
-        Garbage("10,000 deep in a resource", sized(1, sized(1, sized(1, deep))), {"too_deep": 0}),
+        Garbage("10,000 deep in a resource", sized(1, sized(1, sized(1, deep))), {"malformed_protobuf": 0}),
         Garbage("10,000 deep in a span", request_of(good.SerializeToString() + sized(9, deep)), {}, 1),
     ]
 

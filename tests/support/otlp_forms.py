@@ -3,7 +3,6 @@
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from random import Random
 from typing import Any
 
@@ -12,10 +11,12 @@ from google.protobuf.descriptor import Descriptor  # type: ignore[import-untyped
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from google.protobuf.message import Message  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.telemetry.spans import SpanColumns
 from udfs.otlp.decoder import SpanDecoder
+from udfs.otlp.values import EXCEPTION_ATTRIBUTES
 
 ID_FIELDS = ("traceId", "spanId", "parentSpanId")
 
@@ -24,9 +25,9 @@ def same(left: SpanColumns, right: SpanColumns) -> bool:
     """Whether two decodings agree element for element, types and shapes included."""
     plain = ("resources", "names", "exceptions", "exceptions_beyond")
     return all(getattr(left, name) == getattr(right, name) for name in plain) and all(
-        _same_array(getattr(left, field.name), getattr(right, field.name))
-        for field in fields(SpanColumns)
-        if field.name not in plain
+        _same_array(getattr(left, name), getattr(right, name))
+        for name in SpanColumns.__struct_fields__
+        if name not in plain
     )
 
 
@@ -198,8 +199,8 @@ def _unknown(random: Random, depth: int) -> bytes:
 def what_scan_reads(data: bytes) -> bytes:
     """Keep of a trace request only what span columns are made of. Raises NotWire where the rest is not even skippable.
 
-    Of a name that stands several times in one span, the last. Of exceptions the first eight of a span, whole; of the
-    rest the name.
+    Of a name that stands several times in one span, the last. Of exceptions the first eight of a span: each must be
+    readable by itself. Of the rest the name.
     """
     groups = [_keep_resource_spans(content) for tag, _, content in split_fields(data) if tag == 10]
     return b"".join(sized(1, group) for group in groups)
@@ -221,7 +222,7 @@ def _keep_span(data: bytes) -> bytes:
     for tag, value, content in split_fields(data):
         if tag == 90 and _name_of_event(content) == b"exception":
             exceptions += 1
-            kept.append(sized(11, content if exceptions <= 8 else sized(2, b"exception")))
+            kept.append(sized(11, _keep_exception(content) if exceptions <= 8 else sized(2, b"exception")))
         elif tag == 42:
             name = sized(5, content)
         elif tag == 122:
@@ -230,6 +231,14 @@ def _keep_span(data: bytes) -> bytes:
         elif tag in (10, 18, 34, 48, 57, 65):
             kept.append(varint(tag) + value)
     return b"".join(kept) + name
+
+
+def _keep_exception(data: bytes) -> bytes:
+    """Keep its name, time and the attributes that are read. Raises DecodeError where protobuf cannot read the event."""
+    event = Span.Event.FromString(data)
+    read = [pair for pair in event.attributes if pair.key in EXCEPTION_ATTRIBUTES]
+    kept = Span.Event(name=event.name, time_unix_nano=event.time_unix_nano, attributes=read)
+    return bytes(kept.SerializeToString())
 
 
 def _name_of_event(data: bytes) -> bytes:

@@ -1,21 +1,17 @@
 """Decode OTLP requests: a message's bytes go in; columns, records or `Rejected` come out, never an exception.
 
-Protobuf and JSON are told apart per message. Protobuf spans take the wire scanner, with upb as a reference engine.
+Protobuf and JSON are told apart per message. The wire scanner reads spans in protobuf.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeVar, assert_never
+from typing import Final, TypeVar
 
 import msgspec
 import numpy as np
-from google.protobuf.descriptor import Descriptor  # type: ignore[import-untyped]  # protobuf 5 has no py.typed
+from msgspec import structs
 from numpy.typing import NDArray
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.resource.v1 import resource_pb2
 
 from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.telemetry.logs import LogRecord
@@ -25,14 +21,11 @@ from state_schemas.telemetry.signals import SignalType
 from state_schemas.telemetry.spans import SpanColumns, SpanException
 from udfs.otlp import json_codec as otlp_json
 from udfs.otlp import protobuf as otlp_proto
-from udfs.otlp.depth import nests_too_deep
 from udfs.otlp.protobuf import DecodeError
-from udfs.otlp.span_scanner import SpanArrays, WireFault, scan
+from udfs.otlp.span_scanner import Scanned, WireFault, scan
 from udfs.otlp.values import BadContent, TooDeep
 
-__all__ = ["DEFAULTS", "DecodeSettings", "Engine", "SpanDecoder", "decode_logs", "decode_metrics"]
-
-Engine = Literal["scan", "upb"]
+__all__ = ["DEFAULTS", "DecodeSettings", "SpanDecoder", "decode_logs", "decode_metrics"]
 
 # The scanner's positions are 31 bits wide, as are upb's lengths.
 _MESSAGE_BYTES_LIMIT: Final = 2**31 - 1
@@ -92,13 +85,9 @@ class _Refused(Exception):
 
 
 class SpanDecoder:
-    """Decodes trace requests. One belongs to one thread: make it in `open()`, which also loads the compiled scanner.
+    """Decodes trace requests. One belongs to one thread: make it in `open()`, which also loads the compiled scanner."""
 
-    engine "upb" decodes protobuf by the reference path, some 9 times slower, to the same result.
-    """
-
-    def __init__(self, engine: Engine = "scan", settings: DecodeSettings = DEFAULTS) -> None:
-        self._engine = engine
+    def __init__(self, settings: DecodeSettings = DEFAULTS) -> None:
         self._settings = settings
         self._resources: dict[bytes, Resource] = {}
         self.decode(_FIELD_1 + b"\x00")
@@ -115,51 +104,27 @@ class SpanDecoder:
     def _from_json(self, data: bytes) -> SpanColumns:
         return self._bounded(otlp_json.span_columns(data, self._settings.depth_max))
 
-    def _from_proto(self, data: bytes) -> SpanColumns:
-        match self._engine:
-            case "scan":
-                return self._scan(data)
-            case "upb":
-                return self._bounded(otlp_proto.span_columns(data, self._settings.depth_max))
-            case unreachable:
-                assert_never(unreachable)
-
     def _bounded(self, columns: SpanColumns) -> SpanColumns:
         count = max(len(columns.name), len(columns.resources))
         if count > self._settings.spans_max:
             raise _Refused(_too_many(count, self._settings.spans_max))
         return columns
 
-    def _scan(self, data: bytes) -> SpanColumns:
+    def _from_proto(self, data: bytes) -> SpanColumns:
         found = scan(data, self._settings.spans_max)
         if isinstance(found, int):
             raise _Refused(_too_many(found, self._settings.spans_max))
         if isinstance(found, WireFault):
             raise _Refused(_malformed_protobuf("traces", len(data), f"unreadable at byte {found.at_byte}"))
         names, name = _names(data, found)
-        return SpanColumns(
-            resources=self._resources_of(data, found),
-            names=names,
-            resource=found.resource,
-            name=name,
-            start_ns=found.start_ns,
-            end_ns=found.end_ns,
-            kind=found.kind,
-            error=found.error,
-            trace_id=found.trace_id,
-            span_id=found.span_id,
-            parent_span_id=found.parent_span_id,
-            exceptions=self._exceptions_of(data, found),
-            exceptions_beyond=found.exceptions_beyond,
-        )
+        resources, exceptions = self._resources_of(data, found), self._exceptions_of(data, found)
+        return structs.replace(found.columns, resources=resources, names=names, name=name, exceptions=exceptions)
 
-    def _exceptions_of(self, data: bytes, found: SpanArrays) -> tuple[SpanException, ...]:
-        if not len(found.exception_range):
-            return ()
-        events = [(span, data[first:stop]) for span, first, stop in found.exception_range.tolist()]
-        return otlp_proto.exceptions_from(events, self._settings.depth_max)
+    def _exceptions_of(self, data: bytes, found: Scanned) -> tuple[SpanException, ...]:
+        ranges, depth_max = found.exception_range.tolist(), self._settings.depth_max
+        return tuple(otlp_proto.exception_from(data[first:stop], span, depth_max) for span, first, stop in ranges)
 
-    def _resources_of(self, data: bytes, found: SpanArrays) -> tuple[Resource, ...]:
+    def _resources_of(self, data: bytes, found: Scanned) -> tuple[Resource, ...]:
         """Read each ResourceSpans' resource, which may stand there in several fields or in none."""
         parts: list[list[bytes]] = [[] for _ in range(found.resource_count)]
         for index, first, stop in found.resource_range.tolist():
@@ -170,21 +135,13 @@ class SpanDecoder:
         known = self._resources.get(parts[0]) if len(parts) == 1 else None
         if known is not None:
             return known
-        try:
-            resource = otlp_proto.resource_from(parts, self._settings.depth_max)
-        except DecodeError:
-            raise _Refused(self._refused_resource(parts)) from None
+        resource = otlp_proto.resource_from(parts, self._settings.depth_max)
         if len(parts) == 1 and len(parts[0]) <= _CACHED_BYTES_MAX:
             # Starting over is rare (a rollout, an attack) and needs no order of use.
             if len(self._resources) >= self._settings.resources_cached_max:
                 self._resources.clear()
             self._resources[parts[0]] = resource
         return resource
-
-    def _refused_resource(self, parts: list[bytes]) -> Rejected:
-        if any(nests_too_deep(part, resource_pb2.Resource.DESCRIPTOR) for part in parts):
-            return _too_deep(self._settings.depth_max)
-        return _malformed_protobuf("traces", sum(map(len, parts)), "a resource that protobuf cannot read, one")
 
 
 def decode_logs(data: bytes, settings: DecodeSettings = DEFAULTS) -> tuple[LogRecord, ...] | Rejected:
@@ -264,29 +221,20 @@ def _decode_proto(
     except TooDeep:
         return _too_deep(settings.depth_max)
     except DecodeError:
-        if nests_too_deep(data, _ROOTS[signal]):
-            return _too_deep(settings.depth_max)
-        return _malformed_protobuf(signal, len(data), "bytes that protobuf cannot read")
+        return _malformed_protobuf(signal, len(data), "broken protobuf, or over 100 messages inside each other,")
 
 
-_ROOTS: Final[dict[SignalType, Descriptor]] = {
-    "traces": ExportTraceServiceRequest.DESCRIPTOR,
-    "logs": ExportLogsServiceRequest.DESCRIPTOR,
-    "metrics": ExportMetricsServiceRequest.DESCRIPTOR,
-}
-
-
-def _names(data: bytes, found: SpanArrays) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+def _names(data: bytes, found: Scanned) -> tuple[tuple[str, ...], NDArray[np.int32]]:
     """Decode the distinct names. Where the scanner left one name with two numbers, the first stays."""
     numbers: dict[str, int] = {}
-    ranges = found.name_range[found.name_spans].tolist()
+    ranges = found.name_range.tolist()
     try:
         order = [numbers.setdefault(data[first:stop].decode(), len(numbers)) for first, stop in ranges]
     except UnicodeDecodeError:
         raise _Refused(_malformed_protobuf("traces", len(data), "a span name that is not UTF-8")) from None
     if len(numbers) == len(order):
-        return tuple(numbers), found.name
-    return tuple(numbers), np.array(order, np.int32)[found.name]
+        return tuple(numbers), found.columns.name
+    return tuple(numbers), np.array(order, np.int32)[found.columns.name]
 
 
 def _too_large(size_bytes: int, limit_bytes: int) -> Rejected:

@@ -1,6 +1,6 @@
-"""Read who produced telemetry: resource attributes go in, a `Resource` comes out; old attribute names become new ones.
+"""Read who produced telemetry: resource attributes go in, a `Resource` comes out.
 
-Names follow the OpenTelemetry semantic conventions 1.44; each table goes from the name in force to the older ones.
+Names follow the OpenTelemetry semantic conventions 1.44; the names in force stand before the older ones.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import msgspec
 
 from state_schemas.telemetry.resource import Resource
 
-__all__ = ["ALIASES", "ATTRIBUTE_RENAMES", "NAME_CHARS_MAX", "canonical", "resource_of", "short_name"]
+__all__ = ["ALIASES", "NAME_CHARS_MAX", "resource_of", "short_name"]
 
 # The longest name that is kept whole. Deploy ids and stack traces in a name do not grow keys and state beyond it.
 NAME_CHARS_MAX: Final = 256
@@ -55,69 +55,6 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 _FALLBACKS: Final = {"env": "default", "service": "unknown_service", "host": "unknown_host"}
 _TAGS: Final = ("container.image.tags", "container.image.tag")
-
-# Old name of a span, log or metric attribute -> the name in force, where the value means the same under both.
-# Not here: `http.target` (path and query in one, now two attributes) and `net.transport` (other values).
-# `net.peer.name` is the server as clients saw it; servers called it `net.host.name`.
-ATTRIBUTE_RENAMES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "http.method": "http.request.method",
-        "http.status_code": "http.response.status_code",
-        "http.request_content_length": "http.request.body.size",
-        "http.response_content_length": "http.response.body.size",
-        "http.resend_count": "http.request.resend_count",
-        "http.url": "url.full",
-        "http.scheme": "url.scheme",
-        "http.user_agent": "user_agent.original",
-        "http.client_ip": "client.address",
-        "http.host": "server.address",
-        "http.server_name": "server.address",
-        "net.peer.name": "server.address",
-        "net.peer.port": "server.port",
-        "net.host.name": "server.address",
-        "net.host.port": "server.port",
-        "net.sock.peer.addr": "network.peer.address",
-        "net.sock.peer.port": "network.peer.port",
-        "net.sock.host.addr": "network.local.address",
-        "net.sock.host.port": "network.local.port",
-        "net.protocol.name": "network.protocol.name",
-        "net.protocol.version": "network.protocol.version",
-        "net.app.protocol.name": "network.protocol.name",
-        "net.app.protocol.version": "network.protocol.version",
-        "db.system": "db.system.name",
-        "db.name": "db.namespace",
-        "db.statement": "db.query.text",
-        "db.operation": "db.operation.name",
-        "db.sql.table": "db.collection.name",
-        "db.mongodb.collection": "db.collection.name",
-        "db.cassandra.table": "db.collection.name",
-        "db.cosmosdb.container": "db.collection.name",
-        "db.elasticsearch.node.name": "elasticsearch.node.name",
-        "rpc.system": "rpc.system.name",
-        "messaging.destination": "messaging.destination.name",
-        "messaging.operation": "messaging.operation.type",
-        "messaging.message_id": "messaging.message.id",
-        "messaging.conversation_id": "messaging.message.conversation_id",
-        "messaging.kafka.partition": "messaging.destination.partition.id",
-        "messaging.kafka.destination.partition": "messaging.destination.partition.id",
-        "messaging.kafka.consumer.group": "messaging.consumer.group.name",
-        "messaging.kafka.message.offset": "messaging.kafka.offset",
-        "faas.execution": "faas.invocation_id",
-        "code.function": "code.function.name",
-        "code.filepath": "code.file.path",
-        "code.lineno": "code.line.number",
-        "gen_ai.system": "gen_ai.provider.name",
-        "system.cpu.state": "cpu.mode",
-        "process.cpu.state": "cpu.mode",
-        "container.cpu.state": "cpu.mode",
-        "deployment.environment": "deployment.environment.name",
-    }
-)
-
-
-def canonical(name: str) -> str:
-    """Return the name in force of an attribute, itself where it is none of the old ones."""
-    return ATTRIBUTE_RENAMES.get(name, name)
 
 
 def resource_of(attributes: Mapping[str, str]) -> Resource:

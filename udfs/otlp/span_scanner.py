@@ -10,10 +10,11 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from state_schemas.telemetry.spans import SpanColumns
 from udfs.otlp.span_names import number_names
 from udfs.otlp.span_scanner_kernels import EXCEPTIONS_MAX, GROUP_DEPTH_MAX, find_spans, read_spans
 
-__all__ = ["SpanArrays", "WireFault", "scan"]
+__all__ = ["Scanned", "WireFault", "scan"]
 
 # The shortest event named `exception` in its span: two tags, two lengths, nine letters.
 _EXCEPTION_BYTES_MIN: Final = 13
@@ -25,36 +26,24 @@ class WireFault(NamedTuple):
     at_byte: int
 
 
-class SpanArrays(NamedTuple):
-    """The n spans of a message in wire order; arrays as in `SpanColumns`, except for names and resources.
+class Scanned(NamedTuple):
+    """The spans of a message, and the bytes that are not decoded here, each range its first byte and end, int64.
 
-    name_range: int64 (n, 2), first byte and end of the name. name: int32 (n,), index into `name_spans`, which holds
-    the span at which each distinct name stands first (int32). A name that shares its slot with too many others may
-    stand there twice; different names never share an index.
-    resource_range: int64 (k, 3): ResourceSpans index, first byte and end of one `resource` field; several of one
-    index merge. resource_count: number of ResourceSpans, with or without that field.
-    exception_range: int64 (j, 3): span, first byte and end of an event named `exception`; of a span the first 8.
-    exceptions_beyond: further ones.
+    columns: without resources, names and exceptions. resource_count: number of ResourceSpans, with or without a
+    `resource` field. resource_range: (k, 3), ResourceSpans index and range of one `resource` field; several of one
+    index merge. name_range: (m, 2), the names that `columns.name` numbers. A name that shares its slot with too many
+    others may stand there twice; different names never share a number.
+    exception_range: (j, 3), span and range of an event named `exception`; of a span the first 8.
     """
 
+    columns: SpanColumns
     resource_count: int
     resource_range: NDArray[np.int64]
-    resource: NDArray[np.int32]
     name_range: NDArray[np.int64]
-    name: NDArray[np.int32]
-    name_spans: NDArray[np.int32]
-    start_ns: NDArray[np.uint64]
-    end_ns: NDArray[np.uint64]
-    kind: NDArray[np.uint8]
-    error: NDArray[np.bool_]
-    trace_id: NDArray[np.uint8]
-    span_id: NDArray[np.uint8]
-    parent_span_id: NDArray[np.uint8]
     exception_range: NDArray[np.int64]
-    exceptions_beyond: int
 
 
-def scan(data: bytes, spans_max: int) -> SpanArrays | WireFault | int:
+def scan(data: bytes, spans_max: int) -> Scanned | WireFault | int:
     """Scan one message, up to 2**31 - 1 bytes. An int: it holds that many spans (or resources), over spans_max.
 
     Two passes: count, then fill. The result owns its memory (58 bytes and 40 of scratch a span). About 7 M spans/s
@@ -88,13 +77,11 @@ def scan(data: bytes, spans_max: int) -> SpanArrays | WireFault | int:
     if fault < 0:
         return WireFault(~fault)
     name, name_spans = number_names(buf, name_range)
-    return SpanArrays(
-        resource_count=resource_count,
-        resource_range=resource_range,
+    columns = SpanColumns(
+        resources=(),
+        names=(),
         resource=resource,
-        name_range=name_range,
         name=name,
-        name_spans=name_spans,
         start_ns=times[:, 0].copy(),
         end_ns=times[:, 1].copy(),
         kind=kind,
@@ -102,6 +89,7 @@ def scan(data: bytes, spans_max: int) -> SpanArrays | WireFault | int:
         trace_id=ids[:, :16].copy(),
         span_id=ids[:, 16:24].copy(),
         parent_span_id=ids[:, 24:].copy(),
-        exception_range=exceptions[1 : 1 + exceptions[0, 0]].copy(),
         exceptions_beyond=int(exceptions[0, 1]),
     )
+    exception_range = exceptions[1 : 1 + exceptions[0, 0]]
+    return Scanned(columns, resource_count, resource_range, name_range[name_spans], exception_range)

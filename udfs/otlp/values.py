@@ -13,7 +13,6 @@ import numpy as np
 from state_schemas.telemetry.metrics import HistogramValue, Temporality
 from state_schemas.telemetry.resource import Resource
 from state_schemas.telemetry.spans import SpanColumns, SpanException
-from udfs.otlp.resource import canonical
 
 __all__ = [
     "EXCEPTION",
@@ -87,16 +86,8 @@ def _jsonable(value: Plain) -> Plain:
 
 
 def attributes_of(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Sort attributes by name, old names renamed; the order on the wire does not matter.
-
-    Of several with one name then, one that had it already goes before a renamed one, else the greatest stays.
-    """
-    renamed: dict[str, str] = {}
-    kept: dict[str, str] = {}
-    for name, value in sorted(pairs):
-        new = canonical(name)
-        (kept if new == name else renamed)[new] = value
-    return tuple(sorted((renamed | kept).items()))
+    """Sort attributes by name; of several with one name the greatest stays. The order on the wire does not matter."""
+    return tuple(dict(sorted(pairs)).items())
 
 
 def hex_id(value: bytes, size: int) -> str:
@@ -150,7 +141,7 @@ def histogram(
 
 @dataclass(slots=True)
 class SpanRows:
-    """Spans gathered one by one, for the paths that are not scanned.
+    """Spans gathered one by one, where no scanner reads them.
 
     All lists but `resources` and `exceptions` grow together.
     """

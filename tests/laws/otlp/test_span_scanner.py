@@ -2,8 +2,8 @@
 
 The scanner reads less than upb: resources, ids, names, kinds, times, status codes, exceptions. So it accepts some bytes
 that upb refuses, and only for a fault inside a field that it skips: invalid UTF-8 in a string other than the name that
-counts, a broken or over-deep message in attributes, other events, links, scope or status message. `check_scan` proves
-this per message.
+counts, a broken or over-deep message in attributes, other events, links, scope or status message, and in an unread
+attribute of an exception, whose levels count from the event on. `check_scan` proves this per message.
 """
 
 from collections.abc import Callable
@@ -21,11 +21,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.telemetry.spans import SpanColumns
 from tests.support.otlp_forms import check_scan, deep_value, disordered, otlp_json, request_of, same, sized, varint
+from tests.support.otlp_reference import ReferenceDecoder
 from tests.support.otlp_strategies import names, requests, spans
 from udfs.otlp.decoder import SpanDecoder
 
-SCANNER = SpanDecoder("scan")
-REFERENCE = SpanDecoder("upb")
+SCANNER = SpanDecoder()
+REFERENCE = ReferenceDecoder()
 
 
 def check(data: bytes) -> None:
@@ -210,7 +211,9 @@ def test_exceptions_are_read_and_refused_as_upb_does(event: bytes, exceptions: i
         assert [exception.span for exception in found.exceptions] == [0] * exceptions + [2]
 
 
-@pytest.mark.parametrize(("depth", "reason"), [(24, ""), (25, "too_deep"), (44, "too_deep"), (48, "too_deep")])
+@pytest.mark.parametrize(
+    ("depth", "reason"), [(24, ""), (25, "too_deep"), (48, "too_deep"), (50, "malformed_protobuf")]
+)
 def test_what_an_exception_says_nests_as_deep_as_any_value(depth: int, reason: str) -> None:
     data = request_of(sized(11, EVENT + sized(3, sized(1, b"exception.message") + sized(2, deep_value(depth)))))
     check(data)
@@ -218,9 +221,12 @@ def test_what_an_exception_says_nests_as_deep_as_any_value(depth: int, reason: s
     assert (found.reason if isinstance(found, Rejected) else "") == reason
 
 
-@pytest.mark.parametrize("depth", range(44, 50))
-def test_levels_inside_an_exception_are_counted_from_the_request_on(depth: int) -> None:
-    check(request_of(sized(11, EVENT + sized(3, sized(1, b"k") + sized(2, deep_value(depth))))))
+@pytest.mark.parametrize(("depth", "reason"), [(24, ""), (46, ""), (48, ""), (50, "malformed_protobuf")])
+def test_an_unread_attribute_of_an_exception_nests_as_deep_as_protobuf_reads(depth: int, reason: str) -> None:
+    data = request_of(sized(11, EVENT + sized(3, sized(1, b"k") + sized(2, deep_value(depth)))))
+    check(data)
+    found = SCANNER.decode(data)
+    assert (found.reason if isinstance(found, Rejected) else "") == reason
 
 
 @given(spans)

@@ -1,4 +1,4 @@
-"""Exceptions that spans recorded as events: which are counted, as what, where; alike in each form, by each engine."""
+"""Exceptions that spans recorded as events: which are counted, as what, where; alike in each form."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,6 @@ from state_schemas.aggregates.logs import LogTable, PatternCount
 from state_schemas.telemetry.message import KafkaPosition
 from tests.support.otlp_forms import otlp_json
 from tests.support.traffic import LATENESS_MS, MS, START_MS, TIMES, WINDOW_MS
-from udfs.otlp.decoder import Engine
 
 AT = KafkaPosition("trace_events", 0, 7, START_MS)
 FOLD = Fold("traces", FoldConfig(TIMES))
@@ -150,27 +149,22 @@ def test_exceptions_are_no_sign_of_life_of_the_logs_and_no_records_of_their_own(
     assert dict(found.counts) == {"records_folded_total": 2}
 
 
-FORMS = [("scan", "protobuf"), ("upb", "protobuf"), ("scan", "json")]
-
-
-@pytest.mark.parametrize(("engine", "form"), FORMS)
-def test_of_a_span_eight_exceptions_are_counted_in_each_form(engine: Engine, form: str) -> None:
+@pytest.mark.parametrize("form", ["protobuf", "json"])
+def test_of_a_span_eight_exceptions_are_counted_in_each_form(form: str) -> None:
     """The first eight; of the other four only how many. Those of the span behind it are counted by themselves."""
     said = [{"exception.type": f"E{'abcdefghijkl'[number]}"} for number in range(12)]
     request = request_of([span_of(1, *said), span_of(2, *said[10:])])
     data = request.SerializeToString() if form == "protobuf" else otlp_json(request)
-    found = Fold("traces", FoldConfig(TIMES, engine)).fold(data, AT)
+    found = FOLD.fold(data, AT)
     lines = sorted(pattern.samples[0].line for pattern in counted(found))
     assert lines == [f"E{letter}:" for letter in "abcdefghkl"]
     assert dict(found.counts)["exceptions_overflowed_total"] == 4
 
 
-@pytest.mark.parametrize(("engine", "form"), FORMS)
-def test_each_form_and_engine_folds_to_the_same(engine: Engine, form: str) -> None:
+def test_each_form_folds_to_the_same() -> None:
     said = [param.values[0] for param in EXCEPTIONS]
     request = request_of([span_of(1, *said), span_of(2, {"exception.message": "né 7"}), span_of(3)])  # type: ignore[arg-type]
-    data = request.SerializeToString() if form == "protobuf" else otlp_json(request)
-    found = Fold("traces", FoldConfig(TIMES, engine)).fold(data, AT)
+    found = FOLD.fold(otlp_json(request), AT)
     assert found.message == FOLD.fold(request.SerializeToString(), AT).message
     assert sum(pattern.count for pattern in counted(found)) == 4
 
@@ -178,8 +172,7 @@ def test_each_form_and_engine_folds_to_the_same(engine: Engine, form: str) -> No
 def test_a_broken_exception_rejects_its_message_in_each_form() -> None:
     good = request_of([span_of(1, {"exception.type": "Closed"})])
     broken = good.SerializeToString().replace(b"Closed", b"Clos\xff\xff")
-    for engine in ("scan", "upb"):
-        found = Fold("traces", FoldConfig(TIMES, engine)).fold(broken, AT)
-        assert [letter.reason for letter in found.dead_letters] == ["malformed_protobuf"]
+    found = FOLD.fold(broken, AT)
+    assert [letter.reason for letter in found.dead_letters] == ["malformed_protobuf"]
     found = FOLD.fold(otlp_json(good).replace(b'"name": "exception"', b'"name": 7'), AT)
     assert [letter.reason for letter in found.dead_letters] == ["malformed_json"]

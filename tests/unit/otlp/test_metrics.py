@@ -153,7 +153,7 @@ def test_a_sum_is_decoded_field_by_field() -> None:
         monotonic=True,
         start_ns=1,
         time_ns=2,
-        attributes=(("a", "1"), ("http.request.method", "GET")),
+        attributes=(("a", "1"), ("http.method", "GET")),
         value=-5,
     )
     assert decoded(request_with(metric).SerializeToString()) == (expected,)

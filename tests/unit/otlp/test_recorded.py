@@ -1,4 +1,4 @@
-"""Recorded telemetry (Nezha, TrainTicket): JSON, protobuf by the scanner and protobuf by upb give the same."""
+"""Recorded telemetry (Nezha, TrainTicket): JSON, and protobuf by the scanner and by its own parser, give the same."""
 
 import io
 import json
@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from state_schemas.telemetry.spans import SpanColumns
 from tests.support.otlp_forms import same, with_base64_ids
+from tests.support.otlp_reference import ReferenceDecoder
 from tests.support.recorded import NEZHA as RECORDED
 from udfs.otlp.decoder import SpanDecoder, decode_logs, decode_metrics
 
@@ -37,7 +38,7 @@ def as_protobuf(line: bytes, request: Message) -> bytes:
 
 @pytest.mark.parametrize("name", ["2023-01-29/08_50.traces.jsonl.zst", "2023-01-30/11_39.traces.jsonl.zst"])
 def test_recorded_spans_are_the_same_in_each_form(name: str) -> None:
-    scanner, reference = SpanDecoder("scan"), SpanDecoder("upb")
+    scanner, reference = SpanDecoder(), ReferenceDecoder()
     spans = 0
     for line in requests_in(name):
         data = as_protobuf(line, ExportTraceServiceRequest())

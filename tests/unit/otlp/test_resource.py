@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from state_schemas.telemetry.resource import Resource
-from udfs.otlp.resource import ALIASES, ATTRIBUTE_RENAMES, NAME_CHARS_MAX, canonical, resource_of
+from udfs.otlp.resource import ALIASES, NAME_CHARS_MAX, resource_of
 
 
 def test_without_attributes_the_fallbacks_stand() -> None:
@@ -82,24 +82,3 @@ def test_long_names_are_cut_and_stay_apart() -> None:
     assert len(one) == len(two) == NAME_CHARS_MAX
     assert one != two
     assert one == "x" * 239 + "~" + "214942b39bda7b2e"
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("http.method", "http.request.method"),
-        ("http.status_code", "http.response.status_code"),
-        ("net.peer.name", "server.address"),
-        ("db.system", "db.system.name"),
-        ("db.statement", "db.query.text"),
-        ("deployment.environment", "deployment.environment.name"),
-        ("http.request.method", "http.request.method"),
-        ("my.own", "my.own"),
-    ],
-)
-def test_old_attribute_names_are_read_as_new_ones(old: str, new: str) -> None:
-    assert canonical(old) == new
-
-
-def test_no_renamed_name_is_renamed_again() -> None:
-    assert not set(ATTRIBUTE_RENAMES) & set(ATTRIBUTE_RENAMES.values())
