@@ -23,7 +23,7 @@ from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import SpanAggregate
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight
-from state_schemas.contracts.rows import EdgeRow, PatternName, PatternRow, RollupRow
+from state_schemas.contracts.tables import EdgeRow, PatternName, PatternRow, RollupRow
 from state_schemas.telemetry.signals import SignalType
 from udfs.insights.ids import service_key
 

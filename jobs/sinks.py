@@ -9,32 +9,27 @@ from pyflink.datastream import DataStream
 from pyflink.table import StreamTableEnvironment
 
 from jobs.settings import JobConfig
-from jobs.sources import stable_uids
+from jobs.table_sql import kafka_options, stable_uids, with_clause
 from operators.runtime.flink import SinkRows
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight, to_json
-from state_schemas.contracts.rows import EdgeRow, PatternName, PatternRow, RollupRow
 from state_schemas.contracts.settings import Kafka, Lake
-from state_schemas.contracts.tables import ColumnType
-
-NAMESPACE = "insights"
-
-
-def _delta_row(row: RollupRow | EdgeRow | PatternRow | PatternName) -> Sequence[Any]:
-    return msgspec.structs.astuple(row)
+from state_schemas.contracts.tables import (
+    ERROR_PATTERNS,
+    INSIGHTS,
+    LATENCY_ROLLUPS,
+    NAMESPACE,
+    PATTERN_REGISTRY,
+    SERVICE_EDGES,
+    Column,
+    TableSpec,
+)
 
 
 def _insight_row(insight: Insight) -> Sequence[Any]:
-    plain = ("insight_id", "revision", "status", "kind", "env", "site_id", "service", "subject")
-    judged = ("severity", "confidence", "cold_start", "title")
-    return (
-        f"{insight.env}|{insight.service}",
-        *(getattr(insight, name) for name in plain),
-        insight.window.start_ms,
-        insight.window.end_ms,
-        *(getattr(insight, name) for name in judged),
-        to_json(insight).decode(),
-    )
+    window = {"window_start_ms": insight.window.start_ms, "window_end_ms": insight.window.end_ms}
+    fields = {**msgspec.structs.asdict(insight), **window, "body": to_json(insight).decode()}
+    return (f"{insight.env}|{insight.service}", *(fields[name] for name, _ in INSIGHTS.fields))
 
 
 def _dead_letter_row(letter: DeadLetter) -> Sequence[Any]:
@@ -47,114 +42,8 @@ def _without_payload(letter: DeadLetter) -> dict[str, Any]:
     return {name: getattr(letter, name) for name in names}
 
 
-def _columns(**types: ColumnType) -> tuple[tuple[str, ColumnType], ...]:
-    return tuple(types.items())
-
-
-ROLLUPS = SinkRows(
-    "rollups",
-    RollupRow,
-    _columns(
-        env="string",
-        site_id="string",
-        service="string",
-        dimension="string",
-        name="string",
-        span_kind="string",
-        resolution_s="int",
-        window_start_ms="long",
-        late="boolean",
-        count="long",
-        error_count="long",
-        latency_ms_p50="double",
-        latency_ms_p95="double",
-        latency_ms_p99="double",
-        sketch="binary",
-    ),
-    _delta_row,
-)
-EDGES = SinkRows(
-    "edges",
-    EdgeRow,
-    _columns(
-        env="string",
-        site_id="string",
-        service="string",
-        callee="string",
-        resolution_s="int",
-        window_start_ms="long",
-        late="boolean",
-        count="long",
-        error_count="long",
-        latency_ms_p50="double",
-        latency_ms_p95="double",
-        latency_ms_p99="double",
-        gap_ms_p50="double",
-        gap_ms_p95="double",
-        clock_skew_ms_p50="double",
-        sketch="binary",
-    ),
-    _delta_row,
-)
-PATTERNS = SinkRows(
-    "patterns",
-    PatternRow,
-    _columns(
-        env="string",
-        site_id="string",
-        service="string",
-        source="string",
-        resolution_s="int",
-        window_start_ms="long",
-        late="boolean",
-        rank="int",
-        pattern_id="string",
-        template="string",
-        severity_number="int",
-        count="long",
-        total="long",
-    ),
-    _delta_row,
-)
-PATTERN_NAMES = SinkRows(
-    "pattern-names",
-    PatternName,
-    _columns(
-        env="string",
-        service="string",
-        source="string",
-        pattern_id="string",
-        template="string",
-        first_seen_ms="long",
-        alias_of="string",
-        at_ms="long",
-    ),
-    _delta_row,
-)
-INSIGHTS = SinkRows(
-    "insights",
-    Insight,
-    _columns(
-        message_key="string",
-        insight_id="string",
-        revision="int",
-        status="string",
-        kind="string",
-        env="string",
-        site_id="string",
-        service="string",
-        subject="string",
-        window_start_ms="long",
-        window_end_ms="long",
-        severity="string",
-        confidence="double",
-        cold_start="boolean",
-        title="string",
-        body="string",
-    ),
-    _insight_row,
-)
-DEAD_LETTERS = SinkRows("dead-letters", DeadLetter, _columns(message_key="string", body="string"), _dead_letter_row)
+INSIGHT_REVISIONS = SinkRows("insights", Insight, (("message_key", "string"), *INSIGHTS.fields), _insight_row)
+DEAD_LETTERS = SinkRows("dead-letters", DeadLetter, (("message_key", "string"), ("body", "string")), _dead_letter_row)
 
 
 @dataclass(frozen=True)
@@ -171,72 +60,52 @@ class Insert:
     topic: tuple[str, Callable[[JobConfig], str]] | None = None
 
 
+def _table_insert(uid: str, spec: TableSpec, rows: SinkRows) -> Insert:
+    """Derive the INSERT of a table. It names the columns: a table that has grown may have them in another order."""
+    columns = ", ".join(f"`{column.name}`" for column in spec.columns)
+    values = ", ".join(_value(column) for column in spec.columns)
+    return Insert(uid, rows, f"INSERT INTO lake.{NAMESPACE}.{spec.name} ({columns}) SELECT {values} FROM {{view}}")
+
+
+def _table_rows(name: str, spec: TableSpec) -> SinkRows:
+    """Derive the rows of a table from its struct, field by field."""
+    assert spec.row is not None, f"{spec.name} has no row struct, so it needs SinkRows of its own"
+    return SinkRows(name, spec.row, spec.fields, msgspec.structs.astuple)
+
+
+def _value(column: Column) -> str:
+    field, _ = column.field
+    return f"TO_TIMESTAMP_LTZ(`{field}`, 3)" if column.type == "timestamptz" else f"`{field}`"
+
+
+def _event_sql(table: str, **attributes: str) -> str:
+    """Derive the INSERT of a Kafka table of JSON. attributes: of CloudEvents, SQL expressions over the rows."""
+    headers = {"ce_specversion": "'1.0'", **attributes, "content-type": "'application/json'"}
+    pairs = ", ".join(f"'{name}', ENCODE({value}, 'UTF-8')" for name, value in headers.items())
+    return f"INSERT INTO {table} SELECT message_key, body, MAP[{pairs}] FROM {{view}}"
+
+
 SHIPPED = (
-    Insert(
-        "lake-rollups",
-        ROLLUPS,
-        """INSERT INTO lake.insights.latency_rollups
-           SELECT env, site_id, service, dimension, name, span_kind, resolution_s,
-                  TO_TIMESTAMP_LTZ(window_start_ms, 3), late, `count`, error_count,
-                  latency_ms_p50, latency_ms_p95, latency_ms_p99, sketch
-           FROM {view}""",
-    ),
-    Insert(
-        "lake-edges",
-        EDGES,
-        """INSERT INTO lake.insights.service_edges
-           SELECT env, site_id, service, callee, resolution_s, TO_TIMESTAMP_LTZ(window_start_ms, 3), late,
-                  `count`, error_count, latency_ms_p50, latency_ms_p95, latency_ms_p99,
-                  gap_ms_p50, gap_ms_p95, clock_skew_ms_p50, sketch
-           FROM {view}""",
-    ),
-    Insert(
-        "lake-patterns",
-        PATTERNS,
-        """INSERT INTO lake.insights.error_patterns
-           SELECT env, site_id, service, source, resolution_s, TO_TIMESTAMP_LTZ(window_start_ms, 3), late,
-                  `rank`, pattern_id, template, severity_number, `count`, total
-           FROM {view}""",
-    ),
-    Insert(
-        "lake-pattern-names",
-        PATTERN_NAMES,
-        """INSERT INTO lake.insights.pattern_registry
-           SELECT env, service, source, pattern_id, template, TO_TIMESTAMP_LTZ(first_seen_ms, 3), alias_of,
-                  TO_TIMESTAMP_LTZ(at_ms, 3)
-           FROM {view}""",
-    ),
-    Insert(
-        "lake-insights",
-        INSIGHTS,
-        """INSERT INTO lake.insights.insights
-           SELECT insight_id, revision, status, kind, env, site_id, service, subject,
-                  TO_TIMESTAMP_LTZ(window_start_ms, 3), TO_TIMESTAMP_LTZ(window_end_ms, 3),
-                  severity, confidence, cold_start, title, body
-           FROM {view}""",
-    ),
+    _table_insert("lake-rollups", LATENCY_ROLLUPS, _table_rows("rollups", LATENCY_ROLLUPS)),
+    _table_insert("lake-edges", SERVICE_EDGES, _table_rows("edges", SERVICE_EDGES)),
+    _table_insert("lake-patterns", ERROR_PATTERNS, _table_rows("patterns", ERROR_PATTERNS)),
+    _table_insert("lake-pattern-names", PATTERN_REGISTRY, _table_rows("pattern-names", PATTERN_REGISTRY)),
+    _table_insert("lake-insights", INSIGHTS, INSIGHT_REVISIONS),
     Insert(
         "kafka-insights",
-        INSIGHTS,
-        """INSERT INTO insights_topic
-           SELECT message_key, body, MAP[
-               'ce_specversion', ENCODE('1.0', 'UTF-8'),
-               'ce_id', ENCODE(insight_id || ':' || CAST(revision AS STRING), 'UTF-8'),
-               'ce_source', ENCODE('/metric-reasoner/' || message_key, 'UTF-8'),
-               'ce_type', ENCODE('metric-reasoner.insight.v1', 'UTF-8'),
-               'content-type', ENCODE('application/json', 'UTF-8')]
-           FROM {view}""",
+        INSIGHT_REVISIONS,
+        _event_sql(
+            "insights_topic",
+            ce_id="insight_id || ':' || CAST(revision AS STRING)",
+            ce_source="'/metric-reasoner/' || message_key",
+            ce_type="'metric-reasoner.insight.v1'",
+        ),
         ("insights_topic", lambda config: config.kafka.topics.insights),
     ),
     Insert(
         "kafka-dead-letters",
         DEAD_LETTERS,
-        """INSERT INTO rejected_topic
-           SELECT message_key, body, MAP[
-               'ce_specversion', ENCODE('1.0', 'UTF-8'),
-               'ce_type', ENCODE('metric-reasoner.rejected.v1', 'UTF-8'),
-               'content-type', ENCODE('application/json', 'UTF-8')]
-           FROM {view}""",
+        _event_sql("rejected_topic", ce_type="'metric-reasoner.rejected.v1'"),
         ("rejected_topic", lambda config: config.kafka.topics.rejected),
     ),
 )
@@ -286,27 +155,20 @@ def _create_catalog(tables: StreamTableEnvironment, lake: Lake) -> None:
         **({"jdbc.password": lake.password_file.read_text().strip()} if lake.password_file else {}),
         **lake.properties,
     }
-    tables.execute_sql(f"CREATE CATALOG lake WITH ({_options(options)})")
+    tables.execute_sql(f"CREATE CATALOG lake {with_clause(options)}")
 
 
 def _create_topic_table(tables: StreamTableEnvironment, name: str, topic: str, kafka: Kafka, job_name: str) -> None:
     options = {
-        "connector": "kafka",
-        "topic": topic,
-        "properties.bootstrap.servers": kafka.bootstrap_servers,
+        **kafka_options(topic, kafka),
         "key.format": "raw",
         "key.fields": "k",
         "value.format": "raw",
         "value.fields-include": "EXCEPT_KEY",
         "sink.delivery-guarantee": kafka.guarantee,
-        **{f"properties.{key}": value for key, value in kafka.properties.items()},
     }
     if kafka.guarantee == "exactly-once":
         options["sink.transactional-id-prefix"] = f"{job_name}-{topic}"
         options["properties.transaction.timeout.ms"] = str(kafka.transaction_timeout_ms)
     columns = "k STRING, v STRING, headers MAP<STRING, BYTES> METADATA"
-    tables.execute_sql(f"CREATE TEMPORARY TABLE {name} ({columns}) WITH ({_options(options)})")
-
-
-def _options(options: dict[str, str]) -> str:
-    return ", ".join("'{}'='{}'".format(key, value.replace("'", "''")) for key, value in options.items())
+    tables.execute_sql(f"CREATE TEMPORARY TABLE {name} ({columns}) {with_clause(options)}")

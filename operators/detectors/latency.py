@@ -15,7 +15,7 @@ from state_schemas.aggregates.spans import DIMENSION_SERVICE, SpanAggregate, Spa
 from state_schemas.codec import Codec
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight
-from state_schemas.contracts.rows import RESOLUTIONS_S, EdgeRow, RollupRow
+from state_schemas.contracts.tables import RESOLUTIONS_S, EdgeRow, RollupRow
 from state_schemas.state.detector import DetectorState, RollupWindow
 from state_schemas.state.latency import LATENCY_CODEC, LatencyModel
 from state_schemas.telemetry.spans import ENTRY_KINDS

@@ -12,7 +12,7 @@ from state_schemas.aggregates.spans import (
     DIMENSIONS,
     SpanTable,
 )
-from state_schemas.contracts.rows import EdgeRow, RollupRow
+from state_schemas.contracts.tables import EdgeRow, RollupRow
 from state_schemas.state.detector import RollupWindow
 from state_schemas.telemetry.spans import SPAN_KINDS
 from udfs.detect.service_window import ServiceKey

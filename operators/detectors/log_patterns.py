@@ -17,7 +17,7 @@ from state_schemas.aggregates.novelty import LogPatternSighting, PatternSighting
 from state_schemas.codec import Codec
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight
-from state_schemas.contracts.rows import PatternName, PatternRow
+from state_schemas.contracts.tables import PatternName, PatternRow
 from state_schemas.state.detector import DetectorState, RollupWindow
 from state_schemas.state.log_patterns import PATTERNS_CODEC, LogPatternModel, Registered
 from udfs.detect.log_patterns.report import for_source

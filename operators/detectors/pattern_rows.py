@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from state_schemas.aggregates.logs import OTHER_PATTERNS, LineSource, LogTable, PatternCount
-from state_schemas.contracts.rows import PatternName, PatternRow
+from state_schemas.contracts.tables import PatternName, PatternRow
 from state_schemas.state.detector import RollupWindow
 from state_schemas.state.log_patterns import LogPatternModel, Registered
 from udfs.detect.log_patterns.registry import canonical

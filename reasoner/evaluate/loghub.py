@@ -21,7 +21,7 @@ from reasoner.recordings.message import Message
 from reasoner.runs.local_run import LocalRun
 from reasoner.runs.replay import settings
 from state_schemas.contracts.dead_letter import Rejected
-from state_schemas.contracts.rows import PatternName, PatternRow
+from state_schemas.contracts.tables import PatternName, PatternRow
 from udfs.logs.reader import LineReader
 from udfs.otlp.decoder import decode_logs
 

@@ -26,7 +26,7 @@ from reasoner.recordings.read import BadLines, read
 from reasoner.recordings.reshape import dump, rechunk, shifted
 from reasoner.runs.local_run import LocalRun
 from state_schemas.contracts.insight import Insight, to_json
-from state_schemas.contracts.rows import RollupRow
+from state_schemas.contracts.tables import RollupRow
 from state_schemas.telemetry.spans import SpanColumns
 from udfs.otlp.decoder import SpanDecoder
 from udfs.spans.window import sum_by_code

@@ -1,9 +1,16 @@
-"""Iceberg tables of the namespace `insights`: columns, partitions, order. Fields keep their ids for ever."""
+"""Iceberg tables of the namespace `insights`: columns, partitions, order, and the rows that jobs write into them.
+
+Fields keep their ids for ever. A new column goes to the end of its TableSpec and of the row struct above it; sinks
+and their SQL follow.
+"""
 
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import msgspec
+
 NAMESPACE: Final = "insights"
+RESOLUTIONS_S: Final = (10, 60, 300)
 
 ColumnType = Literal["string", "int", "long", "double", "boolean", "timestamptz", "binary"]
 
@@ -16,18 +23,65 @@ class Column:
     type: ColumnType
     doc: str
 
+    @property
+    def field(self) -> tuple[str, ColumnType]:
+        """Give name and type of the field of a row: that of a `timestamptz` column `x` is `x_ms`, in epoch ms."""
+        return (f"{self.name}_ms", "long") if self.type == "timestamptz" else (self.name, self.type)
+
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """partition: (column, transform); transforms are Iceberg's: `hour`, `identity`, `bucket[16]`. sort: columns."""
+    """A table and its rows.
+
+    partition: (column, transform); transforms are Iceberg's: `hour`, `identity`, `bucket[16]`. sort: columns.
+    row: the struct of its rows, with the fields of the columns in their order; None where a sink makes them by name.
+    """
 
     name: str
     columns: tuple[Column, ...]
     partition: tuple[tuple[str, str], ...]
     sort: tuple[str, ...]
+    row: type[msgspec.Struct] | None
+
+    def __post_init__(self) -> None:
+        expected = tuple(name for name, _ in self.fields)
+        found = self.row.__struct_fields__ if self.row else expected
+        assert found == expected, (
+            f"{self.name}: the row struct has the fields {found}, expected {expected}: "
+            "give both the same columns in the same order"
+        )
+
+    @property
+    def fields(self) -> tuple[tuple[str, ColumnType], ...]:
+        """Give name and type of each field of a row, in the order of the columns."""
+        return tuple(column.field for column in self.columns)
 
 
 _PARTITION: Final = (("window_start", "hour"), ("env", "identity"), ("service", "bucket[16]"))
+
+
+class RollupRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Row of `latency_rollups`: a *delta*; rows of the same window add up.
+
+    sketch: as `udfs.stats.duration_histogram` packs and unpacks it.
+    """
+
+    env: str
+    site_id: str
+    service: str
+    dimension: str
+    name: str
+    span_kind: str
+    resolution_s: int
+    window_start_ms: int
+    late: bool
+    count: int
+    error_count: int
+    latency_ms_p50: float
+    latency_ms_p95: float
+    latency_ms_p99: float
+    sketch: bytes
+
 
 LATENCY_ROLLUPS: Final = TableSpec(
     "latency_rollups",
@@ -50,7 +104,33 @@ LATENCY_ROLLUPS: Final = TableSpec(
     ),
     _PARTITION,
     ("service", "window_start"),
+    RollupRow,
 )
+
+
+class EdgeRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Row of `service_edges`: calls of `service` to `callee` among the traces that were paired; a *delta* as well.
+
+    sketch: as in `RollupRow`.
+    """
+
+    env: str
+    site_id: str
+    service: str
+    callee: str
+    resolution_s: int
+    window_start_ms: int
+    late: bool
+    count: int
+    error_count: int
+    latency_ms_p50: float
+    latency_ms_p95: float
+    latency_ms_p99: float
+    gap_ms_p50: float
+    gap_ms_p95: float
+    clock_skew_ms_p50: float
+    sketch: bytes
+
 
 SERVICE_EDGES: Final = TableSpec(
     "service_edges",
@@ -74,7 +154,30 @@ SERVICE_EDGES: Final = TableSpec(
     ),
     _PARTITION,
     ("service", "window_start"),
+    EdgeRow,
 )
+
+
+class PatternRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Row of `error_patterns`: lines of WARN and up of one pattern in a window; a *delta* as well.
+
+    source: a `LineSource`. template: "" of `other`.
+    """
+
+    env: str
+    site_id: str
+    service: str
+    source: str
+    resolution_s: int
+    window_start_ms: int
+    late: bool
+    rank: int
+    pattern_id: str
+    template: str
+    severity_number: int
+    count: int
+    total: int
+
 
 ERROR_PATTERNS: Final = TableSpec(
     "error_patterns",
@@ -95,7 +198,22 @@ ERROR_PATTERNS: Final = TableSpec(
     ),
     _PARTITION,
     ("service", "window_start"),
+    PatternRow,
 )
+
+
+class PatternName(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Row of `pattern_registry`: name of a pattern from at_ms on. source: a `LineSource`. alias_of: "" for none."""
+
+    env: str
+    service: str
+    source: str
+    pattern_id: str
+    template: str
+    first_seen_ms: int
+    alias_of: str
+    at_ms: int
+
 
 PATTERN_REGISTRY: Final = TableSpec(
     "pattern_registry",
@@ -111,6 +229,7 @@ PATTERN_REGISTRY: Final = TableSpec(
     ),
     (("env", "identity"), ("service", "bucket[16]")),
     ("service", "pattern_id"),
+    PatternName,
 )
 
 INSIGHTS: Final = TableSpec(
@@ -134,6 +253,7 @@ INSIGHTS: Final = TableSpec(
     ),
     _PARTITION,
     ("service", "window_start"),
+    None,
 )
 
 TABLES: Final = (LATENCY_ROLLUPS, SERVICE_EDGES, ERROR_PATTERNS, PATTERN_REGISTRY, INSIGHTS)

@@ -5,7 +5,6 @@ Adding is allowed: add it here in the same commit.
 
 from typing import Any, get_args
 
-import msgspec
 import pytest
 from pydantic import BaseModel
 
@@ -15,17 +14,8 @@ from operators.detectors.latency import LatencyConfig, LatencyRule
 from state_schemas.contracts.counters import REJECTED, MetricName
 from state_schemas.contracts.dead_letter import DeadLetter, RejectReason
 from state_schemas.contracts.insight import Kind, Severity, Status
-from state_schemas.contracts.rows import RESOLUTIONS_S, EdgeRow, PatternName, PatternRow, RollupRow
 from state_schemas.contracts.settings import Topics
-from state_schemas.contracts.tables import (
-    ERROR_PATTERNS,
-    LATENCY_ROLLUPS,
-    NAMESPACE,
-    PATTERN_REGISTRY,
-    SERVICE_EDGES,
-    TABLES,
-    TableSpec,
-)
+from state_schemas.contracts.tables import NAMESPACE, PATTERN_REGISTRY, RESOLUTIONS_S, TABLES
 from state_schemas.state.call_pairs import CALL_PAIRS_CODEC
 from state_schemas.state.latency import LATENCY_CODEC
 from state_schemas.state.log_patterns import PATTERNS_CODEC
@@ -118,20 +108,6 @@ def test_tables_and_their_columns() -> None:
         assert table.partition == (*hour, ("env", "identity"), ("service", "bucket[16]"))
         assert {name for name, _ in table.partition} | set(table.sort) <= {column.name for column in table.columns}
     assert RESOLUTIONS_S == (10, 60, 300)
-
-
-@pytest.mark.parametrize(
-    ("table", "row"),
-    [
-        (LATENCY_ROLLUPS, RollupRow),
-        (SERVICE_EDGES, EdgeRow),
-        (ERROR_PATTERNS, PatternRow),
-        (PATTERN_REGISTRY, PatternName),
-    ],
-)
-def test_every_column_of_the_roll_ups_is_a_field_of_their_rows(table: TableSpec, row: type[msgspec.Struct]) -> None:
-    columns = [column.name + ("_ms" if column.type == "timestamptz" else "") for column in table.columns]
-    assert columns == list(row.__struct_fields__)
 
 
 def test_metric_names() -> None:

@@ -19,7 +19,7 @@ from reasoner.stack import RunningStack
 from reasoner.stack.process import OWNER_VARIABLE
 from reasoner.traffic.shop_wire import SpanTemplate, attributes, delimited, resource_block, scope_head
 from state_schemas.contracts.insight import from_json
-from state_schemas.contracts.rows import RESOLUTIONS_S
+from state_schemas.contracts.tables import RESOLUTIONS_S
 from state_schemas.telemetry.spans import KIND_SERVER
 from tests.faults.conftest import setting
 from tests.services.garbage import all_garbage, said_of, send_garbage

@@ -10,7 +10,7 @@ import pytest
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.stack import RunningStack
 from reasoner.traffic.spans import BadSpans, Slowdown, SpanProfile, spans, truth
-from state_schemas.contracts.rows import RESOLUTIONS_S
+from state_schemas.contracts.tables import RESOLUTIONS_S
 from tests.faults.breaking import kill_once
 from tests.faults.conftest import feeding, setting
 from tests.services.job_runs import ClusterJob, job_config, rejected_records, topics_in

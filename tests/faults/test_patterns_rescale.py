@@ -22,7 +22,7 @@ from reasoner.runs.local_run import LocalRun
 from reasoner.stack import RunningStack
 from state_schemas.aggregates.logs import OTHER_PATTERNS
 from state_schemas.contracts.insight import Insight, from_json, to_json
-from state_schemas.contracts.rows import PatternName
+from state_schemas.contracts.tables import PatternName
 from tests.faults import severe_logs
 from tests.faults.breaking import kill_once, stop_with_savepoint
 from tests.faults.conftest import feeding

@@ -12,7 +12,7 @@ from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topic
 from reasoner.runs import submit
 from reasoner.stack import RunningStack
 from reasoner.traffic.spans import BadSpans, SpanProfile, spans, truth
-from state_schemas.contracts.rows import RESOLUTIONS_S
+from state_schemas.contracts.tables import RESOLUTIONS_S
 from tests.faults.breaking import stop_with_savepoint
 from tests.faults.conftest import feeding, setting
 from tests.services.job_runs import (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jobs.graph import stages
 from operators.runtime.local import LocalGraph, through_bytes
 from state_schemas.contracts.dead_letter import Rejected
-from state_schemas.contracts.rows import RESOLUTIONS_S
+from state_schemas.contracts.tables import RESOLUTIONS_S
 from state_schemas.telemetry.spans import SPAN_KINDS
 from tests.support.driving import Timed, graph_config, insights, last_revisions, pattern_sums, rollup_sums, run, summary
 from tests.support.stories import Story, busy, stories

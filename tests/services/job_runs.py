@@ -19,7 +19,7 @@ from reasoner.clients.insight_topic import committed
 from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.runs.job_process import write_config
 from reasoner.runs.submit import submit
-from state_schemas.contracts.rows import RESOLUTIONS_S
+from state_schemas.contracts.tables import RESOLUTIONS_S
 from state_schemas.telemetry.signals import SignalType
 
 DRAIN_DEADLINE_S = 240.0

@@ -24,7 +24,7 @@ from reasoner.recordings.reshape import spread
 from reasoner.runs import demo
 from reasoner.traffic import shop
 from state_schemas.contracts.insight import from_json
-from state_schemas.contracts.rows import RESOLUTIONS_S
+from state_schemas.contracts.tables import RESOLUTIONS_S
 from tests.services.conftest import FlinkCluster, PostgresUrls
 from tests.services.garbage import Sent, all_garbage, said_of, send_garbage
 from tests.services.job_runs import ClusterJob, database, job_config, rejected_records, topics_in, wait_until

@@ -30,7 +30,7 @@ from state_schemas.aggregates.requests import EffectAggregate, EffectWindow
 from state_schemas.aggregates.spans import SpanAggregate
 from state_schemas.codec import Box, Codec
 from state_schemas.contracts.insight import Insight
-from state_schemas.contracts.rows import EdgeRow, PatternName, PatternRow, RollupRow
+from state_schemas.contracts.tables import EdgeRow, PatternName, PatternRow, RollupRow
 from tests.support.traffic import LATENESS_MS, OUT_OF_ORDER_MS, START_MS, TIMES
 from udfs.activity import merge_activity
 from udfs.detect.log_patterns.rule import PatternConfig

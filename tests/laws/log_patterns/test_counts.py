@@ -11,7 +11,7 @@ from operators.detectors.log_patterns import UNKNOWN_MAX
 from operators.ingest.fold import FoldConfig, logs_part
 from operators.runtime.local import LocalGraph
 from state_schemas.aggregates.logs import OTHER_PATTERNS
-from state_schemas.contracts.rows import PatternRow
+from state_schemas.contracts.tables import PatternRow
 from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.resource import Resource

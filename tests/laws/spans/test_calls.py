@@ -22,7 +22,7 @@ from state_schemas.aggregates.spans import (
     DIMENSION_NETWORK_TIME,
     SpanAggregate,
 )
-from state_schemas.contracts.rows import EdgeRow
+from state_schemas.contracts.tables import EdgeRow
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_SERVER
 from tests.support.driving import graph_config, run
 from tests.support.stories import Story, stories

@@ -11,7 +11,7 @@ from operators.ingest.fold import FoldConfig, logs_part
 from operators.machine import Stage
 from operators.runtime.local import LocalGraph
 from state_schemas.contracts.insight import Insight
-from state_schemas.contracts.rows import PatternRow
+from state_schemas.contracts.tables import PatternRow
 from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.resource import Resource

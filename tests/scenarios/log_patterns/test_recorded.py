@@ -20,7 +20,7 @@ from operators.detectors.pattern_rows import PATTERN_RESOLUTIONS_S
 from reasoner.recordings.read import BadLines, read
 from reasoner.runs.local_run import LocalRun
 from state_schemas.aggregates.logs import OTHER_PATTERNS
-from state_schemas.contracts.rows import PatternRow
+from state_schemas.contracts.tables import PatternRow
 from tests.support.recorded import NEZHA as RECORDED
 from udfs.logs.severity import WARN
 

@@ -9,7 +9,7 @@ from jobs.graph import GraphConfig, pattern_stages, stages
 from operators.ingest.fold import Fold
 from state_schemas.aggregates.logs import ExceptionAggregate, LogAggregate
 from state_schemas.aggregates.message import FoldedMessage
-from state_schemas.contracts.rows import PatternName, PatternRow
+from state_schemas.contracts.tables import PatternName, PatternRow
 from state_schemas.telemetry.message import KafkaPosition
 from tests.support.driving import Timed, graph_config, insights, run
 from tests.support.timeline import last, window_of
