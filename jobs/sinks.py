@@ -33,13 +33,10 @@ def _insight_row(insight: Insight) -> Sequence[Any]:
 
 
 def _dead_letter_row(letter: DeadLetter) -> Sequence[Any]:
-    body = msgspec.json.encode(letter if letter.payload else _without_payload(letter)).decode()
-    return (f"{letter.topic}|{letter.partition}", body)
-
-
-def _without_payload(letter: DeadLetter) -> dict[str, Any]:
-    names = [name for name in letter.__struct_fields__ if name != "payload"]
-    return {name: getattr(letter, name) for name in names}
+    fields = msgspec.structs.asdict(letter)
+    if not letter.payload:
+        del fields["payload"]
+    return (f"{letter.topic}|{letter.partition}", msgspec.json.encode(fields).decode())
 
 
 INSIGHT_REVISIONS = SinkRows("insights", Insight, (("message_key", "string"), *INSIGHTS.fields), _insight_row)

@@ -165,6 +165,8 @@ def test_a_dead_letter_holds_no_payload_unless_the_fold_kept_it() -> None:
     fields = {name: getattr(LETTER, name) for name in LETTER.__struct_fields__ if name != "payload"}
     key, body = DEAD_LETTERS.to_row(LETTER)
     assert (key, json.loads(body)) == ("trace_events|1", fields)
+    _, body = DEAD_LETTERS.to_row(DeadLetter(**fields, payload=b"\x0a\xff"))
+    assert json.loads(body) == {**fields, "payload": "Cv8="}
 
 
 def test_a_dead_letter_on_kafka_has_headers_of_cloud_events() -> None:
