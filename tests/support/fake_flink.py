@@ -1,0 +1,138 @@
+"""Stand-ins for what Flink gives to a process function: one key's state, timers, watermark and metrics. No JVM."""
+
+import pickle
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyflink.common import Row
+from pyflink.datastream import KeyedProcessFunction, ProcessFunction
+
+from operators.machine import BEGIN_OF_TIME
+
+Sent = list[tuple[str, Row]]  # (id of the side output, row)
+
+
+class FakeValueState:
+    """The value of one key, None for none."""
+
+    def __init__(self, value: Any = None) -> None:
+        self._value = value
+
+    def value(self) -> Any:
+        return self._value
+
+    def update(self, value: Any) -> None:
+        self._value = value
+
+    def clear(self) -> None:
+        self._value = None
+
+
+@dataclass
+class FakeTimers:
+    """pending: the event-time timers of one key, which Flink holds as a set. calls: what was asked for, in order."""
+
+    watermark_ms: int = BEGIN_OF_TIME
+    pending: set[int] = field(default_factory=set)
+    calls: list[tuple[str, int]] = field(default_factory=list)
+
+    def current_watermark(self) -> int:
+        return self.watermark_ms
+
+    def register_event_time_timer(self, timestamp: int) -> None:
+        self.calls.append(("register", timestamp))
+        self.pending.add(timestamp)
+
+    def delete_event_time_timer(self, timestamp: int) -> None:
+        self.calls.append(("delete", timestamp))
+        self.pending.discard(timestamp)
+
+
+class FakeRuntimeContext:
+    """State by the name of its descriptor, and counters by their names."""
+
+    def __init__(self, states: dict[str, FakeValueState] | None = None) -> None:
+        self.states = states or {}
+        self.counts: Counter[str] = Counter()
+
+    def get_state(self, descriptor: Any) -> FakeValueState:
+        return self.states.setdefault(descriptor.get_name(), FakeValueState())
+
+    def get_metrics_group(self) -> "FakeRuntimeContext":
+        return self
+
+    def counter(self, name: str) -> "FakeCounter":
+        return FakeCounter(self.counts, name)
+
+
+@dataclass
+class FakeCounter:
+    """A counter that is one number of `counts`."""
+
+    counts: Counter[str]
+    name: str
+
+    def inc(self, number: int = 1) -> None:
+        self.counts[self.name] += number
+
+
+@dataclass
+class FakeContext:
+    """What comes with an element: its timestamp in epoch ms, and the timers of its key."""
+
+    timers: FakeTimers
+    timestamp_ms: int | None = None
+
+    def timestamp(self) -> int | None:
+        return self.timestamp_ms
+
+    def timer_service(self) -> FakeTimers:
+        return self.timers
+
+
+class FakeTask:
+    """A process function that runs, with one key where it is keyed."""
+
+    def __init__(self, function: ProcessFunction | KeyedProcessFunction) -> None:
+        self.timers = FakeTimers()
+        self._start(function, FakeRuntimeContext())
+
+    def _start(self, function: ProcessFunction | KeyedProcessFunction, context: FakeRuntimeContext) -> None:
+        self._function, self._context = function, context
+        function.open(context)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(self._context.counts)
+
+    @property
+    def states(self) -> dict[str, Any]:
+        """What the key has in each of its states, without those that are cleared."""
+        return {name: state.value() for name, state in self._context.states.items() if state.value() is not None}
+
+    def send(self, row: Row, timestamp_ms: int | None = None) -> Sent:
+        return _sent(self._function.process_element(row, FakeContext(self.timers, timestamp_ms)))
+
+    def fire(self, timestamp: int) -> Sent:
+        """Call the timer whether or not it is pending: Flink may have taken it up when it was deleted."""
+        self.timers.pending.discard(timestamp)
+        return _sent(self._function.on_timer(timestamp, FakeContext(self.timers, timestamp)))
+
+    def advance(self, watermark_ms: int) -> Sent:
+        """Move event time on, then fire the timers that it has reached, in their order."""
+        self.timers.watermark_ms = watermark_ms
+        out: Sent = []
+        while due := [timer for timer in self.timers.pending if timer <= watermark_ms]:
+            out += self.fire(min(due))
+        return out
+
+    def restart(self, function: ProcessFunction | KeyedProcessFunction) -> None:
+        """Go on in another process, from a savepoint: state and timers come back, state as it was pickled."""
+        states = {name: FakeValueState(pickle.loads(pickle.dumps(value))) for name, value in self.states.items()}
+        self._start(function, FakeRuntimeContext(states))
+
+
+def _sent(outputs: Iterable[Any]) -> Sent:
+    return [(tag.tag_id, row) for tag, row in outputs]
