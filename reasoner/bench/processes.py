@@ -1,14 +1,16 @@
-"""CPU time and memory of the processes of a run, by what they are, from /proc."""
+"""CPU time and memory of the processes of a run, by what they are."""
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+import psutil
+
 WORKERS: Final = "python workers"
-_WORKER_WORD: Final = b"pyflink.fn_execution"
+_WORKER_WORD: Final = "pyflink.fn_execution"
+_GONE: Final = (psutil.Error, OSError)  # it has ended in between
 
 
 @dataclass
@@ -28,14 +30,11 @@ class Usage:
         """Looks once at every process of the run; call it about once a second."""
         cpu: dict[str, float] = {}
         rss: dict[str, float] = {}
-        for pid, role in self._roles().items():
-            try:
-                fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
-                megabytes = _pss_mb(pid)
-            except OSError:
-                continue  # it has ended in between
-            cpu[role] = cpu.get(role, 0.0) + (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
-            rss[role] = rss.get(role, 0.0) + megabytes
+        for process, role in self._processes():
+            with suppress(*_GONE):
+                spent, memory = process.cpu_times(), process.memory_full_info()
+                cpu[role] = cpu.get(role, 0.0) + spent.user + spent.system
+                rss[role] = rss.get(role, 0.0) + memory.pss / (1 << 20)
         for role, seconds in cpu.items():
             self.cpu_s[role] = max(self.cpu_s.get(role, 0.0), seconds)
         for role, megabytes in rss.items():
@@ -45,39 +44,19 @@ class Usage:
     def threads_cpu_s(self) -> dict[tuple[str, str], float]:
         """CPU time of each kind of thread by (role, name), numbers in names left out; the kernel knows 15 letters."""
         found: dict[tuple[str, str], float] = {}
-        for pid, role in self._roles().items():
-            for task in (Path("/proc") / str(pid) / "task").glob("*"):
-                try:
-                    before, _, after = (task / "stat").read_text().rpartition(")")
-                except OSError:
-                    continue  # it has ended in between
-                name = before.partition("(")[2].rstrip("-#0123456789/ ")
-                fields = after.split()
-                spent_s = (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
-                found[role, name] = found.get((role, name), 0.0) + spent_s
+        for process, role in self._processes():
+            for thread in process.threads():
+                with suppress(*_GONE):
+                    comm = Path(f"/proc/{process.pid}/task/{thread.id}/comm").read_text()  # psutil knows no names
+                    name = comm.rstrip("-#0123456789/ \n")
+                    found[role, name] = found.get((role, name), 0.0) + thread.user_time + thread.system_time
         return found
 
-    def _roles(self) -> dict[int, str]:
-        parents: dict[int, int] = {}
-        workers: set[int] = set()
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit():
-                try:
-                    parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                    if _WORKER_WORD in (folder / "cmdline").read_bytes():
-                        workers.add(int(folder.name))
-                except OSError:
-                    continue
-        roles = {}
-        for pid in parents:
-            above = pid
-            while above in parents and above not in self.roots:
-                above = parents[above]
-            if above in self.roots:
-                roles[pid] = WORKERS if pid in workers else self.roots[above]
-        return roles
-
-
-def _pss_mb(pid: int) -> float:
-    lines = (Path("/proc") / str(pid) / "smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    def _processes(self) -> Iterator[tuple[Any, str]]:
+        """Yield each living process of the run with its role."""
+        for pid, role in self.roots.items():
+            with suppress(*_GONE):
+                root = psutil.Process(pid)
+                for process in (root, *root.children(recursive=True)):
+                    with suppress(*_GONE):
+                        yield process, WORKERS if any(_WORKER_WORD in word for word in process.cmdline()) else role

@@ -1,33 +1,31 @@
 """A command in, a process of our own out: who it is stands in a record, and nothing but it is ever ended.
 
 A process id alone is no identity, as the kernel gives it out again. The record therefore holds the id, the start
-time in clock ticks and the boot, and every signal goes through a pidfd that is opened before the three are compared.
+time since boot and the boot. All three are compared first, and psutil compares id and start again at each signal.
 """
 
 import dataclasses
 import json
 import os
-import select
 import signal
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["OWNER_VARIABLE", "Launch", "ProcessRecord", "kill_leader", "start", "start_ticks", "stop"]
+import psutil
+
+__all__ = ["OWNER_VARIABLE", "Launch", "ProcessRecord", "kill_leader", "living", "start", "stop"]
 
 # Every process of the stack inherits this variable, so that a worker whose parent died is known as ours.
 OWNER_VARIABLE = "REASONER_STACK_OWNER"
 
-_START_TIME_FIELD = 19  # Of /proc/PID/stat, counted after the command name, which may hold spaces and brackets.
-_SESSION_FIELD = 3
-
 
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
-    """A process that we started. `start_ticks` and `boot_id` tell it from a later one with the same id.
+    """A process that we started. `started_s`, since boot, and `boot_id` tell it from a later one with the same id.
 
     stop_signal: what ends it gently. ports: setting name -> number it was started with. endpoints: what it offers
     and where, for example {"kafka": "127.0.0.1:9092"}.
@@ -35,7 +33,7 @@ class ProcessRecord:
 
     name: str
     pid: int
-    start_ticks: int
+    started_s: float
     boot_id: str
     owner: str
     stop_signal: int = signal.SIGTERM
@@ -58,17 +56,25 @@ class ProcessRecord:
 
     def is_running(self) -> bool:
         """True while the very process of this record lives (a zombie does not)."""
-        return self.boot_id == _boot_id() and start_ticks(self.pid) == self.start_ticks
+        return self.process() is not None
+
+    def process(self) -> Any:
+        """Return the psutil.Process of this record while that very process lives; else None."""
+        process = living(self.pid) if self.boot_id == _boot_id() else None
+        return process if process and _started_s(process) == self.started_s else None
 
 
 # Arguments: the process that must still be the parent, the command.
 UNLESS_ORPHANED: Final = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
 
 
-def start_ticks(pid: int) -> int | None:
-    """Start of the process in clock ticks since boot; None when it does not exist or is a zombie."""
-    fields = _stat_fields(pid)
-    return None if fields is None or fields[0] == "Z" else int(fields[_START_TIME_FIELD])
+def living(pid: int) -> Any:
+    """Return the psutil.Process of this id; None when it does not exist or is a zombie."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +114,11 @@ def start(launch: Launch) -> tuple[subprocess.Popen[bytes], ProcessRecord]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    process = living(child.pid)
     # -1 for a child that has ended already: no process has that start time, so nothing will ever match the record.
-    return child, ProcessRecord(launch.name, child.pid, start_ticks(child.pid) or -1, _boot_id(), launch.owner)
+    return child, ProcessRecord(
+        launch.name, child.pid, _started_s(process) if process else -1.0, _boot_id(), launch.owner
+    )
 
 
 def stop(record: ProcessRecord, *, deadline_s: float) -> bool:
@@ -117,98 +126,55 @@ def stop(record: ProcessRecord, *, deadline_s: float) -> bool:
 
     Returns False when the process of the record was not running any more.
     """
-    pidfd = _open_verified(record)
-    if pidfd is None:
-        _kill_strays(record)
-        return False
-    try:
-        signal.pidfd_send_signal(pidfd, record.stop_signal)
-        if not _wait_for_exit(pidfd, deadline_s):
-            # The leader still holds the id, so the group of that id is the one we made.
-            os.killpg(record.pid, signal.SIGKILL)
-            _wait_for_exit(pidfd, deadline_s)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(pidfd)
+    process = record.process()
+    with suppress(psutil.NoSuchProcess, ProcessLookupError):
+        if process:
+            process.send_signal(record.stop_signal)
+            if not _has_ended(process, deadline_s):
+                # The leader still holds the id, so the group of that id is the one we made.
+                os.killpg(record.pid, signal.SIGKILL)
+                _has_ended(process, deadline_s)
     _kill_strays(record)
-    return True
+    return process is not None
 
 
 def kill_leader(record: ProcessRecord, *, deadline_s: float = 10.0) -> bool:
     """SIGKILL for this one process, its children left alone: what a crash looks like. False when it was not running."""
-    pidfd = _open_verified(record)
-    if pidfd is None:
-        return False
-    try:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        _wait_for_exit(pidfd, deadline_s)
-    finally:
-        os.close(pidfd)
-    return True
+    process = record.process()
+    if process:
+        process.kill()
+        _has_ended(process, deadline_s)
+    return process is not None
 
 
-def _open_verified(record: ProcessRecord) -> int | None:
-    """A pidfd of exactly this process, or None. The comparison comes after the opening, so the id cannot move on."""
-    try:
-        pidfd = os.pidfd_open(record.pid)
-    except (ProcessLookupError, OSError):
-        return None
-    if record.is_running():
-        return pidfd
-    os.close(pidfd)
-    return None
-
-
-def _wait_for_exit(pidfd: int, deadline_s: float) -> bool:
-    poller = select.poll()
-    poller.register(pidfd, select.POLLIN)
-    return bool(poller.poll(deadline_s * 1_000))
+def _has_ended(process: Any, deadline_s: float) -> bool:
+    return bool(psutil.wait_procs([process], deadline_s)[0])
 
 
 def _kill_strays(record: ProcessRecord) -> None:
     """End the members of the record's session that outlived their leader and carry our mark in their environment."""
-    if record.boot_id != _boot_id():
+    # Where the session has a living leader, it is not one that our process left behind.
+    if record.boot_id != _boot_id() or living(record.pid):
         return
-    deadline = time.monotonic() + 5.0
-    while (strays := _strays(record)) and time.monotonic() < deadline:
-        for pid in strays:
-            try:
-                pidfd = os.pidfd_open(pid)
-            except OSError:
-                continue
-            try:
-                if pid in _strays(record):
-                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                    _wait_for_exit(pidfd, 1.0)
-            except ProcessLookupError:
-                continue
-            finally:
-                os.close(pidfd)
+    for _ in range(5):  # one of them may start another one meanwhile
+        strays = [process for process in psutil.process_iter() if _is_stray(process, record)]
+        for process in strays:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        if not psutil.wait_procs(strays, 1.0)[0]:
+            return
 
 
-def _strays(record: ProcessRecord) -> list[int]:
-    if start_ticks(record.pid) is not None:
-        return []  # The session has a living leader, so it is not one that our process left behind.
-    mark = f"{OWNER_VARIABLE}={record.owner}".encode()
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        fields = _stat_fields(int(folder.name))
-        if fields is None or fields[0] == "Z" or int(fields[_SESSION_FIELD]) != record.pid:
-            continue
-        try:
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
+def _is_stray(process: Any, record: ProcessRecord) -> bool:
+    with suppress(psutil.Error, OSError):
+        return os.getsid(process.pid) == record.pid and process.environ().get(OWNER_VARIABLE) == record.owner
+    return False
 
 
-def _stat_fields(pid: int) -> list[str] | None:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
+def _started_s(process: Any) -> float:
+    # Not the time of day: that moves when the clock is set.
+    since_boot: float = process.create_time() - psutil.boot_time()
+    return round(since_boot, 2)
 
 
 def _boot_id() -> str:

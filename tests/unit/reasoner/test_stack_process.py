@@ -5,14 +5,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from reasoner.waiting import wait_until
 
-from reasoner.stack.process import Launch, ProcessRecord, kill_leader, start, start_ticks, stop
+from reasoner.stack.process import Launch, ProcessRecord, kill_leader, living, start, stop
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 DEAF = [
@@ -47,11 +47,8 @@ def begin(tmp_path: Path) -> Iterator[Starter]:
         child.wait()
 
 
-def wait_for(condition: Callable[[], bool], deadline_s: float = 10.0) -> None:
-    end_s = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end_s, "the condition did not come true in time"
-        time.sleep(0.02)
+def wait_for(condition: Callable[[], object]) -> None:
+    wait_until(condition, "the condition of this test", 10.0, 0.02)
 
 
 def test_stop_ends_the_process_of_the_record(begin: Starter) -> None:
@@ -63,7 +60,7 @@ def test_stop_ends_the_process_of_the_record(begin: Starter) -> None:
 def test_a_recycled_process_id_is_never_ended(begin: Starter) -> None:
     """Catches a stop that trusts the number: here it belongs to a process of another start time."""
     stranger = begin(SLEEPER)
-    stale = replace(stranger, start_ticks=stranger.start_ticks - 1)
+    stale = replace(stranger, started_s=stranger.started_s - 0.01)
     assert not stale.is_running()
     assert not stop(stale, deadline_s=1)
     assert not kill_leader(stale)
@@ -91,9 +88,9 @@ def test_stop_ends_what_a_dead_leader_left_behind(begin: Starter, tmp_path: Path
     wait_for(lambda: log.read_text().endswith("\n"))
     orphan = int(log.read_text())
     assert kill_leader(record)
-    assert start_ticks(orphan) is not None
+    assert living(orphan)
     stop(record, deadline_s=5)
-    wait_for(lambda: start_ticks(orphan) is None)
+    wait_for(lambda: not living(orphan))
 
 
 def test_orphans_of_another_owner_are_left_alone(begin: Starter, tmp_path: Path) -> None:
@@ -104,7 +101,7 @@ def test_orphans_of_another_owner_are_left_alone(begin: Starter, tmp_path: Path)
     orphan = int(log.read_text())
     kill_leader(record)
     stop(replace(record, owner="somebody else"), deadline_s=5)
-    assert start_ticks(orphan) is not None
+    assert living(orphan)
     os.kill(orphan, signal.SIGKILL)
 
 
@@ -134,7 +131,7 @@ def test_a_process_that_must_die_with_its_parent_does_so_when_the_parent_is_kill
     wait_for(lambda: not early or (tmp_path / "begun").exists())
     parent.kill()
     parent.wait()
-    wait_for(lambda: start_ticks(child) is None)
+    wait_for(lambda: not living(child))
 
 
 def test_a_record_survives_the_way_through_its_file(begin: Starter, tmp_path: Path) -> None:
