@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any, Final
 
-import orjson
+import msgspec
 from google.protobuf.descriptor import (  # type: ignore[import-untyped]  # protobuf 5 has no py.typed
     Descriptor,
     EnumDescriptor,
@@ -71,8 +71,8 @@ class NotOtlp(ValueError):
 def loads(line: bytes) -> Document:
     """A JSON object. Raises NotOtlp when the bytes are no JSON or another JSON type."""
     try:
-        document = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
+        document = msgspec.json.decode(line)
+    except (ValueError, RecursionError) as error:
         message = f"not JSON: {error}"
         raise NotOtlp(message) from error
     if not isinstance(document, dict):
@@ -217,7 +217,7 @@ def _unchanged(value: Any) -> Any:
 
 def dumps(request: Request) -> bytes:
     """OTLP/JSON of a request, one line, fields in the order of their numbers."""
-    return orjson.dumps(_document(request))
+    return msgspec.json.encode(_document(request))
 
 
 def _document(message: Any) -> Document:

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import IO, Literal, cast
 
-import orjson
+import msgspec
 import zstandard
 from google.protobuf.message import Message as ProtoMessage  # type: ignore[import-untyped]  # no py.typed
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -276,5 +276,5 @@ def _line(message: Message) -> bytes:
         value = otlp_json.dumps(otlp_json.parse(message.topic_kind, value))
     # A pretty-printed value would be many lines.
     elif b"\n" in value:
-        value = orjson.dumps(otlp_json.loads(value))
+        value = msgspec.json.format(value, indent=-1)
     return sidecar(message.timestamp_ms, message.partition) + value[1:] + b"\n"

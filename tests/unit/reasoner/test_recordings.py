@@ -132,15 +132,16 @@ def test_bad_lines_are_reported_with_their_place_and_the_rest_is_read(tmp_path: 
     good = json.dumps(traces(5))
     broken = ['{"resourceSpans":', "[]", '{"resourceSpans":[],"resourceLogs":[]}', '{"resourceSpans":{"a":1}}', "{}"]
     broken += ['{"resourceSpans":[]}', '{"resourceSpans":[{"scopeSpans":[{"spans":[{"endTimeUnixNano":"x"}]}]}]}']
-    path.write_text("\n".join([good, *broken, "", good]))
+    broken += ['{"resourceSpans":"\udcff"}']  # a byte that is no UTF-8
+    path.write_text("\n".join([good, *broken, "", good]), errors="surrogateescape")
     bad = BadLines()
 
     assert len(list(read([path], bad))) == 2
-    assert [(b.file, b.line) for b in bad.examples] == [("t.jsonl", line) for line in range(2, 9)]
+    assert [(b.file, b.line) for b in bad.examples] == [("t.jsonl", line) for line in range(2, 10)]
     assert bad.dropped == len(broken)
 
 
-@pytest.mark.parametrize("depth", [300, 10_000], ids=["Python's limit", "orjson's limit"])
+@pytest.mark.parametrize("depth", [300, 10_000], ids=["Python's limit", "the JSON reader's limit"])
 def test_a_document_nested_too_deep_is_one_bad_line(tmp_path: Path, depth: int) -> None:
     path = write(tmp_path / "t.jsonl", logs(5), logs(6))
     body = '{"arrayValue":{"values":[' * depth + '{"stringValue":"x"}' + "]}}" * depth
