@@ -1,19 +1,18 @@
 """Flink's REST API, as far as the command line and the tests need it."""
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Final, get_args
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote
-from urllib.request import Request, urlopen
+from urllib.error import HTTPError
+from urllib.parse import quote, urlsplit
+from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from reasoner.errors import CommandFailed
+from reasoner.waiting import wait_until
 from state_schemas.contracts.counters import MetricName
 
-TIMEOUT_S: Final = 10.0
-_POLL_S: Final = 0.2
 COUNTERS: Final = frozenset(get_args(MetricName))
 ENDED: Final = ("FINISHED", "FAILED", "CANCELED")
 
@@ -24,9 +23,13 @@ class NoAnswer(CommandFailed):
 
 @dataclass(frozen=True, slots=True)
 class FlinkRest:
-    """url: of a JobManager or of a mini-cluster, such as http://127.0.0.1:8081."""
+    """url: of a JobManager or of a mini-cluster, such as http://127.0.0.1:8081.
+
+    The machine's proxies are used, but never for the machine itself.
+    """
 
     url: str
+    timeout_s: float = 10.0
 
     def get(self, path: str) -> Any:
         """The JSON behind a path. Raises CommandFailed with Flink's own message."""
@@ -43,12 +46,16 @@ class FlinkRest:
 
     def wait_for_state(self, job_id: str, wanted: str, deadline_s: float) -> None:
         """Raises CommandFailed where the job ends in another state or the deadline passes."""
-        end_s = time.monotonic() + deadline_s
-        while (state := self.jobs().get(job_id, "gone")) != wanted:
-            if state in ENDED or time.monotonic() > end_s:
-                message = f"job {job_id} is {state}, expected {wanted}; see {self.url}/jobs/{job_id}/exceptions"
+        page = f"see {self.url}/jobs/{job_id}/exceptions"
+
+        def has_state() -> bool:
+            state = self.jobs().get(job_id, "gone")
+            if state != wanted and state in ENDED:
+                message = f"job {job_id} is {state}, expected {wanted}; {page}"
                 raise CommandFailed(message)
-            time.sleep(_POLL_S)
+            return state == wanted
+
+        wait_until(has_state, f"job {job_id} is {wanted}; {page}", deadline_s)
 
     def stop(self, job_id: str, folder: str, *, drain: bool, deadline_s: float) -> str:
         """Stops with a savepoint in `folder`, whose path is returned. drain: event time ends, so all windows close."""
@@ -61,16 +68,11 @@ class FlinkRest:
         return self._saved(job_id, asked["request-id"], deadline_s)
 
     def _saved(self, job_id: str, request_id: str, deadline_s: float) -> str:
-        end_s = time.monotonic() + deadline_s
-        while True:
+        def outcome() -> Any:
             answer = self.get(f"/jobs/{job_id}/savepoints/{request_id}")
-            if answer["status"]["id"] == "COMPLETED":
-                break
-            if time.monotonic() > end_s:
-                message = f"job {job_id} has no savepoint after {deadline_s:.0f} s; see {self.url}/jobs/{job_id}"
-                raise CommandFailed(message)
-            time.sleep(_POLL_S)
-        operation = answer["operation"]
+            return answer["operation"] if answer["status"]["id"] == "COMPLETED" else None
+
+        operation = wait_until(outcome, f"job {job_id} has a savepoint; see {self.url}/jobs/{job_id}", deadline_s)
         if "failure-cause" in operation:
             message = f"savepoint of {job_id} failed: {operation['failure-cause']['class']}; see the JobManager's log"
             raise CommandFailed(message)
@@ -107,12 +109,21 @@ class FlinkRest:
 
     def _call(self, request: Request) -> Any:
         try:
-            with urlopen(request, timeout=TIMEOUT_S) as answer:
+            with _opener(self.url).open(request, timeout=self.timeout_s) as answer:
                 return json.load(answer)
         except HTTPError as error:
             with error:
                 message = f"{request.full_url}: {error.code} {error.read(400).decode(errors='replace')}"
             raise CommandFailed(message) from error
-        except (URLError, OSError) as error:
+        except (OSError, ValueError) as error:
             message = f"{self.url} does not answer ({error}); is the cluster up? see `reasoner stack status`"
             raise NoAnswer(message) from error
+
+
+def _opener(url: str) -> OpenerDirector:
+    host = urlsplit(url).hostname or ""
+    try:
+        is_loopback = ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = host == "localhost"
+    return build_opener(ProxyHandler({})) if is_loopback else build_opener()

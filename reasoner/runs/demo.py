@@ -21,6 +21,7 @@ from reasoner.runs.local_run import TOPICS
 from reasoner.stack.running import RunningStack
 from reasoner.traffic import shop
 from reasoner.traffic.shop_graph import Incident, plan_incident
+from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import Insight, from_json
 
 HOUR_MS: Final = 3_600_000
@@ -132,25 +133,25 @@ def run(
 
 def _running_job(rest: FlinkRest, process: JobProcess) -> str:
     """Id of the job once it runs. Raises CommandFailed where it ends before."""
-    end_s = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end_s:
+
+    def running_id() -> str:
         process.require_running()
         with suppress(CommandFailed):
-            running = [job_id for job_id, state in rest.jobs().items() if state == "RUNNING"]
-            if running:
-                return running[0]
-        time.sleep(0.2)
-    message = f"the job does not run after {DEADLINE_S:.0f} s; its log is {process.log}"
-    raise CommandFailed(message)
+            return next((job_id for job_id, state in rest.jobs().items() if state == "RUNNING"), "")
+        return ""
+
+    return wait_until(running_id, f"the job runs; its log is {process.log}", DEADLINE_S)
 
 
 def _until_read(rest: FlinkRest, job_id: str, process: JobProcess) -> None:
     """Until a checkpoint has been taken after all that was played: its insights are then committed."""
     wanted = rest.completed_checkpoints(job_id) + 2
-    end_s = time.monotonic() + DEADLINE_S
-    while rest.completed_checkpoints(job_id) < wanted and time.monotonic() < end_s:
+
+    def has_read() -> bool:
         process.require_running()
-        time.sleep(0.2)
+        return rest.completed_checkpoints(job_id) >= wanted
+
+    wait_until(has_read, f"two checkpoints after all that was played; the job's log is {process.log}", DEADLINE_S)
 
 
 def in_table(job: JobConfig) -> list[Insight]:

@@ -1,6 +1,5 @@
 """A job as a process of its own on a mini-cluster: started with a config file, watched, ended."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from reasoner.errors import CommandFailed
 from reasoner.stack.component import last_lines
 from reasoner.stack.environment import checkout, flink_env
 from reasoner.stack.process import Launch, ProcessRecord, start, stop
+from reasoner.waiting import wait_until
 
 STOP_DEADLINE_S: Final = 20.0
-_POLL_S: Final = 0.2
 
 
 def write_config(config: JobConfig, path: Path) -> Path:
@@ -46,12 +45,7 @@ class JobProcess:
 
     def wait(self, deadline_s: float) -> None:
         """Until a bounded job has ended well. Raises CommandFailed where it fails or takes longer."""
-        end_s = time.monotonic() + deadline_s
-        while self.is_running():
-            if time.monotonic() > end_s:
-                message = f"the job has not ended within {deadline_s:.0f} s; its log is {self.log}"
-                raise CommandFailed(message)
-            time.sleep(_POLL_S)
+        wait_until(lambda: not self.is_running(), f"the job ends; its log is {self.log}", deadline_s)
         if self.child.returncode:
             raise CommandFailed(self._ended(self.child.returncode))
 

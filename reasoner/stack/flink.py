@@ -1,10 +1,7 @@
 """A standalone Flink cluster: one JobManager and its TaskManagers, each a process of its own, on loopback."""
 
-import json
 import secrets
 import signal
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +9,13 @@ from typing import Any, ClassVar, Final
 
 import yaml
 
+from reasoner.clients.flink_rest import FlinkRest
+from reasoner.errors import CommandFailed
 from reasoner.stack.environment import flink_env, flink_home
 from reasoner.stack.settings import LOOPBACK, StackSettings
 
-__all__ = ["JobManager", "TaskManager", "overview", "taskmanager_name"]
+__all__ = ["JobManager", "TaskManager", "taskmanager_name"]
 
-_REST_TIMEOUT_S = 3.0
 # 6 s on an idle machine; 57 s were seen on two cores with nine busy processes.
 _READY_DEADLINE_S = 180.0
 _DIRECT_MB_OF_A_SLOT = 256
@@ -68,8 +66,11 @@ class JobManager:
 
     def not_ready_because(self) -> str | None:
         """Ready when REST answers; TaskManagers come after it."""
-        answer = overview(self.rest_url)
-        return None if isinstance(answer, dict) else answer
+        try:
+            _rest(self.rest_url).get("/overview")
+        except CommandFailed as failure:
+            return str(failure)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,10 @@ class TaskManager:
 
     def not_ready_because(self) -> str | None:
         rest_url = JobManager(self.settings).rest_url
-        answer = _get(f"{rest_url}/taskmanagers")
-        if not isinstance(answer, dict):
-            return answer
+        try:
+            answer = _rest(rest_url).get("/taskmanagers")
+        except CommandFailed as failure:
+            return str(failure)
         known = {taskmanager["id"]: taskmanager["slotsNumber"] for taskmanager in answer["taskmanagers"]}
         if known.get(self.resource_id) == self.settings.flink_slots:
             return None
@@ -132,20 +134,9 @@ def taskmanager_name(number: int) -> str:
     return f"flink-taskmanager-{number}"
 
 
-def overview(rest_url: str) -> dict[str, Any] | str:
-    """Flink's `/overview` (taskmanagers, slots-total, slots-available, jobs-running, ...), or why there is none."""
-    return _get(f"{rest_url}/overview")
-
-
-def _get(url: str) -> dict[str, Any] | str:
-    try:
-        # Without proxies: the machine's settings for the outside must not catch the loopback.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(url, timeout=_REST_TIMEOUT_S) as response:
-            answer: dict[str, Any] = json.load(response)
-            return answer
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        return f"no answer from {url} ({error})"
+def _rest(url: str) -> FlinkRest:
+    # Asked again and again while the cluster starts: an answer that hangs must not hold up the next question.
+    return FlinkRest(url, timeout_s=3.0)
 
 
 def _write_conf(settings: StackSettings, folder: Path) -> None:

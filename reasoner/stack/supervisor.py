@@ -12,10 +12,10 @@ from reasoner.errors import CommandFailed
 from reasoner.stack.component import Component, component_log, component_record, last_lines
 from reasoner.stack.process import Launch, ProcessRecord, start, stop
 from reasoner.stack.settings import flag_of, is_port_free
+from reasoner.waiting import NotInTime, wait_until
 
 __all__ = ["ComponentStatus", "Supervisor"]
 
-_POLL_S = 0.2
 # A broker that writes its last segments, or a checkpoint that is being completed, may take this long.
 _STOP_DEADLINE_S = 20.0
 _LOG_BYTES_MAX = 16_000_000
@@ -136,16 +136,19 @@ class Supervisor:
         return record
 
     def _wait_until_ready(self, component: Component, record: ProcessRecord, began_s: float, how: str) -> None:
-        deadline_s = began_s + component.ready_deadline_s
-        reason: str | None = "not asked yet"
-        while reason is not None:
+        reason: str | None = None
+
+        def is_ready() -> bool:
+            nonlocal reason
             if not record.is_running():
                 self._fail(component, "its process ended while it was starting")
             reason = component.not_ready_because()
-            if reason is not None and time.monotonic() > deadline_s:
-                self._fail(component, f"not ready after {component.ready_deadline_s:.0f} s: {reason}")
-            if reason is not None:
-                time.sleep(_POLL_S)
+            return reason is None
+
+        try:
+            wait_until(is_ready, component.name, began_s + component.ready_deadline_s - time.monotonic())
+        except NotInTime:
+            self._fail(component, f"not ready after {component.ready_deadline_s:.0f} s: {reason}")
         self.report(f"{component.name}: {how}, {time.monotonic() - began_s:.1f} s{_where(record.endpoints)}")
 
     def _fail(self, component: Component, finding: str) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.stack import RunningStack
-from tests.services.job_runs import DRAIN_DEADLINE_S, ClusterJob, wait_until
+from reasoner.waiting import wait_until
+from tests.services.job_runs import DRAIN_DEADLINE_S, ClusterJob
 
 CHECKPOINTS_BEFORE = 2
 

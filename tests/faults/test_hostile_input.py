@@ -18,12 +18,13 @@ from reasoner.recordings.player import Compression, PlayOptions, play
 from reasoner.stack import RunningStack
 from reasoner.stack.process import OWNER_VARIABLE
 from reasoner.traffic.shop_wire import SpanTemplate, attributes, delimited, resource_block, scope_head
+from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import from_json
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from state_schemas.telemetry.spans import KIND_SERVER
 from tests.faults.conftest import setting
 from tests.services.garbage import all_garbage, said_of, send_garbage
-from tests.services.job_runs import ClusterJob, job_config, rejected_records, topics_in, wait_until
+from tests.services.job_runs import ClusterJob, job_config, rejected_records, topics_in
 
 pytestmark = pytest.mark.faults
 
@@ -136,7 +137,9 @@ def test_hostile_input(stack: RunningStack, tmp_path: Path, verdict: dict[str, A
     restarts, state = job.rest.restarts(job.job_id), job.state()
     counted = messages * NAMES_PER_MESSAGE + sum(piece.garbage.counted for piece in sent)
     rest, job_id = job.rest, job.job_id
-    wait_until(lambda: rest.counters(job_id).get("records_folded_total") == counted, f"REST shows {counted} spans")
+    wait_until(
+        lambda: rest.counters(job_id).get("records_folded_total") == counted, f"REST shows {counted} spans", 120.0
+    )
     counters = rest.counters(job_id)
     job.drain()
 

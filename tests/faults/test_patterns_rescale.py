@@ -20,6 +20,7 @@ from reasoner.clients.insight_topic import last_revisions
 from reasoner.recordings.message import Message
 from reasoner.runs.local_run import LocalRun
 from reasoner.stack import RunningStack
+from reasoner.waiting import wait_until
 from state_schemas.aggregates.logs import OTHER_PATTERNS
 from state_schemas.contracts.insight import Insight, from_json, to_json
 from state_schemas.contracts.tables import PatternName
@@ -27,7 +28,7 @@ from tests.faults import severe_logs
 from tests.faults.breaking import kill_once, stop_with_savepoint
 from tests.faults.conftest import feeding
 from tests.faults.severe_logs import WIDE, Place, Story, emissions_that_do_not_add_up
-from tests.services.job_runs import ClusterJob, job_config, topics_in, wait_until
+from tests.services.job_runs import ClusterJob, job_config, topics_in
 
 pytestmark = pytest.mark.faults
 

@@ -12,6 +12,7 @@ from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topic
 from reasoner.runs import submit
 from reasoner.stack import RunningStack
 from reasoner.traffic.spans import BadSpans, SpanProfile, spans, truth
+from reasoner.waiting import wait_until
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from tests.faults.breaking import stop_with_savepoint
 from tests.faults.conftest import feeding, setting
@@ -21,7 +22,6 @@ from tests.services.job_runs import (
     job_config,
     rejected_records,
     topics_in,
-    wait_until,
 )
 
 pytestmark = pytest.mark.faults

@@ -1,9 +1,8 @@
 """The shipped job on a standalone cluster: settings and topics in; what stands in Kafka and Iceberg afterwards out."""
 
 import json
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,11 @@ from reasoner.clients.insight_topic import committed
 from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.runs.job_process import write_config
 from reasoner.runs.submit import submit
+from reasoner.waiting import wait_until
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from state_schemas.telemetry.signals import SignalType
 
 DRAIN_DEADLINE_S = 240.0
-
-
-def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 120.0, every_s: float = 0.2) -> None:
-    """Fails with `what` where the condition does not hold within the deadline."""
-    end_s = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end_s, f"not within {deadline_s:.0f} s: {what}"
-        time.sleep(every_s)
 
 
 def database(sqlalchemy_url: str, jdbc_url: str, name: str) -> str:

@@ -23,11 +23,12 @@ from reasoner.recordings.player import PlayOptions, play
 from reasoner.recordings.reshape import spread
 from reasoner.runs import demo
 from reasoner.traffic import shop
+from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import from_json
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from tests.services.conftest import FlinkCluster, PostgresUrls
 from tests.services.garbage import Sent, all_garbage, said_of, send_garbage
-from tests.services.job_runs import ClusterJob, database, job_config, rejected_records, topics_in, wait_until
+from tests.services.job_runs import ClusterJob, database, job_config, rejected_records, topics_in
 from udfs.logs.severity import WARN
 
 pytestmark = pytest.mark.services
@@ -105,7 +106,7 @@ def outcome(
     job.wait_until_read()
     records = records_in(messages)
     expected = _expected_counters(records, sent)
-    wait_until(lambda: expected.items() <= job.rest.counters(job.job_id).items(), f"REST shows {expected}")
+    wait_until(lambda: expected.items() <= job.rest.counters(job.job_id).items(), f"REST shows {expected}", 120.0)
     counters = job.rest.counters(job.job_id)
     assert job.state() == "RUNNING"
     restarts = job.rest.restarts(job.job_id)

@@ -1,7 +1,6 @@
 """The real components: they start, serve, stop, keep their data, and nothing of them is left running."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,22 +10,16 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import KafkaTimeoutError
 
+from reasoner.clients.flink_rest import FlinkRest
 from reasoner.stack import StackSettings, running
-from reasoner.stack.flink import overview
 from reasoner.stack.process import OWNER_VARIABLE
+from reasoner.waiting import wait_until
 from tests.services.conftest import FlinkCluster, PostgresUrls, skip_unless_set_up, skip_without_postgres
 
 pytestmark = pytest.mark.services
 
 # Milliseconds of the year 2200: a broker with default settings refuses it.
 YEAR_2200_MS = 7_258_118_400_000
-
-
-def wait_for(condition: Callable[[], bool], what: str, deadline_s: float = 60.0) -> None:
-    end_s = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end_s, f"not within {deadline_s:.0f} s: {what}"
-        time.sleep(0.1)
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -135,8 +128,7 @@ def run_sql(url: str, statement: str) -> object:
 
 def test_flink_has_two_taskmanagers_and_survives_the_loss_of_one(flink_cluster: FlinkCluster) -> None:
     def taskmanagers() -> tuple[int, int]:
-        answer = overview(flink_cluster.rest_url)
-        assert isinstance(answer, dict), answer
+        answer = FlinkRest(flink_cluster.rest_url).get("/overview")
         return answer["taskmanagers"], answer["slots-total"]
 
     assert taskmanagers() == (2, 4)
@@ -146,4 +138,4 @@ def test_flink_has_two_taskmanagers_and_survives_the_loss_of_one(flink_cluster: 
     record = flink_cluster.stack.supervisor.record("flink-taskmanager-1")
     assert record is not None
     assert record.pid != killed
-    wait_for(lambda: taskmanagers() == (2, 4), "the dead TaskManager is forgotten, the new one counted")
+    wait_until(lambda: taskmanagers() == (2, 4), "the dead TaskManager is forgotten, the new one counted", 60.0)

@@ -10,8 +10,9 @@ from reasoner.recordings.player import play
 from reasoner.recordings.reshape import spread
 from reasoner.runs import demo
 from reasoner.traffic import shop
+from reasoner.waiting import wait_until
 from tests.services.conftest import FlinkCluster, PostgresUrls
-from tests.services.job_runs import ClusterJob, database, job_config, topics_in, wait_until
+from tests.services.job_runs import ClusterJob, database, job_config, topics_in
 
 pytestmark = pytest.mark.services
 

@@ -41,6 +41,15 @@ def test_nobody_at_the_address_is_no_answer_with_what_to_look_at() -> None:
         FlinkRest(f"http://127.0.0.1:{port}").jobs()
 
 
+def test_the_machine_itself_is_never_asked_through_a_proxy(refusing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+    with pytest.raises(CommandFailed, match="501"):  # the server's own: it knows no GET
+        FlinkRest(refusing).jobs()
+    with pytest.raises(NoAnswer, match="Connection refused"):
+        FlinkRest("http://jobmanager.example").jobs()
+
+
 def test_an_error_of_flink_is_an_answer(refusing: str, tmp_path: Path) -> None:
     """Who forgives a cluster that has just ended must not forgive one that refuses."""
     with pytest.raises(CommandFailed, match="404 no such job") as emitted:

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reasoner.waiting import wait_until
 
 from reasoner.stack.process import Launch, ProcessRecord, kill_leader, living, start, stop
+from reasoner.waiting import wait_until
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 DEAF = [
