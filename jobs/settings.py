@@ -1,11 +1,9 @@
 """Settings of a job: one YAML file, validated at start; all faults are reported in one message."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from jobs.graph import GraphConfig
 from operators.detectors.latency import LatencyConfig
@@ -18,7 +16,8 @@ from operators.gates.novelty import NoveltyConfig
 from operators.ingest.call_pairs import CallPairsConfig
 from operators.ingest.fold import FoldConfig
 from operators.ingest.pre_aggregate import PreAggregateConfig
-from state_schemas.contracts.settings import BadConfig, Kafka, Lake, Positive, Section
+from state_schemas.contracts import settings
+from state_schemas.contracts.settings import BadConfig, Positive, ReaderConfig, Section
 from udfs.detect.latency.baseline import SpikeConfig
 from udfs.detect.log_patterns.rule import PatternConfig
 from udfs.event_time import TimeLimits
@@ -68,12 +67,9 @@ class Detection(Section):
     emit_when: EmitWhen = "early"
 
 
-class JobConfig(Section):
-    """Everything a job needs. name: shown in the dashboard, and the prefix of Kafka transactions."""
+class JobConfig(ReaderConfig):
+    """Everything a job needs. name: also shown in the dashboard."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,60}$")] = "insights"
-    kafka: Kafka = Kafka()
-    lake: Lake
     engine: Engine = Engine()
     detection: Detection = Detection()
 
@@ -114,21 +110,7 @@ class JobConfig(Section):
 
 
 def load(path: Path) -> JobConfig:
-    """Raises BadConfig with all faults, each with its place, what was found and what is expected."""
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        message = f"{path}: cannot be read as YAML: {error}"
-        raise BadConfig(message) from error
-    try:
-        config = JobConfig.model_validate(raw if raw is not None else {})
-    except ValidationError as error:
-        faults = "\n".join(_fault(fault["loc"], fault["input"], fault["msg"]) for fault in error.errors())
-        message = f"{path}: {error.error_count()} faults, nothing was started:\n{faults}\nsee docs/configuration.md"
-        raise BadConfig(message) from error
+    """Read everything that a job needs. Raises BadConfig as `load` of the contracts does."""
+    config = settings.load(path, JobConfig)
     config.seeds()
     return config
-
-
-def _fault(place: Sequence[int | str], found: object, expected: str) -> str:
-    return f"  {'.'.join(str(part) for part in place) or '(file)'}: found {found!r:.80}: {expected}"

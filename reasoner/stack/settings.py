@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from reasoner.errors import WrongUse
+from state_schemas.contracts.settings import expected
 
 __all__ = ["AUTO_PORT", "LOOPBACK", "StackSettings", "flag_of", "free_ports", "is_port_free"]
 
@@ -113,5 +114,5 @@ def _all_faults(error: ValidationError) -> str:
     for fault in error.errors(include_url=False):
         name = str(fault["loc"][0])
         change = f"change {flag_of(name)} or {_variable(name)}" if name in StackSettings.model_fields else "remove it"
-        faults.append(f"{name} is {fault['input']!r}: {fault['msg'].lower()}; {change}")
+        faults.append(f"{name} is {fault['input']!r}: {expected(fault)}; {change}")
     return "wrong stack settings:\n  " + "\n  ".join(faults)

@@ -21,7 +21,7 @@ def test_all_faults_come_in_one_message_with_value_limit_and_place() -> None:
         StackSettings.load({"kafka_port": "70000"}, environ)
     text = str(caught.value)
     assert "kafka_port is '70000'" in text
-    assert "less than or equal to 65535" in text
+    assert "expected at most 65535" in text
     assert "--kafka-port or REASONER_KAFKA_PORT" in text
     assert "flink_slots is '0'" in text
     assert "flink_taskmanager_memory is 'lots'" in text
