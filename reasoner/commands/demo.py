@@ -14,6 +14,7 @@ from rich.table import Table
 
 from reasoner.clients import lake
 from reasoner.errors import CommandFailed, WrongUse
+from reasoner.extras import require
 from reasoner.recordings.player import Progress as Played
 from reasoner.runs import demo
 from reasoner.stack.environment import checkout
@@ -30,6 +31,7 @@ def demo_command() -> None:
 
     Exit code 0 only if exactly the planted incident is in the topic and in the table.
     """
+    require("job", "reasoner demo")
     console = Console()
     seed, with_incident, keep = _wishes()
     plan = demo.plan(seed, with_incident, int(time.time() * 1000))

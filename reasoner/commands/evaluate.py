@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from reasoner.evaluate import loghub, nezha, visible
 from reasoner.evaluate.result import Result
+from reasoner.extras import require
 
 app = typer.Typer(no_args_is_help=True, help="Detection quality on recordings that nobody here made.")
 
@@ -29,6 +29,8 @@ def nezha_command(
     dump_otlp: Dump = None,
 ) -> None:
     """TrainTicket faults: what is found at the service or its callers, and what is alarmed without a cause."""
+    from reasoner.evaluate import nezha
+
     _print(nezha.evaluate(data, rechunk == "pod", shift_ms, dump_otlp), as_json)
 
 
@@ -39,6 +41,8 @@ def visible_command(
     report: Annotated[Path | None, typer.Option(help="A file for the table, in Markdown.")] = None,
 ) -> None:
     """TrainTicket faults: in which signal each is visible at all, looking back; and what of it is found."""
+    from reasoner.evaluate import visible
+
     result = visible.evaluate(data)
     if report is not None:
         report.write_text(visible.markdown(result))
@@ -48,6 +52,9 @@ def visible_command(
 @app.command(name="loghub")
 def loghub_command(data: Data, as_json: AsJson = False) -> None:
     """Log lines: how they are grouped into events, and whether the top ten are those of the truth; Drain3 beside it."""
+    require("evaluation", "reasoner evaluate loghub")
+    from reasoner.evaluate import loghub
+
     _print(loghub.evaluate(data), as_json)
 
 

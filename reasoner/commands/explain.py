@@ -1,22 +1,15 @@
 """`reasoner explain`: a file of OTLP on the command line in, one row for each of its records out."""
 
-import json
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from operators.ingest.fold import FoldConfig
 from reasoner.errors import WrongUse
-from reasoner.recordings.read import BadLine, kept_timestamp_ms, raw_values
-from reasoner.runs.explain import Explained, Explainer, NotCounted
 
 app = typer.Typer(help="Explain what becomes of each log record and each exception of a span.")
 
-RAW_SUFFIX = ".bin"
 FileArgument = Annotated[
     Path,
     typer.Argument(
@@ -43,105 +36,16 @@ def explain(file: FileArgument, config: Config = None, as_json: AsJson = False) 
 
     Exit codes: 0 ok, 1 none of the messages is an OTLP request, 2 wrong use, or a file that cannot be read.
     """
-    explainer = Explainer(_fold_config(config))
-    unread = _add_messages(explainer, file)
+    from reasoner.runs.explain import Explainer
+    from reasoner.runs.explain_file import add_messages, fold_config, json_lines, tables
+
+    explainer = Explainer(fold_config(config))
+    unread = add_messages(explainer, file)
     rows = list(explainer.rows())
-    for line in _json_lines(rows) if as_json else _tables(rows):
+    for line in json_lines(rows) if as_json else tables(rows):
         sys.stdout.write(line + "\n")
     if unread:
         message = f"{file}:{unread.line}: {unread.reason}; expected OTLP/JSON lines; record it again or cut it there"
         raise WrongUse(message)
     if rows and not explainer.messages_read:
         raise typer.Exit(1)
-
-
-def _fold_config(path: Path | None) -> FoldConfig:
-    if path is None:
-        return FoldConfig()
-    from jobs.settings import load
-    from state_schemas.contracts.settings import BadConfig
-
-    try:
-        return load(path).graph().fold
-    except BadConfig as error:
-        raise WrongUse(str(error)) from error
-
-
-def _add_messages(explainer: Explainer, file: Path) -> BadLine | None:
-    """Add the messages of the file to the explainer. -> the place from which the file could not be read, if any."""
-    if not file.is_file():
-        message = f"{file}: no such file; expected OTLP/JSON lines, or the bytes of one message as {RAW_SUFFIX}"
-        raise WrongUse(message)
-    if file.suffix == RAW_SUFFIX:
-        try:
-            explainer.add(file.read_bytes())
-        except OSError as error:
-            return BadLine(file.name, 1, f"the file cannot be read: {error}")
-        return None
-    faults: list[BadLine] = []
-    for _, value in raw_values(file, file.name, faults.append):
-        explainer.add(value, kept_timestamp_ms(value))
-    return faults[0] if faults else None
-
-
-def _json_lines(rows: Iterable[Explained | NotCounted]) -> Iterator[str]:
-    # ASCII alone: what a line holds, a control or half a letter, neither drives a terminal nor breaks a pipe.
-    for row in rows:
-        if isinstance(row, NotCounted):
-            found = {"rejected": row.reason, "detail": row.detail, "records": row.records, "signal": row.signal}
-        else:
-            found = _document(row)
-        yield json.dumps(found)
-
-
-def _document(row: Explained) -> dict[str, object]:
-    return {
-        "service": row.service,
-        "env": row.env,
-        "severity_number": row.severity_number,
-        "warning_or_worse": row.warning_or_worse,
-        "event_name": row.event_name,
-        "exception_type": row.exception_type,
-        "pattern_id": row.pattern_id,
-        "template": row.template,
-        "masked": row.masked,
-        "line": row.line,
-        "signal": row.signal,
-    }
-
-
-def _tables(rows: Iterable[Explained | NotCounted]) -> Iterator[str]:
-    """Yield lines for a person: a block for each row, then the number of rows of each kind."""
-    counts: Counter[str] = Counter()
-    for row in rows:
-        if isinstance(row, NotCounted):
-            size = (
-                f"records of a message of {row.signal}: {row.records}" if row.records else f"a message of {row.signal}"
-            )
-            yield _shown(f"rejected as {row.reason}, {size}")
-            yield _shown(f"  {row.detail}")
-            counts[f"rejected as {row.reason}"] += row.records or 1
-        else:
-            yield from map(_shown, _table(row))
-            counts["log records" if row.signal == "logs" else "exceptions of spans"] += 1
-        yield ""
-    yield ", ".join(f"{kind}: {number:,}" for kind, number in counts.items()) or "no log record, no exception of a span"
-
-
-def _table(row: Explained) -> Iterator[str]:
-    kind = "log record" if row.signal == "logs" else "exception of a span"
-    level = f"severity {row.severity_number or 'unknown'}, {'WARN or worse' if row.warning_or_worse else 'below WARN'}"
-    yield f"{kind} of {row.service} in {row.env}: {level}"
-    named = {
-        "event": row.event_name,
-        "exception": row.exception_type,
-        "pattern": f"{row.pattern_id}  {row.template}",
-        "masked": ", ".join(row.masked),
-        "line": row.line,
-    }
-    yield from (f"  {name:10} {text}" for name, text in named.items() if text)
-
-
-def _shown(text: str) -> str:
-    """Escape each sign of a text that would drive a terminal."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

@@ -9,12 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.settings import load
 from reasoner.clients.insight_topic import committed, last_revisions, poll, read_all
-from reasoner.clients.known_patterns import known_patterns
-from reasoner.errors import CommandFailed, WrongUse
+from reasoner.errors import CommandFailed
 from state_schemas.contracts.insight import from_json, to_json
-from state_schemas.contracts.settings import BadConfig, Kafka
+from state_schemas.contracts.settings import Kafka, ReaderConfig, load
 
 app = typer.Typer(no_args_is_help=True, help="What the jobs have said: committed revisions of `insight_out`.")
 
@@ -73,10 +71,9 @@ def patterns(
     as_json: AsJson = False,
 ) -> None:
     """Patterns of log lines of WARN and up and of exceptions of spans, most lines first, from the Iceberg tables."""
-    try:
-        found = known_patterns(load(config).lake, service)
-    except BadConfig as error:
-        raise WrongUse(str(error)) from error
+    from reasoner.clients.known_patterns import known_patterns
+
+    found = known_patterns(load(config, ReaderConfig).lake, service)
     if as_json:
         for pattern in found:
             print(json.dumps(pattern._asdict()))
@@ -90,8 +87,5 @@ def patterns(
 
 
 def _kafka(config: Path | None, bootstrap: str | None) -> Kafka:
-    try:
-        kafka = load(config).kafka if config else Kafka()
-    except BadConfig as error:
-        raise WrongUse(str(error)) from error
+    kafka = load(config, ReaderConfig).kafka if config else Kafka()
     return kafka.model_copy(update={"bootstrap_servers": bootstrap}) if bootstrap else kafka

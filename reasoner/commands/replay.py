@@ -6,9 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from reasoner.errors import WrongUse
-from reasoner.recordings.read import BadLines, NoRecording
-from reasoner.runs.replay import replay_flink, replay_local
+from reasoner.extras import require
 from state_schemas.contracts.insight import to_json
 
 app = typer.Typer(help="Run recordings of the Collector's file exporter through the shipped graph.")
@@ -26,14 +24,16 @@ def replay(
 
     Exit codes: 0 ok, 1 lines of the recording could not be read (told on standard error), 2 wrong use.
     """
+    if engine == "flink":
+        require("job", "reasoner replay --engine flink")
+    from reasoner.recordings.read import BadLines
+    from reasoner.runs.replay import replay_flink, replay_local
+
     bad = BadLines()
-    try:
-        if engine == "local":
-            insights = replay_local(paths, bad, all_revisions=all_revisions)
-        else:
-            insights = replay_flink(paths, bad, _say, parallelism=parallelism, all_revisions=all_revisions)
-    except NoRecording as error:
-        raise WrongUse(str(error)) from error
+    if engine == "local":
+        insights = replay_local(paths, bad, all_revisions=all_revisions)
+    else:
+        insights = replay_flink(paths, bad, _say, parallelism=parallelism, all_revisions=all_revisions)
     lines = b"".join(to_json(insight) + b"\n" for insight in insights)
     if out:
         out.write_bytes(lines)

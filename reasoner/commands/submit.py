@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from reasoner.extras import require
 from reasoner.runs.submit import JOBS, check, submit
 from reasoner.stack.environment import flink_env
 
@@ -21,6 +22,7 @@ def submit_command(
     savepoint: Annotated[str, typer.Option(help="Go on from this savepoint.")] = "",
 ) -> None:
     """Print the id of the job; with `--target local` run it here until it ends or Ctrl-C."""
+    require("job", "reasoner submit")
     if target != "local":
         print(submit(job, config, target, savepoint))
         return

@@ -7,12 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.settings import load
-from reasoner.clients import lake
-from reasoner.clients.lake_maintenance import MaintenanceLimits, now_ms
-from reasoner.clients.lake_maintenance import maintain as maintenance
-from reasoner.errors import WrongUse
-from state_schemas.contracts.settings import BadConfig, Lake
+from state_schemas.contracts.settings import Lake, ReaderConfig, load
 from state_schemas.contracts.tables import TABLES
 
 app = typer.Typer(no_args_is_help=True, help="The Iceberg tables that the jobs write.")
@@ -24,6 +19,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 @app.command()
 def create(config: Config) -> None:
     """Create the tables, or add the columns that an older build did not have. Twice is fine."""
+    from reasoner.clients import lake
+
     for line in lake.create_tables(_lake(config)):
         print(line)
 
@@ -31,6 +28,8 @@ def create(config: Config) -> None:
 @app.command()
 def describe(config: Config, as_json: AsJson = False) -> None:
     """Columns, partitions, rows and files of each table. Exit code 1 where a table is missing."""
+    from reasoner.clients import lake
+
     found = [_description(table) for table in lake.tables(_lake(config))]
     if as_json:
         print(json.dumps({"tables": found}))
@@ -58,6 +57,10 @@ def maintain(
 
     Exit code 1 where jobs commit faster than files can be put together.
     """
+    from reasoner.clients import lake
+    from reasoner.clients.lake_maintenance import MaintenanceLimits, now_ms
+    from reasoner.clients.lake_maintenance import maintain as maintenance
+
     limits = MaintenanceLimits(partitions_max=partitions, keep_ms=int(keep_hours * 3_600_000))
     done = [maintenance(table, limits, now_ms()) for table in lake.tables(_lake(config))]
     if as_json:
@@ -84,7 +87,4 @@ def _description(table: Any) -> dict[str, Any]:
 
 
 def _lake(config: Path) -> Lake:
-    try:
-        return load(config).lake
-    except BadConfig as error:
-        raise WrongUse(str(error)) from error
+    return load(config, ReaderConfig).lake

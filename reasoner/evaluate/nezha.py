@@ -80,14 +80,10 @@ class Truth:
 
 def evaluate(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path | None) -> Result:
     """Scores over all days of the folder, in the order of time; state carries over. shift_ms: all of it later."""
-    if not (data / "faults.json").exists():
-        message = f"{data} has no faults.json; expected the folder of the Nezha TrainTicket recordings"
-        raise WrongUse(message)
+    truth = _later(truth_of(data), shift_ms)
     detected = _detect(data, rechunk_by_pod, shift_ms, dump_folder)
     setting = "rechunk pod" if rechunk_by_pod else "as recorded"
-    return _score(
-        _later(truth_of(data), shift_ms), detected, f"{setting}, {shift_ms} ms later" if shift_ms else setting
-    )
+    return _score(truth, detected, f"{setting}, {shift_ms} ms later" if shift_ms else setting)
 
 
 def found_faults(data: Path, truth: Truth) -> dict[str, str]:
@@ -153,7 +149,10 @@ def _detect(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path |
 
 
 def truth_of(data: Path) -> Truth:
-    """What faults.json and recorded.json say, and the calls in the traces."""
+    """What faults.json and recorded.json say, and the calls in the traces. Raises WrongUse where they are missing."""
+    if not (data / "faults.json").exists():
+        message = f"{data} has no faults.json; expected the folder of the Nezha TrainTicket recordings"
+        raise WrongUse(message)
     faults = tuple(
         Fault(fault["id"], fault["service"], fault["type"], fault["injected_at_unix_nano"] // 1_000_000)
         for fault in json.loads((data / "faults.json").read_text())

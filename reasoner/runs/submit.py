@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from jobs.settings import load
 from reasoner.errors import CommandFailed, WrongUse
 from reasoner.stack.environment import checkout, flink_env, flink_home
-from state_schemas.contracts.settings import BadConfig
 
 JOBS: Final = {
     "insights": "jobs/insights.py",
@@ -22,14 +21,11 @@ _JOB_ID: Final = re.compile(r"JobID ([0-9a-f]{32})")
 
 
 def check(job: str, config: Path) -> None:
-    """Raises WrongUse with everything that is wrong with the job's name or settings, before Flink is asked."""
+    """Raises WrongUse or BadConfig with what is wrong with the job's name or its settings, before Flink is asked."""
     if job not in JOBS:
         message = f"unknown job {job!r}; there are {', '.join(JOBS)}"
         raise WrongUse(message)
-    try:
-        load(config)
-    except BadConfig as error:
-        raise WrongUse(str(error)) from error
+    load(config)
 
 
 def submit(job: str, config: Path, target: str, savepoint: str = "") -> str:

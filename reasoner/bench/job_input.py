@@ -1,0 +1,57 @@
+"""What the throughput bench sends: a generated profile or a recording."""
+
+import time
+from pathlib import Path
+from typing import Final
+
+from reasoner.bench.job import BenchInput
+from reasoner.errors import WrongUse
+from reasoner.recordings.message import Message
+from reasoner.recordings.read import BadLines, read
+from reasoner.recordings.reshape import denser
+from reasoner.traffic.spans import SpanProfile, spans
+from state_schemas.telemetry.spans import SpanColumns
+from udfs.otlp.decoder import SpanDecoder
+
+LEAN: Final = SpanProfile()
+STEP_MS: Final = 20  # of event time for each message: 1,000 messages are 20 s
+
+
+def generated(profile: SpanProfile, spans_wanted: int, rate: int | None, seed: int) -> BenchInput:
+    """Make spans of the profile. rate: spans a second, sent while the job runs; None fills the topic before.
+
+    Raises WrongUse where spans_wanted is not a whole number of messages.
+    """
+    messages, rest = divmod(spans_wanted, profile.spans_per_message)
+    if rest:
+        message = f"--spans {spans_wanted}: expected a multiple of {profile.spans_per_message}"
+        raise WrongUse(message)
+    step_ms = STEP_MS if rate is None else 1_000 * profile.spans_per_message // rate
+    # Now, so that retention and the bound on the future do not touch it.
+    start_ms = int(time.time() * 1000) - (messages * step_ms if rate is None else 0)
+    size = f"{profile.services} services x {profile.hosts} hosts x {profile.operations} operations"
+    name = "lean" if profile == LEAN else size
+    pace = "" if rate is None else f", {rate:,} spans/s sent"
+    sent = spans(profile, messages, seed, start_ms, step_ms)
+    return BenchInput(f"{name}{pace}", sent, spans_wanted, profile.services, paced=rate is not None)
+
+
+def recorded(folder: Path, spans_wanted: int) -> BenchInput:
+    """Read recorded traces, as dense as it takes for spans_wanted spans or more. Raises WrongUse without any."""
+    kept = [message for message in read([folder], BadLines(), as_protobuf=True) if message.topic_kind == "traces"]
+    count = _span_count(kept)
+    if not count:
+        message = f"{folder} holds no spans; expected what the Collector's file exporter writes"
+        raise WrongUse(message)
+    times = -(-spans_wanted // count)
+    setting = f"recorded {folder.name}, {count} spans, {times} times as dense"
+    return BenchInput(setting, denser(kept, times), times * count)
+
+
+def _span_count(messages: list[Message]) -> int:
+    decoder, count = SpanDecoder(), 0
+    for message in messages:
+        decoded = decoder.decode(message.value)
+        assert isinstance(decoded, SpanColumns), "a recorded message cannot be decoded"
+        count += len(decoded.start_ns)
+    return count

@@ -1,0 +1,49 @@
+"""A command without its extra ends with one sentence; the others run without it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from reasoner.cli import main
+
+
+@pytest.mark.parametrize(
+    ("missing", "words", "extra"),
+    [
+        ("drain3", ["evaluate", "loghub", "--data", "."], "evaluation"),
+        ("drain3", ["bench", "templates", "--loghub", ".", "--recorded", "."], "evaluation"),
+        ("pyflink", ["bench", "job"], "job"),
+        ("pyflink", ["demo"], "job"),
+        ("pyflink", ["replay", "--engine", "flink", "."], "job"),
+        ("pyflink", ["submit", "--config", "job.yaml"], "job"),
+        ("typer", [], "local"),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, list) else part,
+)
+def test_a_missing_extra_is_one_sentence_with_the_way_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], missing: str, words: list[str], extra: str
+) -> None:
+    command = " ".join(["reasoner", *(word for word in words if not word.startswith((".", "--", "job.yaml")))])
+    command = command.replace("replay flink", "replay --engine flink")
+    assert run(monkeypatch, missing, words) == 2
+    expected = f"reasoner: `{command}` needs the extra `{extra}`: pip install 'metric-reasoner[{extra}]', or"
+    assert capsys.readouterr().err == f"{expected} `make setup` in a checkout\n"
+
+
+@pytest.mark.parametrize("command", ["nezha", "visible"])
+def test_an_evaluation_without_a_peer_runs_without_the_peer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
+) -> None:
+    """Here until it finds that the folder is empty."""
+    assert run(monkeypatch, "drain3", ["evaluate", command, "--data", str(tmp_path)]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+
+
+def run(monkeypatch: pytest.MonkeyPatch, missing: str, words: list[str]) -> object:
+    """Exit code of `reasoner WORDS` where a module is not installed."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr(sys, "argv", ["reasoner", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
