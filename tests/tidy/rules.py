@@ -9,6 +9,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("state_schemas", "udfs", "operators", "jobs", "reasoner", "tests")
+CONTRACTS: Final = "state_schemas.contracts"  # all that a service may know of the rest
 PURE: Final = ("state_schemas", "udfs", "operators")  # nouns, verbs and machines: time is an argument
 
 FUNCTION_LINES_MAX: Final = 70
@@ -49,7 +50,7 @@ class Module:
 def modules() -> list[Module]:
     """Every Python file of the repository."""
     found = []
-    for package in PACKAGES:
+    for package in (*PACKAGES, "services"):
         for path in sorted((ROOT / package).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
             found.append(Module(".".join(part for part in parts if part != "__init__"), path.read_text()))
@@ -119,6 +120,17 @@ def private_imports(module: Module) -> Iterator[str]:
                 yield f"{module.name}:{line}: imports {part} of {name}; it is private there"
 
 
+def service_imports(module: Module) -> Iterator[str]:
+    if module.room != "services":
+        return
+    for line, name, names in imports(module):
+        imported = [f"{name}.{part}" for part in names] if name == "state_schemas" else [name]
+        for found in imported:
+            known = found == CONTRACTS or found.startswith((f"{CONTRACTS}.", "services."))
+            if found.partition(".")[0] in PACKAGES and not known:
+                yield f"{module.name}:{line}: imports {found}; a service knows {CONTRACTS} only"
+
+
 def machine_words(module: Module) -> Iterator[str]:
     for number, line in enumerate(module.text.splitlines(), 1):
         if found := _FORBIDDEN.search(line):
@@ -149,4 +161,13 @@ def import_graph(found: Iterable[Module]) -> dict[str, set[str]]:
     return graph
 
 
-RULES: Final = (long_code, clocks, prints, relative_imports, blind_excepts, private_imports, machine_words)
+RULES: Final = (
+    long_code,
+    clocks,
+    prints,
+    relative_imports,
+    blind_excepts,
+    private_imports,
+    service_imports,
+    machine_words,
+)

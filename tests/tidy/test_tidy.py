@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.tidy.rules import (
+    CONTRACTS,
     FUNCTION_LINES_MAX,
     MODULE_LINES_MAX,
     ROOT,
@@ -22,6 +23,7 @@ from tests.tidy.rules import (
     private_imports,
     reaches,
     relative_imports,
+    service_imports,
 )
 
 Rule = Callable[[Module], Iterator[str]]
@@ -51,6 +53,9 @@ def test_the_repository_keeps(rule: Rule) -> None:
         (blind_excepts, "jobs", "try:\n    f()\nexcept:\n    g()\n"),
         (private_imports, "jobs", "from udfs.stats.duration_histogram import _edges\n"),
         (private_imports, "jobs", "from udfs._hidden import edges\n"),
+        (service_imports, "services", "from state_schemas.state.latency import Learned\n"),
+        (service_imports, "services", "from state_schemas import codec\n"),
+        (service_imports, "services", "import jobs.settings\n"),
         (machine_words, "jobs", 'PATH = "/ro' + 'ot/x"\n'),
     ],
 )
@@ -69,6 +74,9 @@ def test_a_rule_finds(rule: Rule, room: str, text: str) -> None:
         (blind_excepts, "jobs", "try:\n    f()\nexcept OSError:\n    g()\n"),
         (blind_excepts, "jobs", "try:\n    f()\nexcept BaseException:\n    g()\n    raise\n"),
         (private_imports, "jobs", "from typing import _GenericAlias\nfrom __future__ import annotations\n"),
+        (service_imports, "services", "import fastapi\nfrom state_schemas.contracts.settings import Kafka\n"),
+        (service_imports, "services", "from state_schemas import contracts\nfrom services.api import routes\n"),
+        (service_imports, "reasoner", "import jobs.settings\n"),
         (machine_words, "jobs", 'PATH = "/tmp/x"\n'),
     ],
 )
@@ -91,11 +99,36 @@ def test_only_the_adapter_and_the_jobs_reach_flink() -> None:
 
 def test_the_graph_in_one_process_runs_without_flink() -> None:
     """What `reasoner replay --engine local` needs, in a fresh process: no module of the engine is loaded."""
+    assert _loaded("import jobs.graph, operators.runtime.local", ["pyflink"]) == set()
+
+
+def test_readers_of_topics_and_tables_load_nothing_of_the_machines() -> None:
+    """The base dependencies are all that the contracts need. Their import time is printed."""
+    contracts = [module.name for module in modules() if module.name.startswith(CONTRACTS)]
+    heavy = ["numpy", "numba", "pyflink", "pandas", "pyarrow", "zstandard", "google", "udfs", "operators", "jobs"]
+    assert _loaded(f"import {', '.join(contracts)}", heavy) == set()
+
+
+@pytest.mark.parametrize("words", ["insights tail", "tables describe", "replay", "explain", "bench job", "evaluate"])
+def test_the_help_of_a_command_loads_neither_engine_nor_compiler(words: str) -> None:
     code = (
-        "import sys, jobs.graph, operators.runtime.local; "
-        "print(sorted(name for name in sys.modules if name.startswith('pyflink')))"
+        f"sys.argv = ['reasoner', *{words.split()}, '--help']\n"
+        "from reasoner.cli import main\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+        "    main()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    assert _loaded(code, ["pyflink", "numba"]) == set()
+
+
+def _loaded(code: str, names: list[str]) -> set[str]:
+    """The packages of these names that a fresh process has loaded once it has run the code; prints how long it took."""
+    program = (
+        f"import contextlib, io, sys, time\nbegan_s = time.perf_counter()\n{code}\n"
+        "print(round(time.perf_counter() - began_s, 2), *{name.partition('.')[0] for name in sys.modules})"
     )
-    assert done.stdout.strip() == "[]"
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    took_s, *loaded = done.stdout.split()
+    sys.stdout.write(f"{took_s} s: {code.splitlines()[0]}\n")
+    assert "sys" in loaded
+    return set(names) & set(loaded)
