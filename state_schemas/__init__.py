@@ -1,1 +1,1 @@
-"""Nouns: plain data with its wire forms. Imports nothing of the project."""
+"""Plain data types and their wire forms. This package imports no other package of the project."""

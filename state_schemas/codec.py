@@ -1,4 +1,4 @@
-"""State as versioned bytes: one writer, one reader for every version ever shipped."""
+"""State as versioned bytes: one writer, and one reader for each version that was ever released."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,30 +11,28 @@ S = TypeVar("S")
 
 
 class UnknownStateVersion(ValueError):
-    """The bytes were written by a build that this one does not know."""
+    """Error: this build has no reader for the version or the codec of these bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec(Generic[S]):
-    """Bytes of one kind of state: the first byte is the version, the rest is what `write` made.
-
-    readers holds a reader for `version` and for each older version that a savepoint may still carry.
-    """
+    """Writer and readers of one type of state: the first byte is the version, the rest is the output of `write`."""
 
     name: str
     version: int
     write: Callable[[S], bytes]
+    # A reader for `version` and for each older version that a savepoint may still contain.
     readers: Mapping[int, Callable[[bytes], S]]
 
     def __post_init__(self) -> None:
         assert 1 <= self.version <= 255, f"{self.name}: version {self.version} does not fit the first byte"
-        assert self.version in self.readers, f"{self.name}: version {self.version} can be written but not read"
+        assert self.version in self.readers, f"{self.name}: version {self.version} has a writer but no reader"
 
     def encode(self, state: S) -> bytes:
         return bytes((self.version,)) + self.write(state)
 
     def decode(self, data: bytes) -> S:
-        """Raises UnknownStateVersion, with the versions known and what to do."""
+        """Return the state. Raise UnknownStateVersion, which names the known versions and the next step."""
         version = data[0] if data else 0
         reader = self.readers.get(version)
         if reader is None:
@@ -51,17 +49,17 @@ _CODECS: Final[dict[str, Codec[Any]]] = {}
 
 
 def register(codec: Codec[S]) -> Codec[S]:
-    """Makes a codec known to `open_box` by its name. A name is written into savepoints: it never changes."""
+    """Register a codec for `open_box` by its name. Savepoints contain the name, so it never changes."""
     assert codec.name not in _CODECS, f"two codecs are named {codec.name}"
     _CODECS[codec.name] = codec
     return codec
 
 
 def zipped(name: str, state: type[S]) -> Codec[S]:
-    """Version 1 of a state that is mostly names and small numbers: MessagePack, compressed as fast as it goes.
+    """Return a codec of version 1 for a state of mostly names and small numbers: MessagePack, compressed at level 1.
 
-    A state is written at each end of a bundle and read once: 2 ms a megabyte shrink it to a quarter. Contexts of
-    zstandard are no thread's but one; a new one costs microseconds.
+    A state is written at the end of each bundle and read once. Compression takes 2 ms a megabyte and leaves a quarter
+    of the size. A context of zstandard must not be shared by threads, so each call makes one, which costs microseconds.
     """
     pack, unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(state).decode
 
@@ -75,10 +73,9 @@ def zipped(name: str, state: type[S]) -> Codec[S]:
 
 
 class Box(Generic[S]):
-    """Live state in Flink's cache, with its timer, that becomes versioned bytes only when Flink pickles it.
+    """Live state in Flink's cache, with its timer. It becomes versioned bytes only when Flink pickles it.
 
     The pickle names `open_box` and nothing else of this project, so renaming a state class breaks no savepoint.
-    timer_at_ms: event time of the timer that is set, None for none.
     """
 
     __slots__ = ("codec", "state", "timer_at_ms")
@@ -86,6 +83,7 @@ class Box(Generic[S]):
     def __init__(self, codec: Codec[S], state: S, timer_at_ms: int | None) -> None:
         self.codec = codec
         self.state = state
+        # Event time of the timer that is set, or None.
         self.timer_at_ms = timer_at_ms
 
     def __reduce__(self) -> tuple[Callable[[str, bytes, int | None], "Box[Any]"], tuple[str, bytes, int | None]]:
@@ -93,7 +91,7 @@ class Box(Generic[S]):
 
 
 def open_box(codec_name: str, data: bytes, timer_at_ms: int | None) -> Box[Any]:
-    """Inverse of pickling a Box. Raises UnknownStateVersion."""
+    """Return the Box of a pickle. Raise UnknownStateVersion."""
     codec = _CODECS.get(codec_name)
     if codec is None:
         message = f"state of codec {codec_name!r}, known are {sorted(_CODECS)}; deploy the build that has this codec"

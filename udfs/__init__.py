@@ -1,1 +1,1 @@
-"""Verbs: pure functions over the nouns. No clock, no I/O, no engine."""
+"""Pure functions over the types of `state_schemas`: no clock, no I/O, no engine."""

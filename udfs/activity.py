@@ -1,4 +1,4 @@
-"""Merging of activity and offset ranges."""
+"""Merge of activity and of offset ranges."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -6,11 +6,11 @@ from typing import Final
 from state_schemas.aggregates.activity import Activity, ActivityWindow
 from state_schemas.telemetry.message import OffsetRange
 
-RANGES_MAX: Final = 64  # partitions named in the evidence of one window; more are merged away from the end
+RANGES_MAX: Final = 64  # partitions in the evidence of one window; further ones, in ascending order, are dropped
 
 
 def merge_ranges(ranges: Iterable[OffsetRange]) -> tuple[OffsetRange, ...]:
-    """One range for each partition, ascending."""
+    """Return one range for each partition, ascending."""
     spans: dict[tuple[str, int], tuple[int, int]] = {}
     for part in ranges:
         first, last = spans.get((part.topic, part.partition), (part.first_offset, part.last_offset))
@@ -19,19 +19,19 @@ def merge_ranges(ranges: Iterable[OffsetRange]) -> tuple[OffsetRange, ...]:
 
 
 def merge_activity(windows: Iterable[ActivityWindow]) -> tuple[ActivityWindow, ...]:
-    """One entry for each window, ascending, with records summed by (signal, service) and ranges joined."""
+    """Return one entry for each window, ascending, with records summed by (signal, service) and ranges merged."""
     records: dict[int, dict[tuple[str, str], int]] = {}
     ranges: dict[int, list[OffsetRange]] = {}
     for window in windows:
         sums = records.setdefault(window.start_ms, {})
         ranges.setdefault(window.start_ms, []).extend(window.ranges)
         for active in window.seen:
-            who = (active.signal, active.service)
-            sums[who] = sums.get(who, 0) + active.records
+            source = (active.signal, active.service)
+            sums[source] = sums.get(source, 0) + active.records
     return tuple(
         ActivityWindow(
             start_ms,
-            tuple(Activity(*who, records[start_ms][who]) for who in sorted(records[start_ms])),
+            tuple(Activity(*source, records[start_ms][source]) for source in sorted(records[start_ms])),
             merge_ranges(ranges[start_ms]),
         )
         for start_ms in sorted(records)

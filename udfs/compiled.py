@@ -1,11 +1,11 @@
-"""Give numba's compiler to the other verbs: a Python function goes in, a machine-code one comes out."""
+"""Compilation of Python functions to machine code with numba."""
 
 import builtins
 from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar
 
 # PyFlink's worker replaces `builtins.print` by a bound method, and numba's import then fails with "module
-# 'pyflink.fn_execution.beam.beam_sdk_worker_main' has no attribute 'print'". The original is back while importing.
+# 'pyflink.fn_execution.beam.beam_sdk_worker_main' has no attribute 'print'". The original is restored for the import.
 _print: Final = builtins.print
 builtins.print = getattr(getattr(_print, "__self__", None), "_print", _print)
 try:
@@ -18,8 +18,8 @@ finally:
 
 __all__ = ["copy_bytes", "first_set", "inlined", "load8", "njit", "store8"]
 
-# Without _nrt=False (absent from numba's type stubs) numba counts a reference for each array handed to a helper, two
-# atomic additions a call: the wire scanner then takes 0.35 us a span instead of 0.07.
+# Without _nrt=False (absent from numba's type stubs) numba counts references of each array that is passed to a helper,
+# with two atomic additions a call: the wire scanner then takes 0.35 us a span instead of 0.07.
 _OPTIONS: Final[dict[str, Any]] = {"nogil": True, "_nrt": False}
 
 _P = ParamSpec("_P")
@@ -27,16 +27,17 @@ _R = TypeVar("_R")
 
 
 def njit(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Compile on the first call, without the GIL and without allocation, and keep the machine code on disk.
+    """Compile a function on its first call, without the GIL and without allocation; store the machine code on disk.
 
-    A kernel has no bounds check, so it checks each index itself; it allocates nothing, so it takes its scratch memory
-    as an argument, which also keeps apart the subtasks that run it as threads of one process. Kernels that call each
-    other stand in one module: numba renews the disk copy of a kernel only when that kernel's own file changes.
-    The helpers below are compiled into their callers, whose copies outlive a change here until their files are touched.
+    A kernel has no bounds check, so it checks each index itself. It allocates nothing, so it takes its scratch memory
+    as an argument; this also separates the subtasks that run it as threads of one process. Kernels that call each
+    other must be in one module: numba renews the disk copy of a kernel only when the file of that kernel changes.
+    The helpers below are compiled into their callers. After a change of a helper, the disk copies of its callers stay
+    old until their files change too.
 
-    The disk copy lies in `__pycache__` beside the module, or else in the user's cache folder; NUMBA_CACHE_DIR goes
-    before both and stays the operator's to set (an image compiles into it once). Where none can be written, each
-    process compiles for itself, 4 s for the wire scanner, and nothing else changes.
+    The disk copy is in `__pycache__` beside the module, or else in the user's cache folder. NUMBA_CACHE_DIR has
+    priority over both; only the operator sets it (an image compiles into it once). Where no folder can be written,
+    each process compiles for itself, which takes 4 s for the wire scanner; nothing else changes.
     """
     try:
         compiled: Callable[_P, _R] = numba.njit(**_OPTIONS, cache=True)(function)
@@ -46,24 +47,26 @@ def njit(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def inlined(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """As `njit`, for what a hot kernel calls a few times in its text: an array handed over is seven arguments.
+    """Compile as `njit` does, and inline into the caller: for helpers that a hot kernel calls at a few places.
 
-    The log masking kernel takes two thirds of its time with its helpers inlined.
+    An array that is passed to a function becomes seven arguments. With inlined helpers the log masking kernel takes two
+    thirds of the time.
     """
     compiled: Callable[_P, _R] = numba.njit(**_OPTIONS, forceinline=True)(function)
     return compiled
 
 
 def _emitted(generate: Callable[..., Any]) -> Any:
-    """A function of which numba's typing is (signature, what writes its machine code)."""
+    """Make a numba function from its typing function, which returns (signature, generator of machine code)."""
     return intrinsic(generate)
 
 
 @_emitted
 def load8(_: Any, array: Any, __: Any) -> Any:
-    """load8(array, at): the 8 bytes of an array of uint8 from `at` on as a uint64, on x86 and ARM the first the lowest.
+    """Return 8 bytes as a uint64: load8(array, at) reads an array of uint8 from index `at` on.
 
-    Neither bound is checked. One instruction; 8 bytes read one by one are 20.
+    On x86 and ARM the first byte is the lowest. Neither bound is checked. It is one instruction; to read 8 bytes one by
+    one takes 20.
     """
     return types.uint64(array, types.intp), lambda context, build, signature, values: build.load(
         _address(context, build, signature, values), align=1
@@ -72,7 +75,7 @@ def load8(_: Any, array: Any, __: Any) -> Any:
 
 @_emitted
 def store8(_: Any, array: Any, __: Any, ___: Any) -> Any:
-    """store8(array, at, word) writes a uint64 where load8 would read it."""
+    """Write 8 bytes: store8(array, at, word) writes a uint64 to the place from which load8 reads it."""
 
     def generate(context: Any, build: Any, signature: Any, values: Any) -> Any:
         build.store(values[2], _address(context, build, signature, values), align=1)
@@ -83,7 +86,7 @@ def store8(_: Any, array: Any, __: Any, ___: Any) -> Any:
 
 @_emitted
 def first_set(_: Any, __: Any) -> Any:
-    """first_set(word): the place of the lowest bit of a uint64 that is set; of 0 it is not defined."""
+    """Return the index of the lowest bit that is set in a uint64: first_set(word). It is undefined for 0."""
     return types.intp(types.uint64), lambda context, build, signature, values: build.cttz(
         values[0], ir.Constant(ir.IntType(1), 1)
     )
@@ -91,9 +94,9 @@ def first_set(_: Any, __: Any) -> Any:
 
 @inlined
 def copy_bytes(source: Any, first: Any, stop: Any, target: Any, at: Any) -> Any:
-    """Copies source[first:stop] to target from `at` on, both of uint8, and returns the end.
+    """Copy source[first:stop] to target from index `at` on, both of uint8; return the end of the copy in target.
 
-    By 8 bytes: up to 7 behind both ends are read and written as well.
+    It copies 8 bytes at a time, so up to 7 bytes behind both ends are read and written as well.
     """
     for place in range(first, stop, 8):
         store8(target, at + place - first, load8(source, place))

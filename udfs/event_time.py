@@ -1,18 +1,18 @@
-"""Event time: which window a record belongs to, and whether it is late, too old or in the future."""
+"""Limits of event time: the window of a record, and whether it is late, too old or in the future."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """How a record's event time is judged against its message's Kafka timestamp, and cut into windows.
+    """Limits of a record's event time, relative to the Kafka timestamp of its message."""
 
-    lateness_ms: older than timestamp - lateness is `late`: in the roll-ups, not in detection.
-    future_max_ms: beyond timestamp + this is rejected as `future`. age_max_ms: older than this is `too_old`: such a
-    record would open partitions of the distant past (a producer of recordings sets the record timestamp).
-    """
-
+    # Length of a window.
     window_ms: int = 10_000
+    # A record older than the timestamp - lateness_ms is `late`: it counts in the roll-ups, not in detection.
     lateness_ms: int = 120_000
+    # A record newer than the timestamp + future_max_ms is rejected as `future`.
     future_max_ms: int = 300_000
+    # A record older than the timestamp - age_max_ms is rejected as `too_old`: it would open table partitions of the
+    # distant past (a producer that replays recorded data sets the Kafka timestamp).
     age_max_ms: int = 7 * 24 * 3_600_000

@@ -1,4 +1,4 @@
-"""Resource attributes of a service: which version, image, container and site its newest records name."""
+"""Resource attributes of a service: version, image, container and site of its newest records."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,7 +13,7 @@ _Ints = NDArray[np.int64]
 
 
 def info_of(resource: Resource, at_ms: int) -> ServiceInfo:
-    """Read the attributes of a record with this event time."""
+    """Return the attributes of a record with this event time."""
     return ServiceInfo(
         *_dated(resource.version, at_ms),
         *_dated(resource.image, at_ms),
@@ -23,7 +23,7 @@ def info_of(resource: Resource, at_ms: int) -> ServiceInfo:
 
 
 def merge_info(infos: Iterable[ServiceInfo]) -> ServiceInfo:
-    """Take each attribute from the newest record that has it, ties by value. Associative and commutative."""
+    """Return each attribute of the newest record that has it, ties by value. Associative and commutative."""
     distinct = set(infos)
     if len(distinct) == 1:
         return distinct.pop()
@@ -38,9 +38,10 @@ def merge_info(infos: Iterable[ServiceInfo]) -> ServiceInfo:
 def newest_info(
     groups: int, group: _Ints, at_ms: _Ints, info_index: _Ints, infos: Sequence[tuple[str, ...]]
 ) -> list[ServiceInfo]:
-    """Merge for each of `groups` the attributes that its records have: `merge_info`, vectorised.
+    """Merge the attributes of the records of each group: `merge_info`, vectorised.
 
-    group, at_ms, info_index: of each record, the last an index into `infos`: (version, image, container, site_id).
+    groups: number of groups. group, at_ms, info_index: one element for each record. infos: (version, image, container,
+    site_id); info_index is an index into it.
     """
     columns: list[list[str] | list[int]] = []
     for attribute in zip(*infos, strict=True):
@@ -49,12 +50,12 @@ def newest_info(
         newest = np.zeros(groups, np.int64)
         np.maximum.at(newest, group, np.where(rank > 0, at_ms * len(values) + rank, 0))
         newest_ms, newest_rank = np.divmod(newest, len(values))
-        columns += [[values[place] for place in newest_rank.tolist()], newest_ms.tolist()]
+        columns += [[values[rank] for rank in newest_rank.tolist()], newest_ms.tolist()]
     return list(map(ServiceInfo, *columns))
 
 
 def ranked(values: Sequence[str]) -> tuple[_Ints, list[str]]:
-    """For each value its rank among the distinct ones, which are returned ascending; "" has rank 0 in any case."""
+    """Return the rank of each value among the distinct values, and these, ascending; "" always has rank 0."""
     distinct = sorted({"", *values})
     rank = {value: index for index, value in enumerate(distinct)}
     return np.array([rank[value] for value in values], np.int64), distinct

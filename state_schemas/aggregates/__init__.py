@@ -1,1 +1,1 @@
-"""Mergeable summaries on their way between stages."""
+"""Mergeable aggregates that stages send to each other."""

@@ -1,4 +1,4 @@
-"""Activity: records of each service and signal type in a window."""
+"""Activity: the number of records of each service and signal type in a window."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from state_schemas.telemetry.message import OffsetRange
 
 
 class Activity(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
-    """Records of one signal type of one service."""
+    """Number of records of one signal type that one service sent."""
 
     signal: str
     service: str
@@ -14,15 +14,18 @@ class Activity(msgspec.Struct, frozen=True, array_like=True, gc=False, order=Tru
 
 
 class ActivityWindow(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
-    """Who was heard in one window, ascending and distinct by (signal, service), and which offsets said so."""
+    """Activity of one environment in one window."""
 
     start_ms: int
+    # Ascending and distinct by (signal, service).
     seen: tuple[Activity, ...]
+    # Offsets of the messages that held these records.
     ranges: tuple[OffsetRange, ...]
 
 
 class EnvActivity(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Who was heard in an environment. windows: ascending, distinct by start."""
+    """Activity of one environment in several windows."""
 
     env: str
+    # Ascending and distinct by start.
     windows: tuple[ActivityWindow, ...]

@@ -1,12 +1,12 @@
-"""Sides of calls on their way to each other: a client span in one message, its server span in another."""
+"""Call sides that wait to be paired: the client span is in one message, its server span in another."""
 
 from typing import Final
 
 import msgspec
 import numpy as np
 
-# Half of a call: a client span (parent 0), or the server span under it. high, low: the trace id; span, parent: span ids
-# (all big-endian words). place: of the span in the batch.
+# One call side: a client span (parent 0), or the server span under it. high, low: the trace id; span, parent: span ids
+# (all read as big-endian words). place: index of the span in its batch.
 CALL_SIDE_DTYPE: Final = np.dtype(
     [
         *(("high", "<u8"), ("low", "<u8"), ("span", "<u8"), ("parent", "<u8")),
@@ -14,8 +14,8 @@ CALL_SIDE_DTYPE: Final = np.dtype(
     ]
 )
 
-# A half that names its service, host and operation by place. error: of the span. paired: 1 for both halves of a call
-# that has been counted. sent_ms: Kafka timestamp of its message.
+# One call side with indices into the names of its service, host and operation. error: 1 where the span has status
+# ERROR. paired: 1 for both sides of a call that has been counted. sent_ms: Kafka timestamp of its message.
 NAMED_SIDE_DTYPE: Final = np.dtype(
     [
         *((name, CALL_SIDE_DTYPE[name]) for name in ("high", "low", "span", "parent", "end_ns", "duration_ns")),
@@ -26,13 +26,13 @@ NAMED_SIDE_DTYPE: Final = np.dtype(
 
 
 class CallSides(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """n halves of one environment whose trace ids fall into one bucket. halves: n of `NAMED_SIDE_DTYPE`; names
-    distinct.
-    """
+    """The n call sides of one environment whose trace ids fall into one bucket."""
 
     env: str
     bucket: int
+    # Names to which the sides refer by index, each tuple distinct.
     services: tuple[str, ...]
     hosts: tuple[str, ...]
     operations: tuple[str, ...]
+    # An array of n `NAMED_SIDE_DTYPE`.
     sides: bytes

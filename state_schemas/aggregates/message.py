@@ -1,4 +1,4 @@
-"""What a fold makes of one Kafka message."""
+"""Result of folding one Kafka message."""
 
 import msgspec
 
@@ -9,14 +9,14 @@ from state_schemas.telemetry.signals import SignalType
 
 
 class FoldedMessage(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a fold makes of one Kafka message. key: `topic|partition`, the key of the pre-merge.
+    """Aggregates of one Kafka message."""
 
-    presence: of logs and metrics; who was heard in traces follows from the spans. signal: of the topic that it lay in.
-    logs: lines by pattern, one for each service; of a message of traces, the exceptions of its spans.
-    """
-
+    # `topic|partition`, the key of pre-aggregation.
     key: str
     spans: SpanBatch | None
+    # Activity in logs and metrics. Activity in traces is computed from the spans.
     activity: tuple[EnvActivity, ...]
+    # Signal type of the topic of the message.
     signal: SignalType
+    # Lines by pattern, one aggregate for each service. For a message of traces: the exceptions of its spans.
     logs: tuple[LogAggregate, ...] = ()

@@ -2,4 +2,4 @@
 
 from typing import Final
 
-OTHER: Final = "other"  # hosts, operations and services beyond their bound
+OTHER: Final = "other"  # hosts, operations and services beyond their limit

@@ -1,4 +1,4 @@
-"""Sightings of patterns, which tell the novelty gate who has which pattern since when."""
+"""Sightings of patterns: they give the novelty gate the services that have a pattern, and since when."""
 
 import msgspec
 
@@ -9,25 +9,24 @@ from state_schemas.contracts.insight import Insight
 
 
 class PatternSighting(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A service says of a loud pattern that it has it, or that it is new there. What drives the NoveltyGate machine.
-
-    seen_ms: start of the first window with it, or of a newer one. revision: of an insight that begins then, about so
-    many
-    lines: `error_pattern_new`, of spans any; None where nothing is said but that it is there.
-    """
+    """A severe pattern that a service has, with or without an insight about it. Input of the NoveltyGate machine."""
 
     env: str
     pattern_id: str
     service: str
+    # Start of the first window with the pattern, or of a newer one.
     seen_ms: int
     source: LineSource
+    # Number of lines that the insight of `revision` is about.
     lines: int = 0
+    # Revision of an insight that begins at seen_ms: of logs an `error_pattern_new`, of spans an insight of any kind.
+    # None for a sighting that only states that the service has the pattern.
     revision: Insight | None = None
 
 
 class LogPatternSighting(PatternSighting, frozen=True, array_like=True, gc=False):
-    """Of lines that are logged."""
+    """Sighting of a pattern in log records."""
 
 
 class SpanPatternSighting(PatternSighting, frozen=True, array_like=True, gc=False):
-    """Of exceptions that spans recorded."""
+    """Sighting of a pattern in exceptions that spans recorded."""

@@ -1,4 +1,4 @@
-"""Side effects of requests: lines logged and calls made in a window."""
+"""Effects of requests: lines logged and calls made in a window."""
 
 from typing import Final
 
@@ -8,32 +8,36 @@ from state_schemas.aggregates.spans import Exemplar
 from state_schemas.telemetry.message import OffsetRange
 from state_schemas.telemetry.resource import ServiceInfo
 
-LINE: Final = "line|"  # + pattern id: the name of a line's shape
+LINE: Final = "line|"  # + pattern id: the name of an effect that is a line
 
-CALL: Final = "call|"  # + span kind (OTLP enum) | operation: the name of the shape of a span that answers nobody
+CALL: Final = "call|"  # + span kind (OTLP enum) | operation: the name of an effect that is a span, entry spans excluded
 
-OTHER_REQUESTS: Final = "other"  # operations beyond their bound
+OTHER_REQUESTS: Final = "other"  # operations beyond their limit
 
-FAILED_REQUESTS: Final = "!"  # of whatever operation: what a request that fails leaves out is no news of its own
+# Failed requests of all operations. They are counted separately: the effects that they leave out must not raise an
+# alarm of their own.
+FAILED_REQUESTS: Final = "!"
 
 
 class EffectWindow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One service in one window. requests: operation -> entry spans, failed ones apart. shapes: name -> lines or spans.
+    """Requests of one service in one window, and their effects. All counts are > 0."""
 
-    All counts are > 0. templates: of lines, for a person. traces: the longest entry span of each of a few traces.
-    """
-
+    # Operation -> entry spans; failed ones are counted under `FAILED_REQUESTS`.
     requests: dict[str, int] = {}
+    # Name of the effect -> lines or spans.
     effects: dict[str, int] = {}
+    # Name of the effect -> template; of lines only.
     templates: dict[str, str] = {}
+    # The longest entry span of each of a few traces.
     traces: tuple[Exemplar, ...] = ()
     info: ServiceInfo = ServiceInfo()
     ranges: tuple[OffsetRange, ...] = ()
 
 
 class EffectAggregate(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What some messages say of one service. windows: (window start in epoch ms, window), ascending, distinct."""
+    """Requests and effects of one service from some messages."""
 
     env: str
     service: str
+    # (window start in epoch ms, window), ascending and distinct.
     windows: tuple[tuple[int, EffectWindow], ...]

@@ -1,4 +1,4 @@
-"""Spans of one service, aggregated: by message as they travel, by window as they merge."""
+"""Spans of one service, aggregated: by message when they are sent, by window when they are merged."""
 
 from typing import Final
 
@@ -16,24 +16,25 @@ DIMENSION_OPERATION: Final = 2
 
 DIMENSIONS: Final = ("service", "host", "operation")  # of every span; those below are of calls, by callee
 
-DIMENSION_CALLEE: Final = 3  # how long the caller waited: duration of the client span
+DIMENSION_CALLEE: Final = 3  # the time that the caller waited: duration of the client span
 
-DIMENSION_NETWORK_TIME: Final = 4  # of that, what the callee's server span does not cover: the network and its queues
+DIMENSION_NETWORK_TIME: Final = 4  # duration of the client span less the server span: the network and its queues
 
-DIMENSION_AHEAD: Final = 5  # how far the callee's clock is ahead of the caller's; a call is in one of these two
+DIMENSION_AHEAD: Final = 5  # clock skew of a callee whose clock is ahead; a call is in one of these two
 
-DIMENSION_BEHIND: Final = 6  # how far it is behind
+DIMENSION_BEHIND: Final = 6  # amount of the clock skew of a callee whose clock is behind
 
 CALL_DIMENSIONS: Final = (DIMENSION_CALLEE, DIMENSION_NETWORK_TIME, DIMENSION_AHEAD, DIMENSION_BEHIND)
 
-# One row of a block: span kind (OTLP enum), dimension, name ("" for the service itself).
+# Key of one row of a table: span kind (OTLP enum), dimension, name ("" for the service itself).
 RowKey = tuple[int, int, str]
 
 
 class Exemplar(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
-    """One real span that stands for others. trace_id: 32 lower-case hex digits."""
+    """One real span that stands for others."""
 
     duration_ns: int
+    # 32 lower-case hex digits.
     trace_id: str
     host: str
     operation: str
@@ -42,49 +43,60 @@ class Exemplar(msgspec.Struct, frozen=True, array_like=True, gc=False, order=Tru
 class SpanTable(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Spans of one service in one window: a latency sketch and an error count for each row.
 
-    keys: the n rows, distinct, ascending. sizes: n uint16, how many bins each row has, > 0. bins: m uint16, ascending
-    within a row (as in `udfs.stats.duration_histogram`). counts: m, > 0; errors: n; both as unsigned integers of the
-    least of 1, 2, 4 and 8 bytes that holds them all, as most are small and states are full of them. Little-endian,
-    read by `udfs.spans.window`.
-    slowest: at most 3 entry spans, longest first. sampled: the longest entry span of each of the 5 smallest trace ids
-    (trace ids are random, so this is a uniform sample of traces that does not depend on order). failing: at most 3
-    entry spans with status ERROR, longest first. facts: of all its spans. ranges: ascending, one for each partition
-    that contributed. calls: (callee, longest client span to it), ascending, for some or all of the callees that have
-    rows; gaps: likewise the client span with the longest gap, which is its duration here.
+    The arrays are little-endian and are read by `udfs.spans.window`. counts and errors are unsigned integers of 1, 2, 4
+    or 8 bytes: the smallest size that holds all of them, because most counts are small and fill most of the state.
     """
 
+    # The n rows, distinct and ascending.
     keys: tuple[RowKey, ...]
+    # n counts of spans with status ERROR.
     errors: bytes
+    # n uint16: the number of bins of each row, > 0.
     sizes: bytes
+    # m uint16, ascending within a row, as in `udfs.stats.duration_histogram`.
     bins: bytes
+    # m counts of spans, > 0.
     counts: bytes
+    # Of all spans of the table.
     info: ServiceInfo = ServiceInfo()
+    # At most 3 entry spans, longest first.
     slowest: tuple[Exemplar, ...] = ()
+    # The longest entry span of each of the 5 smallest trace ids. Trace ids are random, so this is a uniform sample of
+    # traces that does not depend on the order of merging.
     sampled: tuple[Exemplar, ...] = ()
+    # Ascending, one for each partition that contributed.
     ranges: tuple[OffsetRange, ...] = ()
+    # (callee, longest client span to it), ascending, for some or all of the callees that have rows.
     calls: tuple[tuple[str, Exemplar], ...] = ()
+    # At most 3 entry spans with status ERROR, longest first.
     failing: tuple[Exemplar, ...] = ()
+    # (callee, client span with the longest network time), ascending; duration_ns of the exemplar is the network time.
     network_times: tuple[tuple[str, Exemplar], ...] = ()
 
 
 class SpanBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The n spans of one message that count, not yet grouped by name. hosts and operations ascend and are distinct.
+    """The n accepted spans of one message, not yet grouped by name.
 
-    services: (env, service). facts: (version, image, container, site_id). spans, groups, exemplars, halves: arrays of
-    `SPAN_DTYPE`, `GROUP_DTYPE`, `EXEMPLAR_DTYPE`, `CALL_SIDE_DTYPE`, which refer to each other and to the names by
-    place.
-    sent_ms: the Kafka timestamp.
+    spans, groups, exemplars and sides are arrays. Their elements refer to each other and to the names by index.
     """
 
     at: OffsetRange
+    # Kafka timestamp of the message.
     sent_ms: int
+    # (env, service).
     services: tuple[tuple[str, str], ...]
+    # hosts and operations: ascending and distinct.
     hosts: tuple[str, ...]
     operations: tuple[str, ...]
+    # (version, image, container, site_id).
     infos: tuple[tuple[str, str, str, str], ...]
+    # Of `SPAN_DTYPE`.
     spans: bytes
+    # Of `GROUP_DTYPE`.
     groups: bytes
+    # Of `EXEMPLAR_DTYPE`.
     exemplars: bytes
+    # Of `CALL_SIDE_DTYPE`.
     sides: bytes
 
 
@@ -93,13 +105,14 @@ SPAN_DTYPE: Final = np.dtype(
     [("group", "<u4"), ("host", "<u4"), ("operation", "<u4"), ("bin", "<u2"), ("kind", "u1"), ("error", "u1")]
 )
 
-# A service in a window, late spans apart. newest_ms: end of its newest span, and facts: what that says. Where resources
-# of a service differ, further rows without spans (count 0) hold the newest span that has each attribute.
+# A service in a window; late spans form a separate group. newest_ms: end of its newest span. info: index of the
+# attributes of that span. Where resources of a service differ, further rows without spans (count 0) hold the newest
+# span that has each attribute.
 GROUP_DTYPE: Final = np.dtype(
     [("start_ms", "<i8"), ("newest_ms", "<i8"), ("count", "<u4"), ("service", "<u4"), ("info", "<u4"), ("late", "<u4")]
 )
 
-# high, low: the trace id as two big-endian words. role: 0 for a slowest, 1 for a sampled, 2 for a failing one.
+# high, low: the trace id as two big-endian words. role: 0 for a slowest, 1 for a sampled, 2 for a failing exemplar.
 EXEMPLAR_DTYPE: Final = np.dtype(
     [
         *(("duration_ns", "<i8"), ("high", "<u8"), ("low", "<u8")),
@@ -109,10 +122,9 @@ EXEMPLAR_DTYPE: Final = np.dtype(
 
 
 class SpanAggregate(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Spans of one service from some messages. windows: (window start in epoch ms, late, block), ascending,
-    distinct.
-    """
+    """Spans of one service from some messages."""
 
     env: str
     service: str
+    # (window start in epoch ms, late, table), ascending and distinct.
     windows: tuple[tuple[int, bool, SpanTable], ...]

@@ -1,1 +1,1 @@
-"""What others read: insights, tables, dead letters, counters, settings. It only ever grows."""
+"""Contracts with other programs: insights, tables, dead letters, counters, settings. They only ever grow."""

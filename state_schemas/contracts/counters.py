@@ -1,4 +1,4 @@
-"""Names of everything the job counts. Flink shows them per step in its REST API and dashboard."""
+"""Names of the counters of the job. Flink shows them for each step in its REST API and dashboard."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -9,10 +9,10 @@ from state_schemas.contracts.dead_letter import RejectReason
 MetricName = Literal[
     # Folds. Records are spans, log records or metric points.
     "records_folded_total",  # accepted, late ones included
-    "records_late_total",  # event time older than the Kafka timestamp - lateness: in the roll-ups, not in detection
-    "records_rejected_total",  # in insight_rejected; by reason below
+    "records_late_total",  # event time older than the Kafka timestamp - lateness_ms: in the roll-ups, not in detection
+    "records_rejected_total",  # in dead letters on insight_rejected; by reason below
     "exceptions_overflowed_total",  # exceptions beyond the first eight of their span: in no pattern and no count
-    "messages_rejected_total",  # whole messages that could not be read; by reason below
+    "messages_rejected_total",  # whole messages that could not be decoded; by reason below
     "rejected_malformed_protobuf_total",  # by reason: messages
     "rejected_malformed_json_total",
     "rejected_empty_total",
@@ -24,19 +24,19 @@ MetricName = Literal[
     "rejected_too_old_total",
     "rejected_duplicate_span_total",
     "rejected_invalid_insight_total",
-    # Pre-merge.
-    "services_overflowed_total",  # service names of a message counted as `other`: raise services_max or mend the names
-    "envs_overflowed_total",  # environment names of a message counted as `other`: raise envs_max or mend the names
+    # Pre-aggregation.
+    "services_overflowed_total",  # service names of a message counted as `other`: raise services_max or fix the names
+    "envs_overflowed_total",  # environment names of a message counted as `other`: raise envs_max or fix the names
     # Keyed machines.
     "calls_paired_total",  # client spans that found their server span
-    "call_halves_dropped_total",  # not paired because their bucket was full: of a share of all traces
-    "names_overflowed_total",  # rows `other` of 10 s: raise hosts_max, operations_max, callees_max or mend the names
-    "lines_overflowed_total",  # lines of WARN and up for whose pattern a service had no room: raise patterns_max
-    "patterns_evicted_total",  # patterns unseen for long that made room for new ones
-    "records_behind_total",  # accepted but behind the watermark (an idle partition woke): treated as late
+    "call_halves_dropped_total",  # call sides of a share of all traces, not paired because their bucket was full
+    "names_overflowed_total",  # rows `other` of 10 s: raise hosts_max, operations_max, callees_max or fix the names
+    "lines_overflowed_total",  # severe lines whose pattern had no room in the registry: raise patterns_max
+    "patterns_evicted_total",  # patterns not seen for long, dropped from the registry to make room for new ones
+    "records_behind_total",  # accepted but behind (their partition was idle): treated as late
     "states_forgotten_total",  # idle keys whose state was dropped
-    "states_reset_total",  # states written under other parameters and started afresh
-    "insights_known_elsewhere_total",  # revisions about errors that others of the environment have, or logs tell
+    "states_reset_total",  # states written under other parameters, discarded and started again
+    "insights_known_elsewhere_total",  # revisions held back: other services have the error, or the logs contain it
     "insights_emitted_total",  # revisions of insights, all kinds
 ]
 

@@ -1,7 +1,7 @@
 """Insight v1: the contract of the topic `insight_out` and of the table `insights`. It only ever grows.
 
-The same struct travels between the stages of the job; JSON is written once, at the sinks. Its JSON Schema is
-`state_schemas/contracts/insight_v1.schema.json` (made by `insight_schema()`, compared by a test).
+Stages of the job send the same struct to each other; JSON is written once, at the sinks. `insight_schema()` makes the
+JSON Schema `state_schemas/contracts/insight_v1.schema.json`; a test compares the two.
 """
 
 from typing import Annotated, Any, Literal
@@ -39,7 +39,7 @@ class Window(Struct, frozen=True):
 
 
 class TraceExemplar(Struct, frozen=True):
-    """A trace to open. role: why this one; latency and operation of a `sample` of lines are not known."""
+    """A trace to open. role: the reason for its choice; a `sample` of lines has no known latency and operation."""
 
     role: Literal["slowest", "median", "failing", "sample"]
     trace_id: HexId
@@ -49,10 +49,10 @@ class TraceExemplar(Struct, frozen=True):
 
 
 class Contribution(Struct, frozen=True):
-    """The part of the anomaly that one host, operation or callee carries.
+    """Part of the anomaly that belongs to one host, operation or callee. Contributions are ranked by share.
 
-    share: its part of the anomalous spans, 0..1. traffic_share: its part of all spans. Ranked by share. Of a pattern,
-    spans are its lines, and traffic_share is 0: not known.
+    share: its part of the anomalous spans, 0..1. traffic_share: its part of all spans, 0..1. In insights about a
+    pattern, spans counts lines, and traffic_share is 0, which means unknown.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Contribution(Struct, frozen=True):
 
 
 class KafkaRange(Struct, frozen=True):
-    """Offsets to read again: both ends included."""
+    """Offsets of the messages to read again, both ends included."""
 
     topic: str
     partition: int
@@ -71,24 +71,24 @@ class KafkaRange(Struct, frozen=True):
 
 
 class Evidence(Struct, frozen=True):
-    """Facts that support the insight; an insight without any is a bug.
+    """Evidence for the insight. An insight without any evidence is a bug.
 
-    Numbers of calls are of a sample of traces, and kafka holds the caller's side of them.
+    Calls are counted in a sample of traces, and kafka holds the offsets of the caller's spans.
     """
 
     traces: tuple[TraceExemplar, ...] = ()
     hosts: tuple[Contribution, ...] = ()
     operations: tuple[Contribution, ...] = ()
-    callees: Annotated[tuple[Contribution, ...], Meta(description="services called, by their part of slow calls")] = ()
+    callees: Annotated[tuple[Contribution, ...], Meta(description="called services, by their part of slow calls")] = ()
     sample_lines: tuple[str, ...] = ()
     template: str = ""
     kafka: tuple[KafkaRange, ...] = ()
-    edges: Annotated[tuple[str, ...], Meta(description="`caller -> callee` of the calls that carry it")] = ()
-    expected: Annotated[str, Meta(description="for an absence: what was expected, and when it was last seen")] = ""
+    edges: Annotated[tuple[str, ...], Meta(description="`caller -> callee` of the anomalous calls")] = ()
+    expected: Annotated[str, Meta(description="for an absence: the expected data, and when it was last seen")] = ""
 
 
 class Cause(Struct, frozen=True):
-    """A candidate cause of an incident with its facts."""
+    """A candidate cause of an incident, with the facts for and against it."""
 
     service: str
     score: float
@@ -120,8 +120,8 @@ class Insight(Struct, frozen=True, kw_only=True):
     confidence: Share
     cold_start: Annotated[bool, Meta(description="the baseline is younger than its warm-up")] = False
     title: Annotated[str, Meta(max_length=400)]
-    reason: Annotated[str, Meta(description="why it was closed or retracted")] = ""
-    measures: Annotated[dict[str, float], Meta(description="numbers with their unit in the name")]
+    reason: Annotated[str, Meta(description="reason why it was closed or retracted")] = ""
+    measures: Annotated[dict[str, float], Meta(description="numbers; each name contains the unit")]
     evidence: Evidence
     causes: tuple[Cause, ...] = ()
     container: str = ""
@@ -139,12 +139,12 @@ def to_json(insight: Insight) -> bytes:
 
 
 def from_json(body: bytes) -> Insight:
-    """Decode and check. Raises msgspec.ValidationError where the bytes are not an Insight v1."""
+    """Decode and check an insight. Raise msgspec.ValidationError where the bytes are not an Insight v1."""
     return _decode(body)
 
 
 def fault_of(insight: Insight) -> str:
-    """Return the first constraint of the contract that the insight breaks, "" where it keeps them all."""
+    """Return the first constraint of the contract that the insight breaks, or "" where it breaks none."""
     try:
         msgspec.convert(msgspec.to_builtins(insight), Insight)
     except msgspec.ValidationError as error:

@@ -1,1 +1,1 @@
-"""State of the machines, one file each, with its codec."""
+"""State of the machines with its codec, one file for each machine."""

@@ -1,4 +1,4 @@
-"""State of the windowed detectors: one struct for all of them; model and aggregate are each detector's own."""
+"""State of the windowed detectors: one struct for all of them; each detector has its own model and aggregate."""
 
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -8,7 +8,7 @@ from state_schemas.contracts.insight import Insight
 
 
 class Model(Protocol):
-    """The history of a key as of its last final window, whose end is last_end_ms (epoch ms, 0 before there is one)."""
+    """Model of a key as of its last final window. last_end_ms: end of that window, epoch ms; 0 before there is one."""
 
     @property
     def last_end_ms(self) -> int: ...
@@ -19,10 +19,11 @@ A = TypeVar("A")
 
 
 class RollupWindow(NamedTuple):
-    """A window of a roll-up. late: of records after the allowed lateness, which are kept apart."""
+    """A window of a roll-up."""
 
     resolution_s: int
     start_ms: int
+    # True for late records, which are counted separately.
     late: bool
 
     @property
@@ -31,34 +32,33 @@ class RollupWindow(NamedTuple):
 
 
 class EmittedInsight(msgspec.Struct, array_like=True, gc=False):
-    """An insight as it went out. sent: its last revision, None before the first.
+    """An insight as it was emitted."""
 
-    final: as of the last *final* window that supports it, None before there is one. until_ms: end of the last window
-    that supports it.
-    """
-
+    # End of the last window that supports it.
     until_ms: int
+    # Its last revision, None before the first.
     sent: Insight | None = None
+    # The insight as of the last *final* window that supports it, None before there is one.
     final: Insight | None = None
 
     @property
     def revision(self) -> int:
-        """The number of the last revision, -1 before the first."""
+        """Return the number of the last revision, -1 before the first."""
         return -1 if self.sent is None else self.sent.revision
 
 
 class DetectorState(msgspec.Struct, Generic[M, A], array_like=True, gc=False):
-    """State of one key.
+    """State of one key."""
 
-    fingerprint: parameters under which this state makes sense; under others the detector begins anew.
-    pending: aggregates of roll-up windows that have not been written. windows: start ms -> aggregate, not yet final.
-    emitted: by insight id. last_seen_ms: end of the newest window with a record in time.
-    """
-
+    # The parameters under which this state is valid; under others the detector starts with an empty state.
     fingerprint: str
     key: str
     model: M
+    # Aggregates of roll-up windows that have not been written.
     pending: dict[RollupWindow, list[A]]
+    # Start in epoch ms -> aggregate, of windows that are not final.
     windows: dict[int, A]
+    # By insight id.
     emitted: dict[str, EmittedInsight]
+    # End of the newest window with a record that was not late.
     last_seen_ms: int

@@ -10,75 +10,74 @@ from state_schemas.state.detector import DetectorState
 
 SpikeKind = Literal["latency_spike", "error_ratio"]
 
-# What is watched: (dimension, name), `(DIMENSION_SERVICE, "")` for the service itself.
+# A series: (dimension, name), `(DIMENSION_SERVICE, "")` for the service itself.
 Series = tuple[int, str]
 
-WEIGHT_ONE: Final = 1 << 12  # one fresh span in a baseline's sketch
+WEIGHT_ONE: Final = 1 << 12  # weight of a span of the newest window in the sketch of a baseline
 
 
 class SeriesHistory(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """How well a series is known: windows and spans learned, start of the newest of those windows."""
+    """Amount of data that the baseline has of a series: windows and spans learned."""
 
     windows: int = 0
     spans: int = 0
+    # Start of the newest of those windows.
     last_ms: int = 0
 
 
 class Baseline(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is normal: decaying sketches of entry spans over final windows without an anomaly.
+    """Baseline of a service: decaying sketches of entry spans over final windows without an anomaly."""
 
-    sketch: keys (0, dimension, name), the rows of a window (`udfs.spans.window.entry_table`) with counts and errors in
-    fixed point, `WEIGHT_ONE` a fresh span; no evidence. known: for each of its keys.
-    """
-
+    # The rows of a window (`udfs.spans.window.entry_table`) under keys (0, dimension, name), without exemplars and
+    # offsets. Counts and errors are in fixed point: `WEIGHT_ONE` is one span of the newest window.
     sketch: SpanTable = SpanTable((), b"", b"", b"", b"")
+    # One for each key of the sketch.
     known: tuple[SeriesHistory, ...] = ()
 
 
 class Season(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """P95 of the service by hour of the week: bins of `udfs.stats.duration_histogram`, 0 where unknown; uint16 (168,),
-    or b"" at first.
+    """P95 of the service by hour of the week, in the last two weeks that had that hour."""
 
-    last, before: of the last two weeks that had the hour. hour: number of the running hour since the epoch; sketch: its
-    spans of the service so far.
-    """
-
+    # The last week and the one before: uint16 (168,), bins of `udfs.stats.duration_histogram`, 0 where unknown; b"" at
+    # first.
     last: bytes = b""
     before: bytes = b""
+    # Number of the current hour since the epoch.
     hour: int = 0
+    # Spans of the service in the current hour so far.
     sketch: SpanTable = SpanTable((), b"", b"", b"", b"")
 
 
 class AlertThresholds(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What evidence is weighed against; frozen when suspicion begins, so that it cannot move its own measure.
+    """Thresholds of the test, fixed when a pending alert begins, so that the anomaly cannot shift them."""
 
-    threshold_bin: spans from this bin on are slow, 0 for errors; very_bin: very slow. usual_share, very_share: of slow
-    (or failing) and of very slow spans while all is well. usual_ns: the usual P95, 0 while there is none.
-    """
-
+    # Spans from this bin on are slow; 0 for errors.
     threshold_bin: int
+    # Spans from this bin on are very slow.
     very_bin: int
+    # Usual share of slow (or failing) spans, 0..1.
     usual_share: float
+    # Usual share of very slow spans, 0..1.
     very_share: float
+    # The usual P95, 0 while there is none.
     usual_ns: float
     cold_start: bool
 
 
 class PendingAlert(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A series with evidence for an anomaly, not enough to speak. scores: nats for each alternative
-    (`udfs.stats.likelihood_ratio`).
-
-    start_ms: first window since the scores left 0; end_ms: end of the newest window that spoke for it.
-    """
+    """Evidence for an anomaly of a series, not enough to open an insight."""
 
     thresholds: AlertThresholds
+    # Cumulative sums in nats, one for each alternative (`udfs.stats.likelihood_ratio`).
     scores: tuple[float, ...]
+    # Start of the first window since the scores left 0.
     start_ms: int
+    # End of the newest window that supports the alert.
     end_ms: int
 
 
 class EvidenceWindow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A window that is evidence while something is suspected: all rows, from start_ms to end_ms."""
+    """A window, from start_ms to end_ms, that is kept with all rows as evidence while an alert is pending."""
 
     start_ms: int
     end_ms: int
@@ -86,40 +85,41 @@ class EvidenceWindow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Episode(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An open insight. block: spans from start_ms to end_ms, the end of the last window that spoke for the anomaly.
-
-    tail: spans after end_ms, which join the block when a later window speaks for it again. recovery: nats for its end.
-    windows: how many since it opened. version: a `service.version` that came with it and has been the only one since,
-    "".
-    """
+    """An open insight."""
 
     series: Series
     thresholds: AlertThresholds
     start_ms: int
+    # End of the last window that supports the anomaly.
     end_ms: int
+    # Number of windows since it opened.
     windows: int
+    # Evidence for its end, in nats.
     recovery: float
+    # A `service.version` that began with the anomaly and has been the only one since, or "".
     version: str
+    # Spans from start_ms to end_ms.
     table: SpanTable
+    # Spans after end_ms; they are merged into the table when a later window supports the anomaly again.
     tail: SpanTable | None = None
 
 
 class LatencyModel(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What the machine knows as of its last final window, whose end is last_end_ms (0 before there is one).
-
-    suspicions: by (kind, dimension, name). held: windows since the oldest of them, the newest where they are too many.
-    version: the newest `service.version`, seen since version_since_ms. anomalous_until_ms: end of the newest window of
-    an episode, whatever its kind: what lies before it is never learned.
-    """
+    """Model of a service as of its last final window."""
 
     baseline: Baseline = Baseline()
     season: Season = Season()
+    # By (kind, dimension, name).
     pending_alerts: dict[tuple[SpikeKind, int, str], PendingAlert] = {}
+    # Windows since the start of the oldest pending alert; the newest ones where there are too many.
     evidence: tuple[EvidenceWindow, ...] = ()
     episodes: dict[SpikeKind, Episode] = {}
+    # End of the last final window, 0 before there is one.
     last_end_ms: int = 0
+    # The newest `service.version`, seen since version_since_ms.
     version: str = ""
     version_since_ms: int = 0
+    # End of the newest window of an episode of any kind: windows before it are never learned.
     anomalous_until_ms: int = 0
 
 

@@ -17,89 +17,91 @@ PatternKind = Literal["error_pattern_new", "error_pattern_returned", "error_patt
 
 
 class LineRate(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Lines of a pattern. past, squares: decaying sums of lines and of their squares, as of the service's window as_of.
+    """Rate of the lines of one pattern."""
 
-    recent: (number of a window, lines), ascending, of those with any that were in the test window at as_of or came
-    since.
-    """
-
+    # Decaying sums of lines and of their squares in a window, as of the window with number as_of of the service.
     past: float = 0.0
     squares: float = 0.0
     as_of: int = 0
+    # (number of a window, lines), ascending: windows with lines that were in the test interval at as_of or are newer.
     recent: tuple[tuple[int, int], ...] = ()
 
 
 class ServiceLines(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Quiet lines of a service. recent: (start ms, lines) of windows of the test window; the newest has number windows
-    - 1.
+    """Lines of a service that are not severe."""
 
-    past_lines, past_windows: decaying sums of what came before it. windows: how many with lines, or without any where
-    that counts; minutes: how many were heard by the newest.
-    """
-
+    # (start in epoch ms, lines) of the windows of the test interval; the newest has the number windows - 1.
     recent: tuple[tuple[int, int], ...] = ()
+    # Decaying sums of lines and of windows before the test interval.
     past_lines: float = 0.0
     past_windows: float = 0.0
+    # Number of windows with lines, and of those without lines where the configuration counts them.
     windows: int = 0
+    # Number of minutes in which the service was active, up to the newest window.
     minutes: int = 0
 
 
 class Registered(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A loud pattern that was seen in a window.
+    """A severe pattern in the registry."""
 
-    texts: what its shapes have in common. first_seen_ms, last_seen_ms: starts of windows. last_minute: in how many
-    minutes the service had been heard by then. count: lines so far. alias_of: the pattern it has become part of, or "".
-    wide: the key of a pattern made of several others, else ().
-    """
-
+    # The parts that its masked lines have in common.
     texts: tuple[str, ...]
+    # Starts of the first and of the last window with it.
     first_seen_ms: int
     last_seen_ms: int
+    # `LogPatternModel.minutes` at the last window with it.
     last_minute: int
+    # Its longest absence so far, in minutes in which the service was active.
     away_minutes_max: int = 0
+    # Lines so far.
     count: int = 0
+    # Id of the pattern that it was merged into, or "".
     alias_of: str = ""
+    # Key of a pattern that was made of several others, else ().
     wide: tuple[str, ...] = ()
     rate: LineRate = LineRate()
 
 
 class PatternEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An insight about a pattern that is open; counted: its lines from start_ms to end_ms.
-
-    window_ms: length of a window. absent_ms: how long it had not been seen, of one that returned. usual: lines a
-    window, of a surge; recovery: nats for its end. windows: how many with lines. told: whether it was said; one line
-    may be chance.
-    """
+    """An open insight about a pattern."""
 
     kind: PatternKind
     start_ms: int
     end_ms: int
+    # Lines of the pattern from start_ms to end_ms.
     counted: PatternCount
     info: ServiceInfo
     ranges: tuple[OffsetRange, ...]
+    # Length of a window.
     window_ms: int
+    # `error_pattern_returned`: time for which the pattern had not been seen.
     absent_ms: int = 0
+    # `error_pattern_surge`: usual lines a window, and evidence for the end of the surge in nats.
     usual: float = 0.0
     recovery: float = 0.0
+    # Number of windows with lines.
     windows: int = 1
+    # True where the insight may be emitted; a single line may be chance.
     visible: bool = True
 
 
 class LogPatternModel(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is known as of the last final window, whose end is last_end_ms (0 before there is one).
+    """Model of a service as of its last final window."""
 
-    registry: by pattern id. gone: pattern id -> when it was last seen, of those dropped to make room. episodes: by
-    pattern id. minutes: distinct ones with lines of any level, or of stretches with spans; minute: number of the newest
-    or of its stretch, since the epoch. refused_lines: lines so far of patterns for which the registry had no room.
-    """
-
+    # By pattern id.
     registry: dict[str, Registered] = {}
+    # Pattern id -> time it was last seen, in epoch ms.
     evicted: dict[str, int] = {}
+    # By pattern id.
     episodes: dict[str, PatternEpisode] = {}
+    # Number of distinct minutes with lines of any severity, or of the intervals with spans.
     minutes: int = 0
+    # Number since the epoch of the newest of those minutes or intervals.
     minute: int = 0
+    # Lines so far of patterns for which the registry had no room.
     refused_lines: int = 0
     lines: ServiceLines = ServiceLines()
+    # End of the last final window, 0 before there is one.
     last_end_ms: int = 0
 
 

@@ -9,17 +9,17 @@ from state_schemas.codec import Codec, register
 
 
 class NoveltyState(msgspec.Struct, array_like=True, gc=False):
-    """One pattern of an environment. first_seen_ms: of the first window with it, as far as is known, by service.
+    """State of one pattern of an environment. Times are starts of windows in epoch ms."""
 
-    logged: by service, of the last LOGGED_DAYS on which it was logged the first window with it, ascending. told: of
-    open insights, by id. waiting: what is held back until all that came before is known. last_seen_ms: of the newest
-    window that was told of.
-    """
-
+    # Service -> the first known window with the pattern.
     first_seen_ms: dict[str, int] = msgspec.field(default_factory=dict)
+    # Ids of open insights that the gate let through.
     passed: dict[str, bool] = msgspec.field(default_factory=dict)
+    # Service -> the first window with the pattern of each of the last LOGGED_DAYS on which it was logged, ascending.
     logged: dict[str, tuple[int, ...]] = msgspec.field(default_factory=dict)
+    # Sightings with an insight, held back until all earlier sightings have arrived.
     waiting: list[PatternSighting] = msgspec.field(default_factory=list)
+    # The newest window of a sighting.
     last_seen_ms: int = 0
 
 

@@ -11,21 +11,21 @@ from state_schemas.codec import Codec, register
 
 
 class PreAggregateState(msgspec.Struct, array_like=True, gc=False):
-    """spans, logs: what waits for the next flush, under the names that were let through. presence: env -> the same.
-
-    known: env -> service -> event time when it was last seen; at most `services_max` names an environment, and
-    `envs_max` environments beside `other`.
-    waiting: spans, presence windows and lines
-    by pattern since the last one, in spans; messages: those they came in. heard: env -> service -> the newest
-    `activity_report_ms` in which it is told to have had spans, and in the last 4 bits which of the four up to it.
-    """
+    """Aggregates that wait for the next flush, under accepted names, and the names of one source partition."""
 
     spans: list[SpanBatch] = msgspec.field(default_factory=list)
+    # By environment.
     activity: dict[str, list[ActivityWindow]] = msgspec.field(default_factory=dict)
+    # Environment -> service -> event time it was last seen; at most `services_max` services in an environment, and
+    # `envs_max` environments beside `other`.
     known: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    # Size of the spans, activity windows and lines by pattern since the last flush, expressed in spans.
     waiting: int = 0
+    # Number of messages since the last flush.
     messages: int = 0
     logs: list[LogAggregate] = msgspec.field(default_factory=list)
+    # Environment -> service -> reports that the service has spans: the number since the epoch of the newest interval of
+    # `activity_report_ms` that was reported; its lowest 4 bits mark which of the last four intervals were reported.
     reported: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
 
 

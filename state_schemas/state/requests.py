@@ -1,4 +1,4 @@
-"""State of the request side effect detector."""
+"""State of the request effect detector."""
 
 from typing import Final, Literal
 
@@ -15,82 +15,93 @@ EffectKind = Literal["pattern_missing", "trace_shape_change"]
 
 
 class RecentWindow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A window of the test window. requests: by `EffectRates.operations`. ranges, traces: as in `EffectWindow`."""
+    """One window of the test interval. traces, ranges: as in `EffectWindow`."""
 
     start_ms: int
+    # One number for each of `EffectRates.operations`.
     requests: tuple[int, ...]
     traces: tuple[Exemplar, ...]
     ranges: tuple[OffsetRange, ...]
 
 
 class EffectRates(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What n shapes usually do, and what they did lately. All arrays are little-endian float64, row after row.
+    """Usual rates of n effects, and their counts in the test interval.
 
-    operations: the m exposures: "" for the window itself, then operations. requests: (m,), decaying sums of exposure.
-    gram: (m, m), cross: (n, m), decaying sums of products of exposures, and of counts with exposures, each window by
-    its requests. rate: (n, m), what fits them best, per exposure. past: (n,), decaying sums of counts. scatter: (n,
-    2), of
-    windows: of squared deviations beyond chance, and of squared expectations. runs: (n, 3), windows with requests: with
-    the shape, without it since the last one, without it at the longest. recent: the windows of the test window,
-    oldest first, k of them; counts: (n, k). last_seen: (n,), start of the newest window with any, epoch ms.
+    All arrays are little-endian float64, row after row.
     """
 
+    # The n effects.
     names: tuple[str, ...] = ()
     templates: dict[str, str] = {}
+    # The m exposures: "" for the window itself, then operations.
     operations: tuple[str, ...] = ("",)
+    # (m,): decaying sums of exposure.
     requests: bytes = bytes(8)
+    # (m, m): decaying sums of products of exposures, each window weighted by its requests.
     gram: bytes = bytes(8)
+    # (n, m): decaying sums of products of counts and exposures, with the same weights.
     cross: bytes = b""
+    # (n, m): the counts per exposure that fit best.
     rate: bytes = b""
+    # (n,): decaying sums of counts.
     past: bytes = b""
+    # (n, 2): decaying sums over test intervals of squared deviations beyond chance, and of squared expectations.
     scatter: bytes = b""
+    # (n, 3): numbers of windows with requests: those with the effect, those since the last one with it, and the longest
+    # run without it.
     runs: bytes = b""
+    # The k windows of the test interval, oldest first.
     recent: tuple[RecentWindow, ...] = ()
+    # (n, k): counts in those windows.
     counts: bytes = b""
+    # (n,): start of the newest window with the effect, epoch ms.
     last_seen: bytes = b""
 
 
 class EffectMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A shape of an episode: lines or spans in its windows, and how many were expected. recovery: nats for its end."""
+    """An effect that has changed in an episode."""
 
     name: str
+    # True for more than expected, False for less.
     more: bool
+    # Lines or spans in the windows of the episode, and the number that was expected.
     count: float
     expected: float
     last_seen_ms: int
+    # Evidence for the end of the change, in nats.
     recovery: float = 0.0
 
 
 class EffectEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An open insight. members: by strength when it opened; the first is its subject. requests: of its windows.
-
-    windows: how many spoke for it: what it counts is of them; silent: those in which nothing at all was logged.
-    """
+    """An open insight."""
 
     kind: EffectKind
     start_ms: int
     end_ms: int
+    # By strength of evidence when it opened; the first is its subject.
     members: tuple[EffectMember, ...]
+    # Requests in the windows that support it.
     requests: int
     traces: tuple[Exemplar, ...]
     info: ServiceInfo
     ranges: tuple[OffsetRange, ...]
     window_ms: int
+    # Number of windows that support it; all its counts are of these windows.
     windows: int = 0
+    # Number of those windows without any line.
     silent: int = 0
 
 
 class EffectModel(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is known as of the last final window, whose end is last_end_ms (0 before there is one).
-
-    version: of the newest window; changed_ms: end of the newest window whose version is not that of the one before, or
-    0.
-    """
+    """Model of a service as of its last final window."""
 
     rates: EffectRates = EffectRates()
     episode: EffectEpisode | None = None
+    # Version of the service in the newest window.
     version: str = ""
+    # End of the newest window whose version differs from the one before, or 0.
     changed_ms: int = 0
+    # End of the last final window, 0 before there is one.
     last_end_ms: int = 0
 
 

@@ -10,35 +10,36 @@ from state_schemas.telemetry.message import OffsetRange
 
 
 class ActivityHistory(msgspec.Struct, array_like=True, gc=False):
-    """One source of telemetry: an environment, one of its signal types, or one service in a signal type.
+    """Usual activity of one source: an environment, one of its signal types, or one service in a signal type."""
 
-    last_ms: start of the newest window with records. windows: how many there were. silence_ms_max: longest silence
-    between two of them that was not announced. first_tick, last_tick: where the signal's clock (`ActivityModel.ticks`)
-    stood at the first and the newest of them; silent_ticks_max: like silence_ms_max, in ticks. gap_since_ms: start of
-    the silence that was announced and goes on, 0 where there is none.
-    """
-
+    # Start of the newest window with records.
     last_ms: int
+    # Values of `ActivityModel.ticks` of the signal type at the first and at the newest window with records.
     first_tick: int = 0
     last_tick: int = 0
+    # Number of windows with records.
     windows: int = 0
+    # Longest time between two windows with records that was not reported as no data, in ms and in ticks.
     silence_ms_max: int = 0
     silent_ticks_max: int = 0
+    # Start of the time without data that was reported and continues, 0 where there is none.
     gap_since_ms: int = 0
 
 
 class ActivityModel(msgspec.Struct, array_like=True, gc=False):
-    """Who is usually heard. services: "signal|service". ticks: signal -> windows in which anybody was heard in it."""
+    """Usual activity of an environment, its signal types and its services."""
 
     env: ActivityHistory | None = None
     signals: dict[str, ActivityHistory] = msgspec.field(default_factory=dict)
+    # By "signal|service".
     services: dict[str, ActivityHistory] = msgspec.field(default_factory=dict)
+    # Signal type -> number of windows in which any service had records of it.
     ticks: dict[str, int] = msgspec.field(default_factory=dict)
     last_end_ms: int = 0
 
 
 class WindowActivity(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Records in one window by "signal|service", and their offsets."""
+    """Number of records in one window by "signal|service", and the offsets of their messages."""
 
     seen: dict[str, int] = {}
     ranges: tuple[OffsetRange, ...] = ()

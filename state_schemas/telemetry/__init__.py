@@ -1,1 +1,1 @@
-"""Decoded OTLP, by signal."""
+"""Decoded OTLP records, one file for each signal type."""

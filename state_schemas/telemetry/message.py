@@ -1,4 +1,4 @@
-"""Where a message lies on Kafka."""
+"""Positions of messages on Kafka."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class OffsetRange(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
-    """Kafka messages first_offset..last_offset of a partition, both included; others may lie between."""
+    """Kafka messages first_offset..last_offset of a partition, both included; unrelated ones may lie between them."""
 
     topic: str
     partition: int
@@ -15,9 +15,10 @@ class OffsetRange(msgspec.Struct, frozen=True, array_like=True, gc=False, order=
 
 
 class KafkaPosition(NamedTuple):
-    """Where a message lies. timestamp_ms: the record timestamp, epoch ms."""
+    """Position of one message."""
 
     topic: str
     partition: int
     offset: int
+    # Kafka timestamp of the message, epoch ms.
     timestamp_ms: int

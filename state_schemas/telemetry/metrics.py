@@ -12,7 +12,7 @@ Temporality = Literal["unspecified", "delta", "cumulative"]
 
 @dataclass(frozen=True, slots=True)
 class HistogramValue:
-    """Explicit-bucket histogram. len(bucket_counts) == len(bounds) + 1, or both empty. min/max absent: None."""
+    """Explicit-bucket histogram. len(bucket_counts) == len(bounds) + 1, or both are empty. None means absent."""
 
     count: int
     sum: float | None
@@ -41,7 +41,7 @@ class ExponentialHistogramValue:
 
 @dataclass(frozen=True, slots=True)
 class SummaryValue:
-    """Summary point: (quantile, value) pairs as the producer computed them."""
+    """Summary point with the (quantile, value) pairs that the producer computed."""
 
     count: int
     sum: float
@@ -53,10 +53,7 @@ MetricValue = int | float | HistogramValue | ExponentialHistogramValue | Summary
 
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
-    """One data point. value is None when the point says "no recorded value" (flag bit 0).
-
-    attributes are sorted by key, values as in `LogRecord`. start_ns is 0 where absent.
-    """
+    """One data point."""
 
     resource: Resource
     name: str
@@ -64,7 +61,10 @@ class MetricPoint:
     kind: MetricKind
     temporality: Temporality
     monotonic: bool
+    # 0 where absent.
     start_ns: int
     time_ns: int
+    # Sorted by key, values as in `LogRecord`.
     attributes: tuple[tuple[str, str], ...]
+    # None where the point has the flag "no recorded value" (bit 0).
     value: MetricValue

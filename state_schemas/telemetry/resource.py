@@ -1,4 +1,4 @@
-"""Resources: which service, host and environment produced telemetry."""
+"""Resources: the service, host and environment that produced telemetry."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """Who produced the telemetry, read from resource attributes by the alias table in `udfs.otlp.resource`.
+    """Producer of telemetry, read from resource attributes with the alias table of `udfs.otlp.resource`.
 
-    env, service and host are never empty: their fall-backs are "default", "unknown_service" and "unknown_host".
-    The rest is "" where the attributes do not say.
+    env, service and host are never empty: their defaults are "default", "unknown_service" and "unknown_host".
+    The other fields are "" where the resource has no such attribute.
     """
 
     env: str
@@ -23,10 +23,10 @@ class Resource:
 
 
 class ServiceInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Resource attributes of a service, each from the newest record that has it; "" at time 0 where none has.
+    """Resource attributes of a service, each from the newest record that has it; "" at time 0 where no record has it.
 
-    Merged by `udfs.service_info.merge_info`: attribute by attribute, so that a record without a version does not hide
-    the version of the others.
+    `udfs.service_info.merge_info` merges attribute by attribute, so that a record without a version does not hide the
+    version of the others.
     """
 
     version: str = ""

@@ -1,4 +1,4 @@
-"""Spans of one message, as columns."""
+"""Decoded spans of one message, as columns."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -20,18 +20,18 @@ KIND_CLIENT: Final = 3
 
 KIND_CONSUMER: Final = 5
 
-ENTRY_KINDS: Final = frozenset((KIND_SERVER, KIND_CONSUMER))  # what a service answers: its latency is their duration
+ENTRY_KINDS: Final = frozenset((KIND_SERVER, KIND_CONSUMER))  # their duration is the latency of a service
 
 
 @dataclass(frozen=True, slots=True)
 class SpanException:
-    """An event named `exception` of a span. span: its place in the columns. time_ns: of the event, unchecked.
+    """An event of a span with the name `exception`."""
 
-    type, message, stacktrace: attributes `exception.*`, texts as in `LogRecord`, "" where absent.
-    """
-
+    # Index of the span in the columns.
     span: int
+    # Time of the event, unchecked.
     time_ns: int
+    # Attributes `exception.*`, texts as in `LogRecord`, "" where absent.
     type: str
     message: str
     stacktrace: str
@@ -40,24 +40,28 @@ class SpanException:
 class SpanColumns(msgspec.Struct, frozen=True):
     """The n spans of one message, one array element each, in wire order.
 
-    resource: int32 (n,), index into `resources`. name: int32 (n,), index into `names`.
-    start_ns, end_ns: uint64 (n,). kind: uint8 (n,), 0..5. error: bool (n,), status code == ERROR.
-    trace_id: uint8 (n, 16). span_id, parent_span_id: uint8 (n, 8); all zero means absent or of another length.
     The arrays belong to the receiver: a decoder never reuses their memory.
-    exceptions: in wire order, ascending by span; of one span the first 8.
-    exceptions_beyond: further ones of all spans, only counted.
     """
 
     resources: tuple[Resource, ...]
     names: tuple[str, ...]
+    # (n,): index into `resources`.
     resource: NDArray[np.int32]
+    # (n,): index into `names`.
     name: NDArray[np.int32]
+    # (n,) each.
     start_ns: NDArray[np.uint64]
     end_ns: NDArray[np.uint64]
+    # (n,): OTLP enum, 0..5.
     kind: NDArray[np.uint8]
+    # (n,): status code == ERROR.
     error: NDArray[np.bool_]
+    # (n, 16); as in the span ids, all zero means absent or of another length.
     trace_id: NDArray[np.uint8]
+    # (n, 8) each.
     span_id: NDArray[np.uint8]
     parent_span_id: NDArray[np.uint8]
+    # In wire order, ascending by span; the first 8 of each span.
     exceptions: tuple[SpanException, ...] = ()
+    # Number of further exceptions of all spans.
     exceptions_beyond: int = 0

@@ -1,1 +1,1 @@
-"""What is unusual: one folder for each detector."""
+"""Tests for unusual data, one folder for each detector."""

@@ -1,1 +1,1 @@
-"""Ids and words that all insights share."""
+"""Ids and texts that all insights share."""

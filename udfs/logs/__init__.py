@@ -1,1 +1,1 @@
-"""Log records and exceptions to patterns and aggregates."""
+"""Functions from log records and exceptions to patterns and aggregates."""

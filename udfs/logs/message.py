@@ -1,4 +1,4 @@
-"""Lines of one Kafka message, counted by pattern for each service and window."""
+"""Fold of the lines of one Kafka message: they are counted by pattern for each service and window."""
 
 from collections.abc import Iterable
 from functools import reduce
@@ -17,26 +17,29 @@ __all__ = ["PlacedLine", "fold_lines"]
 
 
 class PlacedLine(NamedTuple):
-    """A line with what it is counted under. start_ms: of its window. number: its place in the message."""
+    """A line with its resource, its window and its pattern."""
 
     resource: Resource
+    # Event time of the line, epoch ms.
     at_ms: int
+    # Start of its window, epoch ms.
     start_ms: int
     late: bool
     trace_id: str
+    # Index of the line in the message.
     number: int
     read: ReadLine
 
 
 def fold_lines(lines: Iterable[PlacedLine], at: KafkaPosition) -> tuple[LogAggregate, ...]:
-    """One partial for each service, in key order. O(lines)."""
+    """Count the lines: return one aggregate for each service, in key order. O(lines)."""
     ranges = (OffsetRange(at.topic, at.partition, at.offset, at.offset),)
     groups: dict[tuple[Resource, int, bool, bool, str], list[PlacedLine]] = {}
     for line in lines:
         key = (line.resource, line.start_ms, line.late, line.read.severe, line.read.pattern.pattern_id)
         groups.setdefault(key, []).append(line)
-    found = (_aggregate(group[0], group[1], group[2], members, at, ranges) for group, members in groups.items())
-    return tuple(merge_log_aggregates(found))
+    aggregates = (_aggregate(group[0], group[1], group[2], members, at, ranges) for group, members in groups.items())
+    return tuple(merge_log_aggregates(aggregates))
 
 
 def _aggregate(
@@ -47,7 +50,7 @@ def _aggregate(
     at: KafkaPosition,
     ranges: tuple[OffsetRange, ...],
 ) -> LogAggregate:
-    """Lines of one pattern from one resource."""
+    """Return the aggregate of lines of one pattern, from one resource and window."""
     newest_ms = max(line.at_ms for line in lines)
     info = info_of(resource, newest_ms)
     severe = lines[0].read.severe
@@ -65,6 +68,6 @@ def _aggregate(
 
 
 def _sample(line: PlacedLine, at: KafkaPosition) -> LineSample:
-    """Lines of one trace have one rank, so that the samples of several patterns tend to be of the same traces."""
+    """Return a sample. Lines of one trace get one rank, so samples of several patterns tend to share their traces."""
     name = line.trace_id or f"{at.topic}|{at.partition}|{at.offset}|{line.number}"
     return LineSample(crc32(name.encode()), line.trace_id, line.resource.host, line.read.line)

@@ -1,4 +1,4 @@
-"""Log records and exceptions as patterns, before anything is keyed by them."""
+"""Reader of log records and exceptions: it computes the pattern, severity and masked line of each."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from udfs.logs.template import PATTERN_ID_BYTES, Pattern, named_pattern, pattern
 
 __all__ = ["LineReader", "ReadLine", "pattern_ids"]
 
-REMEMBERED_MAX: Final = 20_000  # shapes with their patterns; a shape and its pattern take about 1 kB
+REMEMBERED_MAX: Final = 20_000  # masked lines with their patterns; a masked line and its pattern take about 1 kB
 _ERROR: Final = 17
 _MESSAGE_NAMES: Final = ("message", "msg", "log", "event", "body")
 _BYTES_HEX: Final = re.compile(r"(?:[0-9a-f]{2}){32,}")
@@ -25,21 +25,22 @@ _JSON_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class ReadLine(NamedTuple):
-    """loud: WARN and up, or an exception. line: masked, for a person; "" of quiet ones, of which none is shown.
+    """A line with its severity and pattern."""
 
-    exception_type: "" where nothing was thrown. shape: of the line, before names of users are hidden.
-    """
-
+    # Severity WARN or higher, or an exception.
     severe: bool
     severity: int
     pattern: Pattern
+    # The masked line as people read it; "" for lines that are not severe, because no insight shows them.
     line: str
+    # "" where there is no exception.
     exception_type: str
+    # The masked line before names of users are hidden.
     masked_line: bytes
 
 
 class LineReader:
-    """Reads log records. One belongs to one thread; what it remembers changes no result."""
+    """Reader of log records. Each thread needs its own; its cache changes no result."""
 
     def __init__(self, settings: MaskSettings = DEFAULTS) -> None:
         self._masker = Masker(settings)
@@ -47,31 +48,35 @@ class LineReader:
         self._known: dict[bytes, Pattern] = {}
 
     def read(self, records: Sequence[LogRecord]) -> list[ReadLine]:
-        """One for each record, in order. About 2 ns a byte, 10 us more where a user is spoken of, 30 us a new shape."""
+        """Read each record, in order.
+
+        It takes about 2 ns a byte, 10 us more for a line that may contain the name of a user, and 30 us for a new
+        masked line.
+        """
         attributes = [dict(record.attributes) for record in records]
-        exception = [_exception_of(record, found) for record, found in zip(records, attributes, strict=True)]
-        lines = [_line(record, what) for record, what in zip(records, exception, strict=True)]
+        exceptions = [_exception_of(record, named) for record, named in zip(records, attributes, strict=True)]
+        lines = [_line(record, exception) for record, exception in zip(records, exceptions, strict=True)]
         masked_lines = self._masker.masked_lines(lines)
-        given = [found.get("log.record.template", "") for found in attributes]
-        named = dict(zip(given, self._masker.masked_lines(given), strict=True)) if any(given) else {}
+        given = [named.get("log.record.template", "") for named in attributes]
+        masked = dict(zip(given, self._masker.masked_lines(given), strict=True)) if any(given) else {}
         out: list[ReadLine] = []
-        for place, record in enumerate(records):
-            severity = severity_of(record.severity_number, record.severity_text, lines[place])
-            what = exception[place]
-            pattern = self.pattern(named[given[place]] if given[place] else masked_lines[place])
-            severe = severity >= WARN or what is not None
-            line = self._line_of(masked_lines[place]) if severe else ""
-            read = ReadLine(severe, severity, pattern, line, "", masked_lines[place])
-            out.append(read if what is None else _as_exception(what, read))
+        for index, record in enumerate(records):
+            severity = severity_of(record.severity_number, record.severity_text, lines[index])
+            exception = exceptions[index]
+            pattern = self.pattern(masked[given[index]] if given[index] else masked_lines[index])
+            severe = severity >= WARN or exception is not None
+            line = self._line_of(masked_lines[index]) if severe else ""
+            read = ReadLine(severe, severity, pattern, line, "", masked_lines[index])
+            out.append(read if exception is None else _as_exception(exception, read))
         return out
 
     def patterns(self, lines: Sequence[str]) -> list[Pattern]:
-        """The pattern of each line of text."""
+        """Return the pattern of each line of text."""
         known = self._known.get
         return [known(masked_line) or self.pattern(masked_line) for masked_line in self._masker.masked_lines(lines)]
 
     def pattern(self, masked_line: bytes) -> Pattern:
-        """The pattern of a shape, remembered."""
+        """Return the pattern of a masked line, cached."""
         known = self._known.get(masked_line)
         if known is None:
             if len(self._known) >= REMEMBERED_MAX:
@@ -80,17 +85,17 @@ class LineReader:
         return known
 
     def masks_in(self, masked_line: bytes) -> tuple[MaskName, ...]:
-        """Name the masks that a shape holds, that of users included; distinct, in the order of MASK_NAMES."""
+        """Return the masks in a masked line, that of users included; distinct, in the order of MASK_NAMES."""
         seen = self._seen(masked_line)
         return tuple(name for name, byte in zip(MASK_NAMES, MASK_BYTES, strict=True) if byte in seen)
 
     def _line_of(self, masked_line: bytes) -> str:
-        """For a person."""
+        """Return the masked line as people read it."""
         return template_of((self._seen(masked_line).decode(errors="replace"),))
 
 
 def pattern_ids(text: str, masks: MaskSettings) -> frozenset[str]:
-    """Of the patterns that a text names, one a line: by an example line, or by its id. `#` begins a remark."""
+    """Return the ids of the patterns in a text: each line is an example line or an id; `#` begins a comment."""
     lines = [line.strip() for line in text.splitlines()]
     named = [line for line in lines if line and not line.startswith("#")]
     ids = {line for line in named if _PATTERN_ID.fullmatch(line)}
@@ -106,14 +111,14 @@ def _exception_of(record: LogRecord, attributes: dict[str, str]) -> ParsedExcept
 
 
 def _of_attributes(kind: str, message: str, trace: str) -> ParsedException:
-    found = exception_in(trace)
-    if found is None:
+    parsed = exception_in(trace)
+    if parsed is None:
         return ParsedException(kind, message, ())
-    return ParsedException(kind or found.type, message or found.message, found.frames)
+    return ParsedException(kind or parsed.type, message or parsed.message, parsed.frames)
 
 
 def _line(record: LogRecord, exception: ParsedException | None) -> str:
-    """What of the record is masked and read."""
+    """Return the part of the record that is masked and becomes its pattern."""
     if exception is not None:
         return exception.message
     body = record.body or record.event_name
@@ -125,7 +130,7 @@ def _line(record: LogRecord, exception: ParsedException | None) -> str:
 
 
 def _of_object(body: str) -> str:
-    """A structured body: its message where it has one, else its members as `name=value`."""
+    """Return the message of a structured body where it has one, else its members as `name=value`."""
     try:
         members = _JSON_OBJECT.decode(body)
     except (msgspec.DecodeError, UnicodeError):
@@ -137,7 +142,7 @@ def _of_object(body: str) -> str:
 
 
 def _as_exception(exception: ParsedException, message: ReadLine) -> ReadLine:
-    """Read a line as an exception: its pattern is its type, the frames of the program, then its message."""
+    """Return the line of an exception: its pattern is the type, the frames of the program, then the message."""
     kind = exception.type if _TYPE.fullmatch(exception.type) else "exception"
     head = (kind, *(f"at {frame}" for frame in exception.frames))
     texts = tuple(f" {part}" for part in head)

@@ -1,4 +1,4 @@
-"""How loud a log record is: its severity number, else its severity text, else what its line says of itself."""
+"""Severity of a log record: from its severity number, else its severity text, else a level in its line."""
 
 import re
 from types import MappingProxyType
@@ -7,7 +7,7 @@ from typing import Final
 __all__ = ["WARN", "severity_of"]
 
 WARN: Final = 13
-_HEAD_CHARS: Final = 128  # a level stands near the beginning of a line
+_HEAD_CHARS: Final = 128  # a level is near the beginning of a line
 
 # OpenTelemetry logs data model, "Mapping of SeverityNumber" and its appendix B (example mappings).
 _NUMBERS: Final = MappingProxyType(
@@ -23,9 +23,10 @@ _NUMBERS: Final = MappingProxyType(
         **dict.fromkeys(("fatal", "emerg", "emergency"), 21),
     }
 )
-# In capitals anywhere in the head, in any case in brackets or behind `level=`: "an error occurred" is no level.
+# A level in capitals anywhere in the head, or in any case in brackets or behind `level=`. Other words are not a level:
+# "an error occurred".
 _CAPITALS: Final = "TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|SEVERE|CRITICAL|CRIT|ALERT|PANIC|FATAL|EMERG"
-_SAID: Final = re.compile(
+_LEVEL: Final = re.compile(
     rf"\b(?P<capitals>{_CAPITALS})\b"
     rf"|\[(?P<bracket>(?i:{_CAPITALS}))\]"
     rf"|\b(?i:level|severity|lvl)[\"']?[=:]\s*[\"']?(?P<named>[A-Za-z]+)"
@@ -33,14 +34,14 @@ _SAID: Final = re.compile(
 
 
 def severity_of(number: int, text: str, line: str) -> int:
-    """A severity number of OTel, 1..24; 0 where nothing says it."""
+    """Return a severity number of OTel, 1..24, or 0 where the record has no severity."""
     if 1 <= number <= 24:
         return number
     known = _NUMBERS.get(text.strip().lower())
     if known is not None:
         return known
-    for said in _SAID.finditer(line[:_HEAD_CHARS]):
-        known = _NUMBERS.get((said["capitals"] or said["bracket"] or said["named"]).lower())
+    for match in _LEVEL.finditer(line[:_HEAD_CHARS]):
+        known = _NUMBERS.get((match["capitals"] or match["bracket"] or match["named"]).lower())
         if known is not None:
             return known
     return 0

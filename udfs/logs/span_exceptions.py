@@ -1,7 +1,7 @@
-"""Exceptions that spans recorded as events, read as lines: a line of ERROR at the end of its span.
+"""Exceptions that spans recorded as events, read as lines: each is a line of severity ERROR at the end of its span.
 
-An exception has the pattern that it has as attributes of a log record. A span's event time is its end, and so is that
-of its exceptions: they stand in the window in which the span is counted, and are late where it is.
+An exception has the same pattern as if a log record had it in its attributes. Its event time is that of its span: the
+end. So it is counted in the window in which the span is counted, and is late where the span is late.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ _NS_PER_MS: Final = 1_000_000
 def fold_exceptions(
     spans: SpanColumns, counted: NDArray[np.bool_], reader: LineReader, at: KafkaPosition, limits: TimeLimits
 ) -> tuple[LogAggregate, ...]:
-    """Exceptions of the spans that count, one partial for each service, in key order. counted: bool (spans,)."""
+    """Count the exceptions of accepted spans: one aggregate for each service, in key order. counted: bool (spans,)."""
     records = [exception_record(spans, exception) for exception in spans.exceptions if counted[exception.span]]
     return fold_lines(_placed(records, reader, at, limits), at) if records else ()
 
@@ -44,11 +44,11 @@ def _placed(
 
 
 def exception_record(spans: SpanColumns, exception: SpanException) -> LogRecord:
-    """Write an exception of these spans as the log record that says the same, at the end of its span.
+    """Return the log record with the content of an exception of these spans, at the end of its span.
 
-    One that says no more than a message is that message.
+    An exception that has only a message gives the record of that message.
     """
-    said = {
+    attributes = {
         "exception.message": exception.message,
         "exception.stacktrace": exception.stacktrace,
         "exception.type": exception.type,
@@ -60,7 +60,7 @@ def exception_record(spans: SpanColumns, exception: SpanException) -> LogRecord:
         severity_text="",
         body=exception.message,
         event_name=EXCEPTION,
-        attributes=tuple(said.items()),
+        attributes=tuple(attributes.items()),
         trace_id=hex_id(spans.trace_id[exception.span].tobytes(), TRACE_ID_BYTES),
         span_id=hex_id(spans.span_id[exception.span].tobytes(), SPAN_ID_BYTES),
     )

@@ -1,4 +1,4 @@
-"""What a stack trace says in a few words: its exception, and the frames of the program itself."""
+"""Parser of stack traces: the exception, and the frames of the program itself."""
 
 import re
 from typing import Final, NamedTuple
@@ -8,7 +8,7 @@ __all__ = ["ParsedException", "exception_in"]
 FRAMES_MAX: Final = 3
 TRACE_CHARS_MAX: Final = 16_384
 
-# A frame names a function; line numbers move with each release and are left out.
+# A frame is the name of a function; line numbers change with each release and are left out.
 _FRAMES: Final = (
     re.compile(
         r"^[ \t]+at (?:async )?(?P<frame>[\w$.<>/ \[\]]+?)(?: in .*)? ?(?:\(|$)", re.MULTILINE
@@ -18,9 +18,9 @@ _FRAMES: Final = (
 )
 _PYTHON: Final = 1
 _HEADER: Final = re.compile(
-    r"^(?:Caused by: |Exception in thread \"[^\"]*\" )?(?P<type>[A-Za-z_$][\w$.]*)(?:: (?P<said>.*))?$"
+    r"^(?:Caused by: |Exception in thread \"[^\"]*\" )?(?P<type>[A-Za-z_$][\w$.]*)(?:: (?P<message>.*))?$"
 )
-# What programs stand on: of the JVM, Python, Node, Go, .NET. Frames of theirs name no place to mend.
+# Libraries and runtimes of the JVM, Python, Node, Go, .NET. Their frames are left out: they show no place to fix.
 _FOREIGN: Final = re.compile(
     r"^(?:(?:java|javax|jdk|sun|com\.sun|kotlin|scala|akka|reactor|io\.netty|okhttp3|feign|lombok|junit)\.|org\.(?:spring|"
     r"apache|hibernate|eclipse|jboss|postgresql|mongodb)|com\.(?:mysql|zaxxer|fasterxml|google\.common|mongodb)\.|System\."
@@ -30,15 +30,16 @@ _FOREIGN: Final = re.compile(
 
 
 class ParsedException(NamedTuple):
-    """frames: the innermost of the program's own, first the innermost; of none of its own the innermost of all."""
+    """Exception of a stack trace."""
 
     type: str
     message: str
+    # The innermost frames of the program itself, the innermost first; where there are none, the innermost of all.
     frames: tuple[str, ...]
 
 
 def exception_in(text: str) -> ParsedException | None:
-    """What a text with a stack trace in it says was thrown; None where no frame is in it."""
+    """Return the exception of a text with a stack trace; None where the text has no frame."""
     text = text[:TRACE_CHARS_MAX]
     for language, pattern in enumerate(_FRAMES):
         found = list(pattern.finditer(text))
@@ -48,14 +49,14 @@ def exception_in(text: str) -> ParsedException | None:
         headers = lines[::-1] if language == _PYTHON else lines
         header = next((match for line in headers if line.strip() and (match := _HEADER.match(line.strip()))), None)
         frames = [_frame(match) for match in (reversed(found) if language == _PYTHON else found)]
-        own = [name for name, place in frames if not _FOREIGN.search(place)] or [frames[0][0]]
-        kind, said = (header["type"], header["said"] or "") if header else ("", lines[0])
-        return ParsedException(kind, said, tuple(dict.fromkeys(own))[:FRAMES_MAX])
+        own = [name for name, location in frames if not _FOREIGN.search(location)] or [frames[0][0]]
+        kind, message = (header["type"], header["message"] or "") if header else ("", lines[0])
+        return ParsedException(kind, message, tuple(dict.fromkeys(own))[:FRAMES_MAX])
     return None
 
 
 def _frame(match: re.Match[str]) -> tuple[str, str]:
-    """(name, what tells whose it is)."""
+    """Return (name, location): the location shows whether the frame is of a library."""
     name = match["frame"].strip()
     file = match.groupdict().get("file")
     return name, f"{file}:{name}" if file else name

@@ -1,10 +1,10 @@
-"""Templates of log lines: which words of a masked line make it the event that it is.
+"""Patterns and templates of log lines: the words of a masked line that identify the event.
 
-A *shape* is a masked line (`udfs.logs.masking.masker`). Its blank-separated tokens are *words*, letters only, or
-*names*: paths, dotted names, values behind `=`, whatever holds a mask. Words say what happened, names to whom. A
-pattern is the words in their places with a hole for each stretch of names; where a line has too few words, its names
-count as well. So the pattern of a line is a function of that line alone: its id does not depend on what else was seen,
-when, or where.
+The blank-separated tokens of a masked line (`udfs.logs.masking.masker`) are *words*, letters only, or *names*: paths,
+dotted names, values behind `=`, and each token with a mask. Words describe the event, names the objects of it. A
+pattern is the words in their places, with a hole for each run of names; where a line has too few words, its names
+count as well. So the pattern of a line is a function of that line alone: its id does not depend on other lines, on the
+time or on the place.
 """
 
 import re
@@ -16,14 +16,14 @@ from udfs.logs.masking.masker import MASK_BYTES, MASK_NAMES
 
 __all__ = ["HOLE", "Pattern", "merge_texts", "named_pattern", "pattern_of", "template_of", "words_of"]
 
-# Raise it with every change of masks, templates, user names or stack traces that gives a line another pattern id:
-# registries under old ids would call every known error new. `tests/contracts/pattern_ids.tsv` finds out.
+# Raise it with every change of masks, templates, user names or stack traces that gives a line another pattern id: for a
+# registry of old ids, every known error would be new. `tests/contracts/pattern_ids.tsv` shows such a change.
 PATTERN_VERSION: Final = 1
 
-HOLE: Final = "\x09"  # in keys, and in texts where shapes differ; no mask has this byte
-WORDS_MIN: Final = 3  # from so many words on names are holes; 2 to 4 score alike on Loghub, 5 less
+HOLE: Final = "\x09"  # in keys, and in texts where masked lines differ; no mask has this byte
+WORDS_MIN: Final = 3  # in lines with at least so many words, names are holes; 2 to 4 score alike on Loghub, 5 less
 TOKENS_MAX: Final = 64
-REPEATED_MAX: Final = 12  # words and holes of a record in a list
+REPEATED_MAX: Final = 12  # words and holes of a repeated part of a line
 PATTERN_ID_BYTES: Final = 8
 
 _SIGNS, _WORD, _NAME, _MASKED = range(4)
@@ -45,25 +45,27 @@ _SHOWN: Final = {ord(HOLE): "<*>", **{byte: f"<{name}>" for byte, name in zip(MA
 
 
 class Pattern(NamedTuple):
-    """What a line says.
+    """Pattern of a line."""
 
-    key: the words, and a hole for each stretch of names between them. texts: what stands there, in as many parts,
-    blanks before them included. pattern_id: hex, a hash of the key.
-    """
-
+    # A hash of the key, in hex.
     pattern_id: str
+    # The words, and a hole for each run of names between them.
     key: tuple[str, ...]
+    # The text of each part of the key, with the blanks before it.
     texts: tuple[str, ...]
 
 
 def named_pattern(key: tuple[str, ...], texts: tuple[str, ...]) -> Pattern:
-    """The pattern with this key."""
-    assert len(key) == len(texts), f"{len(key)} parts of a key and {len(texts)} of its texts"
+    """Return the pattern with this key."""
+    assert len(key) == len(texts), f"{len(key)} parts of a key and {len(texts)} texts; give each part its text"
     return Pattern(sha256("\x1f".join(key).encode()).digest()[:PATTERN_ID_BYTES].hex(), key, texts)
 
 
 def pattern_of(masked_line: bytes) -> Pattern:
-    """O(length), some 30 us a line; callers remember it by shape. What is behind TOKENS_MAX tokens is one hole."""
+    """Return the pattern of a masked line; the text behind TOKENS_MAX tokens is one hole.
+
+    O(length), some 30 us a line; callers cache it by masked line.
+    """
     parts = _DATE.sub(_NUMBER, masked_line.decode(errors="replace")).split(" ")
     tokens = [token for part in parts[:TOKENS_MAX] for token in _tokens(part)]
     if len(parts) > TOKENS_MAX:
@@ -83,7 +85,7 @@ def pattern_of(masked_line: bytes) -> Pattern:
 
 
 def _fold_repeats(key: list[str], texts: list[str]) -> None:
-    """What comes again and again with other names, as in a list of records, is once there: the rest joins its hole."""
+    """Keep a part that repeats with other names, as in a list of records, once; the others are added to its hole."""
     words = [part for part in key if part != HOLE]
     if len(set(words)) == len(words):
         return
@@ -98,18 +100,18 @@ def _fold_repeats(key: list[str], texts: list[str]) -> None:
 
 
 def words_of(key: tuple[str, ...]) -> list[int]:
-    """Places of a key at which a word stands."""
-    return [place for place, part in enumerate(key) if HOLE not in part and len(_LETTERS.findall(part)) > 1]
+    """Return the indices of the parts of a key that are words."""
+    return [index for index, part in enumerate(key) if HOLE not in part and len(_LETTERS.findall(part)) > 1]
 
 
 def merge_texts(left: tuple[str, ...], right: tuple[str, ...]) -> tuple[str, ...]:
-    """What two shapes of one pattern have in common: associative, commutative, idempotent."""
-    assert len(left) == len(right), f"texts of {len(left)} and {len(right)} parts are not of one pattern"
+    """Return the common parts of two masked lines of one pattern. Associative, commutative and idempotent."""
+    assert len(left) == len(right), f"texts of {len(left)} and {len(right)} parts; merge texts of one pattern only"
     return left if left == right else tuple(_common(a, b) for a, b in zip(left, right, strict=True))
 
 
 def template_of(texts: Iterable[str]) -> str:
-    """The template for a person: masks by their names, `<*>` where shapes differ."""
+    """Return the template as people read it: masks by their names, `<*>` where masked lines differ."""
     return "".join(texts).strip(" ").translate(_SHOWN)
 
 
@@ -122,7 +124,7 @@ def _common(left: str, right: str) -> str:
 
 
 def _tokens(part: str) -> list[tuple[str, int]]:
-    """(text with the blank before it, kind) of a word, or of a key and the value behind its `=`."""
+    """Return (text with the blank before it, kind) of a word, or of a key and of the value behind its `=`."""
     assigned = _ASSIGNED.match(part)
     if not assigned:
         return [(" " + part, _kind(part))]

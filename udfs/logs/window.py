@@ -1,4 +1,4 @@
-"""Merging of log blocks: exact, associative and commutative, like that of span blocks."""
+"""Merge of log tables: exact, associative and commutative, as the merge of span tables is."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import nsmallest
@@ -26,7 +26,7 @@ HOSTS_MAX: Final = 20  # of one pattern
 
 
 def merge_log_tables(tables: Sequence[LogTable]) -> LogTable:
-    """All lines of the blocks; at least one. O(patterns)."""
+    """Merge tables, at least one. O(patterns)."""
     if len(tables) == 1:
         return tables[0]
     found: dict[tuple[bool, str], PatternCount] = {}
@@ -44,7 +44,7 @@ def merge_log_tables(tables: Sequence[LogTable]) -> LogTable:
 
 
 def merge_counts(left: PatternCount, right: PatternCount) -> PatternCount:
-    """Two counts of one pattern."""
+    """Merge two counts of one pattern."""
     assert left.pattern_id == right.pattern_id, f"{left.pattern_id} and {right.pattern_id} are two patterns"
     texts = merge_texts(left.texts, right.texts) if left.texts and right.texts else left.texts or right.texts
     return PatternCount(
@@ -59,7 +59,7 @@ def merge_counts(left: PatternCount, right: PatternCount) -> PatternCount:
 
 
 def merge_log_aggregates(aggregates: Iterable[LineAggregate]) -> list[LogAggregate]:
-    """One for each service, in key order."""
+    """Return one aggregate for each service, in key order."""
     found: dict[tuple[str, str], dict[tuple[int, bool], list[LogTable]]] = {}
     for aggregate in aggregates:
         windows = found.setdefault((aggregate.env, aggregate.service), {})
@@ -72,16 +72,16 @@ def merge_log_aggregates(aggregates: Iterable[LineAggregate]) -> list[LogAggrega
 
 
 def with_ordinary_as_one(aggregates: Iterable[LogAggregate]) -> Iterator[LogAggregate]:
-    """The same with all quiet lines of a block as one number."""
+    """Yield the aggregates with all lines of a table that are not severe as one count."""
     for aggregate in aggregates:
         windows = tuple((start_ms, late, _with_ordinary_as_one(table)) for start_ms, late, table in aggregate.windows)
         yield LogAggregate(aggregate.env, aggregate.service, windows)
 
 
 def _with_ordinary_as_one(table: LogTable) -> LogTable:
-    quiet = sum(counted.count for counted in table.patterns if not counted.severe)
+    ordinary = sum(counted.count for counted in table.patterns if not counted.severe)
     severe = tuple(counted for counted in table.patterns if counted.severe)
-    rest = (PatternCount(False, OTHER_PATTERNS, quiet, 0, ()),) if quiet else ()
+    rest = (PatternCount(False, OTHER_PATTERNS, ordinary, 0, ()),) if ordinary else ()
     return LogTable((*rest, *severe), table.severe_lines, table.info, table.ranges)
 
 
@@ -90,7 +90,7 @@ def line_count(table: LogTable) -> int:
 
 
 def _merge_hosts(left: tuple[tuple[str, int], ...], right: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
-    """Of more than HOSTS_MAX names those with the least hash are kept apart, so that order does not matter."""
+    """Add up lines by host; of more than HOSTS_MAX names keep the lowest hashes, so that order does not matter."""
     if not left or not right:
         return left or right
     found = dict(left)

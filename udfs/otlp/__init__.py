@@ -1,1 +1,1 @@
-"""OTLP bytes to telemetry."""
+"""Decoders from OTLP bytes to telemetry."""

@@ -1,1 +1,1 @@
-"""Spans to aggregates."""
+"""Functions from spans to aggregates."""

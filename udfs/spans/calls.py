@@ -1,8 +1,9 @@
-"""Calls between services: halves found in different messages become pairs, and pairs become rows of the caller.
+"""Calls between services: call sides from different messages are paired, and pairs become rows of the caller.
 
-A call is a client span and the server span whose parent it is. Only durations measured by one clock are subtracted:
-the gap is the client's duration less the server's, so no skew of clocks is in it. The skew itself is the distance of
-the two middles, as if the way there took as long as the way back (Mills, RFC 5905, section 8).
+A call is a client span and the server span whose parent it is. Only durations are subtracted, each measured by one
+clock: network time is the client's duration less the server's, so it contains no clock skew. The clock skew is the
+distance between the middles of the two spans, under the assumption that the request took as long on the network as the
+response (Mills, RFC 5905, section 8).
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from state_schemas.telemetry.spans import KIND_CLIENT
 from udfs.spans.window import BIN_MASK, merge_calls, pack_counts, sum_by_code
 from udfs.stats.duration_histogram import BIN_BITS, bins_of
 
-BUCKETS: Final = 8  # of trace hashes: how far the pairing of one environment spreads over a cluster
+BUCKETS: Final = 8  # of trace hashes: number of keys over which the pairing of one environment is spread in a cluster
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX_AGAIN: Final = np.uint64(0xBF58476D1CE4E5B9)  # finalizer of SplitMix64 (Steele, Lea, Flood: OOPSLA 2014)
 _Ints = NDArray[np.int64]
@@ -30,15 +31,17 @@ T = TypeVar("T", str, tuple[str, str])
 
 @dataclass(frozen=True, slots=True)
 class PairLimits:
-    """pair_ms: both halves were sent within so long of each other. lateness_ms, window_ms: of detection."""
+    """Limits of the pairing of calls."""
 
+    # Two call sides are paired only if the Kafka timestamps of their messages differ by at most this.
     pair_ms: int = 30_000
+    # Allowed lateness and length of the windows of detection.
     lateness_ms: int = 120_000
     window_ms: int = 10_000
 
 
 class NamedSides(NamedTuple):
-    """Halves of one environment with their names, ascending and distinct."""
+    """Call sides of one environment, and the names to which they refer by index, each list ascending and distinct."""
 
     sides: _Records
     services: list[str]
@@ -47,26 +50,26 @@ class NamedSides(NamedTuple):
 
 
 def trace_hash(high: _Words, low: _Words) -> _Words:
-    """64 even bits for each trace id, whatever its maker put where. O(n)."""
+    """Return 64 uniformly distributed bits for each trace id, however its producer makes ids. O(n)."""
     mixed = (low ^ (high * _MIX)) * _MIX
     mixed = (mixed ^ (mixed >> np.uint64(30))) * _MIX_AGAIN
-    spread: _Words = mixed ^ (mixed >> np.uint64(31))
-    return spread
+    hashed: _Words = mixed ^ (mixed >> np.uint64(31))
+    return hashed
 
 
 def named(env: str, bucket: int, sides: _Records, pools: tuple[Sequence[str], ...]) -> CallSides:
-    """These halves with the names they use. tables: services, hosts, operations, each ascending."""
+    """Return the call sides with only the names they use. pools: services, hosts, operations, each ascending."""
     kept = sides.copy()
     names = []
-    for field, hash_table in zip(("service", "host", "operation"), pools, strict=True):
+    for field, pool in zip(("service", "host", "operation"), pools, strict=True):
         used, kept[field] = np.unique(sides[field], return_inverse=True)
-        names.append(tuple(hash_table[place] for place in used.tolist()))
+        names.append(tuple(pool[index] for index in used.tolist()))
     services, hosts, operations = names
     return CallSides(env, bucket, services, hosts, operations, kept.tobytes())
 
 
 def thinned(event: CallSides, sampling_log2: int) -> CallSides:
-    """The halves of one in 2**halvings traces: the same traces in every event."""
+    """Return the call sides of one in 2**sampling_log2 traces: the same traces in every event."""
     if not sampling_log2:
         return event
     sides = np.frombuffer(event.sides, NAMED_SIDE_DTYPE)
@@ -75,18 +78,18 @@ def thinned(event: CallSides, sampling_log2: int) -> CallSides:
 
 
 def united(parts: Sequence[CallSides]) -> NamedSides:
-    """All halves of the parts, each span once: of equal ids the one already paired, else the first."""
+    """Return the call sides of all parts, each span once: of equal ids the one already paired, else the first."""
     sides = np.concatenate([np.frombuffer(part.sides, NAMED_SIDE_DTYPE) for part in parts])
     part_of = np.repeat(np.arange(len(parts)), [len(part.sides) // NAMED_SIDE_DTYPE.itemsize for part in parts])
     pools = []
     for field in ("services", "hosts", "operations"):
         columns = [getattr(part, field) for part in parts]
-        hash_table = sorted({name for column in columns for name in column})
-        place = {name: index for index, name in enumerate(hash_table)}
-        places = np.array([place[name] for column in columns for name in column], np.int64)
+        pool = sorted({name for column in columns for name in column})
+        index_of = {name: index for index, name in enumerate(pool)}
+        indices = np.array([index_of[name] for column in columns for name in column], np.int64)
         first = np.cumsum([0, *(len(column) for column in columns[:-1])])
-        sides[field[:-1]] = places[sides[field[:-1]] + first[part_of]]
-        pools.append(hash_table)
+        sides[field[:-1]] = indices[sides[field[:-1]] + first[part_of]]
+        pools.append(pool)
     is_server = sides["parent"] != 0
     order = np.lexsort((1 - sides["paired"], is_server, sides["span"], sides["low"], sides["high"]))
     sides, is_server = sides[order], is_server[order]
@@ -98,7 +101,7 @@ def united(parts: Sequence[CallSides]) -> NamedSides:
 
 
 def pair(sides: _Records, limits: PairLimits) -> tuple[_Ints, _Ints]:
-    """Places of (client, server) of each call not yet counted; both are marked as paired. O(n log n)."""
+    """Return the indices of (client, server) of each new call, and mark both as paired. O(n log n)."""
     is_server = sides["parent"] != 0
     clients, servers = np.flatnonzero(~is_server), np.flatnonzero(is_server & (sides["paired"] == 0))
     if not len(clients) or not len(servers):
@@ -108,19 +111,19 @@ def pair(sides: _Records, limits: PairLimits) -> tuple[_Ints, _Ints]:
     order = np.argsort(calls, kind="stable")
     clients, calls = clients[order], calls[order]
     wanted = trace_hash(trace[servers], sides["parent"][servers])
-    found = clients[np.minimum(np.searchsorted(calls, wanted), len(clients) - 1)]
-    meets = np.abs(sides["sent_ms"][found] - sides["sent_ms"][servers]) <= limits.pair_ms
+    candidates = clients[np.minimum(np.searchsorted(calls, wanted), len(clients) - 1)]
+    matches = np.abs(sides["sent_ms"][candidates] - sides["sent_ms"][servers]) <= limits.pair_ms
     for of_client, of_server in (("high", "high"), ("low", "low"), ("span", "parent")):
-        meets &= sides[of_client][found] == sides[of_server][servers]
-    sides["paired"][servers[meets]] = 1
-    sides["paired"][found[meets]] = 1
-    return found[meets], servers[meets]
+        matches &= sides[of_client][candidates] == sides[of_server][servers]
+    sides["paired"][servers[matches]] = 1
+    sides["paired"][candidates[matches]] = 1
+    return candidates[matches], servers[matches]
 
 
 def call_aggregates(
     env: str, names: NamedSides, calls: tuple[_Ints, _Ints], limits: PairLimits
 ) -> tuple[SpanAggregate, ...]:
-    """What these calls add to each caller, ascending: a call counts in the window in which its client span ends."""
+    """Return the calls as aggregates of their callers, ascending; a call counts where its client span ends."""
     client, server = names.sides[calls[0]], names.sides[calls[1]]
     if not len(client):
         return ()
@@ -132,14 +135,14 @@ def call_aggregates(
         np.stack((client["service"].astype(np.int64), windows)), axis=1, return_index=True, return_inverse=True
     )
     tables = _tables(names, (client, server), group.reshape(-1), len(first))
-    found: dict[int, list[tuple[int, bool, SpanTable]]] = {}
+    by_caller: dict[int, list[tuple[int, bool, SpanTable]]] = {}
     for (caller, window), table in zip(group_codes.T.tolist(), tables, strict=True):
-        found.setdefault(caller, []).append((window // 2 * limits.window_ms, bool(window % 2), table))
-    return tuple(SpanAggregate(env, names.services[caller], tuple(windows)) for caller, windows in found.items())
+        by_caller.setdefault(caller, []).append((window // 2 * limits.window_ms, bool(window % 2), table))
+    return tuple(SpanAggregate(env, names.services[caller], tuple(windows)) for caller, windows in by_caller.items())
 
 
 def _tables(names: NamedSides, calls: tuple[_Records, _Records], group: _Ints, groups: int) -> list[SpanTable]:
-    """The block of each group of calls, with a row for each callee in each of CALL_DIMENSIONS."""
+    """Return the table of each group of calls, with a row for each callee in each of CALL_DIMENSIONS."""
     client, server = calls
     width, dimensions = len(names.services), len(CALL_DIMENSIONS)
     skew_ns = (server["end_ns"] - server["duration_ns"] // 2) - (client["end_ns"] - client["duration_ns"] // 2)
@@ -183,14 +186,14 @@ def _key(code: int, width: int, services: Sequence[str]) -> RowKey:
 def _longest(
     names: NamedSides, calls: tuple[_Records, _Records], durations_ns: _Ints, group: _Ints, groups: int
 ) -> list[tuple[tuple[str, Exemplar], ...]]:
-    """The call to each callee that took longest, for each group."""
+    """Return the longest call to each callee, for each group."""
     client, server = calls
     traces = client[["high", "low"]].astype([("high", ">u8"), ("low", ">u8")]).tobytes().hex()
-    found: list[list[tuple[str, Exemplar]]] = [[] for _ in range(groups)]
-    places = client[["host", "operation"]].tolist()
-    fields = zip(group.tolist(), server["service"].tolist(), durations_ns.tolist(), places, strict=True)
-    for index, (place, callee, duration_ns, (host, operation)) in enumerate(fields):
+    by_group: list[list[tuple[str, Exemplar]]] = [[] for _ in range(groups)]
+    origins = client[["host", "operation"]].tolist()
+    fields = zip(group.tolist(), server["service"].tolist(), durations_ns.tolist(), origins, strict=True)
+    for index, (number, callee, duration_ns, (host, operation)) in enumerate(fields):
         trace_id = traces[32 * index : 32 * index + 32]
         exemplar = Exemplar(duration_ns, trace_id, names.hosts[host], names.operations[operation])
-        found[place].append((names.services[callee], exemplar))
-    return [merge_calls(entries) for entries in found]
+        by_group[number].append((names.services[callee], exemplar))
+    return [merge_calls(calls_of_group) for calls_of_group in by_group]

@@ -1,6 +1,6 @@
-"""Batches of spans, merged into one partial for each service: blocks with a sketch for each host and operation.
+"""Merge of batches of spans into one aggregate for each service: tables with a sketch for each host and operation.
 
-A pure function of the *set* of spans in the batches, like every merge (`udfs.spans.window`).
+The result depends only on the *set* of spans in the batches, as that of every merge does (`udfs.spans.window`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,48 +45,51 @@ _DIMENSIONS: Final = len(DIMENSIONS)
 
 
 class _Names(NamedTuple):
-    """Names of all batches, ascending. start_ms, late, service: of each group, ascending by (service, start, late)."""
+    """Names of all batches, ascending, and the distinct groups."""
 
     services: list[tuple[str, str]]
     hosts: list[str]
     operations: list[str]
     infos: list[tuple[str, str, str, str]]
+    # One element for each group, ascending by (service, start, late).
     start_ms: _Ints
     late: _Ints
     service: _Ints
 
 
 class Columns(NamedTuple):
-    """All batches with places in the common tables. group_of: of each batch's groups, one after the other.
-
-    halves: of `NAMED_SIDE_DTYPE`.
-    """
+    """All batches as arrays with indices into the common names and groups."""
 
     batches: Sequence[SpanBatch]
     names: _Names
+    # Index of the distinct group of each group of the batches, batch after batch.
     group_of: _Ints
     spans: _Records
     groups: _Records
     exemplars: _Records
+    # Of `NAMED_SIDE_DTYPE`.
     sides: _Records
 
 
 def aggregates_of(columns: Columns, limits: NameLimits) -> tuple[SpanAggregate, ...]:
-    """One partial for each (env, service), ascending. O(spans + cells log cells), vectorised over all services."""
+    """Return one aggregate for each (env, service), ascending.
+
+    O(spans + cells log cells), vectorised over all services.
+    """
     names = columns.names
-    places = zip(names.service.tolist(), names.start_ms.tolist(), names.late.tolist(), strict=True)
+    groups = zip(names.service.tolist(), names.start_ms.tolist(), names.late.tolist(), strict=True)
     windows = [
         (service, (start_ms, bool(late), bounded(table, limits)))
-        for (service, start_ms, late), table in zip(places, _tables(columns), strict=True)
+        for (service, start_ms, late), table in zip(groups, _tables(columns), strict=True)
     ]
     return tuple(
-        SpanAggregate(names.services[service][0], names.services[service][1], tuple(window for _, window in found))
-        for service, found in groupby(windows, key=lambda placed: placed[0])
+        SpanAggregate(names.services[service][0], names.services[service][1], tuple(window for _, window in members))
+        for service, members in groupby(windows, key=lambda member: member[0])
     )
 
 
 def call_sides_of(columns: Columns) -> tuple[CallSides, ...]:
-    """Halves of calls for each environment and bucket of traces, in that order."""
+    """Return the call sides of each environment and bucket of traces, in that order."""
     sides, services = columns.sides, columns.names.services
     envs = sorted({env for env, _ in services})
     env_of = np.array([envs.index(env) for env, _ in services], np.int64)
@@ -95,14 +98,12 @@ def call_sides_of(columns: Columns) -> tuple[CallSides, ...]:
     order = np.argsort(code, kind="stable")
     names = ([name for _, name in services], columns.names.hosts, columns.names.operations)
     parts = np.split(order, np.flatnonzero(np.diff(code[order])) + 1) if len(order) else []
-    places = [divmod(int(code[part[0]]), BUCKETS) for part in parts]
-    return tuple(
-        named(envs[env], bucket, sides[part], names) for (env, bucket), part in zip(places, parts, strict=True)
-    )
+    keys = [divmod(int(code[part[0]]), BUCKETS) for part in parts]
+    return tuple(named(envs[env], bucket, sides[part], names) for (env, bucket), part in zip(keys, parts, strict=True))
 
 
 def activity_of(batches: Iterable[SpanBatch]) -> dict[str, tuple[ActivityWindow, ...]]:
-    """Who was heard in traces, by environment; late spans are not heard."""
+    """Return the activity in traces by environment; late spans do not count."""
     windows: dict[str, list[ActivityWindow]] = {}
     for batch in batches:
         seen: dict[tuple[str, int], list[Activity]] = {}
@@ -113,18 +114,18 @@ def activity_of(batches: Iterable[SpanBatch]) -> dict[str, tuple[ActivityWindow,
             seen.setdefault((env, start_ms), []).append(Activity("traces", name, count))
         for (env, start_ms), active in seen.items():
             windows.setdefault(env, []).append(ActivityWindow(start_ms, tuple(active), (batch.at,)))
-    return {env: merge_activity(found) for env, found in sorted(windows.items())}
+    return {env: merge_activity(of_env) for env, of_env in sorted(windows.items())}
 
 
 def _union(parts: Sequence[Sequence[T]]) -> tuple[list[T], _Ints]:
-    """All values, distinct and ascending; and the place of each value of each part, one part after the other."""
+    """Return the distinct values, ascending, and the index of each value of each part, part after part."""
     values = sorted({value for part in parts for value in part})
-    place = {value: index for index, value in enumerate(values)}
-    return values, np.array([place[value] for part in parts for value in part], dtype=np.int64)
+    index_of = {value: index for index, value in enumerate(values)}
+    return values, np.array([index_of[value] for part in parts for value in part], dtype=np.int64)
 
 
 def _joined(arrays: Sequence[_Records]) -> tuple[_Records, _Ints]:
-    """The arrays one after the other, and for each element the number of its array."""
+    """Return the concatenated arrays, and for each element the number of its array."""
     return np.concatenate(arrays), np.repeat(np.arange(len(arrays)), [len(array) for array in arrays])
 
 
@@ -133,7 +134,7 @@ def _offsets(parts: Sequence[Sequence[object]] | Sequence[_Records]) -> _Ints:
 
 
 def common(batches: Sequence[SpanBatch]) -> Columns:
-    """Batches (at least one) side by side."""
+    """Return batches (at least one) as concatenated arrays with common names."""
     services, service_of = _union([batch.services for batch in batches])
     hosts, host_of = _union([batch.hosts for batch in batches])
     operations, operation_of = _union([batch.operations for batch in batches])
@@ -160,40 +161,40 @@ def common(batches: Sequence[SpanBatch]) -> Columns:
         records["host"] = host_of[records["host"] + first_host[batch_of]]
         records["operation"] = operation_of[records["operation"] + first_operation[batch_of]]
     names = _Names(services, hosts, operations, infos, *tables_of_groups)
-    return Columns(batches, names, group_of, spans[0], groups, exemplars[0], _held(batches, names, spans, sides))
+    return Columns(batches, names, group_of, spans[0], groups, exemplars[0], _named(batches, names, spans, sides))
 
 
-def _held(
+def _named(
     batches: Sequence[SpanBatch], names: _Names, spans: tuple[_Records, _Ints], sides: tuple[_Records, _Ints]
 ) -> _Records:
-    """Halves that say themselves what they said by the place of their span."""
-    found, batch_of = sides
-    held = np.zeros(len(found), NAMED_SIDE_DTYPE)
+    """Return the call sides with the service, host, operation and error of their span instead of its index."""
+    indexed, batch_of = sides
+    with_names = np.zeros(len(indexed), NAMED_SIDE_DTYPE)
     for field in ("high", "low", "span", "parent", "end_ns", "duration_ns"):
-        held[field] = found[field]
+        with_names[field] = indexed[field]
     first_span = np.searchsorted(spans[1], np.arange(len(batches)))
-    of = spans[0][found["place"] + first_span[batch_of]]
-    held["sent_ms"] = np.array([batch.sent_ms for batch in batches], np.int64)[batch_of]
-    held["service"] = names.service[of["group"]]
+    span = spans[0][indexed["place"] + first_span[batch_of]]
+    with_names["sent_ms"] = np.array([batch.sent_ms for batch in batches], np.int64)[batch_of]
+    with_names["service"] = names.service[span["group"]]
     for field in ("host", "operation", "error"):
-        held[field] = of[field]
-    return held
+        with_names[field] = span[field]
+    return with_names
 
 
 def _distinct_groups(groups: _Records) -> tuple[tuple[_Ints, _Ints, _Ints], _Ints]:
-    """(start, late, service) of the distinct groups ascending by (service, start, late); the place of each group."""
+    """Return (start, late, service) of the distinct groups, by (service, start, late), and the index of each group."""
     start_ms, late, service = (groups[name].astype(np.int64) for name in ("start_ms", "late", "service"))
     order = np.lexsort((late, start_ms, service))
     changed = np.ones(len(order), np.bool_)
     changed[1:] = np.any([column[order][1:] != column[order][:-1] for column in (start_ms, late, service)], axis=0)
-    place = np.empty(len(order), np.int64)
-    place[order] = np.cumsum(changed) - 1
+    index = np.empty(len(order), np.int64)
+    index[order] = np.cumsum(changed) - 1
     first = order[changed]
-    return (start_ms[first], late[first], service[first]), place
+    return (start_ms[first], late[first], service[first]), index
 
 
 def _tables(columns: Columns) -> Iterator[SpanTable]:
-    """The block of each group."""
+    """Yield the table of each group."""
     groups = len(columns.names.service)
     rows = _rows(columns)
     exemplars = _exemplars(columns)
@@ -217,7 +218,7 @@ def _tables(columns: Columns) -> Iterator[SpanTable]:
 
 
 class _Rows(NamedTuple):
-    """Rows and cells of all groups; those of group g lie between first_row[g] and first_row[g + 1], likewise cells."""
+    """Rows and cells of all groups: rows of group g are first_row[g] to first_row[g + 1], cells in the same way."""
 
     keys: list[RowKey]
     errors: _Ints
@@ -229,12 +230,12 @@ class _Rows(NamedTuple):
 
 
 def _rows(columns: Columns) -> _Rows:
-    # One code orders rows as their keys are ordered: group, kind, dimension, then the place in an ascending table.
+    # Codes have the order of row keys: group, kind, dimension, then the index of the name, as names are ascending.
     spans, names = columns.spans, columns.names
     width = max(1, len(names.hosts), len(names.operations))
     in_kind = (spans["group"].astype(np.int64) * _KINDS + spans["kind"]) * _DIMENSIONS
-    places = ((DIMENSION_SERVICE, 0), (DIMENSION_HOST, spans["host"]), (DIMENSION_OPERATION, spans["operation"]))
-    codes = np.concatenate([(in_kind + dimension) * width + place for dimension, place in places])
+    indices = ((DIMENSION_SERVICE, 0), (DIMENSION_HOST, spans["host"]), (DIMENSION_OPERATION, spans["operation"]))
+    codes = np.concatenate([(in_kind + dimension) * width + index for dimension, index in indices])
     values, errors, row = _numbered(codes, np.tile(spans["error"], _DIMENSIONS))
     order = np.argsort(values)
     rank = np.empty(len(order), np.int64)
@@ -247,9 +248,9 @@ def _rows(columns: Columns) -> _Rows:
     cell_row = cells >> BIN_BITS
     by_dimension = ([""], names.hosts, names.operations)
     kinds = (values // (width * _DIMENSIONS) % _KINDS).tolist()
-    where = zip(kinds, (values // width % _DIMENSIONS).tolist(), (values % width).tolist(), strict=True)
+    parts = zip(kinds, (values // width % _DIMENSIONS).tolist(), (values % width).tolist(), strict=True)
     return _Rows(
-        keys=[(kind, dimension, by_dimension[dimension][place]) for kind, dimension, place in where],
+        keys=[(kind, dimension, by_dimension[dimension][index]) for kind, dimension, index in parts],
         errors=errors[order],
         sizes=np.bincount(cell_row, minlength=len(values)).astype("<u2"),
         bins=(cells & ((1 << BIN_BITS) - 1)).astype("<u2"),
@@ -260,19 +261,19 @@ def _rows(columns: Columns) -> _Rows:
 
 
 def _numbered(codes: _Ints, error: NDArray[np.uint8]) -> tuple[_Ints, _Ints, NDArray[np.int32]]:
-    """Distinct codes by first appearance, their errors, and for each code its number. O(n)."""
+    """Return the distinct codes by first appearance, their errors, and the number of each code. O(n)."""
     row = np.empty(len(codes), np.int32)
     size = _ROWS_FIRST
     while True:
         keys, errors = np.empty(size, np.int64), np.zeros(size, np.int64)
-        found = intern_rows(codes, error, keys, errors, hash_table(size), row)
-        if found >= 0:
-            return keys[:found], errors[:found], row
+        count = intern_rows(codes, error, keys, errors, hash_table(size), row)
+        if count >= 0:
+            return keys[:count], errors[:count], row
         size *= 4
 
 
 def _newest_info(columns: Columns) -> list[ServiceInfo]:
-    """The attributes of each group."""
+    """Return the attributes of each group."""
     groups, names = columns.groups, columns.names
     return newest_info(
         len(names.service), columns.group_of, groups["newest_ms"], groups["info"].astype(np.int64), names.infos
@@ -280,24 +281,24 @@ def _newest_info(columns: Columns) -> list[ServiceInfo]:
 
 
 def _ranges(columns: Columns) -> list[tuple[OffsetRange, ...]]:
-    found: list[list[OffsetRange]] = [[] for _ in columns.names.service]
-    places = iter(columns.group_of.tolist())
+    by_group: list[list[OffsetRange]] = [[] for _ in columns.names.service]
+    indices = iter(columns.group_of.tolist())
     for batch in columns.batches:
         for _ in range(len(batch.groups) // GROUP_DTYPE.itemsize):
-            found[next(places)].append(batch.at)
-    return [merge_ranges(ranges) for ranges in found]
+            by_group[next(indices)].append(batch.at)
+    return [merge_ranges(ranges) for ranges in by_group]
 
 
 def _exemplars(columns: Columns) -> list[list[Exemplar]]:
-    """The slowest of each group, then the sampled, then the failing of each group."""
+    """Return the slowest exemplars of each group, then the sampled, then the failing ones of each group."""
     groups, names = len(columns.names.service), columns.names
     roles = (1 << columns.exemplars["role"]).astype(np.uint8)
     kept = exemplars_of(columns.exemplars, roles, groups)
-    found: list[list[Exemplar]] = [[] for _ in range(3 * groups)]
+    exemplars: list[list[Exemplar]] = [[] for _ in range(3 * groups)]
     traces = kept[["high", "low"]].astype([("high", ">u8"), ("low", ">u8")]).tobytes().hex()
     fields = ["role", "group", "duration_ns", "host", "operation"]
     for index, (role, group, duration_ns, host, operation) in enumerate(kept[fields].tolist()):
         trace_id = traces[32 * index : 32 * index + 32]
         exemplar = Exemplar(duration_ns, trace_id, names.hosts[host], names.operations[operation])
-        found[role * groups + group].append(exemplar)
-    return found
+        exemplars[role * groups + group].append(exemplar)
+    return exemplars

@@ -1,8 +1,8 @@
-"""Kernels over the spans of a message or of many: duplicates, groups, exemplars, rows. Arrays in, numbers out.
+"""Kernels over the spans of one message or of many: duplicates, groups, exemplars, rows.
 
-Contract of all kernels: arrays have the lengths that their docstring names, n spans each; scratch is the caller's.
-A hash table is `slots` (int32, a power of two long, filled with -1) over the entries of another array; it is never more
-than half full, and it only decides where to look.
+Contract of all kernels: arrays have the lengths that the docstring names, n is the number of spans; the caller owns the
+scratch memory. A hash table is `slots` (int32, its length a power of two, filled with -1): indices of entries of
+another array. At most every second slot is in use. It only gives the place of an entry and has no effect on results.
 """
 
 from typing import Any, Final
@@ -26,8 +26,8 @@ __all__ = [
 
 SLOWEST_MAX: Final = 3
 SAMPLED_MAX: Final = 5
-# So many other ids in a row from one slot on come from no honest producer: giving up there keeps a message of ids made
-# to collide from costing the square of its length.
+# A run of so many other ids from one slot on does not occur by chance. The search stops there, so that a message with
+# ids made to collide does not take quadratic time.
 PROBES_MAX: Final = 64
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio (Knuth, TAOCP 3, 6.4)
 _HIGH: Final = np.uint64(32)
@@ -35,20 +35,23 @@ _TO_HIGH: Final = np.uint64(31)
 
 
 def hash_table(entries: int) -> NDArray[np.int32]:
-    """An empty hash table for so many entries."""
+    """Return an empty hash table for this number of entries."""
     return np.full(1 << max(4, (2 * entries - 1).bit_length()), -1, np.int32)
 
 
 @njit
 def _place(key: Any, size: Any) -> Any:
-    """Where to look first for a 64-bit key."""
+    """Return the first slot for a 64-bit key."""
     mixed = np.uint64(key) * _MIX
     return np.int64((mixed >> _HIGH) & np.uint64(size - 1))
 
 
 @njit
 def _repeated(words: Any, counts: Any, slots: Any, again: Any) -> Any:
-    """words: uint64 (n, 3). counts: bool (n,). again: bool (n,), zeroed. -> 0, or 1 where it gave up."""
+    """Mark duplicates in again; return 0, or 1 where it stopped at PROBES_MAX.
+
+    words: uint64 (n, 3). counts: bool (n,). again: bool (n,), zeroed.
+    """
     size = slots.shape[0]
     for i in range(words.shape[0]):
         if not counts[i] or words[i, 2] == 0:
@@ -70,9 +73,9 @@ def _repeated(words: Any, counts: Any, slots: Any, again: Any) -> Any:
 
 
 def repeated(words: NDArray[np.uint64], counts: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """True for the second and later of spans that count and have equal ids; spans without a span id are never equal.
+    """Return True for the second and later spans that count and have equal ids; without a span id none are equal.
 
-    words: (n, 3), trace id and span id. O(n), O(n log n) for ids made to collide.
+    words: (n, 3), trace id and span id. O(n), or O(n log n) for ids made to collide.
     """
     again = np.zeros(len(words), np.bool_)
     if _repeated(words, counts, hash_table(len(words)), again):
@@ -87,7 +90,7 @@ def repeated(words: NDArray[np.uint64], counts: NDArray[np.bool_]) -> NDArray[np
 
 @njit
 def _intern(key: Any, keys: Any, slots: Any, count: Any) -> Any:
-    """The number of a key, a new one (`count`) where it is not known: keys[number] = key."""
+    """Return the number of a key; a key without one gets the number `count`: keys[count] = key."""
     size = slots.shape[0]
     at = _place(key, size)
     while slots[at] >= 0:
@@ -101,7 +104,7 @@ def _intern(key: Any, keys: Any, slots: Any, count: Any) -> Any:
 
 @njit
 def intern_groups(codes: Any, keys: Any, slots: Any, group: Any) -> Any:
-    """Number the distinct codes by first appearance. codes, keys: int64 (n,). group: int32 (n,). -> how many."""
+    """Number the distinct codes by first appearance; return their count. codes, keys: int64 (n,). group: int32 (n,)."""
     count = 0
     last = np.int64(-1)
     number = np.int32(0)
@@ -116,9 +119,9 @@ def intern_groups(codes: Any, keys: Any, slots: Any, group: Any) -> Any:
 
 @njit
 def intern_rows(codes: Any, error: Any, keys: Any, errors: Any, slots: Any, row: Any) -> Any:
-    """Number the distinct codes and count errors for each. codes: int64 (n,). error: uint8 (n,). row: int32 (n,).
+    """Number the distinct codes and count the errors of each; return their count, or -1 where keys is too short.
 
-    keys, errors: int64, as long as half of `slots`, errors zeroed. -> how many, or -1 where the table is too small.
+    codes: int64 (n,). error: uint8 (n,). row: int32 (n,). keys, errors: int64, half as long as `slots`, errors zeroed.
     """
     count = 0
     for i in range(codes.shape[0]):
@@ -134,7 +137,10 @@ def intern_rows(codes: Any, error: Any, keys: Any, errors: Any, slots: Any, row:
 
 @njit
 def _smallest(ranks: Any, groups: Any, most: Any, kept: Any, counts: Any) -> None:
-    """kept[g * most:] = places of the smallest ranks of group g, ascending. ranks: uint64 (n,). counts: zeroed."""
+    """Write the indices of the smallest ranks of group g to kept[g * most:], ascending.
+
+    ranks: uint64 (n,). counts: zeroed.
+    """
     for i in range(ranks.shape[0]):
         g = groups[i]
         first, count = g * most, counts[g]
@@ -151,16 +157,19 @@ def _smallest(ranks: Any, groups: Any, most: Any, kept: Any, counts: Any) -> Non
 
 
 def smallest_of(ranks: NDArray[np.uint64], group: NDArray[np.int64], groups: int, most: int) -> NDArray[np.int64]:
-    """Places of the `most` smallest ranks of each group, ascending; of equal ranks the first stay. O(n most)."""
+    """Return the indices of the `most` smallest ranks of each group, ascending.
+
+    Of equal ranks the first stay. O(n most).
+    """
     kept, counts = np.empty(groups * most, np.int64), np.zeros(groups, np.int64)
     _smallest(ranks, group, most, kept, counts)
-    places: NDArray[np.int64] = kept.reshape(groups, most)[np.arange(most) < counts[:, None]]
-    return np.sort(places)
+    indices: NDArray[np.int64] = kept.reshape(groups, most)[np.arange(most) < counts[:, None]]
+    return np.sort(indices)
 
 
 @njit
 def _is_slower(found: Any, i: Any, kept: Any, j: Any) -> Any:
-    """Whether exemplar i of `found` goes before j of `kept`: longer, then by trace id, host and operation. 2: equal."""
+    """Return 1 if exemplar i of found comes before j of kept: longer, then by trace id, host, operation; 2 if equal."""
     if found[i].duration_ns != kept[j].duration_ns:
         return 1 if found[i].duration_ns > kept[j].duration_ns else 0
     if found[i].high != kept[j].high:
@@ -176,7 +185,7 @@ def _is_slower(found: Any, i: Any, kept: Any, j: Any) -> Any:
 
 @njit
 def _insert(found: Any, i: Any, kept: Any, first: Any, at: Any, count: Any, most: Any) -> Any:
-    """Put exemplar i at place `at` of kept[first:first + count], of which at most `most` stay. -> new count."""
+    """Insert exemplar i at index `at` of kept[first:first + count]; keep at most `most`; return the new count."""
     if at == most:
         return count
     count = min(count + 1, most)
@@ -188,7 +197,7 @@ def _insert(found: Any, i: Any, kept: Any, first: Any, at: Any, count: Any, most
 
 @njit
 def _offer_slowest(found: Any, i: Any, kept: Any, first: Any, count: Any) -> Any:
-    """Put exemplar i among kept[first:first + count], ordered, at most SLOWEST_MAX. -> new count."""
+    """Insert exemplar i into kept[first:first + count], ordered, at most SLOWEST_MAX; return the new count."""
     at = count
     while at > 0:
         order = _is_slower(found, i, kept, first + at - 1)
@@ -202,7 +211,7 @@ def _offer_slowest(found: Any, i: Any, kept: Any, first: Any, count: Any) -> Any
 
 @njit
 def _is_longer(found: Any, i: Any, kept: Any, j: Any) -> Any:
-    """Whether exemplar i is the one to keep of two of one trace: longer, then the greater host and operation."""
+    """Return whether exemplar i replaces j of the same trace: longer, then the greater host and operation."""
     if found[i].duration_ns != kept[j].duration_ns:
         return found[i].duration_ns > kept[j].duration_ns
     if found[i].host != kept[j].host:
@@ -212,7 +221,7 @@ def _is_longer(found: Any, i: Any, kept: Any, j: Any) -> Any:
 
 @njit
 def _offer_sampled(found: Any, i: Any, kept: Any, first: Any, count: Any) -> Any:
-    """Likewise among the longest spans of the SAMPLED_MAX smallest trace ids, by trace id. -> new count."""
+    """Insert exemplar i into the longest spans of SAMPLED_MAX smallest trace ids, by trace id; return the new count."""
     at = count
     while at > 0:
         j = first + at - 1
@@ -240,10 +249,10 @@ Exemplars = NDArray[np.void]  # of EXEMPLAR_DTYPE
 
 
 def exemplars_of(found: Exemplars, roles: NDArray[np.uint8], groups: int) -> Exemplars:
-    """For each group its slowest, then for each its sampled, then its failing exemplars, ordered as `SpanTable` says.
+    """Return the slowest of each group, then the sampled, then the failing exemplars, in the order of `SpanTable`.
 
-    roles: for each of `found` the sum of 1 to stand for slowness, 2 for the sample, 4 for failure. hosts and operations
-    are places in ascending tables. O(n).
+    roles: for each of `found` the sum of the roles that it may have: 1 slowest, 2 sampled, 4 failing. Its host and
+    operation are indices into ascending names. O(n).
     """
     slowest, sampled = np.empty(groups * SLOWEST_MAX, EXEMPLAR_DTYPE), np.empty(groups * SAMPLED_MAX, EXEMPLAR_DTYPE)
     counts = np.zeros(groups, np.int64), np.zeros(groups, np.int64)

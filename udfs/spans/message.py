@@ -1,6 +1,6 @@
-"""Fold the spans of one Kafka message into a batch; what cannot be counted becomes Rejected with its number.
+"""Fold of the spans of one Kafka message into a batch; spans that cannot be counted are counted in a Rejected.
 
-An event's time is the *end* of its span, so that slow spans are not the late ones.
+The event time of a span is its *end*: with its start, slow spans would be late.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ from udfs.stats.duration_histogram import bins_of
 
 _NS_PER_MS: Final = 1_000_000
 
-# Client spans, and server spans, of a service in a window that one message gives away to be paired: those of the
-# smallest hashes of the call, so that both sides choose alike, and a trace with many other calls hides none.
+# Number of client spans, and of server spans, of a service and window that one message sends to be paired: those with
+# the smallest hashes of the call. So both sides choose the same calls, and a trace with many calls displaces no others.
 CALL_SIDES_MAX: Final = 4
 
 T = TypeVar("T", str, tuple[str, str], tuple[str, str, str, str])
@@ -33,17 +33,24 @@ _Ints = NDArray[np.int64]
 
 
 class FoldResult(NamedTuple):
-    """batch: None where no span counts. folded and late count spans. counted: bool (spans,), which of them count."""
+    """Batch of one message, and its counts."""
 
+    # None where no span is accepted.
     batch: SpanBatch | None
     rejected: tuple[Rejected, ...]
+    # Number of accepted spans, late ones included.
     folded: int
+    # Number of late spans.
     late: int
+    # bool (spans,): True for each accepted span.
     counted: NDArray[np.bool_]
 
 
 def fold_spans(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> FoldResult:
-    """Each span is in the batch or counted in exactly one Rejected. O(spans + names log names), vectorised."""
+    """Fold spans: each one is in the batch or is counted in exactly one Rejected.
+
+    O(spans + names log names), vectorised.
+    """
     ok, rejected = _judge(spans, at, limits)
     chosen = np.flatnonzero(ok)
     if not len(chosen):
@@ -110,9 +117,9 @@ def _attribute_rows(
     info_index: _Ints,
     infos: Sequence[tuple[str, ...]],
 ) -> NDArray[np.void]:
-    """Group rows without spans that repeat, for each attribute of `infos`, the newest span that has it.
+    """Return group rows without spans that repeat, for each attribute of `infos`, the newest span that has it.
 
-    group, end_ms, info_index: of each span. Seldom needed: all resources of a service mostly say the same.
+    group, end_ms, info_index: one element for each span. Seldom needed: the resources of a service are mostly equal.
     """
     rows: set[tuple[int, int, int]] = set()
     for attribute in zip(*infos, strict=True):
@@ -122,9 +129,9 @@ def _attribute_rows(
         order = order[rank[order] > 0]
         last = order[np.flatnonzero(np.diff(group[order], append=-1))]
         rows.update(zip(group[last].tolist(), end_ms[last].tolist(), info_index[last].tolist(), strict=True))
-    found = np.array(sorted(rows), np.int64).reshape(-1, 3)
-    extra: NDArray[np.void] = groups[found[:, 0]]
-    extra["newest_ms"], extra["info"] = found[:, 1], found[:, 2]
+    newest = np.array(sorted(rows), np.int64).reshape(-1, 3)
+    extra: NDArray[np.void] = groups[newest[:, 0]]
+    extra["newest_ms"], extra["info"] = newest[:, 1], newest[:, 2]
     extra["count"] = 0
     return extra
 
@@ -132,7 +139,7 @@ def _attribute_rows(
 def _exemplars(
     found: NDArray[np.void], duration_ns: _Ints, trace_id: NDArray[np.uint8], groups: int
 ) -> NDArray[np.void]:
-    """The slowest, the sampled and the failing entry spans of each group that name a trace."""
+    """Return the slowest, the sampled and the failing entry spans of each group; only spans with a trace id."""
     words = np.ascontiguousarray(trace_id).view(">u8").astype(np.uint64)
     entry = np.flatnonzero(np.isin(found["kind"], list(ENTRY_KINDS)) & words.any(axis=1))
     candidates = np.empty(len(entry), EXEMPLAR_DTYPE)
@@ -144,7 +151,7 @@ def _exemplars(
 
 
 def _call_sides(spans: SpanColumns, chosen: _Ints, found: NDArray[np.void], groups: int) -> NDArray[np.void]:
-    """Client spans, and server spans with a parent, that name their trace and themselves."""
+    """Return the call sides: client spans, and server spans with a parent, that have a trace id and a span id."""
     span, parent = (_word(ids)[chosen] for ids in (spans.span_id, spans.parent_span_id))
     is_server = found["kind"] == KIND_SERVER
     place = np.flatnonzero(((found["kind"] == KIND_CLIENT) | (is_server & (parent != 0))) & (span != 0))
@@ -176,17 +183,17 @@ def _short(names: tuple[str, ...]) -> list[str]:
 
 
 def _index(values: list[T]) -> tuple[_Ints, list[T]]:
-    """For each value its place among the distinct ones, which are returned ascending."""
+    """Return the index of each value among the distinct values, and these, ascending."""
     distinct = sorted(set(values))
-    place = {value: index for index, value in enumerate(distinct)}
-    return np.array([place[value] for value in values], dtype=np.int64), distinct
+    index_of = {value: index for index, value in enumerate(distinct)}
+    return np.array([index_of[value] for value in values], dtype=np.int64), distinct
 
 
 def _judge(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> tuple[NDArray[np.bool_], tuple[Rejected, ...]]:
-    """Which spans count, and the counted reasons of the rest; the first reason that fits is given."""
+    """Return a mask of the accepted spans, and the counted reasons for the others; a span gets its first reason."""
     end, start = spans.end_ns, spans.start_ns
-    newest = _held((at.timestamp_ms + limits.future_max_ms) * _NS_PER_MS)
-    oldest = _held((at.timestamp_ms - limits.age_max_ms) * _NS_PER_MS)
+    newest = _clamped((at.timestamp_ms + limits.future_max_ms) * _NS_PER_MS)
+    oldest = _clamped((at.timestamp_ms - limits.age_max_ms) * _NS_PER_MS)
     checks: tuple[tuple[RejectReason, NDArray[np.bool_], str], ...] = (
         ("no_time", (end == 0) | (start == 0), "start or end of a span is 0, expected epoch nanoseconds"),
         ("end_before_start", end < start, "end_time_unix_nano before start_time_unix_nano; mend the producer's clock"),
@@ -199,16 +206,16 @@ def _judge(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> tuple[N
         if bad.any():
             rejected.append(Rejected(reason, detail, int((bad & ok).sum())))
             ok &= ~bad
-    # Last, so that the first of equals that can be counted is.
+    # Duplicates come last: of spans with equal ids the first acceptable one is counted.
     ids = np.concatenate((spans.trace_id, spans.span_id), axis=1)
     again = repeated(ids.view(np.uint64), ok)
     if again.any():
-        detail = "the same trace id and span id stand twice in one message"
+        detail = "the same trace id and span id twice in one message"
         rejected.append(Rejected("duplicate_span", detail, int(again.sum())))
         ok &= ~again
     return ok, tuple(fault for fault in rejected if fault.records)
 
 
-def _held(at_ns: int) -> np.uint64:
-    """The time, or the nearest that fits: a producer may write nanoseconds where Kafka expects milliseconds."""
+def _clamped(at_ns: int) -> np.uint64:
+    """Return the time, clamped to 0..2**63 - 1: a producer may write nanoseconds where Kafka expects milliseconds."""
     return np.uint64(max(0, min(at_ns, 2**63 - 1)))

@@ -1,1 +1,1 @@
-"""Statistics without a domain: numbers in, numbers out."""
+"""Statistics that depend on no domain: functions from numbers to numbers."""

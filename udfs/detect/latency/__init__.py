@@ -1,1 +1,1 @@
-"""Latency and error ratio of a service, its hosts, operations and callees."""
+"""Detection of unusual latency and error ratio of a service, its hosts, operations and callees."""

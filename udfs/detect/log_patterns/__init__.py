@@ -1,1 +1,1 @@
-"""New, returned and surging log patterns."""
+"""Detection of new, returned and surging log patterns."""

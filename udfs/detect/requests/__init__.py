@@ -1,1 +1,1 @@
-"""Lines and calls that usually go with requests."""
+"""Detection of changes in the effects of requests: the lines and calls that usually go with them."""

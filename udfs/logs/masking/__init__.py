@@ -1,1 +1,1 @@
-"""Replace the variable and sensitive parts of a line by their kind."""
+"""Masking: the variable and sensitive parts of a line are replaced by their kind."""

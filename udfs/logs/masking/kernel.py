@@ -1,7 +1,7 @@
-"""Masking of log lines at memory speed: what varies from line to line becomes one byte, its kind.
+"""Masking of log lines at memory speed: each part that varies from line to line becomes one byte, its kind.
 
-A *run* is a longest stretch of letters and digits; bytes from 0x80 on are letters. Control bytes never come out as
-they are: blanks and control bytes are one blank each stretch, and bytes 1..8 stand for a mask.
+A *run* is a longest sequence of letters and digits; bytes from 0x80 on are letters. No control byte is copied to the
+output: a sequence of blanks and control bytes becomes one blank, and bytes 1..8 in the output are masks.
 """
 
 from collections.abc import Iterable
@@ -15,30 +15,30 @@ from udfs.logs.masking.byte_classes import CAPITAL, DIGIT, HEX_LETTER, LETTER, P
 __all__ = ["EMAIL", "HEX", "ID", "IP", "MASK_LAST", "NUMBER", "PAD", "QUOTED", "SECRET", "UUID", "mask_lines"]
 
 NUMBER: Final = 1  # digits, with sign, point and unit; times and dates
-HEX: Final = 2  # 0x…, or four and more hexadecimal digits with a figure among them
-ID: Final = 3  # letters and figures in turn, or a run of 16 and more with a figure in it
+HEX: Final = 2  # 0x…, or four and more hexadecimal digits that include a figure
+ID: Final = 3  # letters and figures that alternate, or a run of 16 bytes and more with a figure
 UUID: Final = 4
 IP: Final = 5  # IPv4, IPv6, MAC; with a port
 EMAIL: Final = 6
 QUOTED: Final = 7  # one word in quotes
-SECRET: Final = 8  # what stands behind `password=`, `token:`, `Bearer` …
+SECRET: Final = 8  # the value behind `password=`, `token:`, `Bearer` …
 MASK_LAST: Final = 8
-PAD: Final = 40  # bytes behind the last line that are read and written, and no part of it
+PAD: Final = 40  # bytes behind the last line that are read and written; they are not part of it
 
 _HEX_MIN, _HEX_LETTERS_MIN = 4, 8  # `deadbeef` is a number, `facade` a word
-_ID_TURNS_MIN, _ID_BYTES_MIN = 3, 16  # stretches of figures in a run, or its bytes
-_QUOTED_BYTES_MAX, _GROUP_MAX = 256, 4  # the latter of digits between the colons of an address
+_ID_TURNS_MIN, _ID_BYTES_MIN = 3, 16  # sequences of figures in a run, or its bytes
+_QUOTED_BYTES_MAX, _GROUP_MAX = 256, 4  # the latter: digits between the colons of an address
 _UUID_BYTES, _UUID_DASHES = 36, (8, 13, 18, 23)
 _BLOB_BYTES_MIN, _BLOB = 20, SMALL | CAPITAL | DIGIT  # base64, with a figure before a letter
 _EACH, _SIGN, _RUN = np.uint64(0x0101010101010101), np.uint64(2), np.uint64(3)  # bit 0 of 8 bytes; bits of kinds
 
 
 def _packed(words: Iterable[bytes]) -> tuple[np.uint64, ...]:
-    """Words of up to 8 bytes as numbers, their bytes from the lowest on."""
+    """Return words of up to 8 bytes as numbers, the first byte the lowest."""
     return tuple(np.uint64(int.from_bytes(word, "little")) for word in words)
 
 
-# Compared in lower case. Of a single letter but B and s only straight behind figures: `64K`, but `5 m`.
+# Compared in lower case. Units of one letter except B and s count only directly behind figures: `64K`, but not `5 m`.
 _UNITS: Final = _packed(UNITS)
 _SECRETS: Final = tuple(zip(map(len, SECRET_NAMES), _packed(SECRET_NAMES), strict=True))
 _SCHEMES: Final = _packed((b"bearer", b"basic", b"digest"))
@@ -49,26 +49,26 @@ _QUOTES, _JOINERS, _ASSIGNING, _LOCAL_SIGNS, _VALUE_ENDS = map(tuple, b"'\" .:,/
 
 @inlined
 def _lower(text: Any, first: Any, stop: Any) -> Any:
-    """Up to 8 bytes as one number, the first the lowest, letters in lower case; signs are no longer themselves."""
+    """Return up to 8 bytes as one number, the first the lowest, letters in lower case; other signs are changed too."""
     word, length = load8(text, first) | np.uint64(0x2020202020202020), stop - first
     return word if length >= 8 else word & ((np.uint64(1) << np.uint64(8 * length)) - np.uint64(1))
 
 
 @njit
 def _is_word(byte: Any) -> Any:
-    """Letters, figures, masks."""
+    """Return whether the byte is a letter, a figure or a mask."""
     return 97 <= byte | 32 <= 122 or 48 <= byte <= 57 or byte >= 128 or 1 <= byte <= MASK_LAST
 
 
 @inlined
 def _hexadecimal(found: Any) -> Any:
-    """Of 8 kinds, bit 0 of each that is a figure or a..f."""
+    """Return bit 0 of each of 8 kinds that is a figure or a..f."""
     return (found >> np.uint64(3) | found >> np.uint64(4)) & _EACH
 
 
 @inlined
 def _run_length(kinds: Any, first: Any, bit: Any) -> Any:
-    """(end, seen): end of the run that starts here, with _SIGN for bit of the base64, and what kinds it is of."""
+    """Return (end, seen): the end of the run, or with bit = _SIGN of the base64, that starts here, and its kinds."""
     end, seen, others = first, np.uint64(0), np.uint64(0)
     while not others:
         found = load8(kinds, end)
@@ -83,19 +83,19 @@ def _run_length(kinds: Any, first: Any, bit: Any) -> Any:
 
 @inlined
 def _is_uuid(text: Any, kinds: Any, first: Any) -> Any:
-    for place in _UUID_DASHES:
-        if text[first + place] != _DASH:
+    for offset in _UUID_DASHES:
+        if text[first + offset] != _DASH:
             return False
     each = _hexadecimal(load8(kinds, first)) & _hexadecimal(load8(kinds, first + 24))
     each &= _hexadecimal(load8(kinds, first + 28))
-    each &= _hexadecimal(load8(kinds, first + 9)) | np.uint64(1 << 32)  # of these two a dash is the fifth and fourth
+    each &= _hexadecimal(load8(kinds, first + 9)) | np.uint64(1 << 32)  # a dash is byte 5 here and byte 4 below
     each &= _hexadecimal(load8(kinds, first + 15)) | np.uint64(1 << 24)
     return each == _EACH and kinds[first + _UUID_BYTES] < DIGIT
 
 
 @njit
 def _ipv4_stop(text: Any, kinds: Any, first: Any) -> Any:
-    """End of an IPv4 address that starts here, with its port; first where there is none."""
+    """Return the end of an IPv4 address that starts here, with its port; first where there is none."""
     at, dots, figures = first, 0, 0
     while kinds[at] & DIGIT or (text[at] == _DOT and figures and dots < 3):
         dots += text[at] == _DOT
@@ -113,7 +113,7 @@ def _ipv4_stop(text: Any, kinds: Any, first: Any) -> Any:
 
 @njit
 def _colons_stop(text: Any, kinds: Any, first: Any, inside: Any) -> Any:
-    """End of an IPv6 or MAC address that starts here; first where there is none, or `2023:13:55` of a date inside."""
+    """Return the end of an IPv6 or MAC address from here; first for none, or for `2023:13:55` of a date inside."""
     at, colons, figures, group, doubled = first, 0, 0, 0, False
     while text[at] == _COLON or kinds[at] & (DIGIT | HEX_LETTER):
         if text[at] == _COLON:
@@ -125,7 +125,7 @@ def _colons_stop(text: Any, kinds: Any, first: Any, inside: Any) -> Any:
             if group > _GROUP_MAX:
                 return first
         at += 1
-    while at > first and text[at - 1] == _COLON:  # a colon behind it is not its own
+    while at > first and text[at - 1] == _COLON:  # a colon behind the address is not part of it
         at -= 1
         colons -= 1
     enough = colons >= (5 if inside else 3) or (doubled and colons >= 2)
@@ -134,7 +134,7 @@ def _colons_stop(text: Any, kinds: Any, first: Any, inside: Any) -> Any:
 
 @njit
 def _quote_stop(text: Any, kinds: Any, first: Any, begin: Any) -> Any:
-    """End of one quoted word whose quote stands at first; first where it is none, or the name of a JSON member."""
+    """Return the end of one quoted word whose quote is at first; first for none, or for the name of a JSON member."""
     if first > begin and _is_word(text[first - 1]):  # an apostrophe
         return first
     for at in range(first + 1, first + _QUOTED_BYTES_MAX):
@@ -147,7 +147,7 @@ def _quote_stop(text: Any, kinds: Any, first: Any, begin: Any) -> Any:
 
 @njit
 def _is_mixed(kinds: Any, first: Any, stop: Any) -> Any:
-    """There is a figure with a letter behind it."""
+    """Return whether there is a figure with a letter behind it."""
     place = first
     while place < stop and not kinds[place] & DIGIT:
         place += 1
@@ -158,7 +158,7 @@ def _is_mixed(kinds: Any, first: Any, stop: Any) -> Any:
 
 @njit
 def _value_range(text: Any, kinds: Any, first: Any, stop: Any) -> Any:
-    """(start, end) of the value behind a name that ends at first: `=`, `:`, quotes, blanks between; else (0, 0)."""
+    """Return (start, end) of the value behind a name and `=`, `:`, quotes, blanks from first on; (0, 0) for none."""
     at, assigned, quote = first, False, 0
     while at < stop and (text[at] in _ASSIGNING or kinds[at] < PUNCT):
         if text[at] == _EQUALS or text[at] == _COLON:
@@ -194,10 +194,10 @@ def _is_secret_name(text: Any, first: Any, stop: Any) -> Any:
 
 @inlined
 def _put(out: Any, begin: Any, at: Any, kind: Any) -> Any:
-    """Write a mask, joined with its sign, and with a mask before it that only a point, dash … sets apart."""
+    """Write a mask; merge it with its sign, and with a mask before it that only a point, dash … separates."""
     if at > begin and out[at - 1] in (_PLUS, _DASH) and (at - 1 == begin or not _is_word(out[at - 2])):
         at -= 1
-    path = at > begin + 2 and out[at - 1] == _SLASH and _is_word(out[at - 3])  # `/v2/` is no part of a date
+    path = at > begin + 2 and out[at - 1] == _SLASH and _is_word(out[at - 3])  # `/v2/` is not part of a date
     if at >= begin + 2 and out[at - 1] in _JOINERS and 1 <= out[at - 2] <= MASK_LAST and not path:
         at -= 2
         kind = max(kind, out[at])
@@ -229,7 +229,7 @@ def _run(text: Any, kinds: Any, first: Any, stop: Any, seen: Any, enabled: Any, 
 
 @njit
 def _mixed(text: Any, kinds: Any, first: Any, stop: Any, enabled: Any, out: Any, begin: Any, at: Any) -> Any:
-    """A run with a figure in it and more."""
+    """Write a run of figures and letters."""
     turns, hexadecimal, clock = 0, True, True
     prefixed = stop - first > 2 and text[first] == _ZERO and (text[first + 1] | 32) == _X
     for place in range(first + 2 * prefixed, stop):
@@ -246,7 +246,7 @@ def _mixed(text: Any, kinds: Any, first: Any, stop: Any, enabled: Any, out: Any,
     if enabled[ID] and (turns >= _ID_TURNS_MIN or stop - first >= _ID_BYTES_MIN):
         return _put(out, begin, at, ID)
     place = first
-    while place < stop:  # letters as they are, figures masked: `node<n>`, and `64K` as a whole
+    while place < stop:  # letters stay, figures are masked: `node<n>`; `64K` becomes one mask
         end, digit = place + 1, kinds[place] & DIGIT
         while end < stop and kinds[end] & DIGIT == digit:
             end += 1
@@ -260,7 +260,7 @@ def _mixed(text: Any, kinds: Any, first: Any, stop: Any, enabled: Any, out: Any,
 
 @inlined
 def _special(text: Any, kinds: Any, first: Any, end: Any, seen: Any, enabled: Any, inside: Any) -> Any:
-    """(end, kind) of what starts with a run and is more than it; first where nothing does. inside: not with base64."""
+    """Return (end, kind) of a masked part that extends beyond its run; first for none. inside: it cannot be base64."""
     sign, length = text[end], end - first
     if not seen & LETTER:
         if enabled[UUID] and sign == _DASH and length == _UUID_DASHES[0] and _is_uuid(text, kinds, first):
@@ -270,15 +270,15 @@ def _special(text: Any, kinds: Any, first: Any, end: Any, seen: Any, enabled: An
             if after > first:
                 return after, IP
     if kinds[end] & SIGN and not inside:
-        end, more = _run_length(kinds, end, _SIGN)
-        seen |= more
+        end, seen_behind = _run_length(kinds, end, _SIGN)
+        seen |= seen_behind
     is_blob = end - first >= _BLOB_BYTES_MIN and seen & _BLOB == _BLOB and _is_mixed(kinds, first, end)
     return end if is_blob and enabled[SECRET] and not inside else first, SECRET
 
 
 @njit
 def _email(text: Any, kinds: Any, place: Any, out: Any, begin: Any, at: Any) -> Any:
-    """(place, at) behind an address whose @ stands at place; both unchanged where it is none."""
+    """Return (place, at) behind an e-mail address with its @ at place; both unchanged where it is none."""
     end, start, dotted = place + 1, at, False
     while kinds[end] >= DIGIT or ((text[end] == _DASH or text[end] == _DOT) and end > place + 1):
         dotted = dotted or (text[end] == _DOT and kinds[end + 1] >= DIGIT)
@@ -295,7 +295,7 @@ def _email(text: Any, kinds: Any, place: Any, out: Any, begin: Any, at: Any) -> 
 
 @njit
 def _userinfo_stop(text: Any, kinds: Any, first: Any) -> Any:
-    """Where the @ of `://user:password@` stands, first being its colon and a slash behind it; else first."""
+    """Return the index of the @ of `://user:password@`, where first is the first colon; else first."""
     at = first + 3
     while kinds[at] >= PUNCT and text[at] != _SLASH and text[at] != _AT:
         at += 1
@@ -304,7 +304,7 @@ def _userinfo_stop(text: Any, kinds: Any, first: Any) -> Any:
 
 @inlined
 def _punct(text: Any, kinds: Any, place: Any, first: Any, enabled: Any, out: Any, begin: Any, at: Any) -> Any:
-    """(place, at) behind what a punctuation mark starts or ends."""
+    """Write the part that a punctuation mark starts or ends; return (place, at) behind it."""
     byte = text[place]
     if byte in _QUOTES and enabled[QUOTED]:
         end = _quote_stop(text, kinds, place, first)
@@ -327,7 +327,7 @@ def _punct(text: Any, kinds: Any, place: Any, first: Any, enabled: Any, out: Any
 
 @inlined
 def _word(text: Any, kinds: Any, place: Any, first: Any, stop: Any, enabled: Any, out: Any, begin: Any, at: Any) -> Any:
-    """(place, at) behind what the run at place starts."""
+    """Write the part that starts with the run at place; return (place, at) behind it."""
     end, seen = _run_length(kinds, place, _RUN)
     inside = place > first and kinds[place - 1] & SIGN != 0
     if not inside or text[place - 1] == _SLASH:
@@ -346,7 +346,7 @@ def _word(text: Any, kinds: Any, place: Any, first: Any, stop: Any, enabled: Any
 
 @inlined
 def _plain_stop(text: Any, kinds: Any, first: Any, stop: Any) -> Any:
-    """(end, mark): up to end the line stays as it is, and from end to mark it is to be looked at."""
+    """Return (end, mark): the line stays as it is up to end, and is examined from end to mark."""
     mark = first
     while True:
         while not load8(kinds, mark) & _EACH:
@@ -365,18 +365,18 @@ def _plain_stop(text: Any, kinds: Any, first: Any, stop: Any) -> Any:
                 while at > first and kinds[at - 1] & (DIGIT | HEX_LETTER):
                     at -= 1
                 if at == mark or mark - at > _GROUP_MAX or (at > first and kinds[at - 1] >= DIGIT):
-                    mark = first = mark + 1  # what is before it is not looked at again: a line of `=` is no square
+                    mark = first = mark + 1  # never examine bytes twice: a line of `=` would take quadratic time
                     continue
-        while at > first and kinds[at - 1] >= SIGN:  # where a secret in base64 would start
+        while at > first and kinds[at - 1] >= SIGN:  # to the place where a secret in base64 would start
             at -= 1
         return at, mark
 
 
 @njit
 def mask_lines(text: Any, kinds: Any, stops: Any, enabled: Any, out: Any, out_stops: Any) -> Any:
-    """Masks n lines; returns the length of all shapes, which lie one behind another in out.
+    """Mask n lines; return the length of all masked lines, which are written to out without gaps.
 
-    text: uint8, each line with a line feed, then PAD bytes. kinds: of `kinds_of`. stops: int64 (n,), the places of the
+    text: uint8, each line with a line feed, then PAD bytes. kinds: of `kinds_of`. stops: int64 (n,), the indices of the
     line feeds. enabled: bool (MASK_LAST + 1,). out: uint8, as long as text, and out_stops: int64 (n,) are written.
     """
     place = at = 0

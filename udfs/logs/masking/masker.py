@@ -1,7 +1,7 @@
-"""Masks: what varies from line to line, or is nobody's business, is replaced by its kind before anything else sees it.
+"""Masker of log lines: parts that vary from line to line or are sensitive are replaced by their kind before other use.
 
-A masked line, a *shape*, is bytes in which each of the bytes 1..8 stands for a mask (`udfs.logs.masking.kernel`), and
-USER for the name of a user; equal lines but for numbers, ids and secrets have equal shapes.
+A masked line is bytes in which each of the bytes 1..8 is a mask (`udfs.logs.masking.kernel`), and USER is the name of a
+user. Lines that differ only in numbers, ids and secrets have equal masked lines.
 """
 
 from collections.abc import Sequence
@@ -16,19 +16,21 @@ from udfs.logs.masking.kernel import MASK_LAST, PAD, mask_lines
 
 __all__ = ["DEFAULTS", "MASK_BYTES", "MASK_NAMES", "USER", "MaskName", "MaskSettings", "Masker"]
 
-# In the order of MASK_BYTES. They are what a person sees in templates: `<number>`.
+# In the order of MASK_BYTES. Templates show these names to people: `<number>`.
 MaskName = Literal["number", "hex", "id", "uuid", "ip", "email", "quoted", "secret", "user"]
 MASK_NAMES: Final[tuple[MaskName, ...]] = get_args(MaskName)
-USER: Final = b"\x0e"  # put in by `udfs.logs.masking.user_names`: what a name is depends on the words around it
+USER: Final = b"\x0e"  # written by `udfs.logs.masking.user_names`: the words around a name identify it
 MASK_BYTES: Final = (*range(1, MASK_LAST + 1), USER[0])
-assert len(MASK_NAMES) == len(MASK_BYTES), "each mask has a byte and a name"
+assert len(MASK_NAMES) == len(MASK_BYTES), f"{len(MASK_NAMES)} mask names, {len(MASK_BYTES)} mask bytes: give both"
 
 
 @dataclass(frozen=True, slots=True)
 class MaskSettings:
-    """masks: which are applied. line_bytes_max: of a line, its beginning is read; templates do not need more."""
+    """Settings of the masker."""
 
+    # The masks that are applied.
     masks: tuple[MaskName, ...] = MASK_NAMES
+    # Bytes of a line that are read, from its beginning; templates do not need more.
     line_bytes_max: int = 2_048
 
 
@@ -37,7 +39,7 @@ _PAD: Final = b" " * PAD
 
 
 class Masker:
-    """Masks lines. One belongs to one thread."""
+    """Masker of lines. Each thread needs its own."""
 
     def __init__(self, settings: MaskSettings = DEFAULTS) -> None:
         self._bytes_max = settings.line_bytes_max
@@ -45,7 +47,7 @@ class Masker:
         self.masked_lines(["loads the compiled kernel"])
 
     def masked_lines(self, lines: Sequence[str]) -> list[bytes]:
-        """The shape of each line. About 2 ns a byte, and 0.4 us a line."""
+        """Return the masked line of each line. About 2 ns a byte, and 0.4 us a line."""
         cut = _encoded(lines, self._bytes_max)
         stops = np.cumsum(list(map(len, cut)), dtype=np.int64) + np.arange(len(cut))
         text = np.frombuffer(b"\n".join((*cut, _PAD)), np.uint8)
@@ -56,9 +58,9 @@ class Masker:
 
 
 def _encoded(lines: Sequence[str], bytes_max: int) -> list[bytes]:
-    """The beginning of each line. Cut before it is encoded: a long line is not copied as a whole."""
+    """Return the beginning of each line, encoded. A long line is cut first, so that it is not copied as a whole."""
     try:
-        found = [line.encode() if len(line) <= bytes_max else line[:bytes_max].encode() for line in lines]
+        encoded = [line.encode() if len(line) <= bytes_max else line[:bytes_max].encode() for line in lines]
     except UnicodeEncodeError:  # a lone surrogate
-        found = [line[:bytes_max].encode(errors="replace") for line in lines]
-    return found if max(map(len, found), default=0) <= bytes_max else [line[:bytes_max] for line in found]
+        encoded = [line[:bytes_max].encode(errors="replace") for line in lines]
+    return encoded if max(map(len, encoded), default=0) <= bytes_max else [line[:bytes_max] for line in encoded]

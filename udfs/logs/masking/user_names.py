@@ -1,8 +1,9 @@
-"""Names of users in masked lines: who it was is personal data, and not what happened.
+"""Names of users in masked lines: they are personal data, and they do not identify an event.
 
-A name looks like any word. It is told by the words around it where these leave no doubt: in `user=…` and its likes, in
-the sentences of sshd, PAM, sudo and logind, in what is said of logins, in home folders. Elsewhere it stays: of
-`user preferences not found` and `user alice not found` one is a reason, and to hide it would make two errors one.
+A name looks like any other word. Only the words around it identify it, where they leave no doubt: in `user=…` and
+similar keys, in the messages of sshd, PAM, sudo and logind, in messages about logins, in home folders. A name elsewhere
+stays: in `user preferences not found` and `user alice not found` the same place holds a reason and a name, and a mask
+there would merge two errors into one.
 """
 
 import re
@@ -13,14 +14,14 @@ from udfs.logs.masking.masker import USER
 __all__ = ["hide_names"]
 
 _LETTERS: Final = rb"[\w$\x01-\x08\x80-\xff]++"
-_NAME: Final = _LETTERS + rb"(?:[.@+\\-]++" + _LETTERS + rb")*+"  # possessive: no line takes more than a few passes
+_NAME: Final = _LETTERS + rb"(?:[.@+\\-]++" + _LETTERS + rb")*+"  # possessive: each line takes at most a few passes
 _VALUE: Final = (
     rb"(?!(?:true|false|null|nil|none|unknown|anonymous|-)(?:[\s,;&|)\]}]|$))[^\s,;&|)\]}\"'][^\s,;&|)\]}\"]*+"
 )
 _KEY: Final = rb"(?:user(?:[ _.-]?(?:name|id))?|\blogname|\bacct)"
 _FROM: Final = rb"(?= (?:from )?\x05)"  # an address
-# Each is what stands before a name, the name, and what must follow it.
-_PLACES: Final = (
+# Each entry is the text before a name, the name, and the text that must follow it.
+_CONTEXTS: Final = (
     (_KEY + rb"(?: = |=)", _VALUE, rb""),
     (_KEY + rb"[\"']?(?: = |=|: ?)\"", rb"[^\"]++", rb"(?=\")"),
     (_KEY + rb"[\"']?(?: = |=|: ?)'", rb"[^']++", rb"(?=')"),
@@ -40,14 +41,14 @@ _PLACES: Final = (
     (rb"\\Users\\", _LETTERS + rb"(?:[.@+-]++" + _LETTERS + rb")*+", rb""),
 )
 _FOUND: Final = re.compile(
-    b"|".join(b"(" + before + b")" + name + behind for before, name, behind in _PLACES), re.IGNORECASE
+    b"|".join(b"(" + before + b")" + name + behind for before, name, behind in _CONTEXTS), re.IGNORECASE
 )
-_SIGNS: Final = (b"user", b" for ", b"/home/", b"logname", b"acct", b"uid=", b"tty=")  # without any there is no name
+_SIGNS: Final = (b"user", b" for ", b"/home/", b"logname", b"acct", b"uid=", b"tty=")  # a line without them has no name
 
 
 def hide_names(masked_line: bytes) -> bytes:
-    """The shape with USER for each name. Some 10 us for 100 bytes, or 1 us where nothing speaks of users."""
+    """Return the masked line with USER for each name. Some 10 us for 100 bytes, or 1 us for a line without _SIGNS."""
     small = masked_line.lower()
     if not any(sign in small for sign in _SIGNS):
         return masked_line
-    return _FOUND.sub(lambda found: found[found.lastindex or 0] + USER, masked_line)
+    return _FOUND.sub(lambda match: match[match.lastindex or 0] + USER, masked_line)
