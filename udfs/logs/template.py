@@ -17,7 +17,7 @@ from udfs.logs.masking.masker import MASK_BYTES, MASK_NAMES
 __all__ = ["HOLE", "Pattern", "merge_texts", "named_pattern", "pattern_of", "template_of", "words_of"]
 
 # Raise it with every change of masks, templates, user names or stack traces that gives a line another pattern id: for a
-# registry of old ids, every known error would be new. `tests/contracts/pattern_ids.tsv` shows such a change.
+# registry of old ids, every known error would be new. `tests/contracts/test_pattern_ids.py` finds such a change.
 PATTERN_VERSION: Final = 1
 
 HOLE: Final = "\x09"  # in keys, and in texts where masked lines differ; no mask has this byte
