@@ -1,4 +1,4 @@
-"""The whole job: OTLP from Kafka through every machine to Iceberg and `insight_out`.
+"""The complete job: OTLP from Kafka through every machine to Iceberg and `insight_out`.
 
 `python -m jobs.insights --config FILE` runs it on the cluster that Flink's environment names, or on a mini-cluster.
 """
@@ -29,7 +29,10 @@ def build(
     graph: Sequence[Stage],
     inserts: Sequence[Insert] = sinks.SHIPPED,
 ) -> None:
-    """Draws the job into `environment`; nothing runs yet. graph, inserts: more of either move no state of the rest."""
+    """Add the job to `environment`; nothing runs yet.
+
+    A further stage in `graph` or sink in `inserts` moves no state of the others.
+    """
     tables = StreamTableEnvironment.create(environment)
     topics = config.kafka.topics
     sources: tuple[tuple[SignalType, str], ...] = (
@@ -49,7 +52,7 @@ def build(
 
 
 def flink_configuration(config: JobConfig) -> Configuration:
-    """Engine settings of the job; what is not named here stays as the cluster has it."""
+    """Return the engine settings of the job; settings that are not set here keep the value of the cluster."""
     engine = config.engine
     python = engine.python or sys.executable
     settings = {
@@ -63,7 +66,7 @@ def flink_configuration(config: JobConfig) -> Configuration:
         "python.execution-mode": "process",
         "python.fn-execution.bundle.size": str(engine.bundle_size),
         "python.fn-execution.bundle.time": str(engine.bundle_time_ms),
-        # More than the hot keys of a slot: each miss is a blocking call to the JVM.
+        # More entries than a slot has hot keys: each miss is a blocking call to the JVM.
         "python.state.cache-size": "20000",
         "python.executable": python,
         "python.client.executable": python,
@@ -79,16 +82,16 @@ def flink_configuration(config: JobConfig) -> Configuration:
 
 
 def run(config: JobConfig, graph: Sequence[Stage], inserts: Sequence[Insert] = sinks.SHIPPED) -> None:
-    """Draws and starts the job; returns when it ends (bounded) or never."""
+    """Build and start the job; return when a bounded job ends, otherwise never."""
     environment = StreamExecutionEnvironment.get_execution_environment(flink_configuration(config))
     build(environment, config, graph, inserts)
     environment.execute(config.name)
 
 
 def config_from(arguments: Sequence[str] | None, description: str) -> JobConfig:
-    """The settings named on the command line. Ends the process with 2 and one message where they are bad."""
+    """Return the settings named on the command line. Exit the process with code 2 and one message when they are wrong."""
     parser = ArgumentParser(description=description)
-    parser.add_argument("--config", type=Path, required=True, help="YAML file, see docs/configuration.md")
+    parser.add_argument("--config", type=Path, required=True, help="YAML file of the job, see docs/configuration.md")
     try:
         return load(parser.parse_args(arguments).config)
     except BadConfig as error:
@@ -96,7 +99,7 @@ def config_from(arguments: Sequence[str] | None, description: str) -> JobConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    config = config_from(arguments, "insights from OTLP")
+    config = config_from(arguments, "Run the job that turns OTLP into insights.")
     run(config, stages(config.graph()))
 
 

@@ -1,4 +1,4 @@
-"""Settings of a job: one YAML file, validated at start; all faults are reported in one message."""
+"""Settings of a job: one YAML file, validated at start; one message reports all faults."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -28,53 +28,80 @@ from udfs.spans.window import NameLimits
 
 
 class Engine(Section):
-    """How Flink runs it. The bundle sizes are the measured best of the throughput bench (docs/sizing.md).
+    """Settings of Flink for this job.
 
-    flink: further options of Flink itself, by their own names.
+    The defaults of the bundle are the best values that the throughput benchmark measured (docs/sizing.md).
     """
 
+    # Parallel subtasks of each step.
     parallelism: Positive = 2
+    # Number of key groups of the state; a savepoint cannot be restored with another number.
     max_parallelism: Positive = 720
+    # Milliseconds between checkpoints; exactly-once insights become visible with each checkpoint.
     checkpoint_interval_ms: Positive = 30_000
+    # Folder of checkpoints and savepoints; "" takes that of the cluster.
     checkpoint_dir: str = ""
+    # Where keyed state is kept: `hashmap` on the heap of the JVM, `rocksdb` on disk.
     state_backend: Literal["hashmap", "rocksdb"] = "rocksdb"
+    # Records that Flink sends to a Python worker in one bundle, at most.
     bundle_size: Positive = 10_000
+    # Milliseconds after which a bundle is processed although it is not full.
     bundle_time_ms: Positive = 1_000
+    # Interpreter of the workers; "" takes the interpreter that submits the job.
     python: str = ""
+    # Further options of Flink, under Flink's own names; they override the settings above.
     flink: dict[str, str] = Field(default_factory=dict)
 
 
 class Detection(Section):
     """Settings of the machines, in the words of their own configs. Defaults are what everything is scored with."""
 
+    # Allowed lateness in milliseconds: a record that is older than its Kafka timestamp by more than this is late.
     lateness_ms: Annotated[int, Field(ge=0)] = 120_000
+    # Milliseconds that an event time may be ahead of the Kafka timestamp; records beyond it are rejected.
     future_max_ms: Annotated[int, Field(ge=0)] = 300_000
+    # Milliseconds that an event time may be behind the Kafka timestamp (7 days); older records are rejected.
     age_max_ms: Positive = 7 * 24 * 3_600_000
+    # Services with a name of their own in an environment, per source partition; bounds keys and state. Others: `other`.
     services_max: Positive = 5_000
+    # Environments with a name of their own, per source partition. Others are counted as `other`.
     envs_max: Positive = 50
+    # Hosts of a service with a row of their own in a window.
     hosts_max: Positive = 200
+    # Operations of a service with a row of their own in a window.
     operations_max: Positive = 200
+    # Callees of a service with a row of their own in a window.
     callees_max: Positive = 200
+    # Milliseconds within which the messages of both sides of a call must have been sent to be paired.
     call_pair_ms: Positive = 30_000
+    # Milliseconds by which a latency must exceed the usual P95 to count as slow.
     latency_floor_ms: Annotated[float, Field(ge=0)] = 25.0
+    # Variable or sensitive parts of a log line that are replaced by their kind. A change starts the registries again.
     masks: tuple[MaskName, ...] = MASK_NAMES
+    # Patterns in the registry of a service, for severe lines and for exceptions each; further patterns are `other`.
     patterns_max: Positive = 1_000
+    # Patterns of a window with a row of their own in `error_patterns`.
     patterns_top: Positive = 20
+    # Whether insights about patterns are emitted; the rows are written in both cases.
     pattern_insights: bool = True
+    # Minutes with lines, or with spans, that a service needs before a pattern can be new.
     patterns_warm_minutes: Annotated[int, Field(ge=0)] = 10
+    # Text file of patterns that are never new: an example line or a pattern id per line.
     pattern_seeds: Path | None = None
+    # Whether dead letters contain the bytes of the message, which may hold personal data.
     dead_letter_payload: bool = False
+    # `early`: emit at the end of a window and correct later. `final`: emit only when the window is final.
     emit_when: EmitWhen = "early"
 
 
 class JobConfig(ReaderConfig):
-    """Everything a job needs. name: also shown in the dashboard."""
+    """All settings of a job. The dashboard of Flink also shows `name`."""
 
     engine: Engine = Engine()
     detection: Detection = Detection()
 
     def seeds(self) -> frozenset[str]:
-        """Ids of the patterns in `detection.pattern_seeds`. Raises BadConfig where it cannot be read."""
+        """Return the ids of the patterns in `detection.pattern_seeds`. Raises BadConfig when the file cannot be read."""
         path = self.detection.pattern_seeds
         if path is None:
             return frozenset()
@@ -85,7 +112,7 @@ class JobConfig(ReaderConfig):
             raise BadConfig(message) from error
 
     def graph(self) -> GraphConfig:
-        """The same settings as the machines take them."""
+        """Return the same settings as the configs of the machines."""
         d = self.detection
         emission = EmissionConfig(lateness_ms=d.lateness_ms, emit_when=d.emit_when)
         names = NameLimits(d.hosts_max, d.operations_max, d.callees_max)
@@ -110,7 +137,7 @@ class JobConfig(ReaderConfig):
 
 
 def load(path: Path) -> JobConfig:
-    """Read everything that a job needs. Raises BadConfig as `load` of the contracts does."""
+    """Return all settings of a job. Raises BadConfig as `load` of the contracts does."""
     config = settings.load(path, JobConfig)
     config.seeds()
     return config

@@ -1,4 +1,4 @@
-"""Sinks: the Iceberg tables and the Kafka topics, each fed by rows of one type."""
+"""Sinks of the job: the Iceberg tables and the Kafka topics; rows of one type go into each of them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,10 +45,12 @@ DEAD_LETTERS = SinkRows("dead-letters", DeadLetter, (("message_key", "string"), 
 
 @dataclass(frozen=True)
 class Insert:
-    """One sink of the job. uid names its state in savepoints: it never changes and is never used again.
+    """A sink of the job.
 
-    sql: an INSERT with `{view}` where the rows of `rows` stand. topic: (name of the Kafka table, its topic by the
-    settings) for a sink into Kafka, which is then declared before.
+    - uid: names the state of the sink in savepoints. It never changes and is never used again for another sink.
+    - sql: an INSERT statement with `{view}` as placeholder for the rows of `rows`.
+    - topic: only for a sink into Kafka: the name of the Kafka table, which is declared first, and a function that
+      returns its topic from the settings.
     """
 
     uid: str
@@ -58,14 +60,17 @@ class Insert:
 
 
 def _table_insert(uid: str, spec: TableSpec, rows: SinkRows) -> Insert:
-    """Derive the INSERT of a table. It names the columns: a table that has grown may have them in another order."""
+    """Build the INSERT of a table.
+
+    It names the columns: a table to which columns were added may have them in another order.
+    """
     columns = ", ".join(f"`{column.name}`" for column in spec.columns)
     values = ", ".join(_value(column) for column in spec.columns)
     return Insert(uid, rows, f"INSERT INTO lake.{NAMESPACE}.{spec.name} ({columns}) SELECT {values} FROM {{view}}")
 
 
 def _table_rows(name: str, spec: TableSpec) -> SinkRows:
-    """Derive the rows of a table from its struct, field by field."""
+    """Build the rows of a table from its struct, field by field."""
     assert spec.row is not None, f"{spec.name} has no row struct, so it needs SinkRows of its own"
     return SinkRows(name, spec.row, spec.fields, msgspec.structs.astuple)
 
@@ -76,7 +81,7 @@ def _value(column: Column) -> str:
 
 
 def _event_sql(table: str, **attributes: str) -> str:
-    """Derive the INSERT of a Kafka table of JSON. attributes: of CloudEvents, SQL expressions over the rows."""
+    """Build the INSERT of a Kafka table of JSON. attributes: CloudEvents attributes as SQL expressions over the rows."""
     headers = {"ce_specversion": "'1.0'", **attributes, "content-type": "'application/json'"}
     pairs = ", ".join(f"'{name}', ENCODE({value}, 'UTF-8')" for name, value in headers.items())
     return f"INSERT INTO {table} SELECT message_key, body, MAP[{pairs}] FROM {{view}}"
@@ -109,7 +114,7 @@ SHIPPED = (
 
 
 def rows_of(inserts: Sequence[Insert]) -> tuple[SinkRows, ...]:
-    """What these sinks take, each kind of rows once, in their order."""
+    """Return the rows that these sinks take, each kind once, in the order of the sinks."""
     return tuple({insert.rows.name: insert.rows for insert in inserts}.values())
 
 
@@ -119,7 +124,7 @@ def attach(
     config: JobConfig,
     inserts: Sequence[Insert] = SHIPPED,
 ) -> None:
-    """Joins every sink that something flows to: its uids are stable, so that adding one moves no state of another."""
+    """Connect every sink that receives rows. The uids are stable: a new sink moves no state of the other sinks."""
     _create_catalog(tables, config.lake)
     tables.get_config().set("table.exec.iceberg.use-v2-sink", "true")
     views = {}

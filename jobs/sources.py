@@ -1,4 +1,4 @@
-"""Sources: topics of OTLP messages as raw bytes with partition, offset and a watermark from the Kafka timestamp."""
+"""Sources of the job: topics of OTLP messages as raw bytes, with partition, offset and a watermark by Kafka timestamp."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ from jobs.table_sql import kafka_options, stable_uids, with_clause
 from state_schemas.contracts.settings import Kafka
 from state_schemas.telemetry.signals import SignalType
 
-# Kafka's own defaults are for small messages: 1 MiB is three batches of spans, and the job waits for the broker.
+# Kafka's own defaults are for small messages: 1 MiB holds only three batches of spans, so the job waits for the broker.
 _FETCH: Final = {"properties.max.partition.fetch.bytes": str(2 << 20), "properties.receive.buffer.bytes": "-1"}
 
 

@@ -1,4 +1,4 @@
-"""SQL that sources and sinks share: the options of their tables, and the uids of the steps that Flink makes of them."""
+"""SQL that sources and sinks share: the options of their tables and the uids of the steps that Flink creates from them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from state_schemas.contracts.settings import Kafka
 
 
 def kafka_options(topic: str, kafka: Kafka) -> dict[str, str]:
-    """Give the options of every Kafka table. `kafka.properties` come last, so they win over the servers."""
+    """Return the options of every Kafka table. `kafka.properties` come last, so they override the bootstrap servers."""
     return {
         "connector": "kafka",
         "topic": topic,
@@ -17,7 +17,7 @@ def kafka_options(topic: str, kafka: Kafka) -> dict[str, str]:
 
 
 def with_clause(options: Mapping[str, str]) -> str:
-    """Write options as `WITH ('key'='value', ...)`; quotes within them, as in `sasl.jaas.config`, are escaped."""
+    """Return options as `WITH ('key'='value', ...)`. Quotes in them, for example in `sasl.jaas.config`, are escaped."""
     pairs = ", ".join(f"{_literal(key)}={_literal(value)}" for key, value in options.items())
     return f"WITH ({pairs})"
 
@@ -27,5 +27,8 @@ def _literal(text: str) -> str:
 
 
 def stable_uids(tables: Any, prefix: str) -> None:
-    """Set the uids of what is translated next. They differ by prefix, so a further sink or source moves no other."""
+    """Set the uids of the statements that are translated next.
+
+    They differ by prefix, so a further sink or source changes no uid of the others.
+    """
     tables.get_config().set("table.exec.uid.format", f"{prefix}-<type>_<transformation>")

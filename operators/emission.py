@@ -17,6 +17,7 @@ from operators.machine import END_OF_INPUT
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight, fault_of, to_json
 from state_schemas.state.detector import EmittedInsight
+from udfs.event_time import LATENESS_MS, WINDOW_MS
 
 L = TypeVar("L")
 P = TypeVar("P")
@@ -31,8 +32,8 @@ EmitWhen = Literal["early", "final"]
 class EmissionConfig:
     """emit_when: `early` sends early and corrects; `final` waits for the lateness and never corrects (`replay`)."""
 
-    window_ms: int = 10_000
-    lateness_ms: int = 120_000
+    window_ms: int = WINDOW_MS
+    lateness_ms: int = LATENESS_MS
     emit_when: EmitWhen = "early"
 
     def final_ms(self, start_ms: int) -> int:

@@ -1,1 +1,1 @@
-"""From Kafka messages to aggregates by service."""
+"""Machines and folds from Kafka messages to aggregates by service."""

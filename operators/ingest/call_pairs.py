@@ -1,8 +1,9 @@
-"""CallPairs: client spans find the server spans under them, across messages, partitions and time.
+"""Pairing of client spans with the server spans under them, across messages, partitions and time.
 
-Driven by `CallSides`; puts out `SpanAggregate` with the calls of each caller, which join the caller's other spans in
-LatencySpike. One state for each environment and bucket of trace hashes. Two halves meet when their messages were sent
-within `pair_ms` of each other, in whatever order they come; a half is forgotten when none can bring its other one.
+Input: `CallSides`. Output: `SpanAggregate` with the calls of each caller; the latency detector merges them with the
+other spans of the caller. There is one state for each environment and bucket of trace hashes. Two call sides are paired
+when their messages were sent within `pair_ms` of each other, in any order. A call side is dropped when its other side
+cannot arrive any more.
 """
 
 from dataclasses import dataclass, field
@@ -25,19 +26,18 @@ _Counts = tuple[tuple[MetricName, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class CallPairsConfig:
-    """sides_max: held in one bucket, half as many may wait to be joined. Beyond it those that have met go first, then
-    every second trace, until they fit.
+    """Settings of CallPairs."""
 
-    The default holds 1,000 halves a second of an environment that wait for their other half; a fourth of it brings
-    traces back.
-    """
-
+    # How far apart in time the two sides of a call may be, and the windows of the calls.
     limits: PairLimits = field(default_factory=PairLimits)
+    # Call sides kept in one bucket; when more than half as many wait to be paired, they are paired at once. Beyond the
+    # limit, paired sides are dropped first, then every second trace until the rest fits. The default keeps 1,000
+    # unpaired sides per second of an environment; below a fourth of the limit the sampling rate doubles again.
     sides_max: int = 4_096
 
 
 class CallPairs:
-    """See the module."""
+    """The machine that pairs call sides; see the module."""
 
     def __init__(self, config: CallPairsConfig) -> None:
         self.config = config
@@ -60,7 +60,7 @@ class CallPairs:
         counts: _Counts = (("call_halves_dropped_total", came - _count(event)),)
         sides = np.frombuffer(event.sides, NAMED_SIDE_DTYPE)
         if len(sides):
-            # Not by its end alone: a clock ahead would let it wait beyond the window of its other half.
+            # Not by the end of the span alone: with a clock that is ahead, it would wait past the window of its other side.
             first_ms = min(int(sides["end_ns"].min()) // 1_000_000, int(sides["sent_ms"].min()))
             join_ms = self._join_after(max(first_ms, watermark_ms))
             state.join_at_ms = min(join_ms, state.join_at_ms or join_ms)
@@ -79,15 +79,15 @@ class CallPairs:
         return Step(state, out, self._next_timer_ms(state, now_ms), counts)
 
     def _join(self, state: CallPairsState, now_ms: int) -> tuple[tuple[SpanAggregate, ...], _Counts]:
-        """Pairs all that is there, and lets go what has no time left or no room."""
+        """Pair all call sides that are present; drop those that are too old or exceed the limit."""
         names = united([state.held, *state.waiting])
         calls = pair(names.sides, self.config.limits)
         out = call_aggregates(state.env, names, calls, self.config.limits)
-        # Never under what int64 holds: numpy 2.1 crashes comparing 8,193 unaligned values with such a number.
+        # Never below the range of int64: numpy 2.1 crashes when it compares 8,193 unaligned values with such a number.
         oldest_ms = max(0, now_ms - self.config.limits.pair_ms)
         sides = names.sides[names.sides["sent_ms"] >= oldest_ms]
         if len(sides) > self.config.sides_max:
-            # They are kept for other server spans under the same client span, and for messages that come twice.
+            # Paired sides are kept for other server spans under the same client span and for messages that arrive twice.
             sides = sides[sides["paired"] == 0]
         tables = (names.services, names.hosts, names.operations)
         state.held = named(state.env, state.bucket, sides, tables)
@@ -99,15 +99,16 @@ class CallPairs:
         return out, (("calls_paired_total", len(calls[0])), ("call_halves_dropped_total", dropped))
 
     def _join_after(self, at_ms: int) -> int:
-        """The next moment at which LatencySpike reports a window or takes it as final: what is paired by then
-        counts.
+        """Return the next time at which the latency detector evaluates a window early or finally.
+
+        Calls that are paired by then count in that evaluation.
         """
         limits = self.config.limits
         phases = (0, limits.lateness_ms % limits.window_ms)
         return min(((at_ms - phase) // limits.window_ms + 1) * limits.window_ms + phase for phase in phases)
 
     def _next_timer_ms(self, state: CallPairsState, now_ms: int) -> int:
-        # To forget can wait; to join cannot.
+        # Dropping old call sides can wait; pairing cannot.
         if state.join_at_ms is not None:
             return max(now_ms + 1, state.join_at_ms)
         held: NDArray[np.void] = np.frombuffer(state.held.sides, NAMED_SIDE_DTYPE)

@@ -1,4 +1,4 @@
-"""Folds: one Kafka message in, its partial aggregates and dead letters out. Stateless; never raises on bad bytes."""
+"""Folds: one Kafka message in, its aggregates and dead letters out. Stateless; a fold never raises on bad bytes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,21 +26,25 @@ from udfs.spans.message import fold_spans
 
 _NS_PER_MS: Final = 1_000_000
 
-_ActivityByEnv = dict[str, dict[int, list[Activity]]]  # env -> window start -> who
+_ActivityByEnv = dict[str, dict[int, list[Activity]]]  # env -> window start -> activity by service
 
 
 @dataclass(frozen=True, slots=True)
 class FoldConfig:
-    """payload_kept: whether dead letters carry the message's bytes (they may hold personal data)."""
+    """Settings of a fold."""
 
+    # Bounds of event time against the Kafka timestamp of a message.
     times: TimeLimits = field(default_factory=TimeLimits)
+    # Bounds of decoding: size, number of spans, depth of values.
     decode: DecodeSettings = field(default_factory=DecodeSettings)
+    # Masks that are applied to log lines and exceptions.
     masks: MaskSettings = field(default_factory=MaskSettings)
+    # Whether dead letters contain the bytes of the message, which may hold personal data.
     payload_kept: bool = False
 
 
 class Folded(NamedTuple):
-    """message is None where nothing of it could be counted."""
+    """The result of one message. message is None when none of its records could be counted."""
 
     message: FoldedMessage | None
     dead_letters: tuple[DeadLetter, ...]
@@ -58,7 +62,7 @@ class _Part(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A record by its number in the message, its event time and the start of its window in epoch ms."""
+    """Position of a record: its number in the message, its event time and the start of its window in epoch ms."""
 
     number: int
     at_ms: int
@@ -67,14 +71,18 @@ class Place(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """Records of one message. places: of those that count, in wire order. rejected: the others, ascending by reason."""
+    """Records of one message.
+
+    - places: the records that count, in wire order.
+    - rejected: the other records, ascending by reason.
+    """
 
     places: tuple[Place, ...]
     rejected: tuple[Rejected, ...]
 
 
 class Fold:
-    """Folds the messages of one signal type. Holds scratch memory: one instance for each thread."""
+    """A fold of the messages of one signal type. It holds scratch memory: use one instance for each thread."""
 
     def __init__(self, signal: SignalType, config: FoldConfig) -> None:
         self.config = config
@@ -89,7 +97,10 @@ class Fold:
         self._reader = LineReader(config.masks) if signal != "metrics" else None
 
     def fold(self, data: bytes, at: KafkaPosition) -> Folded:
-        """O(records), vectorised for spans. Every record is in `message` or counted in a dead letter."""
+        """Decode one message and aggregate its records. O(records), vectorised for spans.
+
+        Every record is in `message` or is counted in a dead letter.
+        """
         part = self._fold(data, at)
         letters = tuple(self._dead_letter(rejected, data, at) for rejected in part.rejected)
         message = None
@@ -137,7 +148,7 @@ class Fold:
 
 
 def logs_part(records: Sequence[LogRecord], reader: LineReader, at: KafkaPosition, config: FoldConfig) -> _Part:
-    """What these log records say; those without a usable time are counted as rejected."""
+    """Aggregate log records; records without a usable time are counted as rejected."""
     placed = place_records("logs", records, at.timestamp_ms, config.times)
     kept = [records[place.number] for place in placed.places]
     lines = [
@@ -155,12 +166,12 @@ def place_records(
     rejected: dict[RejectReason, int] = {}
     for number, record in enumerate(records):
         at_ms = record.time_ns // _NS_PER_MS
-        reason = _time_fault(at_ms, timestamp_ms, times)
+        reason = times.fault(at_ms, timestamp_ms)
         if reason:
             rejected[reason] = rejected.get(reason, 0) + 1
             continue
-        late = at_ms < timestamp_ms - times.lateness_ms
-        places.append(Place(number, at_ms, at_ms - at_ms % times.window_ms, late))
+        late = at_ms < times.late_before(timestamp_ms)
+        places.append(Place(number, at_ms, times.window_start(at_ms), late))
     faults = tuple(Rejected(reason, f"event time of {signal}", rejected[reason]) for reason in sorted(rejected))
     return Placed(tuple(places), faults)
 
@@ -168,7 +179,7 @@ def place_records(
 def _with_activity(
     signal: SignalType, records: Sequence[LogRecord | MetricPoint], placed: Placed, at: KafkaPosition
 ) -> _Part:
-    """Who was heard in these records, by window."""
+    """Add the activity of each service by window. Late records do not count."""
     by_env: _ActivityByEnv = {}
     for place in placed.places:
         if not place.late:
@@ -176,14 +187,6 @@ def _with_activity(
             _add(by_env, resource.env, place.start_ms, Activity(signal, resource.service, 1))
     late = sum(place.late for place in placed.places)
     return _Part(placed.rejected, None, _activity_of(by_env, at), (), len(placed.places), late)
-
-
-def _time_fault(at_ms: int, timestamp_ms: int, times: TimeLimits) -> RejectReason | None:
-    if at_ms == 0:
-        return "no_time"
-    if at_ms > timestamp_ms + times.future_max_ms:
-        return "future"
-    return "too_old" if at_ms < timestamp_ms - times.age_max_ms else None
 
 
 def _add(by_env: _ActivityByEnv, env: str, start_ms: int, activity: Activity) -> None:

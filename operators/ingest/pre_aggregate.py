@@ -1,10 +1,10 @@
-"""PreAggregate: what the messages of one Kafka partition say, merged until event time moves, before it is keyed by
-service.
+"""Pre-aggregation: merging the aggregates of one Kafka partition before they are keyed by service.
 
-Driven by `FoldedMessage`; puts out `SpanAggregate`, `CallSides`, `LogAggregate` or `ExceptionAggregate`,
-`EffectAggregate`, `LoggingWindows` and `EnvActivity`. So the keyed rate follows services, not messages. Here the
-number of service names is bounded: the key is the source partition, so its state, and with it the choice of names,
-survives a restart. Partials commute: merging here changes no result.
+Input: `FoldedMessage`. Output: `SpanAggregate`, `CallSides`, `LogAggregate` or `ExceptionAggregate`, `EffectAggregate`,
+`LoggingWindows` and `EnvActivity`. Aggregates are merged until event time advances, so the rate of keyed events depends
+on the number of services, not of messages. The number of service names is bounded here: the key is the source
+partition, so the state, and with it the choice of names, survives a restart. Aggregates commute: merging them here
+changes no result.
 """
 
 from dataclasses import dataclass, field
@@ -27,40 +27,43 @@ from state_schemas.contracts.counters import MetricName
 from state_schemas.state.pre_aggregate import PRE_AGGREGATE_CODEC, PreAggregateState
 from udfs.activity import merge_activity
 from udfs.detect.requests.counts import effects_of_lines, logging_windows
+from udfs.event_time import WINDOW_MS
 from udfs.logs.window import merge_log_aggregates, with_ordinary_as_one
 from udfs.spans.grouping import activity_of, aggregates_of, call_sides_of, common
 from udfs.spans.window import NameLimits
 
-# Flushed early beyond this. What waits is state, written at each end of a bundle: 16 bytes a span.
+# Spans and messages that wait before an early flush. They are state, written at the end of each bundle: 16 bytes a span.
 SPANS_WAITING_MAX: Final = 32_768
 MESSAGES_WAITING_MAX: Final = 2_000
 SERVICE_IS_ACTIVE: Final = LogTable(())
-REPORTED_MAX: Final = 4  # spans in time are at most two minutes older than their message and five newer
-SPANS_OF_A_PATTERN: Final = 16  # a pattern with its texts and samples is as large as so many spans
+REPORTED_MAX: Final = 4  # spans that are not late are at most 2 minutes older and 5 minutes newer than their message
+SPANS_OF_A_PATTERN: Final = 16  # a pattern with its texts and samples is as large as this many spans
 
 Output = SpanAggregate | CallSides | LineAggregate | EffectAggregate | LoggingWindows | EnvActivity
 
 
 @dataclass(frozen=True, slots=True)
 class PreAggregateConfig:
-    """services_max: services kept apart in an environment, envs_max: environments; further ones become `other`.
+    """Settings of pre-aggregation. All limits are per source partition."""
 
-    Both are per source partition. A name unheard for idle_ms of event time frees its place. window_ms: of all windows.
-    activity_report_ms: that a service has spans is told once in so long.
-    """
-
+    # Services with a name of their own in an environment; further ones become `other`.
     services_max: int = 5_000
+    # Environments with a name of their own; further ones become `other`.
     envs_max: int = 50
+    # Milliseconds of event time without records after which a name is forgotten and its place is free.
     idle_ms: int = 24 * 3_600_000
-    window_ms: int = 10_000
-    # Each minute would cost more than all else of exceptions: 0.37 of a core at 10,000 services.
+    # Length of all windows in milliseconds.
+    window_ms: int = WINDOW_MS
+    # Milliseconds per report that a service has spans. Reports each minute would cost more than all other work on
+    # exceptions: 0.37 of a core at 10,000 services.
     activity_report_ms: int = 300_000
+    # Hosts, operations and callees with a row of their own.
     names: NameLimits = field(default_factory=NameLimits)
 
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """Names of one message that were not let through: (environment, service), and environments."""
+    """Names of one message that were replaced by `other`: (environment, service), and environments."""
 
     services: set[tuple[str, str]] = field(default_factory=set)
     envs: set[str] = field(default_factory=set)
@@ -126,11 +129,11 @@ class PreAggregate:
 
     def _idle_timer_ms(self, state: PreAggregateState, now_ms: int) -> int:
         oldest_ms = min((min(names.values()) for names in state.known.values()), default=now_ms)
-        # Nothing waits: the next timer is for names alone, and once an hour is soon enough for them.
+        # No aggregates wait: the next timer only removes idle names, for which once an hour is sufficient.
         return max(now_ms + 3_600_000, oldest_ms + self.config.idle_ms)
 
     def _admitted_batch(self, state: PreAggregateState, batch: SpanBatch, refused: _Refused) -> SpanBatch:
-        """The batch under the names that are let through."""
+        """Return the batch with the names under which its spans are counted."""
         newest: dict[int, int] = {}
         groups = np.frombuffer(batch.groups, GROUP_DTYPE)[["service", "start_ms", "late"]].tolist()
         for place, start_ms, _ in groups:
@@ -146,11 +149,12 @@ class PreAggregate:
         return msgspec.structs.replace(batch, services=tuple(names))
 
     def _observe(self, state: PreAggregateState, env: str, service: str, start_ms: int) -> None:
-        """That a service has spans, once in activity_report_ms: what they throw is new, or gone, in terms of time
-        observed.
+        """Report that a service has spans, once in activity_report_ms.
 
-        It stands in the last window of that stretch, which becomes final when nothing of it can come any more. Which of
-        the last REPORTED_MAX were told is remembered; an older one may be told again, which says no more than once.
+        New and missing exceptions are judged by the time in which a service was observed. The report belongs to the
+        last window of the interval, which becomes final when no record of the interval can arrive any more. The state
+        remembers which of the last REPORTED_MAX intervals were reported; an older interval may be reported again, which
+        changes no result.
         """
         interval_ms = self.config.activity_report_ms
         interval = start_ms // interval_ms
@@ -179,14 +183,14 @@ class PreAggregate:
         return LogAggregate(env, service, aggregate.windows)
 
     def _admit_env(self, state: PreAggregateState, env: str, refused: _Refused) -> str:
-        """The name under which an environment is counted; `other` itself takes no place."""
+        """Return the name under which an environment is counted; `other` itself uses no place."""
         if env in state.known or env == OTHER or len(state.known) - (OTHER in state.known) < self.config.envs_max:
             return env
         refused.envs.add(env)
         return OTHER
 
     def _admit(self, state: PreAggregateState, env: str, service: str, start_ms: int, refused: _Refused) -> str:
-        """The name under which a service is counted."""
+        """Return the name under which a service is counted."""
         known = state.known.setdefault(env, {})
         if service in known or len(known) < self.config.services_max:
             known[service] = max(start_ms, known.get(service, 0))
@@ -195,7 +199,7 @@ class PreAggregate:
         return OTHER
 
     def _flush(self, state: PreAggregateState) -> tuple[Output, ...]:
-        """Everything that waits, merged, in key order."""
+        """Merge and return everything that waits, in key order."""
         windows = state.activity
         for env, found in activity_of(state.spans).items():
             windows.setdefault(env, []).extend(found)

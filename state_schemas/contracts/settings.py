@@ -12,62 +12,77 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class BadConfig(ValueError):
-    """The settings cannot be used; the message lists everything that is wrong with them."""
+    """Settings that cannot be used; the message lists all faults."""
 
 
 class Section(BaseModel):
+    """A section of the YAML file. Unknown names are faults."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Topics(Section):
-    """Names of the topics. An empty name of a source leaves that signal out."""
+    """Names of the Kafka topics. With an empty name of a source, the job does not read that signal."""
 
+    # Source of trace requests.
     traces: str = "trace_events"
+    # Source of logs requests.
     logs: str = "logs_raw"
+    # Source of metrics requests.
     metrics: str = "metrics_rollup"
+    # Sink of insights.
     insights: Annotated[str, Field(min_length=1)] = "insight_out"
+    # Sink of dead letters.
     rejected: Annotated[str, Field(min_length=1)] = "insight_rejected"
 
 
 class Kafka(Section):
-    """start: where to begin without a savepoint. bounded: stop at the end that the topics have at start.
+    """Settings of the Kafka sources and sinks."""
 
-    idle_ms: a partition silent for so long does not hold event time up; 0 waits for ever (recordings).
-    guarantee: exactly-once shows insights after each checkpoint; at-least-once at once, with the same ids.
-    transaction_timeout_ms: must be under the broker's transaction.max.timeout.ms and over checkpoint time + outage.
-    """
-
+    # Addresses of the brokers, host:port, separated by commas.
     bootstrap_servers: Annotated[str, Field(min_length=1)] = "127.0.0.1:9092"
+    # Consumer group of the sources.
     group_id: Annotated[str, Field(min_length=1)] = "metric-reasoner"
+    # Names of the topics.
     topics: Topics = Topics()
+    # Offset at which the job starts without a savepoint.
     start: Literal["earliest", "latest"] = "earliest"
+    # Whether the job ends at the end that the topics have when it starts.
     bounded: bool = False
+    # Milliseconds between the newest Kafka timestamp of a partition and its watermark; whole seconds.
     out_of_order_ms: Annotated[int, Field(ge=0, le=99_000, multiple_of=1_000)] = 5_000
+    # Milliseconds without messages after which a partition does not hold event time back; 0: always wait (recordings).
     idle_ms: Annotated[int, Field(ge=0)] = 30_000
+    # exactly-once: insights are visible after each checkpoint. at-least-once: at once, with the same ids.
     guarantee: Literal["exactly-once", "at-least-once"] = "exactly-once"
+    # Milliseconds; below the broker's transaction.max.timeout.ms, above the time of a checkpoint plus an outage.
     transaction_timeout_ms: Positive = 900_000
+    # Further properties of the Kafka client; they override the settings above.
     properties: dict[str, str] = Field(default_factory=dict)
 
 
 class Lake(Section):
-    """Iceberg catalog over JDBC. uri: `jdbc:sqlite:…` (one process only) or `jdbc:postgresql://…`.
+    """Settings of the Iceberg catalog over JDBC."""
 
-    password_file: a file with the password, so that it stands in no environment and no log.
-    """
-
+    # `jdbc:sqlite:…` (for a single process only) or `jdbc:postgresql://…`.
     uri: Annotated[str, Field(pattern=r"^jdbc:(sqlite|postgresql):.+")]
+    # Folder or bucket of the data files.
     warehouse: Annotated[str, Field(pattern=r"^(file|s3|s3a|gs|abfs)://?.+")]
+    # User of the database; "" for none.
     user: str = ""
+    # File that contains the password, so that no environment variable and no log contains it.
     password_file: Path | None = None
+    # Further properties of the Iceberg catalog, such as io-impl.
     properties: dict[str, str] = Field(default_factory=dict)
 
 
 class ReaderConfig(Section):
-    """The part of a job's file that readers of its topics and tables need. name: the prefix of Kafka transactions.
+    """The part of a job's settings that readers of its topics and tables need.
 
-    What the file says of `engine` and `detection` is left to the job, which validates it.
+    Readers do not validate `engine` and `detection`; the job does.
     """
 
+    # Name of the job and prefix of its Kafka transactions.
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,60}$")] = "insights"
     kafka: Kafka = Kafka()
     lake: Lake
@@ -79,9 +94,9 @@ Config = TypeVar("Config", bound=ReaderConfig)
 
 
 def load(path: Path, kind: type[Config]) -> Config:
-    """Read the settings of a YAML file as a ReaderConfig or a subclass of it.
+    """Return the settings of a YAML file as a ReaderConfig or a subclass of it.
 
-    Raises BadConfig with all faults, each with its place, what was found and what is expected.
+    Raises BadConfig with all faults, each with its position, the value found and the value expected.
     """
     try:
         raw = yaml.safe_load(path.read_text())
@@ -97,7 +112,7 @@ def load(path: Path, kind: type[Config]) -> Config:
         raise BadConfig(message) from error
 
 
-# Pydantic's kinds of fault, and what to say instead of its own sentence.
+# Type of a pydantic fault -> the sentence that replaces pydantic's own.
 _EXPECTED: Final = {
     "missing": "expected a value, there is no default",
     "int_type": "expected a whole number",
@@ -107,7 +122,7 @@ _EXPECTED: Final = {
     "float_parsing": "expected a number",
     "bool_type": "expected true or false",
     "bool_parsing": "expected true or false",
-    "string_type": "expected text (in quotes, where it looks like a number)",
+    "string_type": "expected text (in quotes, if it looks like a number)",
     "string_too_short": "expected text that is not empty",
     "string_pattern_mismatch": "expected text that matches {pattern}",
     "literal_error": "expected {expected}",
@@ -122,7 +137,7 @@ _EXPECTED: Final = {
 
 
 def expected(fault: Mapping[str, Any]) -> str:
-    """Say what is expected instead, for one of pydantic's faults."""
+    """Return the expected value of one of pydantic's faults as a sentence."""
     wording = _EXPECTED.get(fault["type"])
     return wording.format(**fault.get("ctx", {})) if wording else str(fault["msg"])
 

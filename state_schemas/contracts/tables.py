@@ -1,7 +1,7 @@
 """Iceberg tables of the namespace `insights`: columns, partitions, order, and the rows that jobs write into them.
 
-Fields keep their ids for ever. A new column goes to the end of its TableSpec and of the row struct above it; sinks
-and their SQL follow.
+The ids of fields never change. A new column is added at the end of its TableSpec and of its row struct; sinks and their
+SQL are derived from them.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ ColumnType = Literal["string", "int", "long", "double", "boolean", "timestamptz"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """name, type and what a reader must know."""
+    """A column: name, type and documentation for readers of the table."""
 
     name: str
     type: ColumnType
@@ -25,7 +25,7 @@ class Column:
 
     @property
     def field(self) -> tuple[str, ColumnType]:
-        """Give name and type of the field of a row: that of a `timestamptz` column `x` is `x_ms`, in epoch ms."""
+        """Return name and type of the field of a row. For a `timestamptz` column `x` the field is `x_ms`, in epoch ms."""
         return (f"{self.name}_ms", "long") if self.type == "timestamptz" else (self.name, self.type)
 
 
@@ -33,8 +33,10 @@ class Column:
 class TableSpec:
     """A table and its rows.
 
-    partition: (column, transform); transforms are Iceberg's: `hour`, `identity`, `bucket[16]`. sort: columns.
-    row: the struct of its rows, with the fields of the columns in their order; None where a sink makes them by name.
+    - partition: (column, transform); transforms are Iceberg's: `hour`, `identity`, `bucket[16]`.
+    - sort: columns by which the rows of a file are sorted.
+    - row: struct of the rows, with one field for each column in the same order; None when a sink builds the rows by
+      name.
     """
 
     name: str
@@ -53,7 +55,7 @@ class TableSpec:
 
     @property
     def fields(self) -> tuple[tuple[str, ColumnType], ...]:
-        """Give name and type of each field of a row, in the order of the columns."""
+        """Return name and type of each field of a row, in the order of the columns."""
         return tuple(column.field for column in self.columns)
 
 
@@ -63,7 +65,7 @@ _PARTITION: Final = (("window_start", "hour"), ("env", "identity"), ("service", 
 class RollupRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Row of `latency_rollups`: a *delta*; rows of the same window add up.
 
-    sketch: as `udfs.stats.duration_histogram` packs and unpacks it.
+    sketch: packed and unpacked by `udfs.stats.duration_histogram`.
     """
 
     env: str
@@ -91,15 +93,15 @@ LATENCY_ROLLUPS: Final = TableSpec(
         Column("service", "string", "service.name"),
         Column("dimension", "string", "service, host or operation: add up one dimension only"),
         Column("name", "string", "host or operation; empty for the service"),
-        Column("span_kind", "string", "OTel span kind; server and consumer are what the service answers"),
+        Column("span_kind", "string", "OTel span kind; server and consumer are entry spans"),
         Column("resolution_s", "int", "length of the window: 10, 60 or 300; add up one resolution only"),
         Column("window_start", "timestamptz", "start of the window, by span end"),
         Column("late", "boolean", "arrived after the allowed lateness: not used for detection"),
         Column("count", "long", "spans of this delta row; rows of one window add up"),
-        Column("error_count", "long", "of these with status ERROR"),
-        Column("latency_ms_p50", "double", "of this row alone, within 1 %"),
-        Column("latency_ms_p95", "double", "of this row alone, within 1 %"),
-        Column("latency_ms_p99", "double", "of this row alone, within 1 %"),
+        Column("error_count", "long", "spans of this delta row with status ERROR"),
+        Column("latency_ms_p50", "double", "median of this row alone, within 1 %"),
+        Column("latency_ms_p95", "double", "95th percentile of this row alone, within 1 %"),
+        Column("latency_ms_p99", "double", "99th percentile of this row alone, within 1 %"),
         Column("sketch", "binary", "n uint16 bins, then n int64 counts, little-endian; merge by adding counts"),
     ),
     _PARTITION,
@@ -109,7 +111,7 @@ LATENCY_ROLLUPS: Final = TableSpec(
 
 
 class EdgeRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Row of `service_edges`: calls of `service` to `callee` among the traces that were paired; a *delta* as well.
+    """Row of `service_edges`: paired calls of `service` to `callee`, from a sample of traces; a *delta*.
 
     sketch: as in `RollupRow`.
     """
@@ -141,16 +143,16 @@ SERVICE_EDGES: Final = TableSpec(
         Column("callee", "string", "service.name of the service that answers"),
         Column("resolution_s", "int", "length of the window: 10, 60 or 300; add up one resolution only"),
         Column("window_start", "timestamptz", "start of the window, by the end of the client span"),
-        Column("late", "boolean", "one of its halves arrived after the allowed lateness: not used for detection"),
-        Column("count", "long", "calls paired, of a sample of traces where there are many; rows of one window add up"),
-        Column("error_count", "long", "of these with status ERROR at the caller"),
-        Column("latency_ms_p50", "double", "of the client span, of this row alone, within 1 %"),
-        Column("latency_ms_p95", "double", "of the client span, of this row alone, within 1 %"),
-        Column("latency_ms_p99", "double", "of the client span, of this row alone, within 1 %"),
-        Column("gap_ms_p50", "double", "client span less server span: the network and its queues"),
-        Column("gap_ms_p95", "double", "client span less server span: the network and its queues"),
-        Column("clock_skew_ms_p50", "double", "how far the callee's clock is ahead of the caller's"),
-        Column("sketch", "binary", "of the client span: n uint16 bins, then n int64 counts; merge by adding counts"),
+        Column("late", "boolean", "a side of the call arrived after the allowed lateness: not used for detection"),
+        Column("count", "long", "paired calls, from a sample of traces when there are many; rows of one window add up"),
+        Column("error_count", "long", "paired calls with status ERROR at the caller"),
+        Column("latency_ms_p50", "double", "median of the client spans of this row alone, within 1 %"),
+        Column("latency_ms_p95", "double", "95th percentile of the client spans of this row alone, within 1 %"),
+        Column("latency_ms_p99", "double", "99th percentile of the client spans of this row alone, within 1 %"),
+        Column("gap_ms_p50", "double", "median network time: duration of the client span less that of the server span"),
+        Column("gap_ms_p95", "double", "95th percentile of the network time: client span less server span"),
+        Column("clock_skew_ms_p50", "double", "median of how far the callee's clock is ahead of the caller's"),
+        Column("sketch", "binary", "of client spans: n uint16 bins, then n int64 counts; merge by adding counts"),
     ),
     _PARTITION,
     ("service", "window_start"),
@@ -159,9 +161,10 @@ SERVICE_EDGES: Final = TableSpec(
 
 
 class PatternRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Row of `error_patterns`: lines of WARN and up of one pattern in a window; a *delta* as well.
+    """Row of `error_patterns`: severe lines of one pattern in a window; a *delta*.
 
-    source: a `LineSource`. template: "" of `other`.
+    - source: a `LineSource`.
+    - template: "" for `other`.
     """
 
     env: str
@@ -185,16 +188,16 @@ ERROR_PATTERNS: Final = TableSpec(
         Column("env", "string", "deployment environment"),
         Column("site_id", "string", "site, or empty"),
         Column("service", "string", "service.name"),
-        Column("source", "string", "logs, or spans: exceptions recorded as their events; add up one source only"),
+        Column("source", "string", "logs, or spans (exceptions recorded as span events); add up one source only"),
         Column("resolution_s", "int", "length of the window: 10 or 60; add up one resolution only"),
         Column("window_start", "timestamptz", "start of the window, by time of the record or end of the span"),
         Column("late", "boolean", "arrived after the allowed lateness: not used for detection"),
-        Column("rank", "int", "by count within this delta, from 1 on; 0 is `other`: all further patterns together"),
-        Column("pattern_id", "string", "as in pattern_registry; `other` of rank 0"),
-        Column("template", "string", "masked, as it was known then; empty of `other`"),
-        Column("severity_number", "int", "the greatest of these lines, OpenTelemetry's; 0 where none was said"),
-        Column("count", "long", "lines of WARN and up, and exceptions; rows of one window add up"),
-        Column("total", "long", "lines of the whole delta, which its rows add up to"),
+        Column("rank", "int", "rank by count in this delta, from 1; 0 is `other`: all further patterns together"),
+        Column("pattern_id", "string", "as in pattern_registry; `other` for rank 0"),
+        Column("template", "string", "template at that time, masked; empty for `other`"),
+        Column("severity_number", "int", "highest OpenTelemetry severity number of these lines; 0 if none has one"),
+        Column("count", "long", "severe lines or exceptions of the pattern; rows of one window add up"),
+        Column("total", "long", "lines of the whole delta: the sum of its rows"),
     ),
     _PARTITION,
     ("service", "window_start"),
@@ -203,7 +206,11 @@ ERROR_PATTERNS: Final = TableSpec(
 
 
 class PatternName(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Row of `pattern_registry`: name of a pattern from at_ms on. source: a `LineSource`. alias_of: "" for none."""
+    """Row of `pattern_registry`: the name of a pattern from at_ms on.
+
+    - source: a `LineSource`.
+    - alias_of: "" for none.
+    """
 
     env: str
     service: str
@@ -220,12 +227,12 @@ PATTERN_REGISTRY: Final = TableSpec(
     (
         Column("env", "string", "deployment environment"),
         Column("service", "string", "service.name"),
-        Column("source", "string", "logs or spans, as in error_patterns; each has names of its own"),
-        Column("pattern_id", "string", "a hash of the words of the line: the same everywhere and always"),
-        Column("template", "string", "masked; the newest row of an id and source holds"),
+        Column("source", "string", "logs or spans, as in error_patterns; each source has its own names"),
+        Column("pattern_id", "string", "hash of the words of the line: the same in every service and at all times"),
+        Column("template", "string", "masked template; the newest row of an id and source is valid"),
         Column("first_seen", "timestamptz", "start of the window in which this service first logged it"),
-        Column("alias_of", "string", "the pattern that it has become part of, or empty"),
-        Column("at", "timestamptz", "from when on this row holds"),
+        Column("alias_of", "string", "id of the pattern into which it was merged, or empty"),
+        Column("at", "timestamptz", "time from which this row is valid"),
     ),
     (("env", "identity"), ("service", "bucket[16]")),
     ("service", "pattern_id"),
@@ -235,20 +242,20 @@ PATTERN_REGISTRY: Final = TableSpec(
 INSIGHTS: Final = TableSpec(
     "insights",
     (
-        Column("insight_id", "string", "pure function of what it is about"),
-        Column("revision", "int", "the highest one of an id holds"),
+        Column("insight_id", "string", "hash of the subject and the start of the episode"),
+        Column("revision", "int", "the highest revision of an id is valid"),
         Column("status", "string", "open, updated, closed, retracted"),
-        Column("kind", "string", "what was found"),
+        Column("kind", "string", "kind of insight, such as latency_spike"),
         Column("env", "string", "deployment environment"),
         Column("site_id", "string", "site, or empty"),
         Column("service", "string", "service.name; empty for a whole environment"),
         Column("subject", "string", "operation, signal type, rule id, ..."),
         Column("window_start", "timestamptz", "start of the episode"),
-        Column("window_end", "timestamptz", "its end, or the newest window"),
+        Column("window_end", "timestamptz", "end of the episode, or of its newest window"),
         Column("severity", "string", "info, warning, critical"),
         Column("confidence", "double", "0..1"),
-        Column("cold_start", "boolean", "the baseline was young"),
-        Column("title", "string", "one line for a person"),
+        Column("cold_start", "boolean", "the baseline was still in warm-up"),
+        Column("title", "string", "one line for people"),
         Column("body", "string", "Insight v1 as JSON, with evidence"),
     ),
     _PARTITION,

@@ -30,7 +30,7 @@ def test_pattern_ids_change_only_with_the_version_in_the_fingerprint() -> None:
     found = ids_of(lines)
     moved = [line["body"] for line, pattern_id in zip(lines, found, strict=True) if line.get("id") != pattern_id]
     if os.environ.get("GOLDEN") == "write" and head[VERSION_LINE] < PATTERN_VERSION:
-        rows = [{VERSION_LINE: PATTERN_VERSION}]
+        rows: list[dict[str, Any]] = [{VERSION_LINE: PATTERN_VERSION}]
         rows += [{**line, "id": pattern_id} for line, pattern_id in zip(lines, found, strict=True)]
         GOLDEN.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         return

@@ -38,8 +38,8 @@ def _placed(
 ) -> Iterator[PlacedLine]:
     for number, (record, line) in enumerate(zip(records, reader.read(records), strict=True)):
         at_ms = record.time_ns // _NS_PER_MS
-        late = at_ms < at.timestamp_ms - limits.lateness_ms
-        start_ms = at_ms - at_ms % limits.window_ms
+        late = at_ms < limits.late_before(at.timestamp_ms)
+        start_ms = limits.window_start(at_ms)
         yield PlacedLine(record.resource, at_ms, start_ms, late, record.trace_id, number, line)
 
 

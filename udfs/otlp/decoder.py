@@ -1,6 +1,6 @@
-"""Decode OTLP requests: a message's bytes go in; columns, records or `Rejected` come out, never an exception.
+"""Decoding of OTLP requests: the bytes of a message in; columns, records or `Rejected` out, never an exception.
 
-Protobuf and JSON are told apart per message. The wire scanner reads spans in protobuf.
+The encoding, protobuf or JSON, is recognised for each message. The wire scanner reads spans in protobuf.
 """
 
 import re
@@ -29,10 +29,10 @@ __all__ = ["DEFAULTS", "DecodeSettings", "SpanDecoder", "decode_logs", "decode_m
 
 # The scanner's positions are 31 bits wide, as are upb's lengths.
 _MESSAGE_BYTES_LIMIT: Final = 2**31 - 1
-# Up to here the depth of a value is ours to judge; beyond, upb's limit of 100 nested messages is met first.
+# Up to this depth the decoder itself checks the depth of a value; beyond it upb's limit of 100 nested messages applies.
 _DEPTH_LIMIT: Final = 30
-# A resource longer than this is decoded anew each time, so that the cache holds at most
-# `resources_cached_max` * (4 kB of key + 7 names of 256 characters): 45 MB by default, 6 MB with usual resources.
+# A longer resource is decoded each time and not cached, so that the cache holds at most `resources_cached_max` *
+# (4 kB of key + 7 names of 256 characters): 45 MB by default, 6 MB with usual resources.
 _CACHED_BYTES_MAX: Final = 4096
 
 _BLANK_THEN_BRACE: Final = re.compile(rb"[ \t\r\n]*\{")
@@ -43,17 +43,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class DecodeSettings:
-    """Bounds of decoding.
+    """Bounds of decoding. Raises ValueError with all faults in one message."""
 
-    message_bytes_max: 1..2**31-1. spans_max: spans, and resources, of one message; an honest span has over 50 bytes,
-    one of two bytes would take 58 in memory. depth_max: arrays and objects inside an attribute's value, 1..30.
-    resources_cached_max: resources of which a SpanDecoder remembers the reading.
-    Raises ValueError with all faults in one message.
-    """
-
+    # Bytes of a message, 1..2**31-1.
     message_bytes_max: int = 16 * 2**20
+    # Spans, and resources, of one message. A real span has over 50 bytes; a span of two bytes would use 58 in memory.
     spans_max: int = 1_000_000
+    # Nested arrays and objects in the value of an attribute, 1..30.
     depth_max: int = 24
+    # Decoded resources that a SpanDecoder caches.
     resources_cached_max: int = 4096
 
     def __post_init__(self) -> None:
@@ -77,7 +75,7 @@ DEFAULTS: Final = DecodeSettings()
 
 
 class _Refused(Exception):
-    """Carries a Rejected out of a decoding function. Caught by `_decode`."""
+    """A Rejected on its way out of a decoding function. Caught by `_decode`."""
 
     def __init__(self, rejected: Rejected) -> None:
         super().__init__(rejected)
@@ -93,11 +91,11 @@ class SpanDecoder:
         self.decode(_FIELD_1 + b"\x00")
 
     def decode(self, data: bytes) -> SpanColumns | Rejected:
-        """Decode one message. About 6 M spans/s of 320 bytes by the scanner; the result is the receiver's own.
+        """Decode one message. About 6 M spans/s of 320 bytes by the scanner; the caller owns the result.
 
-        A message is taken whole or not at all. The scanner refuses only faults that change what it returns: broken
-        strings or values in fields that SpanColumns does not hold, attributes of spans above all, pass. So do faults in
-        events, but for those named `exception` and for fields that cannot even be stepped over.
+        A message is accepted or rejected as a whole. The scanner rejects only faults that change its result. It accepts
+        broken strings and values in fields that SpanColumns does not hold, above all attributes of spans. It accepts
+        faults in events too, except in events named `exception` and in fields that cannot be skipped.
         """
         return _decode(data, "traces", self._settings, self._from_proto, self._from_json)
 
@@ -125,7 +123,7 @@ class SpanDecoder:
         return tuple(otlp_proto.exception_from(data[first:stop], span, depth_max) for span, first, stop in ranges)
 
     def _resources_of(self, data: bytes, found: Scanned) -> tuple[Resource, ...]:
-        """Read each ResourceSpans' resource, which may stand there in several fields or in none."""
+        """Decode the resource of each ResourceSpans, which may have several `resource` fields or none."""
         parts: list[list[bytes]] = [[] for _ in range(found.resource_count)]
         for index, first, stop in found.resource_range.tolist():
             parts[index].append(data[first:stop])
@@ -137,7 +135,7 @@ class SpanDecoder:
             return known
         resource = otlp_proto.resource_from(parts, self._settings.depth_max)
         if len(parts) == 1 and len(parts[0]) <= _CACHED_BYTES_MAX:
-            # Starting over is rare (a rollout, an attack) and needs no order of use.
+            # Clearing the whole cache is rare (a rollout, an attack) and needs no record of the order of use.
             if len(self._resources) >= self._settings.resources_cached_max:
                 self._resources.clear()
             self._resources[parts[0]] = resource
@@ -145,7 +143,7 @@ class SpanDecoder:
 
 
 def decode_logs(data: bytes, settings: DecodeSettings = DEFAULTS) -> tuple[LogRecord, ...] | Rejected:
-    """Decode a logs request, in wire order. Taken whole or not at all."""
+    """Decode a logs request, in wire order. It is accepted or rejected as a whole."""
 
     def from_proto(data: bytes) -> tuple[LogRecord, ...]:
         return otlp_proto.log_records(data, settings.depth_max)
@@ -157,7 +155,7 @@ def decode_logs(data: bytes, settings: DecodeSettings = DEFAULTS) -> tuple[LogRe
 
 
 def decode_metrics(data: bytes, settings: DecodeSettings = DEFAULTS) -> tuple[MetricPoint, ...] | Rejected:
-    """Decode a metrics request, one element per data point in wire order. Taken whole or not at all."""
+    """Decode a metrics request, one element per data point in wire order. It is accepted or rejected as a whole."""
 
     def from_proto(data: bytes) -> tuple[MetricPoint, ...]:
         return otlp_proto.metric_points(data, settings.depth_max)
@@ -177,11 +175,14 @@ def _decode(
 ) -> _T | Rejected:
     """Choose the encoding and turn its faults into Rejected.
 
-    Protobuf starts with field 1, the byte of a newline, and a brace may follow as a length. Such bytes are JSON if
-    they parse as it: a request with any span, record or point holds the byte 0x12 (field 2), which no JSON text does.
+    Protobuf starts with field 1, whose tag is the byte of a newline, and the length after it may be the byte of a
+    brace. Such bytes are JSON if they parse as JSON: a request with any span, record or point contains the byte 0x12
+    (field 2), which no JSON text contains.
     """
     if not data:
-        return Rejected("empty", f"found no bytes, expected an OTLP {signal} request; find who writes tombstones here")
+        return Rejected(
+            "empty", f"found no bytes, expected an OTLP {signal} request; find the producer of empty values"
+        )
     if len(data) > settings.message_bytes_max:
         return _too_large(len(data), settings.message_bytes_max)
     if _BLANK_THEN_BRACE.match(data):
@@ -203,7 +204,7 @@ def _decode_json(
     except UnicodeDecodeError:
         fault = "found invalid UTF-8"
     except msgspec.DecodeError as error:
-        fault = str(error)  # a JSON path and type names, no payload: the structs hold neither enums nor free keys
+        fault = str(error)  # a JSON path and type names, no payload: the structs have neither enums nor free keys
     except BadContent as error:
         fault = str(error)
     return Rejected(
@@ -225,7 +226,7 @@ def _decode_proto(
 
 
 def _names(data: bytes, found: Scanned) -> tuple[tuple[str, ...], NDArray[np.int32]]:
-    """Decode the distinct names. Where the scanner left one name with two numbers, the first stays."""
+    """Decode the distinct names. When the scanner gave one name two numbers, the first number stays."""
     numbers: dict[str, int] = {}
     ranges = found.name_range.tolist()
     try:

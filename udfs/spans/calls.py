@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from state_schemas.aggregates.calls import NAMED_SIDE_DTYPE, CallSides
 from state_schemas.aggregates.spans import CALL_DIMENSIONS, DIMENSION_AHEAD, Exemplar, RowKey, SpanAggregate, SpanTable
 from state_schemas.telemetry.spans import KIND_CLIENT
+from udfs.event_time import LATENESS_MS, WINDOW_MS
 from udfs.spans.window import BIN_MASK, merge_calls, pack_counts, sum_by_code
 from udfs.stats.duration_histogram import BIN_BITS, bins_of
 
@@ -36,8 +37,8 @@ class PairLimits:
     # Two call sides are paired only if the Kafka timestamps of their messages differ by at most this.
     pair_ms: int = 30_000
     # Allowed lateness and length of the windows of detection.
-    lateness_ms: int = 120_000
-    window_ms: int = 10_000
+    lateness_ms: int = LATENESS_MS
+    window_ms: int = WINDOW_MS
 
 
 class NamedSides(NamedTuple):

@@ -69,7 +69,7 @@ def _batch(spans: SpanColumns, chosen: _Ints, at: KafkaPosition, limits: TimeLim
     resource = spans.resource[chosen]
     start_ns, end_ns = (ns[chosen].astype(np.int64) for ns in (spans.start_ns, spans.end_ns))
     end_ms = end_ns // _NS_PER_MS
-    late = end_ms < at.timestamp_ms - limits.lateness_ms
+    late = end_ms < limits.late_before(at.timestamp_ms)
     window = end_ms // limits.window_ms * 2 + late
     codes = window * len(services) + service_of[resource]
     keys, group = np.empty(len(chosen), np.int64), np.empty(len(chosen), np.int32)
@@ -192,8 +192,8 @@ def _index(values: list[T]) -> tuple[_Ints, list[T]]:
 def _judge(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> tuple[NDArray[np.bool_], tuple[Rejected, ...]]:
     """Return a mask of the accepted spans, and the counted reasons for the others; a span gets its first reason."""
     end, start = spans.end_ns, spans.start_ns
-    newest = _clamped((at.timestamp_ms + limits.future_max_ms) * _NS_PER_MS)
-    oldest = _clamped((at.timestamp_ms - limits.age_max_ms) * _NS_PER_MS)
+    newest = _clamped(limits.newest_ms(at.timestamp_ms) * _NS_PER_MS)
+    oldest = _clamped(limits.oldest_ms(at.timestamp_ms) * _NS_PER_MS)
     checks: tuple[tuple[RejectReason, NDArray[np.bool_], str], ...] = (
         ("no_time", (end == 0) | (start == 0), "start or end of a span is 0, expected epoch nanoseconds"),
         ("end_before_start", end < start, "end_time_unix_nano before start_time_unix_nano; mend the producer's clock"),
