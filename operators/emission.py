@@ -1,9 +1,10 @@
-"""Two frontiers: insights go out when a window is reported, and are what they are when it is final.
+"""Early and final evaluation: insights are emitted when a window ends, and corrected until it is final.
 
-A window is *reported* when event time passes its end and *final* when it passes its end + lateness. What is learned
-advances over final windows only; the windows in between are evaluated anew from the last final point whenever something
-moves. What then differs from what went out is sent as the next revision, and what is no longer said at all
-is retracted. The last revision of each insight is so a pure function of the windows.
+A window is evaluated *early* when the watermark passes its end, and is *final* when the watermark passes its end plus
+the allowed lateness. The model advances over final windows only; the windows after them are evaluated again from that
+model whenever one of them changes. A candidate that differs from the revision emitted last is emitted as the next
+revision; an insight without a candidate is retracted. The last revision of each insight is therefore a pure function of
+the windows.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +23,7 @@ from udfs.event_time import LATENESS_MS, WINDOW_MS
 L = TypeVar("L")
 P = TypeVar("P")
 
-# An unsettled id keeps its revision number this long after its last window, so that it can never start at 0 again.
+# An id without a final candidate keeps its revision number this long after its last window: it never restarts at 0.
 KEPT_MS: Final = 3_600_000
 
 EmitWhen = Literal["early", "final"]
@@ -30,33 +31,40 @@ EmitWhen = Literal["early", "final"]
 
 @dataclass(frozen=True, slots=True)
 class EmissionConfig:
-    """emit_when: `early` sends early and corrects; `final` waits for the lateness and never corrects (`replay`)."""
+    """Settings of windows and of the time at which insights are emitted."""
 
+    # Length of a window.
     window_ms: int = WINDOW_MS
+    # Allowed lateness: a window is final this long after its end.
     lateness_ms: int = LATENESS_MS
+    # `early` emits when a window ends and corrects later; `final` emits once and never corrects (`replay`).
     emit_when: EmitWhen = "early"
 
     def final_ms(self, start_ms: int) -> int:
-        """When the window that begins then is final."""
+        """Return the event time at which the window that begins at start_ms is final."""
         return start_ms + self.window_ms + self.lateness_ms
 
     def is_final(self, start_ms: int, watermark_ms: int, judged_until_ms: int) -> bool:
-        """Whether that window is. What is judged stays final, though after a restore the watermark starts anew."""
+        """Return whether the window that begins at start_ms is final.
+
+        A window that was evaluated as final stays final, although the watermark starts again after a restore.
+        """
         return self.final_ms(start_ms) <= watermark_ms or start_ms < judged_until_ms
 
     def is_forgotten(self, judged_until_ms: int, start_ms: int, idle_ms: int) -> bool:
-        """Whether what was learned is, when a window begins: as if the idle timer had come, which it may not have
-        yet.
+        """Return whether the model is forgotten when the window at start_ms begins.
+
+        The result is that of the idle timer, which may not have fired yet.
         """
         return judged_until_ms > 0 and start_ms >= judged_until_ms + idle_ms
 
     def forget_ms(self, last_seen_ms: int, idle_ms: int) -> int:
-        """When no window can come any more that begins within idle_ms of last_seen_ms, however event time moves."""
+        """Return the event time after which no window can follow that begins within idle_ms of last_seen_ms."""
         return self.final_ms(last_seen_ms + idle_ms)
 
 
 class _Step(NamedTuple, Generic[L, P]):
-    """One window evaluated: what it was, what was known before and after, the drafts it announces."""
+    """One window evaluated: its content, the model before and after it, and its candidates."""
 
     start_ms: int
     window: P
@@ -65,18 +73,18 @@ class _Step(NamedTuple, Generic[L, P]):
     candidates: tuple[Insight, ...]
 
 
-# evaluate(learned, window start, window) -> what is known after it, and the drafts (revision 0) that it announces.
+# evaluate(model, window start, window) -> the model after the window, and its candidates (revision 0).
 Evaluate = Callable[[L, int, P], tuple[L, Iterable[Insight]]]
-# Names in the windows that one subtask remembers; what is known of a name after a window takes some 300 bytes.
+# Names in the windows that one subtask remembers; the model of a name after a window takes some 300 bytes.
 REMEMBERED_NAMES_MAX: Final = 300_000
 
 
 class Emitter(Generic[L, P]):
-    """Evaluates windows of many keys. `model` and windows are values: who changes one puts another object in its place.
+    """Evaluator of windows of many keys.
 
-    What was evaluated is remembered for each key, so that a window is evaluated once as long as neither it nor what was
-    known before it changes. That memory is no state: it can be lost at any time and changes no result. names_in: how
-    many names a window speaks of.
+    Models and windows are values: a caller that changes one passes a new object. Evaluations are remembered for each
+    key, so that a window is evaluated once as long as neither it nor the model before it changes. This memory is not
+    state: it can be lost at any time and does not change a result. names_in: returns the number of names in a window.
     """
 
     def __init__(self, config: EmissionConfig, names_in: Callable[[P], int]) -> None:
@@ -94,7 +102,10 @@ class Emitter(Generic[L, P]):
         emitted: dict[str, EmittedInsight],
         now_ms: int,
     ) -> tuple[L, tuple[Insight, ...]]:
-        """What is known after the final windows, which are taken out of `windows`; `emitted` is changed in place."""
+        """Return the model after the final windows, and the revisions that are due.
+
+        Final windows are removed from `windows`; `emitted` is changed in place.
+        """
         out: list[Insight] = []
         known = self._recall(key)
         for start_ms in self._final(windows, now_ms):
@@ -118,7 +129,7 @@ class Emitter(Generic[L, P]):
     def _tentative(
         self, known: list[_Step[L, P]], evaluate: Evaluate[L, P], model: L, windows: dict[int, P], now_ms: int
     ) -> list[_Step[L, P]]:
-        """The reported windows, evaluated from the last final point on."""
+        """Return the steps of the windows that have ended and are not final, in order."""
         steps: list[_Step[L, P]] = []
         for start_ms in sorted(start_ms for start_ms in windows if start_ms + self.config.window_ms <= now_ms):
             step = _evaluated(known, evaluate, steps[-1].after if steps else model, start_ms, windows[start_ms])
@@ -135,13 +146,13 @@ class Emitter(Generic[L, P]):
             self._recall(next(iter(self._remembered)))
 
     def _recall(self, key: str) -> list[_Step[L, P]]:
-        """What is remembered of a key; now it no longer is."""
+        """Return the steps that are remembered of a key, and forget them."""
         names, steps = self._remembered.pop(key, (0, []))
         self._names -= names
         return steps
 
     def conclude(self, emitted: dict[str, EmittedInsight], candidates: Iterable[Insight]) -> tuple[Insight, ...]:
-        """Last revisions of a key that is about to be forgotten."""
+        """Return the last revisions of a key that is about to be forgotten."""
         return tuple(sent for candidate in candidates for sent in _send(emitted, candidate, candidate.window.end_ms))
 
     def _final(self, windows: dict[int, P], now_ms: int) -> list[int]:
@@ -157,7 +168,7 @@ class Emitter(Generic[L, P]):
         entry.until_ms = max(entry.until_ms, until_ms)
 
     def _correct(self, emitted: dict[str, EmittedInsight], tentative: dict[str, tuple[Insight, int]]) -> list[Insight]:
-        """Revisions that bring the world from what was sent to what holds now, in id order."""
+        """Return revisions, by id, where the current candidates differ from the revisions emitted last."""
         out: list[Insight] = []
         for insight_id in sorted({*emitted, *tentative}):
             if insight_id in tentative:
@@ -172,7 +183,7 @@ class Emitter(Generic[L, P]):
 
 
 def _evaluated(known: list[_Step[L, P]], evaluate: Evaluate[L, P], model: L, start_ms: int, window: P) -> _Step[L, P]:
-    """The step of this window: the first one known where it is the same, else evaluated."""
+    """Return the step of this window: the first remembered one if nothing has changed, else a new one."""
     if known and known[0].window is window and known[0].before is model:
         return known.pop(0)
     known.clear()
@@ -181,7 +192,7 @@ def _evaluated(known: list[_Step[L, P]], evaluate: Evaluate[L, P], model: L, sta
 
 
 def next_firing_ms(config: EmissionConfig, windows: Iterable[int], now_ms: int) -> int | None:
-    """When the next of these windows (by start) becomes reported or final; None where there is none."""
+    """Return when the next of these windows (by start) ends or becomes final; None without windows."""
     if config.emit_when == "final":
         return min((config.final_ms(start_ms) for start_ms in windows), default=None)
     ends = (start_ms + config.window_ms for start_ms in windows)
@@ -189,7 +200,7 @@ def next_firing_ms(config: EmissionConfig, windows: Iterable[int], now_ms: int) 
 
 
 def checked(revisions: Sequence[Insight]) -> tuple[list[Insight], list[DeadLetter]]:
-    """Split off, as dead letters, the insights that break their contract: a fault of this job, not of its input."""
+    """Return the valid insights, and as dead letters those that break their contract: a fault of this job."""
     valid: list[Insight] = []
     rejected: list[DeadLetter] = []
     for insight in revisions:
@@ -216,7 +227,7 @@ def _dead_letter(insight: Insight, fault: str) -> DeadLetter:
 
 
 def _send(emitted: dict[str, EmittedInsight], candidate: Insight, until_ms: int) -> list[Insight]:
-    """The next revision, or nothing where the draft says what was said last."""
+    """Return the next revision, or nothing if the candidate equals the revision emitted last."""
     entry = emitted.setdefault(candidate.insight_id, EmittedInsight(until_ms))
     entry.until_ms = max(entry.until_ms, until_ms)
     if entry.sent == msgspec.structs.replace(candidate, revision=entry.revision):
@@ -228,12 +239,12 @@ def _send(emitted: dict[str, EmittedInsight], candidate: Insight, until_ms: int)
 def _retracted(insight: Insight) -> Insight:
     if insight.status == "retracted":
         return insight
-    reason = "late data changed the picture: the opening condition no longer holds"
+    reason = "late records changed the result: the opening condition no longer holds"
     return msgspec.structs.replace(insight, status="retracted", reason=reason)
 
 
 def _drop_done(emitted: dict[str, EmittedInsight], now_ms: int, lateness_ms: int) -> None:
-    """Forget ids that nothing can announce again."""
+    """Forget ids of which no revision can follow."""
     for insight_id, entry in list(emitted.items()):
         waits_ms = KEPT_MS if entry.final is None else lateness_ms
         is_done = entry.final is None or entry.final.status == "closed"

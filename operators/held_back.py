@@ -1,4 +1,4 @@
-"""Letting through what a service says of itself where its environment knows better."""
+"""Suppression of an insight of one service while the environment explains it."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,10 @@ from state_schemas.contracts.insight import Insight
 
 
 def goes_on(passed: dict[str, bool], insight: Insight, may_begin: Callable[[], bool]) -> bool:
-    """Whether a revision is let through: what was told goes on; what was not may begin later, but not with its end.
+    """Return whether a revision is emitted.
 
-    told: ids of open insights that were let through; changed in place.
+    Revisions of an emitted insight are always emitted. A suppressed insight can be emitted later, but not with its last
+    revision. passed: ids of open insights that were emitted; changed in place.
     """
     was_passed = passed.pop(insight.insight_id, False)
     if insight.status in ("closed", "retracted"):

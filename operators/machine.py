@@ -1,4 +1,4 @@
-"""The one interface that a detector implements: a keyed state machine without engine, clock or I/O."""
+"""Interface of machines: keyed state machines without engine, clock or I/O."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,25 +18,24 @@ END_OF_INPUT: Final = 2**63 - 1  # the watermark after the last record of a boun
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[S, O_co]):
-    """What one event or timer did.
+    """Result of one event or timer."""
 
-    state=None forgets the key. outputs go to the stages and sinks that take their type; they never refer to memory
-    that the state still owns. timer_at_ms: event time, epoch ms; replaces any earlier timer of this key; None cancels
-    it. counts feed the metrics of this step.
-    """
-
+    # None forgets the key.
     state: S | None
+    # They go to the stages and sinks that take their type, and never refer to memory that the state still owns.
     outputs: tuple[O_co, ...] = ()
+    # Event time, epoch ms. It replaces any earlier timer of this key; None cancels it.
     timer_at_ms: int | None = None
+    # Increments of the metrics of this step.
     counts: tuple[tuple[MetricName, int], ...] = ()
 
 
 class Machine(Protocol[S, E_contra, O_co]):
-    """A state is *consumed* by a call: the machine may change it in place and return it.
+    """A keyed state machine. A call *consumes* the state: the machine may change it in place and return it.
 
-    now_ms of a timer is the time that was asked for, never later, so that results do not depend on how often an engine
-    moves its watermark; only at the end of a bounded input it is END_OF_INPUT: everything pending goes out, nothing is
-    concluded from silence, and the state is forgotten.
+    now_ms of a timer is the time that was asked for, never later, so results do not depend on how often an engine
+    advances its watermark. At the end of a bounded input it is END_OF_INPUT: everything pending is emitted, nothing is
+    concluded from missing records, and the state is forgotten.
     """
 
     @property
@@ -48,20 +47,21 @@ class Machine(Protocol[S, E_contra, O_co]):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A machine in the graph. uid names its state in savepoints and never changes.
+    """A machine in the graph."""
 
-    takes: the type of event it is driven by; every upstream output of that type comes here. key_of: the event's key.
-    gives: the types of its outputs. signal: it is driven by the fold of this signal type alone, and so is its event
-    time: what follows from one signal never waits for the topic of another.
-    """
-
+    # Name of its state in savepoints; it never changes.
     uid: str
     machine: Machine[Any, Any, Any]
+    # Type of its events: it receives every upstream output of this type.
     takes: type
+    # Returns the key of an event.
     key_of: Callable[[Any], str]
+    # Types of its outputs.
     gives: tuple[type, ...]
+    # If set, only the fold of this signal type drives the stage and its event time, so results of one signal type never
+    # wait for the topic of another.
     signal: SignalType | None = None
 
     def accepts(self, event: Any) -> bool:
-        """Whether the event drives this stage."""
+        """Return whether the event drives this stage."""
         return isinstance(event, self.takes) and self.signal in (None, getattr(event, "signal", None))

@@ -1,4 +1,4 @@
-"""Roll-up windows of several lengths that wait to be written: fine ones merge into coarse ones; rows are deltas."""
+"""Roll-up windows of several lengths that wait to be written: fine ones are merged into coarse ones."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
@@ -11,7 +11,7 @@ Pending = dict[RollupWindow, list[A]]
 Merge = Callable[[int, Sequence[A]], A]  # start of the window in ms, aggregates
 
 # Aggregates of a window of the finest resolution that wait side by side before they are merged; coarser windows hold
-# one. States are written at each end of a bundle: what waits side by side costs more there than merging does.
+# one. The state is written at the end of each bundle, where many aggregates cost more than merging them.
 SIDE_BY_SIDE_MAX: Final = 4
 
 
@@ -28,7 +28,10 @@ def wait(
 def take_ended(
     pending: Pending[A], now_ms: int, resolutions_s: Sequence[int], merge: Merge[A]
 ) -> Iterator[tuple[RollupWindow, A]]:
-    """Take out the windows that have ended by now_ms, finest first, in order; each is added to the next coarser one."""
+    """Remove and yield the windows that have ended by now_ms, finest first, in order.
+
+    Each is added to the next coarser window.
+    """
     for resolution_s, coarser_s in zip_longest(resolutions_s, resolutions_s[1:], fillvalue=0):
         for window in sorted(key for key in pending if key.resolution_s == resolution_s and key.end_ms <= now_ms):
             aggregate = merge(window.start_ms, pending.pop(window))
@@ -39,5 +42,5 @@ def take_ended(
 
 
 def next_due_ms(pending: Pending[A]) -> int | None:
-    """Return the end of the first window that waits."""
+    """Return the end of the first window that waits; None without one."""
     return min((window.end_ms for window in pending), default=None)

@@ -1,7 +1,7 @@
-"""The windowed detector: windows, late records, roll-ups, early and final evaluation, timers, expiry, once for all.
+"""Windowed detector: windows, late records, roll-ups, early and final evaluation, timers and expiry of all detectors.
 
-A `WindowRule` says what differs between detectors. Windows are of event time and of one length; `operators.emission`
-says when they are evaluated.
+A `WindowRule` contains the part that differs between detectors. Windows are intervals of event time of one length;
+`operators.emission` decides when they are evaluated.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +26,7 @@ Counts = tuple[tuple[MetricName, int], ...]
 
 
 class WindowPart(NamedTuple, Generic[A]):
-    """What one event adds to one window. start_ms: of the window, epoch ms. late: after the allowed lateness."""
+    """Contribution of one event to one window. start_ms: of the window, epoch ms. late: after the allowed lateness."""
 
     start_ms: int
     late: bool
@@ -43,7 +43,7 @@ class Evaluated(NamedTuple, Generic[M]):
 
 
 class WindowRule(Protocol[M, A, E_contra, O_co]):
-    """The part of a detector that is its own. Values in, values out: no state, no clock, no engine."""
+    """The part that is particular to a detector: pure functions without state, clock or engine."""
 
     @property
     def codec(self) -> Codec[DetectorState[M, A]]: ...
@@ -51,11 +51,11 @@ class WindowRule(Protocol[M, A, E_contra, O_co]):
     def emission(self) -> EmissionConfig: ...
     @property
     def fingerprint(self) -> str:
-        """Return the parameters under which stored state makes sense; state of others is discarded."""
+        """Return the parameters under which stored state is valid; state with other parameters is discarded."""
 
     @property
     def idle_ms(self) -> int:
-        """Return after how much event time without records a key is forgotten."""
+        """Return the event time without records after which a key is forgotten."""
 
     @property
     def resolutions_s(self) -> tuple[int, ...]:
@@ -65,7 +65,7 @@ class WindowRule(Protocol[M, A, E_contra, O_co]):
         """Return the model of a key without history."""
 
     def parts(self, event: E_contra, model: M) -> Iterable[WindowPart[A]]:
-        """Split an event by window. model: may be used to drop what it knows already."""
+        """Split an event by window. model: may be used to drop texts that it contains already."""
 
     def records(self, aggregate: A) -> int:
         """Count the records in an aggregate."""
@@ -74,10 +74,10 @@ class WindowRule(Protocol[M, A, E_contra, O_co]):
         """Merge aggregates (at least one) of the window that starts then: associative, commutative, bounded."""
 
     def overflow(self, aggregate: A) -> Counts:
-        """Count what stands under `other` in a roll-up window of the finest resolution."""
+        """Count the names or lines under `other` in a roll-up window of the finest resolution."""
 
     def rows(self, key: ServiceKey, window: RollupWindow, aggregate: A, model: M) -> Iterable[O_co]:
-        """Return what leaves for a roll-up window that has ended: a delta."""
+        """Return the rows of a roll-up window that has ended; they are deltas."""
 
     def watched(self, aggregate: A) -> A:
         """Return the part of a window that is evaluated."""
@@ -89,15 +89,15 @@ class WindowRule(Protocol[M, A, E_contra, O_co]):
         """Return the closing candidates of a key that is forgotten."""
 
     def outputs(self, evaluated: Evaluated[M]) -> Iterable[O_co]:
-        """Return what leaves when windows were evaluated: the revisions, and what else changed."""
+        """Return the outputs after windows were evaluated: the revisions, and changes of the model."""
 
     def counts(self, evaluated: Evaluated[M]) -> Counts: ...
 
 
 class WindowedDetector(Generic[M, A, E_contra, O_co]):
-    """A keyed machine around a rule: one state for each key, `windows` of it not yet final.
+    """A keyed machine around a rule: one state for each key, with its windows that are not yet final.
 
-    names_in: the size of an aggregate, which bounds what is remembered between evaluations.
+    names_in: returns the size of an aggregate, which bounds the memory between evaluations.
     """
 
     def __init__(self, rule: WindowRule[M, A, E_contra, O_co], names_in: Callable[[A], int]) -> None:
@@ -143,14 +143,14 @@ class WindowedDetector(Generic[M, A, E_contra, O_co]):
         return Step(None, (*out, *more), None, (*counts, *more_counts, ("states_forgotten_total", 1)))
 
     def _finish(self, state: DetectorState[M, A]) -> Step[DetectorState[M, A], O_co | DeadLetter]:
-        """Let event time go on until nothing waits: rows and names are those that were known when a window ended."""
+        """Advance event time until nothing waits, so that rows and names are those known at the end of each window."""
         out: tuple[O_co | DeadLetter, ...] = ()
         counts: Counts = (("states_forgotten_total", 1),)
-        # Windows that were evaluated early are evaluated early still.
+        # Windows that were evaluated early before the end of the input are evaluated early here as well.
         due_ms = self._due_ms(state, max(state.windows, default=BEGIN_OF_TIME) + self._emission.window_ms)
         while due_ms is not None:
-            more, more_counts = self._advance(state, due_ms)
-            out, counts = out + more, counts + more_counts
+            outputs, due_counts = self._advance(state, due_ms)
+            out, counts = out + outputs, counts + due_counts
             due_ms = self._due_ms(state, due_ms)
         return Step(None, out, None, counts)
 
@@ -214,8 +214,8 @@ class WindowedDetector(Generic[M, A, E_contra, O_co]):
         return min((at_ms for at_ms in due if at_ms is not None), default=None)
 
     def _next_timer_ms(self, state: DetectorState[M, A], now_ms: int) -> int:
-        # A key is forgotten only when nothing waits. Asking for it earlier would fire a timer each millisecond until
-        # the last window ends, where only late records were seen and last_seen_ms is 0.
+        # A key is forgotten only when nothing waits. If only late records were seen, last_seen_ms is 0: a timer for
+        # forgetting the key would then fire each millisecond until the last window ends.
         due_ms = self._due_ms(state, now_ms)
         return max(now_ms + 1, self._forget_ms(state) if due_ms is None else due_ms)
 

@@ -1,1 +1,1 @@
-"""Keyed machines that find what is unusual."""
+"""Detectors: keyed machines that find anomalies."""

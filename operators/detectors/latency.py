@@ -1,4 +1,4 @@
-"""The latency detector: roll-ups of one service, and insights when its latency or error ratio is out of line."""
+"""Latency detector: roll-ups of a service, and insights of anomalies of its latency and error ratio."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -35,14 +35,14 @@ class LatencyConfig:
 
     spike: SpikeConfig = field(default_factory=SpikeConfig)
     emission: EmissionConfig = field(default_factory=EmissionConfig)
-    # Hosts, operations and callees that a window keeps apart.
+    # Limits of the hosts, operations and callees that have a row of their own in a window.
     names: NameLimits = field(default_factory=NameLimits)
-    # A key without spans for so long (event time) is forgotten with its baseline: longer than a week and a weekend day.
+    # A key without spans for this long (event time) is forgotten with its baseline. Longer than a week.
     idle_ms: int = 8 * 24 * 3_600_000
 
 
 class LatencyRule:
-    """Spans of one service: rolled up at 10 s, 1 min and 5 min; entry spans and calls are evaluated."""
+    """Rule for the spans of a service: rolled up at 10 s, 1 min and 5 min; entry spans and calls are evaluated."""
 
     resolutions_s: Final = RESOLUTIONS_S
 
@@ -83,7 +83,7 @@ class LatencyRule:
         return entry_table(aggregate, ENTRY_KINDS)
 
     def evaluate(self, window: ServiceWindow[SpanTable], model: LatencyModel) -> tuple[LatencyModel, list[Insight]]:
-        if not window.table.keys:  # spans of other kinds only: nothing was answered, so nothing can be slow
+        if not window.table.keys:  # only spans of other kinds: no requests and no calls, so nothing to evaluate
             return msgspec.structs.replace(model, last_end_ms=window.end_ms), []
         return evaluate_spans(model, window, self.config.spike, self.config.names)
 
@@ -98,7 +98,7 @@ class LatencyRule:
 
 
 class LatencySpike(WindowedDetector[LatencyModel, SpanTable, SpanAggregate, Output]):
-    """The machine. One state for each (env, service); at most `config.names` rows a window."""
+    """Latency detector. One state for each (env, service); `config.names` limits the rows of a window."""
 
     def __init__(self, config: LatencyConfig) -> None:
         super().__init__(LatencyRule(config), lambda aggregate: len(aggregate.keys))

@@ -1,4 +1,4 @@
-"""Rows of the tables `latency_rollups` and `service_edges`; each is a delta, so sums are right."""
+"""Rows of the tables `latency_rollups` and `service_edges`: deltas, so rows of a window add up."""
 
 from collections.abc import Iterator
 
@@ -29,16 +29,16 @@ def rollup_rows(key: ServiceKey, window: RollupWindow, table: SpanTable) -> Iter
             yield _row(key, window, table, row)
         else:
             calls.setdefault(name, {})[dimension] = row
-    for callee, found in calls.items():
-        yield _edge(key, window, table, callee, found)
+    for callee, row_of in calls.items():
+        yield _edge(key, window, table, callee, row_of)
 
 
-def _edge(key: ServiceKey, window: RollupWindow, table: SpanTable, callee: str, found: dict[int, Row]) -> EdgeRow:
+def _edge(key: ServiceKey, window: RollupWindow, table: SpanTable, callee: str, row_of: dict[int, Row]) -> EdgeRow:
     resolution_s, start_ms, late = window
-    call, gap = found[DIMENSION_CALLEE], found[DIMENSION_NETWORK_TIME]
+    call, gap = row_of[DIMENSION_CALLEE], row_of[DIMENSION_NETWORK_TIME]
     p50, p95, p99 = (round(quantile_ns(call.bins, call.counts, q) / 1e6, 6) for q in (0.5, 0.95, 0.99))
     gap_p50, gap_p95 = (round(quantile_ns(gap.bins, gap.counts, q) / 1e6, 6) for q in (0.5, 0.95))
-    ahead, behind = (found.get(dimension) for dimension in (DIMENSION_AHEAD, DIMENSION_BEHIND))
+    ahead, behind = (row_of.get(dimension) for dimension in (DIMENSION_AHEAD, DIMENSION_BEHIND))
     return EdgeRow(
         env=key.env,
         site_id=table.info.site_id,
@@ -60,7 +60,7 @@ def _edge(key: ServiceKey, window: RollupWindow, table: SpanTable, callee: str, 
 
 
 def _median_skew_ns(ahead: Row | None, behind: Row | None) -> float:
-    """Median of what is ahead (positive) and behind (negative) together; at least one of both."""
+    """Return the median clock skew: ahead is positive, behind is negative; at least one of the two is given."""
     values = [REPRESENTATIVE_NS[row.bins] * sign for row, sign in ((behind, -1), (ahead, 1)) if row]
     counts = [row.counts for row in (behind, ahead) if row]
     order = np.argsort(np.concatenate(values))

@@ -1,6 +1,6 @@
-"""The log pattern detector: top patterns of WARN and up, and insights when one is new, back, or far more than usual.
+"""Log pattern detector: top patterns of WARN and higher, and insights of new, returned and surging patterns.
 
-One instance reads log records, another one exceptions that spans recorded; their lines are never added up.
+One instance reads log records, another one reads exceptions of spans; their lines are never added up.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,6 @@ from state_schemas.contracts.insight import Insight
 from state_schemas.contracts.tables import PatternName, PatternRow
 from state_schemas.state.detector import DetectorState, RollupWindow
 from state_schemas.state.log_patterns import PATTERNS_CODEC, LogPatternModel, Registered
-from udfs.detect.log_patterns.report import for_source
 from udfs.detect.log_patterns.rule import PatternConfig, evaluate_lines, expire_patterns
 from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.logs.masking.masker import MaskSettings
@@ -29,8 +28,8 @@ from udfs.logs.window import line_count, merge_log_tables
 
 Output = PatternRow | PatternName | PatternSighting | Insight | DeadLetter
 
-UNKNOWN_MAX: Final = 500  # patterns of a window that are not registered yet; the rest is counted under `other`
-# A pattern seen so lately is not dropped from the registry while its lines wait: they need no texts of their own.
+UNKNOWN_MAX: Final = 500  # unregistered patterns of a window; further ones are counted under `other`
+# A pattern seen within this time is not evicted while its lines wait, so the lines need no texts of their own.
 KNOWN_MS: Final = 1_800_000
 DAY_MS: Final = 86_400_000
 
@@ -45,16 +44,16 @@ class LogPatternsConfig:
     top: int = 20
     # Whether insights are emitted beside the rows.
     insights: bool = True
-    # A key without lines or spans for so long (event time) is forgotten.
+    # A key without lines or spans for this long (event time) is forgotten.
     idle_ms: int = 7 * 24 * 3_600_000
-    # Of the lines; stands in each row and insight.
+    # Source of the lines, a column of each row and part of each insight.
     source: LineSource = "logs"
-    # Masks that made the patterns: other masks give other pattern ids.
+    # Masks of the patterns: other masks give other pattern ids.
     masks: MaskSettings = field(default_factory=MaskSettings)
 
 
 class LogPatternRule:
-    """Lines of one service by pattern: rolled up at 10 s and 1 min; a registry of what was seen."""
+    """Rule for the lines of a service by pattern: rolled up at 10 s and 1 min; the registry is the model."""
 
     resolutions_s: Final = PATTERN_RESOLUTIONS_S
 
@@ -97,14 +96,12 @@ class LogPatternRule:
     def evaluate(
         self, window: ServiceWindow[LogTable], model: LogPatternModel
     ) -> tuple[LogPatternModel, list[Insight]]:
-        model, found = evaluate_lines(model, window, self.config.rule)
-        return model, self._shown(found)
+        model, candidates = evaluate_lines(model, window, self.config.rule, self.config.source)
+        return model, candidates if self.config.insights else []
 
     def expire(self, key: ServiceKey, model: LogPatternModel) -> list[Insight]:
-        return self._shown(expire_patterns(model, key.env, key.service))
-
-    def _shown(self, candidates: Sequence[Insight]) -> list[Insight]:
-        return [for_source(one, self.config.source) for one in candidates] if self.config.insights else []
+        candidates = expire_patterns(model, key.env, key.service, self.config.source)
+        return candidates if self.config.insights else []
 
     def outputs(self, evaluated: Evaluated[LogPatternModel]) -> Iterator[Output]:
         yield from pattern_names(evaluated.key, evaluated.before, evaluated.after, self.config.source)
@@ -114,20 +111,23 @@ class LogPatternRule:
         before, after = evaluated.before, evaluated.after
         return (
             ("patterns_evicted_total", len(before.registry.keys() - after.registry.keys())),
-            # A service that was forgotten begins again at 0.
+            # The count of a service that was forgotten starts again at 0.
             ("lines_overflowed_total", max(0, after.refused_lines - before.refused_lines)),
         )
 
 
 class LogPatterns(WindowedDetector[LogPatternModel, LogTable, LineAggregate, Output]):
-    """The machine. One state for each (env, service): patterns_max registered, UNKNOWN_MAX more a waiting window."""
+    """Log pattern detector. One state for each (env, service).
+
+    It holds patterns_max registered patterns, and UNKNOWN_MAX more for each waiting window.
+    """
 
     def __init__(self, config: LogPatternsConfig) -> None:
         super().__init__(LogPatternRule(config), lambda aggregate: len(aggregate.patterns))
 
 
 def _without_known_texts(table: LogTable, registry: dict[str, Registered], start_ms: int) -> LogTable:
-    """Drop the texts that the registry has: what waits in a state is written at each end of a bundle."""
+    """Drop the texts that the registry has: waiting tables are written with the state at the end of each bundle."""
     kept: list[PatternCount] = []
     for counted in table.patterns:
         entry = registry.get(counted.pattern_id) if counted.severe else None
@@ -141,7 +141,10 @@ def _without_known_texts(table: LogTable, registry: dict[str, Registered], start
 
 
 def _sightings(evaluated: Evaluated[LogPatternModel], source: LineSource) -> Iterator[PatternSighting | Insight]:
-    """Yield a sighting of each pattern once a day, then the revisions; those that the novelty gate decides in one."""
+    """Yield a sighting of each pattern once a day, then the revisions.
+
+    A revision that the novelty gate decides is sent inside a sighting.
+    """
     (env, service), before = evaluated.key, evaluated.before.registry
     sighting = LogPatternSighting if source == "logs" else SpanPatternSighting
     for name, entry in sorted(evaluated.after.registry.items()):
@@ -159,7 +162,7 @@ def _sightings(evaluated: Evaluated[LogPatternModel], source: LineSource) -> Ite
 
 
 def _merged(tables: Sequence[LogTable], registry: dict[str, Registered]) -> LogTable:
-    """Merge all lines of the tables; of patterns that are not registered those with the least ids keep their names."""
+    """Merge the tables; UNKNOWN_MAX unregistered patterns, those with the smallest ids, keep their ids."""
     table = merge_log_tables(tables)
     unknown = [
         counted

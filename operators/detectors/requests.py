@@ -1,7 +1,7 @@
-"""The request effect detector: a line that stopped coming, a call that is no longer made or is made too often.
+"""Request effect detector: a line that is missing, a call that is missing or made too often.
 
-A missing line or call can only be concluded from a window that is complete: windows are evaluated when they are final,
-once, and nothing is ever retracted.
+That a line or call is missing can only be concluded from a complete window: windows are evaluated once, when they are
+final, and no insight is retracted.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,12 +30,12 @@ class RequestEffectsConfig:
 
     rule: EffectConfig = field(default_factory=EffectConfig)
     emission: EmissionConfig = field(default_factory=EmissionConfig)
-    # A key without requests for so long (event time) is forgotten.
+    # A key without requests for this long (event time) is forgotten.
     idle_ms: int = 8 * 24 * 3_600_000
 
 
 class EffectRule:
-    """Lines logged and calls made by a service, against its requests of the same windows. Nothing is rolled up."""
+    """Rule for lines and calls of a service relative to its requests of the same windows. Nothing is rolled up."""
 
     resolutions_s: Final = ()
 
@@ -82,7 +82,7 @@ class EffectRule:
         return expire_effects(model, key.env, key.service)
 
     def outputs(self, evaluated: Evaluated[EffectModel]) -> Iterator[Output]:
-        """Yield revisions; those of missing lines by way of `LogSilence`."""
+        """Yield revisions; those of missing lines go to `LogSilence`, inside a `LoggingWindows`."""
         for insight in evaluated.revisions:
             is_line = insight.kind == "pattern_missing"
             yield LoggingWindows(insight.env, (), insight.window.end_ms, insight) if is_line else insight
@@ -92,7 +92,10 @@ class EffectRule:
 
 
 class RequestEffects(WindowedDetector[EffectModel, EffectWindow, EffectAggregate, Output]):
-    """The machine. One state for each (env, service): EFFECTS_MAX effects, and UNKNOWN_MAX more a waiting window."""
+    """Request effect detector. One state for each (env, service).
+
+    It holds EFFECTS_MAX effects, and UNKNOWN_MAX more for each waiting window.
+    """
 
     def __init__(self, config: RequestEffectsConfig) -> None:
         super().__init__(EffectRule(config), lambda aggregate: len(aggregate.effects))

@@ -1,7 +1,7 @@
-"""TelemetryGap: a service, a signal type or a whole environment that used to be heard is silent.
+"""No-data detector: a service, a signal type or a whole environment that was active sends no records.
 
-Driven by `EnvActivity`; puts out `Insight`. Silence is only ever concluded from somebody else's records: a
-window in which nobody of the environment was heard says nothing until it is followed by one in which somebody was.
+Events are `EnvActivity`, outputs `Insight`. That records are missing is concluded only from records of others: a window
+without any record of the environment has no result until a later window has records.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,44 +9,49 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Final
 
-import msgspec
-
 from operators.emission import EmissionConfig
 from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
 from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.codec import Codec
 from state_schemas.contracts.dead_letter import DeadLetter
-from state_schemas.contracts.insight import Evidence, Insight, Status, Window
+from state_schemas.contracts.insight import Evidence, Insight, Window
 from state_schemas.state.detector import DetectorState, RollupWindow
 from state_schemas.state.telemetry_gap import GAP_CODEC, ActivityHistory, ActivityModel, WindowActivity
 from state_schemas.telemetry.message import OffsetRange
 from udfs.activity import merge_ranges
 from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.insights.ids import insight_id
-from udfs.insights.wording import clock, kafka_ranges, title_of
+from udfs.insights.wording import clock, elapsed, kafka_ranges, title_of
 
-ALL_SERVICES: Final = ""  # service of a gap that concerns a whole signal type or environment
+ALL_SERVICES: Final = ""  # service of an insight about a whole signal type or environment
+
+RESUMED: Final = "records received again"
+EXPIRED: Final = "no records for so long that none are expected"
 
 
 @dataclass(frozen=True, slots=True)
 class GapConfig:
-    """When silence is a gap.
+    """Settings of the no-data detector.
 
-    Of an environment or a signal type: longer than silence_ms and than silence_ratio times the longest silence so far,
-    once it was heard in signal_warm_windows. Of a service, once it was heard in service_warm_windows: counted in
-    *ticks*, windows in which somebody else of its signal type was heard; at least silent_ticks_min, twice the longest
-    silence so far, and so many that a service heard in its usual share p of ticks would be silent with a probability
-    under
-    exp(-silent_nats) ~ exp(-p * ticks).
+    The silence of an environment or a signal type is measured in ms, that of a service in *ticks*: windows in which its
+    signal type was active in any service.
     """
 
     emission: EmissionConfig = field(default_factory=EmissionConfig)
+    # Shortest silence of an environment or a signal type that opens an insight.
     silence_ms: int = 120_000
+    # The silence must also be this many times the longest one so far.
     silence_ratio: float = 6.0
+    # Active windows before the silence of an environment or a signal type is evaluated.
     signal_warm_windows: int = 12
+    # Active windows before the silence of a service is evaluated.
     service_warm_windows: int = 30
+    # Fewest silent ticks of a service that open an insight; they must also be twice the longest silence so far.
     silent_ticks_min: int = 12
+    # A service that is usually active in the share p of ticks is silent for n ticks with probability ~ exp(-p * n);
+    # that must be under exp(-silent_nats).
     silent_nats: float = 14.0
+    # A service, or a whole environment, without records for this long is no longer expected and is forgotten.
     idle_ms: int = 24 * 3_600_000
 
 
@@ -54,7 +59,7 @@ Output = Insight | DeadLetter
 
 
 class GapRule:
-    """Activity of one environment: nothing is rolled up. Values of the model are changed in a copy."""
+    """Rule for the activity of an environment. Nothing is rolled up. The model is changed in a copy."""
 
     resolutions_s: Final = ()
 
@@ -84,7 +89,7 @@ class GapRule:
         for part in parts:
             for name, records in part.seen.items():
                 seen[name] = seen.get(name, 0) + records
-        return WindowActivity(seen, merge_ranges(found for part in parts for found in part.ranges))
+        return WindowActivity(seen, merge_ranges(offsets for part in parts for offsets in part.ranges))
 
     def overflow(self, aggregate: WindowActivity) -> Counts:
         return ()
@@ -106,7 +111,7 @@ class GapRule:
         return after, found
 
     def expire(self, key: ServiceKey, model: ActivityModel) -> list[Insight]:
-        """Return nothing: an environment without any record for a day says nothing about its services."""
+        """Return nothing: an environment without records for a day allows no conclusion about its services."""
         return []
 
     def outputs(self, evaluated: Evaluated[ActivityModel]) -> Sequence[Insight]:
@@ -117,7 +122,7 @@ class GapRule:
 
 
 class TelemetryGap(WindowedDetector[ActivityModel, WindowActivity, EnvActivity, Output]):
-    """The machine. One state for each environment; as many entries as pre-aggregation lets names through."""
+    """No-data detector. One state for each environment; pre-aggregation limits the services in it."""
 
     def __init__(self, config: GapConfig) -> None:
         super().__init__(GapRule(config), lambda aggregate: len(aggregate.seen))
@@ -125,18 +130,18 @@ class TelemetryGap(WindowedDetector[ActivityModel, WindowActivity, EnvActivity, 
 
 @dataclass(frozen=True, slots=True)
 class _Evaluation:
-    """One window of activity against the usual one."""
+    """Evaluation of one window of activity against the usual activity."""
 
     env: str
     config: GapConfig
 
     def insights(self, model: ActivityModel, start_ms: int, window: WindowActivity) -> Iterator[Insight]:
         if model.env is not None and self._is_long(model.env, start_ms):
-            yield self._insight("", ALL_SERVICES, self._since(model.env), start_ms, "closed", window.ranges)
+            yield self._insight("", ALL_SERVICES, self._since(model.env), start_ms, RESUMED, window.ranges)
             for history in model.signals.values():
                 history.last_ms = max(
                     history.last_ms, start_ms - self.config.emission.window_ms
-                )  # that was everybody's gap
+                )  # the silence was that of the environment, so it does not count for the signal type
             model.env.last_ms = start_ms - self.config.emission.window_ms
         present = {_split(key)[0] for key in window.seen}
         yield from self._signals(model, start_ms, window, present)
@@ -151,13 +156,13 @@ class _Evaluation:
     ) -> Iterator[Insight]:
         for signal, history in sorted(model.signals.items()):
             if signal in present and history.gap_since_ms:
-                yield self._insight(signal, ALL_SERVICES, history.gap_since_ms, start_ms, "closed", window.ranges)
+                yield self._insight(signal, ALL_SERVICES, history.gap_since_ms, start_ms, RESUMED, window.ranges)
                 history.gap_since_ms = 0
-                history.last_ms = start_ms  # an announced gap is no measure of usual silence
+                history.last_ms = start_ms  # a silence with an insight does not count as usual
             elif signal not in present and not history.gap_since_ms and self._is_long(history, start_ms):
                 history.gap_since_ms = self._since(history)
                 until_ms = start_ms + self.config.emission.window_ms
-                yield self._insight(signal, ALL_SERVICES, history.gap_since_ms, until_ms, "open", window.ranges)
+                yield self._insight(signal, ALL_SERVICES, history.gap_since_ms, until_ms, "", window.ranges)
 
     def _services(
         self, model: ActivityModel, start_ms: int, window: WindowActivity, present: set[str]
@@ -166,7 +171,7 @@ class _Evaluation:
             signal, service = _split(key)
             tick = model.ticks.get(signal, 0)
             if key in window.seen and history.gap_since_ms:
-                yield self._insight(signal, service, history.gap_since_ms, start_ms, "closed", window.ranges)
+                yield self._insight(signal, service, history.gap_since_ms, start_ms, RESUMED, window.ranges)
                 history.gap_since_ms = 0
                 history.last_tick = tick
             elif (
@@ -177,7 +182,7 @@ class _Evaluation:
             ):
                 history.gap_since_ms = self._since(history)
                 until_ms = start_ms + self.config.emission.window_ms
-                yield self._insight(signal, service, history.gap_since_ms, until_ms, "open", window.ranges)
+                yield self._insight(signal, service, history.gap_since_ms, until_ms, "", window.ranges)
 
     def _is_long(self, history: ActivityHistory, now_ms: int) -> bool:
         limit_ms = max(self.config.silence_ms, self.config.silence_ratio * history.silence_ms_max)
@@ -206,15 +211,14 @@ class _Evaluation:
             self._observe(model.services.setdefault(key, ActivityHistory(start_ms, tick, tick)), start_ms, tick)
 
     def _forgotten(self, model: ActivityModel, start_ms: int, window: WindowActivity) -> Iterator[Insight]:
-        """Services silent for idle_ms are expected no more, and the gaps of theirs end: names with a deploy id do."""
+        """Forget services without records for idle_ms and close their insights: names with a deploy id come and go."""
         evicted = sorted(
             key for key, history in model.services.items() if start_ms - history.last_ms > self.config.idle_ms
         )
         for key in evicted:
             history = model.services.pop(key)
             if history.gap_since_ms:
-                gap = self._insight(*_split(key), history.gap_since_ms, start_ms, "closed", window.ranges)
-                yield msgspec.structs.replace(gap, reason="silent for so long that it is no longer expected")
+                yield self._insight(*_split(key), history.gap_since_ms, start_ms, EXPIRED, window.ranges)
 
     def _observe(self, history: ActivityHistory, start_ms: int, tick: int) -> None:
         history.silence_ms_max = max(history.silence_ms_max, start_ms - self._since(history))
@@ -223,24 +227,29 @@ class _Evaluation:
         history.windows += 1
 
     def _insight(
-        self, signal: str, service: str, since_ms: int, until_ms: int, status: Status, ranges: tuple[OffsetRange, ...]
+        self, signal: str, service: str, since_ms: int, until_ms: int, reason: str, ranges: tuple[OffsetRange, ...]
     ) -> Insight:
-        who = " of ".join(part for part in (signal or "all telemetry", service or self.env) if part)
-        verb = "missing" if status == "open" else f"missing until {clock(until_ms)}"
-        usual = f"{signal or 'telemetry'} of {service or 'this environment'}, last seen before {clock(since_ms)}"
+        """Return the insight of a silence. reason: why it is closed, "" while it is open."""
+        records = signal or "telemetry"
+        finding = f"no {records} since {clock(since_ms)}"
+        if reason == RESUMED:
+            finding = f"{records} again after {elapsed(until_ms - since_ms)} without, since {clock(until_ms)}"
+        elif reason == EXPIRED:
+            finding += ", no longer expected"
+        usual = f"{records} of {service or 'this environment'}, last seen before {clock(since_ms)}"
         return Insight(
             insight_id=insight_id("telemetry_gap", self.env, service, signal, since_ms),
             revision=0,
-            status=status,
+            status="closed" if reason else "open",
             kind="telemetry_gap",
             env=self.env,
             service=service,
             subject=signal,
             window=Window(start_ms=since_ms, end_ms=until_ms),
-            severity="info" if status == "closed" else "warning",
+            severity="info" if reason else "warning",
             confidence=0.9,
-            title=title_of(f"{who} {verb} since {clock(since_ms)}" if status == "open" else f"{who} {verb}"),
-            reason="heard again" if status == "closed" else "",
+            title=title_of(f"{service or self.env}: {finding}"),
+            reason=reason,
             measures={"silence_s": (until_ms - since_ms) / 1000},
             evidence=Evidence(kafka=kafka_ranges(ranges), expected=usual),
         )

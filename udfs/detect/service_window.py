@@ -1,4 +1,4 @@
-"""One service in one window, as detectors evaluate it."""
+"""One service in one window: the input of a detector."""
 
 from typing import Generic, NamedTuple, TypeVar
 
@@ -8,19 +8,19 @@ A = TypeVar("A")
 
 
 class ServiceKey(NamedTuple):
-    """A service of an environment; service is "" where a detector watches whole environments."""
+    """A service of an environment; `service` is "" where a detector watches whole environments."""
 
     env: str
     service: str
 
     @classmethod
     def of(cls, key: str) -> "ServiceKey":
-        """Parse the key of a state: see `udfs.insights.ids.service_key`."""
+        """Parse the key of a state, which `udfs.insights.ids.service_key` made."""
         return cls(*split_service_key(key))
 
 
 class ServiceWindow(NamedTuple, Generic[A]):
-    """The aggregate of a service over event times in [start_ms, end_ms), epoch ms."""
+    """Aggregate of a service over event times in [start_ms, end_ms), epoch ms."""
 
     key: ServiceKey
     start_ms: int

@@ -1,4 +1,4 @@
-"""Names that are pure functions of what they name."""
+"""Ids of insights and keys of services: pure functions of their parts."""
 
 from hashlib import blake2b
 
@@ -6,19 +6,23 @@ from state_schemas.contracts.insight import Kind
 
 
 def insight_id(kind: Kind, env: str, service: str, subject: str, start_ms: int, rule: str = "") -> str:
-    """32 hex digits. Equal input, equal id, on every machine and in every replay. rule: `id@version` or empty."""
+    """Return 32 hex digits: equal input gives an equal id, on every machine and in every replay.
+
+    rule: `id@version` or empty.
+    """
     text = "\x1f".join((kind, env, service, subject, str(start_ms), rule))
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def service_key(env: str, service: str) -> str:
-    """Key of a service's state and of its messages. env holds no `|` (`udfs.otlp.resource`), so the first one splits
-    it.
+    """Return the key of a service's state and of its messages.
+
+    env contains no `|` (`udfs.otlp.resource` ensures it), so the first `|` separates the two.
     """
     return f"{env}|{service}"
 
 
 def split_service_key(key: str) -> tuple[str, str]:
-    """(env, service): inverse of `service_key`."""
+    """Return (env, service), the inverse of `service_key`."""
     env, _, service = key.partition("|")
     return env, service

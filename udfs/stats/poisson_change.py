@@ -1,9 +1,9 @@
-"""Has a rate changed? Two Poisson counts with their exposures, one after the other.
+"""Test for a change of a rate: two Poisson counts with their exposures, one after the other.
 
 The evidence is the log-likelihood ratio of two rates against one (Przyborowski and Wilenski, Biometrika 31, 1940, test
-the same hypothesis): what is known of the past weighs by how much was seen of it, so that ten lines of yesterday prove
-little and ten thousand much. It is taken over a few intervals that end now, so that a total change of a rare line and
-a partial one of a frequent line are both found soon.
+the same hypothesis). The past weighs as much as was counted in it: ten lines of yesterday prove little, ten thousand
+prove much. The ratio is taken over a few intervals that end now, so that a total change of a rare line and a smaller
+change of a frequent line are both found soon.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 __all__ = ["INTERVAL_WINDOWS", "WINDOWS", "ChangeConfig", "change_nats"]
 
-# Windows. A minute at least: what goes by itself within a minute is over before anybody can look.
+# Lengths of the intervals, in windows. One minute at least: shorter changes end before anyone can react.
 WINDOWS: Final = (6, 8, 12)
 INTERVAL_WINDOWS: Final = WINDOWS[-1]
 _Floats = NDArray[np.float64]
@@ -22,26 +22,28 @@ _Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ChangeConfig:
-    """factor: a change by less is none. windows_min: of a interval that must each show it.
+    """Settings of the test for a change of a rate."""
 
-    nats_open: against chance, to which the logarithm of the number of things watched is added: one in 160,000 times
-    for each. gap_ms: windows this long ago are in no interval. memory_intervals: after so many a window weighs 1/e.
-    """
-
+    # Smallest ratio of the new rate to the usual one that counts as a change.
     factor: float = 2.0
+    # Windows of an interval that must each show the change.
     windows_min: int = 6
+    # Evidence that opens an insight, in nats; the logarithm of the number of tests is added to it. 12 nats come by
+    # chance once in 160,000 times for each test.
     nats_open: float = 12.0
+    # Windows older than this are in no interval.
     gap_ms: int = 600_000
+    # Number of windows after which the weight of a window has fallen to 1/e.
     memory_intervals: float = 360.0
 
     @property
     def keep(self) -> float:
-        """What is left of a weight after a window."""
+        """Return the factor by which one window reduces the weight of older ones."""
         return 1 - 1 / self.memory_intervals
 
 
 def change_nats(count: _Floats, expected: _Floats, past: _Floats) -> _Floats:
-    """Nats for another rate, where `expected` is what the past count extrapolates to; 0 where either is 0."""
+    """Return the nats for a changed rate; expected: the past count, extrapolated. 0 where either of the two is 0."""
     known = (expected > 0) & (past > 0)
     exposure = np.where(known, expected, 1.0) / np.where(known, past, 1.0)  # in terms of the past
     past_if_one = (count + past) / (1 + exposure)

@@ -207,7 +207,7 @@ def test_an_error_insight_shows_failing_traces_and_no_slow_ones() -> None:
     found = opened(watched(windows))[0]
     assert found.kind == "error_ratio"
     assert {(trace.role, trace.operation) for trace in found.evidence.traces} == {("failing", "POST /pay")}
-    assert "; failing trace " in found.title
+    assert found.title.endswith(f"; trace {found.evidence.traces[0].trace_id}")
 
 
 def test_a_known_operation_that_is_slow_beside_ever_new_names_is_found() -> None:

@@ -58,7 +58,7 @@ def test_a_slow_network_is_told_at_the_caller_and_names_the_callee(entry: bool) 
     assert (window_of(insight.window.start_ms), window_of(insight.window.end_ms)) == (USUAL_WINDOWS, USUAL_WINDOWS + 8)
     assert insight.status == "closed"
     assert insight.evidence.edges == ("front -> cart",)
-    assert insight.title.startswith("way from front to cart and back P95 303 ms, usually 2 ms, since 22:21:40")
+    assert insight.title.startswith("front: P95 network time to cart 303 ms (usually 2 ms) since 22:21:40, ")
 
 
 def test_a_slow_callee_is_told_at_both_ends_and_the_caller_says_whose_fault_it_is_not() -> None:
@@ -67,8 +67,8 @@ def test_a_slow_callee_is_told_at_both_ends_and_the_caller_says_whose_fault_it_i
     at_cart, at_front = sorted(last(emitted(sent, "final")), key=lambda insight: insight.service)
     assert (at_cart.service, at_cart.subject) == ("cart", "")
     assert (at_front.service, at_front.subject) == ("front", "cart")
-    assert at_front.title.startswith("front's calls to cart P95 70")
-    assert ", the way there and back 2 ms, of " in at_front.title
+    assert at_front.title.startswith("front: P95 latency of calls to cart 70")
+    assert ", P95 network time 2 ms, " in at_front.title
     assert at_front.measures["gap_ms_p95"] == pytest.approx(2, rel=0.04)
 
 

@@ -26,7 +26,7 @@ def test_a_spike_on_one_host_opens_updates_and_closes() -> None:
     assert (closed.kind, closed.service, closed.reason) == ("latency_spike", "cart", "back to usual")
     assert (window_of(closed.window.start_ms), window_of(closed.window.end_ms)) == (12, 20)
     assert (closed.evidence.hosts[0].name, closed.evidence.hosts[0].share) == ("host-0", 1.0)
-    assert "carried by host host-0 (100%)" in closed.title
+    assert ", on host host-0 (100 %); trace " in closed.title
     assert 395 < closed.measures["latency_ms_p95"] < 410
     assert closed.evidence.traces[0].latency_ms > 390
     assert closed.evidence.kafka[0].first_offset == 12

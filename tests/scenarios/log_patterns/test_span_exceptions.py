@@ -58,7 +58,7 @@ def test_an_exception_that_is_new_in_a_service_has_a_row_and_a_name() -> None:
 def test_it_is_told_as_thrown_where_logs_do_not_say_it() -> None:
     recorded = events_of(WARM + "N" * 3)
     (of_spans,) = last(insights(run(stages(CONFIG), recorded)))
-    assert of_spans.title.startswith("cart throws a new error 3 times since ")
+    assert of_spans.title.startswith("cart: new exception in spans, 3 times since ")
     assert of_spans.subject.endswith("@spans")
     assert of_spans.evidence.template == TEMPLATE
 
@@ -66,7 +66,7 @@ def test_it_is_told_as_thrown_where_logs_do_not_say_it() -> None:
 def test_what_is_both_logged_and_recorded_is_told_once() -> None:
     events = [(at_ms, event) for at_ms, message in events_of(WARM + "N" * 3) for event in (message, as_logs(message))]
     (of_logs,) = last(insights(run(stages(CONFIG), events)))
-    assert of_logs.title.startswith("cart logs a new error 3 times since ")
+    assert of_logs.title.startswith("cart: new error, 3 times since ")
 
 
 def test_what_is_both_logged_and_recorded_is_counted_once_in_each_source() -> None:
@@ -119,7 +119,7 @@ def test_what_is_thrown_again_after_long_with_spans_is_back() -> None:
 def test_what_the_log_tells_of_returned_exceptions_spans_do_not_tell_again() -> None:
     events = [(at_ms, event) for at_ms, message in events_of(AWAY) for event in (message, as_logs(message))]
     (emitted,) = last(insights(run(stages(CONFIG), events)))
-    assert emitted.title.startswith("cart logs an old error again")
+    assert emitted.title.startswith("cart: error returned after ")
 
 
 def test_what_was_rare_among_spans_and_comes_in_each_pane_is_a_surge() -> None:

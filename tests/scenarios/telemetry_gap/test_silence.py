@@ -13,6 +13,10 @@ def test_a_service_that_falls_silent_while_others_go_on_is_missing_until_it_is_h
     found = emitted(sent(lines))
     assert brief(found) == [("telemetry_gap", "mail", "open"), ("telemetry_gap", "mail", "closed")]
     assert (window_of(found[1].window.start_ms), window_of(found[1].window.end_ms)) == (35, 55)
+    assert [insight.title for insight in found] == [
+        "mail: no traces since 22:20:50",
+        "mail: traces again after 3 min without, since 22:24:10",
+    ]
     assert "mail" in found[0].evidence.expected
     assert found[0].evidence.kafka
 
@@ -26,6 +30,7 @@ def test_a_signal_type_that_stops_everywhere_is_one_gap() -> None:
     lines = {"cart": "-" * 60, "mail": "-" * 60}
     found = emitted(sent(lines, logs={"cart": "x" * 20 + " " * 20 + "x" * 20, "mail": "x" * 20 + " " * 20 + "x" * 20}))
     assert brief(found) == [("telemetry_gap", "logs", "open"), ("telemetry_gap", "logs", "closed")]
+    assert found[0].title.startswith("prod: no logs since ")
 
 
 def test_a_hole_of_the_whole_environment_is_one_gap_and_not_one_of_each_service() -> None:

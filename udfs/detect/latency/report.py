@@ -1,4 +1,4 @@
-"""An episode of slow or failing spans as an Insight: numbers, who carries it, and a sentence a colleague would say."""
+"""Insight of a latency or error episode: measures, the hosts, operations and callees that carry it, and its title."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -25,19 +25,21 @@ from state_schemas.contracts.insight import (
 from state_schemas.state.latency import Episode, SpikeKind
 from udfs.detect.latency.baseline import threshold_ns
 from udfs.insights.ids import insight_id
-from udfs.insights.wording import clock, kafka_ranges, seconds, title_of
+from udfs.insights.wording import clock, kafka_ranges, percent, seconds, title_of
 from udfs.spans.window import Row, row_of, rows
 from udfs.stats.duration_histogram import count_from, quantile_ns
 
 CONTRIBUTIONS_MAX = 10
 
-CARRIED_SHARE_MIN = 0.6  # said to carry it: most of the anomaly ...
+# A host, operation or callee carries an anomaly if it has this share of the anomalous spans ...
+CARRIED_SHARE_MIN = 0.6
 
-CARRIED_LIFT_MIN = 1.5  # ... and clearly more than its part of the traffic
+# ... and at least this many times its share of all spans.
+CARRIED_LIFT_MIN = 1.5
 
 
 def report(kind: SpikeKind, env: str, service: str, episode: Episode, status: Status, reason: str = "") -> Insight:
-    """The episode as it stands; its block holds at least one span of its series."""
+    """Return the insight of an episode, whose table holds at least one span of its series."""
     beyond = _beyond(kind, episode)
     row = row_of(episode.table, *episode.series)
     hosts = _contributions(episode, DIMENSION_HOST, beyond)
@@ -86,9 +88,10 @@ def _beyond(kind: SpikeKind, episode: Episode) -> Callable[[Row], int]:
 
 
 def _contributions(episode: Episode, dimension: int, beyond: Callable[[Row], int]) -> tuple[Contribution, ...]:
-    """Who carries the anomaly of a service. Of a part of it only itself: nothing is known of it by the others.
+    """Return the hosts, operations or callees that carry the anomaly of a service, at most CONTRIBUTIONS_MAX.
 
-    Of callees a call counts that took as long as a slow request.
+    Where the series is a host, an operation or a callee, only that one is returned: its spans are not split further. A
+    call counts as anomalous from the threshold of a slow request.
     """
     watched, name = episode.series
     if watched == DIMENSION_NETWORK_TIME and dimension == DIMENSION_CALLEE:
@@ -115,7 +118,7 @@ def _contributions(episode: Episode, dimension: int, beyond: Callable[[Row], int
 def _measures(kind: SpikeKind, episode: Episode, total: Row, beyond: int) -> dict[str, float]:
     thresholds = episode.thresholds
     of_calls = episode.series[0] in (DIMENSION_CALLEE, DIMENSION_NETWORK_TIME)
-    counted = "sampled_calls" if of_calls else "spans"  # calls are paired of a sample of traces
+    counted = "sampled_calls" if of_calls else "spans"  # calls are paired for a sample of traces only
     measures = {counted: float(total.spans), "error_ratio": round(total.errors / total.spans, 6)}
     quantity = _quantity(episode)
     for q, label in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99")):
@@ -135,7 +138,7 @@ def _measures(kind: SpikeKind, episode: Episode, total: Row, beyond: int) -> dic
 
 
 def _quantity(episode: Episode) -> str:
-    """What the measures are of: how long the spans of the series took, or the way to a callee and back."""
+    """Return the prefix of the measures: `gap` for network time, `latency` for durations of spans."""
     return "gap" if episode.series[0] == DIMENSION_NETWORK_TIME else "latency"
 
 
@@ -154,41 +157,41 @@ def _title(
     carried_by: tuple[tuple[Contribution, ...], ...],
     traces: tuple[TraceExemplar, ...],
 ) -> str:
-    """carried_by: hosts, operations, callees."""
-    dimension, name = episode.series
-    who = {
-        DIMENSION_HOST: f"{service} on host {name}",
-        DIMENSION_OPERATION: f"{service} {name}",
-        DIMENSION_CALLEE: f"{service}'s calls to {name}",
-        DIMENSION_NETWORK_TIME: f"way from {service} to {name} and back",
-    }.get(dimension, service)
-    since = f"since {clock(episode.start_ms)}"
-    if kind == "error_ratio":
-        bound = episode.thresholds.usual_share
-        fails = "fail" if dimension == DIMENSION_CALLEE else "fails"
-        usual = "no baseline yet" if episode.thresholds.cold_start else f"usually under {bound:.1%}"
-        head = f"{who} {fails} {measures['error_ratio']:.1%} of requests, {usual}, {since}"
-    else:
-        usual_ns = episode.thresholds.usual_ns
-        usual = f"usually {seconds(usual_ns)}" if usual_ns else "no baseline yet"
-        head = f"{who} P95 {seconds(measures[f'{_quantity(episode)}_ms_p95'] * 1e6)}, {usual}, {since}"
-        if dimension == DIMENSION_CALLEE:
-            head += f", the way there and back {seconds(measures['gap_ms_p95'] * 1e6)}"
+    """Return the title. carried_by: contributions of hosts, operations, callees."""
+    parts = [f"{service}: {_finding(kind, episode, measures)} since {clock(episode.start_ms)}"]
+    if kind == "latency_spike" and episode.series[0] == DIMENSION_CALLEE:
+        parts.append(f"P95 network time {seconds(measures['gap_ms_p95'] * 1e6)}")
     if "sampled_calls" in measures:
-        head += f", of {measures['sampled_calls']:.0f} sampled calls"
-    carriers = [
-        f"{label} {part.name} ({part.share:.0%})"
-        for label, parts in zip(("host", "operation", "calls to"), carried_by, strict=True)
-        for part in parts[:1]
-        if len(parts) > 1 and _carries(part)
+        parts.append(f"{measures['sampled_calls']:.0f} sampled calls")
+    parts += [
+        f"{label} {contributions[0].name} ({percent(contributions[0].share)})"
+        for label, contributions in zip(("on host", "in operation", "calling"), carried_by, strict=True)
+        if len(contributions) > 1 and _carries(contributions[0])
     ]
-    carried = f"; carried by {', '.join(carriers)}" if carriers else ""
-    trace = f"; {traces[0].role} trace {traces[0].trace_id}" if traces and traces[0].role != "median" else ""
-    return f"{head}{carried}{trace}"[:400]
+    trace = f"; trace {traces[0].trace_id}" if traces and traces[0].role != "median" else ""
+    return ", ".join(parts) + trace
+
+
+def _finding(kind: SpikeKind, episode: Episode, measures: dict[str, float]) -> str:
+    """Return the finding with its measure and the usual one, of the service or of the host, operation or callee."""
+    dimension, name = episode.series
+    thresholds = episode.thresholds
+    part = {DIMENSION_HOST: f" on host {name}", DIMENSION_OPERATION: f" in operation {name}"}.get(dimension, "")
+    calls = {DIMENSION_CALLEE: f"latency of calls to {name}", DIMENSION_NETWORK_TIME: f"network time to {name}"}
+    if kind == "error_ratio":
+        requests = f"calls to {name}" if dimension in calls else f"requests{part}"
+        usual = "no baseline yet" if thresholds.cold_start else f"usually under {percent(thresholds.usual_share, 1)}"
+        return f"{percent(measures['error_ratio'], 1)} of {requests} fail ({usual})"
+    quantity = calls.get(dimension, f"latency{part}")
+    usual = f"usually {seconds(thresholds.usual_ns)}" if thresholds.usual_ns else "no baseline yet"
+    return f"P95 {quantity} {seconds(measures[f'{_quantity(episode)}_ms_p95'] * 1e6)} ({usual})"
 
 
 def _explains(episode: Episode, part: Contribution, beyond: Callable[[Row], int], row: Row) -> bool:
-    """Whether most of the anomalous calls go there, and they are as frequent among its calls as in the series."""
+    """Return whether a callee explains the anomaly.
+
+    Most of the anomalous calls go to it, and the anomalous share of its calls is at least half that of the series.
+    """
     dimension = DIMENSION_NETWORK_TIME if episode.series[0] == DIMENSION_NETWORK_TIME else DIMENSION_CALLEE
     calls = row_of(episode.table, dimension, part.name)
     return part.share >= CARRIED_SHARE_MIN and 2 * beyond(calls) * row.spans >= beyond(row) * calls.spans > 0
@@ -199,7 +202,7 @@ def _carries(part: Contribution) -> bool:
 
 
 def _traces(kind: SpikeKind, episode: Episode, total: Row) -> tuple[TraceExemplar, ...]:
-    """Failing spans of the series, or its slowest and the one nearest to its median: of those kept of the service."""
+    """Return exemplars of the series: failing spans, or the slowest ones and the one nearest to the median."""
     dimension, name = episode.series
     table = episode.table
     if dimension in (DIMENSION_CALLEE, DIMENSION_NETWORK_TIME):
@@ -208,10 +211,10 @@ def _traces(kind: SpikeKind, episode: Episode, total: Row) -> tuple[TraceExempla
     slowest, sampled, failing = (
         [
             e
-            for e in found
+            for e in exemplars
             if dimension == DIMENSION_SERVICE or name == (e.host, e.operation)[dimension - DIMENSION_HOST]
         ]
-        for found in (table.slowest, table.sampled, table.failing)
+        for exemplars in (table.slowest, table.sampled, table.failing)
     )
     if kind == "error_ratio":
         return tuple(_exemplar("failing", e) for e in failing)

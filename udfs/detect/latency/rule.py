@@ -1,8 +1,9 @@
-"""The spike rule: one window of entry spans moves a service's baseline, its suspicions, and the episodes it announces.
+"""Latency rule: one window of a service updates its baseline, its pending alerts and its episodes.
 
-Each series (the service, its hosts, its operations) collects evidence window by window (`udfs.stats.likelihood_ratio`).
-Enough of it opens an episode of the service, enough against it closes the episode; what stays is the new normal. A
-series under suspicion is not learned unless the suspicion passes. Everything is a value: what goes in is not changed.
+Each series (the service, its hosts, operations and callees) collects evidence window by window
+(`udfs.stats.likelihood_ratio`). Enough evidence for an anomaly opens an episode, enough evidence against it closes the
+episode; a level that stays becomes the new normal. Spans of a series with a pending alert are learned only after the
+alert has cleared. All functions are pure: arguments are not changed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,12 +43,12 @@ from udfs.stats.duration_histogram import count_from
 from udfs.stats.likelihood_ratio import ALTERNATIVES, SHARE_MAX, accumulate, alternatives, evidence_nats
 
 KINDS: Final[tuple[SpikeKind, ...]] = ("latency_spike", "error_ratio")
-VERSION_NEAR_MS: Final = 120_000  # a version first seen so near to an episode's start has come with it
-# Of series with equal evidence (a window adds a limited amount) the one that says most of the cause is told.
+VERSION_NEAR_MS: Final = 120_000  # a version first seen within this time of an episode's start came with it
+# Evidence of several series is often equal, as a window adds a limited amount: the series nearest to the cause wins.
 NARROWEST: Final = (DIMENSION_SERVICE, DIMENSION_NETWORK_TIME, DIMENSION_CALLEE, DIMENSION_HOST, DIMENSION_OPERATION)
-EVIDENCE_BYTES_MAX: Final = 160 * 1024  # a quarter of that when it is written
+EVIDENCE_BYTES_MAX: Final = 160 * 1024  # compressed to a quarter when the state is written
 EXPIRED: Final = "no more spans"
-OUTAGE_SHARE: Final = 0.25  # of requests that fail where few did: no new normal, however long it lasts
+OUTAGE_SHARE: Final = 0.25  # share of failing requests, usually few, that is never accepted as the new normal
 UNSEEN: Final = "not seen again"
 ACCEPTED: Final = "the level has stayed: it is the new normal"
 ACCEPTED_VERSION: Final = "the level has stayed since version {}: it is the new normal"
@@ -55,9 +56,11 @@ RECOVERED: Final = "back to usual"
 _Floats = NDArray[np.float64]
 
 
-class _Judged(NamedTuple):
-    """What follows from a window for one kind. cleared: suspicions that have passed, whose spans are learned after
-    all.
+class _Outcome(NamedTuple):
+    """Result of a window for one kind of insight.
+
+    cleared: pending alerts without evidence left, whose spans are learned after all.
+    accepted: spans of an episode that is the new normal.
     """
 
     pending_alerts: dict[RowKey, PendingAlert]
@@ -70,10 +73,10 @@ class _Judged(NamedTuple):
 def evaluate_spans(
     model: LatencyModel, window: ServiceWindow[SpanTable], config: SpikeConfig, names: NameLimits
 ) -> tuple[LatencyModel, list[Insight]]:
-    """What is known after the window, and what it announces: at most two drafts of each kind. O(rows + bins)."""
+    """Return the model after the window, and at most two candidates of each kind. O(rows + bins)."""
     usual = reference(model.baseline, season.usual_ns(model.season, window.start_ms), config)
     version = window.table.info.version or model.version
-    # The first version that is ever seen came before anybody looked.
+    # The first version has no known predecessor, so it explains no change.
     changed_ms = window.start_ms if model.version else 0
     since_ms = model.version_since_ms if version == model.version else changed_ms
     evidence = (*model.evidence, EvidenceWindow(window.start_ms, window.end_ms, window.table))
@@ -84,29 +87,29 @@ def evaluate_spans(
     accepted: SpanTable | None = None
     for kind in KINDS:
         episode = model.episodes.get(kind)
-        mine = {(0, *key[1:]): found for key, found in model.pending_alerts.items() if key[0] == kind}
+        mine = {(0, *key[1:]): alert for key, alert in model.pending_alerts.items() if key[0] == kind}
         if episode is not None and window.start_ms - episode.end_ms >= config.close_after_ms:
             candidates.append(report(kind, window.env, window.service, episode, "closed", UNSEEN))
             episode = None
         if episode is None:
-            judged = _weigh_pending(kind, mine, window, usual, evidence, (version, since_ms), config, names)
+            outcome = _weigh_pending(kind, mine, window, usual, evidence, (version, since_ms), config, names)
         else:
             others = [other for name, other in model.episodes.items() if name != kind]
             all_stay = all(window.end_ms - other.start_ms >= config.accept_ms for other in others)
-            judged = _follow(kind, episode, window, (not others, all_stay), config, names)
-        pending_alerts |= {(kind, key[1], key[2]): found for key, found in judged.pending_alerts.items()}
-        cleared |= judged.cleared
-        candidates += [judged.candidate] if judged.candidate else []
-        if judged.episode:
-            episodes[kind] = judged.episode
-        accepted = judged.accepted or accepted
-    suspected: set[RowKey] = {(0, *key[1:]) for key in pending_alerts}
+            outcome = _follow(kind, episode, window, (not others, all_stay), config, names)
+        pending_alerts |= {(kind, key[1], key[2]): alert for key, alert in outcome.pending_alerts.items()}
+        cleared |= outcome.cleared
+        candidates += [outcome.candidate] if outcome.candidate else []
+        if outcome.episode:
+            episodes[kind] = outcome.episode
+        accepted = outcome.accepted or accepted
+    pending: set[RowKey] = {(0, *key[1:]) for key in pending_alerts}
     baseline = model.baseline
     if accepted is not None:
         baseline = _accepted(accepted, window.start_ms, config)
     elif not episodes:
         usable = [part for part in evidence if part.start_ms >= model.anomalous_until_ms]
-        baseline = _updated_model(baseline, window, usable, suspected, cleared, config, names)
+        baseline = _updated_model(baseline, window, usable, pending, cleared, config, names)
     after = LatencyModel(
         baseline=baseline,
         season=season.observe(model.season, window.table, window.start_ms),
@@ -122,7 +125,7 @@ def evaluate_spans(
 
 
 def expire(model: LatencyModel, env: str, service: str) -> list[Insight]:
-    """Closing drafts of what is open when a service is forgotten."""
+    """Return the closing candidates of the open episodes when a service is forgotten."""
     return [report(kind, env, service, episode, "closed", EXPIRED) for kind, episode in sorted(model.episodes.items())]
 
 
@@ -135,27 +138,27 @@ def _weigh_pending(
     version: tuple[str, int],
     config: SpikeConfig,
     names: NameLimits,
-) -> _Judged:
-    """Nothing is open: collect evidence, open, or let go."""
+) -> _Outcome:
+    """Add the evidence of the window while no episode is open: open one, or clear pending alerts."""
     pending_alerts: dict[RowKey, PendingAlert] = {}
     cleared: dict[RowKey, PendingAlert] = {}
-    quiet = {key for key, found in mine.items() if window.start_ms - found.end_ms >= config.close_after_ms}
+    quiet = {key for key, alert in mine.items() if window.start_ms - alert.end_ms >= config.close_after_ms}
     cleared |= {key: mine[key] for key in quiet}
-    mine = {key: found for key, found in mine.items() if key not in quiet}
+    mine = {key: alert for key, alert in mine.items() if key not in quiet}
     nats = _nats(kind, mine, window, usual, config)
-    for key, (thresholds, found) in nats.items():
-        before = mine.get(key) or PendingAlert(thresholds, (0.0,) * len(found), window.start_ms, window.end_ms)
-        scores = accumulate(before.scores, found)
-        end_ms = window.end_ms if max(found) > 0 else before.end_ms
+    for key, (thresholds, gained) in nats.items():
+        before = mine.get(key) or PendingAlert(thresholds, (0.0,) * len(gained), window.start_ms, window.end_ms)
+        scores = accumulate(before.scores, gained)
+        end_ms = window.end_ms if max(gained) > 0 else before.end_ms
         after = PendingAlert(before.thresholds, scores, before.start_ms, end_ms)
         (pending_alerts if max(scores) > 0 else cleared)[key] = after
     pending_alerts |= {key: old for key, old in mine.items() if key not in nats}
-    stale = [key for key, found in pending_alerts.items() if window.end_ms - found.start_ms > config.accept_ms]
+    stale = [key for key, alert in pending_alerts.items() if window.end_ms - alert.start_ms > config.accept_ms]
     cleared |= {key: pending_alerts.pop(key) for key in stale}
     opened = _opened(kind, pending_alerts, len(usual.row_of), evidence, version, config, names)
     if opened is None:
-        return _Judged(pending_alerts, cleared, None, None)
-    return _Judged({}, {}, opened, report(kind, window.env, window.service, opened, "open"))
+        return _Outcome(pending_alerts, cleared, None, None)
+    return _Outcome({}, {}, opened, report(kind, window.env, window.service, opened, "open"))
 
 
 def _nats(
@@ -165,24 +168,23 @@ def _nats(
     usual: Reference,
     config: SpikeConfig,
 ) -> dict[RowKey, tuple[AlertThresholds, list[float]]]:
-    """Evidence of this window for each series that is suspected or gives cause to; with what it is weighed against."""
+    """Return thresholds and evidence of this window for each series with a pending alert or with evidence for one."""
     of_errors = kind == "error_ratio"
-    places = [usual.row_of.get(key, -1) for key in window.table.keys]
-    at = np.array([max(place, 0) for place in places])
-    judged = [
-        key == SERVICE or (place >= 0 and bool(usual.warm[place]))
-        for key, place in zip(window.table.keys, places, strict=True)
+    usual_rows = [usual.row_of.get(key, -1) for key in window.table.keys]
+    watched = [
+        key == SERVICE or (usual_row >= 0 and bool(usual.warm[usual_row]))
+        for key, usual_row in zip(window.table.keys, usual_rows, strict=True)
     ]
-    against = [usual.thresholds(place, of_errors=of_errors) for place in at.tolist()]
+    thresholds = [usual.thresholds(max(usual_row, 0), of_errors=of_errors) for usual_row in usual_rows]
     for row, key in enumerate(window.table.keys):
         if key in mine:
-            judged[row], against[row] = True, mine[key].thresholds
+            watched[row], thresholds[row] = True, mine[key].thresholds
     cells = cells_of(window.table)
-    spans = np.bincount(cells.row, weights=cells.counts, minlength=len(places)).astype(np.float64)
-    tests = [(cells.errors.astype(np.float64), [found.usual_share for found in against], config.error_share_min)]
+    spans = np.bincount(cells.row, weights=cells.counts, minlength=len(usual_rows)).astype(np.float64)
+    tests = [(cells.errors.astype(np.float64), [limit.usual_share for limit in thresholds], config.error_share_min)]
     if not of_errors:
-        levels = ([found.threshold_bin for found in against], [found.very_bin for found in against])
-        shares = ([found.usual_share for found in against], [found.very_share for found in against])
+        levels = ([limit.threshold_bin for limit in thresholds], [limit.very_bin for limit in thresholds])
+        shares = ([limit.usual_share for limit in thresholds], [limit.very_share for limit in thresholds])
         tests = [
             (_from_bin(cells, np.array(level)), share, config.slow_share_min)
             for level, share in zip(levels, shares, strict=True)
@@ -190,12 +192,12 @@ def _nats(
     nats = np.concatenate(
         [_test(spans, beyond, np.array(share), smallest, config) for beyond, share, smallest in tests], axis=1
     )
-    wanted = np.array(judged) & ((nats.max(axis=1) > 0) | np.array([key in mine for key in window.table.keys]))
-    return {window.table.keys[row]: (against[row], nats[row].tolist()) for row in np.flatnonzero(wanted).tolist()}
+    wanted = np.array(watched) & ((nats.max(axis=1) > 0) | np.array([key in mine for key in window.table.keys]))
+    return {window.table.keys[row]: (thresholds[row], nats[row].tolist()) for row in np.flatnonzero(wanted).tolist()}
 
 
 def _from_bin(cells: Cells, first_bin: NDArray[np.int64]) -> _Floats:
-    """Spans of each row from the row's own bin on."""
+    """Count the spans of each row from the row's own bin on."""
     counts = cells.counts * (cells.bins >= first_bin[cells.row])
     return np.bincount(cells.row, weights=counts, minlength=len(first_bin)).astype(np.float64)
 
@@ -213,33 +215,33 @@ def _opened(
     config: SpikeConfig,
     names: NameLimits,
 ) -> Episode | None:
-    """The episode of the series with the most evidence beyond its bound, the service itself before its parts.
+    """Return the episode of the series with the most evidence beyond its bound, the service itself before its parts.
 
-    version: the newest one and since when it is seen.
+    watched: number of series. version: the newest one, and the time since which it is seen.
     """
-    # As many tests run as there are thresholds and series: each may raise a false alarm, so each must show more. The
-    # alternatives of one threshold weigh the same spans: they are one test.
-    bounds = {key: config.score_open + log(len(found.scores) / ALTERNATIVES) for key, found in pending_alerts.items()}
+    # A test runs for each threshold and series. Each can raise a false alarm, so the bound grows with the logarithm of
+    # their number. The alternatives of one threshold count the same spans: they are one test.
+    bounds = {key: config.score_open + log(len(alert.scores) / ALTERNATIVES) for key, alert in pending_alerts.items()}
     excess = {
-        key: max(found.scores) - bounds[key] - (0.0 if key == SERVICE else log(watched))
-        for key, found in pending_alerts.items()
+        key: max(alert.scores) - bounds[key] - (0.0 if key == SERVICE else log(watched))
+        for key, alert in pending_alerts.items()
     }
-    found_most = [key for key in excess if excess[key] > 0]
-    for key in sorted(found_most, key=lambda key: (key != SERVICE, -excess[key], NARROWEST.index(key[1]), key)):
-        found = pending_alerts[key]
-        parts = [part for part in evidence if found.start_ms <= part.start_ms < found.end_ms]
-        if not parts:  # too long ago to be held; the bound has fallen since, as fewer series are watched
+    beyond_bound = [key for key in excess if excess[key] > 0]
+    for key in sorted(beyond_bound, key=lambda key: (key != SERVICE, -excess[key], NARROWEST.index(key[1]), key)):
+        alert = pending_alerts[key]
+        parts = [part for part in evidence if alert.start_ms <= part.start_ms < alert.end_ms]
+        if not parts:  # its windows are dropped; the bound has fallen since, because fewer series are watched
             continue
         table = merge_span_tables([part.table for part in parts], names, key[1:])
         row = row_of(table, *key[1:])
-        if row.spans and (kind == "error_ratio" or _slow(row, found.thresholds) > 0.05 * row.spans):
-            after = [part.table for part in evidence if part.start_ms >= found.end_ms]
+        if row.spans and (kind == "error_ratio" or _slow(row, alert.thresholds) > 0.05 * row.spans):
+            after = [part.table for part in evidence if part.start_ms >= alert.end_ms]
             came_with_it = version[1] > 0 and abs(version[1] - parts[0].start_ms) <= VERSION_NEAR_MS
             return Episode(
                 series=key[1:],
-                thresholds=found.thresholds,
+                thresholds=alert.thresholds,
                 start_ms=parts[0].start_ms,
-                end_ms=found.end_ms,
+                end_ms=alert.end_ms,
                 windows=1,
                 recovery=0.0,
                 version=version[0] if came_with_it else "",
@@ -256,27 +258,27 @@ def _follow(
     others: tuple[bool, bool],
     config: SpikeConfig,
     names: NameLimits,
-) -> _Judged:
-    """Open: close it, accept it, or say how it goes at 3, 6, 12, 24 ... windows.
+) -> _Outcome:
+    """Follow an open episode: close it, accept it, or update it after 3, 6, 12, 24 ... windows.
 
-    others: no other kind is open; every other kind that is has stayed as well. Else nothing is accepted: the new
-    normal would hold the other kind's anomaly.
+    others: whether no episode of another kind is open, and whether each open one has lasted for accept_ms. Otherwise
+    nothing is accepted: the new normal would contain the anomaly of the other kind.
     """
     nats = _evidence(kind, episode, window.table, config)
     after = _extended(episode, window, nats, names)
     status, reason = _course(kind, after, others, config)
     if status is None:
-        return _Judged({}, {}, after, None)
+        return _Outcome({}, {}, after, None)
     candidate = report(kind, window.env, window.service, after, status, reason)
     if status != "closed":
-        return _Judged({}, {}, after, candidate)
-    return _Judged({}, {}, None, candidate, None if reason == RECOVERED else after.table)
+        return _Outcome({}, {}, after, candidate)
+    return _Outcome({}, {}, None, candidate, None if reason == RECOVERED else after.table)
 
 
 def _course(
     kind: SpikeKind, episode: Episode, others: tuple[bool, bool], config: SpikeConfig
 ) -> tuple[Status | None, str]:
-    """Status and reason; no status where there is nothing to say. That a new version fails is not soon its right."""
+    """Return status and reason; no status where no revision is due. Errors of a new version are not accepted early."""
     alone, all_stay = others
     if episode.recovery >= config.score_close:
         return "closed", RECOVERED
@@ -297,18 +299,18 @@ def _error_ratio(episode: Episode) -> float:
 
 
 def _evidence(kind: SpikeKind, episode: Episode, table: SpanTable, config: SpikeConfig) -> float:
-    """Nats of this window for what the episode has been so far, against usual; 0 where the series is not in it."""
+    """Return the nats of this window for the shares of the episode so far against the usual ones; 0 without spans."""
     if (0, *episode.series) not in table.keys:
         return 0.0
-    row, all_of_it = row_of(table, *episode.series), row_of(episode.table, *episode.series)
-    if not all_of_it.spans:
+    row, so_far = row_of(table, *episode.series), row_of(episode.table, *episode.series)
+    if not so_far.spans:
         return 0.0
     usual = episode.thresholds.usual_share
-    beyond = all_of_it.errors if kind == "error_ratio" else _slow(all_of_it, episode.thresholds)
+    beyond = so_far.errors if kind == "error_ratio" else _slow(so_far, episode.thresholds)
     now = row.errors if kind == "error_ratio" else _slow(row, episode.thresholds)
-    seen = np.array([beyond / all_of_it.spans])
+    seen = np.array([beyond / so_far.spans])
     smallest = config.error_share_min if kind == "error_ratio" else config.slow_share_min
-    # Against a quarter of its strength as well: what goes on more weakly is not over.
+    # A quarter of the share is an alternative as well: an anomaly that goes on more weakly has not ended.
     floor = alternatives(np.array([usual]), smallest)[0, 0]
     alarm = np.clip(np.stack((seen, seen / 4), axis=1), floor, SHARE_MAX)
     spans, slow, share = (np.array([float(number)]) for number in (row.spans, now, usual))
@@ -316,7 +318,11 @@ def _evidence(kind: SpikeKind, episode: Episode, table: SpanTable, config: Spike
 
 
 def _extended(episode: Episode, window: ServiceWindow[SpanTable], nats: float, names: NameLimits) -> Episode:
-    """The block ends with the last window that spoke for the anomaly: its window and its numbers then agree."""
+    """Return the episode with one more window.
+
+    Its table ends with the last window that has evidence for the anomaly, so the insight's window and numbers agree.
+    Later windows wait in `tail`.
+    """
     if nats > 0:
         parts = [part for part in (episode.table, episode.tail, window.table) if part is not None]
         table, tail, end_ms = merge_span_tables(parts, names, episode.series), None, window.end_ms
@@ -340,7 +346,7 @@ def _slow(row: Row, thresholds: AlertThresholds) -> int:
 
 
 def _accepted(table: SpanTable, start_ms: int, config: SpikeConfig) -> Baseline:
-    """A baseline of the episode alone, as known as a warm one: else the accepted level would be suspected again."""
+    """Return a baseline of the episode alone, warm at once: otherwise the accepted level would raise an alert again."""
     fresh = learn(Baseline(), table, config.warm_windows, start_ms, config)
     known = tuple(
         SeriesHistory(entry.windows, max(entry.spans, config.warm_spans), entry.last_ms) for entry in fresh.known
@@ -352,19 +358,19 @@ def _updated_model(
     baseline: Baseline,
     window: ServiceWindow[SpanTable],
     evidence: Sequence[EvidenceWindow],
-    suspected: set[RowKey],
+    pending: set[RowKey],
     cleared: Mapping[RowKey, PendingAlert],
     config: SpikeConfig,
     names: NameLimits,
 ) -> Baseline:
-    """The baseline after what is not suspected, and after what no longer is."""
-    for key in sorted(cleared.keys() - suspected):
-        # Of an operation that is suspected on two counts, only the part that passed last: nothing is learned twice.
+    """Return the baseline after the series without a pending alert, and after those whose alert has cleared."""
+    for key in sorted(cleared.keys() - pending):
+        # A series can have an alert of each kind: it is learned from the alert that cleared last, so only once.
         parts = [part.table for part in evidence if part.start_ms >= cleared[key].start_ms and key in part.table.keys]
         if parts:
-            found = only_rows(merge_span_tables(parts, names, key[1:]), (key,))
-            baseline = learn(baseline, found, len(parts), window.start_ms, config)
-    done = suspected | cleared.keys()
+            own = only_rows(merge_span_tables(parts, names, key[1:]), (key,))
+            baseline = learn(baseline, own, len(parts), window.start_ms, config)
+    done = pending | cleared.keys()
     table = only_rows(window.table, set(window.table.keys) - done) if done else window.table
     return learn(baseline, table, 1, window.start_ms, config)
 
@@ -372,8 +378,8 @@ def _updated_model(
 def _evidence_windows(
     evidence: Sequence[EvidenceWindow], pending_alerts: Iterable[PendingAlert]
 ) -> tuple[EvidenceWindow, ...]:
-    """The windows since the oldest suspicion; of more than EVIDENCE_BYTES_MAX the newest, at least one."""
-    oldest_ms = min((found.start_ms for found in pending_alerts), default=None)
+    """Return the windows since the oldest pending alert: at least the newest, at most EVIDENCE_BYTES_MAX."""
+    oldest_ms = min((alert.start_ms for alert in pending_alerts), default=None)
     if oldest_ms is None:
         return ()
     kept: list[EvidenceWindow] = []

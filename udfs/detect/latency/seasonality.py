@@ -1,4 +1,4 @@
-"""A service's usual P95 by hour of the week: what happens every week at this hour is no anomaly."""
+"""Usual P95 of a service by hour of the week: a slow hour that repeats every week is no anomaly."""
 
 from typing import Final
 
@@ -12,12 +12,12 @@ from udfs.stats.duration_histogram import REPRESENTATIVE_NS, quantile_bin
 
 HOURS: Final = 168
 HOUR_MS: Final = 3_600_000
-SPANS_MIN: Final = 50  # of an hour whose P95 says something
+SPANS_MIN: Final = 50  # an hour with fewer spans has no P95 that is worth keeping
 _NONE: Final = bytes(2 * HOURS)
 
 
 def observe(season: Season, window: SpanTable, start_ms: int) -> Season:
-    """The season after one more window, anomalous or not: what does not come back in a week is never used."""
+    """Return the season after one more window, anomalous or not: a P95 is used only if two weeks in a row had it."""
     hour = start_ms // HOUR_MS
     service = only_rows(window, (SERVICE,))
     if not service.keys:
@@ -29,7 +29,7 @@ def observe(season: Season, window: SpanTable, start_ms: int) -> Season:
 
 
 def usual_ns(season: Season, start_ms: int) -> float:
-    """P95 that both of the last two weeks had around this hour (the hours before and after too), 0 where unknown."""
+    """Return the P95 that both of the last two weeks had around this hour (and one hour each way), 0 where unknown."""
     if not season.before:
         return 0.0
     last, before = (np.frombuffer(data, "<u2") for data in (season.last, season.before))
@@ -39,14 +39,14 @@ def usual_ns(season: Season, start_ms: int) -> float:
 
 
 def _closed(season: Season) -> tuple[bytes, bytes]:
-    """(last, before) with the running hour in its place."""
+    """Return (last, before) with the P95 of the running hour added."""
     if not season.sketch.keys:
         return season.last, season.before
     (row,) = rows(season.sketch)
     if row.spans < SPANS_MIN:
         return season.last, season.before
     last, before = (np.frombuffer(data or _NONE, "<u2").copy() for data in (season.last, season.before))
-    place = season.hour % HOURS
-    before[place] = last[place]
-    last[place] = quantile_bin(row.bins, row.counts, 0.95)
+    hour = season.hour % HOURS
+    before[hour] = last[hour]
+    last[hour] = quantile_bin(row.bins, row.counts, 0.95)
     return last.tobytes(), before.tobytes()

@@ -1,8 +1,8 @@
-"""How often a pattern is usually logged, and whether it is more often now.
+"""Usual rate of a pattern, and the evidence that it is higher now.
 
-The last windows are the test interval, what is before them is the past (`udfs.stats.poisson_change`). A window in
-which the service logs more quiet lines than usual counts for more than one, so that more traffic with its errors is no
-surge. Other errors are no measure of traffic: they come together.
+The last windows are the test interval, those before them are the past (`udfs.stats.poisson_change`). A window in which
+the service logs more lines below WARN than usual counts for more than one window, so more traffic with
+proportionally more errors is no surge. Other errors are no measure of traffic, because errors come together.
 """
 
 from typing import Final, NamedTuple
@@ -27,11 +27,11 @@ __all__ = [
 ]
 
 MINUTE_MS: Final = 60_000
-LOAD_MAX: Final = 10.0  # more quiet lines than that are another log level, not more traffic
+LOAD_MAX: Final = 10.0  # a larger ratio of lines below WARN is a changed log level, not more traffic
 
 
 class Surge(NamedTuple):
-    """Nats for more lines than usual, shown by the last `intervals` windows with `lines` of the pattern."""
+    """Evidence for more lines than usual: nats, and the lines of the pattern in the last `windows` windows."""
 
     nats: float
     windows: int
@@ -39,7 +39,7 @@ class Surge(NamedTuple):
 
 
 def observe_window(service: ServiceLines, start_ms: int, lines: int, config: ChangeConfig) -> ServiceLines:
-    """The service after a window with so many quiet lines: what leaves the interval is past."""
+    """Return the lines of the service after a window with `lines` below WARN; windows before the interval are past."""
     recent, past_lines, past_windows = list(service.recent), service.past_lines, service.past_windows
     while recent and (len(recent) >= INTERVAL_WINDOWS or recent[0][0] < start_ms - config.gap_ms):
         past_lines = past_lines * config.keep + recent.pop(0)[1]
@@ -50,9 +50,10 @@ def observe_window(service: ServiceLines, start_ms: int, lines: int, config: Cha
 def observe_silence(
     service: ServiceLines, minutes: int, start_ms: int, end_ms: int, observed_ms: int, config: ChangeConfig
 ) -> ServiceLines:
-    """The service before a window, after those without any line since the newest, in the minutes that were heard.
+    """Return the lines of the service before a window: active windows without lines since the newest one are added.
 
-    minutes: how many were, observed_ms at a time, with those of the window. O(test interval), however many windows.
+    minutes: active minutes, in intervals of observed_ms, that of the window included. O(INTERVAL_WINDOWS), however many
+    windows are added.
     """
     window_ms = end_ms - start_ms
     silent = _silent_ms(service, minutes, start_ms, window_ms, observed_ms) // window_ms
@@ -70,6 +71,7 @@ def observe_silence(
 
 
 def _silent_ms(service: ServiceLines, minutes: int, start_ms: int, window_ms: int, observed_ms: int) -> int:
+    """Return the active time between the newest window and this one."""
     since_ms = service.recent[-1][0] + window_ms if service.recent else 0
     if minutes == service.minutes:
         return start_ms - since_ms
@@ -78,36 +80,36 @@ def _silent_ms(service: ServiceLines, minutes: int, start_ms: int, window_ms: in
 
 
 def with_lines(rate: LineRate, service: ServiceLines, lines: int, config: ChangeConfig) -> LineRate:
-    """The rate after lines in the service's newest window."""
-    at = _settled(rate, service, config)
-    return msgspec.structs.replace(at, recent=(*at.recent, (service.windows - 1, lines)))
+    """Return the rate after lines in the service's newest window."""
+    settled = _settled(rate, service, config)
+    return msgspec.structs.replace(settled, recent=(*settled.recent, (service.windows - 1, lines)))
 
 
 def forget_recent(rate: LineRate, service: ServiceLines, config: ChangeConfig) -> LineRate:
-    """The rate as if the windows of the interval had held none: what an open insight counts teaches nothing."""
+    """Return the rate without the lines of the interval: lines of an open insight are not learned."""
     return msgspec.structs.replace(_settled(rate, service, config), recent=())
 
 
 def usual_lines(rate: LineRate, service: ServiceLines, config: ChangeConfig) -> float:
-    """Lines of the pattern in a usual window."""
+    """Return the usual lines of the pattern per window."""
     return _settled(rate, service, config).past / max(1.0, service.past_windows)
 
 
 def load(service: ServiceLines) -> float:
-    """Quiet lines of the newest window in terms of usual, at least 1."""
+    """Return the ratio of lines below WARN in the newest window to the usual number, from 1 to LOAD_MAX."""
     return _loads(service)[-1]
 
 
 def surge_of(rate: LineRate, service: ServiceLines, config: ChangeConfig) -> Surge | None:
-    """The strongest evidence for more than `factor` times the usual; None where nothing is usual, or it is not more."""
-    at = _settled(rate, service, config)
+    """Return the strongest evidence for a rate of `factor` times the usual one; None without a past or such a rate."""
+    settled = _settled(rate, service, config)
     if service.past_windows <= 0:
         return None
-    found = dict(at.recent)
-    counts = [found.get(number, 0) for number in range(service.windows - len(service.recent), service.windows)]
+    lines_of = dict(settled.recent)
+    counts = [lines_of.get(number, 0) for number in range(service.windows - len(service.recent), service.windows)]
     loads = _loads(service)
-    # One line more than was seen: what is usual of a rare line is uncertain itself.
-    past, dispersion = at.past + 1, _dispersion(at, service)
+    # One line more than was counted, because the usual rate of a rare line is uncertain itself.
+    past, dispersion = settled.past + 1, _dispersion(settled, service)
     best: Surge | None = None
     for interval in (interval for interval in WINDOWS if interval <= len(counts)):
         lines = sum(counts[-interval:])
@@ -125,7 +127,7 @@ def surge_of(rate: LineRate, service: ServiceLines, config: ChangeConfig) -> Sur
 
 
 def add_rates(left: LineRate, right: LineRate) -> LineRate:
-    """Of two patterns as one; each as of its own window, so this is right to within a decay."""
+    """Return the rate of two patterns merged. Each is as of its own window, so the sum is exact up to their decay."""
     recent = dict(left.recent)
     for window, lines in right.recent:
         recent[window] = recent.get(window, 0) + lines
@@ -138,7 +140,7 @@ def add_rates(left: LineRate, right: LineRate) -> LineRate:
 
 
 def _settled(rate: LineRate, service: ServiceLines, config: ChangeConfig) -> LineRate:
-    """The rate as of the service's newest window: what has left the interval is past."""
+    """Return the rate as of the service's newest window: windows before the interval are past."""
     first = service.windows - len(service.recent)
     past, squares, as_of = rate.past, rate.squares, rate.as_of
     for window, lines in (*(part for part in rate.recent if part[0] < first), (first - 1, 0)):
@@ -148,12 +150,12 @@ def _settled(rate: LineRate, service: ServiceLines, config: ChangeConfig) -> Lin
 
 
 def _dispersion(rate: LineRate, service: ServiceLines) -> float:
-    """How much more the lines of a window vary than a Poisson count would, at least 1: errors come in bursts."""
+    """Return the variance of lines per window relative to a Poisson count, at least 1: errors come in bursts."""
     variance = rate.squares - rate.past**2 / max(1.0, service.past_windows)
     return max(1.0, (variance + 1) / (rate.past + 1))
 
 
 def _loads(service: ServiceLines) -> list[float]:
-    """For each window of the interval: quiet lines in terms of usual, at least 1, at most LOAD_MAX."""
+    """Return for each window of the interval the ratio of lines below WARN to the usual number, from 1 to LOAD_MAX."""
     usual = max(1.0, service.past_lines / max(1.0, service.past_windows))
     return [min(LOAD_MAX, max(1.0, lines / usual)) for _, lines in service.recent]

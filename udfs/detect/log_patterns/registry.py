@@ -1,7 +1,7 @@
-"""The registry of a service's loud patterns: who is known, who has become part of whom, who had to go.
+"""Registry of a service's severe patterns: known patterns, merged patterns, evicted patterns.
 
-Registering is a pure function of the registry and the *set* of patterns in a window: new ones enter in the order of
-their ids, so neither arrival nor parallelism decides who is known by what name.
+Registering is a pure function of the registry and the *set* of patterns in a window: new patterns enter in the order of
+their ids, so the ids do not depend on arrival or parallelism.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,21 +16,25 @@ from udfs.logs.template import HOLE, Pattern, merge_texts, named_pattern, patter
 
 __all__ = ["Registry", "canonical", "evicted_patterns", "register"]
 
-# So many different words in one place of otherwise equal patterns, of which WORDS_MIN more are left, and the place is a
-# hole: a user, a host. `GET`, `POST`, `PUT`, `DELETE` stay four patterns.
+# Patterns that differ in one word are merged when that word has VARIANTS_MIN values (a user, a host) and WORDS_LEFT_MIN
+# other words are left. `GET`, `POST`, `PUT`, `DELETE` stay four patterns.
 VARIANTS_MIN: Final = 5
 WORDS_LEFT_MIN: Final = 3
 
 
 _KEYS_REMEMBERED: Final = 20_000
-EVICTED_MAX: Final = 4_000  # evicted patterns of a service whose return is still recognised
+EVICTED_MAX: Final = 4_000  # evicted patterns of a service that are remembered, so that their return is recognised
 
-_Holes = dict[tuple[str, ...], set[str]]  # a key with one word left out -> entries that are like it but for that word
+_Holes = dict[tuple[str, ...], set[str]]  # a key with one word left out -> entries that differ only in that word
 
 
 class Registry(NamedTuple):
-    """entries: by pattern id. added: ids of what is new, each the canonical one. aliased: ids that have become part of
-    another. refused: ids for which there was no room.
+    """Result of registering patterns.
+
+    entries: by pattern id.
+    added: canonical ids of new patterns.
+    aliased: ids that are part of a wider pattern now.
+    refused: ids for which there was no room.
     """
 
     entries: dict[str, Registered]
@@ -40,7 +44,7 @@ class Registry(NamedTuple):
 
 
 def canonical(entries: Mapping[str, Registered], pattern_id: str, texts: tuple[str, ...]) -> str:
-    """The id under which a pattern is counted: its own, or that of the wider pattern that it is part of."""
+    """Return the id under which a pattern is counted: its own, or that of the wider pattern that it is part of."""
     entry = entries.get(pattern_id)
     if entry is None:
         key = _key(pattern_id, texts)
@@ -58,9 +62,10 @@ def _is_part(key: tuple[str, ...], wide: tuple[str, ...]) -> bool:
 
 
 def register(known: Mapping[str, Registered], new: Mapping[str, Registered], room: int) -> Registry:
-    """The registry with these as well, each its own canonical; of at most `room` entries and what they make together.
+    """Return the registry with the new patterns, each of them its own canonical one.
 
-    O(entries) where something is new, else nothing.
+    A new pattern is refused when there are `room` entries; wider patterns that result from merging are always added.
+    O(entries), and where nothing is new only a copy.
     """
     entries = dict(known)
     added: set[str] = set()
@@ -90,16 +95,16 @@ def register(known: Mapping[str, Registered], new: Mapping[str, Registered], roo
 
 @lru_cache(_KEYS_REMEMBERED)
 def _key(pattern_id: str, texts: tuple[str, ...]) -> tuple[str, ...]:
-    """The key of an entry; () of those that are not read from one line, which become part of nothing."""
+    """Return the key of an entry; () of an entry that is not read from one line, which is never merged."""
     pattern = pattern_of("".join(texts)[1:].encode())
     return pattern.key if pattern.pattern_id == pattern_id else ()
 
 
 def _without(key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The key without each of its words, where enough of them are left."""
+    """Yield the key with each word in turn replaced by a hole, if WORDS_LEFT_MIN other words are left."""
     words = words_of(key)
     if len(words) > WORDS_LEFT_MIN:
-        yield from ((*key[:place], HOLE, *key[place + 1 :]) for place in words)
+        yield from ((*key[:index], HOLE, *key[index + 1 :]) for index in words)
 
 
 def _holes(entries: Mapping[str, Registered]) -> _Holes:
@@ -120,7 +125,7 @@ def _index(holes: _Holes, name: str, entry: Registered, *, add: bool) -> None:
 
 
 def _variants(entries: Mapping[str, Registered], holes: _Holes, name: str) -> tuple[Pattern, set[str]] | None:
-    """The wider pattern that an entry belongs to, with all entries that do; the first by place."""
+    """Return the wider pattern that an entry belongs to, with all its entries; the first by position of the hole."""
     for hole in _without(_key(name, entries[name].texts)):
         wide = named_pattern(hole, hole)
         if wide.pattern_id in entries or len(holes[hole]) >= VARIANTS_MIN:
@@ -129,10 +134,11 @@ def _variants(entries: Mapping[str, Registered], holes: _Holes, name: str) -> tu
 
 
 def _join(entries: dict[str, Registered], name: str, wide: Pattern) -> None:
-    """Makes one entry an alias of a wider pattern, which takes its lines over."""
+    """Make one entry an alias of a wider pattern, which takes over its lines."""
     entry = entries[name]
-    place = next(at for at, (a, b) in enumerate(zip(_key(name, entry.texts), wide.key, strict=True)) if a != b)
-    texts = (*entry.texts[:place], f" {HOLE}", *entry.texts[place + 1 :])
+    own_key = _key(name, entry.texts)
+    hole = next(index for index, (word, wider) in enumerate(zip(own_key, wide.key, strict=True)) if word != wider)
+    texts = (*entry.texts[:hole], f" {HOLE}", *entry.texts[hole + 1 :])
     taken = msgspec.structs.replace(entry, texts=texts, wide=wide.key)
     before = entries.get(wide.pattern_id)
     entries[wide.pattern_id] = taken if before is None else _sum(before, taken)
@@ -140,7 +146,7 @@ def _join(entries: dict[str, Registered], name: str, wide: Pattern) -> None:
 
 
 def _sum(left: Registered, right: Registered) -> Registered:
-    """Two patterns as one."""
+    """Return the entry of two patterns merged."""
     return msgspec.structs.replace(
         left,
         texts=merge_texts(left.texts, right.texts),
@@ -154,7 +160,7 @@ def _sum(left: Registered, right: Registered) -> Registered:
 
 
 def evicted_patterns(model: LogPatternModel, entries: Mapping[str, Registered]) -> dict[str, int]:
-    """When patterns that are no longer registered were last seen; of too many the newest."""
+    """Return the time at which each evicted pattern was last seen; at most EVICTED_MAX, the newest."""
     left = model.registry.keys() - entries.keys()
     if not left and not model.evicted:
         return {}

@@ -1,15 +1,13 @@
-"""An insight about a pattern: numbers, where it is logged, and a sentence a colleague would say."""
+"""Insight of a pattern episode: measures, the hosts that log the pattern, and its title."""
 
 from typing import Final
-
-import msgspec
 
 from state_schemas.aggregates.logs import LineSource
 from state_schemas.contracts.insight import Contribution, Evidence, Insight, Severity, Status, TraceExemplar, Window
 from state_schemas.state.log_patterns import PatternEpisode, Registered
 from udfs.detect.latency.report import CARRIED_SHARE_MIN
 from udfs.insights.ids import insight_id
-from udfs.insights.wording import TITLE_CHARS_MAX, clock, kafka_ranges, title_of
+from udfs.insights.wording import clock, kafka_ranges, percent, rate, title_of
 from udfs.logs.template import template_of
 
 ERROR: Final = 17
@@ -19,58 +17,58 @@ HOUR_MS: Final = 3_600_000
 
 
 def report(
-    env: str, service: str, episode: PatternEpisode, entry: Registered, status: Status, reason: str = ""
+    env: str,
+    service: str,
+    episode: PatternEpisode,
+    entry: Registered,
+    status: Status,
+    reason: str = "",
+    *,
+    source: LineSource = "logs",
 ) -> Insight:
-    """The episode as it stands; entry: of its pattern."""
+    """Return the insight of an episode. entry: that of its pattern.
+
+    Exceptions of spans have a subject, and therefore ids, of their own: `<pattern id>@spans`.
+    """
     counted, info = episode.counted, episode.info
-    template = template_of(entry.texts)
-    hosts = _hosts(episode)
-    traces = tuple(
-        TraceExemplar(role="sample", trace_id=trace_id, latency_ms=0.0, host=host, operation="")
-        for trace_id, host in dict.fromkeys((sample.trace_id, sample.host) for sample in counted.samples)
-        if len(trace_id) == 32
-    )
+    subject = counted.pattern_id if source == "logs" else f"{counted.pattern_id}@{source}"
     measures = _measures(episode)
+    evidence = _evidence(episode, template_of(entry.texts))
     return Insight(
-        insight_id=insight_id(episode.kind, env, service, counted.pattern_id, episode.start_ms),
+        insight_id=insight_id(episode.kind, env, service, subject, episode.start_ms),
         revision=0,
         status=status,
         kind=episode.kind,
         env=env,
         site_id=info.site_id,
         service=service,
-        subject=counted.pattern_id,
+        subject=subject,
         window=Window(start_ms=episode.start_ms, end_ms=episode.end_ms),
         severity=_severity(counted.severity),
         confidence=0.9,
-        title=title_of(_title(service, episode, template, measures, hosts, traces)),
+        title=title_of(_title(service, _finding(episode, measures, source), episode.start_ms, evidence)),
         reason=reason,
         measures=measures,
-        evidence=Evidence(
-            traces=traces,
-            hosts=hosts,
-            sample_lines=tuple(dict.fromkeys(sample.line for sample in counted.samples)),
-            template=template,
-            kafka=kafka_ranges(episode.ranges),
-        ),
+        evidence=evidence,
         container=info.container,
         image=info.image,
         version=info.version,
     )
 
 
-def for_source(insight: Insight, source: LineSource) -> Insight:
-    """What `report` made, as it is told of lines of this source: of spans, under a subject and so an id of its own."""
-    if source == "logs":
-        return insight
-    subject = f"{insight.subject}@{source}"
-    start_ms = insight.window.start_ms
-    title = insight.title.replace(f"{insight.service} logs ", f"{insight.service} throws ", 1)
-    return msgspec.structs.replace(
-        insight,
-        insight_id=insight_id(insight.kind, insight.env, insight.service, subject, start_ms),
-        subject=subject,
-        title=title[:TITLE_CHARS_MAX],
+def _evidence(episode: PatternEpisode, template: str) -> Evidence:
+    samples = episode.counted.samples
+    traces = tuple(
+        TraceExemplar(role="sample", trace_id=trace_id, latency_ms=0.0, host=host, operation="")
+        for trace_id, host in dict.fromkeys((sample.trace_id, sample.host) for sample in samples)
+        if len(trace_id) == 32
+    )
+    return Evidence(
+        traces=traces,
+        hosts=_hosts(episode),
+        sample_lines=tuple(dict.fromkeys(sample.line for sample in samples)),
+        template=template,
+        kafka=kafka_ranges(episode.ranges),
     )
 
 
@@ -92,28 +90,25 @@ def _hosts(episode: PatternEpisode) -> tuple[Contribution, ...]:
     )
 
 
-def _title(
-    service: str,
-    episode: PatternEpisode,
-    template: str,
-    measures: dict[str, float],
-    hosts: tuple[Contribution, ...],
-    traces: tuple[TraceExemplar, ...],
-) -> str:
-    what = "error" if episode.counted.severity >= ERROR else "warning"
-    said = title_of(template, TEMPLATE_CHARS_MAX)
-    times, since = episode.counted.count, clock(episode.start_ms)
-    often = "once" if times == 1 else f"{times:,} times"
+def _finding(episode: PatternEpisode, measures: dict[str, float], source: LineSource) -> str:
+    is_error, lines = episode.counted.severity >= ERROR, episode.counted.count
+    noun = "exception in spans" if source == "spans" else "error" if is_error else "warning"
+    times = "once" if lines == 1 else f"{lines:,} times"
     match episode.kind:
         case "error_pattern_new":
-            head = f"{service} logs a new {what} {often} since {since}: {said}"
+            return f"new {noun}, {times}"
         case "error_pattern_returned":
-            head = f"{service} logs an old {what} again after {measures['away_h']:.1f} h, {often} since {since}: {said}"
+            return f"{noun} returned after {measures['away_h']:.1f} h, {times}"
         case "error_pattern_surge":
-            rates = f"{measures['lines_per_min']:.3g}/min, usually {measures['lines_per_min_usual']:.2g}"
-            head = f"{service} logs {rates}, since {since}: {said}"
-    where = f"; on host {hosts[0].name} ({hosts[0].share:.0%})" if hosts and hosts[0].share >= CARRIED_SHARE_MIN else ""
-    return head + where + (f"; trace {traces[0].trace_id}" if traces else "")
+            usual = rate(measures["lines_per_min_usual"])
+            return f"{noun} {rate(measures['lines_per_min'])} per minute (usually {usual})"
+
+
+def _title(service: str, finding: str, start_ms: int, evidence: Evidence) -> str:
+    title = f"{service}: {finding} since {clock(start_ms)}: {title_of(evidence.template, TEMPLATE_CHARS_MAX)}"
+    if evidence.hosts and evidence.hosts[0].share >= CARRIED_SHARE_MIN:
+        title += f"; on host {evidence.hosts[0].name} ({percent(evidence.hosts[0].share)})"
+    return title + (f"; trace {evidence.traces[0].trace_id}" if evidence.traces else "")
 
 
 def _severity(number: int) -> Severity:

@@ -1,9 +1,8 @@
-"""The pattern rule: a window of lines moves a service's registry, and opens, follows and closes insights about
-patterns.
+"""Log pattern rule: one window of lines updates the registry of a service and its episodes.
 
-New is what was never registered, once the service has been heard for long enough; returned is what was registered and
-away for long; a surge is far more of a known pattern than usual, in relation to what the service says besides.
-Everything is a value: what goes in is not changed.
+A pattern is new if it was never registered, once the service has been active for warm_minutes. It has returned if it
+was registered and not seen for long. A surge is a rate of a known pattern far above the usual one, relative to the
+other lines of the service. All functions are pure: arguments are not changed.
 """
 
 from collections.abc import Mapping
@@ -13,8 +12,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from state_schemas.aggregates.logs import OTHER_PATTERNS, LogTable, PatternCount
-from state_schemas.contracts.insight import Insight
+from state_schemas.aggregates.logs import OTHER_PATTERNS, LineSource, LogTable, PatternCount
+from state_schemas.contracts.insight import Insight, Status
 from state_schemas.state.log_patterns import (
     LineRate,
     LogPatternModel,
@@ -46,53 +45,60 @@ __all__ = ["PatternConfig", "evaluate_lines", "expire_patterns"]
 
 EXPIRED: Final = "no more lines"
 UNSEEN: Final = "not seen again"
-JOINED: Final = "it is one with another pattern"
-KNOWN: Final = "it has stayed: it is known now"
+JOINED: Final = "merged with another pattern"
+KNOWN: Final = "the pattern has stayed: it is known now"
 RECOVERED: Final = "back to its usual rate"
 
 
 @dataclass(frozen=True, slots=True)
 class PatternConfig:
-    """Minutes are those in which the service was heard, each observed_ms as a whole, so that silence teaches nothing.
+    """Settings of the log pattern rule. Minutes are minutes in which the service was active, so gaps do not count."""
 
-    warm_minutes: until then patterns are registered without a word. away_minutes: a pattern unseen for so many, and
-    for twice as long as ever before, has returned; it may go where room is short. patterns_max: registered at once.
-    nats_close: for what is usual, to close a surge. lines_min: of a new or returned pattern before it is told; a fatal
-    one is told at once. new_patterns_max: of those told and open at once; in a storm of new patterns the rest is
-    registered without a word. silence_counts: windows without lines, in minutes heard, tell how often lines come: of
-    spans. seeds: ids of patterns that are never new. close_after_ms: unseen for so long, an insight closes; accept_ms:
-    open for so long, what it says is the new normal.
-    """
-
-    warm_minutes: int = 10
+    warm_minutes: int = 10  # until then, patterns are registered without an insight
+    # A pattern not seen for so many minutes, and twice as long as ever before, has returned. It can be evicted.
     away_minutes: int = 60
-    patterns_max: int = 1_000
-    change: ChangeConfig = field(default_factory=ChangeConfig)
-    nats_close: float = 6.0
+    patterns_max: int = 1_000  # patterns in the registry
+    change: ChangeConfig = field(default_factory=ChangeConfig)  # test that opens a surge
+    nats_close: float = 6.0  # nats of evidence for the usual rate that close a surge
+    # Lines of a new or returned pattern before an insight is emitted; a FATAL line is emitted at once.
     lines_min: int = 2
+    # Visible insights of new or returned patterns at the same time; further patterns are registered without one.
     new_patterns_max: int = 10
+    # Whether active windows without lines count in the usual rate: true for exceptions of spans.
     silence_counts: bool = False
+    # Length of the intervals by which activity is reported; each counts as a whole.
     observed_ms: int = MINUTE_MS
-    seeds: frozenset[str] = frozenset()
-    close_after_ms: int = 600_000
-    accept_ms: int = 1_800_000
+    seeds: frozenset[str] = frozenset()  # ids of patterns that are never new
+    close_after_ms: int = 600_000  # an episode without lines for this long ends
+    accept_ms: int = 1_800_000  # an episode that lasts this long is the new normal
 
     @property
     def observed_minutes(self) -> int:
-        """What one stretch heard adds to the minutes."""
+        """Return the minutes that one active interval adds."""
         return self.observed_ms // MINUTE_MS
 
 
 class _Now(NamedTuple):
-    """A window in its place: minutes heard with it; service: its lines with those of the window."""
+    """The window that is evaluated.
+
+    minutes: active minutes of the service, those of the window included.
+    service: lines of the service, those of the window included.
+    source: of the lines.
+    """
 
     window: ServiceWindow[LogTable]
     minutes: int
     service: ServiceLines
+    source: LineSource
+
+    def insight(self, episode: PatternEpisode, entry: Registered, status: Status, reason: str = "") -> Insight:
+        """Return the candidate of an episode."""
+        window = self.window
+        return report(window.env, window.service, episode, entry, status, reason, source=self.source)
 
 
 class _Followed(NamedTuple):
-    """episode: None where it has ended."""
+    """A pattern after a window. episode: None if it has ended."""
 
     entry: Registered
     episode: PatternEpisode | None
@@ -100,9 +106,12 @@ class _Followed(NamedTuple):
 
 
 class _Named(NamedTuple):
-    """The registry with the window's patterns; its loud lines that have room there, by canonical id; ids that are new.
+    """Patterns of a window under their canonical ids.
 
-    refused: its lines of patterns that had no room.
+    entries: the registry with them.
+    found: severe lines of the window by canonical id, of patterns in the registry.
+    added: ids that are new in the registry.
+    refused: number of lines of patterns for which the registry had no room.
     """
 
     entries: dict[str, Registered]
@@ -112,22 +121,23 @@ class _Named(NamedTuple):
 
 
 def evaluate_lines(
-    model: LogPatternModel, window: ServiceWindow[LogTable], config: PatternConfig
+    model: LogPatternModel, window: ServiceWindow[LogTable], config: PatternConfig, source: LineSource = "logs"
 ) -> tuple[LogPatternModel, list[Insight]]:
-    """What is known after the window, and what it announces; one without lines is time heard. O(registry +
-    patterns).
+    """Return the model after the window, and its candidates. O(registry + patterns).
+
+    A window without lines says that the service was active.
     """
     minute = window.start_ms // config.observed_ms
     quiet = sum(counted.count for counted in window.table.patterns if not counted.severe)
     minutes = model.minutes + (minute != model.minute) * config.observed_minutes
     service = model.lines
-    if window.table.patterns:  # else it only says that the service is there
+    if window.table.patterns:  # otherwise the window only reports activity
         if config.silence_counts:
             service = observe_silence(
                 service, minutes, window.start_ms, window.end_ms, config.observed_ms, config.change
             )
         service = observe_window(service, window.start_ms, quiet, config.change)
-    now = _Now(window, minutes, service)
+    now = _Now(window, minutes, service, source)
     named = _named(model.registry, now, config)
     entries = named.entries
     before, candidates = _moved(model, named, now)
@@ -139,7 +149,7 @@ def evaluate_lines(
             room += _is_novel(before[name])
             entries[name] = _seen(followed.entry, counted, now) if counted else followed.entry
         else:
-            assert counted is not None, "a pattern without an episode is looked at for its lines"
+            assert counted is not None, f"pattern {name} has no episode and no lines; expected one of them"
             followed = _begun(model, named, name, now, config, has_room=room > 0)
             entries[name] = followed.entry
         room -= _is_novel(followed.episode)
@@ -160,8 +170,11 @@ def evaluate_lines(
 
 
 def _moved(model: LogPatternModel, named: _Named, now: _Now) -> tuple[dict[str, PatternEpisode], list[Insight]]:
-    """The open episodes by what their patterns are called now: of what has become one the oldest goes on."""
-    window, entries = now.window, named.entries
+    """Return the open episodes by canonical id, and candidates that close merged ones.
+
+    Where patterns have been merged, the oldest visible episode goes on.
+    """
+    entries = named.entries
     kept: dict[str, PatternEpisode] = {}
     candidates: list[Insight] = []
     ordered = sorted(model.episodes.items(), key=lambda item: (not item[1].visible, item[1].start_ms, item[0]))
@@ -170,19 +183,19 @@ def _moved(model: LogPatternModel, named: _Named, now: _Now) -> tuple[dict[str, 
         if target not in kept:
             kept[target] = episode
         elif episode.visible:
-            candidates.append(report(window.env, window.service, episode, entries[name], "closed", JOINED))
+            candidates.append(now.insight(episode, entries[name], "closed", JOINED))
     return kept, candidates
 
 
 def _is_novel(episode: PatternEpisode | None) -> bool:
-    """Whether it is told of a new or returned pattern."""
+    """Return whether the episode is a visible one of a new or returned pattern."""
     return episode is not None and episode.visible and episode.kind != "error_pattern_surge"
 
 
-def expire_patterns(model: LogPatternModel, env: str, service: str) -> list[Insight]:
-    """Closing drafts of what is open when a service is forgotten."""
+def expire_patterns(model: LogPatternModel, env: str, service: str, source: LineSource = "logs") -> list[Insight]:
+    """Return the closing candidates of the open episodes when a service is forgotten."""
     return [
-        report(env, service, episode, model.registry[name], "closed", EXPIRED)
+        report(env, service, episode, model.registry[name], "closed", EXPIRED, source=source)
         for name, episode in sorted(model.episodes.items())
         if episode.visible
     ]
@@ -205,10 +218,10 @@ def _named(known: Mapping[str, Registered], now: _Now, config: PatternConfig) ->
         if counted.pattern_id in registry.refused:
             continue
         name = canonical(registry.entries, counted.pattern_id, counted.texts)
-        as_one = msgspec.structs.replace(
+        renamed = msgspec.structs.replace(
             counted, pattern_id=name, texts=() if name != counted.pattern_id else counted.texts
         )
-        found[name] = merge_counts(found[name], as_one) if name in found else as_one
+        found[name] = merge_counts(found[name], renamed) if name in found else renamed
     refused = sum(counted.count for counted in severe if counted.pattern_id in registry.refused)
     return _Named(registry.entries, dict(sorted(found.items())), frozenset(registry.added), refused)
 
@@ -216,7 +229,10 @@ def _named(known: Mapping[str, Registered], now: _Now, config: PatternConfig) ->
 def _with_room(
     known: Mapping[str, Registered], here: set[str], wanted: int, minutes: int, config: PatternConfig
 ) -> dict[str, Registered]:
-    """The registry with room for so many more, as far as patterns are away for long: those go, none that is here."""
+    """Return the registry with room for `wanted` more patterns, as far as it can be made.
+
+    Patterns that were not seen for away_minutes are evicted, none of those in the window.
+    """
     short = len(known) + wanted - config.patterns_max
     if not wanted or short <= 0:
         return dict(known)
@@ -232,25 +248,23 @@ def _with_room(
 def _begun(
     model: LogPatternModel, named: _Named, name: str, now: _Now, config: PatternConfig, *, has_room: bool
 ) -> _Followed:
-    """A pattern after its lines of this window, and the episode that begins with them."""
-    counted, window = named.found[name], now.window
+    """Return a pattern after its lines of this window, and the episode that begins with them."""
+    counted = named.found[name]
     opened = _opened(model, named, name, now, config)
-    entry, surge = _weighed(_seen(named.entries[name], counted, now), counted, now, len(named.entries), config)
+    entry, surge = _surged(_seen(named.entries[name], counted, now), counted, now, len(named.entries), config)
     opened = opened or surge
     if opened is None or now.minutes - config.observed_minutes < config.warm_minutes:
         return _Followed(entry, None, None)
     if opened.kind != "error_pattern_surge" and not has_room:
         opened = msgspec.structs.replace(opened, visible=False)
     entry = msgspec.structs.replace(entry, rate=forget_recent(entry.rate, now.service, config.change))
-    return _Followed(
-        entry, opened, report(window.env, window.service, opened, entry, "open") if opened.visible else None
-    )
+    return _Followed(entry, opened, now.insight(opened, entry, "open") if opened.visible else None)
 
 
 def _opened(
     model: LogPatternModel, named: _Named, name: str, now: _Now, config: PatternConfig
 ) -> PatternEpisode | None:
-    """What a pattern's appearance says by itself: that it is new, or back."""
+    """Return the episode of a pattern that is new or has returned."""
     start_ms = now.window.start_ms
     before = model.registry.get(name)
     if config.seeds and _is_seeded(named.entries, name, config.seeds):
@@ -259,7 +273,7 @@ def _opened(
         away_ms = start_ms - model.evicted[name] if name in model.evicted else 0
         kind: PatternKind = "error_pattern_returned" if away_ms else "error_pattern_new"
         return _with_visibility(_episode(kind, named.found[name], now, away_ms), config)
-    # At least: it may have been seen last at the end of a stretch, and this be the begin of one.
+    # The least possible time: the pattern may have been seen at the end of an interval, and now at the start of one.
     away_minutes = now.minutes - before.last_minute - config.observed_minutes + 1 if before else 0
     if before is not None and away_minutes > max(config.away_minutes, 2 * before.away_minutes_max):
         returned = _episode("error_pattern_returned", named.found[name], now, start_ms - before.last_seen_ms)
@@ -272,7 +286,7 @@ def _is_seeded(entries: Mapping[str, Registered], name: str, seeds: frozenset[st
 
 
 def _with_visibility(episode: PatternEpisode, config: PatternConfig) -> PatternEpisode:
-    """Whether there are enough lines to tell of it."""
+    """Return the episode, visible if it has enough lines."""
     counted = episode.counted
     visible = counted.count >= config.lines_min or counted.severity >= FATAL
     return msgspec.structs.replace(episode, visible=visible)
@@ -305,10 +319,10 @@ def _seen(entry: Registered, counted: PatternCount, now: _Now) -> Registered:
     )
 
 
-def _weighed(
+def _surged(
     entry: Registered, counted: PatternCount, now: _Now, tests: int, config: PatternConfig
 ) -> tuple[Registered, PatternEpisode | None]:
-    """The entry after its lines of this window, and an episode where they are a surge."""
+    """Return the entry after its lines of this window, and an episode if they are a surge."""
     service, change = now.service, config.change
     entry = msgspec.structs.replace(entry, rate=with_lines(entry.rate, service, counted.count, change))
     surge = surge_of(entry.rate, service, change)
@@ -329,7 +343,7 @@ def _follow(
     *,
     has_room: bool,
 ) -> _Followed:
-    """Open: close it, accept it, or say how it goes at 3, 6, 12, 24 ... windows."""
+    """Follow an open episode: close it, accept it, or update it after 3, 6, 12, 24 ... windows."""
     if now.window.start_ms - episode.end_ms >= config.close_after_ms:
         return _closed(episode, entry, UNSEEN, now, config)
     window, of_surge, change = now.window, episode.kind == "error_pattern_surge", config.change
@@ -356,16 +370,16 @@ def _follow(
         return _closed(after, entry, KNOWN, now, config)
     if not episode.visible:
         after = _with_visibility(after, config) if has_room else after
-        opening = report(window.env, window.service, after, entry, "open") if after.visible else None
+        opening = now.insight(after, entry, "open") if after.visible else None
         return _Followed(entry, after, opening)
     thirds, rest = divmod(after.windows, 3)
     if rest or thirds & (thirds - 1):
         return _Followed(entry, after, None)
-    return _Followed(entry, after, report(window.env, window.service, after, entry, "updated"))
+    return _Followed(entry, after, now.insight(after, entry, "updated"))
 
 
 def _named_as(episode: PatternEpisode, counted: PatternCount) -> PatternCount:
-    """Lines under the name that the episode began with, which may have become part of a wider pattern."""
+    """Return the lines under the id that the episode began with, even if that pattern is part of a wider one now."""
     name = episode.counted.pattern_id
     if counted.pattern_id == name:
         return counted
@@ -373,9 +387,9 @@ def _named_as(episode: PatternEpisode, counted: PatternCount) -> PatternCount:
 
 
 def _closed(episode: PatternEpisode, entry: Registered, reason: str, now: _Now, config: PatternConfig) -> _Followed:
-    """What was counted meanwhile teaches no rate, unless it is the new normal."""
-    window, service = now.window, now.service
-    candidate = report(window.env, window.service, episode, entry, "closed", reason) if episode.visible else None
+    """Return the pattern without its episode, whose lines are not learned unless they are the new normal."""
+    service = now.service
+    candidate = now.insight(episode, entry, "closed", reason) if episode.visible else None
     rate = forget_recent(entry.rate, service, config.change)
     if reason == KNOWN:
         windows = (episode.end_ms - episode.start_ms) / episode.window_ms

@@ -6,7 +6,7 @@ from state_schemas.aggregates.requests import CALL, LINE
 from state_schemas.contracts.insight import Contribution, Evidence, Insight, Status, TraceExemplar, Window
 from state_schemas.state.requests import EffectEpisode, EffectMember
 from udfs.insights.ids import insight_id
-from udfs.insights.wording import clock, kafka_ranges, title_of
+from udfs.insights.wording import clock, kafka_ranges, rate, title_of
 
 __all__ = ["report", "subject_of_effect"]
 
@@ -107,18 +107,16 @@ def _calls(episode: EffectEpisode) -> tuple[Contribution, ...]:
 
 
 def _title(service: str, episode: EffectEpisode, emitted: str) -> str:
-    first = episode.members[0]
-    said = title_of(emitted, TEMPLATE_CHARS_MAX)
-    requests, since = f"{episode.requests:,} requests", clock(episode.start_ms)
-    usual = f"usually {first.expected:,.0f}"
+    first, requests = episode.members[0], max(1, episode.requests)
+    if first.more:
+        finding = f"calls {rate(first.count / requests)} per request (usually {rate(first.expected / requests)})"
+    else:
+        effect = "line" if first.name.startswith(LINE) else "call"
+        counts = f"{first.count:,.0f} in {episode.requests:,} requests (usually {first.expected:,.0f})"
+        finding = f"{effect} missing: {counts}"
     others = len(episode.members) - 1
     more = f", and {others} more line{'s' if others > 1 else ''} or call{'s' if others > 1 else ''}" if others else ""
-    if first.name.startswith(LINE):
-        times = f"{first.count:,.0f} times" if first.count else "no longer"
-        return f"{service} logs {times} in {requests} since {since}, {usual}: {said}{more}"
-    verb = "calls" if first.more or first.count else "no longer calls"
-    times = f" {first.count:,.0f} times" if first.more or first.count else ""
-    return f"{service} {verb} {said}{times} in {requests} since {since}, {usual}{more}"
+    return f"{service}: {finding} since {clock(episode.start_ms)}: {title_of(emitted, TEMPLATE_CHARS_MAX)}{more}"
 
 
 def _expected(episode: EffectEpisode, first: EffectMember, emitted: str) -> str:
