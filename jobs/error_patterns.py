@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 
-from jobs.graph import pattern_stages
-from jobs.insights import config_from, run
+from jobs.insights import config_from, run_job
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     config = config_from(
         arguments, "top error patterns and what is new among them, from OTLP logs and exceptions of spans"
     )
-    run(config, pattern_stages(config.graph()))
+    run_job("error-patterns", config)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The graph of all machines: which stages there are, in the order of the flow. Engines draw it, tests pin its uids."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Final
 
 from operators.detectors.latency import LatencyConfig, LatencySpike
 from operators.detectors.log_patterns import LogPatterns, LogPatternsConfig
@@ -12,19 +13,13 @@ from operators.gates.novelty import NoveltyConfig, NoveltyGate
 from operators.ingest.call_pairs import CallPairs, CallPairsConfig
 from operators.ingest.fold import FoldConfig
 from operators.ingest.pre_aggregate import PreAggregate, PreAggregateConfig
-from operators.machine import Stage
+from operators.machine import Key, Stage
 from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.aggregates.calls import CallSides
 from state_schemas.aggregates.log_silence import LoggingWindows
-from state_schemas.aggregates.logs import ExceptionAggregate, LogAggregate
-from state_schemas.aggregates.message import FoldedMessage
-from state_schemas.aggregates.novelty import LogPatternSighting, PatternSighting, SpanPatternSighting
+from state_schemas.aggregates.logs import ExceptionAggregate
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import SpanAggregate
-from state_schemas.contracts.dead_letter import DeadLetter
-from state_schemas.contracts.insight import Insight
-from state_schemas.contracts.tables import EdgeRow, PatternName, PatternRow, RollupRow
-from state_schemas.telemetry.signals import SignalType
 from udfs.insights.ids import service_key
 
 
@@ -43,61 +38,30 @@ class GraphConfig:
     gap: GapConfig = field(default_factory=GapConfig)
 
 
+BY_PARTITION: Final = Key("topic|partition", lambda event: str(event.key))
+BY_SERVICE: Final = Key("env|service", lambda event: service_key(event.env, event.service))
+BY_BUCKET: Final = Key("env|bucket", lambda event: f"{event.env}|{event.bucket}")
+BY_ENV: Final = Key("env", lambda event: str(event.env))
+BY_PATTERN: Final = Key("env|pattern", lambda event: f"{event.env}|{event.pattern_id}")
+
+
 def stages(config: GraphConfig) -> tuple[Stage, ...]:
     """Every keyed stage. A uid names state in savepoints: it never changes and is never used again."""
     return (
-        _pre_aggregate("pre-merge", "traces", config),
-        _pre_aggregate("pre-merge-logs", "logs", config),
-        _pre_aggregate("pre-merge-metrics", "metrics", config),
-        Stage("call-pairs", CallPairs(config.calls), takes=CallSides, key_of=_by_bucket, gives=(SpanAggregate,)),
-        Stage(
-            "latency-spike",
-            LatencySpike(config.latency),
-            takes=SpanAggregate,
-            key_of=_by_service,
-            gives=(RollupRow, EdgeRow, EffectAggregate, Insight, DeadLetter),
-        ),
-        Stage(
-            "error-patterns",
-            LogPatterns(config.patterns),
-            takes=LogAggregate,
-            key_of=_by_service,
-            gives=(PatternRow, PatternName, LogPatternSighting, Insight, DeadLetter),
-        ),
+        Stage("pre-merge", PreAggregate(config.pre_aggregate, "traces"), BY_PARTITION, "traces"),
+        Stage("pre-merge-logs", PreAggregate(config.pre_aggregate, "logs"), BY_PARTITION, "logs"),
+        Stage("pre-merge-metrics", PreAggregate(config.pre_aggregate, "metrics"), BY_PARTITION, "metrics"),
+        Stage("call-pairs", CallPairs(config.calls), BY_BUCKET),
+        Stage("latency-spike", LatencySpike(config.latency), BY_SERVICE),
+        Stage("error-patterns", LogPatterns(config.patterns), BY_SERVICE),
         # A stage of its own: event time of two inputs is the lesser of theirs, and logs wait for no spans.
-        Stage(
-            "error-patterns-traces",
-            LogPatterns(_of_spans(config)),
-            takes=ExceptionAggregate,
-            key_of=_by_service,
-            gives=(PatternRow, PatternName, SpanPatternSighting, DeadLetter),
-        ),
-        Stage(
-            "pattern-news",
-            NoveltyGate(config.novelty),
-            takes=LogPatternSighting,
-            key_of=_by_pattern,
-            gives=(Insight, DeadLetter),
-        ),
+        Stage("error-patterns-traces", LogPatterns(_of_spans(config)), BY_SERVICE),
+        Stage("pattern-news", NoveltyGate(config.novelty), BY_PATTERN),
         # What spans record is told where logs do not: this stage waits for them, and they for nothing.
-        Stage(
-            "pattern-news-traces",
-            NoveltyGate(replace(config.novelty, source="spans")),
-            takes=PatternSighting,
-            key_of=_by_pattern,
-            gives=(Insight, DeadLetter),
-        ),
-        Stage(
-            "request-shapes",
-            RequestEffects(config.effects),
-            takes=EffectAggregate,
-            key_of=_by_service,
-            gives=(LoggingWindows, Insight, DeadLetter),
-        ),
-        Stage("log-silence", LogSilence(config.silence), takes=LoggingWindows, key_of=_by_env, gives=(Insight,)),
-        Stage(
-            "telemetry-gap", TelemetryGap(config.gap), takes=EnvActivity, key_of=_by_env, gives=(Insight, DeadLetter)
-        ),
+        Stage("pattern-news-traces", NoveltyGate(replace(config.novelty, source="spans")), BY_PATTERN),
+        Stage("request-shapes", RequestEffects(config.effects), BY_SERVICE),
+        Stage("log-silence", LogSilence(config.silence), BY_ENV),
+        Stage("telemetry-gap", TelemetryGap(config.gap), BY_ENV),
     )
 
 
@@ -105,16 +69,6 @@ def _of_spans(config: GraphConfig) -> LogPatternsConfig:
     """Pre-merge says when a service has spans, so what they do not throw is known as well."""
     rule = replace(config.patterns.rule, silence_counts=True, observed_ms=config.pre_aggregate.activity_report_ms)
     return replace(config.patterns, source="spans", rule=rule)
-
-
-def _pre_aggregate(uid: str, signal: SignalType, config: GraphConfig) -> Stage:
-    gives: tuple[type, ...] = (EnvActivity,)
-    lines = ExceptionAggregate if signal == "traces" else LogAggregate
-    if signal == "traces":
-        gives = (SpanAggregate, CallSides, lines, *gives)
-    if signal == "logs":
-        gives = (lines, EffectAggregate, LoggingWindows, *gives)
-    return Stage(uid, PreAggregate(config.pre_aggregate, lines), FoldedMessage, _by_partition, gives, signal)
 
 
 def latency_stages(config: GraphConfig) -> tuple[Stage, ...]:
@@ -135,21 +89,16 @@ def pattern_stages(config: GraphConfig) -> tuple[Stage, ...]:
     return tuple(stage for stage in stages(config) if stage.uid in uids)
 
 
-def _by_partition(event: Any) -> str:
-    return str(event.key)
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Which stages a job has. unused: types of their outputs that nothing takes in this job, on purpose."""
+
+    stages: Callable[[GraphConfig], tuple[Stage, ...]]
+    unused: tuple[type, ...] = ()
 
 
-def _by_service(event: Any) -> str:
-    return service_key(event.env, event.service)
-
-
-def _by_bucket(event: Any) -> str:
-    return f"{event.env}|{event.bucket}"
-
-
-def _by_env(event: Any) -> str:
-    return str(event.env)
-
-
-def _by_pattern(event: Any) -> str:
-    return f"{event.env}|{event.pattern_id}"
+JOBS: Final[Mapping[str, Job]] = {
+    "insights": Job(stages),
+    "latency-spikes": Job(latency_stages, (ExceptionAggregate, EnvActivity, EffectAggregate)),
+    "error-patterns": Job(pattern_stages, (SpanAggregate, CallSides, EffectAggregate, LoggingWindows, EnvActivity)),
+}

@@ -5,20 +5,21 @@
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
-from jobs import sinks
-from jobs.graph import stages
+from jobs import flink_tables, sinks
+from jobs.graph import JOBS
 from jobs.settings import JobConfig, load
 from jobs.sinks import Insert
 from jobs.sources import raw_messages
 from operators.machine import Stage
 from operators.runtime.flink import EVENT_TYPE, FoldMessages, wire
+from operators.runtime.routing import fold_uid
 from state_schemas.contracts.settings import BadConfig
 from state_schemas.telemetry.signals import SignalType
 
@@ -28,10 +29,12 @@ def build(
     config: JobConfig,
     graph: Sequence[Stage],
     inserts: Sequence[Insert] = sinks.SHIPPED,
+    unused: Collection[type] = (),
 ) -> None:
     """Add the job to `environment`; nothing runs yet.
 
-    A further stage in `graph` or sink in `inserts` moves no state of the others.
+    A further stage in `graph` or sink in `inserts` moves no state of the others. unused: types of outputs that nothing
+    takes, on purpose. Raises BadGraph where another output would be lost.
     """
     tables = StreamTableEnvironment.create(environment)
     topics = config.kafka.topics
@@ -44,11 +47,11 @@ def build(
     for signal, topic in sources:
         driven = [stage for stage in graph if stage.signal == signal]
         if topic and driven:
-            uid = f"fold-{signal}"
+            uid = fold_uid(signal)
             fold = FoldMessages(signal, topic, config.graph().fold, driven, sinks.DEAD_LETTERS)
             messages = raw_messages(tables, signal, topic, config.kafka)
             folded[signal] = messages.process(fold, output_type=EVENT_TYPE).name(uid).uid(uid)
-    sinks.attach(tables, wire(folded, graph, sinks.rows_of(inserts)), config, inserts)
+    flink_tables.attach(tables, wire(folded, graph, sinks.rows_of(inserts), unused), config, inserts)
 
 
 def flink_configuration(config: JobConfig) -> Configuration:
@@ -81,15 +84,27 @@ def flink_configuration(config: JobConfig) -> Configuration:
     return flink
 
 
-def run(config: JobConfig, graph: Sequence[Stage], inserts: Sequence[Insert] = sinks.SHIPPED) -> None:
+def run(
+    config: JobConfig,
+    graph: Sequence[Stage],
+    inserts: Sequence[Insert] = sinks.SHIPPED,
+    unused: Collection[type] = (),
+) -> None:
     """Build and start the job; return when a bounded job ends, otherwise never."""
     environment = StreamExecutionEnvironment.get_execution_environment(flink_configuration(config))
-    build(environment, config, graph, inserts)
+    build(environment, config, graph, inserts, unused)
     environment.execute(config.name)
 
 
+def run_job(name: str, config: JobConfig) -> None:
+    """Run one of JOBS."""
+    run(config, JOBS[name].stages(config.graph()), unused=JOBS[name].unused)
+
+
 def config_from(arguments: Sequence[str] | None, description: str) -> JobConfig:
-    """Return the settings named on the command line. Exit the process with code 2 and one message when they are wrong."""
+    """Return the settings named on the command line. Exit the process with code 2 and one message when they are
+    wrong.
+    """
     parser = ArgumentParser(description=description)
     parser.add_argument("--config", type=Path, required=True, help="YAML file of the job, see docs/configuration.md")
     try:
@@ -99,8 +114,7 @@ def config_from(arguments: Sequence[str] | None, description: str) -> JobConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    config = config_from(arguments, "Run the job that turns OTLP into insights.")
-    run(config, stages(config.graph()))
+    run_job("insights", config_from(arguments, "Run the job that turns OTLP into insights."))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 
-from jobs.graph import latency_stages
-from jobs.insights import config_from, run
+from jobs.insights import config_from, run_job
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    config = config_from(arguments, "latency roll-ups and spikes from OTLP traces")
-    run(config, latency_stages(config.graph()))
+    run_job("latency-spikes", config_from(arguments, "latency roll-ups and spikes from OTLP traces"))
 
 
 if __name__ == "__main__":

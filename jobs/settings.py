@@ -101,7 +101,9 @@ class JobConfig(ReaderConfig):
     detection: Detection = Detection()
 
     def seeds(self) -> frozenset[str]:
-        """Return the ids of the patterns in `detection.pattern_seeds`. Raises BadConfig when the file cannot be read."""
+        """Return the ids of the patterns in `detection.pattern_seeds`. Raises BadConfig when the file cannot be
+        read.
+        """
         path = self.detection.pattern_seeds
         if path is None:
             return frozenset()

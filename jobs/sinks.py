@@ -5,15 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from pyflink.datastream import DataStream
-from pyflink.table import StreamTableEnvironment
 
 from jobs.settings import JobConfig
-from jobs.table_sql import kafka_options, stable_uids, with_clause
-from operators.runtime.flink import SinkRows
+from operators.runtime.routing import SinkRows
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight, to_json
-from state_schemas.contracts.settings import Kafka, Lake
 from state_schemas.contracts.tables import (
     ERROR_PATTERNS,
     INSIGHTS,
@@ -81,7 +77,9 @@ def _value(column: Column) -> str:
 
 
 def _event_sql(table: str, **attributes: str) -> str:
-    """Build the INSERT of a Kafka table of JSON. attributes: CloudEvents attributes as SQL expressions over the rows."""
+    """Build the INSERT of a Kafka table of JSON. attributes: CloudEvents attributes as SQL expressions over the
+    rows.
+    """
     headers = {"ce_specversion": "'1.0'", **attributes, "content-type": "'application/json'"}
     pairs = ", ".join(f"'{name}', ENCODE({value}, 'UTF-8')" for name, value in headers.items())
     return f"INSERT INTO {table} SELECT message_key, body, MAP[{pairs}] FROM {{view}}"
@@ -116,61 +114,3 @@ SHIPPED = (
 def rows_of(inserts: Sequence[Insert]) -> tuple[SinkRows, ...]:
     """Return the rows that these sinks take, each kind once, in the order of the sinks."""
     return tuple({insert.rows.name: insert.rows for insert in inserts}.values())
-
-
-def attach(
-    tables: StreamTableEnvironment,
-    streams: dict[str, list[DataStream]],
-    config: JobConfig,
-    inserts: Sequence[Insert] = SHIPPED,
-) -> None:
-    """Connect every sink that receives rows. The uids are stable: a new sink moves no state of the other sinks."""
-    _create_catalog(tables, config.lake)
-    tables.get_config().set("table.exec.iceberg.use-v2-sink", "true")
-    views = {}
-    for name, parts in streams.items():
-        if not parts:
-            continue
-        first, *more = parts
-        views[name] = f"view_{name.replace('-', '_')}"
-        tables.create_temporary_view(views[name], first.union(*more) if more else first)
-    for insert in inserts:
-        if insert.rows.name not in views:
-            continue
-        if insert.topic:
-            table, topic_of = insert.topic
-            _create_topic_table(tables, table, topic_of(config), config.kafka, config.name)
-        stable_uids(tables, insert.uid)
-        statements = tables.create_statement_set()
-        statements.add_insert_sql(insert.sql.format(view=views[insert.rows.name]))
-        statements.attach_as_datastream()
-
-
-def _create_catalog(tables: StreamTableEnvironment, lake: Lake) -> None:
-    options = {
-        "type": "iceberg",
-        "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
-        "uri": lake.uri,
-        "warehouse": lake.warehouse,
-        "jdbc.schema-version": "V1",
-        **({"jdbc.user": lake.user} if lake.user else {}),
-        **({"jdbc.password": lake.password_file.read_text().strip()} if lake.password_file else {}),
-        **lake.properties,
-    }
-    tables.execute_sql(f"CREATE CATALOG lake {with_clause(options)}")
-
-
-def _create_topic_table(tables: StreamTableEnvironment, name: str, topic: str, kafka: Kafka, job_name: str) -> None:
-    options = {
-        **kafka_options(topic, kafka),
-        "key.format": "raw",
-        "key.fields": "k",
-        "value.format": "raw",
-        "value.fields-include": "EXCEPT_KEY",
-        "sink.delivery-guarantee": kafka.guarantee,
-    }
-    if kafka.guarantee == "exactly-once":
-        options["sink.transactional-id-prefix"] = f"{job_name}-{topic}"
-        options["properties.transaction.timeout.ms"] = str(kafka.transaction_timeout_ms)
-    columns = "k STRING, v STRING, headers MAP<STRING, BYTES> METADATA"
-    tables.execute_sql(f"CREATE TEMPORARY TABLE {name} ({columns}) {with_clause(options)}")

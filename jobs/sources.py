@@ -1,4 +1,6 @@
-"""Sources of the job: topics of OTLP messages as raw bytes, with partition, offset and a watermark by Kafka timestamp."""
+"""Sources of the job: topics of OTLP messages as raw bytes, with partition, offset and a watermark by Kafka
+timestamp.
+"""
 
 from typing import Final
 

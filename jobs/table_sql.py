@@ -1,4 +1,6 @@
-"""SQL that sources and sinks share: the options of their tables and the uids of the steps that Flink creates from them."""
+"""SQL that sources and sinks share: the options of their tables and the uids of the steps that Flink creates from
+them.
+"""
 
 from collections.abc import Mapping
 from typing import Any

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
 from state_schemas.codec import Codec
 from state_schemas.contracts.counters import MetricName
@@ -11,6 +11,7 @@ from state_schemas.telemetry.signals import SignalType
 S = TypeVar("S")
 E_contra = TypeVar("E_contra", contravariant=True)
 O_co = TypeVar("O_co", covariant=True)
+R_contra = TypeVar("R_contra", contravariant=True)
 
 BEGIN_OF_TIME: Final = -(2**63)  # the watermark before the first one
 END_OF_INPUT: Final = 2**63 - 1  # the watermark after the last record of a bounded input, or at `stop --drain`
@@ -33,16 +34,44 @@ class Step(Generic[S, O_co]):
 class Machine(Protocol[S, E_contra, O_co]):
     """A keyed state machine. A call *consumes* the state: the machine may change it in place and return it.
 
+    takes: types of its events; an output of one of them, or of a subclass, is routed to it. gives: the exact type of
+    each of its outputs.
+
     now_ms of a timer is the time that was asked for, never later, so results do not depend on how often an engine
     advances its watermark. At the end of a bounded input it is END_OF_INPUT: everything pending is emitted, nothing is
     concluded from missing records, and the state is forgotten.
     """
 
     @property
+    def takes(self) -> tuple[type, ...]: ...
+    @property
+    def gives(self) -> tuple[type, ...]: ...
+    @property
     def codec(self) -> Codec[S]: ...
     def initial(self, key: str) -> S: ...
     def on_event(self, state: S, event: E_contra, watermark_ms: int) -> Step[S, O_co]: ...
     def on_timer(self, state: S, now_ms: int) -> Step[S, O_co]: ...
+
+
+@runtime_checkable
+class RuledMachine(Machine[S, E_contra, O_co], Protocol[S, E_contra, O_co, R_contra]):
+    """A machine with a broadcast input: rules that hold for each of its keys.
+
+    rules: their type. on_rules is called with the newest rules before the first event or timer of a key that comes
+    after them, and may be called again with the same: that changes nothing. It never forgets the key.
+    """
+
+    @property
+    def rules(self) -> type: ...
+    def on_rules(self, state: S, rules: R_contra) -> Step[S, O_co]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """How events are divided among states. fields: what a key is made of, for people."""
+
+    fields: str
+    of: Callable[[Any], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +81,7 @@ class Stage:
     # Name of its state in savepoints; it never changes.
     uid: str
     machine: Machine[Any, Any, Any]
-    # Type of its events: it receives every upstream output of this type.
-    takes: type
-    # Returns the key of an event.
-    key_of: Callable[[Any], str]
-    # Types of its outputs.
-    gives: tuple[type, ...]
+    key: Key
     # If set, only the fold of this signal type drives the stage and its event time, so results of one signal type never
     # wait for the topic of another.
     signal: SignalType | None = None
-
-    def accepts(self, event: Any) -> bool:
-        """Return whether the event drives this stage."""
-        return isinstance(event, self.takes) and self.signal in (None, getattr(event, "signal", None))

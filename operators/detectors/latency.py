@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
@@ -99,6 +99,9 @@ class LatencyRule:
 
 class LatencySpike(WindowedDetector[LatencyModel, SpanTable, SpanAggregate, Output]):
     """Latency detector. One state for each (env, service); `config.names` limits the rows of a window."""
+
+    takes = (SpanAggregate,)
+    gives = get_args(Output)
 
     def __init__(self, config: LatencyConfig) -> None:
         super().__init__(LatencyRule(config), lambda aggregate: len(aggregate.keys))

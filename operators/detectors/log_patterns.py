@@ -5,15 +5,23 @@ One instance reads log records, another one reads exceptions of spans; their lin
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
 from operators.detectors.pattern_rows import PATTERN_RESOLUTIONS_S, PatternWindow, pattern_names, top_rows
 from operators.emission import EmissionConfig
 from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
-from state_schemas.aggregates.logs import OTHER_PATTERNS, LineAggregate, LineSource, LogTable, PatternCount
-from state_schemas.aggregates.novelty import LogPatternSighting, PatternSighting, SpanPatternSighting
+from state_schemas.aggregates.logs import (
+    OTHER_PATTERNS,
+    ExceptionAggregate,
+    LineAggregate,
+    LineSource,
+    LogAggregate,
+    LogTable,
+    PatternCount,
+)
+from state_schemas.aggregates.novelty import LogPatternSighting, SpanPatternSighting
 from state_schemas.codec import Codec
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight
@@ -26,7 +34,9 @@ from udfs.logs.masking.masker import MaskSettings
 from udfs.logs.template import PATTERN_VERSION, merge_texts
 from udfs.logs.window import line_count, merge_log_tables
 
-Output = PatternRow | PatternName | PatternSighting | Insight | DeadLetter
+OfLogs = PatternRow | PatternName | LogPatternSighting | Insight | DeadLetter
+OfSpans = PatternRow | PatternName | SpanPatternSighting | DeadLetter
+Output = OfLogs | OfSpans
 
 UNKNOWN_MAX: Final = 500  # unregistered patterns of a window; further ones are counted under `other`
 # A pattern seen within this time is not evicted while its lines wait, so the lines need no texts of their own.
@@ -123,6 +133,8 @@ class LogPatterns(WindowedDetector[LogPatternModel, LogTable, LineAggregate, Out
     """
 
     def __init__(self, config: LogPatternsConfig) -> None:
+        self.takes = (LogAggregate if config.source == "logs" else ExceptionAggregate,)
+        self.gives = get_args(OfLogs if config.source == "logs" else OfSpans)
         super().__init__(LogPatternRule(config), lambda aggregate: len(aggregate.patterns))
 
 
@@ -140,7 +152,9 @@ def _without_known_texts(table: LogTable, registry: dict[str, Registered], start
     return msgspec.structs.replace(table, patterns=tuple(kept))
 
 
-def _sightings(evaluated: Evaluated[LogPatternModel], source: LineSource) -> Iterator[PatternSighting | Insight]:
+def _sightings(
+    evaluated: Evaluated[LogPatternModel], source: LineSource
+) -> Iterator[LogPatternSighting | SpanPatternSighting | Insight]:
     """Yield a sighting of each pattern once a day, then the revisions.
 
     A revision that the novelty gate decides is sent inside a sighting.

@@ -6,7 +6,7 @@ final, and no insight is retracted.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, get_args
 
 from operators.emission import EmissionConfig
 from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
@@ -96,6 +96,9 @@ class RequestEffects(WindowedDetector[EffectModel, EffectWindow, EffectAggregate
 
     It holds EFFECTS_MAX effects, and UNKNOWN_MAX more for each waiting window.
     """
+
+    takes = (EffectAggregate,)
+    gives = get_args(Output)
 
     def __init__(self, config: RequestEffectsConfig) -> None:
         super().__init__(EffectRule(config), lambda aggregate: len(aggregate.effects))

@@ -7,7 +7,7 @@ without any record of the environment has no result until a later window has rec
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, get_args
 
 from operators.emission import EmissionConfig
 from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
@@ -123,6 +123,9 @@ class GapRule:
 
 class TelemetryGap(WindowedDetector[ActivityModel, WindowActivity, EnvActivity, Output]):
     """No-data detector. One state for each environment; pre-aggregation limits the services in it."""
+
+    takes = (EnvActivity,)
+    gives = get_args(Output)
 
     def __init__(self, config: GapConfig) -> None:
         super().__init__(GapRule(config), lambda aggregate: len(aggregate.seen))

@@ -33,6 +33,9 @@ class LogSilenceConfig:
 class LogSilence:
     """See the module. One state for each environment: KEPT_MS of windows, and who is told of."""
 
+    takes = (LoggingWindows,)
+    gives = (Insight,)
+
     def __init__(self, config: LogSilenceConfig) -> None:
         self.config = config
 

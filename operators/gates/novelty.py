@@ -13,7 +13,7 @@ from operators.emission import EmissionConfig
 from operators.held_back import goes_on
 from operators.machine import END_OF_INPUT, Step
 from state_schemas.aggregates.logs import LineSource
-from state_schemas.aggregates.novelty import PatternSighting
+from state_schemas.aggregates.novelty import LogPatternSighting, PatternSighting
 from state_schemas.codec import Codec
 from state_schemas.contracts.counters import MetricName
 from state_schemas.contracts.insight import Insight, Kind
@@ -42,8 +42,11 @@ class NoveltyConfig:
 class NoveltyGate:
     """See the module. One state for each (env, pattern id)."""
 
+    gives = (Insight,)
+
     def __init__(self, config: NoveltyConfig) -> None:
         self.config = config
+        self.takes = (LogPatternSighting if config.source == "logs" else PatternSighting,)
 
     @property
     def codec(self) -> Codec[NoveltyState]:

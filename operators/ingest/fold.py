@@ -84,6 +84,8 @@ class Placed(NamedTuple):
 class Fold:
     """A fold of the messages of one signal type. It holds scratch memory: use one instance for each thread."""
 
+    gives = (FoldedMessage, DeadLetter)
+
     def __init__(self, signal: SignalType, config: FoldConfig) -> None:
         self.config = config
         self._signal = signal

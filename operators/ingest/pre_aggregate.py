@@ -8,7 +8,7 @@ changes no result.
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ from operators.machine import END_OF_INPUT, Step
 from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
 from state_schemas.aggregates.calls import CallSides
 from state_schemas.aggregates.log_silence import LoggingWindows
-from state_schemas.aggregates.logs import ExceptionAggregate, LineAggregate, LogAggregate, LogTable
+from state_schemas.aggregates.logs import ExceptionAggregate, LogAggregate, LogTable
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.aggregates.names import OTHER
 from state_schemas.aggregates.requests import EffectAggregate
@@ -25,6 +25,7 @@ from state_schemas.aggregates.spans import GROUP_DTYPE, SPAN_DTYPE, SpanAggregat
 from state_schemas.codec import Codec
 from state_schemas.contracts.counters import MetricName
 from state_schemas.state.pre_aggregate import PRE_AGGREGATE_CODEC, PreAggregateState
+from state_schemas.telemetry.signals import SignalType
 from udfs.activity import merge_activity
 from udfs.detect.requests.counts import effects_of_lines, logging_windows
 from udfs.event_time import WINDOW_MS
@@ -32,14 +33,17 @@ from udfs.logs.window import merge_log_aggregates, with_ordinary_as_one
 from udfs.spans.grouping import activity_of, aggregates_of, call_sides_of, common
 from udfs.spans.window import NameLimits
 
-# Spans and messages that wait before an early flush. They are state, written at the end of each bundle: 16 bytes a span.
+# Spans and messages that wait before an early flush. They are state, written at the end of each bundle: 16 bytes a
+# span.
 SPANS_WAITING_MAX: Final = 32_768
 MESSAGES_WAITING_MAX: Final = 2_000
 SERVICE_IS_ACTIVE: Final = LogTable(())
 REPORTED_MAX: Final = 4  # spans that are not late are at most 2 minutes older and 5 minutes newer than their message
 SPANS_OF_A_PATTERN: Final = 16  # a pattern with its texts and samples is as large as this many spans
 
-Output = SpanAggregate | CallSides | LineAggregate | EffectAggregate | LoggingWindows | EnvActivity
+OfTraces = SpanAggregate | CallSides | ExceptionAggregate | EnvActivity
+OfLogs = LogAggregate | EffectAggregate | LoggingWindows | EnvActivity
+Output = OfTraces | OfLogs
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +74,14 @@ class _Refused:
 
 
 class PreAggregate:
-    """See the module. One state for each (topic, partition). lines: the type under which lines leave."""
+    """See the module. One state for each (topic, partition). signal: of the messages, by which types leave."""
 
-    def __init__(
-        self, config: PreAggregateConfig, lines: type[LogAggregate] | type[ExceptionAggregate] = LogAggregate
-    ) -> None:
+    takes = (FoldedMessage,)
+
+    def __init__(self, config: PreAggregateConfig, signal: SignalType) -> None:
         self.config = config
-        self._lines = lines
+        self.gives = {"traces": get_args(OfTraces), "logs": get_args(OfLogs), "metrics": (EnvActivity,)}[signal]
+        self._lines = ExceptionAggregate if signal == "traces" else LogAggregate
 
     @property
     def codec(self) -> Codec[PreAggregateState]:

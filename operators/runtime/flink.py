@@ -5,8 +5,7 @@ savepoint of one mode restores in the other without an error and without its sta
 """
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, get_args
 
 import msgspec
@@ -16,7 +15,8 @@ from pyflink.datastream.state import ValueStateDescriptor
 from pyflink.java_gateway import get_gateway
 
 from operators.ingest.fold import Fold, FoldConfig
-from operators.machine import END_OF_INPUT, Stage, Step
+from operators.machine import END_OF_INPUT, RuledMachine, Stage, Step
+from operators.runtime.routing import BadGraph, SinkRows, Takers, fold_uid, input_of, routes, takers_of, unrouted
 from state_schemas.codec import Box
 from state_schemas.contracts.counters import MetricName
 from state_schemas.contracts.dead_letter import DeadLetter
@@ -37,19 +37,10 @@ _FLINK_TYPES: dict[ColumnType, Callable[[], TypeInformation]] = {
 }
 
 
-@dataclass(frozen=True)
-class SinkRows:
-    """How outputs of one type become typed rows of the side output `name`. Plain data, so that it can be shipped."""
-
-    name: str
-    takes: type
-    columns: tuple[tuple[str, ColumnType], ...]
-    to_row: Callable[[Any], Sequence[Any]]
-
-    @property
-    def tag(self) -> OutputTag:
-        names, types = zip(*self.columns, strict=True)
-        return OutputTag(self.name, Types.ROW_NAMED(list(names), [_FLINK_TYPES[name]() for name in types]))
+def sink_tag(sink: SinkRows) -> OutputTag:
+    """Make the side output that feeds a sink."""
+    names, types = zip(*sink.columns, strict=True)
+    return OutputTag(sink.name, Types.ROW_NAMED(list(names), [_FLINK_TYPES[name]() for name in types]))
 
 
 def event_tag(stage: Stage) -> OutputTag:
@@ -58,21 +49,43 @@ def event_tag(stage: Stage) -> OutputTag:
 
 
 class _Router:
-    """Sends each output to the stages and sinks that take its type."""
+    """Sends each output to the stages and sinks that take its type. uid: of the step that puts them out."""
 
-    def __init__(self, stages: Sequence[Stage], sinks: Sequence[SinkRows]) -> None:
-        self._stages = [(stage.takes, event_tag(stage), stage.key_of) for stage in stages]
-        self._sinks = [(sink.takes, sink.tag, sink.to_row) for sink in sinks]
+    def __init__(self, uid: str, takers: Mapping[type, Takers[SinkRows]]) -> None:
+        self._uid = uid
+        self._ways = {
+            given: (
+                tuple((event_tag(stage), stage.key.of, _input_mark(stage, given)) for stage in found.stages),
+                tuple((sink_tag(sink), sink.to_row) for sink in found.sinks),
+            )
+            for given, found in takers.items()
+        }
         self._encode = msgspec.msgpack.Encoder().encode
 
     def route(self, outputs: Sequence[Any]) -> Iterator[Any]:
         for output in outputs:
-            for takes, tag, key_of in self._stages:
-                if isinstance(output, takes):
-                    yield tag, Row(key_of(output), self._encode(output))
-            for takes, tag, to_row in self._sinks:
-                if isinstance(output, takes):
-                    yield tag, Row(*to_row(output))
+            ways = self._ways.get(type(output))
+            assert ways is not None, unrouted(self._uid, output, self._ways)
+            stages, sinks = ways
+            for tag, key_of, mark in stages:
+                yield tag, Row(key_of(output), mark + self._encode(output))
+            for tag, to_row in sinks:
+                yield tag, Row(*to_row(output))
+
+
+def _input_mark(stage: Stage, given: type) -> bytes:
+    """Make the byte before an event that says for which input of the stage it is; none where there is one input."""
+    place = input_of(stage, given)
+    assert place is not None, f"{stage.uid} does not take {given.__name__}"
+    return bytes((place,)) if len(stage.machine.takes) > 1 else b""
+
+
+def _event_decoder(stage: Stage) -> Callable[[bytes], Any]:
+    """Make the inverse of what the router makes of an event."""
+    decoders: list[Callable[[Any], Any]] = [msgspec.msgpack.Decoder(takes).decode for takes in stage.machine.takes]
+    if len(decoders) == 1:
+        return decoders[0]
+    return lambda payload: decoders[payload[0]](memoryview(payload)[1:])
 
 
 class _Counters:
@@ -103,14 +116,14 @@ class FoldMessages(ProcessFunction):
         assert dead_letters.takes is DeadLetter, f"{dead_letters.name} takes {dead_letters.takes}, not DeadLetter"
         self._arguments = (signal, config)
         self._topic = topic
-        self._routes = (stages, dead_letters)
+        self._uid = fold_uid(signal)
+        self._takers = takers_of(Fold.gives, stages, (dead_letters,))
 
     def open(self, runtime_context: RuntimeContext) -> None:
         _calm_garbage_collector()
         # Scratch memory lives in the fold: the worker runs several subtasks as threads of one process.
         self._fold = Fold(*self._arguments)
-        stages, dead_letters = self._routes
-        self._router = _Router(stages, (dead_letters,))
+        self._router = _Router(self._uid, self._takers)
         self._counters = _Counters(runtime_context)
 
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
@@ -125,16 +138,19 @@ class FoldMessages(ProcessFunction):
 class KeyedMachine(KeyedProcessFunction):
     """Runs any machine: state in one value (versioned bytes when Flink writes it), timers as event-time timers."""
 
-    def __init__(self, stage: Stage, downstream: Sequence[Stage], sinks: Sequence[SinkRows]) -> None:
+    def __init__(
+        self, stage: Stage, downstream: Sequence[Stage], sinks: Sequence[SinkRows], unused: Collection[type] = ()
+    ) -> None:
         self._stage = stage
-        self._routes = (downstream, sinks)
+        takers = takers_of(stage.machine.gives, downstream, sinks)
+        self._takers = {given: found for given, found in takers.items() if found or given in unused}
 
     def open(self, runtime_context: RuntimeContext) -> None:
         _calm_garbage_collector()
         self._box = runtime_context.get_state(ValueStateDescriptor("box", Types.PICKLED_BYTE_ARRAY()))
         self._machine = self._stage.machine
-        self._decode: Callable[[Any], Any] = msgspec.msgpack.Decoder(self._stage.takes).decode
-        self._router = _Router(*self._routes)
+        self._decode = _event_decoder(self._stage)
+        self._router = _Router(self._stage.uid, self._takers)
         self._counters = _Counters(runtime_context)
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
@@ -183,38 +199,44 @@ def _with_key(row: Row) -> Row:
     return Row(row[0], row)
 
 
-def _feeds(stage: Stage, later: Stage) -> bool:
-    return any(issubclass(given, later.takes) for given in stage.gives)
-
-
 def wire(
-    folded: Mapping[SignalType, DataStream], stages: Sequence[Stage], sinks: Sequence[SinkRows]
+    folded: Mapping[SignalType, DataStream],
+    stages: Sequence[Stage],
+    sinks: Sequence[SinkRows],
+    unused: Collection[type] = (),
 ) -> dict[str, list[DataStream]]:
-    """Draws the stages behind the folds, where something drives them. Returns the streams of each sink by its name."""
+    """Draws the stages behind the folds, where something drives them. Returns the streams of each sink by its name.
+
+    Raises BadGraph where an output would be lost; unused: types of outputs that are dropped on purpose.
+    """
+    table = routes(stages, sinks, unused)
+    _refuse_rules(stages)
     inputs: dict[str, list[DataStream]] = {stage.uid: [] for stage in stages}
     rows: dict[str, list[DataStream]] = {sink.name: [] for sink in sinks}
+
+    def join(uid: str, stream: DataStream) -> None:
+        for later in table.stages_after(uid):
+            inputs[later.uid].append(stream.get_side_output(event_tag(later)))
+        for sink in table.sinks_after(uid):
+            rows[sink.name].append(stream.get_side_output(sink_tag(sink)))
+
     for signal, stream in folded.items():
-        for stage in stages:
-            if stage.signal == signal:
-                inputs[stage.uid].append(stream.get_side_output(event_tag(stage)))
-        for sink in sinks:
-            if sink.takes is DeadLetter:
-                rows[sink.name].append(stream.get_side_output(sink.tag))
-    for place, stage in enumerate(stages):
+        join(fold_uid(signal), stream)
+    for stage in stages:
         if not inputs[stage.uid]:
             continue
-        downstream = [
-            later for later in stages[place + 1 :] if any(issubclass(given, later.takes) for given in stage.gives)
-        ]
-        taking = [sink for sink in sinks if sink.takes in stage.gives]
-        stream = (
-            _keyed(inputs[stage.uid])
-            .process(KeyedMachine(stage, downstream, taking), output_type=EVENT_TYPE)
-            .name(stage.uid)
-            .uid(stage.uid)
-        )
-        for later in downstream:
-            inputs[later.uid].append(stream.get_side_output(event_tag(later)))
-        for sink in taking:
-            rows[sink.name].append(stream.get_side_output(sink.tag))
+        machine = KeyedMachine(stage, table.stages_after(stage.uid), table.sinks_after(stage.uid), unused)
+        stream = _keyed(inputs[stage.uid]).process(machine, output_type=EVENT_TYPE).name(stage.uid).uid(stage.uid)
+        join(stage.uid, stream)
     return rows
+
+
+def _refuse_rules(stages: Sequence[Stage]) -> None:
+    """Raise BadGraph where a machine needs a broadcast input, which this engine does not have yet.
+
+    The seam is `_keyed(...).connect(rules.broadcast(...))` with a KeyedBroadcastProcessFunction. PyFlink cannot apply
+    rules to all keys at once, so they are applied before the next event or timer of a key, as RuledMachine says.
+    """
+    if ruled := [stage.uid for stage in stages if isinstance(stage.machine, RuledMachine)]:
+        message = f"{', '.join(ruled)}: found a machine with rules, which only the local engine runs; take it out"
+        raise BadGraph(message)

@@ -4,11 +4,14 @@ Event time, keys, timers and order of effects follow what `operators.runtime.fli
 carried through the whole graph before the next is read.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, NamedTuple
 
-from operators.machine import BEGIN_OF_TIME, END_OF_INPUT, Stage, Step
+from operators.machine import BEGIN_OF_TIME, END_OF_INPUT, RuledMachine, Stage, Step
+from operators.runtime.routing import RULES, Sink, Takers, input_of, open_ends, routes, takers_of, unrouted
+from state_schemas.aggregates.message import FoldedMessage
+from state_schemas.telemetry.signals import SignalType
 
 Through = Callable[[Stage, Any], Any]
 
@@ -24,77 +27,130 @@ def through_bytes(stage: Stage, state: Any) -> Any:
 
 
 class LocalGraph:
-    """Stages in the order of the flow. What no stage takes comes out of `feed`, `advance` and `finish`.
+    """Stages in the order of the flow. What a sink takes comes out of `feed`, `advance` and `finish`.
 
-    between: what happens to a state after a step; see `unchanged` and `through_bytes`.
+    between: what happens to a state after a step; see `unchanged` and `through_bytes`. sinks: without any, each type
+    that no stage takes comes out. unused: as for `routes`, which raises BadGraph where an output would be lost.
     """
 
-    def __init__(self, stages: Sequence[Stage], between: Through = unchanged) -> None:
-        self._runners = [_Runner(stage, between) for stage in stages]
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        between: Through = unchanged,
+        sinks: Sequence[Sink] | None = None,
+        unused: Collection[type] = (),
+    ) -> None:
+        table = routes(stages, open_ends(stages) if sinks is None else sinks, unused)
+        self._runners = {stage.uid: _Runner(stage, between) for stage in stages}
+        self._ways = {
+            stage.uid: {given: self._way(given, found) for given, found in table.takers[stage.uid].items()}
+            for stage in stages
+        }
+        self._entries: dict[tuple[type, SignalType | None], _Way] = {}
         self.counts: dict[str, int] = {}
 
     def feed(self, events: Iterable[Any]) -> list[Any]:
-        """Outputs that these events caused at once; windows wait for `advance`."""
+        """Outputs that these events caused at once; windows wait for `advance`. Rules are events of their type."""
         out: list[Any] = []
-        self._carry(events, 0, out)
+        for event in events:
+            signal = event.signal if isinstance(event, FoldedMessage) else None
+            self._carry(self._entry(type(event), signal), event, out)
         return out
 
     def advance(self, watermark_ms: int) -> list[Any]:
         """Event time has reached watermark_ms; it never goes back. Outputs in stage, time and key order."""
         out: list[Any] = []
-        for place, runner in enumerate(self._runners):
-            for step in runner.advance(watermark_ms):
-                self._count(step)
-                self._carry(step.outputs, place + 1, out)
+        for runner in self._runners.values():
+            self._settle(runner, runner.advance(watermark_ms), out)
         return out
 
     def finish(self) -> list[Any]:
         """The input has ended: everything pending goes out."""
         return self.advance(END_OF_INPUT)
 
+    def fire(self, uid: str, key: str, now_ms: int) -> list[Any]:
+        """Timer a key that has a state as if it had asked for now_ms. -> the outputs, as of `advance`."""
+        out: list[Any] = []
+        self._settle(self._runners[uid], self._runners[uid].fire(key, now_ms), out)
+        return out
+
+    def state(self, uid: str, key: str) -> Any:
+        """Return the live state of a key of a stage, None where there is none."""
+        return self._runners[uid].states.get(key)
+
+    def restore(self, uid: str, key: str, state: Any) -> None:
+        """Put a state in place of that of a key; the timer that the key has asked for stays."""
+        self._runners[uid].states[key] = state
+
     def state_bytes(self) -> dict[tuple[str, str], int]:
         """Size of every live state by (stage uid, key), encoded."""
         return {
-            (runner.stage.uid, key): len(runner.stage.machine.codec.encode(state))
-            for runner in self._runners
+            (uid, key): len(runner.stage.machine.codec.encode(state))
+            for uid, runner in self._runners.items()
             for key, state in runner.states.items()
         }
 
-    def _carry(self, events: Iterable[Any], first: int, out: list[Any]) -> None:
-        for event in events:
-            takers = [
-                (place, runner)
-                for place, runner in enumerate(self._runners)
-                if place >= first and runner.stage.accepts(event)
-            ]
-            if not takers:
-                out.append(event)
-            for place, runner in takers:
-                step = runner.on_event(event)
-                self._count(step)
-                self._carry(step.outputs, place + 1, out)
+    def _entry(self, given: type, signal: SignalType | None) -> "_Way":
+        """Find the runners that take events of a type from outside the graph."""
+        if (given, signal) not in self._entries:
+            stages = [runner.stage for runner in self._runners.values() if runner.stage.signal == signal]
+            way = self._way(given, takers_of((given,), stages, ())[given])
+            assert way.inlets, f"fed a {given.__name__} of {signal}, expected an event that a stage of this graph takes"
+            self._entries[given, signal] = way
+        return self._entries[given, signal]
 
-    def _count(self, step: Step[Any, Any]) -> None:
-        for name, number in step.counts:
-            self.counts[name] = self.counts.get(name, 0) + number
+    def _way(self, given: type, takers: Takers[Sink]) -> "_Way":
+        """Find the runners of the stages that take a type."""
+        inlets = ((self._runners[stage.uid], input_of(stage, given) == RULES) for stage in takers.stages)
+        return _Way(bool(takers.sinks), tuple(inlets))
+
+    def _settle(self, runner: "_Runner", steps: Iterable[Step[Any, Any]], out: list[Any]) -> None:
+        """Count the steps of a stage and carry their outputs on, each before the next step is made."""
+        ways = self._ways[runner.stage.uid]
+        for step in steps:
+            for name, number in step.counts:
+                self.counts[name] = self.counts.get(name, 0) + number
+            for output in step.outputs:
+                way = ways.get(type(output))
+                assert way is not None, unrouted(runner.stage.uid, output, ways)
+                self._carry(way, output, out)
+
+    def _carry(self, way: "_Way", event: Any, out: list[Any]) -> None:
+        if way.leaves:
+            out.append(event)
+        for runner, is_rules in way.inlets:
+            if is_rules:
+                runner.rules = event
+            else:
+                self._settle(runner, runner.on_event(event), out)
+
+
+class _Way(NamedTuple):
+    """Where the outputs of one type go. leaves: out of the graph. inlets: (stage, whether they are its rules)."""
+
+    leaves: bool
+    inlets: tuple[tuple["_Runner", bool], ...]
 
 
 class _Runner:
-    """One stage: its states, its timers, its watermark."""
+    """One stage: its states, its timers, its watermark, its newest rules."""
 
     def __init__(self, stage: Stage, between: Through) -> None:
         self.stage = stage
         self.states: dict[str, Any] = {}
+        self.rules: Any = None
+        self._ruled: dict[str, Any] = {}  # the rules that each key has seen
         self._between = between
         self._timers: dict[str, int] = {}
         self._queue: list[tuple[int, str]] = []
         self._watermark_ms = BEGIN_OF_TIME
 
-    def on_event(self, event: Any) -> Step[Any, Any]:
-        key = self.stage.key_of(event)
+    def on_event(self, event: Any) -> Iterator[Step[Any, Any]]:
+        key = self.stage.key.of(event)
+        yield from self._renewed(key)
         machine = self.stage.machine
         state = self.states[key] if key in self.states else machine.initial(key)
-        return self._commit(key, machine.on_event(state, event, self._watermark_ms))
+        yield self._commit(key, machine.on_event(state, event, self._watermark_ms))
 
     def advance(self, watermark_ms: int) -> Iterator[Step[Any, Any]]:
         assert watermark_ms >= self._watermark_ms, (
@@ -103,14 +159,33 @@ class _Runner:
         self._watermark_ms = watermark_ms
         while self._queue and self._queue[0][0] <= watermark_ms:
             at_ms, key = heappop(self._queue)
-            if self._timers.get(key) == at_ms:
-                now_ms = END_OF_INPUT if watermark_ms == END_OF_INPUT else at_ms
-                yield self._commit(key, self.stage.machine.on_timer(self.states[key], now_ms))
+            if self._timers.get(key) != at_ms:
+                continue
+            yield from self._renewed(key)
+            if self._timers.get(key) == at_ms:  # rules may have moved it
+                yield from self.fire(key, END_OF_INPUT if watermark_ms == END_OF_INPUT else at_ms)
+
+    def fire(self, key: str, now_ms: int) -> Iterator[Step[Any, Any]]:
+        yield from self._renewed(key)
+        yield self._commit(key, self.stage.machine.on_timer(self.states[key], now_ms))
+
+    def _renewed(self, key: str) -> Iterator[Step[Any, Any]]:
+        """Bring a key under the newest rules, where it is not yet."""
+        if self.rules is self._ruled.get(key):
+            return
+        machine = self.stage.machine
+        assert isinstance(machine, RuledMachine), f"{self.stage.uid} has no input for rules"
+        self._ruled[key] = self.rules
+        state = self.states[key] if key in self.states else machine.initial(key)
+        step = machine.on_rules(state, self.rules)
+        assert step.state is not None, f"{self.stage.uid} forgot {key} at its rules: forget it at its next timer"
+        yield self._commit(key, step)
 
     def _commit(self, key: str, step: Step[Any, Any]) -> Step[Any, Any]:
         if step.state is None:
             self.states.pop(key, None)
             self._timers.pop(key, None)
+            self._ruled.pop(key, None)
             return step
         self.states[key] = self._between(self.stage, step.state)
         if step.timer_at_ms is None:

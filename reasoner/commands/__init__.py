@@ -15,6 +15,7 @@ COMMANDS = {
     "submit": "reasoner.commands.submit",
     "replay": "reasoner.commands.replay",
     "explain": "reasoner.commands.explain",
+    "graph": "reasoner.commands.graph",
     "insights": "reasoner.commands.insights",
     "tables": "reasoner.commands.tables",
     "evaluate": "reasoner.commands.evaluate",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from jobs.graph import GraphConfig, stages
+from jobs.sinks import SHIPPED, rows_of
 from operators.ingest.fold import Fold
 from operators.runtime.local import LocalGraph, Through, unchanged
 from reasoner.recordings.message import Message
@@ -26,7 +27,7 @@ class LocalRun:
 
     def run(self, messages: Iterable[Message]) -> Iterator[Any]:
         """Outputs in the order in which they leave: dead letters, roll-up rows, insight revisions."""
-        graph = LocalGraph(stages(self.config), self.between)
+        graph = LocalGraph(stages(self.config), self.between, rows_of(SHIPPED))
         folds = {signal: Fold(signal, self.config.fold) for signal in TOPICS}
         offsets: Counter[tuple[SignalType, int]] = Counter()
         watermark_ms: int | None = None

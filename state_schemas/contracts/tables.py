@@ -25,7 +25,9 @@ class Column:
 
     @property
     def field(self) -> tuple[str, ColumnType]:
-        """Return name and type of the field of a row. For a `timestamptz` column `x` the field is `x_ms`, in epoch ms."""
+        """Return name and type of the field of a row. For a `timestamptz` column `x` the field is `x_ms`, in epoch
+        ms.
+        """
         return (f"{self.name}_ms", "long") if self.type == "timestamptz" else (self.name, self.type)
 
 

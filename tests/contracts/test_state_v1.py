@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobs.graph import stages
-from operators.machine import Stage
+from operators.machine import BEGIN_OF_TIME, Stage
 from operators.runtime.local import LocalGraph
 from state_schemas.codec import Box, Codec, UnknownStateVersion, open_box, register
 from state_schemas.state.latency import LATENCY_CODEC
@@ -50,19 +50,20 @@ def run_from(uid: str, saved: bytes | None) -> tuple[list[Any], bytes]:
     """Outputs after the cut and the state of one key at the cut; `saved` takes the place of that state."""
     stage = stage_of(uid)
     events = events_of(uid, messages(GAP_STORY if uid == "telemetry-gap" else busy()))
-    key = stage.key_of(events[0 if uid == "request-shapes" else -1][1])  # of the service that has something to tell
-    events = [(at_ms, event) for at_ms, event in events if stage.key_of(event) == key]
-    graph, cut = LocalGraph([stage]), int(len(events) * CUTS[uid])
+    key = stage.key.of(events[0 if uid == "request-shapes" else -1][1])  # of the service that has something to tell
+    events = [(at_ms, event) for at_ms, event in events if stage.key.of(event) == key]
+    graph, cut, newest_ms = LocalGraph([stage]), int(len(events) * CUTS[uid]), BEGIN_OF_TIME
     out: list[Any] = []
     at_cut = b""
     for place, (at_ms, event) in enumerate(events):
         out += graph.feed((event,))
         if place == cut:
-            at_cut = stage.machine.codec.encode(graph._runners[0].states[key])
+            at_cut = stage.machine.codec.encode(graph.state(uid, key))
             if saved is not None:
-                graph._runners[0].states[key] = stage.machine.codec.decode(saved)
+                graph.restore(uid, key, stage.machine.codec.decode(saved))
             out.clear()
-        out += graph.advance(max(at_ms - OUT_OF_ORDER_MS, graph._runners[0]._watermark_ms))
+        newest_ms = max(newest_ms, at_ms - OUT_OF_ORDER_MS)
+        out += graph.advance(newest_ms)
     return out + graph.finish(), at_cut
 
 

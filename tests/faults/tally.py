@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
+from jobs.graph import BY_SERVICE
 from jobs.sinks import Insert
 from operators.machine import END_OF_INPUT, Stage, Step
-from operators.runtime.flink import SinkRows
+from operators.runtime.routing import SinkRows
 from state_schemas.aggregates.spans import SpanAggregate
 from state_schemas.codec import Codec, register
 from udfs.insights.ids import service_key
@@ -27,6 +28,9 @@ CODEC: Codec[int] = register(Codec("test-tally", 1, msgspec.msgpack.encode, {1: 
 class SpanTally:
     """Says how many spans each event holds; the sum of what it says is every span that it saw."""
 
+    takes = (SpanAggregate,)
+    gives = (Tally,)
+
     @property
     def codec(self) -> Codec[int]:
         return CODEC
@@ -43,15 +47,11 @@ class SpanTally:
         return Step(None) if now_ms == END_OF_INPUT else Step(state)
 
 
-def _by_service(event: SpanAggregate) -> str:
-    return service_key(event.env, event.service)
-
-
 def _row(tally: Tally) -> Sequence[Any]:
     return (tally.key, str(tally.spans))
 
 
-STAGE = Stage("span-tally", SpanTally(), takes=SpanAggregate, key_of=_by_service, gives=(Tally,))
+STAGE = Stage("span-tally", SpanTally(), BY_SERVICE)
 INSERT = Insert(
     "kafka-tallies",
     SinkRows("tallies", Tally, (("message_key", "string"), ("body", "string")), _row),

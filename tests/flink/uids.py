@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyflink.datastream import StreamExecutionEnvironment
 
-from jobs.graph import latency_stages, pattern_stages, stages
+from jobs.graph import JOBS
 from jobs.insights import build, flink_configuration
 from jobs.settings import JobConfig
 from reasoner.clients import lake
@@ -19,13 +19,12 @@ from reasoner.runs.job_process import lake_in
 def main(folder: Path) -> None:
     config = JobConfig.model_validate({"lake": lake_in(folder)})
     lake.create_tables(config.lake)
-    jobs = {"insights": stages, "latency-spikes": latency_stages, "error-patterns": pattern_stages}
-    for job, stages_of in jobs.items():
+    for name, job in JOBS.items():
         environment = StreamExecutionEnvironment.get_execution_environment(flink_configuration(config))
-        build(environment, config, stages_of(config.graph()))
+        build(environment, config, job.stages(config.graph()), unused=job.unused)
         nodes = environment._j_stream_execution_environment.getStreamGraph(False).getStreamNodes()
         for node in nodes.toArray():
-            found = {"job": job, "name": node.getOperatorName(), "uid": node.getTransformationUID()}
+            found = {"job": name, "name": node.getOperatorName(), "uid": node.getTransformationUID()}
             sys.stdout.write(json.dumps(found) + "\n")
 
 

@@ -223,7 +223,7 @@ def test_lines_without_end_beside_requests_keep_what_is_usual_in_bounds() -> Non
             graph.feed((EffectAggregate("prod", "cart", ((start_ms, table),)),))
         graph.advance(start_ms)
         largest = max(largest, *graph.state_bytes().values())
-    model = graph._runners[0].states["prod|cart"].model
+    model = graph.state("request-shapes", "prod|cart").model
     assert len(model.rates.names) == EFFECTS_MAX
     assert set(usual) <= set(model.rates.names)
     assert largest < STATE_BYTES_MAX

@@ -171,8 +171,8 @@ def test_what_is_final_stays_final_after_a_restore_whose_watermark_starts_anew()
     before.feed(event for _, event in folded(sent)[0])
     before.advance(sent[-1].timestamp_ms)
     after = LocalGraph(GRAPH)
-    for restored, runner in zip(after._runners, before._runners, strict=True):
-        restored.states = dict(runner.states)
+    for uid, key in before.state_bytes():
+        after.restore(uid, key, before.state(uid, key))
     out = after.feed(event for _, event in folded([old])[0])
     out += after.advance(sent[-1].timestamp_ms)
     late = {key[5]: found[0] for key, found in rollup_sums(out).items() if key[2] and key[0] == 10}

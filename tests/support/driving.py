@@ -82,6 +82,14 @@ class Checked(Machine[Any, Any, Any]):
         self.timers = 0
 
     @property
+    def takes(self) -> tuple[type, ...]:
+        return self._machine.takes
+
+    @property
+    def gives(self) -> tuple[type, ...]:
+        return self._machine.gives
+
+    @property
     def codec(self) -> Codec[Any]:
         return self._machine.codec
 

@@ -218,7 +218,7 @@ def sides(message: FoldedMessage) -> tuple[CallSides, ...]:
 
 def exception(message: FoldedMessage) -> tuple[ExceptionAggregate, ...]:
     """Likewise, its lines as exceptions of spans, and in which minutes there were spans."""
-    machine = PreAggregate(PreAggregateConfig(activity_report_ms=60_000), ExceptionAggregate)
+    machine = PreAggregate(PreAggregateConfig(activity_report_ms=60_000), "traces")
     state = machine.on_event(machine.initial(""), message, START_MS).state
     assert state is not None, "what waits is kept"
     return tuple(out for out in machine.on_timer(state, END_OF_INPUT).outputs if isinstance(out, ExceptionAggregate))

@@ -7,6 +7,7 @@ import msgspec
 
 from jobs.graph import GraphConfig, pattern_stages, stages
 from operators.ingest.fold import Fold
+from operators.runtime.routing import Takers, open_ends, routes
 from state_schemas.aggregates.logs import ExceptionAggregate, LogAggregate
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.contracts.tables import PatternName, PatternRow
@@ -90,8 +91,9 @@ def test_rows_of_logs_wait_for_no_spans_and_rows_of_spans_for_no_logs() -> None:
         (ExceptionAggregate, "pre-merge", "error-patterns-traces"),
     ):
         for drawn in (stages(GraphConfig()), pattern_stages(GraphConfig())):
-            assert [stage.uid for stage in drawn if kind in stage.gives] == [pre_aggregate]
-            assert [stage.uid for stage in drawn if stage.accepts(kind("prod", "cart", ()))] == [uid]
+            takers = routes(drawn, open_ends(drawn)).takers
+            ways = [(giver, taker.uid) for giver in takers for taker in takers[giver].get(kind, Takers()).stages]
+            assert ways == [(pre_aggregate, uid)]
 
 
 def test_minutes_with_spans_alone_are_warm_up() -> None:

@@ -9,8 +9,10 @@ from typing import Any, get_type_hints
 import msgspec
 import pytest
 
+from jobs.flink_tables import attach
 from jobs.settings import JobConfig
-from jobs.sinks import DEAD_LETTERS, INSIGHT_REVISIONS, SHIPPED, Insert, attach, rows_of
+from jobs.sinks import DEAD_LETTERS, INSIGHT_REVISIONS, SHIPPED, Insert, rows_of
+from operators.runtime.flink import sink_tag
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Evidence, Insight, Window, to_json
 from state_schemas.contracts.tables import INSIGHTS, LATENCY_ROLLUPS, TABLES, Column, ColumnType, RollupRow, TableSpec
@@ -120,8 +122,8 @@ def test_rows_for_flink_have_the_fields_of_the_table(insert: Insert, spec: Table
     key = ["message_key"] if rows is INSIGHT_REVISIONS else []
     expected = key + [column.name + "_ms" * (column.type == "timestamptz") for column in spec.columns]
     assert [name for name, _ in rows.columns] == expected
-    assert rows.tag.type_info.get_field_names() == expected
-    assert rows.tag.tag_id == rows.name
+    assert sink_tag(rows).type_info.get_field_names() == expected
+    assert sink_tag(rows).tag_id == rows.name
 
 
 @pytest.mark.parametrize("spec", [spec for spec in TABLES if spec.row], ids=lambda spec: str(spec.name))

@@ -10,8 +10,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from pyflink.common import Row
 
 from operators.ingest.fold import FoldConfig
-from operators.machine import BEGIN_OF_TIME, END_OF_INPUT, Stage, Step
-from operators.runtime.flink import FoldMessages, KeyedMachine, SinkRows
+from operators.machine import BEGIN_OF_TIME, END_OF_INPUT, Key, Stage, Step
+from operators.runtime.flink import FoldMessages, KeyedMachine
+from operators.runtime.routing import SinkRows
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.codec import Codec, register
 from state_schemas.contracts.counters import MetricName
@@ -55,6 +56,10 @@ class Adder:
     """Machine that follows orders, and emits its total at each timer."""
 
     codec = CODEC
+    gives = (Total, Report, Alarm)
+
+    def __init__(self, takes: type) -> None:
+        self.takes = (takes,)
 
     def initial(self, key: str) -> int:
         return len(key)
@@ -74,7 +79,7 @@ class Adder:
 
 
 def stage(uid: str, takes: type) -> Stage:
-    return Stage(uid, Adder(), takes, lambda event: f"key of {event}", (Total, Report, Alarm))
+    return Stage(uid, Adder(takes), Key("event", lambda event: f"key of {event}"))
 
 
 def machine() -> KeyedMachine:

@@ -1,0 +1,97 @@
+"""`reasoner graph`: which stage of a job takes and gives what, as both engines wire it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from jobs.graph import JOBS, GraphConfig
+from jobs.sinks import SHIPPED, rows_of
+from operators.machine import RuledMachine, Stage
+from operators.runtime.routing import RoutingTable, SinkRows, Takers, routes
+from reasoner.errors import WrongUse
+
+app = typer.Typer(help="Print the stages of a job and what flows between them.")
+
+JobName = Annotated[str, typer.Option("--job", help=f"One of {', '.join(JOBS)}.")]
+AsDot = Annotated[bool, typer.Option("--dot", help="Print Graphviz instead of a table.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One type of output of a step. to: uids of the stages and sinks that take it; none where it is dropped."""
+
+    uid: str
+    key: str
+    takes: tuple[str, ...]
+    gives: str
+    to: tuple[str, ...]
+
+
+@app.command()
+def graph(job: JobName = "insights", dot: AsDot = False) -> None:
+    """Print the graph of a job: a row for each type of output of each step, with the stages and sinks that take it.
+
+    A step is a fold of one signal or a keyed stage; its name is its uid in savepoints. What nothing takes, on purpose,
+    is `dropped`. The graph is that of a job that reads all its topics.
+
+    Example: reasoner graph --job latency-spikes --dot | dot -Tsvg > graph.svg
+
+    Exit codes: 0 ok, 2 wrong use.
+    """
+    if job not in JOBS:
+        message = f"unknown job {job!r}; there are {', '.join(JOBS)}"
+        raise WrongUse(message)
+    stages = JOBS[job].stages(GraphConfig())
+    table = routes(stages, rows_of(SHIPPED), JOBS[job].unused)
+    flows = list(_flows(stages, table))
+    for line in _dot(job, flows) if dot else _table(flows):
+        print(line)
+
+
+def _flows(stages: Sequence[Stage], table: RoutingTable[SinkRows]) -> Iterator[Flow]:
+    by_uid = {stage.uid: stage for stage in stages}
+    for uid, takers in table.takers.items():
+        key, takes = _inputs(by_uid[uid]) if uid in by_uid else ("-", ("OTLP",))
+        for given, found in takers.items():
+            yield Flow(uid, key, takes, given.__name__, _names(found))
+
+
+def _inputs(stage: Stage) -> tuple[str, tuple[str, ...]]:
+    """Name the key and the types of the inputs of a stage."""
+    rules = (stage.machine.rules,) if isinstance(stage.machine, RuledMachine) else ()
+    return stage.key.fields, tuple(takes.__name__ for takes in (*stage.machine.takes, *rules))
+
+
+def _names(takers: Takers[SinkRows]) -> tuple[str, ...]:
+    """Name the takers by uid; a sink by that of each insert that it feeds."""
+    names = {sink.name for sink in takers.sinks}
+    inserts = (insert.uid for insert in SHIPPED if insert.rows.name in names)
+    return (*(stage.uid for stage in takers.stages), *inserts)
+
+
+def _table(flows: Sequence[Flow]) -> Iterator[str]:
+    rows = [("STEP", "KEY", "TAKES", "GIVES", "TO")]
+    rows += [(flow.uid, flow.key, ",".join(flow.takes), flow.gives, ",".join(flow.to) or "dropped") for flow in flows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _dot(name: str, flows: Sequence[Flow]) -> Iterator[str]:
+    """Yield the lines of a digraph: folds and stages as boxes, sinks as cylinders, an edge for each pair of them."""
+    steps = {flow.uid: flow.key for flow in flows}
+    edges: dict[tuple[str, str], list[str]] = {}
+    for flow in flows:
+        for taker in flow.to:
+            edges.setdefault((flow.uid, taker), []).append(flow.gives)
+    sinks = dict.fromkeys(taker for _, taker in edges if taker not in steps)
+    yield f'digraph "{name}" {{'
+    yield "  rankdir=LR; node [shape=box];"
+    yield from (f'  "{uid}" [label="{uid}\\n{key}"];' for uid, key in steps.items())
+    yield from (f'  "{uid}" [shape=cylinder];' for uid in sinks)
+    for (uid, to), types in edges.items():
+        label = "\\n".join(types)
+        yield f'  "{uid}" -> "{to}" [label="{label}"];'
+    yield "}"

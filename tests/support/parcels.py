@@ -1,0 +1,113 @@
+"""A small graph of machines made for tests of the engines: parcels are sorted, weighed, and some come under rules."""
+
+from dataclasses import replace
+from typing import Any, Final, get_args
+
+import msgspec
+
+from operators.machine import Key, Stage, Step
+from state_schemas.codec import Codec, register
+
+HOUR_MS: Final = 3_600_000
+
+
+class Parcel(msgspec.Struct, frozen=True, array_like=True):
+    to: str
+    grams: int
+
+
+class Letter(msgspec.Struct, frozen=True, array_like=True):
+    to: str
+
+
+class RegisteredLetter(Letter, frozen=True, array_like=True):
+    """A letter that is counted among letters as well."""
+
+
+class Arrival(msgspec.Struct, frozen=True, array_like=True):
+    """kind: `parcel`, `letter` or `registered`."""
+
+    to: str
+    kind: str
+    grams: int = 0
+
+
+class Receipt(msgspec.Struct, frozen=True, array_like=True):
+    to: str
+    text: str
+
+
+class Tariff(msgspec.Struct, frozen=True, array_like=True):
+    """Rules of `Counter`."""
+
+    grams_max: int
+
+
+Mail = Parcel | Letter
+CODEC: Codec[int] = register(Codec("test-parcels", 1, msgspec.msgpack.encode, {1: msgspec.msgpack.decode}))
+BY_RECEIVER: Final = Key("to", lambda event: str(event.to))
+
+
+class Sorter:
+    """Puts out the mail that came, and counts it. gives: what it declares."""
+
+    takes = (Arrival,)
+    codec = CODEC
+
+    def __init__(self, gives: tuple[type, ...] = (Parcel, Letter, RegisteredLetter)) -> None:
+        self.gives = gives
+
+    def initial(self, key: str) -> int:
+        return 0
+
+    def on_event(self, state: int, event: Arrival, watermark_ms: int) -> Step[int, Mail]:
+        kinds: dict[str, Mail] = {
+            "parcel": Parcel(event.to, event.grams),
+            "letter": Letter(event.to),
+            "registered": RegisteredLetter(event.to),
+        }
+        return Step(state + 1, (kinds[event.kind],), watermark_ms + HOUR_MS)
+
+    def on_timer(self, state: int, now_ms: int) -> Step[int, Mail]:
+        return Step(None)
+
+
+class Office:
+    """Writes a receipt for each event, and one at each timer."""
+
+    takes: tuple[type, ...] = get_args(Mail)
+    gives = (Receipt,)
+    codec = CODEC
+
+    def initial(self, key: str) -> int:
+        return 0
+
+    def on_event(self, state: int, event: Mail, watermark_ms: int) -> Step[int, Receipt]:
+        text = f"parcel of {event.grams} g" if isinstance(event, Parcel) else "letter"
+        return Step(state + 1, (Receipt(event.to, text),), watermark_ms + HOUR_MS)
+
+    def on_timer(self, state: int, now_ms: int) -> Step[int, Receipt]:
+        return Step(None, (Receipt("all", f"{state} in all"),))
+
+
+class Counter(Office):
+    """An office with rules: its state is the weight that a parcel may have."""
+
+    rules = Tariff
+
+    def on_rules(self, state: int, rules: Tariff) -> Step[int, Receipt]:
+        return Step(rules.grams_max, (Receipt("all", f"{state} g, now {rules.grams_max} g"),), HOUR_MS)
+
+    def on_event(self, state: int, event: Mail, watermark_ms: int) -> Step[int, Receipt]:
+        heavy = isinstance(event, Parcel) and event.grams > state
+        return Step(state, (Receipt(event.to, "too heavy" if heavy else "accepted"),), HOUR_MS)
+
+
+SORTER: Final = Stage("sorter", Sorter(), BY_RECEIVER)
+OFFICE: Final = Stage("office", Office(), BY_RECEIVER)
+COUNTER: Final = Stage("counter", Counter(), BY_RECEIVER)
+
+
+def giving(*types: Any) -> Stage:
+    """The sorter, with other declared outputs."""
+    return replace(SORTER, machine=Sorter(types))
