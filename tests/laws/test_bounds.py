@@ -41,7 +41,7 @@ def grown(sent: list[Sent], services_max: int = 5_000) -> tuple[dict[str, int], 
     return largest, insights(out)
 
 
-def test_stragglers_do_not_pile_up() -> None:
+def test_spans_of_past_windows_do_not_grow_the_state() -> None:
     """For five minutes, five times a second, a message brings a span of a window that is over."""
     sent = [
         Sent(
@@ -78,7 +78,7 @@ def test_a_service_of_a_thousand_hosts_and_two_hundred_operations_keeps_its_stat
     assert largest["latency-spike"] < STATE_BYTES_MAX, largest
 
 
-def test_services_that_come_and_go_leave_nothing_behind() -> None:
+def test_services_that_come_and_go_leave_no_state() -> None:
     """A deploy id in the name: each name lives 70 minutes, for five days; its gap ends when it is expected no more."""
     sent = []
     for number in range(5 * 24 * 30):
@@ -182,7 +182,7 @@ def test_a_message_beyond_its_length_is_counted_and_not_read() -> None:
     assert (found.message, dict(found.counts)) == (None, {"messages_rejected_total": 1, "rejected_too_large_total": 1})
 
 
-def test_a_flood_of_lines_of_which_no_two_share_a_word_fills_the_state_of_a_service_and_then_adds_nothing() -> None:
+def test_a_flood_of_lines_without_common_words_fills_the_state_of_a_service_up_to_its_bound() -> None:
     """With settings as shipped and insights on, after the warm-up: 1,200 such lines a window, for five minutes."""
     random, at_rest, windows = Random(4), 66, 96
     config = replace(GraphConfig(), patterns=LogPatternsConfig(insights=True))
@@ -208,7 +208,7 @@ def _word(random: Random) -> str:
     return "".join(random.choices("ghijklmnopqrstuvwxyz", k=7))
 
 
-def test_lines_without_end_beside_requests_keep_what_is_usual_in_bounds() -> None:
+def test_a_flood_of_lines_beside_requests_keeps_the_usual_effects_and_the_bound() -> None:
     """Each window 2,000 lines of 60 words of which no two are alike, and usual ones, which find their place."""
     random = Random(4)
     (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "request-shapes")

@@ -156,7 +156,7 @@ def test_every_line_of_warn_and_up_is_in_a_pattern_or_in_other(outcome: Outcome)
     assert all(pattern.template and not re.search(r"\d", pattern.template) for pattern in outcome.patterns)
 
 
-def test_each_piece_of_garbage_is_explained_where_it_lies(outcome: Outcome) -> None:
+def test_each_broken_message_has_dead_letters_with_its_position(outcome: Outcome) -> None:
     said = {piece.garbage.name: said_of(outcome.letters, piece) for piece in outcome.sent}
     assert said == {piece.garbage.name: dict(piece.garbage.rejected) for piece in outcome.sent}
 
@@ -169,7 +169,7 @@ def test_hostile_input_restarts_nothing(outcome: Outcome) -> None:
     assert outcome.restarts == 0
 
 
-def test_the_counters_in_rest_are_the_truth(outcome: Outcome) -> None:
+def test_the_counters_in_rest_are_exact(outcome: Outcome) -> None:
     assert {name: outcome.counters.get(name, 0) for name in outcome.expected_counters} == outcome.expected_counters
 
 
@@ -187,7 +187,7 @@ def test_tables_were_maintained_under_the_running_job(outcome: Outcome) -> None:
     assert rollups.snapshots_expired > 0
 
 
-def test_no_revision_goes_out_twice(outcome: Outcome) -> None:
+def test_no_revision_is_emitted_twice(outcome: Outcome) -> None:
     ids = [dict(record.headers)["ce_id"] for record in outcome.insight_records]
     assert len(set(ids)) == len(ids) > 0
 

@@ -86,7 +86,7 @@ def test_without_a_partition_messages_take_turns(kafka: str) -> None:
     assert report.last_offsets == {(topics["logs"], partition): 2 for partition in range(3)}
 
 
-def test_messages_that_do_not_fit_together_wait_for_each_other_and_all_arrive(kafka: str) -> None:
+def test_messages_beyond_the_bound_in_flight_wait_and_all_arrive(kafka: str) -> None:
     """100 messages of 100 kB with room for 3, and one that is larger than the room: none waits for ever."""
     topics = fresh_topics(kafka)
     values = [bytes([number]) * 100_000 for number in range(100)] + [b"y" * 500_000]
@@ -97,7 +97,7 @@ def test_messages_that_do_not_fit_together_wait_for_each_other_and_all_arrive(ka
     assert report.value_bytes == sum(map(len, values))
 
 
-def test_at_a_speed_messages_leave_when_their_time_has_come(kafka: str) -> None:
+def test_messages_are_sent_at_their_time_divided_by_the_speed(kafka: str) -> None:
     clock = FakeClock()
     times_ms = [START_MS, START_MS + 3_000, START_MS + 3_000, START_MS + 9_000]
     messages = [Message("logs", b"x", time_ms) for time_ms in times_ms]
@@ -107,7 +107,7 @@ def test_at_a_speed_messages_leave_when_their_time_has_come(kafka: str) -> None:
     assert clock.slept == pytest.approx([0.1, 0.2])
 
 
-def test_progress_ends_with_the_whole(kafka: str) -> None:
+def test_the_last_progress_report_counts_all_messages(kafka: str) -> None:
     seen: list[Progress] = []
     messages = [Message("logs", b"xy", START_MS + n) for n in range(120)]
 
@@ -117,7 +117,7 @@ def test_progress_ends_with_the_whole(kafka: str) -> None:
     assert seen[-1] == Progress(120, 240, START_MS + 119)
 
 
-def test_a_topic_that_is_missing_is_named_and_not_made(kafka: str) -> None:
+def test_a_missing_topic_is_named_and_not_created(kafka: str) -> None:
     """A topic made by the broker would delete recordings at once."""
     for _ in range(2):
         with pytest.raises(PlayError, match="no topic player-absent"):
@@ -131,12 +131,12 @@ def test_a_topic_that_is_missing_is_named_and_not_made(kafka: str) -> None:
         (Message("traces", b"x" * (9 << 20), START_MS), "MessageSizeTooLarge"),
     ],
 )
-def test_what_cannot_be_sent_is_an_error_that_says_why(kafka: str, message: Message, reason: str) -> None:
+def test_a_message_that_cannot_be_sent_is_an_error_with_the_reason(kafka: str, message: Message, reason: str) -> None:
     with pytest.raises(PlayError, match=reason):
         play([message], kafka, fresh_topics(kafka))
 
 
-def test_what_the_broker_refuses_later_is_an_error_and_not_a_smaller_count(kafka: str) -> None:
+def test_a_message_that_the_broker_refuses_later_is_an_error_and_not_a_smaller_count(kafka: str) -> None:
     name = f"player-{next(NUMBERS)}"
     create_topics(kafka, {name: TopicSpec(1, KEEP_FOR_EVER_MS, max_message_bytes=1_000)})
 
@@ -152,7 +152,7 @@ def test_a_kind_without_topic_is_an_error(kafka: str) -> None:
         play([Message("logs", b"x", START_MS)], kafka, topics)
 
 
-def test_topics_are_created_once_and_left_alone_when_they_do(kafka: str) -> None:
+def test_topics_are_created_once_and_left_alone_when_they_fit(kafka: str) -> None:
     name = f"player-{next(NUMBERS)}"
     spec = TopicSpec(partitions=3, retention_ms=KEEP_FOR_EVER_MS, cleanup_policy="compact")
 

@@ -88,7 +88,7 @@ def test_kafka_takes_a_future_timestamp_and_a_message_of_8_mb(kafka: str) -> Non
     assert (len(value), timestamp_ms) == (8_000_000, YEAR_2200_MS)
 
 
-def test_kafka_refuses_a_topic_that_nobody_created(kafka: str) -> None:
+def test_kafka_refuses_a_topic_that_was_not_created(kafka: str) -> None:
     """A misspelt topic must not come to life with one partition and the wrong retention."""
     producer = KafkaProducer(bootstrap_servers=kafka, max_block_ms=2_000)
     admin = KafkaAdminClient(bootstrap_servers=kafka)

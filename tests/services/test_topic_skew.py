@@ -52,7 +52,7 @@ def test_a_latency_insight_does_not_wait_for_logs_and_metrics_that_lag_behind(
     )
 
 
-def test_a_partition_that_is_silent_for_ever_holds_no_insight_up(
+def test_a_partition_without_messages_delays_no_insight(
     kafka: str, postgres: PostgresUrls, flink_cluster: FlinkCluster, tmp_path: Path
 ) -> None:
     """Of three partitions of each topic the last one never gets a message; in the end all is as in an even run."""

@@ -53,7 +53,7 @@ def opened(found: list[Insight]) -> list[Insight]:
     return [insight for insight in found if insight.status == "open"]
 
 
-def test_a_peak_of_every_day_stops_alarming_after_two_weeks_and_another_hour_still_does() -> None:
+def test_a_daily_peak_opens_no_insight_after_two_weeks_and_the_same_peak_at_another_hour_does() -> None:
     """Forty minutes three times as slow at noon, for four weeks; on the last day once more in the evening."""
     normal, peak = window_of(spans_of(100)), window_of(spans_of(300))
     start_ms = START_MS // DAY_MS * DAY_MS
@@ -66,7 +66,7 @@ def test_a_peak_of_every_day_stops_alarming_after_two_weeks_and_another_hour_sti
     assert set(days) == {*range(14), 27}, "each day of the first two weeks, then only the one in the evening"
 
 
-def test_an_episode_of_which_nothing_was_seen_for_ten_minutes_is_over_and_does_not_reach_beyond_the_hole() -> None:
+def test_an_episode_without_data_for_ten_minutes_is_closed_and_ends_before_the_missing_windows() -> None:
     normal, slow = window_of(spans_of(100)), window_of(spans_of(900))
     before = [(START_MS + n * WINDOW_MS, normal) for n in range(40)]
     during = [(START_MS + n * WINDOW_MS, slow) for n in range(40, 46)]
@@ -92,7 +92,7 @@ def test_a_level_that_came_with_a_new_version_is_accepted_sooner() -> None:
 @pytest.mark.parametrize(
     ("operation", "host", "subject"), [("POST /pay", "host-0", "POST /pay"), ("GET /", "host-9", "host-9")]
 )
-def test_a_small_part_that_is_slow_is_found_and_named(operation: str, host: str, subject: str) -> None:
+def test_a_slow_operation_or_host_with_few_spans_is_found_and_named(operation: str, host: str, subject: str) -> None:
     """One span in twenty-five: the service's own P95 hardly moves."""
     usual = [*spans_of(100, 150), *spans_of(100, 6, operation, host)]
     numbered = [span._replace(number=1 + number) for number, span in enumerate(usual)]
@@ -133,7 +133,7 @@ def test_the_numbers_of_an_insight_can_be_recomputed_from_its_evidence() -> None
     }
 
 
-def test_an_incident_of_a_large_service_begins_when_it_began_though_something_is_always_suspected() -> None:
+def test_an_episode_of_a_large_service_begins_in_the_right_window_although_an_alert_is_always_pending() -> None:
     """Eighty operations with log-normal latencies: now and then one of them looks slow for a window or two."""
     random = Random(3)
 
@@ -152,7 +152,7 @@ def test_an_incident_of_a_large_service_begins_when_it_began_though_something_is
     assert found.measures["latency_ms_p95"] > 3 * found.measures["baseline_latency_ms_p95"]
 
 
-def test_an_operation_that_comes_every_minute_gets_known_beside_ever_new_names() -> None:
+def test_an_operation_called_every_minute_gets_a_baseline_beside_ever_new_names() -> None:
     """It is never the newest name: a table that keeps the newest would begin anew with it each time."""
     model = LatencyModel()
     for number in range(30 * 6):
@@ -169,7 +169,7 @@ def test_an_operation_that_comes_every_minute_gets_known_beside_ever_new_names()
     assert known[0, DIMENSION_OPERATION, "POST /pay"].windows == 30
 
 
-def test_a_suspicion_whose_panes_are_no_longer_held_waits_for_its_next_pane() -> None:
+def test_a_pending_alert_whose_windows_are_no_longer_held_waits_for_its_next_window() -> None:
     """Wide windows push its own out of what is held; then the bound falls, as series are forgotten."""
     pay = (0, DIMENSION_OPERATION, "POST /pay")
     usual = window_of(spans_of(100, 60) + [s._replace(number=90 + s.number) for s in spans_of(100, 20, "POST /pay")])
@@ -190,7 +190,7 @@ def test_a_suspicion_whose_panes_are_no_longer_held_waits_for_its_next_pane() ->
     assert ("latency_spike", *pay[1:]) in model.pending_alerts
 
 
-def test_the_first_version_ever_seen_has_brought_nothing() -> None:
+def test_the_first_version_seen_is_no_change_of_version() -> None:
     """Accepted after half an hour, not after ten minutes: nobody saw the version before."""
     slow = window_of(spans_of(11_000))
     found = watched([(START_MS + n * WINDOW_MS, slow) for n in range(200)])

@@ -37,7 +37,7 @@ def emissions(graph: LocalGraph, watermark_ms: int) -> list[list[PatternRow]]:
 
 @few
 @given(stories())
-def test_top_and_other_add_up_to_all_loud_lines_in_each_emission_and_in_all(story: Story) -> None:
+def test_top_patterns_and_other_add_up_to_all_severe_lines_in_each_emission_and_in_total(story: Story) -> None:
     sent = messages(story)
     graph, rows, newest_ms = LocalGraph(STAGES), [], START_MS
     emitted = []

@@ -15,7 +15,7 @@ FIRST_MS = START_MS - START_MS % 300_000
 
 
 @given(st.lists(st.integers(0, 90), max_size=20), st.integers(1, 5))
-def test_silence_in_minutes_heard_is_panes_without_lines(silent: list[int], every: int) -> None:
+def test_silence_in_observed_minutes_counts_as_windows_without_lines(silent: list[int], every: int) -> None:
     """Stretches of silence before each window with lines; of all five minutes one in `every` is heard."""
     at_once, one_by_one = ServiceLines(), ServiceLines()
     place = 0

@@ -32,7 +32,7 @@ def test_names_are_holes_and_words_are_not() -> None:
     )
 
 
-def test_of_few_words_names_count() -> None:
+def test_names_count_in_lines_of_few_words() -> None:
     assert pattern("start com.shop.Cart").pattern_id != pattern("start com.shop.Mail").pattern_id
     assert pattern("generating core.6161").pattern_id == pattern("generating core.77").pattern_id
 
@@ -42,7 +42,7 @@ def test_lists_of_any_length_are_one_hole() -> None:
     assert len({pattern(line).pattern_id for line in lines}) == 1
 
 
-def test_a_list_of_records_is_one_record_however_long() -> None:
+def test_a_list_of_records_counts_as_one_record_whatever_its_length() -> None:
     def assigned(parts: int) -> str:
         return f"added {', '.join(f'[partition: t-{n} offset: {n} of host: h{n}]' for n in range(parts))}"
 
@@ -52,7 +52,7 @@ def test_a_list_of_records_is_one_record_however_long() -> None:
     )
 
 
-def test_what_is_behind_the_last_token_is_one_hole() -> None:
+def test_everything_behind_the_last_token_is_one_hole() -> None:
     assert pattern("word " * 64 + "a b c").pattern_id == pattern("word " * 64 + "d " * 500).pattern_id
 
 
@@ -65,7 +65,7 @@ lines = st.lists(
 
 
 @given(st.lists(lines, min_size=1, max_size=6), st.randoms(use_true_random=False))
-def test_texts_of_one_pattern_join_in_any_order_and_keep_its_key(found: list[str], random: Random) -> None:
+def test_texts_of_one_pattern_merge_in_any_order_and_keep_its_id(found: list[str], random: Random) -> None:
     of_id: dict[str, list[Pattern]] = {}
     for line in found:
         of_id.setdefault(pattern(line).pattern_id, []).append(pattern(line))
@@ -78,7 +78,7 @@ def test_texts_of_one_pattern_join_in_any_order_and_keep_its_key(found: list[str
 
 
 @given(lines)
-def test_a_shape_is_its_texts_one_after_the_other(line: str) -> None:
+def test_a_masked_line_is_the_concatenation_of_its_texts(line: str) -> None:
     masked_line = MASKER.masked_lines([line])[0].decode()
     assert "".join(pattern(line).texts) == " " + masked_line
 
@@ -94,7 +94,7 @@ USERS = ("alice", "bob", "carol", "dave", "erin", "frank", "grace")
 
 
 @given(st.permutations(USERS), st.integers(1, 7))
-def test_a_word_that_takes_five_forms_becomes_a_hole_whatever_came_first(users: list[str], at_once: int) -> None:
+def test_a_word_with_five_variants_becomes_a_hole_in_any_order_of_lines(users: list[str], at_once: int) -> None:
     entries: dict[str, Registered] = {}
     said = [f"login failed for user {user} from console" for user in users]
     for first in range(0, len(said), at_once):
@@ -110,7 +110,7 @@ def test_a_word_that_takes_five_forms_becomes_a_hole_whatever_came_first(users: 
     assert template_of(entries[wide.pattern_id].texts) == "login failed for user <*> from console"
 
 
-def test_fewer_forms_stay_patterns_of_their_own() -> None:
+def test_fewer_variants_stay_separate_patterns() -> None:
     methods = [f"{method} request was refused by the gateway" for method in ("GET", "POST", "PUT", "DELETE")]
     assert len(methods) < VARIANTS_MIN
     found = register({}, registered(methods), 100)
@@ -118,14 +118,14 @@ def test_fewer_forms_stay_patterns_of_their_own() -> None:
     assert not found.aliased
 
 
-def test_a_form_of_a_known_pattern_is_not_new() -> None:
+def test_a_variant_of_a_known_pattern_is_not_new() -> None:
     said = [f"login failed for user {user} from console" for user in USERS]
     first = register({}, registered(said[:6]), 100)
     assert len(first.added) == 1, "what they make together is what is new"
     assert canonical(first.entries, pattern(said[6]).pattern_id, pattern(said[6]).texts) == first.added[0]
 
 
-def test_beyond_the_room_nothing_is_registered_and_it_is_said() -> None:
+def test_patterns_beyond_the_limit_are_refused_and_returned() -> None:
     said = [f"{'abcdefghij'[n]}x happened here today" for n in range(3)]
     found = register({}, registered(said), 2)
     assert len(found.entries) == 2

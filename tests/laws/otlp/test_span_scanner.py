@@ -214,7 +214,7 @@ def test_exceptions_are_read_and_refused_as_upb_does(event: bytes, exceptions: i
 @pytest.mark.parametrize(
     ("depth", "reason"), [(24, ""), (25, "too_deep"), (48, "too_deep"), (50, "malformed_protobuf")]
 )
-def test_what_an_exception_says_nests_as_deep_as_any_value(depth: int, reason: str) -> None:
+def test_the_message_of_an_exception_nests_as_deep_as_any_value(depth: int, reason: str) -> None:
     data = request_of(sized(11, EVENT + sized(3, sized(1, b"exception.message") + sized(2, deep_value(depth)))))
     check(data)
     found = SCANNER.decode(data)
@@ -231,7 +231,7 @@ def test_an_unread_attribute_of_an_exception_nests_as_deep_as_protobuf_reads(dep
 
 @given(spans)
 @settings(deadline=None)
-def test_of_a_span_the_first_eight_exceptions_are_read_and_a_neighbours_do_not_count(span: Span) -> None:
+def test_the_first_eight_exceptions_of_each_span_are_read(span: Span) -> None:
     named = [place for place, event in enumerate(span.events) if event.name == "exception"]
     span.events.insert(0, Span.Event(name="exception", time_unix_nano=3))
     written = span.SerializeToString()

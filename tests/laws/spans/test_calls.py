@@ -87,14 +87,14 @@ def calls_by_hand(sent: list[Sent]) -> Counter[tuple[Any, ...]]:
 
 @few
 @given(stories(), st.integers(1, 40))
-def test_every_call_is_counted_once_and_only_where_both_halves_came(story: Story, every: int) -> None:
+def test_every_call_with_both_call_sides_is_counted_once(story: Story, every: int) -> None:
     sent = messages(replace(story, calls=True, services=2))
     assert calls_of(paired(sent, every=every)) == calls_by_hand(sent)
 
 
 @few
 @given(stories(), st.integers(0, 99))
-def test_halves_meet_in_any_order(story: Story, seed: int) -> None:
+def test_call_sides_pair_in_any_order(story: Story, seed: int) -> None:
     sent = messages(replace(story, calls=True, services=2))
     assert calls_of(paired(displaced(sent, Random(seed), 10_000))) == calls_by_hand(sent)
 
@@ -115,7 +115,7 @@ def call(
 
 
 @pytest.mark.parametrize("skew_ms", [-900, -3, 0, 3, 900])
-def test_the_gap_knows_no_skew_and_the_skew_no_gap(skew_ms: int) -> None:
+def test_network_time_and_clock_skew_do_not_affect_each_other(skew_ms: int) -> None:
     sent = [message for number in range(40) for message in call(number, skew_ms=skew_ms)]
     found = {dimension: Counter[int]() for dimension in range(7)}
     for aggregate in paired(sent):
@@ -135,7 +135,7 @@ def test_the_gap_knows_no_skew_and_the_skew_no_gap(skew_ms: int) -> None:
         assert other not in quantile
 
 
-def test_edges_reach_the_table_with_the_skew_of_the_callee_signed() -> None:
+def test_edge_rows_hold_the_signed_clock_skew_of_the_callee() -> None:
     for skew_ms in (-250, 250):
         events = [(m.timestamp_ms, fold(m)[0]) for n in range(30) for m in call(n, skew_ms=skew_ms)]
         edges = [row for row in run(GRAPH, events) if isinstance(row, EdgeRow)]
@@ -146,7 +146,7 @@ def test_edges_reach_the_table_with_the_skew_of_the_callee_signed() -> None:
         assert all(row.gap_ms_p95 == pytest.approx(40, rel=0.01) for row in edges)
 
 
-def test_halves_sent_too_far_apart_do_not_meet_and_nothing_is_kept_for_them() -> None:
+def test_call_sides_sent_too_far_apart_do_not_pair_and_leave_no_state() -> None:
     apart = [message for n in range(5) for message in call(n, sent_apart_ms=LIMITS.pair_ms + 1)]
     near = [message for n in range(5) for message in call(n, sent_apart_ms=LIMITS.pair_ms)]
     assert not calls_of(paired(sorted(apart, key=lambda m: m.timestamp_ms)))
@@ -165,7 +165,7 @@ def test_a_message_that_comes_twice_pairs_once() -> None:
     assert calls_of(paired(sent + again)) == calls_of(paired(sent))
 
 
-def test_beyond_the_bound_whole_traces_are_let_go_and_counted() -> None:
+def test_beyond_the_bound_whole_traces_are_dropped_and_counted() -> None:
     """Both halves of a trace stay or go: a bound that drops halves one by one would leave next to no pairs."""
     traces, bound = 4_000, 200
     sent = [message for n in range(traces) for message in call(n, sent_apart_ms=20_000)]
@@ -187,7 +187,7 @@ def test_beyond_the_bound_whole_traces_are_let_go_and_counted() -> None:
     assert found == graph.counts["calls_paired_total"]
 
 
-def test_what_has_met_makes_room_before_any_trace_is_let_go() -> None:
+def test_paired_call_sides_are_removed_before_any_trace_is_dropped() -> None:
     sent = [message for n in range(4_000) for message in call(n)]
     graph = LocalGraph([pairing(200)])
     out: list[Any] = []
@@ -198,7 +198,7 @@ def test_what_has_met_makes_room_before_any_trace_is_let_go() -> None:
     assert graph.counts["call_halves_dropped_total"] == 0
 
 
-def test_traces_come_back_when_there_is_room_again() -> None:
+def test_the_sampling_rate_returns_to_one_when_there_is_room_again() -> None:
     machine = CallPairs(CallPairsConfig(LIMITS, sides_max=100))
     state = machine.initial("prod|0")
     state.sampling_log2 = 3
@@ -218,7 +218,7 @@ def _folded(message: Sent) -> Any:
     return folded
 
 
-def test_a_message_gives_away_the_same_traces_on_both_sides_of_its_calls() -> None:
+def test_messages_of_callers_and_of_callees_select_the_same_traces() -> None:
     """200 calls in two messages: each side gives away its CALL_SIDES_MAX smallest hashes, so all of them meet."""
     clients = tuple(call(n)[0].spans[0]._replace(end_ms=START_MS + 50) for n in range(200))
     servers = tuple(call(n)[1].spans[0]._replace(end_ms=START_MS + 40) for n in range(200))
@@ -241,7 +241,7 @@ def test_a_call_is_found_among_many_others_of_its_trace() -> None:
     assert 5 < found < 40
 
 
-def test_half_of_a_call_whose_clock_is_ahead_waits_no_longer_than_its_message() -> None:
+def test_a_call_side_whose_clock_is_ahead_waits_no_longer_than_its_message() -> None:
     """Were it joined by its own end, 200 s ahead, the call would come after its window is final."""
     client, server = call(0)
     ahead = server._replace(spans=(server.spans[0]._replace(end_ms=server.spans[0].end_ms + 200_000),))
@@ -264,7 +264,7 @@ def test_hashes_of_distinct_traces_differ(traces: list[tuple[int, int]]) -> None
 
 
 @pytest.mark.parametrize("step", [1, 1 << 32, 1 << 63], ids=["counter", "time-first", "top-bit"])
-def test_hashes_are_even_whatever_the_maker_of_ids_put_where(step: int) -> None:
+def test_hashes_are_evenly_distributed_for_each_scheme_of_trace_ids(step: int) -> None:
     """AWS X-Ray puts seconds into the first 32 bits; a counter fills the last ones only."""
     numbers = np.arange(4_096, dtype=np.uint64) * np.uint64(step % 2**64 or 1)
     high = numbers if step > 1 else np.zeros(4_096, np.uint64)

@@ -43,7 +43,7 @@ def aggregates_by_service(sent: list[Sent]) -> Counter[str]:
     return Counter(aggregate.service for aggregate in out if isinstance(aggregate, SpanAggregate))
 
 
-def test_a_hundred_times_the_traffic_is_not_one_event_more() -> None:
+def test_a_hundred_times_the_traffic_adds_no_event() -> None:
     found = aggregates_by_service(emitted(HOT, windows=10))
     seconds = 10 * WINDOW_MS // 1_000
     assert found["hot"] == seconds * PARTITIONS
@@ -51,7 +51,7 @@ def test_a_hundred_times_the_traffic_is_not_one_event_more() -> None:
     assert found["hot"] == even["hot"]
 
 
-def test_a_hot_service_changes_nothing_of_the_others() -> None:
+def test_a_hot_service_changes_no_result_of_other_services() -> None:
     """Roll-ups and insights of ten services, alone and beside one with ninety times the traffic of each."""
 
     def of_the_others(hot: int) -> tuple[Any, ...]:

@@ -34,7 +34,7 @@ def by_hand(records: list[tuple[Resource, int]]) -> ServiceInfo:
 
 
 @given(dated, st.integers(0, 12), st.randoms(use_true_random=False))
-def test_each_attribute_is_of_the_newest_record_that_has_it_however_they_are_merged(
+def test_each_attribute_comes_from_the_newest_record_that_has_it_in_any_grouping(
     records: list[tuple[Resource, int]], cut: int, random: Random
 ) -> None:
     infos = [info_of(*record) for record in records]
@@ -44,7 +44,7 @@ def test_each_attribute_is_of_the_newest_record_that_has_it_however_they_are_mer
 
 
 @given(dated)
-def test_the_vectorised_merge_is_the_merge(records: list[tuple[Resource, int]]) -> None:
+def test_the_vectorised_merge_equals_the_loop(records: list[tuple[Resource, int]]) -> None:
     infos = [(r.version, r.image, r.container, r.site_id) for r, _ in records]
     at_ms = np.array([at_ms for _, at_ms in records], np.int64)
     group, info_index = np.zeros(len(records), np.int64), np.arange(len(records))

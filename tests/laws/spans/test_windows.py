@@ -120,7 +120,7 @@ def test_merging_the_parts_of_a_message_gives_the_message(spans: list[OneSpan], 
 
 @pytest.mark.parametrize("limits", [WIDE, TIGHT], ids=["wide", "tight"])
 @given(spans=some_spans, random=st.randoms(use_true_random=False))
-def test_merging_batches_is_merging_the_partials_of_each(
+def test_merging_batches_equals_merging_the_aggregates_of_each(
     limits: NameLimits, spans: list[OneSpan], random: Random
 ) -> None:
     """Services and environments of all batches at once, in any order."""
@@ -154,7 +154,7 @@ def test_names_beyond_the_bound_are_counted_under_other_and_sums_stay(spans: lis
 
 
 @given(spans=some_spans)
-def test_a_block_keeps_the_promises_of_its_docstring(spans: list[OneSpan]) -> None:
+def test_a_span_table_is_sorted_and_has_no_empty_row_or_bin(spans: list[OneSpan]) -> None:
     for _, _, table in aggregate_at(spans).windows:
         assert list(table.keys) == sorted(set(table.keys))
         for row in rows(table):
@@ -165,7 +165,7 @@ def test_a_block_keeps_the_promises_of_its_docstring(spans: list[OneSpan]) -> No
 
 
 @given(spans=some_spans)
-def test_a_pane_for_detection_holds_the_entry_spans_and_counts_from_coarse_bins_on_exactly(
+def test_an_entry_table_holds_the_entry_spans_and_counts_exactly_from_coarse_bins_on(
     spans: list[OneSpan],
 ) -> None:
     for _, _, table in aggregate_at(spans).windows:
@@ -223,7 +223,7 @@ def check_by_hand(spans: Sequence[OneSpan]) -> None:
 
 
 @given(spans=some_spans)
-def test_a_fold_says_what_a_loop_over_the_spans_says(spans: list[OneSpan]) -> None:
+def test_a_fold_equals_a_loop_over_the_spans(spans: list[OneSpan]) -> None:
     check_by_hand(spans)
 
 
@@ -260,14 +260,14 @@ def test_repeated_ids_are_those_of_an_earlier_span_that_counts(
     assert repeated(words, np.array(counts, np.bool_)).tolist() == expected
 
 
-def test_ids_made_to_collide_are_found_all_the_same() -> None:
+def test_repeated_ids_are_found_among_ids_constructed_to_collide() -> None:
     """Equal in what the table looks at first: beyond 64 probes the ids are sorted instead."""
     crowd = [(number << 31, number, 7) for number in range(300)]
     words = np.array([*crowd, crowd[5]], np.uint64)
     assert np.flatnonzero(repeated(words, np.ones(len(words), np.bool_))).tolist() == [300]
 
 
-def test_a_kafka_timestamp_of_any_size_stops_nothing() -> None:
+def test_a_kafka_timestamp_of_any_size_raises_no_error() -> None:
     """A producer that writes nanoseconds where Kafka expects milliseconds, and one that writes nothing (-1)."""
     spans = columns([OneSpan("cart", NOW_MS, 5, 1), OneSpan("cart", NOW_MS, 5, 2)])
     for timestamp_ms in (-1, 0, NOW_MS * 1_000, NOW_MS * 1_000_000, 2**63 - 1):
@@ -293,7 +293,7 @@ activity = st.builds(
 
 
 @given(st.lists(activity, min_size=1, max_size=6), st.randoms(use_true_random=False))
-def test_presence_merges_in_any_order_and_grouping_and_loses_no_record(
+def test_activity_merges_in_any_order_and_grouping_and_loses_no_record(
     windows: list[ActivityWindow], random: Random
 ) -> None:
     merged = merge_activity(windows)
@@ -327,7 +327,7 @@ def test_merging_nothing_is_refused() -> None:
         merge_span_tables([], WIDE)
 
 
-def test_many_names_are_bounded_by_their_hash_and_not_by_their_alphabet() -> None:
+def test_names_within_the_bound_are_chosen_by_hash_and_not_alphabetically() -> None:
     spans = [OneSpan("cart", NOW_MS - 1, 5, n, host=f"host-{n:04}", operation=f"op-{n:04}") for n in range(1, 1_001)]
     ((_, _, table),) = aggregate_at(spans).windows
     hosts = {key[2] for key in table.keys if key[1] == DIMENSION_HOST}

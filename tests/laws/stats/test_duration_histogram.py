@@ -71,14 +71,14 @@ def test_a_quantile_is_within_one_percent_of_the_exact_one(values: Ints, per_mil
 
 
 @pytest.mark.parametrize("distribution", sorted(DISTRIBUTIONS))
-def test_each_shape_with_many_values(effect: str) -> None:
+def test_quantiles_of_each_distribution_with_many_values(effect: str) -> None:
     values = durations(effect, 7, 50_000)
     for per_mille in (500, 950, 990):
         exact = exact_ns(values, per_mille)
         assert abs(quantile_ns(*sketch(values), per_mille / 1000) - exact) <= RELATIVE_ERROR * exact
 
 
-def test_every_duration_of_every_bin_is_within_one_percent_of_what_stands_for_it() -> None:
+def test_every_duration_of_every_bin_is_within_one_percent_of_its_representative() -> None:
     low, high = EDGES_NS[:-1], EDGES_NS[1:] - 1
     inner = REPRESENTATIVE_NS[BIN_UNDER + 1 : BIN_OVER]
     assert (np.abs(inner - low) <= RELATIVE_ERROR * low).all()
@@ -93,7 +93,7 @@ def test_bins_cover_one_microsecond_to_one_hour_and_fit_their_bits() -> None:
 
 
 @given(effects, st.integers(1, 6), st.randoms(use_true_random=False))
-def test_merged_in_any_order_and_grouping_it_is_the_sketch_of_all_values(
+def test_sketches_merged_in_any_order_and_grouping_equal_the_sketch_of_all_values(
     values: Ints, parts: int, random: Random
 ) -> None:
     chunks = [sketch(chunk) for chunk in np.array_split(values, parts) if len(chunk)]
@@ -114,7 +114,7 @@ def test_unpack_is_the_inverse_of_pack(values: Ints) -> None:
     assert pack(*again) == pack(bins, counts)
 
 
-def test_bytes_of_another_length_say_what_was_expected() -> None:
+def test_bytes_of_a_wrong_length_raise_an_error_with_the_expected_length() -> None:
     with pytest.raises(ValueError, match="sketch of 11 bytes, expected a multiple of 10"):
         unpack(bytes(11))
 

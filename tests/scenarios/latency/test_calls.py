@@ -51,7 +51,7 @@ def only(found: list[Insight]) -> Insight:
 
 
 @pytest.mark.parametrize("entry", [True, False], ids=["answers requests too", "only calls"])
-def test_a_slow_network_is_told_at_the_caller_and_names_the_callee(entry: bool) -> None:
+def test_a_slow_network_is_an_insight_of_the_caller_that_names_the_callee(entry: bool) -> None:
     sent = shop(USUAL_WINDOWS + 30, slow_from(USUAL_WINDOWS, 8, 2, 300), lambda _: 50, entry)
     insight = only(emitted(sent, "final"))
     assert (insight.kind, insight.service, insight.subject) == ("latency_spike", "front", "cart")
@@ -61,7 +61,7 @@ def test_a_slow_network_is_told_at_the_caller_and_names_the_callee(entry: bool) 
     assert insight.title.startswith("front: P95 network time to cart 303 ms (usually 2 ms) since 22:21:40, ")
 
 
-def test_a_slow_callee_is_told_at_both_ends_and_the_caller_says_whose_fault_it_is_not() -> None:
+def test_a_slow_callee_is_an_insight_at_both_ends_and_the_callers_has_a_usual_network_time() -> None:
     """The time is spent in cart, not on the way to it."""
     sent = shop(USUAL_WINDOWS + 30, lambda _: 2, slow_from(USUAL_WINDOWS, 8, 50, 700))
     at_cart, at_front = sorted(last(emitted(sent, "final")), key=lambda insight: insight.service)
@@ -91,7 +91,7 @@ def test_the_numbers_of_a_call_insight_can_be_recomputed_from_its_evidence() -> 
     assert (slowest.host, slowest.operation) == ("f-0", "call cart")
 
 
-def test_a_clock_that_is_off_is_no_slow_network() -> None:
+def test_a_clock_skew_is_no_slow_network() -> None:
     """cart's clock jumps by five minutes: durations stay what they were, so nothing is said."""
     sent = shop(USUAL_WINDOWS + 20, lambda _: 2, lambda _: 50)
     moved = [
@@ -103,7 +103,7 @@ def test_a_clock_that_is_off_is_no_slow_network() -> None:
     assert [insight for insight in last(emitted(moved, "final")) if insight.kind == "latency_spike"] == []
 
 
-def test_a_service_waiting_for_another_says_for_whom() -> None:
+def test_an_insight_of_a_waiting_service_names_the_callee() -> None:
     """Its own requests take as long as the call in them."""
     sent = shop(USUAL_WINDOWS + 12, slow_from(USUAL_WINDOWS, 8, 2, 900), lambda _: 50, entry=False)
     grown = []

@@ -33,12 +33,12 @@ def test_a_spike_on_one_host_opens_updates_and_closes() -> None:
     assert closed.evidence.kafka[0].last_offset == 19
 
 
-def test_it_is_said_within_three_panes_of_the_first_slow_one() -> None:
+def test_a_spike_opens_within_three_windows_of_the_first_slow_one() -> None:
     first, *_ = emitted(sent({"cart": USUAL + "###"}))
     assert (first.status, window_of(first.window.start_ms), window_of(first.window.end_ms)) == ("open", 12, 15)
 
 
-def test_one_slow_pane_is_no_insight() -> None:
+def test_one_slow_window_is_no_insight() -> None:
     assert emitted(sent({"cart": USUAL + "#" + USUAL + "#" + USUAL})) == []
 
 
@@ -48,7 +48,7 @@ def test_failing_spans_are_an_error_ratio_and_no_latency_spike() -> None:
     assert last(found)[0].measures["error_ratio"] == 0.5
 
 
-def test_a_level_that_stays_is_accepted_and_not_told_again() -> None:
+def test_a_level_that_stays_is_accepted_and_opens_no_second_insight() -> None:
     """Half an hour slow is the new normal: one insight in the next hour and a half, not one each half hour."""
     found = last(emitted(sent({"cart": "." * 40 + "S" * 540}), "final"))
     assert [(insight.kind, insight.status, insight.reason) for insight in found] == [
@@ -56,21 +56,21 @@ def test_a_level_that_stays_is_accepted_and_not_told_again() -> None:
     ]
 
 
-def test_an_error_level_that_stays_is_accepted_and_not_told_again() -> None:
+def test_an_error_level_that_stays_is_accepted_and_opens_no_second_insight() -> None:
     found = last(emitted(sent({"cart": "." * 40 + "e" * 540}), "final"))
     assert [(insight.kind, insight.status, insight.reason) for insight in found] == [
         ("error_ratio", "closed", "the level has stayed: it is the new normal")
     ]
 
 
-def test_that_half_of_all_requests_fail_is_never_accepted() -> None:
+def test_an_error_ratio_of_50_percent_is_never_accepted() -> None:
     """Neither after half an hour nor sooner with a new version: it is one insight, until it is over."""
     found = emitted(sent({"cart": "." * 40 + "!" * 540 + "." * 40}), "final")
     assert brief(last(found)) == [("error_ratio", "cart", "closed")]
     assert last(found)[0].reason == "back to usual"
 
 
-def test_slow_and_failing_at_once_is_accepted_when_both_have_stayed() -> None:
+def test_slow_and_failing_spans_are_accepted_when_both_levels_have_stayed() -> None:
     """Each waits for the other, and neither for ever: what came with it in one window goes with it in one."""
     slow_and_failing = [
         message._replace(spans=tuple(span._replace(error=span.number % 12 == 0) for span in message.spans))
@@ -87,7 +87,7 @@ def test_slow_and_failing_at_once_is_accepted_when_both_have_stayed() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["S.", "SS..", "#.", "!.", "X..", "SSS..."])
-def test_an_incident_that_comes_and_goes_is_told_once_and_not_learnt(pattern: str) -> None:
+def test_an_intermittent_incident_is_one_insight_and_does_not_enter_the_baseline(pattern: str) -> None:
     found = emitted(sent({"cart": "." * 60 + pattern * 30 + "." * 40 + "SSSSSS" + "." * 40}), "final")
     during = [insight for insight in last(found) if window_of(insight.window.start_ms) < 60 + 30 * len(pattern)]
     after = [insight for insight in last(found) if insight not in during]
@@ -97,7 +97,7 @@ def test_an_incident_that_comes_and_goes_is_told_once_and_not_learnt(pattern: st
     ], "what it was is no baseline: a plain incident is found afterwards"
 
 
-def test_what_goes_on_more_weakly_is_not_over() -> None:
+def test_an_incident_that_weakens_stays_open() -> None:
     """All are slow for a minute, then a half for five: one insight until it ends."""
     found = emitted(sent({"cart": "." * 40 + "SSSSSS" + "#" * 30 + "." * 30}), "final")
     assert [(brief([insight]), window_of(insight.window.end_ms)) for insight in last(found)] == [
@@ -106,7 +106,7 @@ def test_what_goes_on_more_weakly_is_not_over() -> None:
 
 
 @pytest.mark.parametrize("always", ["!", "X"])
-def test_a_service_that_always_fails_is_told_once(always: str) -> None:
+def test_a_service_that_always_fails_is_one_insight(always: str) -> None:
     found = last(emitted(sent({"cart": always * 540}), "final"))
     assert brief(found) == [("error_ratio", "cart", "closed")]
     assert found[0].cold_start
@@ -116,12 +116,12 @@ def test_low_traffic_with_one_slow_span_is_no_insight() -> None:
     assert emitted(sent({"cart": "-" * 60 + "s" + "-" * 20})) == []
 
 
-def test_a_cold_start_is_judged_by_the_static_guard_only() -> None:
+def test_a_cold_start_is_evaluated_with_the_static_thresholds_only() -> None:
     """400 ms from the first span on may be usual; nothing is known yet."""
     assert emitted(sent({"cart": "S" * 30})) == []
 
 
-def test_a_young_baseline_says_so() -> None:
+def test_insights_of_a_young_baseline_are_marked_cold_start() -> None:
     found = emitted(sent({"cart": USUAL + "SSSSS"}))
     assert found
     assert all(insight.cold_start and insight.confidence < 0.9 for insight in found)
@@ -149,7 +149,7 @@ def test_a_spike_seen_early_is_retracted_when_normal_spans_arrive_late() -> None
     assert emitted([*early, opening, *normal, *after], "final") == []
 
 
-def test_a_service_that_comes_once_a_day_is_known_however_event_time_moves() -> None:
+def test_a_service_active_once_a_day_keeps_its_baseline_in_small_and_large_steps_of_event_time() -> None:
     """Its second run begins just within what it is remembered for, and is exported 20 s after its spans ended."""
     idle_ms = LatencyConfig().idle_ms
     first = sent({"cart": "." * 40})

@@ -46,7 +46,7 @@ def words(number: int) -> list[str]:
     return ["".join(random.choices("abcdefghijklmnopqrstuvwxyz", k=7)) + " broke" for _ in range(number)]
 
 
-def test_what_comes_back_just_when_room_is_short_has_returned_and_is_not_dropped() -> None:
+def test_a_pattern_that_returns_when_the_registry_is_full_has_returned_and_is_not_evicted() -> None:
     known, new = words(40), words(41)[:30]
     service = Service(patterns_max=40)
     service.logs(dict.fromkeys(known, 1))
@@ -57,7 +57,7 @@ def test_what_comes_back_just_when_room_is_short_has_returned_and_is_not_dropped
     assert len(service.model.registry) == 40
 
 
-def test_an_outage_that_raises_all_errors_together_does_not_hide_itself() -> None:
+def test_an_outage_that_raises_all_errors_together_is_found() -> None:
     service, random = Service(), Random(3)
     kinds = words(8)
     for window in range(3 * HOUR):
@@ -77,7 +77,7 @@ def test_a_service_that_logs_nothing_but_errors_has_surges_too() -> None:
     assert [insight.kind for insight in last(service.emitted)] == ["error_pattern_surge"]
 
 
-def test_new_errors_that_turn_out_to_be_one_are_one_insight() -> None:
+def test_new_errors_that_join_into_one_pattern_are_one_insight() -> None:
     """The fifth user makes the user a hole; the first insight goes on for all, the others end."""
     service = Service()
     for _ in range(70):

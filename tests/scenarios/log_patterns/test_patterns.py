@@ -75,7 +75,7 @@ def events_of(drawing: str) -> list[Timed]:
     return events
 
 
-def test_the_end_of_input_takes_nothing_back() -> None:
+def test_the_end_of_input_retracts_no_insight() -> None:
     (stage,) = (stage for stage in stages(graph_config("early")) if stage.uid == "error-patterns")
     found = insights(run([stage], events_of("." * 14 + "FF.")))
     assert [insight.status for insight in found] == ["open"]
@@ -85,11 +85,11 @@ def brief(found: list[Insight]) -> list[tuple[str, str, int]]:
     return [(insight.kind, insight.status, window_of(insight.window.start_ms)) for insight in last(found)]
 
 
-def test_what_is_logged_from_the_start_is_known() -> None:
+def test_patterns_logged_from_the_start_are_known() -> None:
     assert emitted("f.d.w" * 30) == []
 
 
-def test_a_new_error_is_told_with_its_template_where_and_in_which_trace() -> None:
+def test_the_insight_of_a_new_error_has_its_template_host_and_trace() -> None:
     found = emitted(WARM + "f.ff.f" + "." * 70)
     assert brief(found) == [("error_pattern_new", "closed", 62)]
     first, final = found[0], found[-1]
@@ -105,31 +105,31 @@ def test_a_new_error_is_told_with_its_template_where_and_in_which_trace() -> Non
     assert [(part.first_offset, part.last_offset) for part in final.evidence.kafka] == [(62, 67)]
 
 
-def test_a_new_warning_is_said_to_be_one() -> None:
+def test_the_insight_of_a_new_warning_is_titled_as_a_warning() -> None:
     (found,) = last(emitted(WARM + "w.w" + "." * 70))
     assert (found.severity, "new warning, 2 times" in found.title) == ("info", True)
 
 
-def test_a_single_new_line_is_no_news_unless_it_is_fatal() -> None:
+def test_a_single_new_line_is_no_insight_unless_it_is_fatal() -> None:
     assert emitted(WARM + "f" + "." * 70) == []
     (found,) = last(emitted(WARM + "X" + "." * 70))
     assert (found.severity, "new error, once" in found.title) == ("critical", True)
 
 
-def test_a_new_error_that_stays_is_known_after_half_an_hour_and_not_told_again() -> None:
+def test_a_new_error_that_stays_is_known_after_half_an_hour_and_opens_no_second_insight() -> None:
     found = last(emitted(WARM + "f" * 400))
     assert [(insight.kind, insight.status, insight.reason) for insight in found] == [
         ("error_pattern_new", "closed", KNOWN)
     ]
 
 
-def test_an_old_error_that_comes_back_after_an_hour_is_told_and_says_for_how_long_it_was_away() -> None:
+def test_a_known_error_that_returns_after_an_hour_is_an_insight_with_the_time_it_was_absent() -> None:
     found = emitted("f" + "." * 6 * 62 + "F" + "." * 70)
     assert brief(found) == [("error_pattern_returned", "closed", 373)]
     assert "cart: error returned after 1.0 h, 2 times since" in found[-1].title
 
 
-def test_an_old_error_that_comes_back_as_it_always_did_is_told_once() -> None:
+def test_a_known_error_that_returns_at_its_usual_interval_is_one_insight() -> None:
     away = "." * 6 * 62
     assert brief(emitted("f" + away + "F" + away + "F" + away + "F" + "." * 70)) == [
         ("error_pattern_returned", "closed", 373)
@@ -146,11 +146,11 @@ def test_a_seeded_error_is_never_new() -> None:
         assert [insight.kind for insight in last(found)] == kinds
 
 
-def test_an_old_error_that_comes_now_and_then_is_no_news() -> None:
+def test_a_known_error_that_comes_now_and_then_is_no_insight() -> None:
     assert emitted(("f" + "." * 120) * 5) == []
 
 
-def test_of_a_storm_of_new_errors_ten_are_insights_and_lines_without_room_are_counted() -> None:
+def test_ten_of_a_storm_of_new_errors_are_insights_and_lines_beyond_the_registry_are_counted() -> None:
     """Two lines each of 60 patterns of which no two are alike, in one window; there is room for 40."""
     kinds = "abcdefghijklmnopqrstuvwxyz"
     storm = [f"{a}{a}{b} broke the {b}{a}{b} of a shop" for a in kinds[:6] for b in kinds[:10]] * 2
@@ -188,7 +188,7 @@ def test_a_few_lines_of_a_rare_error_are_no_surge() -> None:
     assert emitted(("f" + "." * 59) * 3 + "ff" + "." * 60) == []
 
 
-def test_a_machine_that_is_not_to_speak_says_nothing_even_when_it_forgets() -> None:
+def test_a_machine_with_insights_off_emits_none_even_when_its_state_expires() -> None:
     """A new error is open when the service falls silent for good: its rows are written, and no insight closes."""
     for speaks in (True, False):
         graph, out, newest_ms = LocalGraph([stage_that_speaks(speaks)]), [], START_MS

@@ -63,7 +63,7 @@ def emissions(rows: list[PatternRow]) -> list[list[PatternRow]]:
 
 
 @pytest.mark.parametrize(("day", "severe"), [("2023-01-29", 4_363), ("2023-01-30", 2_333)])
-def test_top_and_other_of_a_recorded_day_are_all_its_lines_of_warn_and_up(day: str, severe: int) -> None:
+def test_top_patterns_and_other_of_a_recorded_day_add_up_to_all_its_severe_lines(day: str, severe: int) -> None:
     paths = sorted((RECORDED / day).glob("*.logs.jsonl.zst"))
     expected, bad = severe_lines(paths), BadLines()
     run = LocalRun(replace(GraphConfig(), patterns=LogPatternsConfig(top=TOP)))

@@ -56,7 +56,7 @@ def test_an_exception_that_is_new_in_a_service_has_a_row_and_a_name() -> None:
     assert (name.source, name.pattern_id, name.first_seen_ms) == ("spans", row.pattern_id, row.window_start_ms)
 
 
-def test_it_is_told_as_thrown_where_logs_do_not_say_it() -> None:
+def test_an_exception_of_spans_alone_is_an_insight_about_spans() -> None:
     recorded = events_of(WARM + "N" * 3)
     (of_spans,) = last(insights(run(stages(CONFIG), recorded)))
     assert of_spans.title.startswith("cart: new exception in spans, 3 times since ")
@@ -64,13 +64,13 @@ def test_it_is_told_as_thrown_where_logs_do_not_say_it() -> None:
     assert of_spans.evidence.template == TEMPLATE
 
 
-def test_what_is_both_logged_and_recorded_is_told_once() -> None:
+def test_an_exception_in_logs_and_spans_is_one_insight() -> None:
     events = [(at_ms, event) for at_ms, message in events_of(WARM + "N" * 3) for event in (message, as_logs(message))]
     (of_logs,) = last(insights(run(stages(CONFIG), events)))
     assert of_logs.title.startswith("cart: new error, 3 times since ")
 
 
-def test_what_is_both_logged_and_recorded_is_counted_once_in_each_source() -> None:
+def test_an_exception_in_logs_and_spans_is_counted_once_in_each_source() -> None:
     """In each window the rows of a source add up to its total; no row holds both."""
     events = [(at_ms, event) for at_ms, message in events_of("oNNo") for event in (message, as_logs(message))]
     for resolution_s, windows in ((10, [1, 2, 2, 1]), (60, [6])):
@@ -96,14 +96,14 @@ def test_rows_of_logs_wait_for_no_spans_and_rows_of_spans_for_no_logs() -> None:
             assert ways == [(pre_aggregate, uid)]
 
 
-def test_minutes_with_spans_alone_are_warm_up() -> None:
+def test_minutes_with_spans_and_without_exceptions_count_as_warm_up() -> None:
     """A service that throws nothing for long is known for that: its first exception is news."""
     (emitted,) = last(insights(run(stages(CONFIG), events_of(" " * 30 + "n n "))))
     assert emitted.kind == "error_pattern_new"
     assert emitted.window.start_ms == START_MS + 30 * WINDOW_MS
 
 
-def test_what_is_not_thrown_again_is_closed_after_a_while_with_spans() -> None:
+def test_an_exception_that_does_not_recur_is_closed_after_windows_with_spans() -> None:
     (emitted,) = last(insights(run(stages(CONFIG), events_of(WARM + "nn" + " " * 28))))
     assert (emitted.status, emitted.reason) == ("closed", "not seen again")
 
@@ -111,20 +111,20 @@ def test_what_is_not_thrown_again_is_closed_after_a_while_with_spans() -> None:
 AWAY = "oonnoo" + "o" * 54 + "nn"  # nine minutes, where two are long
 
 
-def test_what_is_thrown_again_after_long_with_spans_is_back() -> None:
+def test_an_exception_that_recurs_after_minutes_with_spans_has_returned() -> None:
     emitted = last(insights(run(stages(CONFIG), events_of(AWAY.replace("o", " ")))))
     assert [(insight.kind, window_of(insight.window.start_ms)) for insight in emitted] == [
         ("error_pattern_returned", 60)
     ]
 
 
-def test_what_the_log_tells_of_returned_exceptions_spans_do_not_tell_again() -> None:
+def test_an_exception_that_returns_in_logs_and_spans_is_one_insight() -> None:
     events = [(at_ms, event) for at_ms, message in events_of(AWAY) for event in (message, as_logs(message))]
     (emitted,) = last(insights(run(stages(CONFIG), events)))
     assert emitted.title.startswith("cart: error returned after ")
 
 
-def test_what_was_rare_among_spans_and_comes_in_each_pane_is_a_surge() -> None:
+def test_a_rare_exception_that_comes_in_each_window_is_a_surge() -> None:
     """Windows with spans and without exceptions tell how rare."""
     (emitted,) = last(insights(run(stages(CONFIG), events_of(("o" + " " * 17) * 7 + "o" * 14))))
     assert emitted.kind == "error_pattern_surge"
@@ -137,7 +137,7 @@ def exceptions_of(events: list[Timed]) -> list[ExceptionAggregate]:
     return [part for part in run((stage,), events) if isinstance(part, ExceptionAggregate)]
 
 
-def test_a_service_with_spans_is_heard_once_in_a_while_whatever_the_clocks_of_its_hosts() -> None:
+def test_a_service_with_spans_is_reported_once_a_minute_whatever_the_clocks_of_its_hosts() -> None:
     behind = [(at_ms + 3 * WINDOW_MS, message) for at_ms, message in events_of(" " * 60)]
     assert len(exceptions_of(sorted(events_of(" " * 60) + behind, key=lambda event: event[0]))) == 10
     sighting = exceptions_of(events_of(" " * 25 + "o" * 7))

@@ -5,7 +5,7 @@ from tests.support.timeline import brief, emitted, sent, window_of
 from tests.support.traffic import START_MS, OneSpan, Sent, fold
 
 
-def test_a_service_that_falls_silent_while_others_go_on_is_missing_until_it_is_heard_again() -> None:
+def test_a_silent_service_among_active_ones_is_missing_until_it_sends_again() -> None:
     lines = {
         "cart": "-" * 70,
         "mail": "-" * 35 + " " * 20 + "-" * 15,
@@ -21,11 +21,11 @@ def test_a_service_that_falls_silent_while_others_go_on_is_missing_until_it_is_h
     assert found[0].evidence.kafka
 
 
-def test_a_service_that_was_hardly_known_is_not_missed() -> None:
+def test_a_service_that_was_active_only_briefly_is_not_missing() -> None:
     assert emitted(sent({"cart": "-" * 70, "mail": "-" * 20})) == []
 
 
-def test_a_signal_type_that_stops_everywhere_is_one_gap() -> None:
+def test_a_signal_type_that_stops_everywhere_is_one_insight() -> None:
     """Logs stop, traces go on."""
     lines = {"cart": "-" * 60, "mail": "-" * 60}
     found = emitted(sent(lines, logs={"cart": "x" * 20 + " " * 20 + "x" * 20, "mail": "x" * 20 + " " * 20 + "x" * 20}))
@@ -33,14 +33,14 @@ def test_a_signal_type_that_stops_everywhere_is_one_gap() -> None:
     assert found[0].title.startswith("prod: no logs since ")
 
 
-def test_a_hole_of_the_whole_environment_is_one_gap_and_not_one_of_each_service() -> None:
+def test_no_data_from_the_whole_environment_is_one_insight_and_not_one_of_each_service() -> None:
     line = "-" * 40 + " " * 30 + "-" * 30
     found = emitted(sent({"cart": line, "mail": line}, logs={"cart": "x" * 100}))
     assert [(insight.subject, insight.service, insight.status) for insight in found] == [("", "", "closed")]
     assert (window_of(found[0].window.start_ms), window_of(found[0].window.end_ms)) == (40, 70)
 
 
-def test_silence_at_the_end_of_the_input_says_nothing() -> None:
+def test_silence_at_the_end_of_the_input_is_no_insight() -> None:
     assert emitted(sent({"cart": "-" * 40, "mail": "-" * 40})) == []
 
 

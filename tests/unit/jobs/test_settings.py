@@ -24,7 +24,7 @@ def test_only_the_lake_must_be_named(tmp_path: Path) -> None:
     assert load(_written(tmp_path, {"lake": LAKE})) == JobConfig.model_validate({"lake": LAKE})
 
 
-def test_all_faults_stand_in_one_message_with_place_and_value(tmp_path: Path) -> None:
+def test_all_faults_are_in_one_message_with_place_and_value(tmp_path: Path) -> None:
     settings = {
         "lake": {"uri": "mysql://x", "warehouse": "file:///w"},
         "engine": {"parallelism": 0},
@@ -44,7 +44,7 @@ def test_all_faults_stand_in_one_message_with_place_and_value(tmp_path: Path) ->
     ]
 
 
-def test_a_misspelt_name_is_one_fault_with_the_name_that_is_meant(tmp_path: Path) -> None:
+def test_a_misspelt_name_is_one_fault_with_the_intended_name(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match="1 fault, nothing was done") as caught:
         load(_written(tmp_path, {"lake": LAKE, "kafka": {"bootstrap_server": "kafka:9092"}}))
     assert "  kafka.bootstrap_server: unknown name; did you mean bootstrap_servers?\n" in str(caught.value)
@@ -63,7 +63,7 @@ def test_a_misspelt_name_is_one_fault_with_the_name_that_is_meant(tmp_path: Path
         ("lake", {"uri": "jdbc:sqlite:x"}, "lake.warehouse: found nothing: expected a value, there is no default"),
     ],
 )
-def test_a_fault_says_what_is_expected_in_words_of_the_file(
+def test_a_fault_names_the_expected_value_in_terms_of_the_file(
     tmp_path: Path, section: str, value: object, expected: str
 ) -> None:
     with pytest.raises(BadConfig) as caught:
@@ -71,7 +71,7 @@ def test_a_fault_says_what_is_expected_in_words_of_the_file(
     assert str(caught.value).splitlines()[1:-1] == [f"  {expected}"]
 
 
-def test_a_reader_takes_its_sections_whatever_those_of_the_job_say(tmp_path: Path) -> None:
+def test_a_reader_validates_its_own_sections_only(tmp_path: Path) -> None:
     """Catches a reader that stops at settings which only the job needs, and a job that does not validate them."""
     path = _written(tmp_path, {"lake": LAKE, "kafka": {"group_id": "a"}, "engine": {"parallelism": 0}, "detection": 1})
     read = settings.load(path, ReaderConfig)

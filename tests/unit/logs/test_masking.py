@@ -50,11 +50,11 @@ def masked(line: str) -> str:
         ("", ""),
     ],
 )
-def test_lines_and_what_is_left_of_them(line: str, expected: str) -> None:
+def test_lines_are_masked_as_expected(line: str, expected: str) -> None:
     assert masked(line) == expected
 
 
-def test_a_mask_that_is_switched_off_leaves_what_it_would_hide() -> None:
+def test_a_mask_that_is_switched_off_leaves_the_line_as_it_is() -> None:
     only = Masker(MaskSettings(masks=("secret",)))
     assert only.masked_lines(["user 5 at 10.0.0.1 password=hunter2"])[0] == b"user 5 at 10.0.0.1 password=\x08"
 
@@ -123,7 +123,7 @@ def test_a_line_is_masked_as_if_it_were_alone(lines: list[str]) -> None:
 
 
 @given(words)
-def test_a_shape_is_no_longer_than_its_line_and_holds_no_figure(line: str) -> None:
+def test_a_masked_line_is_no_longer_than_its_line_and_holds_no_digit(line: str) -> None:
     masked_line = MASKER.masked_lines([line])[0]
     assert len(masked_line) <= len(line.encode(errors="replace"))
     assert not any(byte in b"0123456789" for byte in masked_line)
@@ -132,7 +132,7 @@ def test_a_shape_is_no_longer_than_its_line_and_holds_no_figure(line: str) -> No
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
-def test_lines_that_differ_in_numbers_alone_have_one_shape(a: int, b: int, c: int) -> None:
+def test_lines_that_differ_in_numbers_alone_have_one_masked_line(a: int, b: int, c: int) -> None:
     lines = [f"block {n} of rdd_{n} stored in {n}.{n} ms by worker{n} (port={n})" for n in (a, b, c)]
     assert len(set(MASKER.masked_lines(lines))) == 1
 

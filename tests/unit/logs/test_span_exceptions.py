@@ -90,28 +90,28 @@ def test_an_exception_of_a_span_has_the_pattern_of_the_same_exception_in_a_log_r
     assert [sample.line for sample in found.samples] == [sample.line for sample in expected.samples]
 
 
-def test_it_is_counted_for_its_span_s_service_and_host_and_names_its_trace() -> None:
+def test_an_exception_counts_for_the_service_and_host_of_its_span_and_names_its_trace() -> None:
     (found,) = counted(folded(span_of(1, {"exception.type": "Closed"})))
     assert found.hosts == (("host-1", 1),)
     assert [(sample.trace_id, sample.host) for sample in found.samples] == [("ab" * 16, "host-1")]
 
 
-def test_one_that_says_no_more_than_a_message_is_an_error_of_that_message() -> None:
+def test_an_exception_with_a_message_alone_is_an_error_with_that_line() -> None:
     (found,) = counted(folded(span_of(1, {"exception.message": "connection to 10.0.0.1 was refused"})))
     assert (found.severe, found.severity) == (True, 17)
     assert [sample.line for sample in found.samples] == ["connection to <ip> was refused"]
 
 
-def test_one_that_says_nothing_is_counted_all_the_same() -> None:
+def test_an_exception_without_attributes_is_counted() -> None:
     assert [found.count for found in counted(folded(span_of(1, {})))] == [1]
 
 
-def test_it_stands_in_the_pane_of_its_span_s_end_and_not_of_its_own_time() -> None:
+def test_an_exception_counts_in_the_window_of_the_end_of_its_span() -> None:
     ((start_ms, late, _),) = windows(folded(span_of(1, {"exception.type": "Closed"})))
     assert (start_ms, late) == (END_MS - END_MS % WINDOW_MS, False)
 
 
-def test_it_is_late_where_its_span_is() -> None:
+def test_an_exception_is_late_where_its_span_is_late() -> None:
     oldest_ms = AT.timestamp_ms - LATENESS_MS
     for end_ms, expected in ((oldest_ms, False), (oldest_ms - 1, True)):
         found = folded(span_of(1, {"exception.type": "Closed"}, end_ms=end_ms))
@@ -136,13 +136,13 @@ def test_a_span_that_does_not_count_gives_no_exceptions() -> None:
     ]
 
 
-def test_nothing_is_counted_of_other_events_and_of_a_message_without_a_span_that_counts() -> None:
+def test_other_events_and_messages_without_a_counted_span_give_no_exceptions() -> None:
     assert counted(folded(span_of(1, {"exception.type": "Closed"}, name="log"))) == []
     old_ms = AT.timestamp_ms - TIMES.age_max_ms - 1
     assert folded(span_of(1, {"exception.type": "Closed"}, end_ms=old_ms)).message is None
 
 
-def test_exceptions_are_no_sign_of_life_of_the_logs_and_no_records_of_their_own() -> None:
+def test_exceptions_are_neither_activity_of_logs_nor_records_of_their_own() -> None:
     found = folded(span_of(1, {"exception.type": "Closed"}), span_of(2))
     assert found.message is not None
     assert found.message.activity == ()
@@ -150,7 +150,7 @@ def test_exceptions_are_no_sign_of_life_of_the_logs_and_no_records_of_their_own(
 
 
 @pytest.mark.parametrize("form", ["protobuf", "json"])
-def test_of_a_span_eight_exceptions_are_counted_in_each_form(form: str) -> None:
+def test_eight_exceptions_of_a_span_are_counted_in_each_form(form: str) -> None:
     """The first eight; of the other four only how many. Those of the span behind it are counted by themselves."""
     said = [{"exception.type": f"E{'abcdefghijkl'[number]}"} for number in range(12)]
     request = request_of([span_of(1, *said), span_of(2, *said[10:])])

@@ -78,11 +78,11 @@ def test_a_name_is_hidden_and_makes_no_pattern_of_its_own(said: str) -> None:
         "ts-user-service is up for users from abroad",
     ],
 )
-def test_what_happened_stays(line: str) -> None:
+def test_words_that_are_no_names_stay(line: str) -> None:
     assert hide_names(line.encode()) == line.encode()
 
 
-def test_who_wants_names_switches_the_mask_off() -> None:
+def test_names_stay_when_the_mask_is_switched_off() -> None:
     others = LineReader(MaskSettings(tuple(name for name in MASK_NAMES if name != "user")))
     assert read("session closed for user alice", others).line == "session closed for user alice"
 
@@ -93,6 +93,6 @@ words = st.sampled_from(
 
 
 @given(st.lists(words, max_size=12))
-def test_once_hidden_nothing_is_left_to_hide(parts: list[str]) -> None:
+def test_hiding_names_twice_equals_hiding_them_once(parts: list[str]) -> None:
     masked_line = hide_names(MASKER.masked_lines(["".join(parts)])[0])
     assert hide_names(masked_line) == masked_line

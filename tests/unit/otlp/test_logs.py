@@ -88,7 +88,7 @@ def test_the_observed_time_stands_in_for_a_missing_time() -> None:
 
 
 @pytest.mark.parametrize("trace_id", [b"", bytes(16), b"\x01" * 15, b"\x01" * 17])
-def test_an_id_that_names_nothing_is_empty(trace_id: bytes) -> None:
+def test_an_id_of_zeros_or_of_another_length_is_empty(trace_id: bytes) -> None:
     assert decoded(request_with(ProtoLogRecord(trace_id=trace_id)).SerializeToString())[0].trace_id == ""
 
 
@@ -128,7 +128,7 @@ def test_bodies_and_attributes_are_texts(value: AnyValue, expected: str) -> None
         assert (record.body, record.attributes) == (expected, (("k", expected),))
 
 
-def test_attributes_are_sorted_and_of_several_with_one_name_the_greatest_stays() -> None:
+def test_attributes_are_sorted_and_the_greatest_value_of_a_repeated_name_stays() -> None:
     pairs = [("z", "1"), ("m", "GET"), ("m", "PUT"), ("http.method", "GET"), ("a", "2")]
     for order in (pairs, pairs[::-1]):
         record = ProtoLogRecord(attributes=[KeyValue(key=k, value=AnyValue(string_value=v)) for k, v in order])
@@ -171,7 +171,7 @@ def test_numbers_and_names_of_json_are_read_in_each_spelling() -> None:
         (b"\x0a" + b"x" * 100, "too_large"),
     ],
 )
-def test_what_is_no_request_is_rejected(value: bytes, reason: str) -> None:
+def test_bytes_that_are_no_request_are_rejected(value: bytes, reason: str) -> None:
     found = decode_logs(value, DecodeSettings(message_bytes_max=100))
     assert isinstance(found, Rejected)
     assert found.reason == reason

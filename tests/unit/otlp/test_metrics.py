@@ -160,7 +160,7 @@ def test_a_sum_is_decoded_field_by_field() -> None:
     assert decoded(otlp_json(request_with(metric))) == (expected,)
 
 
-def test_a_gauge_keeps_whole_and_broken_numbers_apart() -> None:
+def test_a_gauge_keeps_integers_and_floats_apart() -> None:
     for point, expected in ((pb.NumberDataPoint(as_int=3), int), (pb.NumberDataPoint(as_double=3), float)):
         value = value_of(pb.Metric(gauge=pb.Gauge(data_points=[point])))
         assert (value, type(value)) == (3, expected)
@@ -198,7 +198,7 @@ def test_buckets_that_contradict_their_bounds_are_left_out_and_the_rest_stays(
     assert value == HistogramValue(3, 4.0, (), (), None, None)
 
 
-def test_a_histogram_of_one_bucket_is_whole() -> None:
+def test_a_histogram_of_one_bucket_is_complete() -> None:
     point = pb.HistogramDataPoint(count=3, bucket_counts=[3])
     value = value_of(pb.Metric(histogram=pb.Histogram(data_points=[point])))
     assert value == HistogramValue(3, None, (), (3,), None, None)
@@ -222,7 +222,7 @@ def test_a_summary_is_decoded() -> None:
     )
 
 
-def test_a_point_that_says_no_recorded_value_has_none() -> None:
+def test_a_point_flagged_as_without_recorded_value_has_none() -> None:
     assert value_of(pb.Metric(gauge=pb.Gauge(data_points=[pb.NumberDataPoint(as_int=3, flags=1)]))) is None
     assert value_of(pb.Metric(gauge=pb.Gauge(data_points=[pb.NumberDataPoint(as_int=3, flags=2)]))) == 3
     assert value_of(pb.Metric(summary=pb.Summary(data_points=[pb.SummaryDataPoint(count=3, flags=3)]))) is None

@@ -267,7 +267,7 @@ def test_a_protobuf_request_whose_length_byte_is_a_brace_is_protobuf() -> None:
         ),
     ],
 )
-def test_what_is_no_request_is_rejected_with_advice_and_without_payload(data: bytes, reason: str) -> None:
+def test_bytes_that_are_no_request_are_rejected_with_advice_and_without_payload(data: bytes, reason: str) -> None:
     found = rejected(data)
     assert found.reason == reason
     assert "expected" in found.detail
@@ -279,7 +279,7 @@ def test_every_reason_used_is_in_the_closed_list() -> None:
     assert {"empty", "too_large", "too_deep", "malformed_protobuf", "malformed_json"} <= set(get_args(RejectReason))
 
 
-def test_json_accepts_what_protobufs_json_mapping_allows() -> None:
+def test_json_is_accepted_in_each_spelling_of_the_protobuf_json_mapping() -> None:
     data = b"""{"resourceSpans": [null_free, {"resource": null, "schemaUrl": "x", "scopeSpans": [{"spans": [
         {"name": null, "kind": "SPAN_KIND_CLIENT", "status": {"code": "STATUS_CODE_ERROR"}, "traceId": "%s",
          "startTimeUnixNano": 5, "endTimeUnixNano": "18446744073709551615", "new": [{"a": 1}]},

@@ -22,7 +22,7 @@ def test_neither_the_start_nor_the_end_is_in_the_rate() -> None:
     assert seen.steady_spans_per_s() == pytest.approx(1_000)
 
 
-def test_one_checkpoint_is_no_stretch() -> None:
+def test_one_checkpoint_gives_no_steady_interval() -> None:
     with pytest.raises(CommandFailed, match="1 checkpoints while the topic was read"):
         progress(1_000, 30, [(12, 4), (40, 2)]).steady_ms()
 
@@ -41,5 +41,5 @@ def test_the_profile_is_of_the_steady_state_and_names_the_busiest_stage() -> Non
 
 
 @pytest.mark.parametrize(("used", "by"), [(1.9, "CPU: 1.90 of 2 cores"), (1.0, "stage")])
-def test_full_cores_are_the_limit_and_no_stage(used: float, by: str) -> None:
+def test_full_cores_are_the_limit_instead_of_a_stage(used: float, by: str) -> None:
     assert limit([{"stage": "fold", "busy": 0.5}], used, cores=2)["limited_by"] == by

@@ -36,7 +36,7 @@ def test_an_incident_that_was_not_found_is_a_fault() -> None:
     assert faults(DEMO, [], [])[0].startswith("not found: cart")
 
 
-def test_how_a_caller_feels_it_is_not_the_incident_itself() -> None:
+def test_an_insight_of_a_caller_is_not_the_incident_itself() -> None:
     found = [_insight("checkout")]
     assert faults(DEMO, found, found)[0].startswith("not found: cart")
 
@@ -46,12 +46,12 @@ def test_another_kind_at_the_service_is_not_the_incident_itself() -> None:
     assert faults(DEMO, found, found)[0].startswith("not found: cart")
 
 
-def test_a_stranger_is_a_fault() -> None:
+def test_an_insight_of_an_unaffected_service_is_a_fault() -> None:
     found = [_insight(), _insight("shipping")]
     assert faults(DEMO, found, found) == ["not planted: shipping is slow"]
 
 
-def test_the_right_service_at_another_time_is_a_stranger() -> None:
+def test_an_insight_of_the_right_service_at_another_time_is_a_fault() -> None:
     found = [_insight(), _insight(start_ms=START_MS)]
     assert faults(DEMO, found, found) == ["not planted: cart is slow"]
 
@@ -60,7 +60,7 @@ def test_sinks_that_differ_are_a_fault() -> None:
     assert "not the same" in faults(DEMO, [_insight()], [])[0]
 
 
-def test_silence_is_right_only_when_nothing_was_planted() -> None:
+def test_no_insight_is_right_only_when_nothing_was_planted() -> None:
     quiet = DemoPlan(1, START_MS, None)
     assert faults(quiet, [], []) == []
     assert faults(quiet, [_insight()], [_insight()]) == ["not planted: cart is slow"]

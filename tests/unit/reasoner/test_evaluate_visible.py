@@ -25,21 +25,21 @@ def seen(usual: int, after: int) -> Seen:
 
 
 @pytest.mark.parametrize(("usual", "after", "visible"), [(10, 0, True), (0, 5, True), (5, 5, False), (5, 4, False)])
-def test_what_stops_or_begins_with_the_fault_is_visible_and_what_goes_on_is_not(
+def test_signals_that_stop_or_begin_with_the_fault_are_visible_and_others_are_not(
     usual: int, after: int, visible: bool
 ) -> None:
     found = list(differences(TRUTH, FAULT, "cart", seen(usual, after)))
     assert [(signal, one.name) for signal, one in found] == ([("other lines", "x")] if visible else [])
 
 
-def test_what_a_fault_free_minute_did_as_well_is_not_visible() -> None:
+def test_a_difference_that_a_fault_free_minute_has_too_is_not_visible() -> None:
     stops = seen(10, 0)
     for second in range(1_000, 1_120):
         del stops.counts["other lines", "x"][second]
     assert list(differences(TRUTH, FAULT, "cart", stops)) == []
 
 
-def test_the_report_says_where_what_was_counted_and_how_it_was_found() -> None:
+def test_the_report_has_count_and_expected_count_and_place_of_each_signal() -> None:
     signals = {"other lines": {"nats": 9.0, "at": "ts-cart-service", "what": "x", "count": 0, "expected": 12.4}}
     row = {"fault": "D1", "type": "return", "service": "ts-cart-service", "found_as": "", "signals": signals}
     table = markdown(Result("visible", "s", {"visible_exception_return": 1.0, "visible_recall": 0.0}, [row]))

@@ -149,7 +149,7 @@ def test_variants_of_two_services_or_environments_are_not_joined(other: dict[str
     assert len({row.pattern_id for row in found}) == len(FLOURS)
 
 
-def test_quiet_variants_keep_their_own_ids_as_no_registry_knows_them() -> None:
+def test_variants_below_warn_keep_their_own_ids_because_no_registry_holds_them() -> None:
     found = explained(logs(*map(short_of, FLOURS), severity=9))
     assert len({row.pattern_id for row in found}) == len(FLOURS)
 
@@ -330,7 +330,7 @@ def test_a_file_that_cannot_be_read_ends_with_2_behind_what_could_be(
     assert "cannot be read" in shown.err
 
 
-def test_a_person_reads_blocks_in_which_nothing_drives_the_terminal(
+def test_the_text_output_escapes_control_characters_of_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "bakery.jsonl"

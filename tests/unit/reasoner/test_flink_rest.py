@@ -35,13 +35,13 @@ def refusing() -> Iterator[str]:
         thread.join()
 
 
-def test_nobody_at_the_address_is_no_answer_with_what_to_look_at() -> None:
+def test_an_address_without_a_server_is_no_answer_with_the_next_step() -> None:
     (port,) = free_ports(1)
     with pytest.raises(NoAnswer, match=f"http://127.0.0.1:{port} does not answer .*reasoner stack status"):
         FlinkRest(f"http://127.0.0.1:{port}").jobs()
 
 
-def test_the_machine_itself_is_never_asked_through_a_proxy(refusing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_local_host_is_never_requested_through_a_proxy(refusing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (port,) = free_ports(1)
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
     with pytest.raises(CommandFailed, match="501"):  # the server's own: it knows no GET

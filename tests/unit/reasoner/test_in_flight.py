@@ -32,7 +32,7 @@ def test_a_taker_waits_until_its_bytes_fit() -> None:
         third.result(DEADLINE_S)
 
 
-def test_what_is_larger_than_the_bound_goes_alone() -> None:
+def test_a_message_larger_than_the_bound_is_sent_alone() -> None:
     room = InFlightBytes(100)
     with ThreadPoolExecutor(1) as pool:
         room.take(1)

@@ -29,7 +29,7 @@ def test_the_highest_revision_wins_whatever_the_order() -> None:
     assert [insight.revision for insight in held] == [10]
 
 
-def test_what_was_retracted_does_not_hold_unless_it_was_said_again() -> None:
+def test_a_retracted_insight_does_not_hold_unless_a_later_revision_is_open() -> None:
     assert last_revisions([_body("a", 0), _body("a", 1, "retracted")]) == []
     again = last_revisions([_body("a", 0), _body("a", 1, "retracted"), _body("a", 2)])
     assert [insight.status for insight in again] == ["open"]

@@ -63,7 +63,7 @@ def test_a_second_run_finds_nothing_to_do(table: Table) -> None:
     assert table.refresh().metadata_location == at_rest
 
 
-def test_old_snapshots_go_and_with_them_the_files_that_nobody_names(table: Table) -> None:
+def test_old_snapshots_are_removed_with_the_files_that_only_they_name(table: Table) -> None:
     for number in range(8):
         append(table, number)
     before = ids(table)
@@ -74,7 +74,7 @@ def test_old_snapshots_go_and_with_them_the_files_that_nobody_names(table: Table
     assert ids(table) == before
 
 
-def test_young_snapshots_and_their_files_stay_for_those_who_look_back(table: Table) -> None:
+def test_young_snapshots_and_their_files_stay_for_readers_of_older_data(table: Table) -> None:
     for number in range(4):
         append(table, number)
     looked_at = table.refresh().current_snapshot()
@@ -119,7 +119,7 @@ def test_rows_that_a_job_commits_meanwhile_are_kept(table: Table, monkeypatch: p
     assert ids(table) == Counter(f"{n}-{service}" for n in (0, 1, 2, 3, 100) for service in ("cart", "mail"))
 
 
-def test_two_at_once_put_nothing_together_twice(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_at_once_compact_nothing_twice(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one of them has replaced is gone for the other: it starts over and finds nothing to do."""
     for number in range(4):
         append(table, number)

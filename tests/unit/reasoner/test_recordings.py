@@ -117,7 +117,7 @@ def test_lines_that_swapped_places_within_the_buffer_come_in_order(
     assert [m.timestamp_ms for m in read_all(path)] == sorted(1 + t for t in times_ms)
 
 
-def test_what_is_further_out_of_order_is_delivered_and_reported(tmp_path: Path) -> None:
+def test_lines_further_out_of_order_are_delivered_and_reported(tmp_path: Path) -> None:
     times_ms = [*range(100, 140), 5]
     path = write(tmp_path / "t.jsonl", *(traces(t) for t in times_ms))
     bad = BadLines()
@@ -169,7 +169,7 @@ def test_json_lines_are_read_from_any_compression(tmp_path: Path, form: str) -> 
 
 @pytest.mark.parametrize("outer", [bytes, zstandard.compress], ids=["plain stream", "zstd stream"])
 @pytest.mark.parametrize("inner", [bytes, zstandard.compress], ids=["plain messages", "zstd messages"])
-def test_length_prefixed_protobuf_is_told_apart_by_content(tmp_path: Path, outer: Any, inner: Any) -> None:
+def test_length_prefixed_protobuf_is_recognised_by_its_content(tmp_path: Path, outer: Any, inner: Any) -> None:
     documents: list[tuple[Any, dict[str, Any]]] = [
         (ExportTraceServiceRequest, traces(1)),
         (ExportLogsServiceRequest, logs(2)),
@@ -261,7 +261,7 @@ def test_a_recorded_day_is_read_whole_and_in_order() -> None:
 
 
 @needs_nezha
-def test_recorded_lines_say_the_same_as_json_and_as_protobuf() -> None:
+def test_recorded_lines_are_equal_as_json_and_as_protobuf() -> None:
     paths = [NEZHA / "2023-01-29" / f"08_50.{kind}.jsonl.zst" for kind in ("traces", "logs")]
 
     as_json, as_protobuf = read_all(*paths), read_all(*paths, as_protobuf=True)

@@ -118,7 +118,7 @@ def test_shuffling_really_shuffles() -> None:
     assert turned > 0.3 * len(places)
 
 
-def test_shuffling_leaves_what_was_late_as_late_as_it_was() -> None:
+def test_shuffling_keeps_late_records_as_late_as_they_were() -> None:
     late, lateness = make_late(
         recording(), share_late=0.05, share_too_late=0.01, lateness_ms=10_000, age_ms_max=30_000, seed=1
     )
@@ -157,7 +157,7 @@ def test_made_late_are_exactly_the_shares_and_nothing_is_lost(seed: int) -> None
     assert len([r for r in records(after) if is_late(r, lateness_ms)]) == lateness.too_late
 
 
-def test_where_no_later_message_fits_fewer_are_moved_and_the_result_says_so() -> None:
+def test_where_no_later_message_fits_fewer_records_are_moved_and_the_result_counts_them() -> None:
     everything = 1.0
     after, lateness = make_late(
         recording(), share_late=0.0, share_too_late=everything, lateness_ms=30_000, age_ms_max=60_000, seed=1
@@ -239,7 +239,7 @@ def test_a_dump_refuses_a_folder_with_an_old_one_and_falling_timestamps(tmp_path
 
 
 @pytest.mark.skipif(not NEZHA.is_dir(), reason=f"recorded data is absent: {NEZHA}")
-def test_a_recorded_stretch_survives_the_whole_chain(tmp_path: Path) -> None:
+def test_a_recorded_interval_survives_the_whole_chain(tmp_path: Path) -> None:
     day = NEZHA / "2023-01-29"
     files = [day / f"08_{minute}.{kind}.jsonl.zst" for minute in (43, 44, 45) for kind in ("traces", "logs")]
     before = list(read(files, BadLines()))

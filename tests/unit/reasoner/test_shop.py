@@ -99,7 +99,7 @@ def test_hand_made_wire_bytes_hold_nothing_that_the_schema_does_not_know() -> No
         assert len(known.SerializeToString()) == len(message.value)
 
 
-def test_resources_say_who_they_are_by_current_conventions() -> None:
+def test_resources_have_the_attributes_of_the_current_conventions() -> None:
     message = next(m for m in quiet() if m.topic_kind == "traces")
     resource = ExportTraceServiceRequest.FromString(message.value).resource_spans[0].resource
     keys = {attribute.key for attribute in resource.attributes}
@@ -176,7 +176,7 @@ def test_the_duration_histogram_counts_exactly_the_server_spans_that_ended_by_it
 
 
 @given(st.integers(0, 10**9), st.integers(334_000, 3_600_000))
-def test_a_planned_incident_keeps_its_promises(seed: int, duration_ms: int) -> None:
+def test_a_planned_incident_is_within_its_limits(seed: int, duration_ms: int) -> None:
     incident = plan_incident(seed, START_MS, duration_ms)
 
     assert incident is not None
@@ -192,7 +192,7 @@ def test_a_planned_incident_keeps_its_promises(seed: int, duration_ms: int) -> N
     assert "frontend" in (incident.service, *incident.affected) or incident.kind == "errors"
 
 
-def test_a_stretch_without_room_has_no_incident() -> None:
+def test_an_interval_too_short_for_an_incident_has_none() -> None:
     assert plan_incident(1, START_MS, 333_000) is None
 
 
@@ -277,7 +277,7 @@ def test_affected_are_the_services_with_a_span_above_a_slow_one(seed: int) -> No
         assert set(incident.affected) == above
 
 
-def test_failures_of_what_callers_can_do_without_affect_nobody() -> None:
+def test_failures_of_an_optional_callee_affect_no_caller() -> None:
     planned = (plan_incident(seed, START_MS, 720_000) for seed in range(1_000))
     incident = next(i for i in planned if i and (i.kind, i.service) == ("errors", "recommendation"))
     here = replace(incident, start_ms=PLANTED.start_ms, end_ms=PLANTED.end_ms)

@@ -31,7 +31,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
         (["stock"], "No such command"),
     ],
 )
-def test_wrong_use_ends_with_2_and_says_what_is_right(
+def test_wrong_use_ends_with_2_and_names_the_right_use(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
 ) -> None:
     assert run(monkeypatch, *words) == 2

@@ -81,7 +81,7 @@ def test_a_process_that_ignores_sigterm_is_killed_after_the_deadline(begin: Star
     assert not record.is_running()
 
 
-def test_stop_ends_what_a_dead_leader_left_behind(begin: Starter, tmp_path: Path) -> None:
+def test_stop_ends_the_processes_that_a_dead_leader_left_behind(begin: Starter, tmp_path: Path) -> None:
     """Catches orphaned workers: the leader was killed by somebody else, its child lives on."""
     record = begin(PARENT_OF_SLEEPER)
     log = tmp_path / "part.log"
