@@ -1,14 +1,14 @@
-"""Hypothesis profiles: `test` draws the same examples on every run, `explore` (`make explore`) others each time.
+"""Hypothesis profiles: `test` draws the same examples in every run, `explore` (`make explore`) draws new ones.
 
-`mutants` draws those of `test` and stops at the first that fails, however large it is.
+`mutants` draws the examples of `test` and stops at the first one that fails, without shrinking it.
 """
 
 import os
 
 from hypothesis import HealthCheck, Phase, settings
 
-# No deadline: two cores are shared, and the first example compiles the wire scanner. No example database: what a run
-# finds must not depend on an earlier one; what `make explore` finds becomes an explicit example.
+# No deadline: two cores are shared, and the first example compiles the wire scanner. No example database: the result of
+# a run must not depend on an earlier run. A counterexample of `make explore` becomes an explicit example.
 settings.register_profile(
     "test",
     max_examples=50,

@@ -1,7 +1,8 @@
 """Search at random for a counterexample to the laws: `python -m tests.explore --seconds 1800 [--seed N] [PATH …]`.
 
-Each round runs the tests with another Hypothesis seed. The first round that fails ends the search: exit code 1, and the
-seed that repeats it. What is found becomes an explicit example of its law. Exit code 0: time is up, nothing found.
+Each round runs the tests with another Hypothesis seed. The first round that fails ends the search with exit code 1 and
+prints the seed that repeats it. The counterexample becomes an explicit example of its law. Exit code 0: the time is up
+and no counterexample was found.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What is done to a running job: a worker dies, or the job stops with a savepoint and event time goes on later."""
+"""Faults of a running job: a TaskManager is killed, or the job stops with a savepoint and does not end event time."""
 
 import time
 from random import Random
@@ -13,17 +13,21 @@ CHECKPOINTS_BEFORE = 2
 
 
 def busy_taskmanagers(rest: FlinkRest, job_id: str) -> list[int]:
-    """Numbers of the TaskManagers that run steps of the job, ascending."""
+    """Return the numbers of the TaskManagers that run subtasks of the job, ascending."""
     ids = {
         subtask["taskmanager-id"]
         for vertex in rest.get(f"/jobs/{job_id}")["vertices"]
         for subtask in rest.get(f"/jobs/{job_id}/vertices/{vertex['id']}")["subtasks"]
     }
-    return sorted(int(found.removeprefix("flink-taskmanager-").partition("-")[0]) for found in ids)
+    return sorted(int(name.removeprefix("flink-taskmanager-").partition("-")[0]) for name in ids)
 
 
 def kill_once(stack: RunningStack, job: ClusterJob, messages: int, random: Random) -> dict[str, Any]:
-    """Wait for so many messages and the checkpoints, kill a busy worker, start a new one; returns what was seen."""
+    """Kill a busy TaskManager after `messages` messages and CHECKPOINTS_BEFORE checkpoints, and start it again.
+
+    Returns the figures for the verdict: its number, messages and checkpoints at the kill, and the seconds to the next
+    checkpoint.
+    """
     rest, job_id = job.rest, job.job_id
     wanted = rest.completed_checkpoints(job_id) + CHECKPOINTS_BEFORE
     wait_until(
@@ -45,7 +49,7 @@ def kill_once(stack: RunningStack, job: ClusterJob, messages: int, random: Rando
 
 
 def stop_with_savepoint(job: ClusterJob) -> str:
-    """Without draining: event time does not end, and windows stay open in the savepoint."""
+    """Stop the job without draining it: event time does not end, and windows stay open in the savepoint."""
     folder = f"file://{job.folder}/savepoints"
     savepoint = job.rest.stop(job.job_id, folder, drain=False, deadline_s=DRAIN_DEADLINE_S)
     job.rest.wait_for_state(job.job_id, "FINISHED", DRAIN_DEADLINE_S)

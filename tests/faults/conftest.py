@@ -1,4 +1,4 @@
-"""A stack of its own for each fault, and the verdict that it leaves: what, machine, commit, figures, pass."""
+"""A stack for each fault test, and its verdict as a file: what, machine, commit, figures, pass."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tests.services.conftest import skip_unless_set_up, skip_without_postgres
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[RunningStack]:
-    """Kafka, PostgreSQL and a Flink cluster of two TaskManagers with two slots each."""
+    """Start Kafka, PostgreSQL and a Flink cluster of two TaskManagers with two slots each."""
     skip_unless_set_up()
     skip_without_postgres()
     settings = StackSettings(folder=tmp_path / "stack").with_auto_ports()
@@ -31,9 +31,10 @@ def stack(tmp_path: Path) -> Iterator[RunningStack]:
 
 @pytest.fixture
 def verdict(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """Figures of the test, written as `<what>.json` into the folder VERDICTS (a temporary one where it is not set).
+    """Yield a dictionary for the figures of the test and write it as `<what>.json` into the folder VERDICTS.
 
-    The file says that the test has passed only if it ran to its end: it sets `pass` last.
+    The folder is a temporary one where VERDICTS is not set. `pass` is true only if the test ran to its end, because the
+    test sets it last.
     """
     what = request.node.name.removeprefix("test_").replace("_", "-")
     folder = Path(os.environ.get("VERDICTS") or tmp_path)
@@ -43,15 +44,18 @@ def verdict(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str
     yield figures
     passed = bool(figures.pop("pass", False))
     figures["duration_s"] = round(time.monotonic() - began_s)
-    found = {"what": what, "machine": machine(), "commit": commit(), "pass": passed, "figures": figures}
-    (folder / f"{what}.json").write_text(json.dumps(found, indent=1) + "\n")
+    result = {"what": what, "machine": machine(), "commit": commit(), "pass": passed, "figures": figures}
+    (folder / f"{what}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 @contextmanager
 def feeding(
     messages: Iterable[Message], bootstrap: str, topics: Mapping[SignalType, str], speed: float
 ) -> Iterator[Future[PlayReport]]:
-    """Plays the messages in a thread meanwhile; the block ends when all are in Kafka, or fails as the player did."""
+    """Play the messages in a thread while the caller's `with` body runs.
+
+    Leaving the body waits until all messages are in Kafka, and raises the error of the player if there was one.
+    """
     with ThreadPoolExecutor(1, "feeding") as pool:
         fed = pool.submit(play, messages, bootstrap, topics, PlayOptions(speed=speed))
         yield fed
@@ -59,5 +63,5 @@ def feeding(
 
 
 def setting(name: str, default: int) -> int:
-    """A size from the environment, so that a fault can be tried small first."""
+    """Return a size from the environment, so that a fault test can be tried with less data first."""
     return int(os.environ.get(name) or default)

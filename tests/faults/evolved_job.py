@@ -1,4 +1,4 @@
-"""The shipped job with one machine and one exactly-once sink more, as a later release would have them."""
+"""The shipped job with an additional machine and an additional exactly-once sink, as a later release may have them."""
 
 from jobs.graph import stages
 from jobs.insights import config_from, run

@@ -1,4 +1,4 @@
-"""Logs of a small shop whose every line says which template it was made from: what must be counted is known exactly."""
+"""Logs of a small shop in which the template of every line is known, so the expected counts are exact."""
 
 import re
 from collections import Counter
@@ -22,13 +22,13 @@ from udfs.logs.reader import LineReader
 
 SECOND_MS: Final = 1_000
 MINUTE_MS: Final = 60_000
-LATENESS_MS: Final = 120_000  # the default of the job: a line older than this in its message is late
+LATENESS_MS: Final = 120_000  # the job's default: a line older than this against its message's timestamp is late
 LATE_BY_MS: Final = 200_000
-LATE_EVERY: Final = 40  # of the template that is late at times, each so-many-th line
+LATE_EVERY: Final = 40  # each 40th line of a template with at_times_late is late
 RESOLUTIONS_S: Final = (10, 60)
 INFO, WARN, ERROR = 9, 13, 17
 NARROW: Final = ("cart", "catalog", "checkout", "mail", "payment", "search", "shipping")
-WIDE: Final = "legacy"  # logs more templates in a window than have rows of their own
+WIDE: Final = "legacy"  # a service with more templates in a window than rows for patterns
 WIDE_TEMPLATES: Final = 40
 EXCEPTION: Final = "StoreConnectionError"
 NEW_ERROR: Final = "ledger of branch {number} does not balance by {number} cents"
@@ -55,9 +55,10 @@ _VALUES: Final[Mapping[str, Callable[[Random], str]]] = {
 
 
 class Template(NamedTuple):
-    """thrown: type of an exception whose message the form is. Its first line is at first_ms, then one every_ms.
+    """Template of log lines of one service: the first line at first_ms, then one line every every_ms.
 
-    at_times_late: each LATE_EVERY-th line comes LATE_BY_MS after its time.
+    exception: type of the exception whose message is the form; empty for plain lines.
+    at_times_late: each LATE_EVERY-th line is sent LATE_BY_MS after its event time.
     """
 
     service: str
@@ -74,7 +75,7 @@ class Template(NamedTuple):
 
 
 class Line(NamedTuple):
-    """at_ms: its event time; sent_ms: when a message brings it."""
+    """A log line. sent_ms: when it is sent; at_ms: its event time (both epoch ms)."""
 
     sent_ms: int
     at_ms: int
@@ -82,18 +83,21 @@ class Line(NamedTuple):
     body: str
 
 
-Place = tuple[str, str, int, int, bool]  # service, pattern id, length of the window in s, its start in ms, late
+Place = tuple[str, str, int, int, bool]  # service, pattern id, window length in s, window start in ms, late
 
 
 def templates(start_ms: int, new_error_ms: int) -> list[Template]:
-    """All are logged within seven minutes of start_ms, but for one error of `payment` that is new at new_error_ms."""
+    """Return templates that are all logged within seven minutes of start_ms, except one.
+
+    The exception is an error of `payment` that is new at new_error_ms.
+    """
     found = [Template("payment", ERROR, NEW_ERROR, new_error_ms, 5 * SECOND_MS)]
-    for place, service in enumerate(NARROW):
+    for index, service in enumerate(NARROW):
         for number, (severity, every_s, form) in enumerate(FORMS):
-            first_ms = start_ms + (7 * place + 11 * number) * SECOND_MS
+            first_ms = start_ms + (7 * index + 11 * number) * SECOND_MS
             late = number == 1
             found.append(Template(service, severity, form, first_ms, every_s * SECOND_MS, at_times_late=late))
-        # An exception is loud whatever its record says of itself; the same words at INFO are not.
+        # A line with an exception is severe whatever its severity number; the same words at INFO are not severe.
         found.append(Template(service, INFO, "reset while reading item {number}", start_ms, 9 * SECOND_MS, EXCEPTION))
         found.append(Template(service, INFO, FORMS[0][2], start_ms, 2 * SECOND_MS))
     random = Random(1)
@@ -105,11 +109,11 @@ def templates(start_ms: int, new_error_ms: int) -> list[Template]:
     return found
 
 
-def lines(spoken: Sequence[Template], end_ms: int, seed: int) -> list[Line]:
-    """In the order in which they are sent."""
+def lines(drawn: Sequence[Template], end_ms: int, seed: int) -> list[Line]:
+    """Return all lines of the templates up to end_ms, in the order in which they are sent."""
     random = Random(seed)
     found = []
-    for template in spoken:
+    for template in drawn:
         for number, slot_ms in enumerate(range(template.first_ms, end_ms - template.every_ms, template.every_ms)):
             sent_ms = slot_ms + random.randrange(template.every_ms)
             is_late = template.at_times_late and number % LATE_EVERY == LATE_EVERY - 1
@@ -118,34 +122,34 @@ def lines(spoken: Sequence[Template], end_ms: int, seed: int) -> list[Line]:
     return sorted(found)
 
 
-def messages(said: Iterable[Line], partitions: int) -> Iterator[Message]:
-    """One a second, of all that was sent in it, to the partitions in turn."""
+def messages(sent: Iterable[Line], partitions: int) -> Iterator[Message]:
+    """Yield one message for each second with the lines sent in it, to the partitions in turn."""
     scope = scope_head()
-    for second, in_it in groupby(said, key=lambda line: line.sent_ms // SECOND_MS):
+    for second, in_second in groupby(sent, key=lambda line: line.sent_ms // SECOND_MS):
         by_service: dict[str, list[bytes]] = {}
-        for line in in_it:
+        for line in in_second:
             by_service.setdefault(line.template.service, []).append(_wire(line))
-        tables = [resource_block(_head(service), scope, records) for service, records in by_service.items()]
-        yield Message("logs", b"".join(tables), (second + 1) * SECOND_MS, second % partitions)
+        resources = [resource_block(_head(service), scope, records) for service, records in by_service.items()]
+        yield Message("logs", b"".join(resources), (second + 1) * SECOND_MS, second % partitions)
 
 
-def pattern_ids(spoken: Iterable[Template]) -> dict[Template, str]:
-    """The pattern of each template, as one line of it is read."""
+def pattern_ids(severe: Iterable[Template]) -> dict[Template, str]:
+    """Return the pattern id of each template, read from one of its lines."""
     reader, random = LineReader(), Random(0)
     found = {}
-    for template in spoken:
+    for template in severe:
         body = _filled(template.form, random)
-        said = (("exception.type", template.exception), ("exception.message", body)) if template.exception else ()
+        attributes = (("exception.type", template.exception), ("exception.message", body)) if template.exception else ()
         resource = Resource("production", template.service, "h")
-        record = LogRecord(resource, 1, template.severity, "", body, "", said, "", "")
+        record = LogRecord(resource, 1, template.severity, "", body, "", attributes, "", "")
         found[template] = reader.read([record])[0].pattern.pattern_id
     return found
 
 
-def counted(said: Iterable[Line], ids: dict[Template, str]) -> Counter[Place]:
-    """Every loud line in its windows."""
+def counted(sent: Iterable[Line], ids: dict[Template, str]) -> Counter[Place]:
+    """Count every severe line in its windows."""
     found: Counter[Place] = Counter()
-    for line in said:
+    for line in sent:
         if line.template.severe:
             arrived_ms = (line.sent_ms // SECOND_MS + 1) * SECOND_MS
             late = line.at_ms < arrived_ms - LATENESS_MS
@@ -156,7 +160,10 @@ def counted(said: Iterable[Line], ids: dict[Template, str]) -> Counter[Place]:
 
 
 def emissions_that_do_not_add_up(rows: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
-    """Rows of one emission have one total; emissions of a window with the same total are told apart by first ranks."""
+    """Return the emissions whose rows do not add up to their total.
+
+    Rows of one emission have the same total. Emissions of a window with equal totals are counted by their first ranks.
+    """
     lines: Counter[tuple[Any, ...]] = Counter()
     firsts: Counter[tuple[Any, ...]] = Counter()
     for row in rows:
@@ -167,7 +174,7 @@ def emissions_that_do_not_add_up(rows: Iterable[Mapping[str, Any]]) -> list[tupl
 
 
 def _filled(form: str, random: Random) -> str:
-    return _PARAMETER.sub(lambda found: _VALUES[found[1]](random), form)
+    return _PARAMETER.sub(lambda match: _VALUES[match[1]](random), form)
 
 
 def _wire(line: Line) -> bytes:
@@ -185,7 +192,12 @@ def _wire(line: Line) -> bytes:
 
 @dataclass(frozen=True)
 class Story:
-    """A stretch of logs. ids: of the loud templates; news: the one that is new; expected: loud lines by place."""
+    """Logs of an interval.
+
+    ids: pattern ids of the severe templates.
+    novelty: the template that is new.
+    expected: severe lines by Place.
+    """
 
     said: list[Line]
     stream: list[Message]
@@ -199,10 +211,10 @@ class Story:
 
 def story(start_ms: int, minutes: int, new_error_minute: int, partitions: int, seed: int) -> Story:
     new_error_ms = start_ms + new_error_minute * MINUTE_MS
-    spoken = templates(start_ms, new_error_ms)
-    said = lines(spoken, start_ms + minutes * MINUTE_MS, seed)
-    ids = pattern_ids(template for template in spoken if template.severe)
-    (novelty,) = (template for template in spoken if template.form == NEW_ERROR)
+    drawn = templates(start_ms, new_error_ms)
+    said = lines(drawn, start_ms + minutes * MINUTE_MS, seed)
+    ids = pattern_ids(template for template in drawn if template.severe)
+    (novelty,) = (template for template in drawn if template.form == NEW_ERROR)
     return Story(said, list(messages(said, partitions)), ids, novelty)
 
 

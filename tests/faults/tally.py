@@ -1,4 +1,4 @@
-"""A machine and a sink that the shipped job does not have: what a later release adds."""
+"""A machine and a sink that the shipped job does not have, as a later release may add them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from udfs.spans.window import span_count
 
 
 class Tally(msgspec.Struct, frozen=True, array_like=True):
-    """Spans of a service in one event."""
+    """Number of spans of a service in one event."""
 
     key: str
     spans: int
@@ -26,7 +26,7 @@ CODEC: Codec[int] = register(Codec("test-tally", 1, msgspec.msgpack.encode, {1: 
 
 
 class SpanTally:
-    """Says how many spans each event holds; the sum of what it says is every span that it saw."""
+    """Machine that emits the number of spans of each event; the sum over its outputs is every span that it received."""
 
     takes = (SpanAggregate,)
     gives = (Tally,)

@@ -1,4 +1,4 @@
-"""A million service names, broken messages and every codec: the job lives and counts exactly."""
+"""A million service names, broken messages and every codec: the job does not restart and counts exactly."""
 
 import os
 import struct
@@ -33,7 +33,7 @@ STEP_MS = 100
 PARTITIONS = 2
 NAMES_PER_MESSAGE = 1_000
 ENVIRONMENTS = ("production", "staging")
-# Codec of the producer, and of the topic: the broker compresses anew what Python has no library for.
+# Codec of the producer and of the topic: the broker recompresses for the codecs without a Python library.
 CODECS: tuple[tuple[Compression, str], ...] = (
     ("none", "producer"),
     ("gzip", "producer"),
@@ -41,26 +41,26 @@ CODECS: tuple[tuple[Compression, str], ...] = (
     ("none", "lz4"),
     ("none", "snappy"),
 )
-CODEC_NAMES = ("none", "gzip", "snappy", "lz4", "zstd")  # by their number in a record batch
+CODEC_NAMES = ("none", "gzip", "snappy", "lz4", "zstd")  # index: number of the codec in a record batch
 BATCH_HEADER = struct.Struct(">qiibih")  # base offset, length, leader epoch, magic, CRC, attributes
 
 
 def names(messages: int) -> Iterator[Message]:
-    """Each message holds one span of each of 1,000 services that nobody has heard of before."""
+    """Yield messages that each hold one span of each of 1,000 services that no earlier message has."""
     template = SpanTemplate("GET /", KIND_SERVER, {}, has_parent=False, failed=False)
     scope = scope_head()
     for number in range(messages):
         timestamp_ms = START_MS + number * STEP_MS
         end_ns = timestamp_ms * 1_000_000
         env = ENVIRONMENTS[number // PARTITIONS % len(ENVIRONMENTS)]
-        tables = []
+        resources = []
         for index in range(NAMES_PER_MESSAGE):
             ordinal = number * NAMES_PER_MESSAGE + index + 1
             span = template.encode(
                 ordinal.to_bytes(16, "big"), ordinal.to_bytes(8, "big"), b"", end_ns - 9_000_000, end_ns
             )
-            tables.append(resource_block(_resource(env, ordinal), scope, [span]))
-        yield Message("traces", b"".join(tables), timestamp_ms, number % PARTITIONS)
+            resources.append(resource_block(_resource(env, ordinal), scope, [span]))
+        yield Message("traces", b"".join(resources), timestamp_ms, number % PARTITIONS)
 
 
 _HEADS: dict[str, bytes] = {}
@@ -75,7 +75,7 @@ def _resource(env: str, ordinal: int) -> bytes:
 
 
 def compress_topic(bootstrap: str, topic: str, codec: str) -> None:
-    """From now on the broker stores what comes with this codec; `producer` keeps the producer's."""
+    """Set the codec in which the broker stores new messages of a topic; `producer` keeps the codec of the producer."""
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs={"compression.type": codec})])
@@ -84,7 +84,7 @@ def compress_topic(bootstrap: str, topic: str, codec: str) -> None:
 
 
 def stored_codecs(partition_folder: Path) -> set[str]:
-    """Codecs of the record batches in a partition's log files."""
+    """Return the codecs of the record batches in the log files of a partition."""
     found = set()
     for path in partition_folder.glob("*.log"):
         with path.open("rb") as log:
@@ -98,7 +98,7 @@ def stored_codecs(partition_folder: Path) -> set[str]:
 
 
 def memory_mb(folder: Path) -> dict[str, int]:
-    """Resident memory of the cluster's processes by kind, the sum over all of a kind."""
+    """Return the resident memory of the processes of the cluster in MB, summed by kind of process."""
     mark = f"{OWNER_VARIABLE}={folder}".encode()
     sums: Counter[str] = Counter()
     for process in Path("/proc").glob("[0-9]*"):

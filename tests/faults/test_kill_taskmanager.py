@@ -1,4 +1,4 @@
-"""A TaskManager dies twice while spans keep coming: nothing is lost, nothing is counted or said twice."""
+"""A TaskManager is killed twice while spans keep coming: nothing is lost, and nothing is counted or emitted twice."""
 
 from collections import Counter
 from pathlib import Path
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.faults
 SEED = 20
 START_MS = 1_700_000_000_000
 INTERVAL_MS = 600_000
-SPEED = 4.0  # seconds of the stretch for each second: there are spans to read at each kill, and a backlog after it
+SPEED = 4.0  # event time a second: there are spans to read at each kill, and a backlog after it
 PARTITIONS = 4
-KILL_SHARES = ((0.10, 0.30), (0.45, 0.65))  # of all messages, read when the worker dies
+KILL_SHARES = ((0.10, 0.30), (0.45, 0.65))  # share of all messages that is read at each kill
 
 
 def profile() -> SpanProfile:
-    """Small spans, with bad ones in known numbers and one slow service, so that there is something to say."""
+    """Return a profile of small spans with known numbers of bad ones, and one slow service so that an insight opens."""
     slow = Slowdown(service=7, start_ms=START_MS + 400_000, end_ms=START_MS + 520_000, factor=8.0)
     bad = BadSpans(late=3, future=1, end_before_start=1, too_old=1)
     return SpanProfile(attributes=1, partitions=PARTITIONS, bad=bad, slowdown=slow)
@@ -71,7 +71,7 @@ def test_kill_taskmanager(stack: RunningStack, tmp_path: Path, verdict: dict[str
         future=expected.future, end_before_start=expected.end_before_start, too_old=expected.too_old
     )
     assert rollups == dict.fromkeys(RESOLUTIONS_S, expected.counted)
-    assert bodies, "the slow service must be found, or nothing is said about insights"
+    assert bodies, "the slow service must be found, or the test proves nothing about insights"
     assert max(revisions.values()) == 1
     assert bodies == job.table_bodies()
     verdict["pass"] = True

@@ -1,4 +1,4 @@
-"""A million log lines of which no two share a word: all are counted, and what is kept stays inside its bound."""
+"""A million log lines without common words: all are counted, and the state stays inside its bound."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,19 +30,19 @@ START_MS = 1_700_000_040_000
 STEP_MS = 1_000
 PARTITIONS = 2
 SERVICES = ("cart", "checkout", "mail", "payment")
-KNOWN = "payment was declined by the bank"  # each service logs it once a message, from the beginning
-QUIET_MESSAGES = 240  # of known lines alone: over lateness, so that they are known when the flood comes
-LINES_PER_SERVICE = 250  # of a message
-# Of state, with settings as shipped: of a service 500 kB are measured, and 345 B of each pattern in NoveltyGate.
+KNOWN = "payment was declined by the bank"  # each service logs this line once in every message
+QUIET_MESSAGES = 240  # with known lines alone: longer than the lateness, so that they are known when the flood begins
+LINES_PER_SERVICE = 250  # in a message
+# State of a service with default settings: measured are 500 kB, and 345 B of each pattern in NoveltyGate.
 SERVICE_BYTES_MAX = 640 * 1024 + 1_000 * 512
 
-LETTERS = np.frombuffer(b"ghijklmnopqrstuvwxyz", np.uint8)  # none that a hexadecimal number has: nothing is masked
+LETTERS = np.frombuffer(b"ghijklmnopqrstuvwxyz", np.uint8)  # no hexadecimal digits, so nothing is masked
 WORD_LETTERS, WORDS = 6, 4
-SPREAD = 27_182_819  # shares no factor with the number of words that there are: no word comes twice
+SPREAD = 27_182_819  # has no common factor with the number of possible words, so no word repeats
 
 
 def lines(first: int, count: int) -> NDArray[np.uint8]:
-    """(count, length): the lines from this number on, each a row of ASCII."""
+    """Return `count` lines from number `first` on, shape (count, length), each row ASCII."""
     spread = np.arange(first * WORDS, (first + count) * WORDS, dtype=np.int64) * SPREAD % len(LETTERS) ** WORD_LETTERS
     letters = spread[:, None] // len(LETTERS) ** np.arange(WORD_LETTERS) % len(LETTERS)
     words = np.full((count * WORDS, WORD_LETTERS + 1), ord(" "), np.uint8)
@@ -51,7 +51,7 @@ def lines(first: int, count: int) -> NDArray[np.uint8]:
 
 
 def records(bodies: NDArray[np.uint8], time_ms: int) -> bytes:
-    """ScopeLogs.log_records fields at ERROR, one for each row of bodies."""
+    """Return ScopeLogs.log_records fields of severity ERROR, one for each row of bodies."""
     count, length = bodies.shape
     head, _, tail = _record("\0" * length, time_ms).partition(b"\0" * length)
     parts = [np.broadcast_to(np.frombuffer(part, np.uint8), (count, len(part))) for part in (head, tail)]
@@ -68,22 +68,22 @@ def _record(body: str, time_ms: int) -> bytes:
 
 
 def flood(floods: int) -> Iterator[Message]:
-    """Known lines alone, then so many messages that bring new ones as well."""
+    """Yield QUIET_MESSAGES messages of known lines alone, then `floods` messages with new lines as well."""
     scope, heads = scope_head(), [resource_head(service, f"{service}-host") for service in SERVICES]
     for number in range(QUIET_MESSAGES + floods):
         time_ms = START_MS + number * STEP_MS
-        tables = []
-        for place, head in enumerate(heads):
-            emitted = [_record(KNOWN, time_ms)]
+        resources = []
+        for index, head in enumerate(heads):
+            written = [_record(KNOWN, time_ms)]
             if number >= QUIET_MESSAGES:
-                first = ((number - QUIET_MESSAGES) * len(SERVICES) + place) * LINES_PER_SERVICE
-                emitted.append(records(lines(first, LINES_PER_SERVICE), time_ms))
-            tables.append(resource_block(head, scope, emitted))
-        yield Message("logs", b"".join(tables), time_ms + 500, number % PARTITIONS)
+                first = ((number - QUIET_MESSAGES) * len(SERVICES) + index) * LINES_PER_SERVICE
+                written.append(records(lines(first, LINES_PER_SERVICE), time_ms))
+            resources.append(resource_block(head, scope, written))
+        yield Message("logs", b"".join(resources), time_ms + 500, number % PARTITIONS)
 
 
 def lines_of_each_kind(rows: Sequence[Mapping[str, Any]]) -> dict[int, Counter[str]]:
-    """Lines in rows of the known pattern, of `other` and of patterns of the flood, by length of the window in s."""
+    """Count the lines in rows of the known pattern, of `other` and of patterns of the flood, by window length in s."""
     found: dict[int, Counter[str]] = {}
     for row in rows:
         kind = "other" if row["pattern_id"] == OTHER_PATTERNS else "known" if row["template"] == KNOWN else "named"
@@ -92,7 +92,7 @@ def lines_of_each_kind(rows: Sequence[Mapping[str, Any]]) -> dict[int, Counter[s
 
 
 def state_bytes(job: ClusterJob) -> int:
-    """Everything that the job keeps, each state once: the size of a savepoint."""
+    """Return the size of a savepoint in bytes: all state of the job, each state once."""
     path = job.rest.savepoint(job.job_id, f"file://{job.folder}/savepoints", deadline_s=DRAIN_DEADLINE_S)
     files = Path(path.removeprefix("file:")).rglob("*")
     return sum(file.stat().st_size for file in files if file.is_file())
@@ -142,8 +142,8 @@ def test_patterns_flood(stack: RunningStack, tmp_path: Path, verdict: dict[str, 
     assert [counts["known"] for counts in found.values()] == [known, known], "the flood hides a pattern that is known"
     assert wrong == []
     assert max(registered.values()) <= config.detection.patterns_max
-    before, half, whole = sizes
-    assert before < half, "nothing of the flood is kept: this says nothing about a bound"
-    assert whole < 1.5 * half, "the state grows with the lines"  # how many windows wait differs by chance
-    assert whole - before < len(SERVICES) * SERVICE_BYTES_MAX
+    before, middle, end = sizes
+    assert before < middle, "no state of the flood is kept: the test proves nothing about a bound"
+    assert end < 1.5 * middle, "the state grows with the lines"  # the number of waiting windows varies by chance
+    assert end - before < len(SERVICES) * SERVICE_BYTES_MAX
     verdict["pass"] = True

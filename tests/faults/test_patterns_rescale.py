@@ -1,6 +1,6 @@
-"""A worker dies, then the job goes from 2 to 4 subtasks by a savepoint, all in mid-stream: every line stays counted.
+"""A TaskManager is killed, then a savepoint rescales the job from 2 to 4 subtasks, all in mid-stream: no line is lost.
 
-Nothing is new but the one error that is; each pattern keeps its id, and when it was first seen.
+Only the one new error is reported as new. Each pattern keeps its id and the time when it was first seen.
 """
 
 from collections import Counter
@@ -33,27 +33,27 @@ from tests.services.job_runs import ClusterJob, job_config, topics_in
 pytestmark = pytest.mark.faults
 
 SEED = 22
-START_MS = 1_700_000_040_000  # of a minute
+START_MS = 1_700_000_040_000  # start of a minute
 MINUTES = 36
 NEW_ERROR_MINUTE = 31
-SPEED = 24.0  # seconds of the stretch for each second: lines keep coming before, during and after each fault
+SPEED = 24.0  # seconds of event time a second: lines keep coming before, during and after each fault
 PARTITIONS = 4
 WIDER = 4  # subtasks after the savepoint, twice as many as before
-KILL_SHARE, STOP_SHARE = 0.25, 0.5  # of all messages, read by then
+KILL_SHARE, STOP_SHARE = 0.25, 0.5  # share of all messages that is read by then
 
 Name = tuple[str, str]  # service, pattern id
-Named = tuple[str, int]  # template, when first seen in ms
+Named = tuple[str, int]  # template, time first seen in ms
 
 
 class Uninterrupted(NamedTuple):
-    """The same messages through the graph in this process. insights: about patterns, what holds in the end."""
+    """Results of the same messages in this process. insights: last revisions of insights about patterns."""
 
     names: dict[Name, Named]
     insights: list[Insight]
 
 
 class Disturbed(NamedTuple):
-    """read, sent: messages at the savepoint; read_by: partials by subtask of the wider job."""
+    """Figures of the job with faults. read, sent: messages at the savepoint; read_by: aggregates by new subtask."""
 
     kill: dict[str, Any]
     restarts: int
@@ -70,12 +70,12 @@ def uninterrupted(config: JobConfig, stream: list[Message]) -> Uninterrupted:
             names[out.service, out.pattern_id] = (out.template, out.first_seen_ms)
         elif isinstance(out, Insight):
             bodies.append(to_json(out))
-    emitted = [insight for insight in last_revisions(bodies) if insight.kind.startswith("error_pattern")]
-    return Uninterrupted(names, emitted)
+    insights = [insight for insight in last_revisions(bodies) if insight.kind.startswith("error_pattern")]
+    return Uninterrupted(names, insights)
 
 
 def places(rows: list[dict[str, Any]]) -> Counter[Place]:
-    """Lines of the rows, those of one window and pattern added up."""
+    """Return the lines of the rows, added up by window and pattern."""
     found: Counter[Place] = Counter()
     for row in rows:
         window = (row["resolution_s"], _ms(row["window_start"]), row["late"])
@@ -84,7 +84,7 @@ def places(rows: list[dict[str, Any]]) -> Counter[Place]:
 
 
 def by_window(counts: Counter[Place]) -> Counter[tuple[Any, ...]]:
-    """The same lines without the names of their patterns."""
+    """Return the counts added up over the patterns of a window."""
     found: Counter[tuple[Any, ...]] = Counter()
     for (service, _, *window), count in counts.items():
         found[service, *window] += count
@@ -92,7 +92,7 @@ def by_window(counts: Counter[Place]) -> Counter[tuple[Any, ...]]:
 
 
 def registry(config: JobConfig) -> tuple[dict[Name, Named], int]:
-    """(what each pattern is called in the end, rows that say another first time than an earlier row of the pattern)."""
+    """Return the last template of each pattern, and the number of rows that change the time when it was first seen."""
     names: dict[Name, Named] = {}
     moved = 0
     for row in lake.read(config.lake, "pattern_registry").sort_by("at").to_pylist():
@@ -104,19 +104,19 @@ def registry(config: JobConfig) -> tuple[dict[Name, Named], int]:
 
 
 def aggregates_by_subtask(rest: FlinkRest, job_id: str, subtasks: int) -> list[int]:
-    """What each subtask of the machine has read since the job started."""
+    """Return the number of aggregates that each subtask of the machine has read since the job started."""
     (vertex,) = (v["id"] for v in rest.get(f"/jobs/{job_id}")["vertices"] if "error-patterns" in v["name"])
     asked = ",".join(f"{number}.error-patterns.numRecordsIn" for number in range(subtasks))
-    found = rest.get(f"/jobs/{job_id}/vertices/{vertex}/metrics?get={asked}")
-    return [int(metric["value"]) for metric in found]
+    metrics = rest.get(f"/jobs/{job_id}/vertices/{vertex}/metrics?get={asked}")
+    return [int(metric["value"]) for metric in metrics]
 
 
 def fingerprint(insight: Insight) -> dict[str, Any]:
-    """What it says, but for the number of the revision and the name of the topic."""
+    """Return the insight without its revision number and the names of topics."""
     plain: dict[str, Any] = msgspec.to_builtins(insight)
     del plain["revision"]
-    for found in plain["evidence"]["kafka"]:
-        del found["topic"]
+    for part in plain["evidence"]["kafka"]:
+        del part["topic"]
     return plain
 
 
@@ -137,7 +137,7 @@ def settings(stack: RunningStack, folder: Path) -> JobConfig:
 
 
 def broken_and_widened(stack: RunningStack, job: ClusterJob, stream: list[Message]) -> tuple[ClusterJob, Disturbed]:
-    """Feeds the stream to the job, through both faults; returns the wider job when it has read everything."""
+    """Feed the stream to the job during both faults; return the wider job when it has read everything."""
     config = job.config
     old = job.started()
     with feeding(stream, stack.kafka_bootstrap, topics_in(config), SPEED) as fed:
@@ -180,7 +180,7 @@ def test_patterns_rescale(stack: RunningStack, tmp_path: Path, verdict: dict[str
     }
     assert done.restarts >= 1
     assert restarts == 0
-    assert verdict["minutes_from_savepoint_to_news"] > 2, "the new error is older than the wider job: plant it later"
+    assert verdict["minutes_from_savepoint_to_news"] > 2, "the new error begins before the wider job: plant it later"
     counts_are_exact(story, job, verdict)
     names_are_the_same(story, job, local, verdict)
     only_the_new_error_was_emitted(story, job, local, verdict)
@@ -188,7 +188,10 @@ def test_patterns_rescale(stack: RunningStack, tmp_path: Path, verdict: dict[str
 
 
 def counts_are_exact(story: Story, job: ClusterJob, verdict: dict[str, Any]) -> None:
-    """Every pattern in every window; of the service with more patterns than rows the sums, and no pattern too often."""
+    """Assert the count of every pattern in every window.
+
+    For the service with more patterns than rows: the sum of each window, and no pattern counted too often.
+    """
     rows = lake.read(job.config.lake, "error_patterns").to_pylist()
     found, expected = places(rows), story.expected
     wide = Counter({place: count for place, count in found.items() if place[0] == WIDE})
@@ -210,7 +213,7 @@ def counts_are_exact(story: Story, job: ClusterJob, verdict: dict[str, Any]) -> 
     assert (missing, too_many) == (Counter(), Counter())
     named = Counter({place: count for place, count in wide.items() if place[1] != OTHER_PATTERNS})
     assert not named - expected
-    assert beyond > 0, "every pattern had a row of its own: the law of `other` was not tried"
+    assert beyond > 0, "every pattern had its own row: `other` was not tested"
     assert wrong == []
 
 

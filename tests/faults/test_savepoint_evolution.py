@@ -1,4 +1,4 @@
-"""What a new release does to users: its job takes the savepoint of the old one in mid-stream, and nobody notices."""
+"""Upgrade to a new release: its job starts from the savepoint of the old one in mid-stream, and no result differs."""
 
 from collections import Counter
 from dataclasses import replace
@@ -30,8 +30,8 @@ SEED = 21
 START_MS = 1_700_000_000_000
 INTERVAL_MS = 600_000
 PROFILE = SpanProfile(attributes=1, bad=BadSpans(late=3, future=1, end_before_start=1, too_old=1))
-STOP_SHARE = 0.2  # of all messages, read when the old job is stopped
-SPEED = 8.0  # seconds of the stretch for each second: spans keep coming before, during and after the change
+STOP_SHARE = 0.2  # share of all messages that is read when the old job is stopped
+SPEED = 8.0  # seconds of event time a second: spans keep coming before, during and after the change
 
 
 def test_savepoint_evolution(
@@ -52,7 +52,7 @@ def test_savepoint_evolution(
     with feeding(stream, bootstrap, topics_in(config), SPEED) as fed:
         wait_until(lambda: old.messages_read()[0] >= STOP_SHARE * messages, f"{STOP_SHARE:.0%} is read", 300.0)
         savepoint = stop_with_savepoint(old)
-        read, waiting = old.messages_read()
+        read, sent = old.messages_read()
         new = replace(job, job="evolved").started(savepoint)
         assert not fed.done(), "everything was sent before the new job ran: raise FAULT_SPANS"
     new.wait_until_read(600.0)
@@ -61,25 +61,25 @@ def test_savepoint_evolution(
 
     rollups = new.spans_in_rollups()
     letters = new.dead_letters()
-    places = Counter((letter["partition"], letter["offset"], letter["reason"]) for letter in letters)
+    positions = Counter((letter["partition"], letter["offset"], letter["reason"]) for letter in letters)
     tallied = sum(int(record.value) for record in committed_records(bootstrap, "evolve-tallies"))
     revisions = Counter(dict(record.headers)["ce_id"] for record in new.insight_records())
     verdict |= {
         "spans_sent": expected.spans,
         "spans_in_rollups": rollups,
         "spans_rejected": dict(rejected_records(letters)),
-        "dead_letters_twice": sum(count - 1 for count in places.values()),
+        "dead_letters_twice": sum(count - 1 for count in positions.values()),
         "insight_revisions_twice": sum(count - 1 for count in revisions.values()),
         "spans_seen_by_the_new_machine": tallied,
         "messages_read_at_the_savepoint": read,
-        "messages_sent_by_then": waiting,
+        "messages_sent_by_then": sent,
         "flink_num_restarts": restarts,
     }
     assert restarts == 0
     assert rollups == dict.fromkeys(RESOLUTIONS_S, expected.counted)
     assert rejected_records(letters).total() == expected.rejected
-    assert max(places.values()) == 1
+    assert max(positions.values()) == 1
     assert max(revisions.values(), default=1) == 1
-    after = truth(PROFILE, messages - waiting)
-    assert after.counted <= tallied < expected.counted, "the new machine sees what the old job had not passed on"
+    after = truth(PROFILE, messages - sent)
+    assert after.counted <= tallied < expected.counted, "the new machine receives what the old job had not emitted"
     verdict["pass"] = True

@@ -1,4 +1,4 @@
-"""The same recording gives the same insights, line for line, on Flink and in one process."""
+"""Replay of one recording: Flink and the local engine give the same insights, line by line."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ class Recording:
 
 @pytest.fixture(scope="module")
 def hard_recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    """Six minutes with an incident: 5 % of the spans late, 1 % too late, shuffled, over four partitions."""
+    """Record six minutes with an incident: 5 % of the spans late, 1 % too late, shuffled, over four partitions."""
     skip_unless_set_up()
     incident = plan_incident(SEED, START_MS, DURATION_MS)
     messages = list(shop.messages(SEED, START_MS, DURATION_MS, incident))
@@ -49,6 +49,6 @@ def test_flink_prints_the_lines_of_the_local_engine(hard_recording: Recording, p
     assert hard_recording.lateness.too_late > 1_000
     assert hard_recording.lines, "the planted incident must be found, or nothing is compared"
     bad = BadLines()
-    found = replay_flink([hard_recording.folder], bad, print, parallelism=parallelism, all_revisions=False)
-    assert [to_json(insight) for insight in found] == hard_recording.lines
+    insights = replay_flink([hard_recording.folder], bad, print, parallelism=parallelism, all_revisions=False)
+    assert [to_json(insight) for insight in insights] == hard_recording.lines
     assert bad.dropped == 0

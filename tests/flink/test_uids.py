@@ -1,4 +1,4 @@
-"""The uids of the job are a contract: savepoints of users find their state by them."""
+"""The uids of the job are a contract: Flink assigns the state of a savepoint by uid."""
 
 import json
 import subprocess
@@ -35,7 +35,7 @@ STATEFUL_OR_NAMED = {
     *(f"{table}: Sink pre-commit aggregator: {table}" for table in TABLES),
     *(f"Sink Committer: {table}" for table in TABLES),
 }
-# Steps that PyFlink puts in by itself: they hold no state, so that no savepoint knows them.
+# Operators that PyFlink inserts: they hold no state, so no savepoint needs their uid.
 WITHOUT_UID = {"Map", "_stream_key_by_map_operator"}
 
 
@@ -53,5 +53,5 @@ def test_uids_are_those_that_savepoints_were_written_with(tmp_path: Path) -> Non
         ("latency-spikes", "latency-spike", "lake.insights.latency_rollups"),
         ("error-patterns", "error-patterns", "lake.insights.error_patterns"),
     ):
-        assert {stage, table} <= set(uids[job]) < STATEFUL_OR_NAMED, f"{job} alone continues the savepoint of the whole"
+        assert {stage, table} <= set(uids[job]) < STATEFUL_OR_NAMED, f"{job} alone must continue a savepoint of all"
     assert {operator["name"] for operator in operators if not operator["uid"]} == WITHOUT_UID

@@ -1,6 +1,6 @@
-"""Prints name and uid of every operator of each job as JSON lines: `python -m tests.flink.uids FOLDER`.
+"""Program that prints name and uid of every operator of each job as JSON lines: `python -m tests.flink.uids FOLDER`.
 
-A program of its own because PyFlink keeps a JVM as long as its process lives.
+It is a separate process because PyFlink keeps a JVM until the process ends.
 """
 
 import json
@@ -24,8 +24,8 @@ def main(folder: Path) -> None:
         build(environment, config, job.stages(config.graph()), unused=job.unused)
         nodes = environment._j_stream_execution_environment.getStreamGraph(False).getStreamNodes()
         for node in nodes.toArray():
-            found = {"job": name, "name": node.getOperatorName(), "uid": node.getTransformationUID()}
-            sys.stdout.write(json.dumps(found) + "\n")
+            operator = {"job": name, "name": node.getOperatorName(), "uid": node.getTransformationUID()}
+            sys.stdout.write(json.dumps(operator) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""Fuzz all decoders: `python tests/fuzz/fuzz_decoders.py -max_total_time=20 [corpus folder]`, libFuzzer's options.
+"""Fuzzer of all decoders: `python tests/fuzz/fuzz_decoders.py -max_total_time=20 [corpus folder]`.
+
+The options are those of libFuzzer.
 
 NUMBA_DISABLE_JIT=1 runs the kernels as plain Python: slower, but libFuzzer then sees their branches and finds inputs
-that reach them; the corpus so made is worth a run without it.
+that reach them. Run the corpus made that way once without the variable.
 
 Needs atheris, which is not among the project's dependencies: `pip install atheris==3.0.0`. Bounds checks are compiled
-into the kernels here, so a read outside of a message is an exception and not silence. Any exception is a finding;
-libFuzzer writes its bytes to a file `crash-*`, which is also the argument that repeats it.
+into the kernels here, so a read outside of a message raises an exception. Any exception is a finding: libFuzzer writes
+the input to a file `crash-*`, and this file as argument repeats it.
 """
 
 import os
@@ -13,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Before numba is imported. The folder keeps kernels with checks away from the ones without.
+# Set before numba is imported. The separate folder keeps kernels with bounds checks apart from those without.
 os.environ["NUMBA_BOUNDSCHECK"] = "1"
 os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / "metric-reasoner-fuzz-kernels")
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -30,20 +32,20 @@ with atheris.instrument_imports(include=["udfs", "tests"], exclude=_KERNELS):
     from tests.support.otlp_reference import ReferenceDecoder
     from udfs.otlp.decoder import DecodeSettings, SpanDecoder, decode_logs, decode_metrics
 
-# An honest bound would let one input of 2-byte spans take seconds.
+# Lower than the default bounds, with which one input of 2-byte spans would take seconds.
 _SETTINGS = DecodeSettings(message_bytes_max=1 << 16, spans_max=10_000, resources_cached_max=64)
 _SCANNER = SpanDecoder(_SETTINGS)
 _REFERENCE = ReferenceDecoder(_SETTINGS)
 
 
 def fuzz(data: bytes) -> None:
-    """Decode bytes as they are and as the inside of a span, of a resource, of a status and of an exception."""
+    """Decode the bytes as a request, and as the content of a span, a resource, a status and an exception."""
     inside = (request_of(sized(15, data)), request_of(sized(11, sized(2, b"exception") + data)))
     whole = (data, request_of(data), request_of(b"", resource=data), *inside)
     for message in whole:
         check_scan(message, _SCANNER, _REFERENCE)
-    for found in (decode_logs(data, _SETTINGS), decode_metrics(data, _SETTINGS)):
-        assert isinstance(found, tuple | Rejected), found
+    for result in (decode_logs(data, _SETTINGS), decode_metrics(data, _SETTINGS)):
+        assert isinstance(result, tuple | Rejected), result
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every state is bounded, whatever is sent: names, stragglers, services that come and go."""
+"""Bounds of every state: many names, spans of past windows, services that come and go."""
 
 from dataclasses import replace
 from random import Random
@@ -23,11 +23,11 @@ from udfs.detect.requests.rates import EFFECTS_MAX
 from udfs.otlp.decoder import DecodeSettings
 
 STATE_BYTES_MAX = 256 * 1024
-PATTERN_BYTES_MAX = 640 * 1024  # of a service, with settings as shipped
+PATTERN_BYTES_MAX = 640 * 1024  # of a service, with default settings
 
 
 def grown(sent: list[Sent], services_max: int = 5_000) -> tuple[dict[str, int], list[Insight]]:
-    """(largest state in bytes of each stage over the whole run, insights)."""
+    """Return the largest state in bytes of each stage over the whole run, and the insights."""
     graph = LocalGraph(stages(graph_config(services_max=services_max)))
     largest: dict[str, int] = {}
     out: list[Any] = []
@@ -42,7 +42,7 @@ def grown(sent: list[Sent], services_max: int = 5_000) -> tuple[dict[str, int], 
 
 
 def test_spans_of_past_windows_do_not_grow_the_state() -> None:
-    """For five minutes, five times a second, a message brings a span of a window that is over."""
+    """For five minutes, five times a second, a message holds a span of a window that has ended."""
     sent = [
         Sent(
             START_MS + number * 200,
@@ -57,7 +57,7 @@ def test_spans_of_past_windows_do_not_grow_the_state() -> None:
 
 
 def test_a_service_of_a_thousand_hosts_and_two_hundred_operations_keeps_its_state_in_bounds() -> None:
-    """Ten thousand spans a window, log-normal latencies: sketches as full as they get."""
+    """Ten thousand spans a window with log-normal latencies fill the sketches as far as possible."""
     random = Random(1)
     sent = []
     for window in range(20):
@@ -79,22 +79,25 @@ def test_a_service_of_a_thousand_hosts_and_two_hundred_operations_keeps_its_stat
 
 
 def test_services_that_come_and_go_leave_no_state() -> None:
-    """A deploy id in the name: each name lives 70 minutes, for five days; its gap ends when it is expected no more."""
+    """With a deploy id in the name each name exists for 70 minutes, for five days.
+
+    The no-data insight of a name closes when the service is no longer expected.
+    """
     sent = []
     for number in range(5 * 24 * 30):
         end_ms = START_MS + number * 120_000
         cart, mail = (OneSpan(name, end_ms - 1, 20, 2 * number) for name in ("cart", f"mail-{number // 35}"))
         sent.append(Sent(end_ms, (cart._replace(number=2 * number + 1), mail), 0, number))
-    half = len(sent) // 2
-    (early, _), (late, found) = grown_gap(sent[:half]), grown_gap(sent)
-    assert late < 1.2 * early, f"{early} bytes after half of the days, {late} after all"
-    last = {insight.insight_id: insight for insight in found}
+    middle = len(sent) // 2
+    (early, _), (late, emitted) = grown_gap(sent[:middle]), grown_gap(sent)
+    assert late < 1.2 * early, f"{early} bytes after the first half of the days, {late} after all"
+    last = {insight.insight_id: insight for insight in emitted}
     open_ones = [insight for insight in last.values() if insight.status == "open"]
-    assert len(open_ones) <= 2 * 24 + 2, "a gap of a service that is no longer expected stays open for ever"
+    assert len(open_ones) <= 2 * 24 + 2, "the insight of a service that is no longer expected must close"
 
 
 def grown_gap(sent: list[Sent]) -> tuple[int, list[Insight]]:
-    """(size of the gap watch's state at the end, its insights), fed without the rest of the graph."""
+    """Return the size of the state of the no-data detector at the end, and its insights; no other stage runs."""
     graph = LocalGraph([stage for stage in stages(graph_config("final")) if stage.uid == "telemetry-gap"])
     out: list[Any] = []
     for message in sent:
@@ -107,7 +110,7 @@ def grown_gap(sent: list[Sent]) -> tuple[int, list[Insight]]:
 
 
 def fed(graph: LocalGraph, sent: list[Sent]) -> list[Any]:
-    """Outputs of the messages; event time follows each."""
+    """Return the outputs of the messages; event time advances to the timestamp of each."""
     out: list[Any] = []
     for message in sent:
         event = fold(message)[0]
@@ -118,7 +121,7 @@ def fed(graph: LocalGraph, sent: list[Sent]) -> list[Any]:
 
 
 def test_the_names_of_environments_are_bounded_and_no_record_is_lost() -> None:
-    """A thousand environments, each with one service: all but four are `other`, and so are their states."""
+    """A thousand environments, each with one service: all but four share the name and the state of `other`."""
     sent = [
         Sent(START_MS + n * 100, (OneSpan(f"svc-{n % 7}", START_MS + n * 100, 20, n + 1, env=f"env-{n}"),), 0, n)
         for n in range(1_000)
@@ -150,7 +153,7 @@ def test_the_names_of_services_are_bounded_and_no_record_is_lost() -> None:
 
 @pytest.mark.parametrize("signal", ["logs", "metrics"])
 def test_names_beyond_the_bounds_are_counted_in_logs_and_metrics_once_a_message(signal: SignalType) -> None:
-    """Lines and activity of one message name the same service: it counts as one."""
+    """Lines and activity of one message name the same service: the name counts once."""
     records = [
         LogRecord(Resource(f"env-{n % 6}", f"svc-{n}", "h"), START_MS * MS, 9, "", "hello", "", (), "", "")
         for n in range(60)
@@ -162,18 +165,18 @@ def test_names_beyond_the_bounds_are_counted_in_logs_and_metrics_once_a_message(
         message = FoldedMessage(f"{signal}|0", None, part.activity, signal, part.logs if signal == "logs" else ())
         graph.feed((message,))
     assert graph.counts["envs_overflowed_total"] == 60 // 2
-    assert graph.counts["services_overflowed_total"] == 60 - 4 * 5, "three environments and `other`, of five services"
+    assert graph.counts["services_overflowed_total"] == 60 - 4 * 5, "three environments and `other`, five services each"
 
 
 def test_hosts_and_operations_beyond_the_bounds_are_counted_where_one_message_brings_them_all() -> None:
-    """Pre-aggregation bounds them before any window is merged."""
+    """Pre-aggregation limits the names before any window is merged."""
     spans = tuple(
         OneSpan("cart", START_MS, 20, n + 1, host=f"h{n}", operation=f"o{n}" if n < 150 else "o") for n in range(300)
     )
     graph = LocalGraph(stages(graph_config()))
     fed(graph, [Sent(START_MS + 1, spans, 0, 0)])
     graph.finish()
-    assert graph.counts["names_overflowed_total"] == 1, "hosts of one window; its operations have room"
+    assert graph.counts["names_overflowed_total"] == 1, "the hosts of one window; its operations are within the limit"
 
 
 def test_a_message_beyond_its_length_is_counted_and_not_read() -> None:
@@ -183,7 +186,7 @@ def test_a_message_beyond_its_length_is_counted_and_not_read() -> None:
 
 
 def test_a_flood_of_lines_without_common_words_fills_the_state_of_a_service_up_to_its_bound() -> None:
-    """With settings as shipped and insights on, after the warm-up: 1,200 such lines a window, for five minutes."""
+    """Default settings with insights on: after the warm-up 1,200 such lines a window, for five minutes."""
     random, at_rest, windows = Random(4), 66, 96
     config = replace(GraphConfig(), patterns=LogPatternsConfig(insights=True))
     graph, sizes = LocalGraph([stage for stage in pattern_stages(config) if stage.signal is None]), []
@@ -198,9 +201,9 @@ def test_a_flood_of_lines_without_common_words_fills_the_state_of_a_service_up_t
         graph.feed(logs_part(records, READER, at, FoldConfig()).logs)
         list(graph.advance(at.timestamp_ms))
         sizes.append(sum(graph.state_bytes().values()))
-    before, half, rest = max(sizes[:at_rest]), max(sizes[at_rest : (at_rest + windows) // 2]), sizes[-6:]
-    assert 100 * before < half, "the flood is not kept at all: this says nothing about its bound"
-    assert max(rest) < 1.05 * half, f"{half} bytes after half of the flood, {max(rest)} at its end"
+    before, middle, rest = max(sizes[:at_rest]), max(sizes[at_rest : (at_rest + windows) // 2]), sizes[-6:]
+    assert 100 * before < middle, "no state of the flood is kept: the test proves nothing about a bound"
+    assert max(rest) < 1.05 * middle, f"{middle} bytes in the middle of the flood, {max(rest)} at its end"
     assert max(rest) < PATTERN_BYTES_MAX
 
 
@@ -209,7 +212,7 @@ def _word(random: Random) -> str:
 
 
 def test_a_flood_of_lines_beside_requests_keeps_the_usual_effects_and_the_bound() -> None:
-    """Each window 2,000 lines of 60 words of which no two are alike, and usual ones, which find their place."""
+    """Each window has 2,000 different lines of 60 words, and the 50 usual lines, which stay in the model."""
     random = Random(4)
     (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "request-shapes")
     graph, largest = LocalGraph([stage]), 0

@@ -1,4 +1,4 @@
-"""Real components for the tests: started once a session, on free ports, in a temporary folder, ended with it."""
+"""Real components for the tests: started once a session on free ports in a temporary folder, stopped at its end."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from reasoner.stack.postgres import postgres_programs
 
 @dataclass(frozen=True, slots=True)
 class PostgresUrls:
-    """The same database `lake` for Flink (jdbc) and for pyiceberg (sqlalchemy)."""
+    """Addresses of the database `lake`: for Flink (jdbc) and for pyiceberg (sqlalchemy)."""
 
     jdbc: str
     sqlalchemy: str
@@ -22,18 +22,18 @@ class PostgresUrls:
 
 @dataclass(frozen=True, slots=True)
 class FlinkCluster:
-    """A standalone cluster of two TaskManagers with two slots each, and the means to break it."""
+    """A standalone cluster of two TaskManagers with two slots each, whose TaskManagers can be killed."""
 
     rest_url: str
     flink_home: Path
     stack: RunningStack
 
     def kill_taskmanager(self, number: int) -> int:
-        """kill -9 of one TaskManager's process; returns its process id."""
+        """Kill the process of one TaskManager with SIGKILL; return its process id."""
         return self.stack.kill_taskmanager(number)
 
     def start_taskmanager(self, number: int) -> None:
-        """Start it again; returns when the cluster counts it."""
+        """Start the TaskManager again; return when the cluster counts it."""
         self.stack.start_taskmanager(number)
 
 
@@ -54,13 +54,13 @@ def skip_without_postgres() -> None:
 
 @pytest.fixture
 def stack_settings(tmp_path: Path) -> StackSettings:
-    """A stack of the test's own: temporary folder, free ports."""
+    """Return settings of a stack for one test: temporary folder, free ports."""
     return StackSettings(folder=tmp_path).with_auto_ports()
 
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Bootstrap address of a broker that all tests of the session share: each makes topics of its own."""
+    """Start a broker for all tests of the session; yield its bootstrap address. Each test creates its own topics."""
     skip_unless_set_up()
     settings = StackSettings(folder=tmp_path_factory.mktemp("kafka")).with_auto_ports()
     with running(settings, ["kafka"]) as stack:
@@ -69,7 +69,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresUrls]:
-    """A PostgreSQL with the empty database `lake`, shared by the session."""
+    """Start PostgreSQL with the empty database `lake` for the session."""
     skip_without_postgres()
     settings = StackSettings(folder=tmp_path_factory.mktemp("postgres")).with_auto_ports()
     with running(settings, ["postgres"]) as stack:
@@ -78,7 +78,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresUrls]
 
 @pytest.fixture(scope="session")
 def flink_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
-    """A standalone Flink cluster, shared by the session: a test that kills a TaskManager starts it again."""
+    """Start a standalone Flink cluster for the session: a test that kills a TaskManager starts it again."""
     skip_unless_set_up()
     settings = StackSettings(folder=tmp_path_factory.mktemp("flink")).with_auto_ports()
     with running(settings, ["flink"]) as stack:

@@ -1,4 +1,4 @@
-"""Broken and hostile messages, each with what the job must say of it."""
+"""Broken and hostile messages, each with the dead letters that the job must write about it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,12 @@ SERVICE = "garbage"
 
 @dataclass(frozen=True)
 class Garbage:
-    """value None is a tombstone. rejected: reason -> records (0: the whole message). counted: spans that are fine."""
+    """A broken message.
+
+    value: None for a Kafka record without a value.
+    rejected: reason -> rejected records (0: the whole message).
+    counted: spans that are valid.
+    """
 
     name: str
     value: bytes | None
@@ -30,13 +35,13 @@ class Garbage:
 
     @property
     def spans(self) -> int:
-        """Spans that a reader can tell are in it."""
+        """Number of spans that can be read from the message."""
         return self.counted + sum(self.rejected.values())
 
 
 @dataclass(frozen=True)
 class Sent:
-    """Where a piece of garbage lies in Kafka."""
+    """A broken message with its position in Kafka."""
 
     garbage: Garbage
     topic: str
@@ -45,7 +50,7 @@ class Sent:
 
 
 def all_garbage(now_ms: int) -> list[Garbage]:
-    """now_ms: the Kafka timestamp that the messages will have."""
+    """Return one message of each kind. now_ms: the Kafka timestamp that the messages will have."""
     now_ns = now_ms * 1_000_000
     good = _span(now_ns - 5_000_000, now_ns, 1)
     junk = Random("junk").randbytes
@@ -71,7 +76,7 @@ def all_garbage(now_ms: int) -> list[Garbage]:
 def send_garbage(
     bootstrap: str, topics: Mapping[SignalType, str], garbage: Sequence[Garbage], timestamp_ms: int
 ) -> list[Sent]:
-    """Each into partition 0 of its topic; returns when all are stored."""
+    """Send each message to partition 0 of its topic; return when all are stored."""
     producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", max_request_size=8 << 20)
     try:
         futures = [
@@ -85,12 +90,12 @@ def send_garbage(
 
 
 def said_of(letters: Sequence[Mapping[str, Any]], sent: Sent) -> dict[str, int]:
-    """Reason -> records of the dead letters about one message."""
-    place = (sent.topic, sent.partition, sent.offset)
+    """Return reason -> records of the dead letters about one message."""
+    position = (sent.topic, sent.partition, sent.offset)
     return {
         letter["reason"]: letter["records"]
         for letter in letters
-        if (letter["topic"], letter["partition"], letter["offset"]) == place
+        if (letter["topic"], letter["partition"], letter["offset"]) == position
     }
 
 

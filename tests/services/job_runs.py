@@ -1,4 +1,4 @@
-"""The shipped job on a standalone cluster: settings and topics in; what stands in Kafka and Iceberg afterwards out."""
+"""Runs of the shipped job on a standalone cluster, and readers of its results in Kafka and Iceberg."""
 
 import json
 from collections import Counter
@@ -26,7 +26,7 @@ DRAIN_DEADLINE_S = 240.0
 
 
 def database(sqlalchemy_url: str, jdbc_url: str, name: str) -> str:
-    """JDBC address of a new database of this name beside `lake`, so that each test has a catalog of its own."""
+    """Create a database of this name beside `lake`, so that each test has its own catalog; return its JDBC address."""
     engine = sqlalchemy.create_engine(sqlalchemy_url, isolation_level="AUTOCOMMIT")
     try:
         with engine.connect() as connection:
@@ -46,7 +46,7 @@ def job_config(
     engine: Mapping[str, Any] | None = None,
     detection: Mapping[str, Any] | None = None,
 ) -> JobConfig:
-    """The shipped settings but for what is given; topics, group and transactions carry the name of the test."""
+    """Return the default settings with the given changes; topics, group and transactions have the name of the test."""
     topics = {signal: f"{name}-{signal}" if signal in signals else "" for signal in ("traces", "logs", "metrics")}
     return JobConfig.model_validate(
         {
@@ -70,7 +70,7 @@ def job_config(
 
 
 def topics_in(config: JobConfig) -> dict[SignalType, str]:
-    """The topics that the job reads."""
+    """Return the topics that the job reads, by signal type."""
     topics = config.kafka.topics
     named: tuple[tuple[SignalType, str], ...] = (
         ("traces", topics.traces),
@@ -82,7 +82,7 @@ def topics_in(config: JobConfig) -> dict[SignalType, str]:
 
 @dataclass(frozen=True)
 class ClusterJob:
-    """A job on a cluster. folder: for its settings, checkpoints and warehouse. job: as `submit` names it."""
+    """A job on a cluster. folder: for its settings, checkpoints and warehouse. job: its name for `submit`."""
 
     config: JobConfig
     rest: FlinkRest
@@ -91,7 +91,7 @@ class ClusterJob:
     job_id: str = ""
 
     def prepare(self, partitions: int) -> None:
-        """Topics that keep everything, and the tables."""
+        """Create topics with unlimited retention, and the tables."""
         specs = dict.fromkeys(topics_in(self.config).values(), TopicSpec(partitions, KEEP_FOR_EVER_MS))
         topics = self.config.kafka.topics
         specs |= dict.fromkeys((topics.insights, topics.rejected), TopicSpec(2, KEEP_FOR_EVER_MS))
@@ -99,7 +99,7 @@ class ClusterJob:
         lake.create_tables(self.config.lake)
 
     def started(self, savepoint: str = "") -> "ClusterJob":
-        """The same, submitted and running."""
+        """Submit the job and wait until it runs; return it with its job id."""
         path = write_config(self.config, self.folder / f"{self.config.name}.yaml")
         job_id = submit(self.job, path, self.rest.url, savepoint)
         self.rest.wait_for_state(job_id, "RUNNING", DRAIN_DEADLINE_S)
@@ -109,14 +109,14 @@ class ClusterJob:
         return self.rest.jobs()[self.job_id]
 
     def messages_read(self) -> tuple[int, int]:
-        """(messages that the last completed checkpoint is past, messages in the topics by now)."""
+        """Return (messages before the offsets of the last completed checkpoint, messages in the topics now)."""
         bootstrap, group = self.config.kafka.bootstrap_servers, self.config.kafka.group_id
         read = committed_offsets(bootstrap, group)
         ends = end_offsets(bootstrap, list(topics_in(self.config).values()))
         return sum(min(read.get(part, 0), end) for part, end in ends.items()), sum(ends.values())
 
     def wait_until_read(self, deadline_s: float = 300.0) -> None:
-        """Until the offsets of the last completed checkpoint are the ends of all topics."""
+        """Wait until the offsets of the last completed checkpoint are the ends of all topics."""
         wait_until(self._has_read_all, "a checkpoint behind everything that was sent", deadline_s, 1.0)
 
     def _has_read_all(self) -> bool:
@@ -124,7 +124,7 @@ class ClusterJob:
         return read == sent
 
     def drain(self) -> str:
-        """Stop with event time at its end; returns the savepoint when the job has finished."""
+        """Stop the job with event time at its end; return the savepoint when the job has finished."""
         savepoint = self.rest.stop(
             self.job_id, f"file://{self.folder}/savepoints", drain=True, deadline_s=DRAIN_DEADLINE_S
         )
@@ -132,7 +132,7 @@ class ClusterJob:
         return savepoint
 
     def spans_in_rollups(self) -> dict[int, int]:
-        """Sum of all delta rows of services, late ones included, by resolution in seconds."""
+        """Return the sum of all delta rows of services, late ones included, by resolution in seconds."""
         rows = lake.read(
             self.config.lake,
             "latency_rollups",
@@ -145,28 +145,28 @@ class ClusterJob:
         return sums
 
     def severe_lines(self) -> dict[int, int]:
-        """Lines of WARN and up in the rows of patterns and of `other`, by resolution in seconds."""
+        """Return the severe lines in the rows of patterns and of `other`, by resolution in seconds."""
         rows = lake.read(self.config.lake, "error_patterns", selected_fields=("resolution_s", "count"))
         sums = rows.group_by("resolution_s").aggregate([("count", "sum")]).to_pylist()
         return {row["resolution_s"]: row["count_sum"] for row in sums}
 
     def dead_letters(self) -> list[dict[str, Any]]:
-        """Everything in the topic of rejected messages."""
+        """Return all dead letters of the topic."""
         topic = self.config.kafka.topics.rejected
         return [json.loads(record.value) for record in committed_records(self.config.kafka.bootstrap_servers, topic)]
 
     def insight_records(self) -> list[Any]:
-        """Committed Kafka records of the insights, by partition and offset."""
+        """Return the committed Kafka records of the insights, by partition and offset."""
         return committed_records(self.config.kafka.bootstrap_servers, self.config.kafka.topics.insights)
 
     def table_bodies(self) -> list[bytes]:
-        """JSON of every insight revision in the table, ascending."""
+        """Return the JSON of every insight revision in the table, ascending."""
         rows = lake.read(self.config.lake, "insights", selected_fields=("body",))
         return sorted(body.encode() for body in rows["body"].to_pylist())
 
 
 def rejected_records(letters: Sequence[Mapping[str, Any]]) -> Counter[str]:
-    """Records by reason. Letters about whole messages count none: nobody knows what was in them."""
+    """Return rejected records by reason. Letters about whole messages count none: their content is not readable."""
     counts: Counter[str] = Counter()
     for letter in letters:
         counts[letter["reason"]] += letter["records"]
@@ -174,7 +174,7 @@ def rejected_records(letters: Sequence[Mapping[str, Any]]) -> Counter[str]:
 
 
 def committed_records(bootstrap: str, topic: str) -> list[Any]:
-    """Records under read_committed up to the end that the topic has now."""
+    """Return the records of a topic under read_committed, up to its current end."""
     with committed(bootstrap, topic) as consumer:
         ends = consumer.end_offsets(sorted(consumer.assignment()))
         found: list[Any] = []
@@ -185,7 +185,7 @@ def committed_records(bootstrap: str, topic: str) -> list[Any]:
 
 
 def end_offsets(bootstrap: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
-    """Offset behind the last record of each partition."""
+    """Return the offset behind the last record of each partition."""
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     try:
         parts = [TopicPartition(topic, part) for topic in topics for part in consumer.partitions_for_topic(topic)]
@@ -196,12 +196,12 @@ def end_offsets(bootstrap: str, topics: Sequence[str]) -> dict[TopicPartition, i
 
 
 def committed_offsets(bootstrap: str, group: str) -> dict[TopicPartition, int]:
-    """What the group has committed; Flink does so at each completed checkpoint."""
+    """Return the offsets that the group has committed; Flink commits at each completed checkpoint."""
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     try:
-        found = admin.list_group_offsets(group).get(group, {})
+        offsets = admin.list_group_offsets(group).get(group, {})
     except (CoordinatorNotAvailableError, NotCoordinatorError):
-        return {}  # the broker makes its topic of offsets at the first commit
+        return {}  # the broker creates its topic of offsets at the first commit
     finally:
         admin.close()
-    return {part: at.offset for part, at in found.items()}
+    return {part: committed_at.offset for part, committed_at in offsets.items()}

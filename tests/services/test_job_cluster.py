@@ -1,4 +1,4 @@
-"""The shipped job on a real cluster, on good and hostile input: every span is counted once, every loss explained."""
+"""The shipped job on a real cluster, with valid and broken input: every span is counted once or in a dead letter."""
 
 import json
 import re
@@ -40,7 +40,7 @@ START_MS = 1_700_000_000_000  # a recording: older than the default retention of
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was sent, what the running job said, and what it left behind."""
+    """Messages that were sent, figures of the running job, and its results after it has stopped."""
 
     plan: demo.DemoPlan
     records: Counter[str]
@@ -58,7 +58,7 @@ class Outcome:
 
 
 def records_in(messages: list[Message]) -> Counter[str]:
-    """Spans, log records and metric points by signal, counted by protobuf's own parser."""
+    """Count spans, log records (also the severe ones) and metric points by signal, with protobuf's own parser."""
     counts: Counter[str] = Counter()
     for message in messages:
         if message.topic_kind == "traces":
@@ -68,7 +68,7 @@ def records_in(messages: list[Message]) -> Counter[str]:
             logs = ExportLogsServiceRequest.FromString(message.value).resource_logs
             lines = [line for part in logs for scope in part.scope_logs for line in scope.log_records]
             counts["logs"] += len(lines)
-            counts["loud"] += sum(line.severity_number >= WARN for line in lines)
+            counts["severe"] += sum(line.severity_number >= WARN for line in lines)
         else:
             parts = ExportMetricsServiceRequest.FromString(message.value).resource_metrics
             metrics = [metric for part in parts for scope in part.scope_metrics for metric in scope.metrics]
@@ -80,9 +80,9 @@ def records_in(messages: list[Message]) -> Counter[str]:
 def outcome(
     kafka: str, postgres: PostgresUrls, flink_cluster: FlinkCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Outcome:
-    """12 minutes of the shop: half as gzip, then the garbage, then the rest as zstd; drained and read back.
+    """Run the job on 12 minutes of the shop: one half as gzip, the broken messages, the rest as zstd; drain, read back.
 
-    Between the halves the tables are maintained under the running job, and nothing is kept that need not be.
+    Before the rest is sent, the tables are maintained under the running job with keep_ms=0.
     """
     folder = tmp_path_factory.mktemp("job")
     jdbc = database(postgres.sqlalchemy, postgres.jdbc, NAME)
@@ -91,18 +91,18 @@ def outcome(
     job.prepare(PARTITIONS)
     plan = demo.plan(7, True, START_MS)
     messages = list(spread(shop.messages(plan.seed, plan.start_ms, demo.DURATION_MS, plan.incident), PARTITIONS, 1))
-    half = len(messages) // 2
+    middle = len(messages) // 2
     topics = topics_in(config)
     job = job.started()
 
-    play(islice(messages, half // 2), kafka, topics, PlayOptions(compression="gzip"))
-    job.wait_until_read()  # so that there are files of more than one commit to put together
-    play(islice(messages, half // 2, half), kafka, topics, PlayOptions(compression="gzip"))
-    now_ms = messages[half].timestamp_ms
+    play(islice(messages, middle // 2), kafka, topics, PlayOptions(compression="gzip"))
+    job.wait_until_read()  # so that there are files of more than one commit to compact
+    play(islice(messages, middle // 2, middle), kafka, topics, PlayOptions(compression="gzip"))
+    now_ms = messages[middle].timestamp_ms
     sent = send_garbage(kafka, topics, all_garbage(now_ms), now_ms)
     job.wait_until_read()
     maintained = [maintain(table, MaintenanceLimits(keep_ms=0), wall_ms()) for table in lake.tables(config.lake)]
-    play(islice(messages, half, None), kafka, topics, PlayOptions(compression="zstd"))
+    play(islice(messages, middle, None), kafka, topics, PlayOptions(compression="zstd"))
     job.wait_until_read()
     records = records_in(messages)
     expected = _expected_counters(records, sent)
@@ -129,12 +129,12 @@ def outcome(
 
 
 def _expected_counters(records: Counter[str], sent: list[Sent]) -> dict[str, int]:
-    rejected = [said for piece in sent for said in piece.garbage.rejected.items()]
+    rejected = [fault for piece in sent for fault in piece.garbage.rejected.items()]
     by_reason: Counter[str] = Counter()
     for reason, count in rejected:
         by_reason[f"rejected_{reason}_total"] += count or 1
     return {
-        "records_folded_total": records.total() - records["loud"] + sum(piece.garbage.counted for piece in sent),
+        "records_folded_total": records.total() - records["severe"] + sum(piece.garbage.counted for piece in sent),
         "records_rejected_total": sum(count for _, count in rejected),
         "messages_rejected_total": sum(1 for _, count in rejected if not count),
         **by_reason,
@@ -149,16 +149,16 @@ def test_every_span_is_in_the_rollups_or_rejected(outcome: Outcome) -> None:
 
 
 def test_every_line_of_warn_and_up_is_in_a_pattern_or_in_other(outcome: Outcome) -> None:
-    """Counted by protobuf's own parser; pieces of garbage hold no such line that is accepted."""
-    assert outcome.records["loud"] > 100
-    assert outcome.severe_lines == dict.fromkeys((10, 60), outcome.records["loud"])
-    assert sum(pattern.lines for pattern in outcome.patterns) == outcome.records["loud"]
+    """The expected number comes from protobuf's own parser; no broken message holds a severe line that is accepted."""
+    assert outcome.records["severe"] > 100
+    assert outcome.severe_lines == dict.fromkeys((10, 60), outcome.records["severe"])
+    assert sum(pattern.lines for pattern in outcome.patterns) == outcome.records["severe"]
     assert all(pattern.template and not re.search(r"\d", pattern.template) for pattern in outcome.patterns)
 
 
 def test_each_broken_message_has_dead_letters_with_its_position(outcome: Outcome) -> None:
-    said = {piece.garbage.name: said_of(outcome.letters, piece) for piece in outcome.sent}
-    assert said == {piece.garbage.name: dict(piece.garbage.rejected) for piece in outcome.sent}
+    found = {piece.garbage.name: said_of(outcome.letters, piece) for piece in outcome.sent}
+    assert found == {piece.garbage.name: dict(piece.garbage.rejected) for piece in outcome.sent}
 
 
 def test_nothing_but_garbage_is_rejected(outcome: Outcome) -> None:
@@ -181,7 +181,7 @@ def test_exactly_the_planted_incident_is_in_topic_and_table(outcome: Outcome) ->
 
 
 def test_tables_were_maintained_under_the_running_job(outcome: Outcome) -> None:
-    """What all the other tests here count is what the tables hold after it."""
+    """All other tests here count the rows of the tables after this maintenance."""
     rollups = next(done for done in outcome.maintained if done.table == "latency_rollups")
     assert rollups.files_after < rollups.files_before
     assert rollups.snapshots_expired > 0
@@ -206,9 +206,9 @@ def test_insights_are_cloud_events_with_the_service_as_key(outcome: Outcome) -> 
 
 
 def test_dead_letters_hold_length_and_hash_but_no_payload(outcome: Outcome) -> None:
-    by_place = {(letter["topic"], letter["partition"], letter["offset"]): letter for letter in outcome.letters}
+    by_position = {(letter["topic"], letter["partition"], letter["offset"]): letter for letter in outcome.letters}
     for piece in outcome.sent:
-        letter = by_place.get((piece.topic, piece.partition, piece.offset))
+        letter = by_position.get((piece.topic, piece.partition, piece.offset))
         if letter is None:
             assert piece.garbage.rejected == {}
             continue

@@ -1,4 +1,4 @@
-"""Messages played into a real broker: all of them, in order, at their timestamps, in bounded memory."""
+"""Player of messages into a real broker: it sends all of them, in order, at their timestamps, in bounded memory."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ NUMBERS = count()
 
 @dataclass
 class FakeClock:
-    """Passes only while somebody sleeps."""
+    """Clock that advances only in `sleep`."""
 
     now: float = 100.0
     slept: list[float] = field(default_factory=list)
@@ -39,21 +39,21 @@ class FakeClock:
 
 
 def fresh_topics(kafka: str, partitions: int = 2) -> dict[SignalType, str]:
-    """Topics that no other test uses."""
+    """Create topics that no other test uses."""
     topics = {kind: f"player-{next(NUMBERS)}-{kind}" for kind in KINDS}
     create_topics(kafka, dict.fromkeys(topics.values(), TopicSpec(partitions, KEEP_FOR_EVER_MS)))
     return topics
 
 
 def stored(kafka: str, topic: str, partition: int) -> Iterator[Any]:
-    """Records of a partition from its first to its last offset."""
-    place = TopicPartition(topic, partition)
+    """Yield the records of a partition from its first to its last offset."""
+    assigned = TopicPartition(topic, partition)
     consumer = KafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False)
     try:
-        consumer.assign([place])
-        consumer.seek_to_beginning(place)
-        end = consumer.end_offsets([place])[place]
-        while consumer.position(place) < end:
+        consumer.assign([assigned])
+        consumer.seek_to_beginning(assigned)
+        end = consumer.end_offsets([assigned])[assigned]
+        while consumer.position(assigned) < end:
             for batch in consumer.poll(timeout_ms=10_000).values():
                 yield from batch
     finally:
@@ -87,7 +87,7 @@ def test_without_a_partition_messages_take_turns(kafka: str) -> None:
 
 
 def test_messages_beyond_the_bound_in_flight_wait_and_all_arrive(kafka: str) -> None:
-    """100 messages of 100 kB with room for 3, and one that is larger than the room: none waits for ever."""
+    """100 messages of 100 kB with room for 3 in flight, and one larger than the bound: all are sent."""
     topics = fresh_topics(kafka)
     values = [bytes([number]) * 100_000 for number in range(100)] + [b"y" * 500_000]
     options = PlayOptions(in_flight_bytes_max=300_000)
@@ -118,7 +118,7 @@ def test_the_last_progress_report_counts_all_messages(kafka: str) -> None:
 
 
 def test_a_missing_topic_is_named_and_not_created(kafka: str) -> None:
-    """A topic made by the broker would delete recordings at once."""
+    """A topic created by the broker has the default retention and would delete recordings at once."""
     for _ in range(2):
         with pytest.raises(PlayError, match="no topic player-absent"):
             play([Message("logs", b"x", START_MS)], kafka, {"logs": "player-absent"})

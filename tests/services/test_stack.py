@@ -1,4 +1,4 @@
-"""The real components: they start, serve, stop, keep their data, and nothing of them is left running."""
+"""The real components start, serve, keep their data over a restart, and leave no process running after a stop."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ YEAR_2200_MS = 7_258_118_400_000
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Command lines of all living processes that carry the mark of a component under this folder."""
+    """Return the command lines of all running processes with the mark of a component under this folder."""
     mark = f"{OWNER_VARIABLE}={folder}".encode()
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -53,7 +53,7 @@ def make_topic(bootstrap: str, topic: str) -> None:
 
 
 def read_one(bootstrap: str, topic: str) -> tuple[bytes, int]:
-    """Value and timestamp of the topic's first record."""
+    """Return value and timestamp of the first record of the topic."""
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=30_000)
     try:
         consumer.assign([TopicPartition(topic, 0)])
@@ -65,7 +65,7 @@ def read_one(bootstrap: str, topic: str) -> tuple[bytes, int]:
 
 
 def test_kafka_keeps_records_over_a_restart_and_leaves_nothing_running(stack_settings: StackSettings) -> None:
-    """Catches a data folder that is formatted again at each start."""
+    """Catch a data folder that is formatted again at each start."""
     skip_unless_set_up()
     with running(stack_settings, ["kafka"]) as stack:
         make_topic(stack.kafka_bootstrap, "kept")
@@ -89,7 +89,7 @@ def test_kafka_takes_a_future_timestamp_and_a_message_of_8_mb(kafka: str) -> Non
 
 
 def test_kafka_refuses_a_topic_that_was_not_created(kafka: str) -> None:
-    """A misspelt topic must not come to life with one partition and the wrong retention."""
+    """A misspelt topic must not be created with one partition and the wrong retention."""
     producer = KafkaProducer(bootstrap_servers=kafka, max_block_ms=2_000)
     admin = KafkaAdminClient(bootstrap_servers=kafka)
     try:
@@ -116,7 +116,7 @@ def test_postgres_offers_the_database_of_the_lake(postgres: PostgresUrls) -> Non
 
 
 def run_sql(url: str, statement: str) -> object:
-    """First value of the first row; None for a statement without rows."""
+    """Run a statement; return the first value of its first row, None for a statement without rows."""
     engine = sqlalchemy.create_engine(url)
     try:
         with engine.begin() as connection:
@@ -133,7 +133,7 @@ def test_flink_has_two_taskmanagers_and_survives_the_loss_of_one(flink_cluster: 
 
     assert taskmanagers() == (2, 4)
     killed = flink_cluster.kill_taskmanager(1)
-    # At once, while REST may still list the dead one: the start must wait for the new one.
+    # Start at once, while REST may still list the killed one: the start must wait for the new one.
     flink_cluster.start_taskmanager(1)
     record = flink_cluster.stack.supervisor.record("flink-taskmanager-1")
     assert record is not None

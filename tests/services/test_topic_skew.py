@@ -1,4 +1,4 @@
-"""Uneven topics: what follows from traces alone waits for no other topic, and a silent partition holds nobody up."""
+"""Uneven topics: results of traces wait for no other topic, and a partition without messages delays no insight."""
 
 from pathlib import Path
 
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.services
 NAME = "skew"
 PARTITIONS = 2
 START_MS = 1_700_000_000_000
-SEED = 12  # all of a service is slow
+SEED = 12  # plants an incident in which a whole service is slow
 
 
 def test_a_latency_insight_does_not_wait_for_logs_and_metrics_that_lag_behind(
     kafka: str, postgres: PostgresUrls, flink_cluster: FlinkCluster, tmp_path: Path
 ) -> None:
-    """Of logs and metrics only the first minute is there; no partition may be taken for idle."""
+    """Logs and metrics have their first minute only, and no partition is marked idle (idle_ms 0)."""
     jdbc = database(postgres.sqlalchemy, postgres.jdbc, NAME)
     job = ClusterJob(job_config(NAME, kafka, jdbc, tmp_path), FlinkRest(flink_cluster.rest_url), tmp_path)
     job.prepare(PARTITIONS)
@@ -48,22 +48,22 @@ def test_a_latency_insight_does_not_wait_for_logs_and_metrics_that_lag_behind(
     job.drain()
     held = last_revisions(record.value for record in job.insight_records())
     assert demo.faults(plan, held, last_revisions(job.table_bodies())) == [], (
-        "and in the end all is as if nothing lagged"
+        "the results in the end must equal those without a lag"
     )
 
 
 def test_a_partition_without_messages_delays_no_insight(
     kafka: str, postgres: PostgresUrls, flink_cluster: FlinkCluster, tmp_path: Path
 ) -> None:
-    """Of three partitions of each topic the last one never gets a message; in the end all is as in an even run."""
+    """The last of three partitions of each topic gets no message; the results equal those of an even run."""
     name = "silent"
     config = job_config(name, kafka, database(postgres.sqlalchemy, postgres.jdbc, name), tmp_path)
     config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"idle_ms": 10_000})})
     job = ClusterJob(config, FlinkRest(flink_cluster.rest_url), tmp_path)
     job.prepare(PARTITIONS + 1)
     plan = demo.plan(SEED, True, START_MS)
-    emitted = spread(shop.messages(plan.seed, plan.start_ms, demo.DURATION_MS, plan.incident), PARTITIONS, 1)
-    play(emitted, kafka, topics_in(job.config))
+    messages = spread(shop.messages(plan.seed, plan.start_ms, demo.DURATION_MS, plan.incident), PARTITIONS, 1)
+    play(messages, kafka, topics_in(job.config))
     job = job.started()
     wait_until(lambda: bool(job.insight_records()), "an insight beside a silent partition", 120.0, 1.0)
     job.wait_until_read()

@@ -1,4 +1,4 @@
-"""Stand-ins for what Flink gives to a process function: one key's state, timers, watermark and metrics. No JVM."""
+"""Fakes of the state, timers, watermark and metrics that Flink gives a process function for one key. No JVM."""
 
 import pickle
 from collections import Counter
@@ -15,7 +15,7 @@ Sent = list[tuple[str, Row]]  # (id of the side output, row)
 
 
 class FakeValueState:
-    """The value of one key, None for none."""
+    """The value of one key; None where there is no value."""
 
     def __init__(self, value: Any = None) -> None:
         self._value = value
@@ -32,7 +32,10 @@ class FakeValueState:
 
 @dataclass
 class FakeTimers:
-    """pending: the event-time timers of one key, which Flink holds as a set. calls: what was asked for, in order."""
+    """Event-time timers of one key.
+
+    pending: registered timers; Flink holds them as a set. calls: registrations and deletions in order.
+    """
 
     watermark_ms: int = BEGIN_OF_TIME
     pending: set[int] = field(default_factory=set)
@@ -51,7 +54,7 @@ class FakeTimers:
 
 
 class FakeRuntimeContext:
-    """State by the name of its descriptor, and counters by their names."""
+    """Runtime context with state by the name of its descriptor, and counters by name."""
 
     def __init__(self, states: dict[str, FakeValueState] | None = None) -> None:
         self.states = states or {}
@@ -69,7 +72,7 @@ class FakeRuntimeContext:
 
 @dataclass
 class FakeCounter:
-    """A counter that is one number of `counts`."""
+    """A counter that adds to one number of `counts`."""
 
     counts: Counter[str]
     name: str
@@ -80,7 +83,7 @@ class FakeCounter:
 
 @dataclass
 class FakeContext:
-    """What comes with an element: its timestamp in epoch ms, and the timers of its key."""
+    """Context of an element: its timestamp in epoch ms, and the timers of its key."""
 
     timers: FakeTimers
     timestamp_ms: int | None = None
@@ -93,7 +96,7 @@ class FakeContext:
 
 
 class FakeTask:
-    """A process function that runs, with one key where it is keyed."""
+    """A running process function; a keyed one has one key."""
 
     def __init__(self, function: ProcessFunction | KeyedProcessFunction) -> None:
         self.timers = FakeTimers()
@@ -109,19 +112,19 @@ class FakeTask:
 
     @property
     def states(self) -> dict[str, Any]:
-        """What the key has in each of its states, without those that are cleared."""
+        """Values of the key by name of the state, without cleared states."""
         return {name: state.value() for name, state in self._context.states.items() if state.value() is not None}
 
     def send(self, row: Row, timestamp_ms: int | None = None) -> Sent:
         return _sent(self._function.process_element(row, FakeContext(self.timers, timestamp_ms)))
 
     def fire(self, timestamp: int) -> Sent:
-        """Call the timer whether or not it is pending: Flink may have taken it up when it was deleted."""
+        """Fire a timer whether or not it is pending: Flink may fire a timer that is being deleted."""
         self.timers.pending.discard(timestamp)
         return _sent(self._function.on_timer(timestamp, FakeContext(self.timers, timestamp)))
 
     def advance(self, watermark_ms: int) -> Sent:
-        """Move event time on, then fire the timers that it has reached, in their order."""
+        """Advance event time, then fire the timers that are due, in order of time."""
         self.timers.watermark_ms = watermark_ms
         out: Sent = []
         while due := [timer for timer in self.timers.pending if timer <= watermark_ms]:
@@ -129,7 +132,7 @@ class FakeTask:
         return out
 
     def restart(self, function: ProcessFunction | KeyedProcessFunction) -> None:
-        """Go on in another process, from a savepoint: state and timers come back, state as it was pickled."""
+        """Continue in another process from a savepoint: timers and pickled state are restored."""
         states = {name: FakeValueState(pickle.loads(pickle.dumps(value))) for name, value in self.states.items()}
         self._start(function, FakeRuntimeContext(states))
 

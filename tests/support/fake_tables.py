@@ -1,4 +1,4 @@
-"""A stand-in for Flink's StreamTableEnvironment that records what it is given and starts no JVM."""
+"""A fake of Flink's StreamTableEnvironment that records statements and inserts and starts no JVM."""
 
 import re
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ _OPTION = re.compile(r"'((?:[^']|'')*)'\s*=\s*'((?:[^']|'')*)'")
 
 @dataclass
 class FakeStream:
-    """A DataStream of named parts."""
+    """A DataStream as the names of its parts."""
 
     parts: tuple[str, ...]
 
@@ -19,7 +19,10 @@ class FakeStream:
 
 @dataclass
 class FakeTables:
-    """statements: DDL and queries in their order. inserts: (format of uids at that time, SQL) of each INSERT."""
+    """Table environment.
+
+    statements: DDL and queries in order. inserts: (format of uids at that time, SQL) of each INSERT.
+    """
 
     statements: list[str] = field(default_factory=list)
     inserts: list[tuple[str, str]] = field(default_factory=list)
@@ -56,7 +59,7 @@ class FakeTables:
         self.inserts.append((self.settings["table.exec.uid.format"], self._pending))
 
     def options(self, table: str) -> dict[str, str]:
-        """Read the options of a table or catalog as SQL does: two quotes are one. Fails unless it is declared once."""
+        """Return the options of a table or catalog, with doubled quotes unescaped. Fail unless it is declared once."""
         found = [sql for sql in self.statements if re.search(rf"CREATE (TEMPORARY TABLE|CATALOG) {table}\b", sql)]
         assert len(found) == 1, f"{table} is declared {len(found)} times"
         _, _, clause = found[0].partition(" WITH ")

@@ -1,4 +1,4 @@
-"""Forms of OTLP for tests: as JSON, as odd but legal wire bytes, and cut down to what span columns are made of."""
+"""Forms of OTLP for tests: JSON, unusual but valid wire bytes, and only the fields that span columns hold."""
 
 import json
 from base64 import b64decode, b64encode
@@ -22,7 +22,7 @@ ID_FIELDS = ("traceId", "spanId", "parentSpanId")
 
 
 def same(left: SpanColumns, right: SpanColumns) -> bool:
-    """Whether two decodings agree element for element, types and shapes included."""
+    """Return whether two decodings are equal element by element, with the same types and array shapes."""
     plain = ("resources", "names", "exceptions", "exceptions_beyond")
     return all(getattr(left, name) == getattr(right, name) for name in plain) and all(
         _same_array(getattr(left, name), getattr(right, name))
@@ -51,7 +51,7 @@ def otlp_json(message: Message, *, enums_as_numbers: bool = True) -> bytes:
 
 
 def with_base64_ids(document: Any) -> Any:
-    """Undo the one liberty that OTLP/JSON takes, so that protobuf's own JSON parser reads it."""
+    """Return the document with base64 ids instead of OTLP's hexadecimal ones, for protobuf's own JSON parser."""
     return each_id(document, lambda text: b64encode(bytes.fromhex(text)).decode())
 
 
@@ -76,7 +76,7 @@ def request_of(*spans: bytes, resource: bytes = b"") -> bytes:
 
 
 def deep_value(depth: int) -> bytes:
-    """AnyValue of arrays in arrays, `depth` of them."""
+    """Write an AnyValue of `depth` nested arrays."""
     value = sized(1, b"x")
     for _ in range(depth):
         value = sized(5, sized(1, value))
@@ -92,7 +92,7 @@ class NotWire(Exception):
 
 
 def split_fields(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Split a message into fields: tag, the value's bytes as they stand, and the content (sized fields only)."""
+    """Split a message into fields: tag, unchanged bytes of the value, content (length-delimited fields only)."""
     pos = 0
     while pos < len(data):
         tag, pos = _tag(data, pos)
@@ -118,7 +118,7 @@ def _read_varint(data: bytes, pos: int) -> tuple[int, int]:
 
 
 def _value(data: bytes, pos: int, tag: int) -> tuple[int, bytes]:
-    """Find the end of a value, and the content of a sized one."""
+    """Return the end of a value, and the content of a length-delimited one."""
     match tag & 7:
         case 0:
             return _read_varint(data, pos)[1], b""
@@ -153,7 +153,7 @@ def _group_end(data: bytes, pos: int, number: int) -> int:
 
 
 def disordered(data: bytes, message: Descriptor, random: Random) -> bytes:
-    """Rewrite a message with fields in any order, unknown ones between, overlong varints, and sub-messages in parts."""
+    """Rewrite a message with fields in any order, unknown fields, overlong varints, and sub-messages in parts."""
     written = []
     for tag, value, content in split_fields(data):
         head = varint(tag, random.choice((1, 1, 3, 5)))
@@ -173,7 +173,7 @@ def disordered(data: bytes, message: Descriptor, random: Random) -> bytes:
 
 
 def _parts(data: bytes, random: Random) -> list[bytes]:
-    """Cut a message between two fields: both parts together mean the whole."""
+    """Cut a message between two fields: both parts together are equivalent to the whole."""
     whole = [varint(tag) + value for tag, value, _ in split_fields(data)]
     cut = random.randrange(len(whole) + 1)
     return [b"".join(whole[:cut]), b"".join(whole[cut:])]
@@ -197,10 +197,10 @@ def _unknown(random: Random, depth: int) -> bytes:
 
 
 def what_scan_reads(data: bytes) -> bytes:
-    """Keep of a trace request only what span columns are made of. Raises NotWire where the rest is not even skippable.
+    """Return a trace request with only the fields that span columns hold. Raise NotWire if the rest cannot be skipped.
 
-    Of a name that stands several times in one span, the last. Of exceptions the first eight of a span: each must be
-    readable by itself. Of the rest the name.
+    If a span has several names, the last one is kept. The first eight exceptions of a span are kept, and each must be
+    readable by itself; of further exceptions only the name is kept.
     """
     groups = [_keep_resource_spans(content) for tag, _, content in split_fields(data) if tag == 10]
     return b"".join(sized(1, group) for group in groups)
@@ -234,7 +234,7 @@ def _keep_span(data: bytes) -> bytes:
 
 
 def _keep_exception(data: bytes) -> bytes:
-    """Keep its name, time and the attributes that are read. Raises DecodeError where protobuf cannot read the event."""
+    """Return an event with name, time and the attributes that are read. Raise DecodeError if protobuf cannot."""
     event = Span.Event.FromString(data)
     read = [pair for pair in event.attributes if pair.key in EXCEPTION_ATTRIBUTES]
     kept = Span.Event(name=event.name, time_unix_nano=event.time_unix_nano, attributes=read)
@@ -242,15 +242,15 @@ def _keep_exception(data: bytes) -> bytes:
 
 
 def _name_of_event(data: bytes) -> bytes:
-    """The last name of an event, b"" where it has none."""
+    """Return the last name of an event, b"" if it has none."""
     return next((name for tag, _, name in reversed(list(split_fields(data))) if tag == 18), b"")
 
 
 def check_scan(data: bytes, scanner: SpanDecoder, reference: SpanDecoder) -> None:
-    """Assert what the scanner owes to upb on any bytes: no exception, equal columns, and no more leniency than stated.
+    """Assert that the scanner raises nothing, equals upb, and is no more lenient than stated, on any bytes.
 
-    Where upb accepts, the columns are equal. Where it refuses and the scanner accepts, what the scanner reads (the
-    rest removed) is accepted by upb and gives those columns: the fault was in a field that columns do not hold.
+    Where upb accepts, the columns are equal. Where upb refuses and the scanner accepts, upb accepts the fields that the
+    scanner reads (without the rest) and gives the same columns: the fault was in a field that columns do not hold.
     """
     found, expected = scanner.decode(data), reference.decode(data)
     if isinstance(expected, SpanColumns):
@@ -263,4 +263,4 @@ def check_scan(data: bytes, scanner: SpanDecoder, reference: SpanDecoder) -> Non
             assert same(found, again), "the scanner read other numbers than upb reads from the same fields"
         else:
             assert not rest, f"upb refuses the fields that the scanner reads: {again}"
-            assert not found.resources, "the scanner found spans where there are none"
+            assert not found.resources, "the scanner returned spans where there are none"

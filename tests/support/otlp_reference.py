@@ -1,4 +1,4 @@
-"""Spans by protobuf's own parser: the reference that the wire scanner is held against."""
+"""Reference decoder of spans, with protobuf's own parser, to compare the wire scanner with."""
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
@@ -10,7 +10,7 @@ from udfs.otlp.values import SpanRows, clean_kind
 
 
 class ReferenceDecoder(SpanDecoder):
-    """A SpanDecoder that parses the whole protobuf message, some 9 times slower."""
+    """A SpanDecoder that parses the whole protobuf message; it is about 9 times slower."""
 
     def _from_proto(self, data: bytes) -> SpanColumns:
         rows = SpanRows()
@@ -34,7 +34,7 @@ def _add_span(rows: SpanRows, span: Span) -> None:
 
 
 def _add_exceptions(rows: SpanRows, span: Span, depth_max: int) -> None:
-    """Add those of the span that was added last."""
+    """Add the exceptions of the span that was added last."""
     named = [event.SerializeToString() for event in span.events if event.name == "exception"]
     rows.exceptions += (exception_from(event, len(rows.name) - 1, depth_max) for event in named[:8])
     rows.exceptions_beyond += len(named[8:])

@@ -1,4 +1,4 @@
-"""Generated OTLP messages: what a serialiser may write, with every field and some values that OTLP advises against."""
+"""Strategies for OTLP messages as a serialiser may write them: every field, and some values that OTLP discourages."""
 
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -16,12 +16,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 uint32 = st.integers(0, 2**32 - 1)
 uint64 = st.integers(0, 2**64 - 1)
 text = st.text(max_size=12)
-# A few names that come again, among them ones that differ late or by length only.
+# A few names that repeat; some of them differ only in the last characters or in length.
 names = st.sampled_from(("", "GET /", "GET /a", "GET /api/v1/orders/1", "GET /api/v1/orders/2")) | text
 
 
 def ids(size: int) -> st.SearchStrategy[bytes]:
-    """Ids of the right length mostly, of others sometimes."""
+    """Return a strategy for ids, mostly of the right length."""
     return st.binary(min_size=size, max_size=size) | st.binary(max_size=20)
 
 
@@ -48,7 +48,7 @@ attribute_names = (
     st.sampled_from(("service.name", "host.name", "site_id", "container.image.tags", "http.method")) | text
 )
 attributes = st.lists(st.builds(KeyValue, key=attribute_names, value=values), max_size=3)
-# Of nine letters and of eight, what is read and what is not; with texts and with values that no exception has.
+# Names of nine and of eight letters, of events that are read and that are not.
 event_names = st.sampled_from(("exception", "exception", "exceptioN", "exceptio", "message")) | text
 exception_names = st.sampled_from(("exception.type", "exception.message", "exception.stacktrace", "exception.escaped"))
 events = st.builds(

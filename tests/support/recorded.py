@@ -1,4 +1,4 @@
-"""Recordings beside the checkout, which tests use where they are and skip where they are not."""
+"""Recordings beside the checkout; tests that need them are skipped where they are missing."""
 
 from pathlib import Path
 from typing import Final

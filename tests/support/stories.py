@@ -1,4 +1,4 @@
-"""Stories: a few numbers that say what happens to a small fleet; hypothesis shrinks them well."""
+"""Stories: a few numbers that describe the events in a small fleet; Hypothesis shrinks them well."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """Something that happens to a service from window `first` on. value: latency factor or error share."""
+    """An anomaly of a service from window `first` on. value: latency factor or error share."""
 
     service: int
     first: int
@@ -20,8 +20,13 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """late_share: part of the spans that is sent after the lateness. logs: whether services write logs as well.
+    """Events in a small fleet, from which its telemetry follows.
 
+    rate: spans of a service in a window.
+    slow, failing: episodes of high latency and of errors.
+    holes: episodes without spans. mute: episodes in which spans log no line; value: the share of them.
+    late_share: share of the spans that is sent after the allowed lateness.
+    logs: whether services write logs as well.
     calls: whether service-0 calls the others, with client spans over most of their server spans.
     """
 
@@ -41,20 +46,20 @@ class Story:
 
 
 def episodes(windows: int, services: int, low: float, high: float) -> st.SearchStrategy[tuple[Episode, ...]]:
-    """None to two episodes, mostly one that starts after the warm-up."""
-    one = st.builds(
+    """Return a strategy for none to two episodes, most of which start after the warm-up."""
+    episode = st.builds(
         Episode,
         st.integers(0, services - 1),
         st.integers(8, max(8, windows - 6)) | st.integers(0, windows),
         st.integers(4, 9) | st.integers(1, 20),
         st.sampled_from((low, (low + high) / 2, high)),
     )
-    return st.lists(one, max_size=2).map(tuple)
+    return st.lists(episode, max_size=2).map(tuple)
 
 
 @st.composite
 def stories(draw: st.DrawFn, windows_min: int = 15, windows_max: int = 32, rate_max: int = 8) -> Story:
-    """Stories in which something happens more often than not. No message holds more calls than are paired of it."""
+    """Draw a story, mostly with an episode. No message holds more calls than are selected for pairing."""
     windows, services = draw(st.integers(windows_min, windows_max)), draw(st.integers(1, 2))
     return Story(
         seed=draw(st.integers(0, 999)),
@@ -74,7 +79,7 @@ def stories(draw: st.DrawFn, windows_min: int = 15, windows_max: int = 32, rate_
 
 
 def busy(seed: int = 1) -> Story:
-    """A story with a spike, failures, a hole, late spans, logs and calls."""
+    """Return a story with a spike, failures, an interval without spans, late spans, logs and calls."""
     return Story(
         seed=seed,
         windows=34,

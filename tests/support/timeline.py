@@ -1,4 +1,4 @@
-"""Stories as timelines, one character a window of 10 s: a drawing goes in, what the graph says comes out.
+"""Timelines, one character a window of 10 s: from a drawing to the insights of the graph.
 
 .  twelve spans of 20 ms on two hosts      -  one span of 20 ms
 #  the same, those of host-0 take 400 ms   s  one span of 4 s
@@ -39,10 +39,11 @@ def spans_of(service: str, character: str, start_ms: int) -> Iterator[OneSpan]:
 
 
 def sent(lines: dict[str, str], logs: dict[str, str] | None = None) -> list[Sent]:
-    """One message a service and window, sent when the window ends. logs: `x` where the service writes its only log
-    line.
+    """Return one message for each service and window, sent when the window ends.
+
+    logs: by service, `x` for each window in which it writes its only log line.
     """
-    found = []
+    messages = []
     for service, line in lines.items():
         written = (logs or {}).get(service, "")
         for window, character in enumerate(line):
@@ -50,18 +51,18 @@ def sent(lines: dict[str, str], logs: dict[str, str] | None = None) -> list[Sent
             spans = tuple(span._replace(mute=logs is not None) for span in spans_of(service, character, start_ms))
             lines_written = ((service, start_ms + 1),) if written[window : window + 1] == "x" else ()
             if spans:
-                found.append(Sent(start_ms + WINDOW_MS, spans, 0, 0, lines_written))
-    found.sort(key=lambda message: message.timestamp_ms)
-    return [message._replace(offset=offset) for offset, message in enumerate(found)]
+                messages.append(Sent(start_ms + WINDOW_MS, spans, 0, 0, lines_written))
+    messages.sort(key=lambda message: message.timestamp_ms)
+    return [message._replace(offset=offset) for offset, message in enumerate(messages)]
 
 
 def emitted(messages: Iterable[Sent], emit_when: EmitWhen = "early", services_max: int = 5_000) -> list[Insight]:
-    """Every revision about spans and silence, in order: lines have stories of their own."""
+    """Return every revision of insights about spans and about no data, in order; log patterns have their own tests."""
     events = [(message.timestamp_ms, folded) for message in messages if (folded := fold(message)[0]) is not None]
-    drawn = [
+    graph = [
         stage for stage in stages(graph_config(emit_when, services_max)) if not stage.uid.startswith("error-patterns")
     ]
-    outputs: Sequence[Any] = run(drawn, events)
+    outputs: Sequence[Any] = run(graph, events)
     return insights(outputs)
 
 
@@ -70,10 +71,10 @@ def brief(found: Iterable[Insight]) -> list[tuple[str, str, str]]:
 
 
 def last(found: list[Insight]) -> list[Insight]:
-    """The last revision of each insight, in the order of their first."""
+    """Return the last revision of each insight, in the order of their first revisions."""
     return list({insight.insight_id: insight for insight in found}.values())
 
 
 def window_of(at_ms: int) -> int:
-    """The place in the drawing."""
+    """Return the index of the window in the drawing."""
     return (at_ms - START_MS) // WINDOW_MS

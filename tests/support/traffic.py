@@ -1,7 +1,7 @@
-"""Telemetry of a small fleet for tests: a `Story` goes in, the Kafka messages that tell it come out.
+"""Telemetry of a small fleet for tests: Kafka messages that follow from a `Story`.
 
-A story is a few numbers, so hypothesis shrinks it well; the spans follow from its seed. One window holds about `rate`
-spans a service. Batches leave every 5 s, so a record is up to `AGE_MS_MAX` old when it is sent.
+A story is a few numbers, so Hypothesis shrinks it well; its seed determines the spans. One window holds about `rate`
+spans of a service. Batches are sent every 5 s, so a record is up to `AGE_MS_MAX` old when it is sent.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,7 +53,7 @@ READER: Final = LineReader()
 
 
 class OneSpan(NamedTuple):
-    """What a test says of a span; ids follow from `number`, which is never used twice in a story."""
+    """A span of a test; its ids follow from `number`, which is unique in a story."""
 
     service: str
     end_ms: int
@@ -66,11 +66,11 @@ class OneSpan(NamedTuple):
     env: str = "prod"
     trace: int = 0  # 0: a trace of its own
     parent: int = 0  # 0: none
-    mute: bool = False  # no line is logged of it
+    mute: bool = False  # no line is logged for it
 
 
 class Sent(NamedTuple):
-    """A Kafka message before it is folded. logs: (service, event time in ms) of log records that travel beside."""
+    """A Kafka message before it is folded. logs: (service, event time in ms) of log records sent with it."""
 
     timestamp_ms: int
     spans: tuple[OneSpan, ...]
@@ -84,7 +84,7 @@ class Sent(NamedTuple):
 
 
 def messages(story: Story) -> list[Sent]:
-    """The story as it is told in order of sending. Half of the services report to each of two partitions."""
+    """Return the messages of a story in order of sending. Services alternate between two partitions."""
     random = Random(story.seed)
     sent: list[Sent] = []
     offsets = [0, 0]
@@ -102,27 +102,27 @@ def messages(story: Story) -> list[Sent]:
 
 
 NETWORK_MS: Final = 3
-CLIENT_NUMBERS: Final = 1 << 41  # a client span's number beyond that of the server span under it
+CLIENT_NUMBERS: Final = 1 << 41  # number of a client span minus that of its server span
 
 
 def _with_calls(sent: list[Sent], random: Random) -> list[Sent]:
-    """Server spans get client spans of service-0 over them, in its message of that time where there is one."""
+    """Add client spans of service-0 over server spans, to its message of the same time if there is one."""
     homes = {
-        message.timestamp_ms: place for place, message in enumerate(sent) if message.spans[0].service == "service-0"
+        message.timestamp_ms: index for index, message in enumerate(sent) if message.spans[0].service == "service-0"
     }
-    emitted = [list(message.spans) for message in sent]
-    for message, spans in zip(sent, emitted, strict=True):
+    extended = [list(message.spans) for message in sent]
+    for message, spans in zip(sent, extended, strict=True):
         home = homes.get(message.timestamp_ms)
-        if home is None or spans is emitted[home]:
+        if home is None or spans is extended[home]:
             continue
-        for place, span in enumerate(spans):
+        for index, span in enumerate(spans):
             if span.kind == KIND_SERVER and random.random() < 0.8:
                 number = CLIENT_NUMBERS + span.number
-                spans[place] = span._replace(parent=number)
+                spans[index] = span._replace(parent=number)
                 call = span._replace(service="service-0", host="host-0", operation="call", kind=KIND_CLIENT)
                 times = (span.end_ms - 1, span.latency_ms + NETWORK_MS)
-                emitted[home].append(call._replace(number=number, end_ms=times[0], latency_ms=times[1]))
-    return [message._replace(spans=tuple(spans)) for message, spans in zip(sent, emitted, strict=True)]
+                extended[home].append(call._replace(number=number, end_ms=times[0], latency_ms=times[1]))
+    return [message._replace(spans=tuple(spans)) for message, spans in zip(sent, extended, strict=True)]
 
 
 def _batch(story: Story, service: int, batch: int, random: Random, numbers: Iterator[int]) -> Iterator[OneSpan]:
@@ -155,12 +155,12 @@ def _batch(story: Story, service: int, batch: int, random: Random, numbers: Iter
 
 
 def columns(spans: Sequence[OneSpan]) -> SpanColumns:
-    """The spans as a decoder gives them."""
+    """Return the spans as a decoder returns them."""
     return columns_of(spans, [resource_of(span.env, span.service, span.host) for span in spans])
 
 
 def columns_of(spans: Sequence[OneSpan], produced_by: Sequence[Resource]) -> SpanColumns:
-    """Likewise, each span from a resource of its own choice."""
+    """Return the spans as a decoder returns them, each with the given resource."""
     resources = list(dict.fromkeys(produced_by))
     names = sorted({span.operation for span in spans})
     ends = [span.end_ms * MS for span in spans]
@@ -182,7 +182,7 @@ def columns_of(spans: Sequence[OneSpan], produced_by: Sequence[Resource]) -> Spa
 
 
 def resource_of(env: str, service: str, host: str) -> Resource:
-    """One host of three gives its name and nothing else, as where only some pods have the newest agent."""
+    """Return a resource; host-2 has its name only, as in a fleet where only some pods have the newest agent."""
     if host == "host-2":
         return Resource(env, service, host)
     return Resource(env, service, host, site_id="site", version="1.0")
@@ -193,47 +193,47 @@ def _ids(values: Sequence[bytes], size: int) -> np.ndarray[tuple[int, ...], np.d
 
 
 def fold(sent: Sent, times: TimeLimits = TIMES) -> tuple[FoldedMessage | None, tuple[Rejected, ...]]:
-    """What `operators.ingest.fold` makes of the message once its bytes are decoded."""
+    """Return the result of `operators.ingest.fold` for the decoded message, and the rejected records."""
     result = fold_spans(columns(sent.spans), sent.at, times)
     activity = logs_part([_log(*log) for log in sent.logs], READER, sent.at, FoldConfig(times))
-    emitted = [_said(span) for span in sent.spans if span.error or not span.mute]
-    said = logs_part(emitted, READER, sent.at, FoldConfig(times))
+    records = [_record_of(span) for span in sent.spans if span.error or not span.mute]
+    logged = logs_part(records, READER, sent.at, FoldConfig(times))
     if result.batch is None and not activity.activity:
         return None, result.rejected
-    lines = tuple(merge_log_aggregates((*activity.logs, *said.logs)))
+    lines = tuple(merge_log_aggregates((*activity.logs, *logged.logs)))
     return FoldedMessage(
         f"{sent.at.topic}|{sent.partition}", result.batch, activity.activity, "traces", lines
     ), result.rejected
 
 
 def aggregates(message: FoldedMessage) -> tuple[SpanAggregate, ...]:
-    """What pre-merge would put out for this message alone."""
+    """Return the aggregates that pre-aggregation emits for this message alone."""
     return aggregates_of(common([message.spans]), NameLimits()) if message.spans else ()
 
 
 def sides(message: FoldedMessage) -> tuple[CallSides, ...]:
-    """Likewise, halves of calls."""
+    """Return the call sides that pre-aggregation emits for this message alone."""
     return call_sides_of(common([message.spans])) if message.spans else ()
 
 
 def exception(message: FoldedMessage) -> tuple[ExceptionAggregate, ...]:
-    """Likewise, its lines as exceptions of spans, and in which minutes there were spans."""
+    """Return the lines of this message as exceptions of spans, and the minutes in which it has spans."""
     machine = PreAggregate(PreAggregateConfig(activity_report_ms=60_000), "traces")
     state = machine.on_event(machine.initial(""), message, START_MS).state
-    assert state is not None, "what waits is kept"
+    assert state is not None, "waiting aggregates are kept in the state"
     return tuple(out for out in machine.on_timer(state, END_OF_INPUT).outputs if isinstance(out, ExceptionAggregate))
 
 
 def activity(message: FoldedMessage) -> tuple[EnvActivity, ...]:
-    """Likewise, who was heard in it."""
+    """Return the activity that pre-aggregation emits for this message alone."""
     windows = activity_of([message.spans] if message.spans else [])
-    for activity in message.activity:
-        windows[activity.env] = merge_activity((*windows.get(activity.env, ()), *activity.windows))
-    return tuple(EnvActivity(env, found) for env, found in sorted(windows.items()))
+    for other in message.activity:
+        windows[other.env] = merge_activity((*windows.get(other.env, ()), *other.windows))
+    return tuple(EnvActivity(env, merged) for env, merged in sorted(windows.items()))
 
 
 def effects(message: FoldedMessage) -> Iterator[EffectAggregate]:
-    """Likewise, what is done for requests; of spans as latency-spike would."""
+    """Yield the effects of the requests in this message: of spans as latency-spike emits them, and of lines."""
     for aggregate in aggregates(message):
         for start_ms, late, table in aggregate.windows:
             yield from () if late else effects_of_spans(aggregate.env, aggregate.service, start_ms, table)
@@ -241,42 +241,45 @@ def effects(message: FoldedMessage) -> Iterator[EffectAggregate]:
 
 
 def silence(message: FoldedMessage) -> Iterator[LoggingWindows]:
-    """Likewise, that somebody logged; and of loud lines, as if they were missed, with or without others."""
+    """Yield the windows with logs of this message, and `pattern_missing` insights for its severe lines.
+
+    In every other window the service of the insight logs no other line.
+    """
     yield from logging_windows(message.logs)
-    for activity in sightings(message):
-        if activity.revision is not None:
-            insight = activity.revision
-            silent_s = float(insight.window.start_ms % 20_000)  # of every other window: it logs nothing else
+    for sighting in sightings(message):
+        if sighting.revision is not None:
+            insight = sighting.revision
+            silent_s = float(insight.window.start_ms % 20_000)  # not 0 in every other window
             missed = msgspec.structs.replace(
                 insight, kind="pattern_missing", measures={"silent_s": silent_s, "counted_s": 10.0}
             )
-            yield LoggingWindows(activity.env, (), insight.window.end_ms, missed)
+            yield LoggingWindows(sighting.env, (), insight.window.end_ms, missed)
 
 
 def sightings(message: FoldedMessage) -> Iterator[LogPatternSighting]:
-    """What error-patterns might say of the loud lines of this message: they are logged, and some are new."""
+    """Yield sightings of the severe lines of this message, each without and with an insight about a new error."""
     for aggregate in message.logs:
         for start_ms, late, table in aggregate.windows:
             for counted in (counted for counted in table.patterns if counted.severe and not late):
                 episode = PatternEpisode(
                     "error_pattern_new", start_ms, start_ms + WINDOW_MS, counted, table.info, table.ranges, WINDOW_MS
                 )
-                who = (aggregate.env, counted.pattern_id, aggregate.service)
+                pattern = (aggregate.env, counted.pattern_id, aggregate.service)
                 entry = Registered(counted.texts, start_ms, start_ms, 1)
-                emitted = report(aggregate.env, aggregate.service, episode, entry, "open")
-                own = insight_id("error_pattern_new", *who, start_ms, f"{table.ranges}")  # one of each message
-                emitted = msgspec.structs.replace(emitted, insight_id=own)
-                yield LogPatternSighting(*who, start_ms, "logs")
-                yield LogPatternSighting(*who, start_ms, "logs", counted.count, emitted)
+                insight = report(aggregate.env, aggregate.service, episode, entry, "open")
+                own = insight_id("error_pattern_new", *pattern, start_ms, f"{table.ranges}")  # one a message
+                insight = msgspec.structs.replace(insight, insight_id=own)
+                yield LogPatternSighting(*pattern, start_ms, "logs")
+                yield LogPatternSighting(*pattern, start_ms, "logs", counted.count, insight)
 
 
 def sightings_of_both(message: FoldedMessage) -> Iterator[PatternSighting]:
-    """The same said of exceptions of spans; every fourth pattern is logged as well."""
-    for activity in sightings(message):
-        if int(activity.pattern_id, 16) % 4 == 0 and activity.revision is None:
-            yield activity
-        who = (activity.env, activity.pattern_id, activity.service, activity.seen_ms)
-        yield SpanPatternSighting(*who, "spans", activity.lines, activity.revision)
+    """Yield the sightings as sightings of exceptions of spans; every fourth pattern is logged as well."""
+    for sighting in sightings(message):
+        if int(sighting.pattern_id, 16) % 4 == 0 and sighting.revision is None:
+            yield sighting
+        pattern = (sighting.env, sighting.pattern_id, sighting.service, sighting.seen_ms)
+        yield SpanPatternSighting(*pattern, "spans", sighting.lines, sighting.revision)
 
 
 def _log(service: str, at_ms: int) -> LogRecord:
@@ -286,8 +289,8 @@ def _log(service: str, at_ms: int) -> LogRecord:
 FAULTS: Final = ("connection refused", "no route", "card declined", "stock empty")
 
 
-def _said(span: OneSpan) -> LogRecord:
-    """What a service logs of a span; of failing ones with names and numbers that vary."""
+def _record_of(span: OneSpan) -> LogRecord:
+    """Return the log record of a span; the line of a failing one has names and numbers that vary."""
     if span.error:
         fault = FAULTS[span.number % len(FAULTS)]
         severity, line = (
@@ -302,7 +305,7 @@ def _said(span: OneSpan) -> LogRecord:
 
 
 def split(sent: Iterable[Sent], spans_max: int) -> Iterator[Sent]:
-    """The same spans in messages of at most `spans_max`, with offsets of their own."""
+    """Yield the same spans in messages of at most `spans_max` spans, with new offsets."""
     offsets: dict[int, int] = {}
     for message in sent:
         for first in range(0, len(message.spans), spans_max):
@@ -312,12 +315,12 @@ def split(sent: Iterable[Sent], spans_max: int) -> Iterator[Sent]:
 
 
 def displaced(sent: Sequence[Sent], random: Random, by_ms: int) -> list[Sent]:
-    """The messages in an order in which none is overtaken by one sent more than by_ms later."""
+    """Return the messages in an order in which no message precedes one that was sent more than by_ms earlier."""
     return sorted(sent, key=lambda message: message.timestamp_ms + random.randrange(by_ms))
 
 
 def without_late(sent: Iterable[Sent]) -> list[Sent]:
-    """The messages as they would be without the spans that are late, at their own offsets, with all log records."""
+    """Return the messages without the spans that are late, with unchanged offsets and all log records."""
     kept = []
     for message in sent:
         oldest_ms = message.timestamp_ms - LATENESS_MS

@@ -1,4 +1,4 @@
-"""Rules of the house that no linter knows: a parsed module goes in, sentences about what breaks a rule come out."""
+"""Rules of this repository that no linter has: each yields a sentence for each violation in a module."""
 
 import ast
 import re
@@ -9,8 +9,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("state_schemas", "udfs", "operators", "jobs", "reasoner", "tests")
-CONTRACTS: Final = "state_schemas.contracts"  # all that a service may know of the rest
-PURE: Final = ("state_schemas", "udfs", "operators")  # nouns, verbs and machines: time is an argument
+CONTRACTS: Final = "state_schemas.contracts"  # the only package that a service may import
+PURE: Final = ("state_schemas", "udfs", "operators")  # types, functions and machines: time is an argument
 
 FUNCTION_LINES_MAX: Final = 70
 MODULE_LINES_MAX: Final = 400
@@ -27,13 +27,13 @@ _CLOCK_CALLS: Final = (
     "perf_counter",
     "monotonic",
 )
-# Paths and package mirrors of one machine. In two parts, so that this file does not break its own rule.
+# Paths and package mirrors of one machine. Written in two parts, so that this file does not violate its own rule.
 _FORBIDDEN: Final = re.compile("/" + "work/|/" + "root/|artif" + "actory")
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One file. name: dotted, as it is imported."""
+    """A Python file. name: dotted, as in an import."""
 
     name: str
     text: str
@@ -48,7 +48,7 @@ class Module:
 
 
 def modules() -> list[Module]:
-    """Every Python file of the repository."""
+    """Return every Python file of the repository."""
     found = []
     for package in (*PACKAGES, "services"):
         for path in sorted((ROOT / package).rglob("*.py")):
@@ -58,7 +58,7 @@ def modules() -> list[Module]:
 
 
 def imports(module: Module) -> Iterator[tuple[int, str, tuple[str, ...]]]:
-    """(line, module, names) of each import statement; names are empty for `import x`."""
+    """Yield (line, module, names) of each import statement; names are empty for `import x`."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name, ()) for alias in node.names)
@@ -107,7 +107,7 @@ def blind_excepts(module: Module) -> Iterator[str]:
         if isinstance(node, ast.ExceptHandler):
             caught = ast.unparse(node.type) if node.type else "BaseException"
             last = node.body[-1]
-            raises_again = isinstance(last, ast.Raise) and last.exc is None  # it cleans up, and hides nothing
+            raises_again = isinstance(last, ast.Raise) and last.exc is None  # it cleans up and hides no error
             if re.search(r"\b(Base)?Exception\b", caught) and not raises_again:
                 yield f"{module.name}:{node.lineno}: catches {caught}; name what can go wrong"
 
@@ -138,7 +138,7 @@ def machine_words(module: Module) -> Iterator[str]:
 
 
 def reaches(start: str, target: str, graph: Mapping[str, Iterable[str]]) -> list[str]:
-    """A chain of imports from `start` to a module named `target` or inside it; empty where there is none."""
+    """Return a chain of imports from `start` to a module named `target` or inside it; empty if there is none."""
     chains, seen = [[start]], {start}
     while chains:
         chain = chains.pop(0)
@@ -152,7 +152,7 @@ def reaches(start: str, target: str, graph: Mapping[str, Iterable[str]]) -> list
 
 
 def import_graph(found: Iterable[Module]) -> dict[str, set[str]]:
-    """Module -> what it imports; `from package import module` counts as both."""
+    """Return module -> imported modules; `from package import module` counts as both names."""
     graph: dict[str, set[str]] = {}
     for module in found:
         names = graph.setdefault(module.name, set())

@@ -1,4 +1,4 @@
-"""The repository keeps the rules of the house, and each rule finds what it is for."""
+"""The repository keeps its rules, and each rule finds its violations."""
 
 import subprocess
 import sys
@@ -98,12 +98,12 @@ def test_only_the_adapter_and_the_jobs_reach_flink() -> None:
 
 
 def test_the_graph_in_one_process_runs_without_flink() -> None:
-    """What `reasoner replay --engine local` needs, in a fresh process: no module of the engine is loaded."""
+    """A fresh process imports the modules of `reasoner replay --engine local`: no module of the engine is loaded."""
     assert _loaded("import jobs.graph, operators.runtime.local", ["pyflink"]) == set()
 
 
 def test_readers_of_topics_and_tables_load_nothing_of_the_machines() -> None:
-    """The base dependencies are all that the contracts need. Their import time is printed."""
+    """The contracts need the base dependencies only. Their import time is printed."""
     contracts = [module.name for module in modules() if module.name.startswith(CONTRACTS)]
     heavy = ["numpy", "numba", "pyflink", "pandas", "pyarrow", "zstandard", "google", "udfs", "operators", "jobs"]
     assert _loaded(f"import {', '.join(contracts)}", heavy) == set()
@@ -121,7 +121,7 @@ def test_the_help_of_a_command_loads_neither_engine_nor_compiler(words: str) -> 
 
 
 def _loaded(code: str, names: list[str]) -> set[str]:
-    """The packages of these names that a fresh process has loaded once it has run the code; prints how long it took."""
+    """Run code in a fresh process; return which of these packages it has loaded, and print how long it took."""
     program = (
         f"import contextlib, io, sys, time\nbegan_s = time.perf_counter()\n{code}\n"
         "print(round(time.perf_counter() - began_s, 2), *{name.partition('.')[0] for name in sys.modules})"

@@ -1,4 +1,4 @@
-"""Laws of the spike rule on drawn windows: weeks, holes, versions, parts of a service, numbers that can be checked."""
+"""Laws of the latency rule on drawn windows: weeks, missing windows, versions, parts of a service, exact numbers."""
 
 from math import ceil
 from random import Random
@@ -24,7 +24,7 @@ HOUR_MS = 3_600_000
 
 
 def window_of(spans: list[OneSpan], version: str = "1.0") -> SpanTable:
-    """A window for detection that holds these spans; its own time does not matter to the rule."""
+    """Return the table of a window with these spans for detection; the rule does not use the times in it."""
     message, _ = fold(Sent(START_MS, tuple(spans), 0, 0))
     assert message is not None
     ((_, _, table),) = aggregates(message)[0].windows
@@ -39,8 +39,8 @@ def spans_of(latency_ms: float, count: int = 12, operation: str = "GET /", host:
     ]
 
 
-def watched(windows: list[tuple[int, SpanTable]]) -> list[Insight]:
-    """All drafts of these (start, window)."""
+def candidates_of(windows: list[tuple[int, SpanTable]]) -> list[Insight]:
+    """Return all candidates for these pairs of window start and table."""
     model, out = LatencyModel(), []
     for start_ms, table in windows:
         window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, table)
@@ -49,12 +49,12 @@ def watched(windows: list[tuple[int, SpanTable]]) -> list[Insight]:
     return out
 
 
-def opened(found: list[Insight]) -> list[Insight]:
-    return [insight for insight in found if insight.status == "open"]
+def opened(candidates: list[Insight]) -> list[Insight]:
+    return [insight for insight in candidates if insight.status == "open"]
 
 
 def test_a_daily_peak_opens_no_insight_after_two_weeks_and_the_same_peak_at_another_hour_does() -> None:
-    """Forty minutes three times as slow at noon, for four weeks; on the last day once more in the evening."""
+    """Latency is three times as high for 40 minutes at noon, for four weeks; on the last day also in the evening."""
     normal, peak = window_of(spans_of(100)), window_of(spans_of(300))
     start_ms = START_MS // DAY_MS * DAY_MS
     evening_ms = start_ms + 27 * DAY_MS + 20 * HOUR_MS
@@ -62,8 +62,8 @@ def test_a_daily_peak_opens_no_insight_after_two_weeks_and_the_same_peak_at_anot
     for at_ms in range(start_ms, start_ms + 28 * DAY_MS, 60_000):
         noon = 12 * HOUR_MS <= at_ms % DAY_MS < 12 * HOUR_MS + 40 * 60_000
         windows.append((at_ms, peak if noon or evening_ms <= at_ms < evening_ms + 40 * 60_000 else normal))
-    days = [(insight.window.start_ms - start_ms) // DAY_MS for insight in opened(watched(windows))]
-    assert set(days) == {*range(14), 27}, "each day of the first two weeks, then only the one in the evening"
+    days = [(insight.window.start_ms - start_ms) // DAY_MS for insight in opened(candidates_of(windows))]
+    assert set(days) == {*range(14), 27}, "each day of the first two weeks, then the last evening"
 
 
 def test_an_episode_without_data_for_ten_minutes_is_closed_and_ends_before_the_missing_windows() -> None:
@@ -71,9 +71,9 @@ def test_an_episode_without_data_for_ten_minutes_is_closed_and_ends_before_the_m
     before = [(START_MS + n * WINDOW_MS, normal) for n in range(40)]
     during = [(START_MS + n * WINDOW_MS, slow) for n in range(40, 46)]
     after = [(START_MS + 20 * 60_000 + n * WINDOW_MS, slow) for n in range(40, 46)]
-    found = watched([*before, *during, *after])
-    first, second = opened(found)
-    closed = [insight for insight in found if insight.status == "closed"]
+    candidates = candidates_of([*before, *during, *after])
+    first, second = opened(candidates)
+    closed = [insight for insight in candidates if insight.status == "closed"]
     assert [(insight.insight_id, insight.reason) for insight in closed] == [(first.insight_id, UNSEEN)]
     assert closed[0].window.end_ms == START_MS + 46 * WINDOW_MS
     assert second.window.start_ms == after[0][0]
@@ -82,10 +82,10 @@ def test_an_episode_without_data_for_ten_minutes_is_closed_and_ends_before_the_m
 def test_a_level_that_came_with_a_new_version_is_accepted_sooner() -> None:
     old, new = window_of(spans_of(100)), window_of(spans_of(300), version="2.0")
     windows = [(START_MS + n * WINDOW_MS, old if n < 40 else new) for n in range(160)]
-    found = watched(windows)
-    assert len(opened(found)) == 1
-    assert (found[-1].status, found[-1].reason) == ("closed", ACCEPTED_VERSION.format("2.0"))
-    lasted_ms = found[-1].window.end_ms - found[-1].window.start_ms
+    candidates = candidates_of(windows)
+    assert len(opened(candidates)) == 1
+    assert (candidates[-1].status, candidates[-1].reason) == ("closed", ACCEPTED_VERSION.format("2.0"))
+    lasted_ms = candidates[-1].window.end_ms - candidates[-1].window.start_ms
     assert lasted_ms == SpikeConfig().accept_version_ms < SpikeConfig().accept_ms
 
 
@@ -93,7 +93,7 @@ def test_a_level_that_came_with_a_new_version_is_accepted_sooner() -> None:
     ("operation", "host", "subject"), [("POST /pay", "host-0", "POST /pay"), ("GET /", "host-9", "host-9")]
 )
 def test_a_slow_operation_or_host_with_few_spans_is_found_and_named(operation: str, host: str, subject: str) -> None:
-    """One span in twenty-five: the service's own P95 hardly moves."""
+    """It has one span in twenty-five, so the P95 of the service hardly changes."""
     usual = [*spans_of(100, 150), *spans_of(100, 6, operation, host)]
     numbered = [span._replace(number=1 + number) for number, span in enumerate(usual)]
     slow = [
@@ -101,13 +101,13 @@ def test_a_slow_operation_or_host_with_few_spans_is_found_and_named(operation: s
     ]
     windows = [(START_MS + n * WINDOW_MS, window_of(numbered)) for n in range(60)]
     windows += [(START_MS + n * WINDOW_MS, window_of(slow)) for n in range(60, 66)]
-    (found,) = opened(watched(windows))
-    assert (found.subject, found.measures["slow_spans"]) == (subject, found.measures["spans"])
-    assert subject in found.title
+    (insight,) = opened(candidates_of(windows))
+    assert (insight.subject, insight.measures["slow_spans"]) == (subject, insight.measures["spans"])
+    assert subject in insight.title
 
 
 def test_the_numbers_of_an_insight_can_be_recomputed_from_its_evidence() -> None:
-    """Read the offsets it names, keep the spans of its window: they give its P95, its slow spans, its hosts' shares."""
+    """The spans of its window at its Kafka offsets give its P95, its slow spans and the shares of its hosts."""
     messages = sent({"cart": "." * 40 + "#" * 6 + "." * 20, "mail": "." * 66})
     closed = emitted(messages, "final")[-1]
     assert closed.status == "closed"
@@ -134,7 +134,7 @@ def test_the_numbers_of_an_insight_can_be_recomputed_from_its_evidence() -> None
 
 
 def test_an_episode_of_a_large_service_begins_in_the_right_window_although_an_alert_is_always_pending() -> None:
-    """Eighty operations with log-normal latencies: now and then one of them looks slow for a window or two."""
+    """Of eighty operations with log-normal latencies, one appears slow for a window or two now and then."""
     random = Random(3)
 
     def window(factor: float) -> SpanTable:
@@ -146,14 +146,14 @@ def test_an_episode_of_a_large_service_begins_in_the_right_window_although_an_al
         )
 
     windows = [(START_MS + n * WINDOW_MS, window(4.0 if 100 <= n < 106 else 1.0)) for n in range(112)]
-    (found,) = opened(watched(windows))
-    assert found.subject == ""
-    assert 99 <= (found.window.start_ms - START_MS) // WINDOW_MS <= 100
-    assert found.measures["latency_ms_p95"] > 3 * found.measures["baseline_latency_ms_p95"]
+    (insight,) = opened(candidates_of(windows))
+    assert insight.subject == ""
+    assert 99 <= (insight.window.start_ms - START_MS) // WINDOW_MS <= 100
+    assert insight.measures["latency_ms_p95"] > 3 * insight.measures["baseline_latency_ms_p95"]
 
 
 def test_an_operation_called_every_minute_gets_a_baseline_beside_ever_new_names() -> None:
-    """It is never the newest name: a table that keeps the newest would begin anew with it each time."""
+    """It is never the newest name: a baseline that keeps the newest names would evict it each time."""
     model = LatencyModel()
     for number in range(30 * 6):
         fresh = [
@@ -170,7 +170,7 @@ def test_an_operation_called_every_minute_gets_a_baseline_beside_ever_new_names(
 
 
 def test_a_pending_alert_whose_windows_are_no_longer_held_waits_for_its_next_window() -> None:
-    """Wide windows push its own out of what is held; then the bound falls, as series are forgotten."""
+    """Windows with many series displace those of the alert; then the bound becomes lower, as series are evicted."""
     pay = (0, DIMENSION_OPERATION, "POST /pay")
     usual = window_of(spans_of(100, 60) + [s._replace(number=90 + s.number) for s in spans_of(100, 20, "POST /pay")])
     model = LatencyModel()
@@ -178,9 +178,9 @@ def test_a_pending_alert_whose_windows_are_no_longer_held_waits_for_its_next_win
         start_ms = START_MS + number * WINDOW_MS
         window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, usual)
         model, _ = evaluate_spans(model, window, SpikeConfig(), NameLimits())
-    found = reference(model.baseline, 0.0, SpikeConfig())
+    usual_shares = reference(model.baseline, 0.0, SpikeConfig())
     pending_alert = PendingAlert(
-        found.thresholds(found.row_of[pay], of_errors=False), (40.0,) * 6, START_MS, START_MS + 1
+        usual_shares.thresholds(usual_shares.row_of[pay], of_errors=False), (40.0,) * 6, START_MS, START_MS + 1
     )
     model = msgspec.structs.replace(model, pending_alerts={("latency_spike", *pay[1:]): pending_alert})
     start_ms = START_MS + 60 * WINDOW_MS
@@ -191,29 +191,27 @@ def test_a_pending_alert_whose_windows_are_no_longer_held_waits_for_its_next_win
 
 
 def test_the_first_version_seen_is_no_change_of_version() -> None:
-    """Accepted after half an hour, not after ten minutes: nobody saw the version before."""
+    """Its level is accepted after half an hour and not after ten minutes, because no earlier version was seen."""
     slow = window_of(spans_of(11_000))
-    found = watched([(START_MS + n * WINDOW_MS, slow) for n in range(200)])
-    (closed,) = [insight for insight in found if insight.status == "closed"]
+    candidates = candidates_of([(START_MS + n * WINDOW_MS, slow) for n in range(200)])
+    (closed,) = [insight for insight in candidates if insight.status == "closed"]
     assert closed.reason == ACCEPTED
 
 
 def test_an_error_insight_shows_failing_traces_and_no_slow_ones() -> None:
-    """POST /pay fails within 20 ms, beside a report that takes three seconds and is well."""
+    """POST /pay fails within 20 ms; GET /report takes three seconds and does not fail."""
     pays = [OneSpan("cart", START_MS, 20, 1 + n, operation="POST /pay") for n in range(8)]
     reports = [OneSpan("cart", START_MS, 3_000, 50 + n, operation="GET /report") for n in range(4)]
     failing = [span._replace(error=True) for span in pays]
     windows = [(START_MS + n * WINDOW_MS, window_of([*(pays if n < 60 else failing), *reports])) for n in range(70)]
-    found = opened(watched(windows))[0]
-    assert found.kind == "error_ratio"
-    assert {(trace.role, trace.operation) for trace in found.evidence.traces} == {("failing", "POST /pay")}
-    assert found.title.endswith(f"; trace {found.evidence.traces[0].trace_id}")
+    insight = opened(candidates_of(windows))[0]
+    assert insight.kind == "error_ratio"
+    assert {(trace.role, trace.operation) for trace in insight.evidence.traces} == {("failing", "POST /pay")}
+    assert insight.title.endswith(f"; trace {insight.evidence.traces[0].trace_id}")
 
 
 def test_a_known_operation_that_is_slow_beside_ever_new_names_is_found() -> None:
-    """A hundred names a window that nobody has seen before: merged over windows, they must not hide the suspected
-    one.
-    """
+    """Each window has a hundred new names: merged over windows, they must not displace the operation with the alert."""
     windows = []
     for number in range(70):
         fresh = [
@@ -223,4 +221,4 @@ def test_a_known_operation_that_is_slow_beside_ever_new_names_is_found() -> None
             OneSpan("cart", START_MS, 900 if number >= 60 else 100, 1 + n, operation="POST /pay") for n in range(8)
         ]
         windows.append((START_MS + number * WINDOW_MS, window_of([*known, *fresh])))
-    assert "POST /pay" in {insight.subject for insight in opened(watched(windows))}
+    assert "POST /pay" in {insight.subject for insight in opened(candidates_of(windows))}

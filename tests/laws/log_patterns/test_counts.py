@@ -1,4 +1,4 @@
-"""Laws of log counting: nothing is lost, whatever is said how often, by however many words."""
+"""Laws of log counting: no line is lost, whatever the number of lines and of different words."""
 
 from collections import Counter
 from random import Random
@@ -26,12 +26,12 @@ TOP = 3
 
 
 def emissions(graph: LocalGraph, watermark_ms: int) -> list[list[PatternRow]]:
-    """Rows that came together, by service and window."""
+    """Return the rows that were emitted together, grouped by service and window."""
     found: dict[tuple[Any, ...], list[PatternRow]] = {}
     for row in graph.advance(watermark_ms):
         if isinstance(row, PatternRow):
-            place = (row.env, row.service, row.resolution_s, row.window_start_ms, row.late)
-            found.setdefault(place, []).append(row)
+            window = (row.env, row.service, row.resolution_s, row.window_start_ms, row.late)
+            found.setdefault(window, []).append(row)
     return list(found.values())
 
 
@@ -40,14 +40,14 @@ def emissions(graph: LocalGraph, watermark_ms: int) -> list[list[PatternRow]]:
 def test_top_patterns_and_other_add_up_to_all_severe_lines_in_each_emission_and_in_total(story: Story) -> None:
     sent = messages(story)
     graph, rows, newest_ms = LocalGraph(STAGES), [], START_MS
-    emitted = []
+    together = []
     for message in sent:
         folded = fold(message)[0]
         graph.feed(folded.logs if folded else ())
         newest_ms = max(newest_ms, message.timestamp_ms)
-        emitted += emissions(graph, newest_ms - OUT_OF_ORDER_MS)
-    emitted += emissions(graph, 2**63 - 1)
-    for rows in emitted:
+        together += emissions(graph, newest_ms - OUT_OF_ORDER_MS)
+    together += emissions(graph, 2**63 - 1)
+    for rows in together:
         assert sum(row.count for row in rows) == rows[0].total
         assert len({row.total for row in rows}) == 1
         ranked = [row for row in rows if row.rank]
@@ -57,7 +57,7 @@ def test_top_patterns_and_other_add_up_to_all_severe_lines_in_each_emission_and_
     expected = Counter(span.service for message in sent for span in message.spans if span.error)
     for resolution_s in (10, 60):
         found: Counter[str] = Counter()
-        for row in (row for rows in emitted for row in rows if row.resolution_s == resolution_s):
+        for row in (row for rows in together for row in rows if row.resolution_s == resolution_s):
             found[row.service] += row.count
         assert found == expected
 
@@ -67,7 +67,7 @@ def line(at_ms: int, body: str) -> LogRecord:
 
 
 def test_a_flood_of_new_words_stays_within_its_bound_and_hides_no_known_pattern() -> None:
-    """30,000 lines of which no two are alike, beside a known one: that is counted to the last, the rest adds up."""
+    """30,000 different lines beside a known one: the known one is counted exactly, and all lines add up."""
     random = Random(3)
     words = ["".join(random.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(8)) for _ in range(30_000)]
     graph, rows = LocalGraph(STAGES), []

@@ -1,4 +1,4 @@
-"""Laws of how often lines usually come: silence counts as the windows that it is made of would."""
+"""Laws of the usual rate of lines: an interval without lines counts as its windows would."""
 
 import pytest
 from hypothesis import given
@@ -16,27 +16,27 @@ FIRST_MS = START_MS - START_MS % 300_000
 
 @given(st.lists(st.integers(0, 90), max_size=20), st.integers(1, 5))
 def test_silence_in_observed_minutes_counts_as_windows_without_lines(silent: list[int], every: int) -> None:
-    """Stretches of silence before each window with lines; of all five minutes one in `every` is heard."""
+    """Windows without lines precede each window with lines; one of `every` intervals of five minutes is observed."""
     at_once, one_by_one = ServiceLines(), ServiceLines()
-    place = 0
+    index = 0
     for windows in silent:
         for _ in range(windows):
-            one_by_one = observe_window(one_by_one, _start_ms(place, every), 0, CONFIG)
-            place += 1
-        start_ms = _start_ms(place, every)
-        minutes = (place // OBSERVED_WINDOWS + 1) * 5
+            one_by_one = observe_window(one_by_one, _start_ms(index, every), 0, CONFIG)
+            index += 1
+        start_ms = _start_ms(index, every)
+        minutes = (index // OBSERVED_WINDOWS + 1) * 5
         at_once = observe_silence(
             at_once, minutes, start_ms, start_ms + WINDOW_MS, OBSERVED_WINDOWS * WINDOW_MS, CONFIG
         )
         at_once = observe_window(at_once, start_ms, 7, CONFIG)
         one_by_one = observe_window(one_by_one, start_ms, 7, CONFIG)
-        place += 1
+        index += 1
         assert at_once.windows == one_by_one.windows
-        # Behind a hole the window is past at once, and fades by a few windows more or less.
-        left, right = (one.past_windows + len(one.recent) for one in (at_once, one_by_one))
+        # After a gap in the data the recent windows become past at once, so their decay differs by a few windows.
+        left, right = (lines.past_windows + len(lines.recent) for lines in (at_once, one_by_one))
         assert left == pytest.approx(right, rel=1e-6 if every == 1 else 0.05)
 
 
-def _start_ms(place: int, every: int) -> int:
-    interval, window = divmod(place, OBSERVED_WINDOWS)
+def _start_ms(index: int, every: int) -> int:
+    interval, window = divmod(index, OBSERVED_WINDOWS)
     return FIRST_MS + (interval * every * OBSERVED_WINDOWS + window) * WINDOW_MS

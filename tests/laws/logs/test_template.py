@@ -1,4 +1,4 @@
-"""Laws of patterns: what their ids depend on, how shapes of one pattern join, how registered ones become one."""
+"""Laws of patterns: ids, merging of masked lines of one pattern, joining of registered variants."""
 
 from functools import reduce
 from random import Random
@@ -23,7 +23,7 @@ def registered(lines: list[str]) -> dict[str, Registered]:
 
 
 def test_names_are_holes_and_words_are_not() -> None:
-    """Of enough words: who it happened to is not what happened."""
+    """In a line of enough words, names of files and hosts do not identify the event."""
     one = pattern("Deletion of /var/lib/a complete, tag=web, by com.shop.Cleaner at node-7")
     other = pattern("Deletion of /srv/b/c complete, tag=db, by org.other.Job at host-12")
     assert one.pattern_id == other.pattern_id
@@ -65,11 +65,11 @@ lines = st.lists(
 
 
 @given(st.lists(lines, min_size=1, max_size=6), st.randoms(use_true_random=False))
-def test_texts_of_one_pattern_merge_in_any_order_and_keep_its_id(found: list[str], random: Random) -> None:
-    of_id: dict[str, list[Pattern]] = {}
-    for line in found:
-        of_id.setdefault(pattern(line).pattern_id, []).append(pattern(line))
-    for pattern_id, parts in of_id.items():
+def test_texts_of_one_pattern_merge_in_any_order_and_keep_its_id(drawn: list[str], random: Random) -> None:
+    by_id: dict[str, list[Pattern]] = {}
+    for line in drawn:
+        by_id.setdefault(pattern(line).pattern_id, []).append(pattern(line))
+    for pattern_id, parts in by_id.items():
         joined = reduce(merge_texts, [p.texts for p in parts])
         shuffled = random.sample(parts, len(parts))
         assert reduce(merge_texts, [p.texts for p in shuffled]) == joined
@@ -96,15 +96,15 @@ USERS = ("alice", "bob", "carol", "dave", "erin", "frank", "grace")
 @given(st.permutations(USERS), st.integers(1, 7))
 def test_a_word_with_five_variants_becomes_a_hole_in_any_order_of_lines(users: list[str], at_once: int) -> None:
     entries: dict[str, Registered] = {}
-    said = [f"login failed for user {user} from console" for user in users]
-    for first in range(0, len(said), at_once):
+    variants = [f"login failed for user {user} from console" for user in users]
+    for first in range(0, len(variants), at_once):
         new = {
             pattern_id: entry
-            for pattern_id, entry in registered(said[first : first + at_once]).items()
+            for pattern_id, entry in registered(variants[first : first + at_once]).items()
             if canonical(entries, pattern_id, entry.texts) not in entries
         }
         entries = register(entries, new, 100).entries
-    ids = {canonical(entries, pattern(line).pattern_id, pattern(line).texts) for line in said}
+    ids = {canonical(entries, pattern(line).pattern_id, pattern(line).texts) for line in variants}
     wide = named_pattern(*2 * (("login", "failed", "for", "user", HOLE, "from", "console"),))
     assert ids == {wide.pattern_id}
     assert template_of(entries[wide.pattern_id].texts) == "login failed for user <*> from console"
@@ -119,15 +119,15 @@ def test_fewer_variants_stay_separate_patterns() -> None:
 
 
 def test_a_variant_of_a_known_pattern_is_not_new() -> None:
-    said = [f"login failed for user {user} from console" for user in USERS]
-    first = register({}, registered(said[:6]), 100)
-    assert len(first.added) == 1, "what they make together is what is new"
-    assert canonical(first.entries, pattern(said[6]).pattern_id, pattern(said[6]).texts) == first.added[0]
+    variants = [f"login failed for user {user} from console" for user in USERS]
+    first = register({}, registered(variants[:6]), 100)
+    assert len(first.added) == 1, "the joined pattern alone is new"
+    assert canonical(first.entries, pattern(variants[6]).pattern_id, pattern(variants[6]).texts) == first.added[0]
 
 
 def test_patterns_beyond_the_limit_are_refused_and_returned() -> None:
-    said = [f"{'abcdefghij'[n]}x happened here today" for n in range(3)]
-    found = register({}, registered(said), 2)
+    different = [f"{'abcdefghij'[n]}x happened here today" for n in range(3)]
+    found = register({}, registered(different), 2)
     assert len(found.entries) == 2
     assert len(found.refused) == 1
-    assert found.refused == {max(registered(said))}, "those with the least ids have gone first"
+    assert found.refused == {max(registered(different))}, "patterns with the lowest ids are registered first"

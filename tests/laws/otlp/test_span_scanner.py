@@ -1,9 +1,9 @@
-"""Laws of the wire scanner: equal to upb wherever upb reads, and a rejection or a stated leniency everywhere else.
+"""Laws of the wire scanner: it equals upb where upb reads, and elsewhere rejects or is lenient in a stated way.
 
 The scanner reads less than upb: resources, ids, names, kinds, times, status codes, exceptions. So it accepts some bytes
-that upb refuses, and only for a fault inside a field that it skips: invalid UTF-8 in a string other than the name that
-counts, a broken or over-deep message in attributes, other events, links, scope or status message, and in an unread
-attribute of an exception, whose levels count from the event on. `check_scan` proves this per message.
+that upb refuses, but only if the fault is inside a field that it skips: invalid UTF-8 in a string other than the name
+that counts; a broken or too deep message in attributes, other events, links, scope or status message; the same in an
+unread attribute of an exception, whose levels count from the event on. `check_scan` verifies this for each message.
 """
 
 from collections.abc import Callable
@@ -72,7 +72,7 @@ TYPED = sized(3, sized(1, b"exception.type") + sized(2, sized(1, b"Timeout")))
 
 
 def a_full_message() -> bytes:
-    """A message that has each kind of field once, small enough to be damaged at every byte."""
+    """Return a message with one field of each kind, small enough to damage every byte of it."""
     span = Span(trace_id=bytes(range(16)), span_id=b"12345678", parent_span_id=b"87654321", name="GET /é")
     span.kind = Span.SPAN_KIND_SERVER
     span.start_time_unix_nano, span.end_time_unix_nano = 2**63 + 5, 2**64 - 1
@@ -128,7 +128,7 @@ def test_damaged_messages_are_read_as_upb_reads_them(request: ExportTraceService
 
 
 def varint_cases() -> list[Any]:
-    """Spans at the edges of the encoding, named by what they are."""
+    """Return spans at the edges of the encoding, each with its name."""
     return [
         pytest.param(b"\x30" + b"\xff" * 9 + b"\x01", id="a varint of 64 bits"),
         pytest.param(b"\x30\x82" + b"\x80" * 8 + b"\x7e", id="a varint of 10 bytes with bits above the 64th"),
@@ -164,12 +164,12 @@ def varint_cases() -> list[Any]:
 @pytest.mark.parametrize("span", varint_cases())
 def test_the_edges_of_the_encoding_are_read_as_upb_reads_them(span: bytes) -> None:
     check(request_of(span))
-    # A neighbour long enough to lend the bytes that a cut field lacks.
+    # A following span that is long enough to supply the bytes that a cut field lacks.
     check(request_of(b"\x30\x03" + span, sized(5, b"b" * 40)))
 
 
 def event_cases() -> list[Any]:
-    """Fields of an event at the edges of the encoding, and how many exceptions are read of it."""
+    """Return fields of an event at the edges of the encoding, and the number of exceptions that are read from it."""
     deep = sized(3, sized(1, b"exception.message") + sized(2, deep_value(60)))
     return [
         pytest.param(EVENT + TYPED, 1, id="an exception"),
@@ -232,14 +232,14 @@ def test_an_unread_attribute_of_an_exception_nests_as_deep_as_protobuf_reads(dep
 @given(spans)
 @settings(deadline=None)
 def test_the_first_eight_exceptions_of_each_span_are_read(span: Span) -> None:
-    named = [place for place, event in enumerate(span.events) if event.name == "exception"]
+    named = [index for index, event in enumerate(span.events) if event.name == "exception"]
     span.events.insert(0, Span.Event(name="exception", time_unix_nano=3))
     written = span.SerializeToString()
     found = SCANNER.decode(request_of(written, b"", written))
     assert isinstance(found, SpanColumns)
     each = min(8, 1 + len(named))
     assert [exception.span for exception in found.exceptions] == [0] * each + [2] * each
-    times = [3, *(span.events[1 + place].time_unix_nano for place in named)]
+    times = [3, *(span.events[1 + index].time_unix_nano for index in named)]
     assert [exception.time_ns for exception in found.exceptions[:each]] == times[:8]
     assert found.exceptions_beyond == 2 * (1 + len(named) - each)
 
@@ -256,11 +256,11 @@ def nested_groups(depth: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("depth", "place"),
+    ("depth", "within"),
     [(97, request_of), (98, request_of), (100, lambda group: group), (101, lambda group: group)],
 )
-def test_groups_are_skipped_as_deep_as_upb_skips_them(depth: int, place: Callable[[bytes], bytes]) -> None:
-    check(place(nested_groups(depth)) + request_of(b"\x2a\x01a"))
+def test_groups_are_skipped_as_deep_as_upb_skips_them(depth: int, within: Callable[[bytes], bytes]) -> None:
+    check(within(nested_groups(depth)) + request_of(b"\x2a\x01a"))
 
 
 def test_groups_deeper_than_upb_ever_reads_are_rejected() -> None:

@@ -1,4 +1,4 @@
-"""Laws of calls: which halves meet, what a call adds to its caller, and what is let go when there are too many."""
+"""Laws of calls: which call sides pair, what a call adds to its caller, and which traces are dropped beyond a bound."""
 
 from collections import Counter
 from dataclasses import replace
@@ -53,7 +53,7 @@ def paired(sent: list[Sent], every: int = 1) -> list[SpanAggregate]:
 
 
 def calls_of(aggregates: list[SpanAggregate]) -> Counter[tuple[Any, ...]]:
-    """(caller, callee, window, late) -> calls."""
+    """Return the number of calls by (caller, callee, window start, late)."""
     found: Counter[tuple[Any, ...]] = Counter()
     for aggregate in aggregates:
         for start_ms, late, table in aggregate.windows:
@@ -64,7 +64,7 @@ def calls_of(aggregates: list[SpanAggregate]) -> Counter[tuple[Any, ...]]:
 
 
 def calls_by_hand(sent: list[Sent]) -> Counter[tuple[Any, ...]]:
-    """One loop over spans, with a dictionary of clients."""
+    """Return the same numbers from one loop over spans with a dictionary of client spans."""
     clients = {
         (span.trace, span.number): (span, message.timestamp_ms)
         for message in sent
@@ -102,7 +102,10 @@ def test_call_sides_pair_in_any_order(story: Story, seed: int) -> None:
 def call(
     number: int, *, gap_ms: float = 40.0, skew_ms: int = 0, sent_apart_ms: int = 0, work_ms: float = 100.0
 ) -> list[Sent]:
-    """A client span in one message, the server span under it in another, whose clock is off by skew_ms."""
+    """Return a client span in one message and its server span in another, whose clock is ahead by skew_ms.
+
+    gap_ms: network time.
+    """
     at_ms = START_MS + number * 10
     server = OneSpan("b", at_ms + skew_ms, work_ms, 2 * number + 2, trace=number + 1, parent=2 * number + 1)
     client = OneSpan(
@@ -166,7 +169,7 @@ def test_a_message_that_comes_twice_pairs_once() -> None:
 
 
 def test_beyond_the_bound_whole_traces_are_dropped_and_counted() -> None:
-    """Both halves of a trace stay or go: a bound that drops halves one by one would leave next to no pairs."""
+    """Both sides of a trace are kept or dropped: dropping single call sides would leave almost no pairs."""
     traces, bound = 4_000, 200
     sent = [message for n in range(traces) for message in call(n, sent_apart_ms=20_000)]
     sent.sort(key=lambda message: message.timestamp_ms)
@@ -182,7 +185,7 @@ def test_beyond_the_bound_whole_traces_are_dropped_and_counted() -> None:
     out += graph.finish()
     found = sum(calls_of(out).values())
     assert graph.counts["call_halves_dropped_total"] > 0
-    # A bucket holds 200 halves, and 250 client spans wait in it for their server spans at any time.
+    # A bucket holds 200 call sides, and 250 client spans wait in it for their server spans at any time.
     assert traces // 20 < found < traces
     assert found == graph.counts["calls_paired_total"]
 
@@ -192,7 +195,7 @@ def test_paired_call_sides_are_removed_before_any_trace_is_dropped() -> None:
     graph = LocalGraph([pairing(200)])
     out: list[Any] = []
     for message in sent:
-        out += graph.feed(sides(_folded(message)))  # event time stands still: nothing is forgotten by age
+        out += graph.feed(sides(_folded(message)))  # event time does not advance: no call side expires
     out += graph.finish()
     assert sum(calls_of(out).values()) == 4_000
     assert graph.counts["call_halves_dropped_total"] == 0
@@ -219,7 +222,7 @@ def _folded(message: Sent) -> Any:
 
 
 def test_messages_of_callers_and_of_callees_select_the_same_traces() -> None:
-    """200 calls in two messages: each side gives away its CALL_SIDES_MAX smallest hashes, so all of them meet."""
+    """200 calls in two messages: each message selects its CALL_SIDES_MAX lowest hashes, so all selected sides pair."""
     clients = tuple(call(n)[0].spans[0]._replace(end_ms=START_MS + 50) for n in range(200))
     servers = tuple(call(n)[1].spans[0]._replace(end_ms=START_MS + 40) for n in range(200))
     sent = [Sent(START_MS + 1_000, clients, 0, 0), Sent(START_MS + 1_000, servers, 1, 0)]
@@ -227,7 +230,7 @@ def test_messages_of_callers_and_of_callees_select_the_same_traces() -> None:
 
 
 def test_a_call_is_found_among_many_others_of_its_trace() -> None:
-    """Each request asks a database nine times, in spans nobody answers, before it calls cart."""
+    """Each request calls a database nine times, in client spans without a server span, before it calls cart."""
     sent = []
     for n in range(40):
         client, server = call(n)
@@ -237,12 +240,12 @@ def test_a_call_is_found_among_many_others_of_its_trace() -> None:
         )
         sent += [client._replace(spans=asks + client.spans), server]
     found = sum(calls_of(paired(sent)).values())
-    # Four of ten client spans are given away, whichever they are.
+    # Four of ten client spans are selected, by hash.
     assert 5 < found < 40
 
 
 def test_a_call_side_whose_clock_is_ahead_waits_no_longer_than_its_message() -> None:
-    """Were it joined by its own end, 200 s ahead, the call would come after its window is final."""
+    """If the end of the span (200 s ahead) decided how long it waits, the call would come after its window is final."""
     client, server = call(0)
     ahead = server._replace(spans=(server.spans[0]._replace(end_ms=server.spans[0].end_ms + 200_000),))
     machine = CallPairs(CallPairsConfig(LIMITS))
@@ -265,7 +268,7 @@ def test_hashes_of_distinct_traces_differ(traces: list[tuple[int, int]]) -> None
 
 @pytest.mark.parametrize("step", [1, 1 << 32, 1 << 63], ids=["counter", "time-first", "top-bit"])
 def test_hashes_are_evenly_distributed_for_each_scheme_of_trace_ids(step: int) -> None:
-    """AWS X-Ray puts seconds into the first 32 bits; a counter fills the last ones only."""
+    """AWS X-Ray puts seconds into the first 32 bits; a counter fills the last bits only."""
     numbers = np.arange(4_096, dtype=np.uint64) * np.uint64(step % 2**64 or 1)
     high = numbers if step > 1 else np.zeros(4_096, np.uint64)
     low = np.arange(4_096, dtype=np.uint64) if step != 1 << 32 else np.zeros(4_096, np.uint64)

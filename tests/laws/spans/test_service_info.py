@@ -1,4 +1,4 @@
-"""Laws of resource attributes: each is what the newest record that has it says, however records are grouped."""
+"""Laws of resource attributes: each has the value of the newest record with that attribute, in any grouping."""
 
 from random import Random
 
@@ -24,7 +24,7 @@ dated = st.lists(st.tuples(resources, st.integers(1, 4)), min_size=1, max_size=1
 
 
 def by_hand(records: list[tuple[Resource, int]]) -> ServiceInfo:
-    """One loop over attributes, one over records."""
+    """Return the expected result from a loop over attributes and one over records."""
     found: list[str | int] = []
     for name in ("version", "image", "container", "site_id"):
         given_ms = [(at_ms, str(getattr(resource, name))) for resource, at_ms in records if getattr(resource, name)]

@@ -1,4 +1,4 @@
-"""Laws of folding and merging: the result is a pure function of the set of spans, and agrees with a loop over them."""
+"""Laws of folding and merging: the result is a pure function of the set of spans, and equals a loop over them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ def in_parts(spans: list[OneSpan], random: Random) -> list[list[OneSpan]]:
 
 
 def tree(items: list[SpanAggregate], limits: NameLimits, random: Random) -> SpanAggregate:
-    """Merged pair by pair in random order."""
+    """Merge the aggregates pair by pair in random order."""
     items = list(items)
     while len(items) > 1:
         random.shuffle(items)
@@ -123,7 +123,7 @@ def test_merging_the_parts_of_a_message_gives_the_message(spans: list[OneSpan], 
 def test_merging_batches_equals_merging_the_aggregates_of_each(
     limits: NameLimits, spans: list[OneSpan], random: Random
 ) -> None:
-    """Services and environments of all batches at once, in any order."""
+    """All services and environments of the batches are merged at once, in any order."""
     spans = [
         span._replace(service=random.choice(("cart", "mail")), env=random.choice(("prod", "test"))) for span in spans
     ]
@@ -182,16 +182,16 @@ def test_an_entry_table_holds_the_entry_spans_and_counts_exactly_from_coarse_bin
             [kept, kept], WIDE
         )
         bounded = entry_table(merge_span_tables([table], TIGHT), ENTRY_KINDS)
-        assert bounded == merge_span_tables([kept], TIGHT), "other kinds do not decide which names detection sees"
+        assert bounded == merge_span_tables([kept], TIGHT), "other kinds do not change the names for detection"
 
 
 def by_hand(spans: Sequence[OneSpan], limits: TimeLimits) -> dict[tuple[int, bool], dict[str, Any]]:
-    """(window, late) -> everything a block says, one span at a time."""
+    """Return the content of each span table by (window start, late), from a loop over the spans."""
     windows: dict[tuple[int, bool], dict[str, Any]] = {}
     for span in spans:
         late = span.end_ms < NOW_MS - limits.lateness_ms
-        place = (span.end_ms - span.end_ms % WINDOW_MS, late)
-        window = windows.setdefault(place, {"spans": Counter(), "errors": Counter(), "exemplars": set(), "info": []})
+        key = (span.end_ms - span.end_ms % WINDOW_MS, late)
+        window = windows.setdefault(key, {"spans": Counter(), "errors": Counter(), "exemplars": set(), "info": []})
         duration_ns = round(span.latency_ms * 1_000_000)
         bin_ = int(bins_of(np.array([duration_ns]))[0])
         window["info"].append(info_of(resource_of(span.env, span.service, span.host), span.end_ms))
@@ -228,14 +228,14 @@ def test_a_fold_equals_a_loop_over_the_spans(spans: list[OneSpan]) -> None:
 
 
 def test_many_equal_spans_of_one_trace_do_not_hide_the_next_slowest() -> None:
-    """A retry loop seen by a clock that ticks in milliseconds: 20 equal spans, then two others that are slow too."""
+    """A retry loop with a clock of 1 ms resolution gives 20 equal spans; two other spans are slow too."""
     equal = [OneSpan("cart", NOW_MS - 1, 500, number, trace=1) for number in range(1, 21)]
     others = [OneSpan("cart", NOW_MS - 1, 400 + number, number, trace=number) for number in (31, 32)]
     check_by_hand([*equal, *others])
 
 
 def test_an_operation_name_is_cut_and_names_that_differ_late_stay_apart() -> None:
-    """A statement or a stack trace as span name: state and insights hold its head and a hash."""
+    """If a span name is a statement or a stack trace, state and insights hold its first characters and a hash."""
     long = [OneSpan("cart", NOW_MS - 1, 5, number, operation="x" * 100_000 + str(number % 2)) for number in range(1, 5)]
     table = aggregate_at(long).windows[0][2]
     names = [key[2] for key in table.keys if key[1] == DIMENSION_OPERATION]
@@ -261,14 +261,14 @@ def test_repeated_ids_are_those_of_an_earlier_span_that_counts(
 
 
 def test_repeated_ids_are_found_among_ids_constructed_to_collide() -> None:
-    """Equal in what the table looks at first: beyond 64 probes the ids are sorted instead."""
+    """The ids are equal in the bits that the hash table uses: beyond 64 probes the ids are sorted instead."""
     crowd = [(number << 31, number, 7) for number in range(300)]
     words = np.array([*crowd, crowd[5]], np.uint64)
     assert np.flatnonzero(repeated(words, np.ones(len(words), np.bool_))).tolist() == [300]
 
 
 def test_a_kafka_timestamp_of_any_size_raises_no_error() -> None:
-    """A producer that writes nanoseconds where Kafka expects milliseconds, and one that writes nothing (-1)."""
+    """One producer writes nanoseconds where Kafka expects milliseconds, another writes no timestamp (-1)."""
     spans = columns([OneSpan("cart", NOW_MS, 5, 1), OneSpan("cart", NOW_MS, 5, 2)])
     for timestamp_ms in (-1, 0, NOW_MS * 1_000, NOW_MS * 1_000_000, 2**63 - 1):
         result = fold_spans(spans, KafkaPosition("trace_events", 0, 0, timestamp_ms), TIMES)
@@ -277,7 +277,7 @@ def test_a_kafka_timestamp_of_any_size_raises_no_error() -> None:
 
 
 ranges = st.builds(
-    lambda partition, first, more: OffsetRange("trace_events", partition, first, first + more),
+    lambda partition, first, length: OffsetRange("trace_events", partition, first, first + length),
     st.integers(0, 3),
     st.integers(0, 50),
     st.integers(0, 9),

@@ -1,4 +1,4 @@
-"""Laws of the sketch: quantiles within 1 % of the exact ones, and sums that do not depend on order."""
+"""Laws of the sketch: quantiles are within 1 % of the exact ones, and sums do not depend on the order."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -48,8 +48,8 @@ DISTRIBUTIONS: dict[str, Distribution] = {
 }
 
 
-def durations(effect: str, seed: int, count: int) -> Ints:
-    values = DISTRIBUTIONS[effect](np.random.default_rng(seed), count)
+def durations(distribution: str, seed: int, count: int) -> Ints:
+    values = DISTRIBUTIONS[distribution](np.random.default_rng(seed), count)
     return np.clip(values, DURATION_NS_MIN, DURATION_NS_MAX - 1).astype(np.int64)
 
 
@@ -61,18 +61,18 @@ def exact_ns(values: Ints, per_mille: int) -> int:
     return int(np.sort(values)[max(1, ceil(Fraction(per_mille, 1000) * len(values))) - 1])
 
 
-effects = st.builds(durations, st.sampled_from(sorted(DISTRIBUTIONS)), st.integers(0, 2**32), st.integers(1, 3_000))
+samples = st.builds(durations, st.sampled_from(sorted(DISTRIBUTIONS)), st.integers(0, 2**32), st.integers(1, 3_000))
 
 
-@given(effects, st.sampled_from((0, 1, 10, 250, 500, 900, 950, 990, 999, 1000)))
+@given(samples, st.sampled_from((0, 1, 10, 250, 500, 900, 950, 990, 999, 1000)))
 def test_a_quantile_is_within_one_percent_of_the_exact_one(values: Ints, per_mille: int) -> None:
     found, exact = quantile_ns(*sketch(values), per_mille / 1000), exact_ns(values, per_mille)
     assert abs(found - exact) <= RELATIVE_ERROR * exact
 
 
 @pytest.mark.parametrize("distribution", sorted(DISTRIBUTIONS))
-def test_quantiles_of_each_distribution_with_many_values(effect: str) -> None:
-    values = durations(effect, 7, 50_000)
+def test_quantiles_of_each_distribution_with_many_values(distribution: str) -> None:
+    values = durations(distribution, 7, 50_000)
     for per_mille in (500, 950, 990):
         exact = exact_ns(values, per_mille)
         assert abs(quantile_ns(*sketch(values), per_mille / 1000) - exact) <= RELATIVE_ERROR * exact
@@ -92,7 +92,7 @@ def test_bins_cover_one_microsecond_to_one_hour_and_fit_their_bits() -> None:
     assert BINS == len(REPRESENTATIVE_NS) <= 1 << BIN_BITS
 
 
-@given(effects, st.integers(1, 6), st.randoms(use_true_random=False))
+@given(samples, st.integers(1, 6), st.randoms(use_true_random=False))
 def test_sketches_merged_in_any_order_and_grouping_equal_the_sketch_of_all_values(
     values: Ints, parts: int, random: Random
 ) -> None:
@@ -105,7 +105,7 @@ def test_sketches_merged_in_any_order_and_grouping_equal_the_sketch_of_all_value
         assert np.array_equal(found, expected)
 
 
-@given(effects)
+@given(samples)
 def test_unpack_is_the_inverse_of_pack(values: Ints) -> None:
     bins, counts = sketch(values)
     again = unpack(pack(bins, counts))
@@ -119,7 +119,7 @@ def test_bytes_of_a_wrong_length_raise_an_error_with_the_expected_length() -> No
         unpack(bytes(11))
 
 
-@given(effects, st.floats(2e3, 1e13))
+@given(samples, st.floats(2e3, 1e13))
 def test_spans_from_a_bin_on_are_exactly_those_at_least_as_long_as_its_edge(values: Ints, wanted_ns: float) -> None:
     first_bin = int(bin_from(np.array([wanted_ns]))[0])
     assert first_bin % COARSE == 0

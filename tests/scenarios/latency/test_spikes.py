@@ -1,4 +1,4 @@
-"""What is said of slow and failing spans, as drawn."""
+"""Insights about slow and failing spans, as drawn in timelines."""
 
 from itertools import groupby
 
@@ -49,7 +49,7 @@ def test_failing_spans_are_an_error_ratio_and_no_latency_spike() -> None:
 
 
 def test_a_level_that_stays_is_accepted_and_opens_no_second_insight() -> None:
-    """Half an hour slow is the new normal: one insight in the next hour and a half, not one each half hour."""
+    """After 30 minutes the level is the new normal: one insight in 90 minutes, and not one every 30 minutes."""
     found = last(emitted(sent({"cart": "." * 40 + "S" * 540}), "final"))
     assert [(insight.kind, insight.status, insight.reason) for insight in found] == [
         ("latency_spike", "closed", "the level has stayed: it is the new normal")
@@ -64,14 +64,14 @@ def test_an_error_level_that_stays_is_accepted_and_opens_no_second_insight() -> 
 
 
 def test_an_error_ratio_of_50_percent_is_never_accepted() -> None:
-    """Neither after half an hour nor sooner with a new version: it is one insight, until it is over."""
+    """It is accepted neither after 30 minutes nor earlier with a new version: one insight stays open until the end."""
     found = emitted(sent({"cart": "." * 40 + "!" * 540 + "." * 40}), "final")
     assert brief(last(found)) == [("error_ratio", "cart", "closed")]
     assert last(found)[0].reason == "back to usual"
 
 
 def test_slow_and_failing_spans_are_accepted_when_both_levels_have_stayed() -> None:
-    """Each waits for the other, and neither for ever: what came with it in one window goes with it in one."""
+    """Each level waits for the other, but not for ever: both begin in one window and are accepted in one window."""
     slow_and_failing = [
         message._replace(spans=tuple(span._replace(error=span.number % 12 == 0) for span in message.spans))
         if window >= 40
@@ -94,11 +94,11 @@ def test_an_intermittent_incident_is_one_insight_and_does_not_enter_the_baseline
     assert len(during) == 1, [insight.title for insight in during]
     assert [(insight.kind, window_of(insight.window.start_ms)) for insight in after] == [
         ("latency_spike", 60 + 30 * len(pattern) + 40)
-    ], "what it was is no baseline: a plain incident is found afterwards"
+    ], "the incident must not change the baseline: a later one is found"
 
 
 def test_an_incident_that_weakens_stays_open() -> None:
-    """All are slow for a minute, then a half for five: one insight until it ends."""
+    """All spans are slow for a minute, then 50 % of them for five minutes: one insight until the end."""
     found = emitted(sent({"cart": "." * 40 + "SSSSSS" + "#" * 30 + "." * 30}), "final")
     assert [(brief([insight]), window_of(insight.window.end_ms)) for insight in last(found)] == [
         ([("latency_spike", "cart", "closed")], 76)
@@ -117,7 +117,7 @@ def test_low_traffic_with_one_slow_span_is_no_insight() -> None:
 
 
 def test_a_cold_start_is_evaluated_with_the_static_thresholds_only() -> None:
-    """400 ms from the first span on may be usual; nothing is known yet."""
+    """A latency of 400 ms from the first span on may be usual: no baseline exists yet."""
     assert emitted(sent({"cart": "S" * 30})) == []
 
 
@@ -127,12 +127,12 @@ def test_insights_of_a_young_baseline_are_marked_cold_start() -> None:
     assert all(insight.cold_start and insight.confidence < 0.9 for insight in found)
 
 
-def test_a_spike_seen_early_is_retracted_when_normal_spans_arrive_late() -> None:
-    """Host-0 reports three slow windows at once; the rest of the fleet, twenty times as much, comes 15 s later.
+def test_an_early_spike_is_retracted_when_normal_spans_arrive_later() -> None:
+    """Three slow windows arrive first; many more normal spans of the same windows arrive later, within the lateness.
 
     window     012345678901 234
-    seen     ............ SSS        <- opens at the end of the third
-    arrives                  ...     <- many normal spans of the same windows, within lateness
+    early      ............ SSS      <- opens at the end of the third slow window
+    later                   ...      <- many normal spans of the same windows
     """
     early = sent({"cart": USUAL + "SSS"})
     normal = []
@@ -150,7 +150,7 @@ def test_a_spike_seen_early_is_retracted_when_normal_spans_arrive_late() -> None
 
 
 def test_a_service_active_once_a_day_keeps_its_baseline_in_small_and_large_steps_of_event_time() -> None:
-    """Its second run begins just within what it is remembered for, and is exported 20 s after its spans ended."""
+    """Its second run begins shortly before its state expires, and is sent 20 s after its spans ended."""
     idle_ms = LatencyConfig().idle_ms
     first = sent({"cart": "." * 40})
     pause_ms = 40 * WINDOW_MS + idle_ms - WINDOW_MS
@@ -163,10 +163,10 @@ def test_a_service_active_once_a_day_keeps_its_baseline_in_small_and_large_steps
     ]
     messages = [message._replace(offset=offset) for offset, message in enumerate([*first, *second])]
     events = [(message.timestamp_ms, folded) for message in messages if (folded := fold(message)[0])]
-    stage = [stage for stage in stages(graph_config("final")) if stage.uid in ("pre-merge", "latency-spike")]
-    said = []
+    latency = [stage for stage in stages(graph_config("final")) if stage.uid in ("pre-merge", "latency-spike")]
+    runs = []
     for step_ms in (0, 5_000):
-        graph, out, watermark_ms = LocalGraph(stage), [], START_MS
+        graph, out, watermark_ms = LocalGraph(latency), [], START_MS
         for timestamp_ms, event in events:
             while step_ms and watermark_ms + step_ms <= timestamp_ms - 5_000:
                 hours_left = timestamp_ms - watermark_ms > 2 * 3_600_000
@@ -175,6 +175,6 @@ def test_a_service_active_once_a_day_keeps_its_baseline_in_small_and_large_steps
             out += graph.feed([event])
             watermark_ms = max(watermark_ms, timestamp_ms - 5_000)
             out += graph.advance(watermark_ms)
-        said.append([(i.kind, i.status, i.title) for i in last(insights([*out, *graph.finish()]))])
-    assert said[0] == said[1]
-    assert [kind for kind, _, _ in said[0]] == ["latency_spike"]
+        runs.append([(i.kind, i.status, i.title) for i in last(insights([*out, *graph.finish()]))])
+    assert runs[0] == runs[1]
+    assert [kind for kind, _, _ in runs[0]] == ["latency_spike"]

@@ -1,4 +1,4 @@
-"""Many patterns at once: what has no room, what comes together, what becomes one."""
+"""Many patterns at once: patterns beyond the registry, patterns that come together, patterns that join."""
 
 from random import Random
 
@@ -18,7 +18,7 @@ HOUR = 360  # windows
 
 
 class Service:
-    """One service, a window after the other."""
+    """One service whose windows are evaluated one after another."""
 
     def __init__(self, patterns_max: int = 1_000) -> None:
         self.config = PatternConfig(patterns_max=patterns_max)
@@ -27,13 +27,16 @@ class Service:
         self.windows = 0
 
     def logs(self, lines: dict[str, int], quiet: int = 10) -> list[Insight]:
-        """What is said after a window with these lines of ERROR, each so many times."""
-        found = zip(lines.values(), READER.patterns(list(lines)), strict=True)
-        counts = [PatternCount(True, pattern.pattern_id, count, 17, pattern.texts) for count, pattern in found if count]
+        """Evaluate a window with these lines of ERROR; return its candidates.
+
+        lines: line -> how often it is logged. quiet: number of lines below WARN.
+        """
+        read = zip(lines.values(), READER.patterns(list(lines)), strict=True)
+        counts = [PatternCount(True, pattern.pattern_id, count, 17, pattern.texts) for count, pattern in read if count]
         start_ms = START_MS + self.windows * WINDOW_MS
-        silent = [PatternCount(False, "other", quiet, 9, ())] if quiet else []
+        below_warn = [PatternCount(False, "other", quiet, 9, ())] if quiet else []
         ranges = (OffsetRange("logs_raw", 0, self.windows, self.windows),)
-        table = LogTable((*silent, *counts), sum(lines.values()), ServiceInfo("1.0", start_ms), ranges)
+        table = LogTable((*below_warn, *counts), sum(lines.values()), ServiceInfo("1.0", start_ms), ranges)
         window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, table)
         self.model, candidates = evaluate_lines(self.model, window, self.config)
         self.emitted += candidates
@@ -66,7 +69,7 @@ def test_an_outage_that_raises_all_errors_together_is_found() -> None:
     surges = {insight.subject for insight in service.emitted if insight.kind == "error_pattern_surge"}
     assert len(surges) == 8
     first = next(insight for insight in service.emitted if insight.kind == "error_pattern_surge")
-    assert 2 < first.measures["lines_per_min_usual"] < 4, "three a minute, whatever else is logged"
+    assert 2 < first.measures["lines_per_min_usual"] < 4, "three a minute, whatever other lines are logged"
 
 
 def test_a_service_that_logs_nothing_but_errors_has_surges_too() -> None:
@@ -78,7 +81,7 @@ def test_a_service_that_logs_nothing_but_errors_has_surges_too() -> None:
 
 
 def test_new_errors_that_join_into_one_pattern_are_one_insight() -> None:
-    """The fifth user makes the user a hole; the first insight goes on for all, the others end."""
+    """With the fifth user the name becomes a hole: the first insight continues for all, the others close."""
     service = Service()
     for _ in range(70):
         service.logs({})
@@ -91,5 +94,5 @@ def test_new_errors_that_join_into_one_pattern_are_one_insight() -> None:
     emitted = last(service.emitted)
     assert {insight.kind for insight in emitted} == {"error_pattern_new"}
     assert [insight.reason for insight in emitted].count(JOINED) == len(emitted) - 1
-    (whole,) = [insight for insight in emitted if insight.reason != JOINED]
-    assert whole.measures["lines"] > 200, "it counts what comes under the wider name"
+    (joined,) = [insight for insight in emitted if insight.reason != JOINED]
+    assert joined.measures["lines"] > 200, "it must count the lines of the joined pattern"

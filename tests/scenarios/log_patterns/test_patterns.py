@@ -1,4 +1,4 @@
-"""What is said of lines of WARN and up, as drawn: one character a window of 10 s; LINES says what is logged in it."""
+"""Insights about severe lines, as drawn: one character a window of 10 s; LINES has the lines of each character."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,7 +24,7 @@ from udfs.logs.reader import pattern_ids
 
 FULL = "could not reserve {} pieces of item in store"
 DOWN = "connection to {} was refused by its peer"
-WARM = "." * 62  # ten minutes and a bit
+WARM = "." * 62  # 10 minutes and 20 s
 QUIET = [(9, "order {} was placed for a customer")] * 10
 LINES: Mapping[str, list[tuple[int, str]]] = {
     ".": QUIET,
@@ -41,14 +41,14 @@ _NUMBERS = count(1)
 
 
 def emitted(drawing: str) -> list[Insight]:
-    """Every revision of what one service logs; announced when final."""
-    return insights(run([stage_that_speaks(True)], events_of(drawing)))
+    """Return every revision of the insights about one service, emitted when final."""
+    return insights(run([stage_with_insights(True)], events_of(drawing)))
 
 
-def stage_that_speaks(speaks: bool) -> Stage:
+def stage_with_insights(on: bool) -> Stage:
     (stage,) = (stage for stage in stages(graph_config("final")) if stage.uid == "error-patterns")
     emission = EmissionConfig(lateness_ms=LATENESS_MS, emit_when="final")
-    return replace(stage, machine=LogPatterns(LogPatternsConfig(emission=emission, insights=speaks)))
+    return replace(stage, machine=LogPatterns(LogPatternsConfig(emission=emission, insights=on)))
 
 
 def events_of(drawing: str) -> list[Timed]:
@@ -81,8 +81,8 @@ def test_the_end_of_input_retracts_no_insight() -> None:
     assert [insight.status for insight in found] == ["open"]
 
 
-def brief(found: list[Insight]) -> list[tuple[str, str, int]]:
-    return [(insight.kind, insight.status, window_of(insight.window.start_ms)) for insight in last(found)]
+def brief(revisions: list[Insight]) -> list[tuple[str, str, int]]:
+    return [(insight.kind, insight.status, window_of(insight.window.start_ms)) for insight in last(revisions)]
 
 
 def test_patterns_logged_from_the_start_are_known() -> None:
@@ -101,7 +101,7 @@ def test_the_insight_of_a_new_error_has_its_template_host_and_trace() -> None:
     assert (final.reason, final.measures["lines"]) == (UNSEEN, 4.0)
     assert window_of(final.window.end_ms) == 68
     assert final.evidence.template == "could not reserve <number> pieces of item in store"
-    assert set(final.evidence.sample_lines) == {final.evidence.template}, "masked, as everything that leaves"
+    assert set(final.evidence.sample_lines) == {final.evidence.template}, "the lines of an insight must be masked"
     assert [(part.first_offset, part.last_offset) for part in final.evidence.kafka] == [(62, 67)]
 
 
@@ -137,7 +137,7 @@ def test_a_known_error_that_returns_at_its_usual_interval_is_one_insight() -> No
 
 
 def test_a_seeded_error_is_never_new() -> None:
-    seeds = pattern_ids("# what everybody knows\ncould not reserve 3 pieces of item in store\n", MaskSettings())
+    seeds = pattern_ids("# known errors\ncould not reserve 3 pieces of item in store\n", MaskSettings())
     (stage,) = (stage for stage in stages(graph_config("final")) if stage.uid == "error-patterns")
     for known, kinds in ((seeds, []), (frozenset[str](), ["error_pattern_new"])):
         rule = PatternConfig(seeds=known)
@@ -151,7 +151,7 @@ def test_a_known_error_that_comes_now_and_then_is_no_insight() -> None:
 
 
 def test_ten_of_a_storm_of_new_errors_are_insights_and_lines_beyond_the_registry_are_counted() -> None:
-    """Two lines each of 60 patterns of which no two are alike, in one window; there is room for 40."""
+    """One window has two lines each of 60 different patterns; the registry has room for 40."""
     kinds = "abcdefghijklmnopqrstuvwxyz"
     storm = [f"{a}{a}{b} broke the {b}{a}{b} of a shop" for a in kinds[:6] for b in kinds[:10]] * 2
     (stage,) = (stage for stage in stages(graph_config("final")) if stage.uid == "error-patterns")
@@ -168,7 +168,7 @@ def test_ten_of_a_storm_of_new_errors_are_insights_and_lines_beyond_the_registry
         out += graph.advance(at_ms)
     assert graph.counts["lines_overflowed_total"] == 2 * (60 - 40)
     assert len({insight.subject for insight in insights(out + graph.finish())}) == 10
-    assert graph.counts["lines_overflowed_total"] == 2 * (60 - 40), "once, however often event time moves"
+    assert graph.counts["lines_overflowed_total"] == 2 * (60 - 40), "counted once, however often event time advances"
 
 
 def test_far_more_of_a_known_error_is_a_surge_until_it_is_back_to_usual() -> None:
@@ -189,13 +189,13 @@ def test_a_few_lines_of_a_rare_error_are_no_surge() -> None:
 
 
 def test_a_machine_with_insights_off_emits_none_even_when_its_state_expires() -> None:
-    """A new error is open when the service falls silent for good: its rows are written, and no insight closes."""
-    for speaks in (True, False):
-        graph, out, newest_ms = LocalGraph([stage_that_speaks(speaks)]), [], START_MS
+    """A new error is open when the service stops for ever: rows are written, and with insights off none closes."""
+    for on in (True, False):
+        graph, out, newest_ms = LocalGraph([stage_with_insights(on)]), [], START_MS
         for newest_ms, event in events_of(WARM + "ff"):
             out += graph.feed((event,))
             out += graph.advance(newest_ms)
         out += graph.advance(newest_ms + 9 * 24 * 3_600_000)
         assert not graph.state_bytes()
         assert any(isinstance(row, PatternRow) for row in out)
-        assert [insight.status for insight in last(insights(out))] == (["closed"] if speaks else [])
+        assert [insight.status for insight in last(insights(out))] == (["closed"] if on else [])

@@ -1,6 +1,6 @@
-"""Recorded days (Nezha, TrainTicket) through the whole graph: top patterns and `other` are every loud line, exactly.
+"""Recorded days (Nezha, TrainTicket) through the whole graph: top patterns and `other` add up to all severe lines.
 
-What is expected is counted from the JSON of the recording by its severity numbers, services and times alone.
+The expected numbers are counted in the JSON of the recording from its severity numbers, services and times alone.
 """
 
 import io
@@ -24,7 +24,7 @@ from state_schemas.contracts.tables import PatternRow
 from tests.support.recorded import NEZHA as RECORDED
 from udfs.logs.severity import WARN
 
-TOP = 1  # of up to three patterns that a service logs in one window: there is something left for `other`
+TOP = 1  # a service logs up to three patterns in one window, so some lines are left for `other`
 
 pytestmark = pytest.mark.skipif(
     not RECORDED.is_dir(), reason="no recordings: ../shared/data/nezha-trainticket is absent"
@@ -38,22 +38,22 @@ def documents(paths: list[Path]) -> Iterator[dict[str, Any]]:
 
 
 def severe_lines(paths: list[Path]) -> Counter[tuple[str, int, int]]:
-    """Log records of WARN and up by service, length of the window in seconds and its start in ms."""
+    """Count the severe log records by service, window length in seconds and window start in ms."""
     found: Counter[tuple[str, int, int]] = Counter()
     for document in documents(paths):
         for resource in document["resourceLogs"]:
-            said = {entry["key"]: entry["value"] for entry in resource["resource"]["attributes"]}
+            attributes = {entry["key"]: entry["value"] for entry in resource["resource"]["attributes"]}
             for record in (record for scope in resource["scopeLogs"] for record in scope["logRecords"]):
                 if record["severityNumber"] >= WARN:
                     at_ms = int(record["timeUnixNano"]) // 1_000_000
                     for resolution_s in PATTERN_RESOLUTIONS_S:
                         start_ms = at_ms - at_ms % (resolution_s * 1_000)
-                        found[said["service.name"]["stringValue"], resolution_s, start_ms] += 1
+                        found[attributes["service.name"]["stringValue"], resolution_s, start_ms] += 1
     return found
 
 
 def emissions(rows: list[PatternRow]) -> list[list[PatternRow]]:
-    """Rows that were written together: each emission begins with its first rank."""
+    """Return the rows that were emitted together: each emission begins with its first rank."""
     found: list[list[PatternRow]] = []
     for row in rows:
         if row.rank == 1:
@@ -69,9 +69,8 @@ def test_top_patterns_and_other_of_a_recorded_day_add_up_to_all_its_severe_lines
     run = LocalRun(replace(GraphConfig(), patterns=LogPatternsConfig(top=TOP)))
     rows = [row for row in run.run(read(paths, bad)) if isinstance(row, PatternRow)]
 
-    emitted = emissions(rows)
     counted: Counter[tuple[str, int, int]] = Counter()
-    for together in emitted:
+    for together in emissions(rows):
         assert len({(row.service, row.resolution_s, row.window_start_ms, row.late, row.total) for row in together}) == 1
         assert sum(row.count for row in together) == together[0].total
         assert sum(row.rank > 0 for row in together) <= TOP
@@ -79,5 +78,5 @@ def test_top_patterns_and_other_of_a_recorded_day_add_up_to_all_its_severe_lines
         counted[row.service, row.resolution_s, row.window_start_ms] += row.count
     assert counted == expected
     assert counted.total() == len(PATTERN_RESOLUTIONS_S) * severe
-    assert sum(row.count for row in rows if row.pattern_id == OTHER_PATTERNS) > 0, "nothing was left for `other`"
+    assert sum(row.count for row in rows if row.pattern_id == OTHER_PATTERNS) > 0, "no line was left for `other`"
     assert (bad.dropped, run.counts["records_rejected_total"]) == (0, 0)

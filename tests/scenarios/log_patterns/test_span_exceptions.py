@@ -1,4 +1,4 @@
-"""An exception that spans record: what the rows and insights say of it, beside the same exception in logs."""
+"""Exceptions of spans in rows and insights, also beside the same exceptions in logs."""
 
 from collections import Counter
 from typing import Any
@@ -19,27 +19,27 @@ from tests.unit.logs.test_span_exceptions import JAVA, request_of, span_of
 
 OLD = {"exception.type": "java.net.SocketTimeoutException", "exception.message": "read timed out after 30 s"}
 NEW = {"exception.type": "java.lang.IllegalStateException", "exception.stacktrace": JAVA}
-WARM = "o" * 30  # five minutes: one is warm-up
+WARM = "o" * 30  # five minutes; the warm-up is one minute
 CONFIG = graph_config("final")
 TEMPLATE = "java.lang.IllegalStateException at com.shop.cart.Cart.add at com.shop.cart.Api.put cart <number> is closed"
 
 
 def events_of(drawing: str) -> list[Timed]:
-    """A message of a span for each window: o with an old exception, n a new one, N both, blank: without any."""
+    """Return a message with one span for each window: `o` with an old exception, `n` new, `N` both, blank none."""
     fold, events = Fold("traces", CONFIG.fold), []
     for window, character in enumerate(drawing):
         start_ms = START_MS + window * WINDOW_MS
-        said = {"o": [OLD], "n": [NEW], "N": [OLD, NEW], " ": []}[character]
+        exceptions = {"o": [OLD], "n": [NEW], "N": [OLD, NEW], " ": []}[character]
         at = KafkaPosition("trace_events", 0, window, start_ms + WINDOW_MS)
-        span = span_of(window + 1, *said, end_ms=start_ms + 5_000)
-        found = fold.fold(request_of([span]).SerializeToString(), at).message
-        assert found is not None
-        events.append((at.timestamp_ms, found))
+        span = span_of(window + 1, *exceptions, end_ms=start_ms + 5_000)
+        message = fold.fold(request_of([span]).SerializeToString(), at).message
+        assert message is not None
+        events.append((at.timestamp_ms, message))
     return events
 
 
 def as_logs(message: FoldedMessage) -> FoldedMessage:
-    """The same lines as a program logs them."""
+    """Return the message with the same lines as log records."""
     return msgspec.structs.replace(message, key="logs_raw|0", spans=None, signal="logs")
 
 
@@ -81,34 +81,34 @@ def test_an_exception_in_logs_and_spans_is_counted_once_in_each_source() -> None
             totals[row.source, row.window_start_ms] = row.total
         assert sums == totals
         for source in ("logs", "spans"):
-            assert [lines for (of, _), lines in sorted(sums.items()) if of == source] == windows
+            assert [lines for (of_source, _), lines in sorted(sums.items()) if of_source == source] == windows
 
 
 def test_rows_of_logs_wait_for_no_spans_and_rows_of_spans_for_no_logs() -> None:
-    """A machine that heard both would move at the pace of the slower topic: each hears one pre-merge alone."""
-    for kind, pre_aggregate, uid in (
+    """A machine with both inputs would wait for the slower topic: each has one pre-aggregation as its only input."""
+    for aggregate, pre_aggregate, uid in (
         (LogAggregate, "pre-merge-logs", "error-patterns"),
         (ExceptionAggregate, "pre-merge", "error-patterns-traces"),
     ):
-        for drawn in (stages(GraphConfig()), pattern_stages(GraphConfig())):
-            takers = routes(drawn, open_ends(drawn)).takers
-            ways = [(giver, taker.uid) for giver in takers for taker in takers[giver].get(kind, Takers()).stages]
+        for graph in (stages(GraphConfig()), pattern_stages(GraphConfig())):
+            takers = routes(graph, open_ends(graph)).takers
+            ways = [(giver, taker.uid) for giver in takers for taker in takers[giver].get(aggregate, Takers()).stages]
             assert ways == [(pre_aggregate, uid)]
 
 
 def test_minutes_with_spans_and_without_exceptions_count_as_warm_up() -> None:
-    """A service that throws nothing for long is known for that: its first exception is news."""
-    (emitted,) = last(insights(run(stages(CONFIG), events_of(" " * 30 + "n n "))))
-    assert emitted.kind == "error_pattern_new"
-    assert emitted.window.start_ms == START_MS + 30 * WINDOW_MS
+    """The first exception of a service with spans and without exceptions for 5 minutes is new."""
+    (insight,) = last(insights(run(stages(CONFIG), events_of(" " * 30 + "n n "))))
+    assert insight.kind == "error_pattern_new"
+    assert insight.window.start_ms == START_MS + 30 * WINDOW_MS
 
 
 def test_an_exception_that_does_not_recur_is_closed_after_windows_with_spans() -> None:
-    (emitted,) = last(insights(run(stages(CONFIG), events_of(WARM + "nn" + " " * 28))))
-    assert (emitted.status, emitted.reason) == ("closed", "not seen again")
+    (insight,) = last(insights(run(stages(CONFIG), events_of(WARM + "nn" + " " * 28))))
+    assert (insight.status, insight.reason) == ("closed", "not seen again")
 
 
-AWAY = "oonnoo" + "o" * 54 + "nn"  # nine minutes, where two are long
+AWAY = "oonnoo" + "o" * 54 + "nn"  # absent for nine minutes; two minutes are enough to have returned
 
 
 def test_an_exception_that_recurs_after_minutes_with_spans_has_returned() -> None:
@@ -120,15 +120,15 @@ def test_an_exception_that_recurs_after_minutes_with_spans_has_returned() -> Non
 
 def test_an_exception_that_returns_in_logs_and_spans_is_one_insight() -> None:
     events = [(at_ms, event) for at_ms, message in events_of(AWAY) for event in (message, as_logs(message))]
-    (emitted,) = last(insights(run(stages(CONFIG), events)))
-    assert emitted.title.startswith("cart: error returned after ")
+    (insight,) = last(insights(run(stages(CONFIG), events)))
+    assert insight.title.startswith("cart: error returned after ")
 
 
 def test_a_rare_exception_that_comes_in_each_window_is_a_surge() -> None:
-    """Windows with spans and without exceptions tell how rare."""
-    (emitted,) = last(insights(run(stages(CONFIG), events_of(("o" + " " * 17) * 7 + "o" * 14))))
-    assert emitted.kind == "error_pattern_surge"
-    assert 120 < window_of(emitted.window.start_ms) <= 126
+    """Windows with spans and without exceptions count as zero in its usual rate."""
+    (insight,) = last(insights(run(stages(CONFIG), events_of(("o" + " " * 17) * 7 + "o" * 14))))
+    assert insight.kind == "error_pattern_surge"
+    assert 120 < window_of(insight.window.start_ms) <= 126
     assert last(insights(run(stages(CONFIG), events_of("o" * 60)))) == []
 
 
@@ -140,9 +140,9 @@ def exceptions_of(events: list[Timed]) -> list[ExceptionAggregate]:
 def test_a_service_with_spans_is_reported_once_a_minute_whatever_the_clocks_of_its_hosts() -> None:
     behind = [(at_ms + 3 * WINDOW_MS, message) for at_ms, message in events_of(" " * 60)]
     assert len(exceptions_of(sorted(events_of(" " * 60) + behind, key=lambda event: event[0]))) == 10
-    sighting = exceptions_of(events_of(" " * 25 + "o" * 7))
-    empty = [start_ms for part in sighting for start_ms, _, table in part.windows if not table.patterns]
+    reported = exceptions_of(events_of(" " * 25 + "o" * 7))
+    empty = [start_ms for part in reported for start_ms, _, table in part.windows if not table.patterns]
     assert [window_of(start_ms) for start_ms in empty] == [5, 11, 17, 23, 29, 35]
-    assert [window_of(start_ms) for part in sighting for start_ms, _, table in part.windows if table.patterns] == [
+    assert [window_of(start_ms) for part in reported for start_ms, _, table in part.windows if table.patterns] == [
         *range(25, 32)
     ]

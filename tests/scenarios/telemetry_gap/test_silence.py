@@ -1,4 +1,4 @@
-"""What is said of telemetry that stays away, as drawn."""
+"""Insights about missing telemetry, as drawn in timelines."""
 
 from state_schemas.contracts.dead_letter import Rejected
 from tests.support.timeline import brief, emitted, sent, window_of
@@ -61,7 +61,7 @@ def test_spans_that_cannot_be_counted_are_rejected_with_their_reason() -> None:
 
 
 def test_a_span_is_no_duplicate_of_one_that_cannot_be_counted() -> None:
-    """A producer that sends a span again with its clock mended."""
+    """A producer corrects its clock and sends the span again."""
     good = OneSpan("cart", START_MS, 20, 1)
     future = good._replace(end_ms=START_MS + 400_000)
     message, _ = fold(Sent(START_MS, (future, good, good), 0, 0))

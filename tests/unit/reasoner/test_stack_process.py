@@ -58,7 +58,7 @@ def test_stop_ends_the_process_of_the_record(begin: Starter) -> None:
 
 
 def test_a_recycled_process_id_is_never_ended(begin: Starter) -> None:
-    """Catches a stop that trusts the number: here it belongs to a process of another start time."""
+    """Catch a stop that trusts the number: here it belongs to a process of another start time."""
     stranger = begin(SLEEPER)
     stale = replace(stranger, started_s=stranger.started_s - 0.01)
     assert not stale.is_running()
@@ -68,7 +68,7 @@ def test_a_recycled_process_id_is_never_ended(begin: Starter) -> None:
 
 
 def test_a_record_of_an_earlier_boot_is_never_trusted(begin: Starter) -> None:
-    """Catches an identity of id and start time alone: both start again from zero at each boot."""
+    """Catch an identity of id and start time alone: both start again from zero at each boot."""
     stranger = begin(SLEEPER)
     assert not stop(replace(stranger, boot_id="another boot"), deadline_s=1)
     assert stranger.is_running()
@@ -82,7 +82,7 @@ def test_a_process_that_ignores_sigterm_is_killed_after_the_deadline(begin: Star
 
 
 def test_stop_ends_the_processes_that_a_dead_leader_left_behind(begin: Starter, tmp_path: Path) -> None:
-    """Catches orphaned workers: the leader was killed by somebody else, its child lives on."""
+    """Catch orphaned workers: the leader was killed by somebody else, its child lives on."""
     record = begin(PARENT_OF_SLEEPER)
     log = tmp_path / "part.log"
     wait_for(lambda: log.read_text().endswith("\n"))
@@ -94,7 +94,7 @@ def test_stop_ends_the_processes_that_a_dead_leader_left_behind(begin: Starter, 
 
 
 def test_orphans_of_another_owner_are_left_alone(begin: Starter, tmp_path: Path) -> None:
-    """Catches a clean-up by session number alone, which the kernel may have given to somebody else."""
+    """Catch a clean-up by session number alone, which the kernel may have given to somebody else."""
     record = begin(PARENT_OF_SLEEPER)
     log = tmp_path / "part.log"
     wait_for(lambda: log.read_text().endswith("\n"))

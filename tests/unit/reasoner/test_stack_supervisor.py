@@ -89,7 +89,7 @@ def test_up_twice_starts_once_and_down_twice_ends_once(supervisor: Supervisor, p
 
 
 def test_another_command_sees_and_ends_what_the_first_started(supervisor: Supervisor, part: Part) -> None:
-    """Catches a supervisor that knows its processes in memory only: `up` and `down` are two commands."""
+    """Catch a supervisor that knows its processes in memory only: `up` and `down` are two commands."""
     supervisor.up([part])
     record = supervisor.record("part")
     other = Supervisor(supervisor.folder)
@@ -127,7 +127,7 @@ def test_a_part_that_never_becomes_ready_is_given_up_at_its_deadline(supervisor:
 
 
 def test_a_failing_up_leaves_what_ran_before(supervisor: Supervisor, part: Part, tmp_path: Path) -> None:
-    """Catches a roll-back that ends the whole stack instead of what this call started."""
+    """Catch a roll-back that ends the whole stack instead of what this call started."""
     supervisor.up([part])
     with pytest.raises(CommandFailed):
         supervisor.up([part, Part("broken", tmp_path / "broken", program=BROKEN)])
