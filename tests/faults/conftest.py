@@ -36,7 +36,7 @@ def verdict(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str
     The folder is a temporary one where VERDICTS is not set. `pass` is true only if the test ran to its end, because the
     test sets it last.
     """
-    what = request.node.name.removeprefix("test_").replace("_", "-")
+    slug = request.node.name.removeprefix("test_").replace("_", "-")
     folder = Path(os.environ.get("VERDICTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Any] = {}
@@ -44,8 +44,8 @@ def verdict(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str
     yield figures
     passed = bool(figures.pop("pass", False))
     figures["duration_s"] = round(time.monotonic() - began_s)
-    result = {"what": what, "machine": machine(), "commit": commit(), "pass": passed, "figures": figures}
-    (folder / f"{what}.json").write_text(json.dumps(result, indent=1) + "\n")
+    result = {"what": slug, "machine": machine(), "commit": commit(), "pass": passed, "figures": figures}
+    (folder / f"{slug}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 @contextmanager

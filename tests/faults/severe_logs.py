@@ -83,7 +83,7 @@ class Line(NamedTuple):
     body: str
 
 
-Place = tuple[str, str, int, int, bool]  # service, pattern id, window length in s, window start in ms, late
+PatternWindow = tuple[str, str, int, int, bool]  # service, pattern id, window length in s, window start in ms, late
 
 
 def templates(start_ms: int, new_error_ms: int) -> list[Template]:
@@ -146,9 +146,9 @@ def pattern_ids(severe: Iterable[Template]) -> dict[Template, str]:
     return found
 
 
-def counted(sent: Iterable[Line], ids: dict[Template, str]) -> Counter[Place]:
+def counted(sent: Iterable[Line], ids: dict[Template, str]) -> Counter[PatternWindow]:
     """Count every severe line in its windows."""
-    found: Counter[Place] = Counter()
+    found: Counter[PatternWindow] = Counter()
     for line in sent:
         if line.template.severe:
             arrived_ms = (line.sent_ms // SECOND_MS + 1) * SECOND_MS
@@ -196,26 +196,26 @@ class Story:
 
     ids: pattern ids of the severe templates.
     novelty: the template that is new.
-    expected: severe lines by Place.
+    expected: severe lines by PatternWindow.
     """
 
-    said: list[Line]
+    sent: list[Line]
     stream: list[Message]
     ids: dict[Template, str]
     novelty: Template
 
     @property
-    def expected(self) -> Counter[Place]:
-        return counted(self.said, self.ids)
+    def expected(self) -> Counter[PatternWindow]:
+        return counted(self.sent, self.ids)
 
 
 def story(start_ms: int, minutes: int, new_error_minute: int, partitions: int, seed: int) -> Story:
     new_error_ms = start_ms + new_error_minute * MINUTE_MS
     drawn = templates(start_ms, new_error_ms)
-    said = lines(drawn, start_ms + minutes * MINUTE_MS, seed)
+    sent = lines(drawn, start_ms + minutes * MINUTE_MS, seed)
     ids = pattern_ids(template for template in drawn if template.severe)
     (novelty,) = (template for template in drawn if template.form == NEW_ERROR)
-    return Story(said, list(messages(said, partitions)), ids, novelty)
+    return Story(sent, list(messages(sent, partitions)), ids, novelty)
 
 
 @cache

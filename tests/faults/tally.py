@@ -40,8 +40,8 @@ class SpanTally:
 
     def on_event(self, state: int, event: SpanAggregate, watermark_ms: int) -> Step[int, Tally]:
         seen = sum(span_count(table) for _, _, table in event.windows)
-        emitted = (Tally(service_key(event.env, event.service), seen),)
-        return Step(state + seen, emitted, watermark_ms + 3_600_000)
+        outputs = (Tally(service_key(event.env, event.service), seen),)
+        return Step(state + seen, outputs, watermark_ms + 3_600_000)
 
     def on_timer(self, state: int, now_ms: int) -> Step[int, Tally]:
         return Step(None) if now_ms == END_OF_INPUT else Step(state)

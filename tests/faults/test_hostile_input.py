@@ -23,7 +23,7 @@ from state_schemas.contracts.insight import from_json
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from state_schemas.telemetry.spans import KIND_SERVER
 from tests.faults.conftest import setting
-from tests.services.garbage import all_garbage, said_of, send_garbage
+from tests.services.garbage import all_garbage, rejections_of, send_garbage
 from tests.services.job_runs import ClusterJob, job_config, rejected_records, topics_in
 
 pytestmark = pytest.mark.faults
@@ -159,7 +159,7 @@ def test_hostile_input(stack: RunningStack, tmp_path: Path, verdict: dict[str, A
         "flink_num_restarts": restarts,
     }
     assert (state, restarts) == ("RUNNING", 0)
-    assert {piece.garbage.name: said_of(letters, piece) for piece in sent} == {
+    assert {piece.garbage.name: rejections_of(letters, piece) for piece in sent} == {
         piece.garbage.name: dict(piece.garbage.rejected) for piece in sent
     }
     assert rollups == dict.fromkeys(RESOLUTIONS_S, counted)

@@ -27,7 +27,7 @@ from state_schemas.contracts.tables import PatternName
 from tests.faults import severe_logs
 from tests.faults.breaking import kill_once, stop_with_savepoint
 from tests.faults.conftest import feeding
-from tests.faults.severe_logs import WIDE, Place, Story, emissions_that_do_not_add_up
+from tests.faults.severe_logs import WIDE, PatternWindow, Story, emissions_that_do_not_add_up
 from tests.services.job_runs import ClusterJob, job_config, topics_in
 
 pytestmark = pytest.mark.faults
@@ -74,16 +74,16 @@ def uninterrupted(config: JobConfig, stream: list[Message]) -> Uninterrupted:
     return Uninterrupted(names, insights)
 
 
-def places(rows: list[dict[str, Any]]) -> Counter[Place]:
+def lines_by_window(rows: list[dict[str, Any]]) -> Counter[PatternWindow]:
     """Return the lines of the rows, added up by window and pattern."""
-    found: Counter[Place] = Counter()
+    found: Counter[PatternWindow] = Counter()
     for row in rows:
         window = (row["resolution_s"], _ms(row["window_start"]), row["late"])
         found[row["service"], row["pattern_id"], *window] += row["count"]
     return found
 
 
-def by_window(counts: Counter[Place]) -> Counter[tuple[Any, ...]]:
+def by_window(counts: Counter[PatternWindow]) -> Counter[tuple[Any, ...]]:
     """Return the counts added up over the patterns of a window."""
     found: Counter[tuple[Any, ...]] = Counter()
     for (service, _, *window), count in counts.items():
@@ -193,15 +193,15 @@ def counts_are_exact(story: Story, job: ClusterJob, verdict: dict[str, Any]) -> 
     For the service with more patterns than rows: the sum of each window, and no pattern counted too often.
     """
     rows = lake.read(job.config.lake, "error_patterns").to_pylist()
-    found, expected = places(rows), story.expected
-    wide = Counter({place: count for place, count in found.items() if place[0] == WIDE})
-    narrow = Counter({place: count for place, count in expected.items() if place[0] != WIDE})
-    beyond = sum(count for place, count in wide.items() if place[1] == OTHER_PATTERNS)
+    found, expected = lines_by_window(rows), story.expected
+    wide = Counter({key: count for key, count in found.items() if key[0] == WIDE})
+    narrow = Counter({key: count for key, count in expected.items() if key[0] != WIDE})
+    beyond = sum(count for key, count in wide.items() if key[1] == OTHER_PATTERNS)
     missing, too_many = by_window(expected) - by_window(found), by_window(found) - by_window(expected)
     wrong = emissions_that_do_not_add_up(rows)
     verdict |= {
-        "lines_sent": len(story.said),
-        "loud_lines_sent": sum(line.template.severe for line in story.said),
+        "lines_sent": len(story.sent),
+        "loud_lines_sent": sum(line.template.severe for line in story.sent),
         "loud_lines_in_rows": job.severe_lines(),
         "late_lines_in_rows": sum(row["count"] for row in rows if row["late"] and row["resolution_s"] == 10),
         "lines_in_other": beyond,
@@ -211,7 +211,7 @@ def counts_are_exact(story: Story, job: ClusterJob, verdict: dict[str, Any]) -> 
     }
     assert found - wide == narrow
     assert (missing, too_many) == (Counter(), Counter())
-    named = Counter({place: count for place, count in wide.items() if place[1] != OTHER_PATTERNS})
+    named = Counter({key: count for key, count in wide.items() if key[1] != OTHER_PATTERNS})
     assert not named - expected
     assert beyond > 0, "every pattern had its own row: `other` was not tested"
     assert wrong == []
@@ -233,18 +233,18 @@ def only_the_new_error_was_emitted(
 ) -> None:
     records = job.insight_records()
     bodies = [record.value for record in records]
-    emitted = [from_json(body) for body in bodies]
+    insights = [from_json(body) for body in bodies]
     revisions = Counter(dict(record.headers)["ce_id"] for record in records)
-    about = {(i.kind, i.env, i.service, i.subject) for i in emitted}
+    about = {(i.kind, i.env, i.service, i.subject) for i in insights}
     novelty = ("error_pattern_new", "production", story.novelty.service, story.ids[story.novelty])
     verdict |= {
         "insights": dict(Counter(insight.kind for insight in last_revisions(bodies))),
         "insights_false": len(about - {novelty}),
-        "insight_revisions": len(emitted),
+        "insight_revisions": len(insights),
         "insight_revisions_twice": sum(count - 1 for count in revisions.values()),
     }
     assert about == {novelty}
-    assert len({insight.insight_id for insight in emitted}) == 1
+    assert len({insight.insight_id for insight in insights}) == 1
     assert [fingerprint(insight) for insight in last_revisions(bodies)] == [
         fingerprint(insight) for insight in local.insights
     ]

@@ -62,7 +62,7 @@ def all_garbage(now_ms: int) -> list[Garbage]:
         Garbage("cut off", _request(good)[:-3], {"malformed_protobuf": 0}),
         Garbage("broken JSON", b'{"resourceSpans":[', {"malformed_json": 0}),
         Garbage("empty value", b"", {"empty": 0}),
-        Garbage("tombstone", None, {"empty": 0}),
+        Garbage("no value", None, {"empty": 0}),
         Garbage("4 MB of junk", b"\xff" + junk(4_000_000), {"malformed_protobuf": 0}),
         Garbage("dated 2200", _request(good, _span(YEAR_2200_NS - 1, YEAR_2200_NS, 2)), {"future": 1}, 1),
         Garbage("dated 0", _request(good, _span(0, 0, 3)), {"no_time": 1}, 1),
@@ -89,7 +89,7 @@ def send_garbage(
     return [Sent(piece, at.topic, at.partition, at.offset) for piece, at in zip(garbage, stored, strict=True)]
 
 
-def said_of(letters: Sequence[Mapping[str, Any]], sent: Sent) -> dict[str, int]:
+def rejections_of(letters: Sequence[Mapping[str, Any]], sent: Sent) -> dict[str, int]:
     """Return reason -> records of the dead letters about one message."""
     position = (sent.topic, sent.partition, sent.offset)
     return {

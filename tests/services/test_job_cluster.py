@@ -27,7 +27,7 @@ from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import from_json
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from tests.services.conftest import FlinkCluster, PostgresUrls
-from tests.services.garbage import Sent, all_garbage, said_of, send_garbage
+from tests.services.garbage import Sent, all_garbage, rejections_of, send_garbage
 from tests.services.job_runs import ClusterJob, database, job_config, rejected_records, topics_in
 from udfs.logs.severity import WARN
 
@@ -80,7 +80,7 @@ def records_in(messages: list[Message]) -> Counter[str]:
 def outcome(
     kafka: str, postgres: PostgresUrls, flink_cluster: FlinkCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Outcome:
-    """Run the job on 12 minutes of the shop: one half as gzip, the broken messages, the rest as zstd; drain, read back.
+    """Run the job on 12 minutes of the shop: 50 % as gzip, the broken messages, the rest as zstd; drain and read back.
 
     Before the rest is sent, the tables are maintained under the running job with keep_ms=0.
     """
@@ -157,7 +157,7 @@ def test_every_line_of_warn_and_up_is_in_a_pattern_or_in_other(outcome: Outcome)
 
 
 def test_each_broken_message_has_dead_letters_with_its_position(outcome: Outcome) -> None:
-    found = {piece.garbage.name: said_of(outcome.letters, piece) for piece in outcome.sent}
+    found = {piece.garbage.name: rejections_of(outcome.letters, piece) for piece in outcome.sent}
     assert found == {piece.garbage.name: dict(piece.garbage.rejected) for piece in outcome.sent}
 
 

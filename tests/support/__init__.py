@@ -1,1 +1,1 @@
-"""What tests share: traffic, drivers, comparisons."""
+"""Traffic, drivers and comparisons that tests share."""

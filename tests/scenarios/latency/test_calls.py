@@ -77,7 +77,7 @@ def test_a_slow_callee_is_an_insight_at_both_ends_and_the_callers_has_a_usual_ne
 def test_the_numbers_of_a_call_insight_can_be_recomputed_from_its_evidence() -> None:
     """The client spans of its window at its Kafka offsets give the measures and the slowest trace."""
     sent = shop(USUAL_WINDOWS + 30, lambda _: 2, slow_from(USUAL_WINDOWS, 8, 50, 700))
-    (insight,) = (last_one for last_one in last(emitted(sent, "final")) if last_one.service == "front")
+    (insight,) = (candidate for candidate in last(emitted(sent, "final")) if candidate.service == "front")
     ranges = [(part.first_offset, part.last_offset) for part in insight.evidence.kafka]
     read = [message for message in sent if any(first <= message.offset <= final for first, final in ranges)]
     window = range(insight.window.start_ms, insight.window.end_ms)

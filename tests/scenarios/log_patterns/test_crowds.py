@@ -91,8 +91,8 @@ def test_new_errors_that_join_into_one_pattern_are_one_insight() -> None:
             service.logs({f"no card was found for {user} at the bank": 2})
     for _ in range(200):
         service.logs({f"no card was found for {users[service.windows % 6]} at the bank": 2})
-    emitted = last(service.emitted)
-    assert {insight.kind for insight in emitted} == {"error_pattern_new"}
-    assert [insight.reason for insight in emitted].count(JOINED) == len(emitted) - 1
-    (joined,) = [insight for insight in emitted if insight.reason != JOINED]
+    insights = last(service.emitted)
+    assert {insight.kind for insight in insights} == {"error_pattern_new"}
+    assert [insight.reason for insight in insights].count(JOINED) == len(insights) - 1
+    (joined,) = [insight for insight in insights if insight.reason != JOINED]
     assert joined.measures["lines"] > 200, "it must count the lines of the joined pattern"

@@ -112,8 +112,8 @@ AWAY = "oonnoo" + "o" * 54 + "nn"  # absent for nine minutes; two minutes are en
 
 
 def test_an_exception_that_recurs_after_minutes_with_spans_has_returned() -> None:
-    emitted = last(insights(run(stages(CONFIG), events_of(AWAY.replace("o", " ")))))
-    assert [(insight.kind, window_of(insight.window.start_ms)) for insight in emitted] == [
+    revisions = last(insights(run(stages(CONFIG), events_of(AWAY.replace("o", " ")))))
+    assert [(insight.kind, window_of(insight.window.start_ms)) for insight in revisions] == [
         ("error_pattern_returned", 60)
     ]
 

@@ -1,4 +1,4 @@
-"""Settings are judged once, at start, and every fault is told."""
+"""Settings are validated once, at start, and the error names every fault."""
 
 import json
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_a_fault_names_the_expected_value_in_terms_of_the_file(
 
 
 def test_a_reader_validates_its_own_sections_only(tmp_path: Path) -> None:
-    """Catch a reader that stops at settings which only the job needs, and a job that does not validate them."""
+    """Catch a reader that fails on settings which only the job needs, and a job that does not validate them."""
     path = _written(tmp_path, {"lake": LAKE, "kafka": {"group_id": "a"}, "engine": {"parallelism": 0}, "detection": 1})
     read = settings.load(path, ReaderConfig)
     assert (read.kafka.group_id, read.lake.uri) == ("a", LAKE["uri"])

@@ -50,14 +50,14 @@ INSIGHT = Insight(
 BODY = to_json(INSIGHT).decode()
 
 
-def value_of(place: int, name: str, kind: ColumnType) -> Any:
+def value_of(index: int, name: str, kind: ColumnType) -> Any:
     """Make a value that no other field of the row has."""
-    values = {"string": f"of {name}", "boolean": True, "double": place + 0.5, "binary": bytes((place,))}
-    return values.get(kind, 1_000 + place)
+    values = {"string": f"of {name}", "boolean": True, "double": index + 0.5, "binary": bytes((index,))}
+    return values.get(kind, 1_000 + index)
 
 
 def written(insert: Insert, columns: list[str], output: Any) -> dict[str, Any]:
-    """Run the INSERT of an output in SQLite, into a table of these columns; returns what stands in each."""
+    """Run the INSERT of an output in SQLite, into a table of these columns; return the value of each column."""
     database = sqlite3.connect(":memory:")
     database.create_function("TO_TIMESTAMP_LTZ", 2, lambda ms, precision: f"{ms} ms" if precision == 3 else None)
     database.create_function("ENCODE", 2, lambda text, charset: str(text) if charset == "UTF-8" else None)
@@ -74,7 +74,7 @@ def written(insert: Insert, columns: list[str], output: Any) -> dict[str, Any]:
 
 
 def attached(inserts: tuple[Insert, ...] = SHIPPED, **settings: Any) -> FakeTables:
-    """Attach sinks that each have a stream."""
+    """Attach the sinks, with a stream for each."""
     tables = FakeTables()
     config = JobConfig.model_validate({"lake": {"uri": "jdbc:sqlite:x.db", "warehouse": "file:///w"}, **settings})
     streams = {rows.name: [FakeStream((rows.name,))] for rows in rows_of(SHIPPED)}
@@ -98,11 +98,11 @@ def test_every_table_has_one_sink() -> None:
 
 @pytest.mark.parametrize(("insert", "spec"), DERIVED, ids=lambda value: getattr(value, "uid", ""))
 def test_a_row_is_written_under_the_names_of_its_fields(insert: Insert, spec: TableSpec) -> None:
-    """The table has its columns in another order, as one that has grown may."""
+    """The table has its columns in another order, as after a schema change."""
     assert spec.row is not None
     fields = spec.row.__struct_fields__
     kinds = {column.name + "_ms" * (column.type == "timestamptz"): column.type for column in spec.columns}
-    row = spec.row(**{name: value_of(place, name, kinds[name]) for place, name in enumerate(fields)})
+    row = spec.row(**{name: value_of(index, name, kinds[name]) for index, name in enumerate(fields)})
     found = written(insert, sorted(column.name for column in spec.columns), row)
     for column in spec.columns:
         is_time = column.type == "timestamptz"
@@ -163,7 +163,7 @@ def test_an_insight_on_kafka_has_its_key_its_body_and_headers_of_cloud_events() 
 
 
 def test_a_dead_letter_holds_no_payload_unless_the_fold_kept_it() -> None:
-    """The fold keeps it where `detection.dead_letter_payload` says so."""
+    """The fold keeps the payload if `detection.dead_letter_payload` is set."""
     fields = {name: getattr(LETTER, name) for name in LETTER.__struct_fields__ if name != "payload"}
     key, body = DEAD_LETTERS.to_row(LETTER)
     assert (key, json.loads(body)) == ("trace_events|1", fields)

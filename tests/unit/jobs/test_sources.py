@@ -1,4 +1,4 @@
-"""Sources read the topics as the settings say. No JVM is started."""
+"""Sources read the topics according to the settings. No JVM is started."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ def test_properties_of_the_settings_win_over_those_of_the_job() -> None:
 
 
 def test_rows_are_value_partition_offset_and_timestamp_under_uids_of_their_own() -> None:
-    """FoldMessages reads them by their place."""
+    """FoldMessages reads the fields of a row by index."""
     tables = FakeTables()
     stream = raw_messages(tables, "metrics", "metrics_rollup", Kafka())
     assert stream == FakeStream(("SELECT v, p, o, ts FROM metrics_source",))

@@ -1,4 +1,4 @@
-"""What is masked, what is not, and that no secret of the corpus gets through."""
+"""Masking of lines: which parts are masked, and that no secret of the corpus remains."""
 
 import base64
 import string
@@ -67,7 +67,7 @@ def test_a_line_is_read_up_to_its_bound() -> None:
 
 
 def corpus() -> list[tuple[str, str]]:
-    """(secret, a line that holds it), 150 of 15 kinds. None is real."""
+    """Return 150 pairs (secret, line with the secret) of 15 kinds. No secret is real."""
     random = Random(7)
 
     def some(alphabet: str, length: int) -> str:
@@ -147,14 +147,14 @@ PARTS = (
 
 @given(st.lists(st.sampled_from(PARTS), max_size=12).map("".join))
 def test_bytes_that_are_not_marked_stay_as_they_are(line: str) -> None:
-    """What is skipped unmarked would have come out the same."""
+    """Skipping unmarked bytes gives the same result as reading them."""
     text = np.frombuffer(line.encode() + b"\n" + b" " * PAD, np.uint8)
     kinds, out, stops = np.empty_like(text), np.empty_like(text), np.array([len(text) - PAD - 1])
     kinds_of(text, kinds, out)
     enabled, out_stops = np.ones(MASK_LAST + 1, np.bool_), np.empty(1, np.int64)
     masked_lines = []
-    for found in (kinds, kinds | MARK):
-        mask_lines(text, found, stops, enabled, out, out_stops)
+    for marked_kinds in (kinds, kinds | MARK):
+        mask_lines(text, marked_kinds, stops, enabled, out, out_stops)
         masked_lines.append(out[: out_stops[0]].tobytes())
     assert masked_lines[0] == masked_lines[1]
 

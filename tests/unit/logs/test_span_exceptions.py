@@ -1,4 +1,4 @@
-"""Exceptions that spans recorded as events: which are counted, as what, where; alike in each form."""
+"""Exceptions of spans (span events): which are counted, under which pattern and window; the same in each encoding."""
 
 from collections.abc import Sequence
 
@@ -26,19 +26,19 @@ PYTHON = """Traceback (most recent call last):
 shop.Closed: cart 4711 is closed"""
 EXCEPTIONS = [
     pytest.param(
-        {"exception.type": "java.lang.IllegalStateException", "exception.message": "cart 4711 is closed"}, id="told"
+        {"exception.type": "java.lang.IllegalStateException", "exception.message": "cart 4711 is closed"}, id="message"
     ),
     pytest.param({"exception.type": "IllegalStateException", "exception.stacktrace": JAVA}, id="with its frames"),
     pytest.param({"exception.stacktrace": PYTHON}, id="a stack trace alone"),
 ]
-Said = dict[str, str]
+ExceptionAttributes = dict[str, str]
 
 
-def span_of(number: int, *said: Said, end_ms: int = END_MS, name: str = "exception") -> Span:
-    """A span of 20 ms. Its events lie 40 s before its end, as those of a slow span do."""
+def span_of(number: int, *exceptions: ExceptionAttributes, end_ms: int = END_MS, name: str = "exception") -> Span:
+    """Return a span of 20 ms with these exceptions. Their time is 40 s before its end, as in a slow span."""
     span = Span(trace_id=b"\xab" * 16, span_id=number.to_bytes(8, "big"), name="PUT /cart", kind=Span.SPAN_KIND_SERVER)
     span.start_time_unix_nano, span.end_time_unix_nano = (end_ms - 20) * MS, end_ms * MS
-    for attributes in said:
+    for attributes in exceptions:
         event = span.events.add(name=name, time_unix_nano=(end_ms - 4 * WINDOW_MS) * MS)
         for key, value in attributes.items():
             event.attributes.add(key=key).value.string_value = value
@@ -59,7 +59,7 @@ def folded(*spans: Span) -> Folded:
 
 
 def windows(found: Folded) -> list[tuple[int, bool, LogTable]]:
-    """All windows of the one service that these tests know."""
+    """Return all windows; they are of the one service of these tests."""
     assert found.message is not None
     assert {(lines.env, lines.service) for lines in found.message.logs} <= {("prod", "cart")}
     return [window for lines in found.message.logs for window in lines.windows]
@@ -69,11 +69,11 @@ def counted(found: Folded) -> list[PatternCount]:
     return [pattern for _, _, table in windows(found) for pattern in table.patterns]
 
 
-def logged(said: Said) -> PatternCount:
-    """The count of one log record with these attributes."""
+def logged(attributes: ExceptionAttributes) -> PatternCount:
+    """Return the count of one log record with these attributes."""
     request = ExportLogsServiceRequest()
     record = request.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=END_MS * MS)
-    for key, value in said.items():
+    for key, value in attributes.items():
         record.attributes.add(key=key).value.string_value = value
     found = Fold("logs", FoldConfig(TIMES)).fold(request.SerializeToString(), AT).message
     assert found is not None
@@ -82,9 +82,11 @@ def logged(said: Said) -> PatternCount:
     return pattern
 
 
-@pytest.mark.parametrize("said", EXCEPTIONS)
-def test_an_exception_of_a_span_has_the_pattern_of_the_same_exception_in_a_log_record(said: Said) -> None:
-    (found,), expected = counted(folded(span_of(1, said))), logged(said)
+@pytest.mark.parametrize("attributes", EXCEPTIONS)
+def test_an_exception_of_a_span_has_the_pattern_of_the_same_exception_in_a_log_record(
+    attributes: ExceptionAttributes,
+) -> None:
+    (found,), expected = counted(folded(span_of(1, attributes))), logged(attributes)
     assert (found.severe, found.count, found.severity) == (True, 1, 17)
     assert (found.pattern_id, found.texts) == (expected.pattern_id, expected.texts)
     assert [sample.line for sample in found.samples] == [sample.line for sample in expected.samples]
@@ -121,7 +123,7 @@ def test_an_exception_is_late_where_its_span_is_late() -> None:
 
 
 def test_a_span_that_does_not_count_gives_no_exceptions() -> None:
-    """Of two spans with one id the first counts; of bad times none, be the event's own time as good as it may."""
+    """Of two spans with one id the first counts. A span with bad times does not, even if its event has a good time."""
     old = span_of(2, {"exception.type": "Old"}, end_ms=AT.timestamp_ms - TIMES.age_max_ms - 1)
     future = span_of(3, {"exception.type": "Future"}, end_ms=AT.timestamp_ms + TIMES.future_max_ms + 1)
     backwards = span_of(4, {"exception.type": "Backwards"})
@@ -151,9 +153,9 @@ def test_exceptions_are_neither_activity_of_logs_nor_records_of_their_own() -> N
 
 @pytest.mark.parametrize("form", ["protobuf", "json"])
 def test_eight_exceptions_of_a_span_are_counted_in_each_form(form: str) -> None:
-    """The first eight; of the other four only how many. Those of the span behind it are counted by themselves."""
-    said = [{"exception.type": f"E{'abcdefghijkl'[number]}"} for number in range(12)]
-    request = request_of([span_of(1, *said), span_of(2, *said[10:])])
+    """The first eight are counted, and the number of the other four. The next span is counted separately."""
+    exceptions = [{"exception.type": f"E{'abcdefghijkl'[number]}"} for number in range(12)]
+    request = request_of([span_of(1, *exceptions), span_of(2, *exceptions[10:])])
     data = request.SerializeToString() if form == "protobuf" else otlp_json(request)
     found = FOLD.fold(data, AT)
     lines = sorted(pattern.samples[0].line for pattern in counted(found))
@@ -162,8 +164,8 @@ def test_eight_exceptions_of_a_span_are_counted_in_each_form(form: str) -> None:
 
 
 def test_each_form_folds_to_the_same() -> None:
-    said = [param.values[0] for param in EXCEPTIONS]
-    request = request_of([span_of(1, *said), span_of(2, {"exception.message": "né 7"}), span_of(3)])  # type: ignore[arg-type]
+    every = [param.values[0] for param in EXCEPTIONS]
+    request = request_of([span_of(1, *every), span_of(2, {"exception.message": "né 7"}), span_of(3)])  # type: ignore[arg-type]
     found = FOLD.fold(otlp_json(request), AT)
     assert found.message == FOLD.fold(request.SerializeToString(), AT).message
     assert sum(pattern.count for pattern in counted(found)) == 4

@@ -1,4 +1,4 @@
-"""Names of users do not leave: not in the line that is shown, nor in the template, nor as a pattern of their own."""
+"""Names of users are masked: in sample lines, in templates, and in pattern ids."""
 
 import pytest
 from hypothesis import given
@@ -12,8 +12,8 @@ from udfs.logs.reader import LineReader, ReadLine
 from udfs.logs.template import template_of
 
 MASKER = Masker()
-# As sshd, PAM, sudo, logind, PostgreSQL, MySQL, frameworks and desktop systems write.
-SAID = [
+# Lines as sshd, PAM, sudo, logind, PostgreSQL, MySQL, frameworks and desktop systems write them.
+LINES = [
     "Failed password for invalid user NAME from 10.0.0.1 port 38926 ssh2",
     "Failed password for NAME from 10.0.0.1 port 22 ssh2",
     "Accepted gssapi-with-mic for NAME from 10.0.0.1 port 22 ssh2",
@@ -50,10 +50,10 @@ def read(line: str, reader: LineReader) -> ReadLine:
     return reader.read([LogRecord(Resource("prod", "gate", "host-0"), 0, 13, "WARN", line, "", (), "", "")])[0]
 
 
-@pytest.mark.parametrize("said", SAID)
-def test_a_name_is_hidden_and_makes_no_pattern_of_its_own(said: str) -> None:
+@pytest.mark.parametrize("text", LINES)
+def test_a_name_is_hidden_and_makes_no_pattern_of_its_own(text: str) -> None:
     reader = LineReader()
-    found = [read(said.replace("NAME", name), reader) for name in NAMES]
+    found = [read(text.replace("NAME", name), reader) for name in NAMES]
     assert len({line.pattern.pattern_id for line in found}) == 1
     for name, line in zip(NAMES, found, strict=True):
         assert name not in line.line

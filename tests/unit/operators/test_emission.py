@@ -1,4 +1,4 @@
-"""Insights that break their own contract."""
+"""Insights that violate their contract."""
 
 import msgspec
 

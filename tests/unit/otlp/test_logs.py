@@ -191,7 +191,7 @@ def test_bodies_nest_as_deep_as_allowed_and_no_deeper(depth: int, reasons: tuple
     proto = sized(1, sized(2, sized(2, sized(5, deep_value(depth)))))
     text_form = '{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":' + deep_json(depth) + "}]}]}]}"
     found = decode_logs(proto), decode_logs(text_form.encode())
-    assert tuple(one.reason if isinstance(one, Rejected) else "" for one in found) == reasons
+    assert tuple(result.reason if isinstance(result, Rejected) else "" for result in found) == reasons
 
 
 @given(st.binary(max_size=64), requests, st.randoms(use_true_random=True))

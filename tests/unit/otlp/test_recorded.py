@@ -1,4 +1,4 @@
-"""Recorded telemetry (Nezha, TrainTicket): JSON, and protobuf by the scanner and by its own parser, give the same."""
+"""Recorded telemetry (Nezha, TrainTicket): JSON, the wire scanner and protobuf's own parser give equal results."""
 
 import io
 import json
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def requests_in(name: str) -> Iterator[bytes]:
-    """The first requests of a recording, one a line."""
+    """Yield the first requests of a recording, one a line."""
     with (RECORDED / name).open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
         yield from islice((line for line in io.BufferedReader(stream) if line.strip()), LINES_MAX)
 
@@ -49,7 +49,7 @@ def test_recorded_spans_are_the_same_in_each_form(name: str) -> None:
         assert same(scanned, parsed)
         assert same(scanned, from_json)
         assert {resource.env for resource in scanned.resources} == {"prod"}
-        assert all(resource.host.startswith(resource.service) for resource in scanned.resources), "not the pod's name"
+        assert all(resource.host.startswith(resource.service) for resource in scanned.resources), "host: not the pod"
         spans += len(scanned.name)
     assert spans > 100
 

@@ -1,4 +1,4 @@
-"""Reading resources: which attribute names whom, and names that are safe to be keys."""
+"""Reading resources: which attribute decides each field, and names that are safe as parts of keys."""
 
 from itertools import pairwise
 
@@ -77,8 +77,8 @@ def test_other_letters_stay() -> None:
 
 def test_long_names_are_cut_and_stay_apart() -> None:
     whole = "x" * NAME_CHARS_MAX
-    one, two = (resource_of({"service.name": whole + end}).service for end in ("1", "2"))
+    first, second = (resource_of({"service.name": whole + end}).service for end in ("1", "2"))
     assert resource_of({"service.name": whole}).service == whole
-    assert len(one) == len(two) == NAME_CHARS_MAX
-    assert one != two
-    assert one == "x" * 239 + "~" + "214942b39bda7b2e"
+    assert len(first) == len(second) == NAME_CHARS_MAX
+    assert first != second
+    assert first == "x" * 239 + "~" + "214942b39bda7b2e"

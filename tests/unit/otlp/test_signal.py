@@ -1,4 +1,4 @@
-"""The signal of a request is named by its bytes alone: in both encodings, cut off, or with a broken text."""
+"""The signal of a request is determined from its bytes alone: in both encodings, cut off, or with invalid UTF-8."""
 
 import pytest
 from google.protobuf.message import Message  # type: ignore[import-untyped]

@@ -1,4 +1,4 @@
-"""Decoding trace requests: the example a person would check by hand, bounds, and each way of being rejected."""
+"""Decoding trace requests: an example to check by hand, bounds, and each reason for a rejection."""
 
 import ctypes
 import mmap
@@ -126,7 +126,7 @@ def test_the_resource_cache_is_bounded_and_forgetting_changes_nothing() -> None:
 
 
 def test_names_with_colliding_hashes_stay_apart() -> None:
-    slots = 512  # the table for 200 names: a power of two above 400
+    slots = 512  # size of the hash table for 200 names: the power of two above 400
     candidates = (b"name-%d" % i for i in range(10**6))
     crowd = list(islice((c for c in candidates if hash_range(np.frombuffer(c, np.uint8), 0, len(c)) % slots == 7), 100))
     names = crowd + crowd[::-1]
@@ -136,11 +136,11 @@ def test_names_with_colliding_hashes_stay_apart() -> None:
     ends = np.cumsum([len(name) for name in names])
     ranges = np.stack([ends - [len(name) for name in names], ends], axis=1)
     _, first_spans = number_names(np.frombuffer(b"".join(names), np.uint8), ranges)
-    assert len(first_spans) > len(crowd), "the names did not crowd one slot: the test is void"
+    assert len(first_spans) > len(crowd), "the names did not share a slot: the test proves nothing"
 
 
 def test_no_read_leaves_the_message() -> None:
-    """The message ends where a page without access begins: a read beyond it would kill the process."""
+    """The message ends where a page without access begins: a read beyond its end would crash the process."""
     script = """
 import ctypes, mmap
 from udfs.otlp import span_scanner
@@ -330,7 +330,7 @@ def test_the_scanner_works_where_no_folder_is_writable(monkeypatch: pytest.Monke
     assert njit(len)([1, 2]) == 2
 
 
-def test_an_attribute_that_is_not_text_names_nobody_wrongly() -> None:
+def test_a_service_name_that_is_a_number_is_read_as_text() -> None:
     value = AnyValue(int_value=7).SerializeToString()
     resource = sized(1, sized(1, b"service.name") + sized(2, value))
     assert decoded(request_of(b"", resource=resource)).resources[0].service == "7"

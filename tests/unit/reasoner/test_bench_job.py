@@ -1,4 +1,4 @@
-"""Arithmetic of the throughput benchmark: which stretch counts, what rate it gives, and what limits."""
+"""Arithmetic of the throughput benchmark: the interval that counts, its rate, and the limiting resource."""
 
 import pytest
 
@@ -7,12 +7,12 @@ from reasoner.errors import CommandFailed
 
 
 def progress(rate: int, until_s: int, checkpoints: list[tuple[int, int]]) -> Progress:
-    """Nothing for 10 s, then `rate` a second until until_s, then nothing. checkpoints: (triggered, took) in s."""
+    """Return progress of `rate` spans a second from 10 s to until_s. checkpoints: (trigger time, duration) in s."""
     samples = [(second * 1_000, rate * max(0, min(second, until_s) - 10)) for second in range(0, until_s + 20, 2)]
-    found = {
+    completed = {
         number: Checkpoint(at_s * 1_000, took_s * 1_000, 1) for number, (at_s, took_s) in enumerate(checkpoints, 1)
     }
-    return Progress(samples, found)
+    return Progress(samples, completed)
 
 
 def test_neither_the_start_nor_the_end_is_in_the_rate() -> None:

@@ -1,4 +1,4 @@
-"""The demo's verdict: only exactly the planted incident, in both sinks, is a success."""
+"""The verdict of the demo: exactly the planted incident in both sinks is a success."""
 
 from reasoner.runs.demo import DemoPlan, faults, plan
 from reasoner.traffic.shop_graph import Incident

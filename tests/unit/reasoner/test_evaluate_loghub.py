@@ -1,4 +1,4 @@
-"""Arithmetic of the scores, and the scores of two systems where the data is there."""
+"""Arithmetic of the scores, and the scores of two systems if their data is present."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_the_top_is_right_as_far_as_it_shows_the_lines_of_the_most_frequent_even
     events = "a" * 30 + "b" * 20 + "cdefghij" * 2 + "k"
     whole = [("a", 30), ("b", 20), *((event, 2) for event in "cdefghij")]
     assert top_overlap(whole, events) == 1.0
-    assert top_overlap([("a", 30), ("b", 10), ("b", 10), *whole[2:]], events) == 64 / 66, "a part of b takes a place"
+    assert top_overlap([("a", 30), ("b", 10), ("b", 10), *whole[2:]], events) == 64 / 66, "b takes two places"
     assert top_overlap([("k", 1), *whole[1:]], events) == 36 / 66
 
 

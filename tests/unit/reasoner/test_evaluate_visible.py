@@ -1,4 +1,4 @@
-"""The look back at recorded faults: what differs is seen, what is usual is not."""
+"""Visibility of recorded faults: signals that differ from usual are visible, others are not."""
 
 from collections import Counter
 
@@ -17,7 +17,7 @@ SECONDS = [
 
 
 def seen(usual: int, after: int) -> Seen:
-    """A request each second; something comes so often in ten of them, and otherwise once the fault is there."""
+    """Return a request each second and a signal in `usual` of ten seconds, from the fault on in `after` of ten."""
     counts = Counter(
         {second: 1 for second in SECONDS if second % 10 < (after if second >= FAULT.at_ms // 1000 else usual)}
     )
@@ -29,7 +29,7 @@ def test_signals_that_stop_or_begin_with_the_fault_are_visible_and_others_are_no
     usual: int, after: int, visible: bool
 ) -> None:
     found = list(differences(TRUTH, FAULT, "cart", seen(usual, after)))
-    assert [(signal, one.name) for signal, one in found] == ([("other lines", "x")] if visible else [])
+    assert [(signal, difference.name) for signal, difference in found] == ([("other lines", "x")] if visible else [])
 
 
 def test_a_difference_that_a_fault_free_minute_has_too_is_not_visible() -> None:

@@ -1,4 +1,4 @@
-"""Each record of a file is explained as the product counts it, in order; what is rejected is never left out."""
+"""`reasoner explain`: one row for each record in order, as the job counts it, and for each rejection."""
 
 import gzip
 import json
@@ -26,33 +26,33 @@ NOW_MS = 1_790_000_000_000
 DAY_MS = 86_400_000
 FLOURS = ("rye", "wheat", "spelt", "oat", "barley", "millet")
 EXCEPTION = {"exception.type": "bakery.OvenCold", "exception.message": "oven 12 is at 40 C"}
-Said = dict[str, str]
+ExceptionAttributes = dict[str, str]
 
 
 def logs(*bodies: str, service: str = "oven", env: str = "prod", severity: int = 17) -> ExportLogsServiceRequest:
-    """A request of log records, a millisecond apart, the last at NOW_MS."""
+    """Return a request of log records, a millisecond apart, the last at NOW_MS."""
     request = ExportLogsServiceRequest()
     group = request.resource_logs.add()
     for key, value in (("service.name", service), ("deployment.environment.name", env)):
         group.resource.attributes.add(key=key).value.string_value = value
     scope = group.scope_logs.add()
-    for place, body in enumerate(reversed(bodies)):
-        record = scope.log_records.add(time_unix_nano=(NOW_MS - place) * MS, severity_number=severity)
+    for index, body in enumerate(reversed(bodies)):
+        record = scope.log_records.add(time_unix_nano=(NOW_MS - index) * MS, severity_number=severity)
         record.body.string_value = body
     scope.log_records.reverse()
     return request
 
 
-def span(*said: Said, service: str = "oven", number: int = 1) -> ExportTraceServiceRequest:
-    """A request of one span that recorded these exceptions."""
+def span(*exceptions: ExceptionAttributes, service: str = "oven", number: int = 1) -> ExportTraceServiceRequest:
+    """Return a request of one span with these exceptions."""
     request = ExportTraceServiceRequest()
     group = request.resource_spans.add()
     for key, value in (("service.name", service), ("deployment.environment.name", "prod")):
         group.resource.attributes.add(key=key).value.string_value = value
-    one = group.scope_spans.add().spans.add(trace_id=b"\x07" * 16, span_id=number.to_bytes(8, "big"), name="bake")
-    one.start_time_unix_nano, one.end_time_unix_nano = (NOW_MS - 20) * MS, NOW_MS * MS
-    for attributes in said:
-        event = one.events.add(name="exception", time_unix_nano=NOW_MS * MS)
+    added = group.scope_spans.add().spans.add(trace_id=b"\x07" * 16, span_id=number.to_bytes(8, "big"), name="bake")
+    added.start_time_unix_nano, added.end_time_unix_nano = (NOW_MS - 20) * MS, NOW_MS * MS
+    for attributes in exceptions:
+        event = added.events.add(name="exception", time_unix_nano=NOW_MS * MS)
         for key, value in attributes.items():
             event.attributes.add(key=key).value.string_value = value
     return request
@@ -155,7 +155,7 @@ def test_variants_below_warn_keep_their_own_ids_because_no_registry_holds_them()
 
 
 def test_the_rows_add_up_to_what_the_fold_counts() -> None:
-    """By service, level and pattern, for one message of each signal with nothing to join."""
+    """The counts are equal by service, severity and pattern, for messages without variants to join."""
     for signal, request in (
         ("logs", logs("tray 1 is ready", "tray 2 is ready", "the oven is cold", severity=17)),
         ("logs", logs("tray 3 is ready", severity=9)),
@@ -167,8 +167,8 @@ def test_the_rows_add_up_to_what_the_fold_counts() -> None:
         counted = {
             (lines.env, lines.service, pattern.severe, pattern.pattern_id): pattern.count
             for lines in message.logs
-            for _, _, block in lines.windows
-            for pattern in block.patterns
+            for _, _, table in lines.windows
+            for pattern in table.patterns
         }
         assert counted == Counter(
             (row.env, row.service, row.warning_or_worse, row.pattern_id) for row in explained(data)
@@ -251,7 +251,7 @@ def test_records_are_judged_against_the_timestamp_of_the_message_else_against_th
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
-    """Exit code of `reasoner explain WORDS`."""
+    """Run `reasoner explain WORDS`; return its exit code."""
     monkeypatch.setattr(sys, "argv", ["reasoner", "explain", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
         main()

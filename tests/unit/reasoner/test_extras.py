@@ -35,13 +35,13 @@ def test_a_missing_extra_is_one_sentence_with_the_way_to_install_it(
 def test_an_evaluation_without_a_peer_runs_without_the_peer(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
 ) -> None:
-    """Here until it finds that the folder is empty."""
+    """The command runs until it finds that the folder is empty."""
     assert run(monkeypatch, "drain3", ["evaluate", command, "--data", str(tmp_path)]) == 2
     assert str(tmp_path) in capsys.readouterr().err
 
 
 def run(monkeypatch: pytest.MonkeyPatch, missing: str, words: list[str]) -> object:
-    """Exit code of `reasoner WORDS` where a module is not installed."""
+    """Run `reasoner WORDS` as if a module were not installed; return its exit code."""
     monkeypatch.setitem(sys.modules, missing, None)
     monkeypatch.setattr(sys, "argv", ["reasoner", *words])
     with pytest.raises(SystemExit) as ended:

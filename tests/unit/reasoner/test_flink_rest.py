@@ -1,4 +1,4 @@
-"""What is made of Flink's REST API when nobody answers, or when it says that something is wrong."""
+"""Client of Flink's REST API when no server answers, and when Flink returns an error."""
 
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,7 +13,7 @@ from reasoner.stack.settings import free_ports
 
 
 class Refusing(BaseHTTPRequestHandler):
-    """Answers every POST with 404 and a reason, as Flink does for a job that it does not know."""
+    """Server that answers every POST with 404 and a reason, as Flink does for an unknown job."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -22,7 +22,7 @@ class Refusing(BaseHTTPRequestHandler):
         self.wfile.write(b"no such job")
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing: the test's output is its own."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -44,14 +44,14 @@ def test_an_address_without_a_server_is_no_answer_with_the_next_step() -> None:
 def test_the_local_host_is_never_requested_through_a_proxy(refusing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (port,) = free_ports(1)
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
-    with pytest.raises(CommandFailed, match="501"):  # the server's own: it knows no GET
+    with pytest.raises(CommandFailed, match="501"):  # answer of the server, which does not support GET
         FlinkRest(refusing).jobs()
     with pytest.raises(NoAnswer, match="Connection refused"):
         FlinkRest("http://jobmanager.example").jobs()
 
 
 def test_an_error_of_flink_is_an_answer(refusing: str, tmp_path: Path) -> None:
-    """Who forgives a cluster that has just ended must not forgive one that refuses."""
-    with pytest.raises(CommandFailed, match="404 no such job") as emitted:
+    """Code that ignores a cluster that has just ended must not ignore one that refuses the request."""
+    with pytest.raises(CommandFailed, match="404 no such job") as error:
         FlinkRest(refusing).stop("x", f"file://{tmp_path}", drain=True, deadline_s=1)
-    assert not isinstance(emitted.value, NoAnswer)
+    assert not isinstance(error.value, NoAnswer)

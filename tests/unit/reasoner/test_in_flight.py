@@ -1,4 +1,4 @@
-"""No more bytes are under way than allowed, and nobody waits for what will never come."""
+"""Bound of bytes in flight: it is never exceeded, and no thread waits for bytes that will never be returned."""
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
@@ -7,7 +7,7 @@ import pytest
 from reasoner.recordings.in_flight import InFlightBytes
 
 DEADLINE_S = 10.0
-A_MOMENT_S = 0.05  # long enough for a thread that does not wait to be through
+A_MOMENT_S = 0.05  # long enough for a thread that does not wait to finish
 
 
 def start(pool: ThreadPoolExecutor, room: InFlightBytes, size: int) -> "Future[None]":

@@ -1,4 +1,4 @@
-"""What holds, out of everything that was said."""
+"""Last revisions of the insights of a topic."""
 
 from reasoner.clients.insight_topic import last_revisions
 from state_schemas.contracts.insight import Evidence, Insight, Status, Window, to_json

@@ -1,4 +1,4 @@
-"""The tables are made once, grow by columns, and are read back as they were written."""
+"""Tables are created once, get new columns at the end, and return the rows that were written."""
 
 from dataclasses import replace
 from pathlib import Path

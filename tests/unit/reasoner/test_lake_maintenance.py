@@ -1,4 +1,4 @@
-"""Maintenance changes files, never rows; what Flink and running readers need stays."""
+"""Maintenance changes files and never rows; it keeps the snapshots and files that Flink and readers need."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def table(tmp_path: Path) -> Table:
 
 
 def append(table: Table, number: int, **flink: str) -> None:
-    """A commit as a job makes one: two services, one row each, in the hour of `number`."""
+    """Commit rows as a job does: two services, one row each, in the hour of `number`."""
     at = HOUR + timedelta(hours=number % 2)
     rows = [
         {"insight_id": f"{number}-{service}", "revision": number, "env": "prod", "service": service, "window_start": at}
@@ -84,7 +84,7 @@ def test_young_snapshots_and_their_files_stay_for_readers_of_older_data(table: T
 
 
 def test_the_newest_snapshot_of_each_job_and_sink_is_reached_by_parents(table: Table) -> None:
-    """After a restore Flink walks back to it to learn what is committed; else it would commit the same twice."""
+    """After a restore Flink searches the parents for its last commit; without it rows would be committed twice."""
     for number, job in enumerate(("a", "b", "a", "b", "a")):
         append(table, number, **{"flink.job-id": job, "flink.operator-id": "sink"})
     append(table, 5)
@@ -98,7 +98,7 @@ def test_the_newest_snapshot_of_each_job_and_sink_is_reached_by_parents(table: T
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
-    """Somebody else acts once, while the rows of the first partition are read."""
+    """Call `act` once, while maintenance reads the rows of the first partition."""
     waiting = [act]
     read_rows = lake_maintenance._rows
 
@@ -120,7 +120,7 @@ def test_rows_that_a_job_commits_meanwhile_are_kept(table: Table, monkeypatch: p
 
 
 def test_two_runs_at_once_compact_nothing_twice(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one of them has replaced is gone for the other: it starts over and finds nothing to do."""
+    """If the other run has replaced the files, a run starts again and finds nothing to compact."""
     for number in range(4):
         append(table, number)
     before = ids(table)

@@ -1,4 +1,4 @@
-"""Recordings are read whole, in order and lazily, whatever form the Collector's file exporter gave them."""
+"""Recordings are read completely, in order and lazily, in each format of the Collector's file exporter."""
 
 import base64
 import gzip
@@ -53,7 +53,7 @@ def write(path: Path, *documents: dict[str, Any]) -> Path:
 
 
 def read_all(*paths: Path, as_protobuf: bool = False) -> list[Message]:
-    """All messages of recordings without a fault."""
+    """Return all messages of recordings that have no bad line."""
     bad = BadLines()
     messages = list(read(paths, bad, as_protobuf=as_protobuf))
     assert bad == BadLines()
@@ -63,7 +63,7 @@ def read_all(*paths: Path, as_protobuf: bool = False) -> list[Message]:
 def test_kind_and_timestamp_come_from_the_content_and_not_from_the_file_name(tmp_path: Path) -> None:
     documents = [traces(5, 9, 7), logs(11), logs(0, observed_ms=13)]
     forms = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
-    documents += [metrics(form, 20 + place) for place, form in enumerate(forms)]
+    documents += [metrics(form, 20 + index) for index, form in enumerate(forms)]
 
     messages = read_all(write(tmp_path / "logs.txt", *documents))
 
@@ -81,8 +81,8 @@ def test_files_are_merged_by_time_then_name_then_line(
 ) -> None:
     folder = tmp_path_factory.mktemp("merge")
     expected = []
-    for place, times_ms in enumerate(files):
-        name = f"{place % 2}/{place}.jsonl"
+    for number, times_ms in enumerate(files):
+        name = f"{number % 2}/{number}.jsonl"
         write(folder / name, *(traces(time_ms, name=f"{name}:{line}") for line, time_ms in enumerate(times_ms)))
         expected += [(time_ms, name, line) for line, time_ms in enumerate(times_ms)]
 
@@ -109,9 +109,9 @@ def _span_name(message: Message) -> str:
 def test_lines_that_swapped_places_within_the_buffer_come_in_order(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
-    """A block of REORDER_MESSAGES lines in any order, block by block ascending."""
+    """Three groups of REORDER_MESSAGES lines: any order within a group, ascending times from group to group."""
     size = recordings.REORDER_MESSAGES
-    times_ms = [block * 100 + (seed * step) % size for block in range(3) for step in range(1, size + 1)]
+    times_ms = [group * 100 + (seed * step) % size for group in range(3) for step in range(1, size + 1)]
     path = write(tmp_path_factory.mktemp("swap") / "t.jsonl", *(traces(1 + t) for t in times_ms))
 
     assert [m.timestamp_ms for m in read_all(path)] == sorted(1 + t for t in times_ms)
@@ -132,7 +132,7 @@ def test_bad_lines_are_reported_with_their_place_and_the_rest_is_read(tmp_path: 
     good = json.dumps(traces(5))
     broken = ['{"resourceSpans":', "[]", '{"resourceSpans":[],"resourceLogs":[]}', '{"resourceSpans":{"a":1}}', "{}"]
     broken += ['{"resourceSpans":[]}', '{"resourceSpans":[{"scopeSpans":[{"spans":[{"endTimeUnixNano":"x"}]}]}]}']
-    broken += ['{"resourceSpans":"\udcff"}']  # a byte that is no UTF-8
+    broken += ['{"resourceSpans":"\udcff"}']  # a byte that is not UTF-8
     path.write_text("\n".join([good, *broken, "", good]), errors="surrogateescape")
     bad = BadLines()
 

@@ -1,4 +1,4 @@
-"""Reshaped recordings hold the same records, with exactly the lateness that was asked for."""
+"""Reshaped recordings hold the same records, with exactly the requested lateness."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ def recording(seed: int = 3) -> tuple[Message, ...]:
 
 
 def records(messages: Iterable[Message]) -> list[Record]:
-    """Each record once: a span by its ids and resource, other records by their bytes."""
+    """Return each record once: a span by its ids and resource, other records by their bytes."""
     found: list[Record] = []
     for message in messages:
         request = otlp_json.parse(message.topic_kind, message.value)
@@ -57,7 +57,7 @@ def without_send_time(found: Iterable[Record]) -> Counter[tuple[str, bytes, int]
 
 
 def is_late(record: Record, lateness_ms: int) -> bool:
-    """The job's own definition, to the ns."""
+    """Return whether a record is late by the definition of the job, exact to the ns."""
     return record[2] < (record[3] - lateness_ms) * 1_000_000
 
 
@@ -74,9 +74,9 @@ def test_denser_copies_every_span_at_its_time_into_traces_of_their_own() -> None
     times = Counter((span.span_id, span.start_time_unix_nano, span.end_time_unix_nano) for span in spans)
     assert set(times.values()) == {3}
     ids = {(span.trace_id, span.span_id) for span in spans}
-    assert len(ids) == len(spans), "the same trace id and span id would be taken for a duplicate"
+    assert len(ids) == len(spans), "spans with the same trace id and span id would count as duplicates"
     parents = {(span.trace_id, span.parent_span_id) for span in spans if span.parent_span_id}
-    assert len(parents & ids) > 0.9 * len(parents), "a copy's spans are in one trace, as they were"
+    assert len(parents & ids) > 0.9 * len(parents), "the spans of a copied trace must stay in one trace"
 
 
 def test_rechunk_puts_one_resource_into_a_message_and_changes_no_record() -> None:
@@ -110,7 +110,7 @@ def test_shuffling_makes_no_record_late_and_loses_none(seed: int, lateness_ms: i
 
 
 def test_shuffling_really_shuffles() -> None:
-    """Over a lateness as long as the recording, about half of all pairs of neighbours stand the other way round."""
+    """With a lateness as long as the recording, about 50 % of all neighbouring pairs are in reverse order."""
     before = [m.value for m in recording()]
     places = [before.index(m.value) for m in shuffle_within(recording(), 40_000, 1)]
     turned = sum(later < earlier for earlier, later in pairwise(places))
@@ -208,15 +208,15 @@ def test_a_dump_is_read_back_with_timestamps_partitions_and_order(tmp_path: Path
     assert bad == BadLines()
     for partition in range(4):
         for kind in ("traces", "logs", "metrics"):
-            place = (kind, partition)
-            assert _of(after, place) == _of(before, place)
+            source = (kind, partition)
+            assert _of(after, source) == _of(before, source)
 
 
-def _of(messages: list[Message], place: tuple[str, int]) -> list[tuple[int, bytes]]:
+def _of(messages: list[Message], source: tuple[str, int]) -> list[tuple[int, bytes]]:
     return [
         (m.timestamp_ms, otlp_json.parse(m.topic_kind, m.value).SerializeToString(deterministic=True))
         for m in messages
-        if (m.topic_kind, m.partition) == place
+        if (m.topic_kind, m.partition) == source
     ]
 
 

@@ -1,4 +1,4 @@
-"""The generated shop: the same from the same seed, honest when quiet, with exactly the incident that was planted."""
+"""The generated shop: equal for equal seeds, stationary without an incident, with exactly the planted incident."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -90,7 +90,7 @@ def test_messages_come_in_send_order_one_to_five_a_second_and_none_before_its_ev
 
 
 def test_hand_made_wire_bytes_hold_nothing_that_the_schema_does_not_know() -> None:
-    """A wrong tag or length would land in unknown fields, or shift a value: re-encoding shows either."""
+    """A wrong tag or length would give unknown fields or move a value; encoding again detects both."""
     for message in quiet()[:40]:
         request = otlp_json.parse(message.topic_kind, message.value)
         known = otlp_json.parse(message.topic_kind, otlp_json.dumps(request))
@@ -121,7 +121,7 @@ def test_every_service_and_host_of_the_shop_sends_50_to_300_server_spans_each_10
 
 
 def test_traces_are_trees_of_real_calls() -> None:
-    """Each CLIENT span has one SERVER span below it, inside it, in another service; the rest hangs in its own host."""
+    """A CLIENT span has one SERVER child within its time, in another service; other parents are on the same host."""
     by_id = quiet_by_id()
     assert len(by_id) == len(quiet_spans())
     below: dict[tuple[bytes, bytes], list[Seen]] = defaultdict(list)
@@ -142,11 +142,11 @@ def test_traces_are_trees_of_real_calls() -> None:
 
 
 def test_quiet_latency_of_each_operation_is_stationary() -> None:
-    """Median of the second half against the first: within what chance gives (5 standard errors of a median)."""
+    """The medians before and after the middle differ by chance only (within 5 standard errors of a median)."""
     sides: dict[tuple[str, str], tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
     for seen in servers(quiet_spans()):
-        half = int(seen.start_ms >= START_MS + DURATION_MS / 2)
-        sides[seen.service, seen.span.name][half].append(np.log(seen.duration_ms))
+        is_second = int(seen.start_ms >= START_MS + DURATION_MS / 2)
+        sides[seen.service, seen.span.name][is_second].append(np.log(seen.duration_ms))
 
     for name, (first, second) in sides.items():
         error = 1.25 * np.sqrt(np.var(first) / len(first) + np.var(second) / len(second))
@@ -259,7 +259,7 @@ def test_an_error_incident_fails_its_share_and_changes_no_duration() -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_affected_are_the_services_with_a_span_above_a_slow_one(seed: int) -> None:
-    """The oracle is the traces themselves, not the call graph."""
+    """The expected services come from the traces and not from the call graph."""
     incident = plan_incident(seed, START_MS, 720_000)
     assert incident is not None
     above = set()
@@ -273,7 +273,7 @@ def test_affected_are_the_services_with_a_span_above_a_slow_one(seed: int) -> No
     above -= {incident.service}
 
     assert set(incident.affected) <= above
-    if incident.kind != "errors":  # a failure stops at a caller that can do without
+    if incident.kind != "errors":  # a failure does not propagate to a caller for which the call is optional
         assert set(incident.affected) == above
 
 

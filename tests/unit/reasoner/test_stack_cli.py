@@ -1,4 +1,4 @@
-"""`reasoner stack` as it is typed: exit codes and sentences."""
+"""Command line of `reasoner stack`: exit codes and messages."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
-    """Exit code of `reasoner WORDS`."""
+    """Run `reasoner WORDS`; return its exit code."""
     monkeypatch.setattr(sys, "argv", ["reasoner", *words])
     with pytest.raises(SystemExit) as ended:
         main()

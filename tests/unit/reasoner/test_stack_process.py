@@ -1,4 +1,4 @@
-"""Who a process is: a record may end the process that it was made for, and no other, whatever became of the id."""
+"""Identity of a process: a record ends only the process for which it was made, even if the process id is reused."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ Starter = Callable[[list[str]], ProcessRecord]
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Starter]:
-    """Starts a command as the supervisor does; ends it after the test, whatever the test did."""
+    """Start commands as the supervisor does; end them after the test in any case."""
     children: list[subprocess.Popen[bytes]] = []
 
     def _begin(command: list[str]) -> ProcessRecord:
@@ -58,7 +58,7 @@ def test_stop_ends_the_process_of_the_record(begin: Starter) -> None:
 
 
 def test_a_recycled_process_id_is_never_ended(begin: Starter) -> None:
-    """Catch a stop that trusts the number: here it belongs to a process of another start time."""
+    """Catch a stop that uses the process id alone: here it belongs to a process with another start time."""
     stranger = begin(SLEEPER)
     stale = replace(stranger, started_s=stranger.started_s - 0.01)
     assert not stale.is_running()
@@ -68,7 +68,7 @@ def test_a_recycled_process_id_is_never_ended(begin: Starter) -> None:
 
 
 def test_a_record_of_an_earlier_boot_is_never_trusted(begin: Starter) -> None:
-    """Catch an identity of id and start time alone: both start again from zero at each boot."""
+    """Catch an identity of process id and start time alone: both start again from zero at each boot."""
     stranger = begin(SLEEPER)
     assert not stop(replace(stranger, boot_id="another boot"), deadline_s=1)
     assert stranger.is_running()
@@ -82,7 +82,7 @@ def test_a_process_that_ignores_sigterm_is_killed_after_the_deadline(begin: Star
 
 
 def test_stop_ends_the_processes_that_a_dead_leader_left_behind(begin: Starter, tmp_path: Path) -> None:
-    """Catch orphaned workers: the leader was killed by somebody else, its child lives on."""
+    """Catch orphaned workers: another process killed the leader, and its child still runs."""
     record = begin(PARENT_OF_SLEEPER)
     log = tmp_path / "part.log"
     wait_for(lambda: log.read_text().endswith("\n"))
@@ -94,13 +94,13 @@ def test_stop_ends_the_processes_that_a_dead_leader_left_behind(begin: Starter, 
 
 
 def test_orphans_of_another_owner_are_left_alone(begin: Starter, tmp_path: Path) -> None:
-    """Catch a clean-up by session number alone, which the kernel may have given to somebody else."""
+    """Catch a clean-up by session id alone, which the kernel may have assigned to another process."""
     record = begin(PARENT_OF_SLEEPER)
     log = tmp_path / "part.log"
     wait_for(lambda: log.read_text().endswith("\n"))
     orphan = int(log.read_text())
     kill_leader(record)
-    stop(replace(record, owner="somebody else"), deadline_s=5)
+    stop(replace(record, owner="another owner"), deadline_s=5)
     assert living(orphan)
     os.kill(orphan, signal.SIGKILL)
 

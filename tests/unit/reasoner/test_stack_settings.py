@@ -1,4 +1,4 @@
-"""Settings of the stack: flags over variables over defaults, and all faults in one message."""
+"""Settings of the stack: flags precede variables, variables precede defaults, and one message has all faults."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def test_a_flag_goes_before_the_variable_and_the_variable_before_the_default() -
 
 
 def test_all_faults_come_in_one_message_with_value_limit_and_place() -> None:
-    """Catch a check that stops at the first fault and makes a person start three times."""
+    """Catch a check that stops at the first of three faults."""
     environ = {"REASONER_FLINK_SLOTS": "0", "REASONER_FLINK_TASKMANAGER_MEMORY": "lots"}
     with pytest.raises(WrongUse) as caught:
         StackSettings.load({"kafka_port": "70000"}, environ)

@@ -1,4 +1,4 @@
-"""The supervisor over a component that is a few lines of Python: what it starts, refuses, reports and ends."""
+"""The supervisor with a component of a few lines of Python: starts, refusals, status and stops."""
 
 import signal
 import socket
@@ -16,7 +16,7 @@ from reasoner.stack.process import ProcessRecord
 from reasoner.stack.settings import LOOPBACK, free_ports
 from reasoner.stack.supervisor import Supervisor
 
-# Listens on the port of its argument: ready when it accepts a connection.
+# The program listens on the port of its argument; it is ready when it accepts a connection.
 SERVER = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(600)"
 BROKEN = "print('the disk is full'); raise SystemExit(3)"
 NEVER_READY = "import time; print('still thinking', flush=True); time.sleep(600)"
@@ -89,7 +89,7 @@ def test_up_twice_starts_once_and_down_twice_ends_once(supervisor: Supervisor, p
 
 
 def test_another_command_sees_and_ends_what_the_first_started(supervisor: Supervisor, part: Part) -> None:
-    """Catch a supervisor that knows its processes in memory only: `up` and `down` are two commands."""
+    """Catch a supervisor that has its processes in memory only: `up` and `down` are two commands."""
     supervisor.up([part])
     record = supervisor.record("part")
     other = Supervisor(supervisor.folder)
@@ -127,7 +127,7 @@ def test_a_part_that_never_becomes_ready_is_given_up_at_its_deadline(supervisor:
 
 
 def test_a_failing_up_leaves_what_ran_before(supervisor: Supervisor, part: Part, tmp_path: Path) -> None:
-    """Catch a roll-back that ends the whole stack instead of what this call started."""
+    """Catch a roll-back that ends the whole stack instead of the processes that this call started."""
     supervisor.up([part])
     with pytest.raises(CommandFailed):
         supervisor.up([part, Part("broken", tmp_path / "broken", program=BROKEN)])
@@ -136,7 +136,7 @@ def test_a_failing_up_leaves_what_ran_before(supervisor: Supervisor, part: Part,
 
 
 def test_a_stale_record_is_reported_dead_and_the_next_up_starts_anew(supervisor: Supervisor, part: Part) -> None:
-    """The record's id now belongs to a stranger, which must live on."""
+    """The process id of the record now belongs to another process, which must not be ended."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as stranger:
         part.prepare()
         record = ProcessRecord("part", stranger.pid, 1, "some boot", str(part.folder))
@@ -150,7 +150,7 @@ def test_a_stale_record_is_reported_dead_and_the_next_up_starts_anew(supervisor:
 
 
 def test_two_commands_at_once_are_refused(supervisor: Supervisor, part: Part) -> None:
-    """The second asks while the first holds the folder's lock: here from inside its report."""
+    """The second command starts while the first holds the lock of the folder: here from the progress report."""
     output: list[str] = []
 
     def ask_again(_: str) -> None:

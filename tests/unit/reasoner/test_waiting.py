@@ -1,4 +1,4 @@
-"""Waiting ends with the first true answer, or at the deadline with a sentence."""
+"""Waiting ends with the first true answer, or at the deadline with an error sentence."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A machine on Flink: its state, timers, counters and routes, by what Flink is asked for. No JVM is started."""
+"""A machine on Flink: its state, timers, counters and routes, observed at the calls to Flink. No JVM is started."""
 
 import gc
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ class Total(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Report(Total, frozen=True, array_like=True):
-    """A total of its own type."""
+    """A total with a different type."""
 
 
 class Alarm(msgspec.Struct, frozen=True, array_like=True):
@@ -53,7 +53,7 @@ CODEC: Codec[int] = register(Codec("test-adder", 1, msgspec.msgpack.encode, {1: 
 
 
 class Adder:
-    """Machine that follows orders, and emits its total at each timer."""
+    """Machine that executes orders, and emits its total at each timer."""
 
     codec = CODEC
     gives = (Total, Report, Alarm)
@@ -103,8 +103,8 @@ def task() -> FakeTask:
     return FakeTask(machine())
 
 
-def order(task: FakeTask, **what: Any) -> list[tuple[str, Row]]:
-    return task.send(Row(KEY, msgspec.msgpack.encode(Order(**what))))
+def order(task: FakeTask, **fields: Any) -> list[tuple[str, Row]]:
+    return task.send(Row(KEY, msgspec.msgpack.encode(Order(**fields))))
 
 
 def totals(sent: list[tuple[str, Row]]) -> list[Total]:
@@ -147,7 +147,7 @@ def test_a_timer_that_is_cancelled_is_deleted(task: FakeTask) -> None:
     order(task, timer_at_ms=100)
     order(task)
     assert task.timers.pending == set()
-    assert task.fire(100) == [], "Flink may fire what it had taken up before"
+    assert task.fire(100) == [], "Flink may fire a timer that it had already selected"
 
 
 def test_a_key_that_is_cleared_has_neither_state_nor_timer_and_begins_anew(task: FakeTask) -> None:
