@@ -102,9 +102,7 @@ def run_job(name: str, config: JobConfig) -> None:
 
 
 def config_from(arguments: Sequence[str] | None, description: str) -> JobConfig:
-    """Return the settings named on the command line. Exit the process with code 2 and one message when they are
-    wrong.
-    """
+    """Return the settings named on the command line. Exit with code 2 and one message if they are wrong."""
     parser = ArgumentParser(description=description)
     parser.add_argument("--config", type=Path, required=True, help="YAML file of the job, see docs/configuration.md")
     try:

@@ -54,7 +54,10 @@ class Engine(Section):
 
 
 class Detection(Section):
-    """Settings of the machines, in the words of their own configs. Defaults are what everything is scored with."""
+    """Settings of the machines, under the names of their own configs.
+
+    All published scores are measured with the defaults.
+    """
 
     # Allowed lateness in milliseconds: a record that is older than its Kafka timestamp by more than this is late.
     lateness_ms: Annotated[int, Field(ge=0)] = 120_000
@@ -101,9 +104,7 @@ class JobConfig(ReaderConfig):
     detection: Detection = Detection()
 
     def seeds(self) -> frozenset[str]:
-        """Return the ids of the patterns in `detection.pattern_seeds`. Raises BadConfig when the file cannot be
-        read.
-        """
+        """Return the ids of the patterns in `detection.pattern_seeds`. Raises BadConfig if it cannot be read."""
         path = self.detection.pattern_seeds
         if path is None:
             return frozenset()

@@ -77,8 +77,9 @@ def _value(column: Column) -> str:
 
 
 def _event_sql(table: str, **attributes: str) -> str:
-    """Build the INSERT of a Kafka table of JSON. attributes: CloudEvents attributes as SQL expressions over the
-    rows.
+    """Build the INSERT of a Kafka table of JSON.
+
+    attributes: CloudEvents attributes as SQL expressions over the rows.
     """
     headers = {"ce_specversion": "'1.0'", **attributes, "content-type": "'application/json'"}
     pairs = ", ".join(f"'{name}', ENCODE({value}, 'UTF-8')" for name, value in headers.items())

@@ -1,6 +1,4 @@
-"""Sources of the job: topics of OTLP messages as raw bytes, with partition, offset and a watermark by Kafka
-timestamp.
-"""
+"""Sources of the job: topics of OTLP messages as raw bytes, with partition, offset and a watermark by Kafka time."""
 
 from typing import Final
 
@@ -16,7 +14,10 @@ _FETCH: Final = {"properties.max.partition.fetch.bytes": str(2 << 20), "properti
 
 
 def raw_messages(tables: StreamTableEnvironment, signal: SignalType, topic: str, kafka: Kafka) -> DataStream:
-    """Rows (value, partition, offset, ts). Watermarks are per partition: its newest timestamp - out_of_order_ms."""
+    """Return rows (value, partition, offset, ts).
+
+    The watermark of each partition is its newest timestamp less out_of_order_ms.
+    """
     name = f"{signal}_source"
     options = {
         **_FETCH,

@@ -1,6 +1,4 @@
-"""SQL that sources and sinks share: the options of their tables and the uids of the steps that Flink creates from
-them.
-"""
+"""SQL that sources and sinks share: the options of their tables and the uids of the steps that Flink creates."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,1 +1,1 @@
-"""What a person runs: command line, local stack, load, evaluation, benchmarks."""
+"""Everything that a person runs: command line, local stack, generated load, evaluation, benchmarks."""

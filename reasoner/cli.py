@@ -1,4 +1,4 @@
-"""The `reasoner` command: a word on the command line in, the sub-command's module imported and run."""
+"""The `reasoner` command: imports and runs the module of the sub-command that is named on the command line."""
 
 import sys
 
@@ -10,7 +10,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 ok, 1 something was found to be wrong, 2 wrong use, 130 interrupted."""
+    """Run the command line. Exit codes: 0 ok, 1 a check or an action failed, 2 wrong use, 130 interrupted."""
     try:
         require("local", "reasoner")
         from reasoner.commands import app

@@ -1,15 +1,15 @@
-"""The two ways a command ends badly, as exceptions that carry the sentence for the person who typed it."""
+"""Errors of commands: exceptions whose text is printed for the person who typed the command."""
 
 __all__ = ["CommandFailed", "WrongUse"]
 
 
 class CommandFailed(Exception):
-    """Something was found to be wrong. The text says what was found, what was expected and what to do next."""
+    """A check or an action that failed. The text states what was found, what was expected and the next step."""
 
     exit_code = 1
 
 
 class WrongUse(CommandFailed):
-    """The command was called in a way that cannot work; nothing was done."""
+    """A command that was called in a way that cannot work; nothing was done."""
 
     exit_code = 2

@@ -1,4 +1,4 @@
-"""Waiting for something outside this process, with a deadline."""
+"""Waiting for a condition outside this process, with a deadline."""
 
 import time
 from collections.abc import Callable
@@ -10,13 +10,13 @@ Answer = TypeVar("Answer")
 
 
 class NotInTime(CommandFailed):
-    """The condition did not hold before the deadline."""
+    """A condition that did not become true before the deadline."""
 
 
 def wait_until(condition: Callable[[], Answer], what: str, deadline_s: float, every_s: float = 0.2) -> Answer:
-    """Ask again and again, at least once, and return the first answer that is true.
+    """Call `condition` repeatedly, at least once, and return its first answer that is true.
 
-    what: the condition in words, with the place to look at where it does not hold. Raises NotInTime with it.
+    what: the condition in words, with the place to look at if it does not become true. Raises NotInTime with this text.
     """
     end_s = time.monotonic() + deadline_s
     while not (answer := condition()):

@@ -63,8 +63,7 @@ class CallPairs:
         counts: _Counts = (("call_halves_dropped_total", came - _count(event)),)
         sides = np.frombuffer(event.sides, NAMED_SIDE_DTYPE)
         if len(sides):
-            # Not by the end of the span alone: with a clock that is ahead, it would wait past the window of its other
-            # side.
+            # Not by the end of the span alone: with a clock that is ahead, it would wait past the other side's window.
             first_ms = min(int(sides["end_ns"].min()) // 1_000_000, int(sides["sent_ms"].min()))
             join_ms = self._join_after(max(first_ms, watermark_ms))
             state.join_at_ms = min(join_ms, state.join_at_ms or join_ms)
@@ -91,8 +90,7 @@ class CallPairs:
         oldest_ms = max(0, now_ms - self.config.limits.pair_ms)
         sides = names.sides[names.sides["sent_ms"] >= oldest_ms]
         if len(sides) > self.config.sides_max:
-            # Paired sides are kept for other server spans under the same client span and for messages that arrive
-            # twice.
+            # Paired sides are kept for further server spans under the client span and for messages that arrive twice.
             sides = sides[sides["paired"] == 0]
         tables = (names.services, names.hosts, names.operations)
         state.held = named(state.env, state.bucket, sides, tables)

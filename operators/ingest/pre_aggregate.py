@@ -33,8 +33,7 @@ from udfs.logs.window import merge_log_aggregates, with_ordinary_as_one
 from udfs.spans.grouping import activity_of, aggregates_of, call_sides_of, common
 from udfs.spans.window import NameLimits
 
-# Spans and messages that wait before an early flush. They are state, written at the end of each bundle: 16 bytes a
-# span.
+# More spans or messages are flushed early. Those that wait are state, written after each bundle: 16 bytes a span.
 SPANS_WAITING_MAX: Final = 32_768
 MESSAGES_WAITING_MAX: Final = 2_000
 SERVICE_IS_ACTIVE: Final = LogTable(())
@@ -74,7 +73,10 @@ class _Refused:
 
 
 class PreAggregate:
-    """See the module. One state for each (topic, partition). signal: of the messages, by which types leave."""
+    """The machine of pre-aggregation, with one state for each (topic, partition).
+
+    signal: signal type of its messages; it decides the types of the output.
+    """
 
     takes = (FoldedMessage,)
 

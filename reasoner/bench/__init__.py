@@ -1,1 +1,1 @@
-"""Throughput and memory of the shipped job, with its machine and commit in the same line."""
+"""Benchmarks of throughput, memory and false alarms; each result includes its machine and commit."""

@@ -1,8 +1,8 @@
-"""How many spans a second the whole job takes: real broker, real cluster, all sinks, exactly-once, on one machine.
+"""Spans per second of the whole job: real broker, real cluster, all sinks, exactly-once, on one machine.
 
-The topic is filled first; the job then reads it from the beginning. Steady state is between the first and the last
-completed checkpoint, so that neither start-up nor compilation counts. Afterwards the job is drained, and the counts in
-Iceberg must be exact, or there is no result.
+The topic is filled first; then the job reads it from the beginning. The steady state is the time between the first and
+the last completed checkpoint, so that start-up and compilation do not count. At the end the job is drained; if the
+counts in Iceberg are not exact, there is no result.
 """
 
 import os
@@ -33,11 +33,11 @@ from state_schemas.telemetry.signals import SignalType
 
 PARTITIONS: Final = 4
 CHECKPOINT_MS: Final = 10_000
-STALLED_S: Final = 300.0  # sparse traffic: a second of reading can be hours of event time, with all their windows
+STALLED_S: Final = 300.0  # one second of reading sparse traffic can be hours of event time, with all their windows
 STOP_DEADLINE_S: Final = 300.0
 THREADS_SHOWN: Final = 16
-CORES_FULL: Final = 0.9  # of all cores: then no stage is the limit, but the machine
-_SAMPLE_S: Final = 2.0  # each sample asks the JobManager, which is paid from the same cores
+CORES_FULL: Final = 0.9  # share of all cores above which the machine is the limit, not a stage
+_SAMPLE_S: Final = 2.0  # seconds between samples; each is a request to the JobManager, which uses the same cores
 
 
 def _part(part: float, whole: float) -> float:
@@ -45,14 +45,19 @@ def _part(part: float, whole: float) -> float:
 
 
 def limit(rows: list[dict[str, Any]], cores_used: float, cores: int) -> dict[str, Any]:
-    """Says what limits: the machine where its cores are full, else the stage that is busy most of the time."""
+    """Return what limits the throughput: the machine if its cores are busy, else the stage that is busy the longest."""
     busiest = max((row for row in rows if "stage" in row), key=lambda row: row["busy"])
     limited_by = f"CPU: {cores_used:.2f} of {cores} cores" if cores_used > CORES_FULL * cores else "stage"
     return {"limited_by": limited_by, "busiest_stage": busiest["stage"], "busy": busiest["busy"]}
 
 
 class Checkpoint(NamedTuple):
-    """A completed checkpoint. triggered_ms: by the machine's clock, like took_ms. size_bytes: what it wrote."""
+    """A completed checkpoint.
+
+    - triggered_ms: by the clock of the machine.
+    - took_ms: duration.
+    - size_bytes: bytes that it wrote.
+    """
 
     triggered_ms: int
     took_ms: int
@@ -61,10 +66,11 @@ class Checkpoint(NamedTuple):
 
 @dataclass
 class Progress:
-    """What was seen while the job ran; times in ms of the machine's clock.
+    """Measurements while the job ran; times in ms of the machine's clock.
 
-    samples: (time, spans folded). checkpoints: by number.
-    profile: (time, CPU seconds so far by (role, thread), {stage: (busy, backpressured, all)}).
+    - samples: (time, spans folded).
+    - checkpoints: by number.
+    - profile: (time, CPU seconds so far by (role, thread), {stage: (busy, backpressured, all)}).
     """
 
     samples: list[tuple[int, int]] = field(default_factory=list)
@@ -74,7 +80,7 @@ class Progress:
     )
 
     def steady_ms(self) -> tuple[int, int]:
-        """From the first to the last checkpoint that was completed before all was read."""
+        """Return the ends of the first and the last checkpoint that were completed before all spans were read."""
         done_ms = next(at_ms for at_ms, folded in self.samples if folded == self.samples[-1][1])
         ends = sorted(checkpoint.triggered_ms + checkpoint.took_ms for checkpoint in self.checkpoints.values())
         within = [end_ms for end_ms in ends if end_ms <= done_ms]
@@ -84,14 +90,14 @@ class Progress:
         return within[0], within[-1]
 
     def steady_spans_per_s(self) -> float:
-        """Slope of the line through all samples of that time: each of them is up to two seconds old."""
+        """Return the slope of a line through all samples of the steady state; each sample is up to two seconds old."""
         first_ms, last_ms = self.steady_ms()
         within = np.array([sample for sample in self.samples if first_ms <= sample[0] <= last_ms], np.float64)
         slope = np.polyfit(within[:, 0] - first_ms, within[:, 1], 1)[0]
         return float(slope) * 1000
 
     def steady_profile(self) -> list[dict[str, Any]]:
-        """What each stage did with its time, and what each kind of thread took of the cores, in the steady state."""
+        """Return the time shares of each stage and the cores used by each kind of thread, in the steady state."""
         first_ms, last_ms = self.steady_ms()
         within = [sample for sample in self.profile if first_ms <= sample[0] <= last_ms]
         if len(within) < 2:
@@ -112,9 +118,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class BenchInput:
-    """messages hold `spans` spans, none of them rejected. services: how many are in them, at most.
+    """Messages with `spans` spans in total, none of which is rejected.
 
-    paced: messages come while the job runs, at the pace of their timestamps, instead of before it.
+    - services: largest number of services in the messages.
+    - paced: whether messages are sent while the job runs, at the pace of their timestamps, instead of before it.
     """
 
     setting: str
@@ -125,7 +132,7 @@ class BenchInput:
 
 
 def bench_job(given: BenchInput, *, profile: bool, report: Callable[[str], None]) -> Result:
-    """Runs the job over these messages. profile: also say where the time went. Minutes."""
+    """Run the job over these messages; takes minutes. profile: also return where the time went."""
     with tempfile.TemporaryDirectory(prefix="reasoner-bench-") as name:
         folder = Path(name)
         stack_settings = StackSettings(
@@ -210,10 +217,10 @@ def _run(
             progress.profile.append((at_ms, usage.threads_cpu_s(), _stage_times(rest, job_id)))
         moved_s = time.monotonic() if read > before else moved_s
         if time.monotonic() - moved_s > STALLED_S:
-            message = f"the job stands at {read} of {spans}; see {stack.flink_rest_url}/jobs/{job_id}/exceptions"
+            message = f"the job stopped at {read} of {spans} spans; see {stack.flink_rest_url}/jobs/{job_id}/exceptions"
             raise CommandFailed(message)
     if rest.restarts(job_id):
-        message = f"the job was restarted meanwhile; see {stack.flink_rest_url}/jobs/{job_id}/exceptions"
+        message = f"the job was restarted during the measurement; see {stack.flink_rest_url}/jobs/{job_id}/exceptions"
         raise CommandFailed(message)
     rest.stop(job_id, f"file://{folder}/savepoints", drain=True, deadline_s=STOP_DEADLINE_S)
     usage.sample()
@@ -226,7 +233,7 @@ def _roots(stack: RunningStack) -> dict[int, str]:
 
 
 def _checkpoints(rest: FlinkRest, job_id: str) -> dict[int, Checkpoint]:
-    """The newest completed ones, by number: Flink remembers ten."""
+    """Return the newest completed checkpoints by number; Flink keeps ten."""
     history = rest.get(f"/jobs/{job_id}/checkpoints")["history"]
     fields = ("trigger_timestamp", "end_to_end_duration", "checkpointed_size")
     done = [entry for entry in history if entry["status"] == "COMPLETED"]
@@ -234,11 +241,11 @@ def _checkpoints(rest: FlinkRest, job_id: str) -> dict[int, Checkpoint]:
 
 
 def _stage_times(rest: FlinkRest, job_id: str) -> dict[str, tuple[int, int, int]]:
-    """(busy, backpressured, all) ms of each stage so far, summed over its subtasks."""
+    """Return (busy, backpressured, all) ms of each stage so far, summed over its subtasks."""
     found = {}
     for vertex in rest.get(f"/jobs/{job_id}")["vertices"]:
         spent = [vertex["metrics"][f"accumulated-{state}-time"] for state in ("busy", "backpressured", "idle")]
-        busy, waited, idle = (0 if value == "NaN" else int(value) for value in spent)  # a subtask that has not begun
+        busy, waited, idle = (0 if value == "NaN" else int(value) for value in spent)  # not started
         found[vertex["name"][:60]] = (busy, waited, busy + waited + idle)
     return found
 

@@ -1,4 +1,4 @@
-"""What the throughput bench sends: a generated profile or a recording."""
+"""Input of the throughput benchmark: a generated profile or a recording."""
 
 import time
 from pathlib import Path
@@ -18,16 +18,16 @@ STEP_MS: Final = 20  # of event time for each message: 1,000 messages are 20 s
 
 
 def generated(profile: SpanProfile, spans_wanted: int, rate: int | None, seed: int) -> BenchInput:
-    """Make spans of the profile. rate: spans a second, sent while the job runs; None fills the topic before.
+    """Generate spans of the profile. rate: spans per second, sent while the job runs; None fills the topic before.
 
-    Raises WrongUse where spans_wanted is not a whole number of messages.
+    Raises WrongUse if spans_wanted is not a whole number of messages.
     """
     messages, rest = divmod(spans_wanted, profile.spans_per_message)
     if rest:
         message = f"--spans {spans_wanted}: expected a multiple of {profile.spans_per_message}"
         raise WrongUse(message)
     step_ms = STEP_MS if rate is None else 1_000 * profile.spans_per_message // rate
-    # Now, so that retention and the bound on the future do not touch it.
+    # Near the current time, so that neither retention nor the bound on future times removes spans.
     start_ms = int(time.time() * 1000) - (messages * step_ms if rate is None else 0)
     size = f"{profile.services} services x {profile.hosts} hosts x {profile.operations} operations"
     name = "lean" if profile == LEAN else size
@@ -37,7 +37,7 @@ def generated(profile: SpanProfile, spans_wanted: int, rate: int | None, seed: i
 
 
 def recorded(folder: Path, spans_wanted: int) -> BenchInput:
-    """Read recorded traces, as dense as it takes for spans_wanted spans or more. Raises WrongUse without any."""
+    """Read recorded traces, copied until they have at least spans_wanted spans. Raises WrongUse without any span."""
     kept = [message for message in read([folder], BadLines(), as_protobuf=True) if message.topic_kind == "traces"]
     count = _span_count(kept)
     if not count:

@@ -1,4 +1,4 @@
-"""CPU time and memory of the processes of a run, by what they are."""
+"""CPU time and memory of the processes of a run, by role."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -10,15 +10,19 @@ import psutil
 
 WORKERS: Final = "python workers"
 _WORKER_WORD: Final = "pyflink.fn_execution"
-_GONE: Final = (psutil.Error, OSError)  # it has ended in between
+_GONE: Final = (psutil.Error, OSError)  # the process has ended since it was listed
 
 
 @dataclass
 class Usage:
-    """roots: process id -> role; a descendant has its root's role, PyFlink's workers one of their own.
+    """CPU time and memory by role. A descendant has the role of its root; PyFlink's workers have a role of their own.
 
-    cpu_s: used so far; rss_mb_max: largest sum over the processes of a role; all_rss_mb_max: over all of them. Memory
-    that processes share is divided among them (the kernel's proportional set size).
+    - roots: process id -> role.
+    - cpu_s: CPU seconds so far, by role.
+    - rss_mb_max: largest sum over the processes of a role, in MiB.
+    - all_rss_mb_max: largest sum over all processes, in MiB.
+
+    Memory that processes share is divided among them (the kernel's proportional set size).
     """
 
     roots: Mapping[int, str]
@@ -27,7 +31,7 @@ class Usage:
     all_rss_mb_max: float = 0.0
 
     def sample(self) -> None:
-        """Looks once at every process of the run; call it about once a second."""
+        """Measure every process of the run once; call it about once a second."""
         cpu: dict[str, float] = {}
         rss: dict[str, float] = {}
         for process, role in self._processes():
@@ -42,12 +46,15 @@ class Usage:
         self.all_rss_mb_max = max(self.all_rss_mb_max, sum(rss.values()))
 
     def threads_cpu_s(self) -> dict[tuple[str, str], float]:
-        """CPU time of each kind of thread by (role, name), numbers in names left out; the kernel knows 15 letters."""
+        """Return the CPU time of each kind of thread by (role, name).
+
+        Numbers in names are left out; the kernel keeps 15 characters of a name.
+        """
         found: dict[tuple[str, str], float] = {}
         for process, role in self._processes():
             for thread in process.threads():
                 with suppress(*_GONE):
-                    comm = Path(f"/proc/{process.pid}/task/{thread.id}/comm").read_text()  # psutil knows no names
+                    comm = Path(f"/proc/{process.pid}/task/{thread.id}/comm").read_text()  # psutil has no thread names
                     name = comm.rstrip("-#0123456789/ \n")
                     found[role, name] = found.get((role, name), 0.0) + thread.user_time + thread.system_time
         return found

@@ -1,6 +1,6 @@
-"""What detection says on days when nothing is wrong, and what it finds of slow-downs planted into such days.
+"""False alarms about latency on normal days, and detection of slow-downs that are planted into such days.
 
-The shipped rule with its default settings over the final windows of each service (`reasoner.traffic.fleet`).
+The shipped rule with its default settings runs over the final windows of each service (`reasoner.traffic.fleet`).
 """
 
 from collections.abc import Callable
@@ -29,7 +29,11 @@ SETTING: Final = "30 services with calls, 1 to 100,000 spans a window"
 
 
 class Planted(NamedTuple):
-    """A slow-down and what was said of it. delay_windows: from its start to the first insight, None without one."""
+    """A planted slow-down and its detection.
+
+    - rate: mean spans of a window of the service.
+    - delay_windows: windows from the start of the slow-down to the first insight, None without an insight.
+    """
 
     service: str
     rate: float
@@ -38,7 +42,7 @@ class Planted(NamedTuple):
 
 
 def watch(service: QuietService, seed: int, windows: int) -> list[tuple[int, Insight]]:
-    """(window, insight) for each that opens in so many windows of the service."""
+    """Return (window, insight) for each insight that opens in the first `windows` windows of the service."""
     traffic, model, opened = Traffic(service, seed), LatencyModel(), []
     config, names = SpikeConfig(), NameLimits()
     for number in range(windows):
@@ -53,7 +57,10 @@ def watch(service: QuietService, seed: int, windows: int) -> list[tuple[int, Ins
 
 
 def bench_quiet(hours: int, seeds: int, report: Callable[[str], None]) -> Result:
-    """Alarms of quiet days, and rate and delay of detection by size. Minutes a seed of 24 hours, on two cores."""
+    """Measure alarms on normal days, and rate and delay of detection by size of slow-down.
+
+    Takes minutes for a seed of 24 hours, on two cores.
+    """
     windows = hours * 3_600_000 // WINDOW_MS
     quiet = [(service, seed, windows) for seed in range(seeds) for service in fleet(seed)]
     planted = _plan()
@@ -86,14 +93,14 @@ def _watched(task: tuple[QuietService, int, int]) -> list[tuple[int, Insight]]:
 def _detected(task: tuple[QuietService, int]) -> Planted:
     service, seed = task
     slowdown = service.slowdown
-    assert slowdown is not None, "only planted services are asked for"
+    assert slowdown is not None, "only services with a planted slow-down are given"
     opened = watch(service, seed, WARM_WINDOWS + SLOW_WINDOWS)
     during = [number - slowdown.first_window for number, insight in opened if number >= slowdown.first_window]
     return Planted(service.name, service.rate, slowdown, min(during, default=None))
 
 
 def _plan() -> list[tuple[QuietService, int]]:
-    """Every size on services of every rate, on one host and all, at once and rising."""
+    """Return services with a slow-down: each size, services of each rate, one host or all, sudden or gradual."""
     random, tasks = np.random.default_rng(7), []
     for number in range(PLANTED):
         seed = 100 + number
@@ -136,7 +143,7 @@ def _rate(name: str, of_size: list[Planted]) -> dict[str, float]:
 
 
 def svg(result: Result) -> str:
-    """Detection rate by size: all hosts, one host."""
+    """Return a chart of the detection rate by size, for all hosts and for one host."""
     rows = [row for row in result.detail if "factor" in row]
     width, height, left, bottom = 520, 300, 50, 40
     step = (width - left - 20) / max(1, len(rows) - 1)

@@ -1,6 +1,7 @@
-"""What is said of lines and calls on days when nothing is wrong, and what is found of lines and calls that stop.
+"""False alarms about lines and calls on normal days, and detection of lines and calls that stop.
 
-The shipped rules with their default settings over the final windows of each service (`reasoner.traffic.request_fleet`).
+The shipped rules with their default settings run over the final windows of each service
+(`reasoner.traffic.request_fleet`).
 """
 
 from collections.abc import Callable
@@ -30,7 +31,12 @@ SETTING: Final = "30 services, 1 to 100,000 requests a window, mixes that shift"
 
 
 class Planted(NamedTuple):
-    """A stop and what was said of it. expected: of the shape in a window; delay_windows: None where it was not told."""
+    """A planted stop and its detection.
+
+    - left: share of the effect that remains.
+    - expected: usual count of the effect in a window.
+    - delay_windows: windows from the stop to the first insight, None without an insight.
+    """
 
     left: float
     expected: float
@@ -38,7 +44,7 @@ class Planted(NamedTuple):
 
 
 def watch(service: QuietEffects, seed: int, windows: int) -> list[tuple[int, Insight]]:
-    """(window, insight) for each that opens in so many windows of the service."""
+    """Return (window, insight) for each insight that opens in the first `windows` windows of the service."""
     traffic, effects, lines = EffectTraffic(service, seed), EffectModel(), LogPatternModel()
     opened: list[tuple[int, Insight]] = []
     for number in range(windows):
@@ -54,7 +60,10 @@ def watch(service: QuietEffects, seed: int, windows: int) -> list[tuple[int, Ins
 
 
 def bench_shapes(hours: int, seeds: int, report: Callable[[str], None]) -> Result:
-    """Alarms of quiet days, and share and delay of stops that are found. Minutes a seed of 24 hours, on two cores."""
+    """Measure alarms on normal days, and share and delay of stops that are detected.
+
+    Takes minutes for a seed of 24 hours, on two cores.
+    """
     windows = hours * 3_600_000 // WINDOW_MS
     quiet = [(service, seed, windows) for seed in range(seeds) for service in fleet_of_effects(seed)]
     with ProcessPoolExecutor(2) as pool:
@@ -99,7 +108,7 @@ def _plan() -> list[tuple[QuietEffects, int]]:
 def _detected(task: tuple[QuietEffects, int]) -> Planted:
     service, seed = task
     stop = service.stop
-    assert stop is not None, "only planted services are asked for"
+    assert stop is not None, "only services with a planted stop are given"
     opened = watch(service, seed, WARM_WINDOWS + STOP_WINDOWS)
     subject = subject_of_effect(stop.name)
     during = [
@@ -110,7 +119,7 @@ def _detected(task: tuple[QuietEffects, int]) -> Planted:
 
 
 def _by_rate(found: list[Planted], left: float) -> list[dict[str, Any]]:
-    """Of stops to `left`, by how often the shape usually comes."""
+    """Return one row for each usual rate of the effect, over the stops to `left`."""
     rows = []
     for name, low, high in (("under 1 a window", 0, 1), ("1 to 10", 1, 10), ("10 and more", 10, float("inf"))):
         of_rate = [one for one in found if one.left == left and low <= one.expected < high]

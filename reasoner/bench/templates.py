@@ -1,4 +1,4 @@
-"""How many log lines a second are masked and named on one core, with Drain3 on the same lines beside it."""
+"""Log lines per second that are masked and assigned to patterns on one core, with Drain3 on the same lines."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from udfs.otlp.decoder import decode_logs
 
 BATCH: Final = 1_000  # lines of a message
 BODIES_MAX: Final = 100_000
-PEER_MAX: Final = 20_000  # Drain3 takes long
+PEER_MAX: Final = 20_000  # lines given to Drain3, which is slower
 TEMPLATES: Final = 2_000
 TENTHS: Final = 10
 
@@ -25,7 +25,7 @@ Report = Callable[[str], None]
 
 
 def bench_templates(loghub: Path, recorded: Path, long_lines: int, report: Report) -> Result:
-    """Minutes. loghub, recorded: folders of Loghub's samples and of a recording with logs."""
+    """Measure for minutes. loghub, recorded: folders of the Loghub samples and of a recording with logs."""
     contents = [line for system in systems_in(loghub) for line in system.lines]
     samples = {"loghub": contents, "bodies": _bodies(recorded)}
     scores: dict[str, float] = {}
@@ -44,7 +44,7 @@ def bench_templates(loghub: Path, recorded: Path, long_lines: int, report: Repor
 
 
 def _bodies(folder: Path) -> list[str]:
-    """Lines of the recording's logs, BODIES_MAX at most."""
+    """Return lines of the recording's logs, BODIES_MAX at most."""
     found: list[str] = []
     for message in read([folder], BadLines()):
         if message.topic_kind == "logs":
@@ -65,7 +65,7 @@ def _lines_per_s(lines: Sequence[str]) -> float:
 
 
 def _timed(reader: LineReader, lines: Sequence[str]) -> float:
-    """CPU seconds."""
+    """Return the CPU seconds of reading these lines."""
     parts = [lines[first : first + BATCH] for first in range(0, len(lines), BATCH)]
     began = time.process_time()
     for part in parts:
@@ -82,14 +82,14 @@ def _drain3_lines_per_s(lines: Sequence[str]) -> float:
 
 
 def _tenths(lines: int) -> list[float]:
-    """CPU seconds of each tenth of a long run, with all templates alive in each."""
+    """Return the CPU seconds of each tenth of a long run; every tenth has lines of all templates."""
     reader, made = LineReader(), _lines(lines // TENTHS, 0)
-    _timed(reader, list(made))  # compiled, and every template known
+    _timed(reader, list(made))  # compile the code and add every template before the measurement
     return [_timed(reader, list(_lines(lines // TENTHS, tenth))) for tenth in range(TENTHS)]
 
 
 def _lines(count: int, seed: int) -> Iterator[str]:
-    """Lines of TEMPLATES templates with numbers, ids and paths that vary."""
+    """Yield lines of TEMPLATES templates with numbers, ids and paths that vary."""
     random = Random(seed)
     letters = "abcdefghijklmnoprstuvw"
     vocabulary = ["".join(Random(word).choices(letters, k=4 + word % 6)) for word in range(4 * TEMPLATES)]

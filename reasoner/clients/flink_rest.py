@@ -1,4 +1,4 @@
-"""Flink's REST API, as far as the command line and the tests need it."""
+"""Client of Flink's REST API, as far as the command line and the tests need it."""
 
 import json
 from collections.abc import Mapping
@@ -18,34 +18,39 @@ ENDED: Final = ("FINISHED", "FAILED", "CANCELED")
 
 
 class NoAnswer(CommandFailed):
-    """Nobody answers at the address: the cluster is not up, or has just ended."""
+    """No answer from the address: the cluster is not up, or has just ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlinkRest:
-    """url: of a JobManager or of a mini-cluster, such as http://127.0.0.1:8081.
+    """A client of a JobManager or a mini-cluster.
 
-    The machine's proxies are used, but never for the machine itself.
+    Proxies of the environment are used, except for loopback addresses.
     """
 
+    # Address of the REST API, such as http://127.0.0.1:8081.
     url: str
+    # Seconds to wait for the answer to one request.
     timeout_s: float = 10.0
 
     def get(self, path: str) -> Any:
-        """The JSON behind a path. Raises CommandFailed with Flink's own message."""
+        """Return the JSON at a path. Raises CommandFailed with Flink's own message."""
         return self._call(Request(f"{self.url}{path}"))
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Likewise, by POST."""
+        """Post `body` as JSON and return the JSON of the answer. Raises CommandFailed with Flink's own message."""
         data = json.dumps(body).encode()
         return self._call(Request(f"{self.url}{path}", data, {"Content-Type": "application/json"}))
 
     def jobs(self) -> dict[str, str]:
-        """State of each job by its id."""
+        """Return the state of each job by its id."""
         return {job["id"]: job["status"] for job in self.get("/jobs")["jobs"]}
 
     def wait_for_state(self, job_id: str, wanted: str, deadline_s: float) -> None:
-        """Raises CommandFailed where the job ends in another state or the deadline passes."""
+        """Wait until the job has this state.
+
+        Raises CommandFailed if the job ends in another state or the deadline passes.
+        """
         page = f"see {self.url}/jobs/{job_id}/exceptions"
 
         def has_state() -> bool:
@@ -58,12 +63,15 @@ class FlinkRest:
         wait_until(has_state, f"job {job_id} is {wanted}; {page}", deadline_s)
 
     def stop(self, job_id: str, folder: str, *, drain: bool, deadline_s: float) -> str:
-        """Stops with a savepoint in `folder`, whose path is returned. drain: event time ends, so all windows close."""
+        """Stop the job with a savepoint in `folder` and return the path of the savepoint.
+
+        drain: event time ends first, so that all windows become final.
+        """
         asked = self.post(f"/jobs/{job_id}/stop", {"drain": drain, "targetDirectory": folder})
         return self._saved(job_id, asked["request-id"], deadline_s)
 
     def savepoint(self, job_id: str, folder: str, *, deadline_s: float) -> str:
-        """Makes a savepoint in `folder`, whose path is returned; the job goes on."""
+        """Write a savepoint into `folder` and return its path; the job continues."""
         asked = self.post(f"/jobs/{job_id}/savepoints", {"cancel-job": False, "target-directory": folder})
         return self._saved(job_id, asked["request-id"], deadline_s)
 
@@ -79,21 +87,24 @@ class FlinkRest:
         return str(operation["location"])
 
     def completed_checkpoints(self, job_id: str) -> int:
-        """Checkpoints completed since the job started, restores included."""
+        """Return the number of checkpoints completed since the job started, restores included."""
         return int(self.get(f"/jobs/{job_id}/checkpoints")["counts"]["completed"])
 
     def restarts(self, job_id: str) -> int:
-        """Most times that any subtask was started again.
+        """Return the largest number of restarts of a subtask.
 
-        From the execution graph, not from the metric numRestarts: a JobManager that waits for the metrics of a
-        TaskManager which has just died shows old values for minutes (`web.timeout`).
+        The number is from the execution graph, not from the metric numRestarts: when a TaskManager has just died, a
+        JobManager that waits for its metrics shows old values for minutes (`web.timeout`).
         """
         vertices = self.get(f"/jobs/{job_id}")["vertices"]
         subtasks = (self.get(f"/jobs/{job_id}/vertices/{vertex['id']}")["subtasks"] for vertex in vertices)
         return max((int(subtask["attempt"]) for found in subtasks for subtask in found), default=0)
 
     def counters(self, job_id: str, step: str = "") -> dict[str, int]:
-        """Our counters, summed over subtasks and over the steps whose name holds `step`: `records_folded_total` etc."""
+        """Return this project's counters, such as `records_folded_total`, summed over subtasks.
+
+        step: only steps whose name contains this text.
+        """
         sums: dict[str, int] = {}
         for vertex in self.get(f"/jobs/{job_id}")["vertices"]:
             if step not in vertex["name"]:

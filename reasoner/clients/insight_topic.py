@@ -1,4 +1,7 @@
-"""Reading `insight_out` as a consumer should: committed messages only, the last revision of an id wins."""
+"""Reading of `insight_out` as a consumer should do it.
+
+Only committed messages are read, and the last revision of an id is valid.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +14,7 @@ from state_schemas.contracts.insight import Insight, from_json
 
 @contextmanager
 def committed(bootstrap: str, topic: str) -> Iterator[Any]:
-    """A consumer at the beginning of the topic that sees committed messages only."""
+    """Yield a consumer at the beginning of the topic that reads committed messages only."""
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap,
         isolation_level="read_committed",
@@ -28,13 +31,13 @@ def committed(bootstrap: str, topic: str) -> Iterator[Any]:
 
 
 def poll(consumer: Any, wait_ms: int) -> list[bytes]:
-    """Values that arrived within wait_ms, in partition order."""
+    """Return the values that arrive within wait_ms, in partition order."""
     polled = consumer.poll(timeout_ms=wait_ms)
     return [record.value for part in sorted(polled) for record in polled[part]]
 
 
 def read_all(bootstrap: str, topic: str) -> list[bytes]:
-    """Every committed value up to the end that the topic has now; transactions must be finished."""
+    """Return every committed value up to the current end of the topic; its transactions must be finished."""
     with committed(bootstrap, topic) as consumer:
         ends = consumer.end_offsets(sorted(consumer.assignment()))
         values: list[bytes] = []
@@ -44,7 +47,7 @@ def read_all(bootstrap: str, topic: str) -> list[bytes]:
 
 
 def last_revisions(bodies: Iterable[bytes]) -> list[Insight]:
-    """What holds: the highest revision of each id, without what was retracted, in the order of `sort_key`."""
+    """Return the highest revision of each id, without retracted insights, in the order of `sort_key`."""
     newest: dict[str, Insight] = {}
     for body in bodies:
         insight = from_json(body)
@@ -55,6 +58,6 @@ def last_revisions(bodies: Iterable[bytes]) -> list[Insight]:
 
 
 def sort_key(insight: Insight) -> tuple[int, str, str, str, str, str, int]:
-    """The fixed order in which insights are printed: by start, then by what they are about, then by revision."""
+    """Return the key of the order in which insights are printed: start, subject, id, revision."""
     about = (insight.env, insight.service, insight.kind, insight.subject)
     return (insight.window.start_ms, *about, insight.insight_id, insight.revision)

@@ -1,4 +1,4 @@
-"""Log patterns as the tables know them: what each is called, since when, how often it was logged."""
+"""Log patterns in the tables: template, first occurrence and number of lines."""
 
 from collections import Counter
 from typing import Any, NamedTuple
@@ -8,9 +8,11 @@ from state_schemas.contracts.settings import Lake
 
 
 class KnownPattern(NamedTuple):
-    """first_seen: ISO 8601, UTC. lines: in the minutes in which it was among the top patterns of its service.
+    """A pattern of a service.
 
-    source: logs, or spans; the same pattern may be known of both.
+    - source: logs, or spans; the same pattern may be known from both.
+    - lines: in the minutes in which it was among the top patterns of its service.
+    - first_seen: ISO 8601, UTC.
     """
 
     env: str
@@ -23,7 +25,10 @@ class KnownPattern(NamedTuple):
 
 
 def known_patterns(lake: Lake, service: str) -> list[KnownPattern]:
-    """Patterns of a service, or of all where it is "", most lines first; aliases count for what they became."""
+    """Return the patterns of a service, or of all if it is "", most lines first.
+
+    Lines of a merged pattern count for the pattern into which it was merged.
+    """
     newest: dict[tuple[str, str, str, str], dict[str, Any]] = {}
     for row in tables.read(lake, "pattern_registry").sort_by("at").to_pylist():
         if service in ("", row["service"]):

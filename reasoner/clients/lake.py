@@ -1,4 +1,4 @@
-"""The Iceberg side of the command line: create and evolve the tables, read what the jobs wrote."""
+"""Client of the Iceberg tables: create and evolve them, and read what the jobs wrote."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -41,18 +41,18 @@ _TYPES: Final[dict[ColumnType, IcebergType]] = {
 _PROPERTIES: Final = {
     "format-version": "2",
     "write.parquet.compression-codec": "zstd",
-    # Rows of one partition go to one writer: without it each writer opens a file in each partition.
+    # Rows of one partition go to one writer; without this each writer opens a file in each partition.
     "write.distribution-mode": "hash",
-    # `reasoner tables maintain` replaces files by name: rows that a job appends meanwhile are no conflict.
+    # `reasoner tables maintain` replaces files by name: rows that a job appends at the same time are no conflict.
     "write.delete.isolation-level": "snapshot",
-    # Checkpoints every few seconds would otherwise keep every metadata file for ever.
+    # Each checkpoint, every few seconds, writes a metadata file; without this all of them are kept.
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
 }
 
 
 def catalog(lake: Lake) -> Catalog:
-    """The catalog that the jobs write to, over the same database and warehouse."""
+    """Return the catalog to which the jobs write, over the same database and warehouse."""
     uri = lake.uri.removeprefix("jdbc:")
     if uri.startswith("sqlite:"):
         uri = "sqlite:///" + uri.removeprefix("sqlite:")
@@ -64,7 +64,7 @@ def catalog(lake: Lake) -> Catalog:
 
 
 def create_tables(lake: Lake) -> list[str]:
-    """Creates what is missing, adds new columns to what is there; returns a line for each table. Twice is fine."""
+    """Create missing tables and add missing columns; return a line for each table. It is safe to repeat."""
     if lake.uri.startswith("jdbc:sqlite:"):
         Path(lake.uri.removeprefix("jdbc:sqlite:")).parent.mkdir(parents=True, exist_ok=True)
     opened = catalog(lake)
@@ -74,7 +74,7 @@ def create_tables(lake: Lake) -> list[str]:
 
 
 def tables(lake: Lake) -> Iterator[Table]:
-    """The tables that exist, in the order of `state_schemas.contracts.tables`."""
+    """Yield the tables that exist, in the order of `state_schemas.contracts.tables`."""
     opened = catalog(lake)
     for spec in TABLES:
         try:
@@ -84,7 +84,7 @@ def tables(lake: Lake) -> Iterator[Table]:
 
 
 def read(lake: Lake, table: str, **scan: Any) -> Any:
-    """Rows of a table as a pyarrow Table. scan: row_filter, selected_fields as pyiceberg's `Table.scan` takes them."""
+    """Return rows of a table as a pyarrow Table. scan: row_filter, selected_fields as in pyiceberg's `Table.scan`."""
     return catalog(lake).load_table((NAMESPACE, table)).scan(**scan).to_arrow()
 
 
@@ -113,7 +113,7 @@ def _create_or_evolve(opened: Catalog, spec: TableSpec) -> str:
 
 
 def _schema(spec: TableSpec) -> Schema:
-    # Every column is optional: a later column must be, and one rule is easier to keep than two.
+    # Every column is optional: a column that is added later must be, and one rule for all is simpler.
     return Schema(*(_field(index, column) for index, column in enumerate(spec.columns, 1)))
 
 

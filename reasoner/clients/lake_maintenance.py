@@ -1,8 +1,8 @@
-"""Maintenance of the Iceberg tables beside running jobs: few files for each partition, few snapshots, nothing orphaned.
+"""Maintenance of the Iceberg tables beside running jobs: few files in each partition, few snapshots, no orphans.
 
-Each checkpoint writes at least one file for each partition that had rows. Here the small files of a partition become
-one, sorted as the table is; then old snapshots go, and with them the files that nobody names any more. Rows are never
-changed. A job may commit meanwhile: files are replaced one by one, not partitions, so that an append in between stays.
+Each checkpoint writes at least one file for each partition that has rows. Maintenance merges the small files of a
+partition into one, in the order of the table; then it removes old snapshots and the files that only they refer to. Rows
+are never changed. A job may commit at the same time: single files are replaced, not partitions, so its rows are kept.
 """
 
 from collections.abc import Sequence
@@ -18,37 +18,37 @@ from pyiceberg.table.snapshots import Snapshot
 
 from reasoner.errors import CommandFailed
 
-# What Flink writes into its snapshots. After a restore it walks back to its own newest one to learn what is committed:
-# without that snapshot it would commit the same files again.
+# Properties that Flink writes into its snapshots. After a restore it searches for its own newest snapshot to find out
+# which files are committed: without that snapshot it would commit the same files again.
 _FLINK_JOB: Final = "flink.job-id"
 _FLINK_OPERATOR: Final = "flink.operator-id"
-JOBS_KEPT_MS: Final = 7 * 24 * 3_600_000  # a job that stopped longer ago must start without its old savepoints
+JOBS_KEPT_MS: Final = 7 * 24 * 3_600_000  # a job that has been stopped for longer must start without its old savepoints
 TRIES: Final = 5
 _CONFLICTS: Final = (
-    f"{{}}: {TRIES} times somebody else committed while files were put together; "
+    f"{{}}: jobs committed {TRIES} times while files were merged, expected fewer commits; "
     "run it again, or with a smaller --partitions"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceLimits:
-    """small_bytes: a larger file stays as it is. files_min: so many small files of one partition are put together.
+    """Limits of one maintenance run."""
 
-    group_bytes: of one partition at most so many at a time: they are in memory, uncompressed.
-    partitions_max: of one commit; bounds what is written again after a conflict. keep_ms: snapshots younger than this
-    stay, for readers of an older state and for looking back.
-    """
-
+    # Size in bytes from which a file is not merged.
     small_bytes: int = 64 * 2**20
+    # Bytes of one partition that are merged at a time, at most: they are in memory, uncompressed.
     group_bytes: int = 256 * 2**20
+    # Small files that a partition must have to be merged.
     files_min: int = 2
+    # Partitions in one commit; bounds the work that is repeated after a conflict.
     partitions_max: int = 64
+    # Milliseconds; younger snapshots are kept, for running readers and for queries of older states.
     keep_ms: int = 24 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
 class Maintained:
-    """What was done to one table. files_removed: from storage, manifests and manifest lists included."""
+    """Result of the maintenance of one table. files_removed: from storage, manifests and manifest lists included."""
 
     table: str
     files_before: int
@@ -58,10 +58,11 @@ class Maintained:
 
 
 def maintain(table: Table, limits: MaintenanceLimits, now_ms: int) -> Maintained:
-    """Compacts, then expires. Cost: reads and writes every row of partitions that have small files, one at a time.
+    """Merge small files, then remove old snapshots.
 
-    Raises CommandFailed where somebody else commits faster than a batch can be written, TRIES times; what was committed
-    before stays. A run that is cut off leaves files that cost space and nothing else.
+    Cost: reads and writes every row of the partitions that have small files, one partition at a time. Raises
+    CommandFailed if jobs commit faster than a batch can be written, TRIES times; what was committed before is kept. An
+    interrupted run leaves unused files, which only cost space.
     """
     before = len(list(table.scan().plan_files()))
     done: set[str] = set()
@@ -72,20 +73,20 @@ def maintain(table: Table, limits: MaintenanceLimits, now_ms: int) -> Maintained
             done |= batch.keys()
             conflicts = 0
         except (CommitFailedException, ValidationException):
-            # Somebody replaced the same files, or jobs committed faster: pyiceberg has removed what was written.
+            # The same files were replaced by others, or jobs committed faster; pyiceberg has removed the new files.
             conflicts += 1
             if conflicts == TRIES:
                 raise CommandFailed(_CONFLICTS.format(table.name()[-1])) from None
     try:
         expired, removed = _expire(table, now_ms - limits.keep_ms)
     except CommitFailedException:
-        expired, removed = 0, 0  # a job has committed meanwhile: the next run expires what this one would have
+        expired, removed = 0, 0  # a job has committed meanwhile: the next run removes these snapshots
     after = len(list(table.refresh().scan().plan_files()))
     return Maintained(table.name()[-1], before, after, expired, removed)
 
 
 def _small_files(table: Table, limits: MaintenanceLimits, done: set[str]) -> dict[str, list[FileScanTask]]:
-    """Small files of the next partitions that have enough of them and are not done, by partition."""
+    """Return the small files, by partition, of the next partitions that have enough of them and are not done."""
     found: dict[str, list[FileScanTask]] = {}
     for task in table.scan().plan_files():
         place = f"{task.file.spec_id} {task.file.partition}"
@@ -98,7 +99,7 @@ def _small_files(table: Table, limits: MaintenanceLimits, done: set[str]) -> dic
 
 
 def _compact(table: Table, groups: Sequence[list[FileScanTask]]) -> None:
-    """One commit that replaces the files of each group by one."""
+    """Replace the files of each group by one file, all in one commit."""
     with table.transaction() as transaction, transaction.update_snapshot().overwrite() as rewrite:
         for group in groups:
             for file in _dataframe_to_data_files(table.metadata, _rows(table, group), table.io):
@@ -114,7 +115,10 @@ def _rows(table: Table, group: Sequence[FileScanTask]) -> Any:
 
 
 def _expire(table: Table, before_ms: int) -> tuple[int, int]:
-    """(snapshots expired, files removed). The way from the current snapshot to each Flink job's newest stays."""
+    """Remove old snapshots and return (snapshots removed, files removed).
+
+    The snapshots from the current one back to the newest of each Flink job are kept.
+    """
     table.refresh()
     kept = _way_to_jobs(table) | {reference.snapshot_id for reference in table.metadata.refs.values()}
     evicted = [s for s in table.snapshots() if s.timestamp_ms < before_ms and s.snapshot_id not in kept]
@@ -122,7 +126,8 @@ def _expire(table: Table, before_ms: int) -> tuple[int, int]:
         return 0, 0
     suspects = _files(table, evicted)
     table.maintenance.expire_snapshots().by_ids([snapshot.snapshot_id for snapshot in evicted]).commit()
-    # Read anew: a snapshot that a job has added since may only name files that its parent, not expired, names too.
+    # Refresh first: a snapshot that a job has added since refers only to new files and to files of its parent, which is
+    # kept.
     orphans = suspects - _files(table.refresh(), table.snapshots())
     for path in sorted(orphans):
         table.io.delete(path)
@@ -130,9 +135,9 @@ def _expire(table: Table, before_ms: int) -> tuple[int, int]:
 
 
 def _way_to_jobs(table: Table) -> set[int]:
-    """Snapshots from the current one back to the newest of each Flink job and sink of the last JOBS_KEPT_MS.
+    """Return the snapshots from the current one back to the newest of each Flink job and sink of the last JOBS_KEPT_MS.
 
-    A restored job walks back by parents until it meets its own: each step of that way must be there.
+    A restored job follows the parents until it finds its own snapshot, so each snapshot on that path must exist.
     """
     newest: dict[tuple[str, str], Snapshot] = {}
     for snapshot in sorted(table.snapshots(), key=lambda snapshot: snapshot.sequence_number or 0):
@@ -150,7 +155,7 @@ def _way_to_jobs(table: Table) -> set[int]:
 
 
 def _files(table: Table, snapshots: Sequence[Snapshot]) -> set[str]:
-    """Every file that these snapshots name: manifest lists, manifests, data and delete files."""
+    """Return every file to which these snapshots refer: manifest lists, manifests, data and delete files."""
     found = {snapshot.manifest_list for snapshot in snapshots}
     manifests = {m.manifest_path: m for snapshot in snapshots for m in snapshot.manifests(table.io)}
     found |= manifests.keys()
@@ -160,5 +165,5 @@ def _files(table: Table, snapshots: Sequence[Snapshot]) -> set[str]:
 
 
 def now_ms() -> int:
-    """The wall clock: the age of snapshots is the catalog's, not event time."""
+    """Return the wall clock in epoch ms: the age of a snapshot is a matter of the catalog, not of event time."""
     return int(datetime.now(UTC).timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""One module for each sub-command; they parse, call and print."""
+"""Sub-commands, one module each; they parse arguments, call functions and print results."""
 
 import importlib
 from typing import Any
@@ -7,8 +7,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-# One line per command: its name and the module that holds its typer `app`. Modules are imported when they are
-# called, so that `reasoner stack status` does not pay for PyFlink or pyarrow.
+# One line per command: its name and the module with its typer `app`. A module is imported when its command is called,
+# so that `reasoner stack status` does not load PyFlink or pyarrow.
 COMMANDS = {
     "stack": "reasoner.commands.stack",
     "demo": "reasoner.commands.demo",
@@ -24,7 +24,7 @@ COMMANDS = {
 
 
 class _LazyGroup(TyperGroup):
-    """The commands of `COMMANDS`, each imported at its first use."""
+    """The commands of `COMMANDS`; each is imported when it is used first."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -42,10 +42,15 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Turns OpenTelemetry streams into insights an on-call engineer can act on.",
+    help=(
+        "Turn OpenTelemetry streams into insights that an on-call engineer can act on.\n\n"
+        "Use `reasoner COMMAND --help` for the options of a command.\n\n"
+        "Example: reasoner replay recordings/ --engine flink\n\n"
+        "Exit codes: 0 ok, 1 a check or an action failed, 2 wrong use, 130 interrupted."
+    ),
 )
 
 
 @app.callback()
 def _root() -> None:
-    """Makes the application a group: its commands come from COMMANDS."""
+    """Make the application a group of commands. The commands are those of COMMANDS."""

@@ -12,34 +12,54 @@ from reasoner.errors import WrongUse
 from reasoner.evaluate.result import Result
 from reasoner.extras import require
 
-app = typer.Typer(no_args_is_help=True, help="Throughput and memory on this machine.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help=(
+        "Measure throughput, memory and false alarms on this machine.\n\n"
+        "Example: reasoner bench job --spans 20000000 --json"
+    ),
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object with machine and commit.")]
+Hours = Annotated[int, typer.Option(min=1, help="Hours of generated normal traffic.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Number of generated fleets, one environment each.")]
 
 
 @app.command()
 def job(
     spans_wanted: Annotated[
-        int, typer.Option("--spans", min=1_000, help="Whole thousands; with --input at least so many.")
+        int, typer.Option("--spans", min=1_000, help="Spans to process, a multiple of 1,000; with --input the minimum.")
     ] = 20_000_000,
     recorded: Annotated[
-        Path | None, typer.Option("--input", help="Recorded traces, as dense as it takes, instead of the lean profile.")
+        Path | None,
+        typer.Option(
+            "--input", help="Folder of recorded traces, repeated until there are enough, instead of generated."
+        ),
     ] = None,
-    services: Annotated[int | None, typer.Option(min=1, help="Of the lean profile, instead of its own.")] = None,
-    hosts: Annotated[int | None, typer.Option(min=1, help="Of each service.")] = None,
-    operations: Annotated[int | None, typer.Option(min=1, help="Of each service.")] = None,
+    services: Annotated[int | None, typer.Option(min=1, help="Generated services (default: 50).")] = None,
+    hosts: Annotated[int | None, typer.Option(min=1, help="Generated hosts of each service (default: 3).")] = None,
+    operations: Annotated[
+        int | None, typer.Option(min=1, help="Generated operations of each service (default: 20).")
+    ] = None,
     rate: Annotated[
         int | None,
-        typer.Option(min=1_000, max=100_000, help="Spans a second, sent while the job runs (not filled before)."),
+        typer.Option(
+            min=1_000, max=100_000, help="Spans per second to send while the job runs (default: fill the topic first)."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the generated profile.")] = 1,
-    profile: Annotated[bool, typer.Option("--profile", help="Say what limits: stages, threads, cores.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, last.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the generated spans.")] = 1,
+    profile: Annotated[bool, typer.Option("--profile", help="Also print the time of stages and threads.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Spans per second of the whole job in steady state, with broker, catalog and all sinks on this machine.
+    """Measure the spans per second of the whole job in steady state.
 
-    Exit code 1 where a count in Iceberg is not exact: then there is no result.
+    The broker, the catalog, the cluster and all sinks run on this machine.
+
+    Example: reasoner bench job --rate 10000 --profile
+
+    Exit codes: 0 ok, 1 the counts in Iceberg are not exact, so there is no result, 2 wrong use.
     """
     if recorded is not None and rate is not None:
-        message = "--rate is of generated traffic; expected it without --input"
+        message = "--rate is for generated spans; found it together with --input, expected one of them"
         raise WrongUse(message)
     require("job", "reasoner bench job")
     from reasoner.bench import job_input
@@ -61,12 +81,21 @@ def job(
 
 @app.command()
 def quiet(
-    hours: Annotated[int, typer.Option(min=1, help="Of generated normal traffic.")] = 24,
-    seeds: Annotated[int, typer.Option(min=1, help="Fleets, one environment each.")] = 5,
-    picture: Annotated[Path | None, typer.Option("--svg", help="Detection rate by size, as a picture.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, last.")] = False,
+    hours: Hours = 24,
+    seeds: Seeds = 5,
+    picture: Annotated[
+        Path | None, typer.Option("--svg", help="Write a chart of the detection rate to this file.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """False alarms a day on normal traffic, and how many of 200 planted slow-downs are found, how soon."""
+    """Measure false latency alarms on normal traffic, and detection of planted slow-downs.
+
+    Prints false alarms per day, and the share and the delay of 200 planted slow-downs that are detected.
+
+    Example: reasoner bench quiet --hours 24 --svg rate.svg
+
+    Exit codes: 0 ok, 2 wrong use.
+    """
     from reasoner.bench.quiet import bench_quiet, svg
 
     result = bench_quiet(hours, seeds, _say)
@@ -77,11 +106,18 @@ def quiet(
 
 @app.command()
 def effects(
-    hours: Annotated[int, typer.Option(min=1, help="Of generated normal traffic.")] = 24,
-    seeds: Annotated[int, typer.Option(min=1, help="Fleets, one environment each.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, last.")] = False,
+    hours: Hours = 24,
+    seeds: Seeds = 5,
+    as_json: AsJson = False,
 ) -> None:
-    """False alarms a day about lines and calls on normal traffic, and how many of 150 planted stops are found."""
+    """Measure false alarms about lines and calls on normal traffic, and detection of planted stops.
+
+    Prints false alarms per day, and the share and the delay of 150 planted stops that are detected.
+
+    Example: reasoner bench effects --hours 24 --seeds 5
+
+    Exit codes: 0 ok, 2 wrong use.
+    """
     from reasoner.bench.shapes import bench_shapes
 
     _print(bench_shapes(hours, seeds, _say), as_json)
@@ -89,12 +125,19 @@ def effects(
 
 @app.command()
 def templates(
-    loghub: Annotated[Path, typer.Option(help="Loghub's samples.")],
-    recorded: Annotated[Path, typer.Option(help="A recording with logs.")],
+    loghub: Annotated[Path, typer.Option(help="Folder of the Loghub samples.")],
+    recorded: Annotated[Path, typer.Option(help="Folder of a recording with logs.")],
     long_lines: Annotated[int, typer.Option("--long", min=10_000, help="Lines of the long run.")] = 5_000_000,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, last.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Log lines masked and named a second on one core, beside Drain3; and whether that lasts."""
+    """Measure how many log lines per second are masked and assigned to patterns on one core.
+
+    Drain3 is measured on the same lines. A long run shows whether the rate stays constant.
+
+    Example: reasoner bench templates --loghub loghub/ --recorded recordings/
+
+    Exit codes: 0 ok, 2 wrong use.
+    """
     require("evaluation", "reasoner bench templates")
     from reasoner.bench.templates import bench_templates
 

@@ -1,4 +1,4 @@
-"""`reasoner demo`: an incident is planted, the real job finds it, and both sinks are checked."""
+"""`reasoner demo`: plant an incident, run the real job, and check both sinks."""
 
 import os
 import tempfile
@@ -22,14 +22,21 @@ from reasoner.stack.running import RunningStack, running
 from reasoner.stack.settings import StackSettings, free_ports
 from state_schemas.contracts.insight import Insight
 
-app = typer.Typer(help="Plant an incident in a small shop's telemetry and watch the real job find it.")
+app = typer.Typer(help="Plant an incident in the telemetry of a small shop and check that the job finds it.")
 
 
 @app.command()
 def demo_command() -> None:
-    """Variables: DEMO_SEED=n (which incident), DEMO_INCIDENT=none (quiet telemetry), DEMO_KEEP=1 (keep the stack).
+    """Plant an incident in the telemetry of a small shop and check that the job finds it.
 
-    Exit code 0 only if exactly the planted incident is in the topic and in the table.
+    The telemetry passes through real Kafka, Flink and Iceberg, which are started for the demo.
+
+    Variables: DEMO_SEED=N selects the incident (default: 5), DEMO_INCIDENT=none plants none, DEMO_KEEP=1 keeps the
+    stack.
+
+    Example: DEMO_SEED=3 reasoner demo
+
+    Exit codes: 0 exactly the planted incident is in the topic and in the table, 1 it is not, 2 wrong use.
     """
     require("job", "reasoner demo")
     console = Console()
@@ -59,7 +66,7 @@ def _run(console: Console, stack: RunningStack, folder: Path, plan: demo.DemoPla
         console.print(f"[bold]{waited_s:5.1f} s  {insight.status:8}[/] {insight.title}\n                  {numbers}")
 
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console) as bars:
-        task = bars.add_task("12 minutes of a shop, into Kafka and through the job", total=demo.DURATION_MS)
+        task = bars.add_task("12 minutes of shop telemetry through Kafka and the job", total=demo.DURATION_MS)
 
         def progress(played: Played) -> None:
             bars.update(task, completed=played.timestamp_ms - plan.start_ms)
@@ -73,12 +80,14 @@ def _run(console: Console, stack: RunningStack, folder: Path, plan: demo.DemoPla
     if found:
         raise CommandFailed("; ".join(found))
     console.print(
-        "exactly the planted incident is in both sinks" if plan.incident else "nothing was planted, nothing was said"
+        "exactly the planted incident is in both sinks"
+        if plan.incident
+        else "no incident was planted and no insight was emitted"
     )
 
 
 def _view(held: list[Insight]) -> Table:
-    table = Table(title="lake.insights.insights: what holds", title_justify="left")
+    table = Table(title="lake.insights.insights: last revisions", title_justify="left")
     for name in ("status", "kind", "service", "title"):
         table.add_column(name, overflow="fold")
     for insight in held:
@@ -93,14 +102,14 @@ def _wishes() -> tuple[int, bool, bool]:
         raise WrongUse(message)
     incident = os.environ.get("DEMO_INCIDENT") or "planted"
     if incident not in ("planted", "none"):
-        message = f"DEMO_INCIDENT is {incident!r}; expected `none`, or nothing at all"
+        message = f"DEMO_INCIDENT is {incident!r}; expected `none` or no value"
         raise WrongUse(message)
     return int(text), incident == "planted", os.environ.get("DEMO_KEEP") == "1"
 
 
 @contextmanager
 def _folder(keep: bool) -> Iterator[Path]:
-    """Where everything of this run lies; gone afterwards unless it is kept."""
+    """Yield the folder of this run; it is removed afterwards unless it is kept."""
     if keep:
         folder = checkout() / ".run" / "demo"
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`reasoner explain`: a file of OTLP on the command line in, one row for each of its records out."""
+"""`reasoner explain`: print one row for each record of a file of OTLP."""
 
 import sys
 from pathlib import Path
@@ -13,16 +13,16 @@ app = typer.Typer(help="Explain what becomes of each log record and each excepti
 FileArgument = Annotated[
     Path,
     typer.Argument(
-        help="OTLP/JSON lines, an export request a line, plain, .gz or .zst; or, as .bin, the bytes of one message.",
+        help="OTLP/JSON lines, one export request a line, plain, .gz or .zst; or a .bin file with one message.",
         metavar="FILE",
         show_default=False,
     ),
 ]
 Config = Annotated[
     Path | None,
-    typer.Option(help="The job's YAML file: its masks and time limits (default: those of a job without settings)."),
+    typer.Option(help="YAML file of the job with masks and time limits (default: the default settings)."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines, one a record.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per record.")]
 
 
 @app.command()
@@ -30,11 +30,11 @@ def explain(file: FileArgument, config: Config = None, as_json: AsJson = False) 
     """Print what becomes of each log record and each exception of a span in FILE, in the order of the file.
 
     Each has its service, severity, pattern and masked line. Rejected records are printed with their number and reason.
-    Where the file keeps no Kafka timestamps, the newest event time of a message stands for its timestamp.
+    If the file has no Kafka timestamps, the newest event time of a message is taken as its timestamp.
 
     Example: reasoner explain logs.jsonl.gz --json
 
-    Exit codes: 0 ok, 1 none of the messages is an OTLP request, 2 wrong use, or a file that cannot be read.
+    Exit codes: 0 ok, 1 none of the messages is an OTLP request, 2 wrong use or a file that cannot be read.
     """
     from reasoner.runs.explain import Explainer
     from reasoner.runs.explain_file import add_messages, fold_config, json_lines, tables

@@ -1,4 +1,4 @@
-"""`reasoner insights`: what the jobs have said, from the topic."""
+"""`reasoner insights`: print insights from the topic and patterns from the tables."""
 
 import json
 from pathlib import Path
@@ -14,16 +14,29 @@ from reasoner.errors import CommandFailed
 from state_schemas.contracts.insight import from_json, to_json
 from state_schemas.contracts.settings import Kafka, ReaderConfig, load
 
-app = typer.Typer(no_args_is_help=True, help="What the jobs have said: committed revisions of `insight_out`.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help=(
+        "Print insights from the topic `insight_out` and log patterns from the tables.\n\n"
+        "Only committed messages are read.\n\nExample: reasoner insights list --config job.yaml"
+    ),
+)
 
-Config = Annotated[Path | None, typer.Option(help="The job's YAML file; else the defaults, and --bootstrap.")]
-Bootstrap = Annotated[str | None, typer.Option(help="Kafka's address.  [default: the config's]", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON lines.")]
+Config = Annotated[Path | None, typer.Option(help="YAML file of the job (default: the default settings).")]
+Bootstrap = Annotated[
+    str | None, typer.Option(help="Address of Kafka (default: that of the settings).", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
 @app.command(name="list")
 def list_command(config: Config = None, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
-    """What holds: the last revision of each insight that was not retracted, by start."""
+    """List the last revision of each insight that is not retracted, by start.
+
+    Example: reasoner insights list --bootstrap 127.0.0.1:9092
+
+    Exit codes: 0 ok, 1 Kafka cannot be reached, 2 wrong use or wrong settings.
+    """
     kafka = _kafka(config, bootstrap)
     held = last_revisions(read_all(kafka.bootstrap_servers, kafka.topics.insights))
     if as_json:
@@ -38,16 +51,21 @@ def list_command(config: Config = None, bootstrap: Bootstrap = None, as_json: As
 
 @app.command()
 def show(
-    insight_id: Annotated[str, typer.Argument(help="The id, or the start of it.")],
+    insight_id: Annotated[str, typer.Argument(help="Id of the insight, or its first characters.")],
     config: Config = None,
     bootstrap: Bootstrap = None,
 ) -> None:
-    """Every revision of one insight, whole. Exit code 1 where there is none."""
+    """Print every revision of one insight as JSON.
+
+    Example: reasoner insights show 3f2a91c0
+
+    Exit codes: 0 ok, 1 no insight has this id, 2 wrong use or wrong settings.
+    """
     kafka = _kafka(config, bootstrap)
     found = [from_json(body) for body in read_all(kafka.bootstrap_servers, kafka.topics.insights)]
     matching = [insight for insight in found if insight.insight_id.startswith(insight_id)]
     if not matching:
-        message = f"no insight {insight_id} among {len(found)} revisions; `reasoner insights list` shows what there is"
+        message = f"no insight {insight_id} among {len(found)} revisions; `reasoner insights list` shows the ids"
         raise CommandFailed(message)
     for insight in sorted(matching, key=lambda insight: (insight.insight_id, insight.revision)):
         print(msgspec.json.format(to_json(insight), indent=2).decode())
@@ -55,7 +73,12 @@ def show(
 
 @app.command()
 def tail(config: Config = None, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
-    """Revisions as they are committed, until Ctrl-C."""
+    """Print revisions as they are committed, until Ctrl-C.
+
+    Example: reasoner insights tail --config job.yaml --json
+
+    Exit codes: 2 wrong use or wrong settings, 130 interrupted.
+    """
     kafka = _kafka(config, bootstrap)
     with committed(kafka.bootstrap_servers, kafka.topics.insights) as consumer:
         while True:
@@ -66,11 +89,16 @@ def tail(config: Config = None, bootstrap: Bootstrap = None, as_json: AsJson = F
 
 @app.command()
 def patterns(
-    config: Annotated[Path, typer.Option(help="The job's YAML file.")],
-    service: Annotated[str, typer.Option(help="Of this service only.")] = "",
+    config: Annotated[Path, typer.Option(help="YAML file of the job; its section `lake` names the tables.")],
+    service: Annotated[str, typer.Option(help="Only patterns of this service (default: all).")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Patterns of log lines of WARN and up and of exceptions of spans, most lines first, from the Iceberg tables."""
+    """List patterns of severe log lines and of exceptions of spans from the Iceberg tables, most lines first.
+
+    Example: reasoner insights patterns --config job.yaml --service checkout
+
+    Exit codes: 0 ok, 1 the tables cannot be read, 2 wrong use or wrong settings.
+    """
     from reasoner.clients.known_patterns import known_patterns
 
     found = known_patterns(load(config, ReaderConfig).lake, service)

@@ -1,4 +1,4 @@
-"""`reasoner replay`: recordings on the command line in, insights as JSON lines out."""
+"""`reasoner replay`: print the insights of recordings as JSON lines."""
 
 import sys
 from pathlib import Path
@@ -9,20 +9,26 @@ import typer
 from reasoner.extras import require
 from state_schemas.contracts.insight import to_json
 
-app = typer.Typer(help="Run recordings of the Collector's file exporter through the shipped graph.")
+app = typer.Typer(help="Replay recordings of the Collector's file exporter through the job.")
 
 
 @app.command()
 def replay(
-    paths: Annotated[list[Path], typer.Argument(help="Files or folders: OTLP/JSON lines, plain, .gz or .zst.")],
-    engine: Annotated[Literal["local", "flink"], typer.Option(help="This process, or a Flink mini-cluster.")] = "local",
-    parallelism: Annotated[int, typer.Option(min=1, max=64, help="Of the Flink job.")] = 1,
-    out: Annotated[Path | None, typer.Option(help="Write the lines here instead of printing them.")] = None,
-    all_revisions: Annotated[bool, typer.Option(help="Print what was said on the way, not only what holds.")] = False,
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders of OTLP/JSON lines, plain, .gz or .zst.")],
+    engine: Annotated[
+        Literal["local", "flink"], typer.Option(help="`local`: this process; `flink`: a mini-cluster.")
+    ] = "local",
+    parallelism: Annotated[int, typer.Option(min=1, max=64, help="Parallelism of the Flink job.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Write the lines to this file instead of standard output.")] = None,
+    all_revisions: Annotated[bool, typer.Option(help="Print every revision, not only the last ones.")] = False,
 ) -> None:
-    """Print insights as JSON lines in a fixed order: the same lines on both engines and at any parallelism.
+    """Replay recordings of the Collector's file exporter and print their insights as JSON lines.
 
-    Exit codes: 0 ok, 1 lines of the recording could not be read (told on standard error), 2 wrong use.
+    The lines are in a fixed order; they are the same on both engines and at any parallelism.
+
+    Example: reasoner replay recordings/ --engine flink
+
+    Exit codes: 0 ok, 1 lines of the recording could not be read (reported on standard error), 2 wrong use.
     """
     if engine == "flink":
         require("job", "reasoner replay --engine flink")

@@ -1,4 +1,4 @@
-"""`reasoner stack`: components named on the command line in, their state on the terminal out."""
+"""`reasoner stack`: start, inspect and stop the components on this machine."""
 
 import dataclasses
 import json
@@ -21,34 +21,49 @@ __all__ = ["app"]
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Kafka, PostgreSQL and Flink as native processes on this machine: no Docker. Data and logs lie in one folder.",
+    help=(
+        "Run Kafka, PostgreSQL and Flink as native processes on this machine, without Docker.\n\n"
+        "Data and logs are in one folder.\n\nExample: reasoner stack up kafka postgres"
+    ),
 )
 
 Names = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[COMPONENT]...", help=f"Of {', '.join(COMPONENTS)}; all when none is named.", show_default=False
+        metavar="[COMPONENT]...", help=f"Components: {', '.join(COMPONENTS)} (default: all).", show_default=False
     ),
 ]
-Folder = Annotated[Path | None, typer.Option(help="Where data and logs lie.  [default: .run]", show_default=False)]
-PortFlag = Annotated[str | None, typer.Option(metavar="PORT", help="A number, or `auto`.", show_default=False)]
+Folder = Annotated[Path | None, typer.Option(help="Folder of data and logs (default: .run).", show_default=False)]
 
 
 @app.command()
 def up(
     components: Names = None,
     folder: Folder = None,
-    kafka_port: PortFlag = None,
-    kafka_controller_port: PortFlag = None,
-    postgres_port: PortFlag = None,
-    flink_rest_port: PortFlag = None,
-    flink_rpc_port: PortFlag = None,
-    flink_taskmanagers: Annotated[int | None, typer.Option(help="Worker processes.  [default: 2]")] = None,
-    flink_slots: Annotated[int | None, typer.Option(help="Slots of each worker.  [default: 2]")] = None,
+    kafka_port: Annotated[str | None, typer.Option(metavar="PORT", help="A number or `auto` (default: 9092).")] = None,
+    kafka_controller_port: Annotated[
+        str | None, typer.Option(metavar="PORT", help="A number or `auto` (default: 9093).")
+    ] = None,
+    postgres_port: Annotated[
+        str | None, typer.Option(metavar="PORT", help="A number or `auto` (default: 5433).")
+    ] = None,
+    flink_rest_port: Annotated[
+        str | None, typer.Option(metavar="PORT", help="A number or `auto` (default: 8081).")
+    ] = None,
+    flink_rpc_port: Annotated[
+        str | None, typer.Option(metavar="PORT", help="A number or `auto` (default: 6123).")
+    ] = None,
+    flink_taskmanagers: Annotated[int | None, typer.Option(help="Worker processes (default: 2).")] = None,
+    flink_slots: Annotated[int | None, typer.Option(help="Slots of each worker (default: 2).")] = None,
 ) -> None:
-    """Start components and wait until they are healthy; those that run already are left alone.
+    """Start components and wait until they are ready.
 
-    Each flag is also a variable: --kafka-port is REASONER_KAFKA_PORT. More settings: heap and memory sizes.
+    Components that already run stay as they are. Each option has a variable: --kafka-port is REASONER_KAFKA_PORT. Heap
+    and memory sizes have variables only.
+
+    Example: reasoner stack up kafka flink --kafka-port auto
+
+    Exit codes: 0 ok, 1 a component did not become ready, 2 wrong use.
     """
     flags: dict[str, Any] = {name: value for name, value in locals().items() if name != "components"}
     settings = StackSettings.load(flags)
@@ -61,9 +76,14 @@ def up(
 def status(
     components: Names = None,
     folder: Folder = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
-    """Say what runs and where. Exit code 1 when a component that was started is dead or does not answer."""
+    """Show the state, process and address of each component.
+
+    Example: reasoner stack status --json
+
+    Exit codes: 0 ok, 1 a component that was started is dead or does not answer, 2 wrong use.
+    """
     supervisor, settings = _existing(folder)
     found = supervisor.status(components_of(settings, components or COMPONENTS))
     if as_json:
@@ -82,10 +102,15 @@ def status(
 def logs(
     components: Names = None,
     folder: Folder = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Lines of each log.")] = 50,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Lines of each log to print.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until Ctrl-C.")] = False,
 ) -> None:
-    """Print the end of the components' logs."""
+    """Print the last lines of the logs of components.
+
+    Example: reasoner stack logs flink --follow
+
+    Exit codes: 0 ok, 1 there is no log, 2 wrong use.
+    """
     _, settings = _existing(folder)
     paths = [component_log(component) for component in components_of(settings, components or COMPONENTS)]
     there = [str(path) for path in paths if path.exists()]
@@ -100,7 +125,14 @@ def logs(
 
 @app.command()
 def down(components: Names = None, folder: Folder = None) -> None:
-    """End what `up` started, and nothing else. Data and logs stay."""
+    """Stop components that `up` started. Data and logs are kept.
+
+    Other processes are not touched.
+
+    Example: reasoner stack down kafka
+
+    Exit codes: 0 ok, 1 another `reasoner stack` command is running, 2 wrong use.
+    """
     supervisor, settings = _existing(folder)
     if not components:
         supervisor.down()
@@ -109,7 +141,7 @@ def down(components: Names = None, folder: Folder = None) -> None:
 
 
 def _existing(folder: Path | None) -> tuple[Supervisor, StackSettings]:
-    """The supervisor of the folder, and the settings with which its components run."""
+    """Return the supervisor of the folder and the settings with which its components run."""
     settings = StackSettings.load({"folder": folder})
     supervisor = Supervisor(settings.folder, report=print)
     workers = [name for name in supervisor.recorded_names() if name.startswith("flink-taskmanager-")]
@@ -118,7 +150,7 @@ def _existing(folder: Path | None) -> tuple[Supervisor, StackSettings]:
 
 
 def _available() -> list[str]:
-    """All components, without PostgreSQL where it is not installed: nobody asked for it by name."""
+    """Return all components, without PostgreSQL if it is not installed: the user did not name it."""
     if postgres_programs() is not None:
         return list(COMPONENTS)
     print("postgres: not installed, left out (apt-get install postgresql)")

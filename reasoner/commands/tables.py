@@ -1,4 +1,4 @@
-"""`reasoner tables`: the Iceberg tables that the jobs write."""
+"""`reasoner tables`: create, describe and maintain the Iceberg tables of the jobs."""
 
 import json
 from dataclasses import asdict
@@ -10,15 +10,26 @@ import typer
 from state_schemas.contracts.settings import Lake, ReaderConfig, load
 from state_schemas.contracts.tables import TABLES
 
-app = typer.Typer(no_args_is_help=True, help="The Iceberg tables that the jobs write.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help=(
+        "Create, describe and maintain the Iceberg tables that the jobs write.\n\n"
+        "Example: reasoner tables create --config job.yaml"
+    ),
+)
 
-Config = Annotated[Path, typer.Option(help="The job's YAML file: its section `lake` says where.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+Config = Annotated[Path, typer.Option(help="YAML file of the job; its section `lake` names the catalog.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command()
 def create(config: Config) -> None:
-    """Create the tables, or add the columns that an older build did not have. Twice is fine."""
+    """Create missing tables and add missing columns. It is safe to repeat.
+
+    Example: reasoner tables create --config job.yaml
+
+    Exit codes: 0 ok, 1 the catalog cannot be reached, 2 wrong use or wrong settings.
+    """
     from reasoner.clients import lake
 
     for line in lake.create_tables(_lake(config)):
@@ -27,7 +38,12 @@ def create(config: Config) -> None:
 
 @app.command()
 def describe(config: Config, as_json: AsJson = False) -> None:
-    """Columns, partitions, rows and files of each table. Exit code 1 where a table is missing."""
+    """Print columns, partitions, rows and files of each table.
+
+    Example: reasoner tables describe --config job.yaml --json
+
+    Exit codes: 0 ok, 1 a table is missing, 2 wrong use or wrong settings.
+    """
     from reasoner.clients import lake
 
     found = [_description(table) for table in lake.tables(_lake(config))]
@@ -48,14 +64,18 @@ def describe(config: Config, as_json: AsJson = False) -> None:
 def maintain(
     config: Config,
     keep_hours: Annotated[
-        float, typer.Option(min=0, help="Snapshots younger than this stay, to look back and for running readers.")
+        float, typer.Option(min=0, help="Hours of snapshots to keep, for running readers and queries of older states.")
     ] = 24.0,
-    partitions: Annotated[int, typer.Option(min=1, help="Partitions put together in one commit.")] = 64,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions to compact in one commit.")] = 64,
     as_json: AsJson = False,
 ) -> None:
-    """Put the small files of each partition together and drop old snapshots. Safe beside running jobs; hourly is fine.
+    """Merge the small files of each partition and remove old snapshots.
 
-    Exit code 1 where jobs commit faster than files can be put together.
+    It is safe while jobs run, and can run each hour.
+
+    Example: reasoner tables maintain --config job.yaml --keep-hours 24
+
+    Exit codes: 0 ok, 1 jobs commit faster than files can be merged, 2 wrong use or wrong settings.
     """
     from reasoner.clients import lake
     from reasoner.clients.lake_maintenance import MaintenanceLimits, now_ms

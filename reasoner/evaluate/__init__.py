@@ -1,1 +1,1 @@
-"""Detection quality on recordings with a known truth, with the shipped graph at its default settings."""
+"""Detection quality on recordings with known truth, with the shipped graph at its default settings."""

@@ -1,6 +1,6 @@
-"""Loghub: how well lines are grouped into the events that people found in them, and how true the top of them is.
+"""Evaluation on Loghub: grouping of lines into the events that people found, and order of the most frequent events.
 
-Grouping accuracy (Zhu et al., ICSE-SEIP 2019): the part of the lines whose group is exactly that of the truth. Each
+Grouping accuracy (Zhu et al., ICSE-SEIP 2019): the share of the lines whose group is exactly that of the truth. Each
 system is one minute of one service, every line an ERROR, sent through the shipped graph with the default settings.
 """
 
@@ -33,7 +33,7 @@ _ERROR: Final = 17
 
 
 class System(NamedTuple):
-    """Lines of one system and the event that each of them is."""
+    """Lines of one system and the event of each line."""
 
     name: str
     lines: tuple[str, ...]
@@ -41,7 +41,7 @@ class System(NamedTuple):
 
 
 def evaluate(data: Path) -> Result:
-    """Scores over all systems of the folder. A minute."""
+    """Return scores over all systems of the folder. Takes a minute."""
     systems = systems_in(data)
     detail = [_scored(system) for system in systems]
     shuffled = [fmean(_grouped(_shuffled(system, seed))[0] for system in systems) for seed in range(SHUFFLES)]
@@ -61,7 +61,7 @@ def evaluate(data: Path) -> Result:
 
 
 def grouping_accuracy(groups: Sequence[Hashable], events: Sequence[Hashable]) -> float:
-    """The part of the lines whose group holds exactly the lines of one event."""
+    """Return the share of the lines whose group contains exactly the lines of one event."""
     members: dict[Hashable, set[int]] = {}
     of_event: dict[Hashable, set[int]] = {}
     for line, (group, event) in enumerate(zip(groups, events, strict=True)):
@@ -72,9 +72,9 @@ def grouping_accuracy(groups: Sequence[Hashable], events: Sequence[Hashable]) ->
 
 
 def top_overlap(ranked: Sequence[tuple[Hashable, int]], events: Sequence[Hashable]) -> float:
-    """Of the lines of the ten most frequent events, the part that the ten first of `ranked` (event, lines) show.
+    """Return the share of lines of the ten most frequent events that the first ten of `ranked` (event, lines) contain.
 
-    Events as frequent as the tenth count as well, as far as there are ten.
+    Events as frequent as the tenth count as well, up to ten in total.
     """
     counts = Counter(events)
     frequent = sorted(counts.values(), reverse=True)[:TOP]
@@ -86,7 +86,7 @@ def top_overlap(ranked: Sequence[tuple[Hashable, int]], events: Sequence[Hashabl
 
 
 def systems_in(data: Path) -> list[System]:
-    """The systems of Loghub's samples, by name. Raises WrongUse where there are none."""
+    """Return the systems of the Loghub samples, by name. Raises WrongUse if there are none."""
     systems = [_read(path) for path in sorted(data.glob("*/*_structured.csv"))]
     if not systems:
         message = f"{data} has no */*_structured.csv; expected the folder of Loghub's 2,000-line samples"
@@ -126,7 +126,7 @@ def _scored(system: System) -> dict[str, Any]:
 
 
 def _grouped(system: System) -> tuple[float, float, list[PatternRow], list[str]]:
-    """Accuracy by the ids that lines get when they are read, and by what these have become; top rows of the minute."""
+    """Return the accuracy by the ids at reading and by the ids after merging, the top rows of the minute, and ids."""
     messages = _messages(system)
     graph = settings("final").graph()
     outputs = list(LocalRun(graph).run(messages))
@@ -141,7 +141,7 @@ def _grouped(system: System) -> tuple[float, float, list[PatternRow], list[str]]
 
 
 def _ids(messages: Sequence[Message]) -> list[str]:
-    """The pattern of each line as the fold reads it."""
+    """Return the pattern id that the fold gives to each line."""
     reader, found = LineReader(), []
     for message in messages:
         records = decode_logs(message.value)
@@ -157,7 +157,7 @@ def _followed(pattern_id: str, aliases: dict[str, str]) -> str:
 
 
 def _messages(system: System) -> list[Message]:
-    """The lines spread evenly over a minute, a message a second."""
+    """Return the lines, spread evenly over a minute, one message a second."""
     requests = [ExportLogsServiceRequest() for _ in range(MINUTE_MS // 1000)]
     for number, line in enumerate(system.lines):
         at_ms = number * MINUTE_MS // len(system.lines)

@@ -1,8 +1,8 @@
-"""TrainTicket faults recorded by the Nezha authors: what is found, when, and what is alarmed without a cause.
+"""Evaluation on TrainTicket faults recorded by the Nezha authors: which are found, when, and which alarms are false.
 
-Found: an insight at the faulty service, or at a service that calls it directly, whose window touches
-[injection - 90 s, injection + 120 s]. False alarm: an insight that opens in a normal stretch, or before
-injection - 90 s, or at a service on no call path with the faulty one.
+Found: an insight at the faulty service, or at a service that calls it directly, whose window touches [injection - 90 s,
+injection + 120 s]. False alarm: an insight that opens in a normal interval, or before injection - 90 s, or at a service
+on no call path with the faulty one.
 """
 
 import json
@@ -45,7 +45,7 @@ LATENCY_FAULTS: Final = ("network_delay", "cpu_contention")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One injected fault. at_ms: injection, epoch ms."""
+    """An injected fault. at_ms: time of injection, epoch ms."""
 
     id: str
     service: str
@@ -55,7 +55,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class RecordedInterval:
-    """Files without a hole between them. faults: ids inside; none in a normal minute."""
+    """An interval of recorded files without a gap. faults: ids of the faults inside; none in a normal interval."""
 
     start_ms: int
     end_ms: int
@@ -64,7 +64,7 @@ class RecordedInterval:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What was injected, what was recorded, and who calls whom."""
+    """The injected faults, the recorded intervals, and the calls as (caller, callee)."""
 
     faults: tuple[Fault, ...]
     intervals: tuple[RecordedInterval, ...]
@@ -74,12 +74,15 @@ class Truth:
         return {caller for caller, callee in self.calls if callee == service}
 
     def on_path_with(self, service: str) -> set[str]:
-        """Services that call it, directly or not, or that it calls."""
+        """Return the services that call this one, directly or not, or that it calls, and the service itself."""
         return _reach(service, self.calls) | _reach(service, {(b, a) for a, b in self.calls}) | {service}
 
 
 def evaluate(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path | None) -> Result:
-    """Scores over all days of the folder, in the order of time; state carries over. shift_ms: all of it later."""
+    """Return scores over all days of the folder, in the order of time; state is kept between days.
+
+    shift_ms: all times are moved by so many ms.
+    """
     truth = _later(truth_of(data), shift_ms)
     detected = _detect(data, rechunk_by_pod, shift_ms, dump_folder)
     setting = "rechunk pod" if rechunk_by_pod else "as recorded"
@@ -87,19 +90,19 @@ def evaluate(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path 
 
 
 def found_faults(data: Path, truth: Truth) -> dict[str, str]:
-    """By fault: the kind of insight that it was found by, "" where it was not."""
+    """Return by fault the kind of insight by which it was found, "" if it was not found."""
     detected = _detect(data, rechunk_by_pod=False, shift_ms=0, dump_folder=None)
     rows = (_fault_row(truth, fault, detected) for fault in truth.faults)
     return {row["fault"]: row["kind"] for row in rows}
 
 
 def days_of(data: Path) -> list[Path]:
-    """Folders of recorded days, in the order of time."""
+    """Return the folders of recorded days, in the order of time."""
     return sorted(path for path in data.iterdir() if path.is_dir())
 
 
 class Traffic(NamedTuple):
-    """Answers of a service in [start, start + 10 s): a sketch."""
+    """Answers of a service in [start, start + 10 s), as a sketch."""
 
     start_ms: int
     bins: NDArray[np.int64]
@@ -107,7 +110,7 @@ class Traffic(NamedTuple):
 
 
 class Detected(NamedTuple):
-    """What was said, and the traffic it was said of, by service."""
+    """The insights, and the traffic by service from which they were made."""
 
     insights: list[Insight]
     traffic: dict[str, list[Traffic]]
@@ -149,7 +152,7 @@ def _detect(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path |
 
 
 def truth_of(data: Path) -> Truth:
-    """What faults.json and recorded.json say, and the calls in the traces. Raises WrongUse where they are missing."""
+    """Return the truth of faults.json and recorded.json and the calls in the traces. Raises WrongUse without files."""
     if not (data / "faults.json").exists():
         message = f"{data} has no faults.json; expected the folder of the Nezha TrainTicket recordings"
         raise WrongUse(message)
@@ -173,7 +176,7 @@ def truth_of(data: Path) -> Truth:
 
 
 def _calls(data: Path) -> Iterator[tuple[str, str]]:
-    """(caller, callee) wherever a span's parent, in the same day, belongs to another service."""
+    """Yield (caller, callee) for each span whose parent, on the same day, belongs to another service."""
     for day in days_of(data):
         service_of: dict[bytes, str] = {}
         parents: list[tuple[str, bytes]] = []
@@ -232,7 +235,7 @@ def _fault_row(truth: Truth, fault: Fault, detected: Detected) -> dict[str, Any]
     episodes: dict[tuple[str, str], int] = {}
     for insight in touching:
         episodes[insight.service, insight.kind] = episodes.get((insight.service, insight.kind), 0) + 1
-    # One that was open already is told only where none opens near the injection.
+    # An insight that was already open is taken only if none opens near the injection.
     first = min(touching, key=lambda i: (i.window.start_ms < fault.at_ms - BEFORE_MS, i.window.start_ms), default=None)
     return {
         "fault": fault.id,
@@ -254,7 +257,7 @@ def _signal_of(insight: Insight) -> str:
 
 
 def _why_not(fault: Fault, traffic: list[Traffic]) -> str:
-    """What traces show of the service: two minutes from the injection on, against what was recorded before it."""
+    """Describe the traces of the service: two minutes after the injection against what was recorded before it."""
     near = [window for window in traffic if abs(window.start_ms - fault.at_ms) <= AFTER_MS]
     emitted = []
     for name, windows in (
@@ -268,7 +271,7 @@ def _why_not(fault: Fault, traffic: list[Traffic]) -> str:
             np.concatenate([window.bins for window in windows]), np.concatenate([window.counts for window in windows])
         )
         emitted.append(f"{counts.sum()} answers {name}, P95 {quantile_ns(bins, counts, 0.95) / 1e6:.0f} ms")
-    return f"nothing out of line in its traces ({', '.join(emitted)}), nor in its lines or calls"
+    return f"nothing unusual in its traces ({', '.join(emitted)}), nor in its lines or calls"
 
 
 def _touches(insight: Insight, at_ms: int) -> bool:
@@ -279,10 +282,10 @@ def _false_reason(truth: Truth, insight: Insight) -> str:
     at_ms = insight.window.start_ms
     interval = next((s for s in truth.intervals if s.start_ms - 10_000 <= at_ms <= s.end_ms), None)
     if interval is None:
-        return "" if insight.kind == "telemetry_gap" else "outside every recorded stretch"
+        return "" if insight.kind == "telemetry_gap" else "outside every recorded interval"
     faults = [fault for fault in truth.faults if fault.id in interval.faults]
     if not faults:
-        return "normal stretch"
+        return "normal interval"
     if all(at_ms < fault.at_ms - BEFORE_MS for fault in faults):
         return "before the injection"
     if not any(insight.service in truth.on_path_with(fault.service) for fault in faults):

@@ -1,4 +1,4 @@
-"""The one object that every evaluation and benchmark prints last."""
+"""Result of an evaluation or a benchmark, printed as its last output."""
 
 import platform
 import subprocess
@@ -11,7 +11,7 @@ from reasoner.stack.environment import checkout
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """scores: flat numbers under their published names. detail: one entry for each case."""
+    """A result. scores: numbers under their published names. detail: one entry for each case."""
 
     what: str
     setting: str
@@ -19,12 +19,12 @@ class Result:
     detail: list[dict[str, Any]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """With the machine and the commit that it was measured on."""
+        """Return the result with the machine and the commit on which it was measured."""
         return {**asdict(self), "machine": machine(), "commit": commit()}
 
 
 def machine() -> str:
-    """Processor, cores and memory in one line."""
+    """Return processor, cores and memory in one line."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
@@ -35,7 +35,7 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """The checkout's commit, with `+` where files differ from it; `unknown` outside a checkout."""
+    """Return the commit of the checkout, with `+` if files differ from it; `unknown` outside a checkout."""
     command = ["git", "-C", str(checkout()), "describe", "--always", "--dirty=+", "--abbrev=12"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else "unknown"

@@ -1,10 +1,10 @@
-"""In which signal a recorded fault is visible at all: an exhaustive look back, with the whole recording as reference.
+"""Visibility of recorded faults by signal: an exhaustive search with the whole recording as reference.
 
-For each fault, at the faulty service and its direct callers, everything that is counted there is compared: each line by
-its pattern, each span by its operation, and answers slower than usual. It is visible where two minutes from the
-injection on differ from all that was recorded of the service while no fault was on its call paths, by more than chance
-(two-sample evidence, with as many tests as there are things to count), by a factor of 1.5 at least, and further than
-any minute of the reference did. What no detector could know, the future, is used: this is a bound, not a detector.
+For each fault, at the faulty service and its direct callers, all counts are compared: each line by its pattern, each
+span by its operation, and answers slower than usual. A fault is visible if the two minutes after the injection differ
+from all that was recorded of the service while no fault was on its call paths: by more than chance (two-sample
+evidence, with as many tests as there are counts), by a factor of 1.5 at least, and further than any minute of the
+reference. The comparison uses the future, which no detector has: the result is a bound, not a detector.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ from udfs.stats.poisson_change import change_nats
 
 SIGNALS: Final = ("error lines", "other lines", "calls", "latency")
 FACTOR: Final = 1.5
-NATS: Final = 3.0  # a chance of one in twenty over all things that are counted
+NATS: Final = 3.0  # a chance of one in twenty over all counts
 MINUTE_S: Final = 60
 SLOW_QUANTILE: Final = 0.95
 
@@ -35,14 +35,14 @@ _Seconds = Counter[int]
 
 
 class Seen(NamedTuple):
-    """What was counted of a service, by second: requests, and what came with them by (signal, name)."""
+    """Counts of a service by second: requests, and the lines, calls and slow answers by (signal, name)."""
 
     requests: _Seconds
     counts: dict[tuple[str, str], _Seconds]
 
 
 class Difference(NamedTuple):
-    """One thing that differs: nats, times counted and expected, what it is."""
+    """A count that differs: evidence in nats, times counted, times expected."""
 
     nats: float
     service: str
@@ -52,7 +52,7 @@ class Difference(NamedTuple):
 
 
 def evaluate(data: Path) -> Result:
-    """Minutes: the recording is read twice, once by the shipped detectors."""
+    """Return the result; takes minutes, because the recording is read twice, once by the shipped detectors."""
     truth = truth_of(data)
     services, names = _seen(data)
     found = found_faults(data, truth)
@@ -67,11 +67,11 @@ def evaluate(data: Path) -> Result:
 
 
 def markdown(result: Result) -> str:
-    """The table for people."""
+    """Return the result as a table for people."""
     emitted = result.as_json()
     about = f"""# In which signal each recorded fault is visible
 
-Made by `reasoner evaluate visible --report`; how is told in `reasoner/evaluate/visible.py`. {emitted["setting"]};
+Made by `reasoner evaluate visible --report`; the method is in `reasoner/evaluate/visible.py`. {emitted["setting"]};
 {emitted["machine"]}; commit {emitted["commit"]}.
 
 Of {result.scores["visible_exception_return"]:.0f} visible faults of type `exception` and `return` the shipped detectors
@@ -123,7 +123,7 @@ def _row(
 
 
 def differences(truth: Truth, fault: Fault, service: str, seen: Seen) -> Iterator[tuple[str, Difference]]:
-    """(signal, what differs) of a service with this fault, in any order; see the module."""
+    """Yield (signal, difference) of a service with this fault, in any order; see the module."""
     at_s = fault.at_ms // 1000
     interval = next(s for s in truth.intervals if fault.id in s.faults)
     after = range(at_s, min(at_s + AFTER_MS // 1000, interval.end_ms // 1000 + 1))
@@ -145,7 +145,7 @@ def differences(truth: Truth, fault: Fault, service: str, seen: Seen) -> Iterato
 
 
 def _is_usual(rate: float, minutes: list[range], times: _Seconds, requests: _Seconds, seconds: int) -> bool:
-    """Whether stretches of reference as long as what is judged, cut anywhere by the minute, were as far off."""
+    """Return whether the rate is within the rates of reference intervals of the same length, cut at each minute."""
     length = max(1, round(seconds / MINUTE_S))
     rates = []
     for first in range(len(minutes) - length + 1):
@@ -157,7 +157,7 @@ def _is_usual(rate: float, minutes: list[range], times: _Seconds, requests: _Sec
 
 
 def _free_minutes(truth: Truth, service: str) -> Iterator[range]:
-    """Minutes of stretches in which no service on a call path with this one is faulty."""
+    """Yield the minutes of intervals in which no service on a call path with this one is faulty."""
     kinds = {fault.id: fault for fault in truth.faults}
     for interval in truth.intervals:
         if any(service in truth.on_path_with(kinds[name].service) for name in interval.faults):
@@ -168,7 +168,7 @@ def _free_minutes(truth: Truth, service: str) -> Iterator[range]:
 
 
 def _seen(data: Path) -> tuple[dict[str, Seen], dict[str, str]]:
-    """Everything that is counted, by service; and the templates of patterns."""
+    """Return all counts by service, and the templates of patterns."""
     services: dict[str, Seen] = {}
     names: dict[str, str] = {}
     answers: dict[str, list[tuple[int, int]]] = {}

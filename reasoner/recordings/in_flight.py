@@ -1,4 +1,4 @@
-"""A bound on the bytes that were sent and not confirmed: the sender waits for room, the confirming thread makes it."""
+"""A bound on the bytes that were sent and are not confirmed: the sender waits, the confirming thread frees room."""
 
 import threading
 
@@ -6,9 +6,9 @@ __all__ = ["InFlightBytes"]
 
 
 class InFlightBytes:
-    """kafka-python 3 keeps no such bound itself (2.x had `buffer_memory`). Thread-safe.
+    """A bound on unconfirmed bytes. Thread-safe. kafka-python 3 has no such bound (2.x had `buffer_memory`).
 
-    Whoever calls `take` must make sure that each `take` is followed by one `give_back` or `fail` in bounded time.
+    The caller of `take` must make sure that each `take` is followed by one `give_back` or `fail` in bounded time.
     """
 
     def __init__(self, bytes_max: int) -> None:
@@ -18,20 +18,20 @@ class InFlightBytes:
         self._changed = threading.Condition()
 
     def take(self, size: int) -> None:
-        """Wait until `size` more bytes fit; what is larger than the bound goes alone. Raises what failed before."""
+        """Wait until `size` more bytes fit; a message larger than the bound is sent alone. Raises the first failure."""
         with self._changed:
             self._changed.wait_for(lambda: self._failure is not None or self._has_room(size))
             self._used_bytes += size
         self.raise_failure()
 
     def give_back(self, size: int) -> None:
-        """`size` bytes were confirmed."""
+        """Free `size` bytes after they were confirmed."""
         with self._changed:
             self._used_bytes -= size
             self._changed.notify()
 
     def fail(self, failure: Exception) -> None:
-        """Nothing more will fit: `take` and `raise_failure` raise the first failure from now on."""
+        """Record a failure: from now on `take` and `raise_failure` raise the first one."""
         with self._changed:
             self._failure = self._failure or failure
             self._changed.notify()

@@ -1,4 +1,4 @@
-"""One OTLP export request on its way to a topic: what every source here yields and every sink takes."""
+"""An OTLP export request for a topic: readers and generators yield it, the player and the local run take it."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ __all__ = ["Message", "SignalType"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """value: an OTLP export request of kind topic_kind, protobuf or JSON (readers tell them apart by content).
+    """An OTLP export request of kind topic_kind, protobuf or JSON (readers recognise the encoding).
 
-    timestamp_ms: the Kafka record timestamp, epoch ms: when the Collector sent it, from which lateness is judged.
-    partition: of the topic for topic_kind; None leaves the choice to the player (round robin).
+    - timestamp_ms: the Kafka record timestamp, epoch ms: when the Collector sent it; lateness is judged from it.
+    - partition: of the topic for topic_kind; None leaves the choice to the player (round robin).
     """
 
     topic_kind: SignalType

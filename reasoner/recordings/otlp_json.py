@@ -1,4 +1,4 @@
-"""OTLP/JSON to OTLP protobuf and back, and the event times inside a request; all driven by the message descriptors.
+"""Conversion of OTLP/JSON to OTLP protobuf and back, and the event times in a request, by the message descriptors.
 
 OTLP/JSON is proto3 JSON with three differences: trace and span ids are hex, enums are integers, unknown fields are
 ignored (opentelemetry-proto, `docs/specification.md`). `google.protobuf.json_format` would read the ids as base64.
@@ -65,11 +65,11 @@ _Convert = Callable[[Any], Any]
 
 
 class NotOtlp(ValueError):
-    """The bytes or the document are not an OTLP export request; the text says where they differ, without payload."""
+    """Bytes or a document that are not an OTLP export request; the text names the difference, without payload."""
 
 
 def loads(line: bytes) -> Document:
-    """A JSON object. Raises NotOtlp when the bytes are no JSON or another JSON type."""
+    """Return a JSON object. Raises NotOtlp if the bytes are not JSON or are another JSON type."""
     try:
         document = msgspec.json.decode(line)
     except (ValueError, RecursionError) as error:
@@ -82,7 +82,7 @@ def loads(line: bytes) -> Document:
 
 
 def kind_of(document: Document) -> SignalType:
-    """The signal by its top-level field. Raises NotOtlp when there is none, or more than one."""
+    """Return the signal by the top-level field. Raises NotOtlp if there is none, or more than one."""
     kinds = [kind for field, kind in _ROOTS.items() if field in document]
     if len(kinds) != 1:
         message = f"found {len(kinds)} of the fields {', '.join(_ROOTS)}, expected exactly one"
@@ -91,9 +91,10 @@ def kind_of(document: Document) -> SignalType:
 
 
 def times_ns(kind: SignalType, document: Document) -> list[int]:
-    """Event times in a JSON document, epoch ns, in its order; absent and 0 left out. Raises NotOtlp on wrong types.
+    """Return the event times in a JSON document, epoch ns, in its order, without absent times and 0.
 
-    A span's event time is its end, a log record's is `timeUnixNano` or else `observedTimeUnixNano`.
+    A span's event time is its end; that of a log record is `timeUnixNano` or else `observedTimeUnixNano`. Raises
+    NotOtlp on wrong types.
     """
     try:
         return [time for time in map(int, _json_times(kind, document)) if time]
@@ -124,7 +125,7 @@ def _json_records(document: Document, resources: str, scopes: str, records: str)
 
 
 def request_times_ns(request: Request) -> list[int]:
-    """As `times_ns`, of a protobuf request."""
+    """Return the event times in a protobuf request, as `times_ns` does."""
     return [time for time in _request_times(request) if time]
 
 
@@ -142,7 +143,7 @@ def _request_times(request: Request) -> Iterator[int]:
 
 
 def parse(kind: SignalType, value: bytes) -> Request:
-    """A request of this kind from protobuf or JSON. Raises NotOtlp when it is neither."""
+    """Return a request of this kind from protobuf or JSON. Raises NotOtlp if it is neither."""
     if value[:1] in (b"{", b" ", b"\t"):
         return encode(kind, loads(value))
     request = REQUESTS[kind]()
@@ -155,7 +156,10 @@ def parse(kind: SignalType, value: bytes) -> Request:
 
 
 def encode(kind: SignalType, document: Document) -> Request:
-    """JSON document to protobuf; unknown fields are dropped, null means absent. Raises NotOtlp on wrong types."""
+    """Convert a JSON document to protobuf. Raises NotOtlp on wrong types.
+
+    Unknown fields are dropped; null means absent.
+    """
     cls = REQUESTS[kind]
     try:
         return cls(**_arguments(cls.DESCRIPTOR, document))
@@ -201,7 +205,7 @@ def _reader(field: FieldDescriptor) -> _Convert:
         enum = field.enum_type
         return lambda value: _enum_number(enum, value)
     if field.type in (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT):
-        return float  # "NaN", "Infinity" and "-Infinity" are proto3 JSON and Python alike
+        return float  # "NaN", "Infinity" and "-Infinity" are the same in proto3 JSON and Python
     if field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BOOL):
         return _unchanged
     return int
@@ -216,7 +220,7 @@ def _unchanged(value: Any) -> Any:
 
 
 def dumps(request: Request) -> bytes:
-    """OTLP/JSON of a request, one line, fields in the order of their numbers."""
+    """Return a request as OTLP/JSON, one line, fields in the order of their numbers."""
     return msgspec.json.encode(_document(request))
 
 
@@ -252,7 +256,7 @@ def _json_double(value: float) -> float | str:
 
 
 def newest_ms(times: Iterable[int]) -> int:
-    """Newest of some event times in ns, as ms rounded down. Raises NotOtlp when there is none."""
+    """Return the newest of some event times in ns, as ms rounded down. Raises NotOtlp if there is none."""
     newest = max(times, default=0)
     if not newest:
         message = "no record with a time, expected at least one"

@@ -1,4 +1,4 @@
-"""Messages into Kafka: as fast as the broker takes them, or at a multiple of the speed at which they were recorded."""
+"""Sending of messages to Kafka: as fast as the broker accepts them, or at a multiple of the recorded speed."""
 
 import time
 from collections import Counter
@@ -20,26 +20,29 @@ __all__ = ["Clock", "Compression", "PlayError", "PlayOptions", "PlayReport", "Pr
 
 Compression = Literal["none", "gzip", "lz4", "zstd", "snappy"]
 
-PROGRESS_MESSAGES: Final = 50  # between two calls of on_progress
-BLOCK_MS_MAX: Final = 10_000  # for a broker's first answer, and for metadata
-BATCH_BYTES: Final = 1 << 18  # of one partition; with the default of 16 kB every message would be its own request
+PROGRESS_MESSAGES: Final = 50  # messages between two calls of on_progress
+BLOCK_MS_MAX: Final = 10_000  # wait for the first answer of a broker, and for metadata
+BATCH_BYTES: Final = 1 << 18  # of one partition; with the default of 16 kB each message would be a request of its own
 RECORD_OVERHEAD_BYTES: Final = 1 << 10
 CLOSE_S_MAX: Final = 10.0
 
 
 class PlayError(CommandFailed):
-    """The broker did not take a message, or cannot be reached; the text says found, expected, next step."""
+    """A message that the broker did not accept, or a broker that cannot be reached.
+
+    The text states what was found, what was expected and the next step.
+    """
 
 
 class Clock(Protocol):
-    """The wall clock as an argument, so that a test needs no sleep."""
+    """The clock as an argument, so that a test need not sleep."""
 
     def now_s(self) -> float: ...
     def sleep(self, duration_s: float) -> None: ...
 
 
 class WallClock:
-    """Monotonic."""
+    """The monotonic clock of the machine."""
 
     def now_s(self) -> float:
         return time.monotonic()
@@ -50,15 +53,15 @@ class WallClock:
 
 @dataclass(frozen=True, slots=True)
 class PlayOptions:
-    """speed: recorded seconds per real second, > 0; None is as fast as possible. acks are always `all`.
+    """Options of sending. acks are always `all`."""
 
-    compression: gzip and none always work, the others where their library is installed. in_flight_bytes_max bounds
-    the values that the broker has not confirmed, and with them this process's memory.
-    """
-
+    # gzip and none always work, the others if their library is installed.
     compression: Compression = "none"
+    # Recorded seconds per real second, > 0; None: as fast as possible.
     speed: float | None = None
+    # Bytes of values that the broker has not confirmed; bounds the memory of this process.
     in_flight_bytes_max: int = 32 << 20
+    # Bytes of the largest message.
     message_bytes_max: int = 8 << 20
 
     def __post_init__(self) -> None:
@@ -69,7 +72,7 @@ class PlayOptions:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What has been handed to the producer so far. timestamp_ms: of the newest message, epoch ms."""
+    """Messages given to the producer so far. timestamp_ms: of the newest message, epoch ms."""
 
     messages: int
     value_bytes: int
@@ -78,7 +81,7 @@ class Progress:
 
 @dataclass(slots=True)
 class PlayReport:
-    """What the broker confirmed. last_offsets: (topic, partition) -> offset of its last message."""
+    """Messages that the broker confirmed. last_offsets: (topic, partition) -> offset of its last message."""
 
     messages: Counter[SignalType] = field(default_factory=Counter)
     value_bytes: int = 0
@@ -95,11 +98,11 @@ def play(
 ) -> PlayReport:
     """Send messages in their order, with their timestamps, to the topic of their kind; return when all are confirmed.
 
-    A message's partition is its own, or else the topic's partitions in turn. The order within a partition is kept.
-    All topics must be there (nothing is created by sending) and every kind needs one; partitions are checked before
-    their message is sent. With a speed, a message leaves when (its timestamp - the first one's) / speed has passed on
-    the clock; a broker that is slower holds the recording up, it loses nothing. Raises PlayError at the first message
-    that fails; those before it are in Kafka.
+    A message without a partition gets the topic's partitions in turn. The order within a partition is kept. All topics
+    must exist (sending creates none) and every kind needs one; the partition of a message is checked before it is sent.
+    With a speed, a message is sent when (its timestamp - the first timestamp) / speed has passed on the clock; a slow
+    broker delays the recording and loses nothing. Raises PlayError at the first message that fails; those before it are
+    in Kafka.
     """
     player = _Player(bootstrap, topics, options, clock or WallClock())
     try:
@@ -124,7 +127,7 @@ class _Player:
         self._partitions = partitions_of(bootstrap, sorted(set(topics.values())))
         self._turns = {topic: cycle(sorted(partitions)) for topic, partitions in self._partitions.items()}
         self._producer = _producer(bootstrap, options)
-        self._room = InFlightBytes(options.in_flight_bytes_max)  # the producer's delivery time-out ends each wait
+        self._room = InFlightBytes(options.in_flight_bytes_max)  # the producer's delivery timeout ends each wait
         self._start: tuple[float, int] | None = None  # clock, timestamp of the first message
         self.report = PlayReport()
         self.sent = 0
@@ -191,10 +194,10 @@ class _Player:
 
 
 def partitions_of(bootstrap: str, topics: Sequence[str]) -> dict[str, frozenset[int]]:
-    """Partitions of each topic. Raises PlayError naming all that are missing, or when no broker answers.
+    """Return the partitions of each topic. Raises PlayError that names all missing topics, or if no broker answers.
 
-    Asked through the admin client: the producer of kafka-python 3.0.12 does not pass `allow_auto_create_topics` on, and
-    a topic that the broker makes by itself deletes recordings older than its retention.
+    The admin client is used because the producer of kafka-python 3.0.12 does not pass `allow_auto_create_topics` on,
+    and a topic that the broker creates by itself deletes recordings older than its retention.
     """
     try:
         admin = KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=BLOCK_MS_MAX)

@@ -1,8 +1,8 @@
-"""Files of the Collector's file exporter in, messages in order of their Kafka timestamp out; bad lines are reported.
+"""Reading of files of the Collector's file exporter into messages in the order of their Kafka timestamps.
 
-What the exporter writes is all read, told by content and not by name: OTLP/JSON lines; protobuf with a 4-byte
+All formats of the exporter are read, recognised by content and not by name: OTLP/JSON lines; protobuf with a 4-byte
 big-endian length before each message; either of them in a gzip or zstd stream (one frame or many); and, as older
-Collectors compress, a zstd frame of its own behind each length.
+Collectors compress, a separate zstd frame after each length. Bad lines are reported.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ from state_schemas.telemetry.signals import SignalType
 
 __all__ = ["BadLine", "BadLines", "NoRecording", "RawValue", "kept_timestamp_ms", "raw_values", "read", "sidecar"]
 
-# Every file is open while it is merged, so that nothing needs to know its first time beforehand. A file costs a
+# All files are open while they are merged, so that their first times need not be known in advance. A file costs a
 # descriptor (the usual limit is 1,024), up to 8 MB of zstd window and REORDER_MESSAGES waiting messages of about 40 kB.
 FILES_OPEN_MAX: Final = 500
-REORDER_MESSAGES: Final = 16  # the exporter writes what arrives: batches of parallel pipelines swap by a few lines
-MESSAGE_BYTES_MAX: Final = 64 << 20  # above any Kafka limit in use; a length prefix beyond it is not a length
-LINES_BEFORE_GIVING_UP: Final = 16  # a file whose first lines are all no OTLP (a truth file, a README) is left alone
+REORDER_MESSAGES: Final = 16  # batches of parallel pipelines are out of order by a few lines
+MESSAGE_BYTES_MAX: Final = 64 << 20  # above any usual Kafka limit; a larger length prefix is not a length
+LINES_BEFORE_GIVING_UP: Final = 16  # a file whose first lines are all not OTLP (a truth file, a README) is skipped
 BAD_LINES_KEPT: Final = 20
 
 _BUFFER_BYTES: Final = 1 << 17
@@ -39,16 +39,16 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _SIDECAR: Final = re.compile(rb'\{"kafkaTimestampUnixMs":(\d+)(?:,"kafkaPartition":\d+)?,')
 
-_Key = tuple[int, str, int, int]  # timestamp, name, place in the list of files, line
+_Key = tuple[int, str, int, int]  # timestamp, name, index in the list of files, line
 
 
 class NoRecording(WrongUse):
-    """A path that cannot be read as a recording at all; the text says found, expected, next step."""
+    """A path that cannot be read as a recording; the text states what was found and expected, and the next step."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """Why a line was dropped, or (delivered) came out of order. line counts from 1, or is the ordinal of a message."""
+    """A line that was dropped, or (delivered) that came out of order. line counts from 1: a line or a message."""
 
     file: str
     line: int
@@ -58,7 +58,7 @@ class BadLine:
 
 @dataclass(slots=True)
 class BadLines:
-    """Counts what `read` reports and keeps the first BAD_LINES_KEPT as examples. Pass it as `on_bad`."""
+    """Counts of what `read` reports, with the first BAD_LINES_KEPT as examples. Pass it as `on_bad`."""
 
     dropped: int = 0
     out_of_order: int = 0
@@ -74,7 +74,7 @@ class BadLines:
 
 
 class RawValue(NamedTuple):
-    """A message as its bytes stand in a file. line: counts from 1, or is the ordinal of a message."""
+    """The bytes of a message in a file. line: counts from 1, a line or a message."""
 
     line: int
     value: bytes
@@ -83,29 +83,29 @@ class RawValue(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class _File:
     path: Path
-    name: str  # relative to the folder that was asked for, so that ties do not depend on where the folder lies
+    name: str  # relative to the folder given by the user, so that ties do not depend on its location
     place: int
 
 
 def sidecar(timestamp_ms: int, partition: int | None) -> bytes:
-    """Start of a JSON line that keeps its Kafka timestamp and partition; OTLP/JSON readers ignore unknown fields."""
+    """Return the start of a JSON line with Kafka timestamp and partition; OTLP/JSON readers ignore unknown fields."""
     place = b"" if partition is None else b',"kafkaPartition":%d' % partition
     return b'{"kafkaTimestampUnixMs":%d%b,' % (timestamp_ms, place)
 
 
 def kept_timestamp_ms(value: bytes) -> int | None:
-    """Read the Kafka timestamp that `sidecar` put before a message, epoch ms; None where there is none."""
+    """Read the Kafka timestamp that `sidecar` put before a message, epoch ms; None if there is none."""
     found = _SIDECAR.match(value)
     return int(found[1]) if found else None
 
 
 def read(paths: Sequence[Path], on_bad: Callable[[BadLine], None], *, as_protobuf: bool = False) -> Iterator[Message]:
-    """Messages of files and of folders (recursive, hidden files left out), by timestamp, then file name, then line.
+    """Yield messages of files and folders (recursive, without hidden files), by timestamp, file name and line.
 
-    timestamp_ms is the sidecar's where there is one, else the newest event time inside the message. Values are the
-    bytes of the recording without the sidecar, or protobuf. Lazy: memory is bounded by the number of files, not their
-    length. A file may be out of order by REORDER_MESSAGES lines; what is further out is delivered late and reported.
-    Raises NoRecording for a path that is not there, holds no file, or holds more than FILES_OPEN_MAX.
+    timestamp_ms is that of the sidecar if there is one, else the newest event time in the message. Values are the bytes
+    of the recording without the sidecar, or protobuf. Lazy: memory is bounded by the number of files, not by their
+    length. A file may be out of order by REORDER_MESSAGES lines; a message further out of order is delivered late and
+    reported. Raises NoRecording for a path that does not exist, has no file, or has more than FILES_OPEN_MAX files.
     """
     files = _files(paths)
     with contextlib.ExitStack() as stack:
@@ -156,7 +156,7 @@ def _in_order(
 
 
 def _messages(file: _File, on_bad: Callable[[BadLine], None], as_protobuf: bool) -> Iterator[tuple[int, Message]]:
-    """(line, message) as they stand in the file; a file that is not a recording is reported once."""
+    """Yield (line, message) in the order of the file; a file that is not a recording is reported once."""
     early: list[BadLine] | None = []
     for line, value in raw_values(file.path, file.name, on_bad):
         try:
@@ -183,9 +183,9 @@ def _messages(file: _File, on_bad: Callable[[BadLine], None], as_protobuf: bool)
 
 
 def raw_values(path: Path, name: str, on_bad: Callable[[BadLine], None]) -> Iterator[RawValue]:
-    """Yield the messages of one file in its order, not yet read as OTLP; blank lines are left out. Lazy.
+    """Yield the messages of one file in its order, not yet decoded as OTLP; blank lines are skipped. Lazy.
 
-    name: of the file, in what is reported: the one BadLine of a file of which the rest cannot be read.
+    name: name of the file in the one BadLine that reports a file whose rest cannot be read.
     """
     line = 0
     try:
@@ -193,7 +193,7 @@ def raw_values(path: Path, name: str, on_bad: Callable[[BadLine], None]) -> Iter
             head = stream.peek(4)[:4]
             split = _lines if not head or head[:1] in b"{ \t\r\n" or len(head) < 4 else _length_prefixed
             if split is _length_prefixed and int.from_bytes(head, "big") > MESSAGE_BYTES_MAX:
-                split = _lines  # text of another kind: its lines are reported
+                split = _lines  # other text: its lines are reported
             for line, value in enumerate(split(stream), start=1):
                 if value.strip():
                     yield RawValue(line, value)
@@ -216,7 +216,7 @@ def _lines(stream: io.BufferedReader) -> Iterator[bytes]:
     while value := stream.readline(MESSAGE_BYTES_MAX):
         yield value
         while not value.endswith(b"\n") and len(value) == MESSAGE_BYTES_MAX:
-            value = stream.readline(MESSAGE_BYTES_MAX)  # the rest of a line beyond the bound; its start was no JSON
+            value = stream.readline(MESSAGE_BYTES_MAX)  # the rest of a line that is too long; its start was not JSON
 
 
 def _length_prefixed(stream: io.BufferedReader) -> Iterator[bytes]:
@@ -252,9 +252,10 @@ def _message(value: bytes, as_protobuf: bool) -> Message:
 
 
 def _protobuf_message(value: bytes) -> Message:
-    """The three requests share their outer fields, so the kind is the one under which a record has a time.
+    """Return the message of a protobuf request; its kind is the one as which a record has a time.
 
-    No record of one kind has a time when read as another: the field numbers carry other wire types there.
+    The three requests share their outer fields. No record of one kind has a time when it is read as another kind,
+    because the field numbers have other wire types there.
     """
     kinds: tuple[SignalType, ...] = ("traces", "logs", "metrics")
     for kind in kinds:

@@ -1,9 +1,9 @@
-"""Recordings made harder on purpose: re-chunked, shuffled, late, spread over partitions. Seeded, pure, for tests.
+"""Recordings made harder for tests: re-chunked, shuffled, late, spread over partitions. Seeded and pure.
 
-*Late* is a property of a record and of the message it came in (design of the job): event time < Kafka timestamp of its
-message - lateness. So each function here says what it does to both. Composed, `make_late`, then `rechunk`, then
-`shuffle_within`, then `spread` keeps every promise: each later step leaves lateness as the earlier ones made it.
-Timestamps of the result never fall, as those of a broker's partition do not, if those of the input do not.
+*Late* is a property of a record and of its message: event time < Kafka timestamp of the message - lateness. So each
+function here states its effect on both. In the order `make_late`, `rechunk`, `shuffle_within`, `spread` each keeps its
+promise: a later step does not change which records are late. If the timestamps of the input never fall, those of the
+result do not either, as in a partition of a broker.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ __all__ = ["Lateness", "denser", "dump", "make_late", "rechunk", "shifted", "shu
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """What `make_late` did: spans in all, moved within lateness, moved beyond it."""
+    """Result of `make_late`: spans in total, spans moved within lateness, spans moved beyond it."""
 
     spans: int
     late: int
@@ -40,9 +40,10 @@ class Lateness:
 
 
 def rechunk(messages: Iterable[Message], by: Literal["pod"]) -> Iterator[Message]:
-    """One resource a message, as an agent on each pod would send; values become protobuf, records stay in order.
+    """Yield one resource per message, as an agent on each pod would send. Lazy.
 
-    All parts keep timestamp and partition of their message, so no record becomes late or ceases to be. Lazy.
+    Values become protobuf, records stay in order. All parts keep timestamp and partition of their message, so no record
+    changes between late and not late.
     """
     assert by == "pod", f"rechunk by {by!r}: only 'pod' is known"
     for message in messages:
@@ -54,9 +55,9 @@ def rechunk(messages: Iterable[Message], by: Literal["pod"]) -> Iterator[Message
 
 
 def shifted(messages: Iterable[Message], by_ms: int) -> Iterator[Message]:
-    """The same, so much later: times of records, events and points, and Kafka's; not those in texts. Lazy.
+    """Yield the messages with all times later by by_ms: times of records, events, points and of Kafka. Lazy.
 
-    Windows then begin elsewhere in the recording. Values become protobuf.
+    Times in texts are not changed. Windows then begin elsewhere in the recording. Values become protobuf.
     """
     for message in messages:
         request = otlp_json.parse(message.topic_kind, message.value)
@@ -74,9 +75,9 @@ def _shift(part: ProtoMessage, by_ns: int) -> None:
 
 
 def denser(messages: Iterable[Message], times: int) -> Iterator[Message]:
-    """Recorded traces (protobuf) as if so many times as much had happened: each copy is of traces of its own.
+    """Yield recorded traces (protobuf) `times` times as dense: each copy has trace ids of its own.
 
-    Times, names and order stay; the first copy is the recording. Some 4 us a span and copy.
+    Times, names and order stay; the first copy is the recording. About 4 us per span and copy.
     """
     for message in messages:
         yield message
@@ -94,13 +95,13 @@ def _of_copy(trace_id: bytes, copy: int) -> bytes:
 
 
 def shuffle_within(messages: Iterable[Message], lateness_ms: int, seed: int) -> list[Message]:
-    """Each message is delivered later by a random delay, and its Kafka timestamp grows by the same delay.
+    """Delay each message by a random time, by which its Kafka timestamp grows too.
 
     The delay is uniform in 0..lateness_ms minus the age of the message's oldest record that was not late, so that no
     record becomes late, not even by 1 ms; records that were late stay late. The result is in the order of the new
-    timestamps (ties: the old order), so timestamps grow while event times go to and fro by up to lateness_ms.
-    Values are unchanged. A record further ahead of its message than the job allows may come within its bound.
-    Raises ValueError for lateness_ms < 0. Holds the whole recording.
+    timestamps (ties: the old order), so timestamps grow while event times go back and forth by up to lateness_ms.
+    Values are unchanged. A record that is further ahead of its message than the job allows may come within that bound.
+    Raises ValueError for lateness_ms < 0. Keeps the whole recording in memory.
     """
     if lateness_ms < 0:
         message_text = f"lateness_ms is {lateness_ms}, expected 0 or more"
@@ -115,14 +116,14 @@ def shuffle_within(messages: Iterable[Message], lateness_ms: int, seed: int) -> 
 
 
 def _age_ms(message: Message, lateness_ms: int) -> int:
-    """Age of the oldest record that is not late, 0..lateness_ms; rounded up, so that ns below the ms do not count."""
+    """Return the age of the oldest record that is not late, 0..lateness_ms, rounded up to whole ms."""
     times = otlp_json.request_times_ns(otlp_json.parse(message.topic_kind, message.value))
     ages = (message.timestamp_ms - time // 1_000_000 for time in times)
     return max((age for age in ages if 0 <= age <= lateness_ms), default=0)
 
 
 def spread(messages: Iterable[Message], partitions: int, seed: int) -> Iterator[Message]:
-    """Each message goes to a random partition in 0..partitions - 1. Order, timestamps and values stay. Lazy."""
+    """Assign each message to a random partition in 0..partitions - 1. Order, timestamps and values stay. Lazy."""
     random = Random(f"spread-{seed}")
     for message in messages:
         yield replace(message, partition=random.randrange(partitions))
@@ -139,13 +140,13 @@ def make_late(
 ) -> tuple[list[Message], Lateness]:
     """Move random spans into later messages of traces, as an agent that buffers would send them.
 
-    share_late of all spans move into a message sent up to lateness_ms after their event time (their end): late
-    for the reader's patience, but not by the job's definition. share_too_late of all spans move into a message sent
-    more than lateness_ms and at most age_ms_max after it. Which later message within those bounds is random; where the
-    recording has none for a span (near its end, before a hole) another span is taken, and if there are too few, fewer
-    are moved: the returned Lateness says how many. Nothing else changes: every span is there once, no timestamp
-    changes, a moved span brings its resource and scope, messages that would be empty are dropped. Values of traces
-    become protobuf. messages must be in order of timestamps, else ValueError. Holds the whole recording.
+    share_late of all spans move into a message sent up to lateness_ms after their event time (their end): delayed, but
+    not late by the job's definition. share_too_late of all spans move into a message sent more than lateness_ms and at
+    most age_ms_max after it. The later message is random within those bounds; if the recording has none for a span
+    (near its end, before a gap) another span is taken, and if there are too few, fewer are moved: the returned Lateness
+    has the numbers. Nothing else changes: every span is there once, no timestamp changes, a moved span keeps its
+    resource and scope, messages that would be empty are dropped. Values of traces become protobuf. messages must be in
+    order of timestamps, else ValueError. Keeps the whole recording in memory.
     """
     times_ms = [message.timestamp_ms for message in messages if message.topic_kind == "traces"]
     if any(later < earlier for earlier, later in pairwise(times_ms)):
@@ -176,7 +177,7 @@ def _plan_moves(
     bounds_ms: tuple[int, int],
     seed: int,
 ) -> tuple[dict[int, int], Lateness]:
-    """(number of a span in order of appearance -> number of the message that it moves into, what was done)."""
+    """Return (index of a span in order of appearance -> index of the message into which it moves, the result)."""
     spans = [
         (place, span.end_time_unix_nano // 1_000_000)
         for place, request in enumerate(requests)
@@ -202,7 +203,7 @@ def _plan_moves(
         return len(moves) - before
 
     lateness_ms, age_ms_max = bounds_ms
-    # The too late first: fewer messages can take them.
+    # Spans that become too late are moved first: fewer messages are suitable for them.
     too_late = move(shares[1], lateness_ms + 1, age_ms_max)
     late = move(shares[0], 0, lateness_ms)
     return moves, Lateness(len(spans), late, too_late)
@@ -211,7 +212,7 @@ def _plan_moves(
 def _move(
     requests: Sequence[ExportTraceServiceRequest], moves: Mapping[int, int]
 ) -> Iterator[ExportTraceServiceRequest]:
-    """The requests after the moves, in order; spans only move forward, so one pass is enough."""
+    """Yield the requests after the moves, in order; spans only move forward, so one pass is enough."""
     arriving: defaultdict[int, list[ResourceSpans]] = defaultdict(list)
     number = 0
     for place, request in enumerate(requests):
@@ -238,14 +239,14 @@ def _resource_of(resource: ResourceSpans, scope: ScopeSpans, spans: Sequence[Spa
 
 
 def dump(messages: Iterable[Message], folder: Path) -> int:
-    """Write OTLP/JSON lines that `recordings.read` gives back with the same timestamps, partitions and order.
+    """Write OTLP/JSON lines from which `recordings.read` returns the same timestamps, partitions and order.
 
-    One file `<kind>-<partition>.jsonl.zst` for each topic partition (`<kind>.jsonl.zst` where none is set), a line a
-    message. Kafka timestamp and partition stand at the start of the line as the unknown fields kafkaTimestampUnixMs
-    and kafkaPartition, which OTLP/JSON readers ignore. JSON values come back byte by byte, protobuf ones as OTLP/JSON
-    of the same content. Order is kept within a partition; between partitions it is by timestamp. The folder is made
-    and must hold no such file. Raises FileExistsError, and ValueError when a partition's timestamps fall. Returns the
-    number of messages. Lazy.
+    One file `<kind>-<partition>.jsonl.zst` for each topic partition (`<kind>.jsonl.zst` if none is set), one line per
+    message. Kafka timestamp and partition are at the start of the line as the unknown fields kafkaTimestampUnixMs and
+    kafkaPartition, which OTLP/JSON readers ignore. JSON values are read back byte by byte, protobuf values as OTLP/JSON
+    of the same content. Order is kept within a partition; between partitions it is by timestamp. The folder is created
+    and must not contain such files. Raises FileExistsError, and ValueError if the timestamps of a partition fall.
+    Returns the number of messages. Lazy.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[tuple[SignalType, int | None], IO[bytes]] = {}

@@ -1,4 +1,4 @@
-"""Topics as they must be: created where absent, compared where present."""
+"""Creation of missing topics and comparison of existing ones with what is required."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,29 +17,30 @@ KEEP_FOR_EVER_MS: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """retention_ms: by record timestamp, so a topic that gets recordings needs KEEP_FOR_EVER_MS.
+    """Required properties of a topic."""
 
-    max_message_bytes: of a record batch, compressed. replication: copies; 1 on a single broker.
-    """
-
+    # Least number of partitions.
     partitions: int
+    # Milliseconds by record timestamp; a topic for recordings needs KEEP_FOR_EVER_MS.
     retention_ms: int
     cleanup_policy: Literal["delete", "compact"] = "delete"
+    # Bytes of a record batch, compressed.
     max_message_bytes: int = 8 << 20
+    # Copies of a partition; 1 on a single broker.
     replication: int = 1
 
 
 class TopicMismatch(CommandFailed):
-    """Topics that exist are not as they must be; the text names each, found, expected and the next step."""
+    """Existing topics that differ from what is required; the text names each, found, expected and the next step."""
 
 
 def create_topics(bootstrap: str, specs: Mapping[str, TopicSpec]) -> tuple[str, ...]:
-    """Make the topics that are not there, wait until all have leaders, and return the names of the new ones, sorted.
+    """Create missing topics, wait until all have leaders, and return the names of the new ones, sorted.
 
-    Safe to repeat, and to run from two processes at once. A topic that is there is never changed: more partitions,
-    longer retention or a larger message limit than asked for are fine; less, or another clean-up policy, raises
-    TopicMismatch with all faults, after the missing ones have been made. Raises kafka.errors.KafkaError when the
-    broker cannot be reached.
+    It is safe to repeat and to run in two processes at once. An existing topic is never changed: more partitions,
+    longer retention or a larger message limit than required are accepted; less, or another clean-up policy, raises
+    TopicMismatch with all faults, after the missing topics were created. Raises kafka.errors.KafkaError if the broker
+    cannot be reached.
     """
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     try:
@@ -55,7 +56,7 @@ def create_topics(bootstrap: str, specs: Mapping[str, TopicSpec]) -> tuple[str, 
 
 
 def _create(admin: Any, name: str, spec: TopicSpec) -> bool:
-    """False when somebody else was faster."""
+    """Create a topic. -> False if another process has created it first."""
     configs = {
         "retention.ms": str(spec.retention_ms),
         "cleanup.policy": spec.cleanup_policy,

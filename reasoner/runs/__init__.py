@@ -1,1 +1,1 @@
-"""Whole runs: replay, submit, demo."""
+"""Complete runs: replay, explain, submit, demo."""

@@ -1,4 +1,4 @@
-"""The demo: a shop's telemetry with one planted incident through real Kafka, Flink and Iceberg, checked at the end."""
+"""The demo: telemetry of a shop with one planted incident through real Kafka, Flink and Iceberg, checked at the end."""
 
 import time
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from state_schemas.contracts.insight import Insight, from_json
 HOUR_MS: Final = 3_600_000
 DURATION_MS: Final = 12 * 60_000
 PARTITIONS: Final = 2
-SPEED: Final = 22.0  # 12 minutes in 33 s: slow enough that one sees an insight open before it closes
+SPEED: Final = 22.0  # 12 minutes in 33 s: slow enough to see an insight open before it closes
 DEADLINE_S: Final = 240.0
 
 RETENTION_MS: Final = {"raw": 6 * HOUR_MS, "insights": 90 * 24 * HOUR_MS}
@@ -35,7 +35,7 @@ RETENTION_MS: Final = {"raw": 6 * HOUR_MS, "insights": 90 * 24 * HOUR_MS}
 
 @dataclass(frozen=True, slots=True)
 class DemoPlan:
-    """What is played. incident None: quiet telemetry, and no insight is the right answer. start_ms: epoch ms."""
+    """The telemetry to play. incident None: normal telemetry, for which no insight is expected. start_ms: epoch ms."""
 
     seed: int
     start_ms: int
@@ -43,14 +43,14 @@ class DemoPlan:
 
 
 def plan(seed: int, with_incident: bool, now_ms: int) -> DemoPlan:
-    """A stretch that ends now, on a window's border."""
+    """Plan an interval that ends now, at the border of a window."""
     start_ms = (now_ms - DURATION_MS) // 10_000 * 10_000
     incident = plan_incident(seed, start_ms, DURATION_MS) if with_incident else None
     return DemoPlan(seed, start_ms, incident)
 
 
 def config(stack: RunningStack, folder: Path, rest_port: int) -> JobConfig:
-    """The job as shipped, on small sizes and short checkpoints, so that a person need not wait."""
+    """Return the settings of the job: the defaults with small sizes and short checkpoints, for early results."""
     return JobConfig.model_validate(
         {
             "name": "demo",
@@ -68,7 +68,7 @@ def config(stack: RunningStack, folder: Path, rest_port: int) -> JobConfig:
 
 
 def prepare(stack: RunningStack, job: JobConfig) -> None:
-    """Topics with their retention and the tables."""
+    """Create the topics with their retention, and the tables."""
     topics = job.kafka.topics
     long = TopicSpec(PARTITIONS, RETENTION_MS["insights"])
     raw = TopicSpec(PARTITIONS, RETENTION_MS["raw"])
@@ -85,7 +85,7 @@ def prepare(stack: RunningStack, job: JobConfig) -> None:
 
 @dataclass
 class Watcher:
-    """Shows insights as they are committed. Runs beside the player, in a thread of its own."""
+    """A reader that shows insights when they are committed. It runs beside the player, in its own thread."""
 
     bootstrap: str
     topic: str
@@ -94,7 +94,7 @@ class Watcher:
     ended: Event = field(default_factory=Event)
 
     def watch(self) -> None:
-        """Until `ended` is set and nothing more comes."""
+        """Read until `ended` is set and no more insights arrive."""
         with committed(self.bootstrap, self.topic) as consumer:
             while (found := poll(consumer, 500)) or not self.ended.is_set():
                 for body in found:
@@ -110,7 +110,7 @@ def run(
     on_progress: Callable[[Progress], None],
     on_insight: Callable[[Insight], None],
 ) -> list[Insight]:
-    """The job on a mini-cluster beside the shop that plays; drained at the end. Returns what holds by the topic."""
+    """Run the job on a mini-cluster while the telemetry is played, drain it, and return the insights of the topic."""
     watcher = Watcher(stack.kafka_bootstrap, job.kafka.topics.insights, on_insight)
     rest = FlinkRest(f"http://127.0.0.1:{job.engine.flink['rest.port']}")
     with job_process(job, folder) as process, ThreadPoolExecutor(1) as pool:
@@ -121,7 +121,7 @@ def run(
             play(messages, stack.kafka_bootstrap, TOPICS, options, on_progress=on_progress)
             job_id = _running_job(rest, process)
             _until_read(rest, job_id, process)
-            # A mini-cluster ends with its job, now and then before it has said that the savepoint stands.
+            # A mini-cluster ends with its job, sometimes before it has answered that the savepoint is complete.
             with suppress(NoAnswer):
                 rest.stop(job_id, f"file://{folder}/savepoints", drain=True, deadline_s=DEADLINE_S)
             process.wait(DEADLINE_S)
@@ -132,7 +132,7 @@ def run(
 
 
 def _running_job(rest: FlinkRest, process: JobProcess) -> str:
-    """Id of the job once it runs. Raises CommandFailed where it ends before."""
+    """Return the id of the job when it runs. Raises CommandFailed if it ends before."""
 
     def running_id() -> str:
         process.require_running()
@@ -144,24 +144,24 @@ def _running_job(rest: FlinkRest, process: JobProcess) -> str:
 
 
 def _until_read(rest: FlinkRest, job_id: str, process: JobProcess) -> None:
-    """Until a checkpoint has been taken after all that was played: its insights are then committed."""
+    """Wait until a checkpoint was taken after all messages were played: its insights are then committed."""
     wanted = rest.completed_checkpoints(job_id) + 2
 
     def has_read() -> bool:
         process.require_running()
         return rest.completed_checkpoints(job_id) >= wanted
 
-    wait_until(has_read, f"two checkpoints after all that was played; the job's log is {process.log}", DEADLINE_S)
+    wait_until(has_read, f"two checkpoints after the last message; the job's log is {process.log}", DEADLINE_S)
 
 
 def in_table(job: JobConfig) -> list[Insight]:
-    """What holds according to the Iceberg table."""
+    """Return the last revisions in the Iceberg table."""
     bodies = lake.read(job.lake, "insights", selected_fields=("body",))["body"].to_pylist()
     return last_revisions(body.encode() for body in bodies)
 
 
 def faults(demo: DemoPlan, topic: list[Insight], table: list[Insight]) -> list[str]:
-    """What is wrong with the outcome; empty where exactly the planted incident is in both sinks."""
+    """Return what is wrong with the outcome; empty if exactly the planted incident is in both sinks."""
     found = []
     if topic != table:
         found.append(f"the topic holds {len(topic)} insights, the table {len(table)}, and they are not the same")
@@ -173,12 +173,12 @@ def faults(demo: DemoPlan, topic: list[Insight], table: list[Insight]) -> list[s
 
 
 def describe(incident: Incident) -> str:
-    """The planted truth in one line."""
+    """Describe the planted incident in one line."""
     where = "".join(
         f", {name} {value}" for name, value in (("host", incident.host), ("operation", incident.operation)) if value
     )
     size = f"{incident.factor:.0%} of spans fail" if incident.kind == "errors" else f"{incident.factor:g} times slower"
-    reached = f"; felt by {', '.join(incident.affected)}" if incident.affected else ""
+    reached = f"; also affects {', '.join(incident.affected)}" if incident.affected else ""
     length_s = (incident.end_ms - incident.start_ms) / 1000
     clock = time.strftime("%H:%M:%S", time.gmtime(incident.start_ms / 1000))
     return f"{incident.service}{where}: {size} from {clock} for {length_s:.0f} s{reached}"
@@ -190,7 +190,7 @@ def _is_it(incident: Incident, insight: Insight) -> bool:
 
 
 def _belongs(incident: Incident | None, insight: Insight) -> bool:
-    """The incident itself, or how a service that waits for it feels it."""
+    """Return whether an insight is about the incident, or about a service that waits for the faulty one."""
     if incident is None:
         return False
     near = {incident.service, *incident.affected}

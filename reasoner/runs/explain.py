@@ -1,4 +1,4 @@
-"""Each log record and each exception of a span, explained: messages go in, one row for each of them comes out.
+"""Explanation of log records and exceptions of spans: messages in, one row for each record out.
 
 The functions are those that the job's folds call, so a row agrees with the job on the same bytes.
 """
@@ -27,18 +27,20 @@ from udfs.spans.message import fold_spans
 
 __all__ = ["EXCEPTIONS_OVERFLOWED", "Explained", "Explainer", "NotCounted"]
 
-EXCEPTIONS_OVERFLOWED: Final = "exceptions_overflowed"  # the job counts them in the metric of this name
+EXCEPTIONS_OVERFLOWED: Final = "exceptions_overflowed"  # name of the metric in which the job counts them
 _BEYOND: Final = f"found more exceptions of one span, expected at most {EXCEPTIONS_MAX}; the first ones count"
 _NS_PER_MS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A log record (signal `logs`) or an exception of a span (`traces`) as the product counts it.
+    """A log record (signal `logs`) or an exception of a span (`traces`) as the job counts it.
 
-    severity_number: of OpenTelemetry, 0 where nothing says it. exception_type: "" where nothing was thrown.
-    pattern_id, template: of the pattern under which its service counts it once the whole file is known.
-    masked: the masks that replaced something in its line. line: masked; "" below WARN, where no line is kept.
+    - severity_number: of OpenTelemetry, 0 if none is given.
+    - exception_type: "" without an exception.
+    - pattern_id, template: of the pattern under which its service counts it when the whole file is known.
+    - masked: the masks that replaced a part of its line.
+    - line: masked; "" below WARN, where no line is kept.
     """
 
     signal: SignalType
@@ -56,10 +58,12 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class NotCounted:
-    """Records of one message that are only counted as rejected. records: 0 where the message could not be read at all.
+    """Records of one message that are only counted as rejected.
 
-    signal: of the message: its records are log records, spans or metric points. reason: one of docs/rejected.md, or
-    EXCEPTIONS_OVERFLOWED, whose records are exceptions of spans. detail: for a person, without payload.
+    - signal: of the message: its records are log records, spans or metric points.
+    - reason: one of docs/rejected.md, or EXCEPTIONS_OVERFLOWED, whose records are exceptions of spans.
+    - detail: for people, without payload.
+    - records: 0 if the message could not be read at all.
     """
 
     signal: SignalType
@@ -69,7 +73,7 @@ class NotCounted:
 
 
 class _Registry(NamedTuple):
-    """A service whose patterns are known together, its log records (`logs`) apart from exceptions of spans."""
+    """The key of a registry: a service, with its log records (`logs`) apart from exceptions of spans."""
 
     signal: SignalType
     env: str
@@ -77,7 +81,7 @@ class _Registry(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """A record as it waits until all patterns of its registry are known."""
+    """A record that waits until all patterns of its registry are known."""
 
     registry: _Registry
     event_name: str
@@ -85,9 +89,9 @@ class _Line(NamedTuple):
 
 
 class Explainer:
-    """An explainer of messages in turn. Its memory grows with their records. One belongs to one thread.
+    """An explainer of messages, one after the other. Its memory grows with their records. It belongs to one thread.
 
-    messages_read: how many of the messages are OTLP requests, also where none of their records counts.
+    messages_read: number of messages that are OTLP requests, also if none of their records counts.
     """
 
     def __init__(self, config: FoldConfig) -> None:
@@ -97,9 +101,9 @@ class Explainer:
         self._rows: list[_Line | NotCounted] = []
 
     def add(self, data: bytes, timestamp_ms: int | None = None) -> None:
-        """Read one message, whatever its bytes are. Never raises on bad bytes.
+        """Read one message with any bytes. Never raises on bad bytes.
 
-        timestamp_ms: Kafka's, epoch ms; else the newest event time in the message, as a replay takes it.
+        timestamp_ms: Kafka's, epoch ms; without it the newest event time in the message, as in a replay.
         """
         signal = signal_of(data)
         rejected: Iterable[Rejected]
@@ -113,10 +117,10 @@ class Explainer:
         self._rows += (NotCounted(signal, one.reason, one.detail, one.records) for one in rejected)
 
     def rows(self) -> Iterator[Explained | NotCounted]:
-        """Yield a row for each record that counts, and for each reason for which records of a message do not.
+        """Yield a row for each record that counts, and for each reason for which records of a message do not count.
 
-        Order: of `add`; within a message its records as they stand there, then the reasons. Pattern ids are those of
-        all records added so far, as if they came at once; no pattern is dropped to make room.
+        Order: that of `add`; for a message its records in their order, then the reasons. Pattern ids are those of all
+        records added so far, as if they came at once; no pattern is evicted.
         """
         known = _registered(row for row in self._rows if isinstance(row, _Line))
         for row in self._rows:
@@ -124,7 +128,7 @@ class Explainer:
 
     @cached_property
     def _decoder(self) -> SpanDecoder:
-        return SpanDecoder(self._config.decode)  # loads the compiled scanner: only where needed
+        return SpanDecoder(self._config.decode)  # loads the compiled scanner, so it is created only when needed
 
     def _add_logs(self, data: bytes, timestamp_ms: int | None) -> Sequence[Rejected]:
         records = decode_logs(data, self._config.decode)
@@ -150,7 +154,7 @@ class Explainer:
         return found.rejected
 
     def _add_metrics(self, data: bytes, timestamp_ms: int | None) -> Sequence[Rejected]:
-        """Judge the points of a message: only why some do not count is explained."""
+        """Check the points of a message and return why some do not count; points themselves are not explained."""
         points = decode_metrics(data, self._config.decode)
         if isinstance(points, Rejected):
             return (points,)
@@ -165,7 +169,7 @@ class Explainer:
 
     def _explained(self, line: _Line, known: dict[str, Registered]) -> Explained:
         read, pattern = line.read, line.read.pattern
-        # Of quiet lines the product keeps no registry: each is counted under the pattern of its own.
+        # The job keeps no registry of lines below WARN: each is counted under its own pattern.
         pattern_id = canonical(known, pattern.pattern_id, pattern.texts) if read.severe else pattern.pattern_id
         texts = known[pattern_id].texts if read.severe else pattern.texts
         return Explained(
@@ -184,7 +188,7 @@ class Explainer:
 
 
 def _registered(lines: Iterable[_Line]) -> dict[_Registry, dict[str, Registered]]:
-    """Register the loud patterns of each registry, by id, with the wider ones that they have become part of."""
+    """Register the severe patterns of each registry, by id, with the wider patterns into which they were merged."""
     found: dict[_Registry, dict[str, Registered]] = {}
     for line in lines:
         new = found.setdefault(line.registry, {})

@@ -1,4 +1,4 @@
-"""A file into the explainer, and its rows as lines for a person or for a program."""
+"""Reading of a file into the explainer, and its rows as lines for people or programs."""
 
 import json
 from collections import Counter
@@ -23,7 +23,7 @@ def fold_config(path: Path | None) -> FoldConfig:
 
 
 def add_messages(explainer: Explainer, file: Path) -> BadLine | None:
-    """Add the messages of the file to the explainer. -> the place from which the file could not be read, if any."""
+    """Add the messages of the file to the explainer. -> the position from which the file could not be read, if any."""
     if not file.is_file():
         message = f"{file}: no such file; expected OTLP/JSON lines, or the bytes of one message as {RAW_SUFFIX}"
         raise WrongUse(message)
@@ -41,7 +41,7 @@ def add_messages(explainer: Explainer, file: Path) -> BadLine | None:
 
 def json_lines(rows: Iterable[Explained | NotCounted]) -> Iterator[str]:
     """Yield a JSON object for each row."""
-    # ASCII alone: what a line holds, a control or half a letter, neither drives a terminal nor breaks a pipe.
+    # ASCII only: control characters and incomplete letters in a line must neither control a terminal nor break a pipe.
     for row in rows:
         if isinstance(row, NotCounted):
             found = {"rejected": row.reason, "detail": row.detail, "records": row.records, "signal": row.signal}
@@ -67,7 +67,7 @@ def _document(row: Explained) -> dict[str, object]:
 
 
 def tables(rows: Iterable[Explained | NotCounted]) -> Iterator[str]:
-    """Yield lines for a person: a block for each row, then the number of rows of each kind."""
+    """Yield lines for people: several lines for each row, then the number of rows of each kind."""
     counts: Counter[str] = Counter()
     for row in rows:
         if isinstance(row, NotCounted):
@@ -99,5 +99,5 @@ def _table(row: Explained) -> Iterator[str]:
 
 
 def _shown(text: str) -> str:
-    """Escape each sign of a text that would drive a terminal."""
+    """Escape each character of a text that would control a terminal."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

@@ -1,4 +1,4 @@
-"""A job as a process of its own on a mini-cluster: started with a config file, watched, ended."""
+"""A job as a separate process on a mini-cluster: started with a config file, watched and stopped."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,14 +21,14 @@ STOP_DEADLINE_S: Final = 20.0
 
 
 def write_config(config: JobConfig, path: Path) -> Path:
-    """The settings as the YAML file that a job takes; returns its path."""
+    """Write the settings as the YAML file that a job reads; return its path."""
     path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     return path
 
 
 @dataclass
 class JobProcess:
-    """A running `python -m jobs.…`. log: its output, with the reason when it ends badly."""
+    """A running `python -m jobs.…`. log: its output, with the reason if it fails."""
 
     child: Popen[bytes]
     record: ProcessRecord
@@ -38,13 +38,13 @@ class JobProcess:
         return self.child.poll() is None
 
     def require_running(self) -> None:
-        """Raises CommandFailed with the end of the log where the job has ended."""
+        """Check that the job runs. Raises CommandFailed with the end of the log if it has ended."""
         code = self.child.poll()
         if code is not None:
             raise CommandFailed(self._ended(code))
 
     def wait(self, deadline_s: float) -> None:
-        """Until a bounded job has ended well. Raises CommandFailed where it fails or takes longer."""
+        """Wait until a bounded job has ended with code 0. Raises CommandFailed if it fails or takes longer."""
         wait_until(lambda: not self.is_running(), f"the job ends; its log is {self.log}", deadline_s)
         if self.child.returncode:
             raise CommandFailed(self._ended(self.child.returncode))
@@ -56,7 +56,10 @@ class JobProcess:
 
 @contextmanager
 def job_process(config: JobConfig, folder: Path, module: str = "jobs.insights") -> Iterator[JobProcess]:
-    """The job, started inside the block and ended after it. folder: for its config, logs and output; must exist."""
+    """Yield the job, started before the `with` body and stopped after it.
+
+    folder: for its config, logs and output; it must exist.
+    """
     logs = folder / "flink-log"
     logs.mkdir(exist_ok=True)
     launch = Launch(
@@ -76,5 +79,5 @@ def job_process(config: JobConfig, folder: Path, module: str = "jobs.insights") 
 
 
 def lake_in(folder: Path) -> dict[str, Any]:
-    """Settings of a catalog in SQLite with its warehouse in this folder: for one process that writes."""
+    """Return the settings of a catalog in SQLite with its warehouse in this folder, for a single writing process."""
     return {"uri": f"jdbc:sqlite:{folder}/catalog.db", "warehouse": f"file://{folder}/warehouse"}

@@ -1,4 +1,4 @@
-"""Recordings through the shipped graph in this process: messages in, everything that leaves the graph out."""
+"""Recordings through the shipped graph in this process: messages in, all outputs of the graph out."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -13,20 +13,20 @@ from reasoner.recordings.message import Message
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.signals import SignalType
 
-OUT_OF_ORDER_MS: Final = 5_000  # as the sources of the job declare their watermark
+OUT_OF_ORDER_MS: Final = 5_000  # as in the watermark of the job's sources
 TOPICS: Final[dict[SignalType, str]] = {"traces": "trace_events", "logs": "logs_raw", "metrics": "metrics_rollup"}
 
 
 @dataclass
 class LocalRun:
-    """The graph with its folds. Offsets count up by partition as Kafka's would; a message without one goes to 0."""
+    """The graph with its folds. Offsets count up for each partition as in Kafka; a message without one goes to 0."""
 
     config: GraphConfig
     between: Through = unchanged
     counts: Counter[str] = field(default_factory=Counter)
 
     def run(self, messages: Iterable[Message]) -> Iterator[Any]:
-        """Outputs in the order in which they leave: dead letters, roll-up rows, insight revisions."""
+        """Yield outputs in the order in which they leave the graph: dead letters, roll-up rows, insight revisions."""
         graph = LocalGraph(stages(self.config), self.between, rows_of(SHIPPED))
         folds = {signal: Fold(signal, self.config.fold) for signal in TOPICS}
         offsets: Counter[tuple[SignalType, int]] = Counter()

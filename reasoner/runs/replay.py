@@ -1,4 +1,4 @@
-"""Recordings through the graph on either engine; the same recordings give the same insights on both."""
+"""Replay of recordings through the graph on either engine; both give the same insights."""
 
 import tempfile
 from collections import Counter
@@ -29,9 +29,9 @@ Report = Callable[[str], None]
 
 
 def settings(emit_when: str, parallelism: int = 1, lake_folder: Path = Path("/nonexistent")) -> JobConfig:
-    """The default settings of the job, as a replay runs it: bounded, and waiting for every partition.
+    """Return the default settings of the job for a replay: bounded, and waiting for every partition.
 
-    emit_when: `final` prints what holds in the end; `early` also what was said on the way.
+    emit_when: `final` emits only final insights; `early` also emits earlier revisions.
     """
     return JobConfig.model_validate(
         {
@@ -49,7 +49,7 @@ def settings(emit_when: str, parallelism: int = 1, lake_folder: Path = Path("/no
 
 
 def replay_local(paths: Sequence[Path], bad: BadLines, *, all_revisions: bool) -> list[Insight]:
-    """Insights of the recordings, in fixed order."""
+    """Return the insights of the recordings, in fixed order, computed in this process."""
     run = LocalRun(settings(_emit_when(all_revisions)).graph())
     bodies = [to_json(out) for out in run.run(placed(read(paths, bad))) if isinstance(out, Insight)]
     return _ordered(bodies, all_revisions=all_revisions)
@@ -58,7 +58,7 @@ def replay_local(paths: Sequence[Path], bad: BadLines, *, all_revisions: bool) -
 def replay_flink(
     paths: Sequence[Path], bad: BadLines, report: Report, *, parallelism: int, all_revisions: bool
 ) -> list[Insight]:
-    """The same through a broker and a Flink mini-cluster of their own, on free ports; nothing stays behind."""
+    """Return the insights of the recordings, computed by a temporary broker and Flink mini-cluster on free ports."""
     with tempfile.TemporaryDirectory(prefix="reasoner-replay-") as name:
         folder = Path(name)
         stack_settings = StackSettings(folder=folder / "stack").with_auto_ports()
@@ -76,7 +76,7 @@ def replay_flink(
 
 
 def _fill(paths: Sequence[Path], bad: BadLines, bootstrap: str, config: JobConfig) -> None:
-    # Retention goes by record timestamp: a recording of last year would be deleted while it is written.
+    # Retention is by record timestamp: a recording of last year would be deleted while it is written.
     forever = TopicSpec(PARTITIONS, KEEP_FOR_EVER_MS)
     topics = config.kafka.topics
     create_topics(bootstrap, dict.fromkeys((*TOPICS.values(), topics.insights, topics.rejected), forever))
@@ -84,7 +84,10 @@ def _fill(paths: Sequence[Path], bad: BadLines, bootstrap: str, config: JobConfi
 
 
 def placed(messages: Iterable[Message]) -> Iterator[Message]:
-    """The messages with a partition each, in turn by topic, where the recording names none: offsets are evidence."""
+    """Yield the messages with a partition: their own, or the partitions of the topic in turn.
+
+    Each message needs one, because offsets are part of the evidence.
+    """
     counts: Counter[SignalType] = Counter()
     for message in messages:
         if message.partition is None:
@@ -103,5 +106,5 @@ def _ordered(bodies: Sequence[bytes], *, all_revisions: bool) -> list[Insight]:
         return last_revisions(bodies)
     found = sorted((from_json(body) for body in bodies), key=sort_key)
     repeated = [b.insight_id for a, b in pairwise(found) if (a.insight_id, a.revision) == (b.insight_id, b.revision)]
-    assert not repeated, f"the same revision went out twice for {repeated}: exactly-once is broken"
+    assert not repeated, f"the same revision was emitted twice for {repeated}: exactly-once is broken"
     return found

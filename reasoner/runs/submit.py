@@ -1,4 +1,4 @@
-"""Handing a job to a Flink cluster: by Flink's own command line, which shows the job's faults at once."""
+"""Submission of a job to a Flink cluster with Flink's own command line, which shows the job's faults at once."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ _JOB_ID: Final = re.compile(r"JobID ([0-9a-f]{32})")
 
 
 def check(job: str, config: Path) -> None:
-    """Raises WrongUse or BadConfig with what is wrong with the job's name or its settings, before Flink is asked."""
+    """Check the name and the settings of a job before Flink is called. Raises WrongUse or BadConfig with the faults."""
     if job not in JOBS:
         message = f"unknown job {job!r}; there are {', '.join(JOBS)}"
         raise WrongUse(message)
@@ -29,10 +29,10 @@ def check(job: str, config: Path) -> None:
 
 
 def submit(job: str, config: Path, target: str, savepoint: str = "") -> str:
-    """The id of the job that runs on the cluster at `target` (its REST address). Raises CommandFailed.
+    """Submit a job to the cluster at `target` (its REST address) and return the id of the job. Raises CommandFailed.
 
     The workers' Python must have this package: on this machine it is the one that runs this command. savepoint: where
-    to go on from; state of steps that the job no longer has is an error, never dropped.
+    the job continues; state of steps that the job no longer has is an error and is never dropped.
     """
     check(job, config)
     address = urlsplit(target if "//" in target else f"//{target}").netloc
@@ -67,6 +67,6 @@ def submit(job: str, config: Path, target: str, savepoint: str = "") -> str:
 
 
 def _reasons(output: str) -> str:
-    """The lines that say why, without the stack."""
+    """Return the lines of the output that give the reason, without the stack trace."""
     lines = [line.strip() for line in output.splitlines() if line.strip() and not line.lstrip().startswith("at ")]
     return "\n".join(f"  {line[:300]}" for line in lines[-8:])

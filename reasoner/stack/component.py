@@ -1,4 +1,4 @@
-"""What the supervisor needs to know about a component, and nothing of what the component is."""
+"""Interface between the supervisor and a component."""
 
 import signal
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,11 @@ __all__ = ["Component", "component_log", "component_record", "last_lines"]
 
 
 class Component(Protocol):
-    """One native process of the stack. Everything it writes lies in `folder`; it listens on loopback only.
+    """A native process of the stack. It writes only into `folder` and listens on loopback only.
 
-    ports: setting name -> number, each checked to be free before the start. endpoints: what it offers, for users.
-    setpriv: options of the command of that name, empty for our own user.
+    - ports: setting name -> number; each is checked to be free before the start.
+    - endpoints: addresses for users.
+    - setpriv: options of the command of that name, empty for our own user.
     """
 
     @property
@@ -31,29 +32,29 @@ class Component(Protocol):
     def ready_deadline_s(self) -> float: ...
 
     def prepare(self) -> None:
-        """Make data and configuration, or leave them when they are there. Raises CommandFailed with the next step."""
+        """Create data and configuration, or leave them if they exist. Raises CommandFailed with the next step."""
 
     def command(self) -> list[str]:
-        """The process in the foreground: its id must be the one that we started."""
+        """Return the command that runs in the foreground: its process id must be the one that was started."""
 
     def environment(self) -> dict[str, str]: ...
 
     def not_ready_because(self) -> str | None:
-        """None when it serves requests, else what is still missing. Called again and again; must not block for long."""
+        """Return None if it serves requests, else what is missing. Called repeatedly; must not wait for long."""
 
 
 def component_log(component: Component) -> Path:
-    """Its output, which grows over restarts."""
+    """Return the file of its output, which grows over restarts."""
     return component.folder / f"{component.name}.log"
 
 
 def component_record(component: Component) -> Path:
-    """Its process record."""
+    """Return the file of its process record."""
     return component.folder / f"{component.name}.process.json"
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """The last `count` lines of a text file, without reading more than 64 kB of it; none when there is no file."""
+    """Return the last `count` lines of a text file, reading at most 64 kB; none if there is no file."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

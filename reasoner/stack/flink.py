@@ -1,4 +1,4 @@
-"""A standalone Flink cluster: one JobManager and its TaskManagers, each a process of its own, on loopback."""
+"""A standalone Flink cluster: one JobManager and its TaskManagers, each a separate process, on loopback."""
 
 import secrets
 import signal
@@ -16,21 +16,22 @@ from reasoner.stack.settings import LOOPBACK, StackSettings
 
 __all__ = ["JobManager", "TaskManager", "taskmanager_name"]
 
-# 6 s on an idle machine; 57 s were seen on two cores with nine busy processes.
+# Seconds. 6 s on an idle machine; 57 s were measured on two cores with nine busy processes.
 _READY_DEADLINE_S = 180.0
 _DIRECT_MB_OF_A_SLOT = 256
 
 
-# The JVM of a TaskManager moves bytes between Kafka and Python: throughput counts, not pauses, and the optimising
-# compiler took 6 of 20 CPU seconds for code that the quick one makes nearly as fast (docs/sizing.md).
-# Messages live briefly: half the heap for the young ones, or they fill the old half and each second collects it all.
+# The JVM of a TaskManager moves bytes between Kafka and Python: throughput is important, pauses are not. The optimising
+# compiler took 6 of 20 CPU seconds for code that the quick compiler makes nearly as fast (docs/sizing.md). Messages are
+# short-lived: 50 % of the heap is for young objects, or messages fill the old generation, which is then collected each
+# second.
 _JAVA_OPTIONS: Final = "-XX:+UseParallelGC -XX:NewRatio=1 -XX:TieredStopAtLevel=1"
 _JOBMANAGER_JAVA_OPTIONS: Final = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"  # metadata only
 
 
 @dataclass(frozen=True, slots=True)
 class JobManager:
-    """The cluster's head: REST, dashboard, job coordination; implements Component."""
+    """The JobManager: REST, dashboard, job coordination; implements Component."""
 
     settings: StackSettings
 
@@ -65,7 +66,7 @@ class JobManager:
         return _environment(self.folder)
 
     def not_ready_because(self) -> str | None:
-        """Ready when REST answers; TaskManagers come after it."""
+        """Return None when REST answers; TaskManagers are ready later."""
         try:
             _rest(self.rest_url).get("/overview")
         except CommandFailed as failure:
@@ -75,7 +76,7 @@ class JobManager:
 
 @dataclass(frozen=True, slots=True)
 class TaskManager:
-    """The worker of this number (from 1); implements Component. Ready when the JobManager counts it."""
+    """The TaskManager of this number (from 1); implements Component. It is ready when the JobManager lists it."""
 
     settings: StackSettings
     number: int
@@ -83,7 +84,7 @@ class TaskManager:
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     ready_deadline_s: ClassVar[float] = _READY_DEADLINE_S
     setpriv: ClassVar[Sequence[str]] = ()
-    ports: ClassVar[Mapping[str, int]] = {}  # The kernel chooses them; the JobManager hears of them.
+    ports: ClassVar[Mapping[str, int]] = {}  # The kernel chooses them; the TaskManager registers them.
     endpoints: ClassVar[Mapping[str, str]] = {}
 
     @property
@@ -95,15 +96,15 @@ class TaskManager:
         return self.settings.folder / "flink"
 
     def prepare(self) -> None:
-        """Choose the id of this start; the JobManager's configuration is this one's too."""
+        """Choose the id of this start; the configuration of the JobManager is used too."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Another id at each start: REST lists a killed TaskManager until its heartbeat is missed, and must not
-        # take it for the new one. It begins with our name, so that the dashboard shows which process is which.
+        # Another id at each start: REST lists a killed TaskManager until its heartbeat is missed, and it must not be
+        # mistaken for the new one. The id begins with the component's name, so that the dashboard shows the process.
         self._id_file.write_text(f"{self.name}-{secrets.token_hex(3)}")
 
     @property
     def resource_id(self) -> str:
-        """The id of the latest start, as REST lists it; empty before the first."""
+        """Return the id of the latest start, as REST lists it; empty before the first start."""
         return self._id_file.read_text() if self._id_file.exists() else ""
 
     @property
@@ -126,21 +127,21 @@ class TaskManager:
         known = {taskmanager["id"]: taskmanager["slotsNumber"] for taskmanager in answer["taskmanagers"]}
         if known.get(self.resource_id) == self.settings.flink_slots:
             return None
-        return f"{rest_url} knows {len(known)} TaskManagers, {self.name} with {self.settings.flink_slots} slots not yet"
+        return f"{rest_url} lists {len(known)} TaskManagers, {self.name} with {self.settings.flink_slots} slots not yet"
 
 
 def taskmanager_name(number: int) -> str:
-    """Name of the component; the ids in Flink's REST API begin with it."""
+    """Return the name of the component; the ids in Flink's REST API begin with it."""
     return f"flink-taskmanager-{number}"
 
 
 def _rest(url: str) -> FlinkRest:
-    # Asked again and again while the cluster starts: an answer that hangs must not hold up the next question.
+    # Called repeatedly while the cluster starts: a request that hangs must not delay the next one.
     return FlinkRest(url, timeout_s=3.0)
 
 
 def _write_conf(settings: StackSettings, folder: Path) -> None:
-    """A configuration folder of this cluster's own: the prepared one with our ports, sizes and folders in it."""
+    """Write the configuration folder of this cluster: the prepared one with the ports, sizes and folders in it."""
     conf = folder / "conf"
     for path in (conf, folder / "log", folder / "tmp", folder / "pid"):
         path.mkdir(parents=True, exist_ok=True)
@@ -165,23 +166,23 @@ def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:
         "taskmanager.host": LOOPBACK,
         "taskmanager.numberOfTaskSlots": settings.flink_slots,
         "taskmanager.memory.process.size": settings.flink_taskmanager_memory,
-        # Beam's channel to the Python workers holds what it sends in direct memory, up to a bundle of messages for
-        # each slot. With Flink's default of 0 the TaskManager died of it after a restart, at 160 kB a message.
+        # Beam's channel to the Python workers keeps outgoing data in direct memory, up to a bundle of messages for
+        # each slot. With Flink's default of 0 the TaskManager ran out of it after a restart, at 160 kB a message.
         "taskmanager.memory.task.off-heap.size": f"{_DIRECT_MB_OF_A_SLOT * settings.flink_slots}m",
-        # State is small and messages are large: what RocksDB does not need is heap.
+        # State is small and messages are large: memory that RocksDB does not need is heap.
         "taskmanager.memory.managed.fraction": 0.15,
         "io.tmp.dirs": str(folder / "tmp"),
         "env.pid.dir": str(folder / "pid"),
-        # A crash of a JVM leaves its report among the logs, not in the folder of whoever started the cluster.
+        # A crash of a JVM writes its report to the logs, not to the working directory of the command.
         "env.java.opts.jobmanager": _JOBMANAGER_JAVA_OPTIONS,
         "env.java.opts.taskmanager": f"{_JAVA_OPTIONS} -XX:ErrorFile={folder}/log/hs_err_pid%p.log",
-        # For jobs that come by REST and the dashboard, where no client says which interpreter to take.
+        # For jobs that are submitted by REST or the dashboard, where no client sets the interpreter.
         "python.client.executable": python,
         "python.executable": python,
-        # A dead TaskManager is noticed after 10 s, not 50: what waits here is a person or a test.
+        # A dead TaskManager is detected after 10 s, not 50 s, because a person or a test waits for it.
         "heartbeat.interval": "2 s",
         "heartbeat.timeout": "10 s",
-        # Counters in REST and dashboard are 2 s old, not 10.
+        # Counters in REST and dashboard are at most 2 s old, not 10 s.
         "metrics.fetcher.update-interval": "2 s",
     }
 
@@ -191,7 +192,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested YAML as Flink's dotted keys, so that one of ours replaces one of theirs however it was written."""
+    """Return nested YAML as Flink's dotted keys, so that a key of ours replaces one of the file in either notation."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}

@@ -1,4 +1,4 @@
-"""A Kafka broker in one process: KRaft, broker and controller together, on loopback, data kept between starts."""
+"""A Kafka broker in one process: KRaft, broker and controller together, on loopback; data is kept between starts."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ from reasoner.stack.settings import LOOPBACK, StackSettings
 
 __all__ = ["Kafka"]
 
-# The 16 bytes "metric-reasoner1" as Kafka writes a UUID: the same cluster wherever the data folder is moved.
+# The 16 bytes "metric-reasoner1" as Kafka writes a UUID: a fixed id, so that the data folder can be moved.
 CLUSTER_ID = "bWV0cmljLXJlYXNvbmVyMQ"
 
 _LOG4J = Path(__file__).parent / "maven" / "kafka-log4j2.properties"
@@ -32,7 +32,7 @@ advertised.listeners=PLAINTEXT://{host}:{port}
 controller.listener.names=CONTROLLER
 log.dirs={data}
 
-# One broker: nothing can be replicated. Few partitions, because each internal one costs a file and start-up time.
+# One broker: no replication. Few partitions, because each internal partition costs a file and start-up time.
 default.replication.factor=1
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
@@ -43,21 +43,21 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 
-# A topic that a typing error created would have the wrong partitions and retention: topics are created, with an
-# explicit retention, by the job's own code.
+# A topic that is created by a typing error would have the wrong partitions and retention: topics are created by the
+# project's own code, with an explicit retention.
 auto.create.topics.enable=false
 
-# Collectors send up to 1 MB by default and are often allowed more.
+# Collectors send up to 1 MB by default and are often configured for more.
 message.max.bytes=16777216
 replica.fetch.max.bytes=16777216
 
-# A job that is down for less than this keeps its prepared transactions.
+# Milliseconds (4 h): a job that is down for less keeps its prepared transactions.
 transaction.max.timeout.ms=14400000
 
-# Replayed and future-dated recordings must be accepted: what is too far ahead is for the job to say.
+# Replayed and future-dated recordings must be accepted: the job rejects records that are too far ahead.
 log.message.timestamp.after.max.ms=9223372036854775807
 
-# The default of 128 MB for the compaction map is a quarter of this broker's heap.
+# The default of 128 MB for the compaction map would be a quarter of this broker's heap.
 log.cleaner.dedupe.buffer.size=16777216
 """
 
@@ -102,7 +102,7 @@ class Kafka:
         self._write_properties(self.folder / "server.properties", self._data)
         if (self._data / "meta.properties").exists():
             return
-        # Formatted beside and renamed: an interrupted format leaves no half folder that a later start would trust.
+        # Format another folder and rename it: an interrupted format leaves no incomplete folder that a start would use.
         part = self.folder / "data.part"
         for folder in (part, self._data):
             shutil.rmtree(folder, ignore_errors=True)
@@ -118,8 +118,8 @@ class Kafka:
         return dict(os.environ)
 
     def not_ready_because(self) -> str | None:
-        """Ready when the broker answers a request for the cluster's metadata."""
-        # The client waits ever longer between its attempts; a plain connection says sooner that there is a listener.
+        """Return None when the broker answers a request for the metadata of the cluster."""
+        # The client waits longer after each attempt; a plain connection shows earlier that the broker listens.
         try:
             socket.create_connection((LOOPBACK, self.settings.kafka_port), timeout=1.0).close()
         except OSError as error:
@@ -127,7 +127,7 @@ class Kafka:
         from kafka import KafkaAdminClient  # Slow to import, and only the command that waits needs it.
         from kafka.errors import KafkaError
 
-        logging.getLogger("kafka").setLevel(logging.CRITICAL)  # It reports each refused connection while we wait.
+        logging.getLogger("kafka").setLevel(logging.CRITICAL)  # It logs each refused connection during the wait.
         try:
             admin = KafkaAdminClient(
                 bootstrap_servers=self.bootstrap, request_timeout_ms=3_000, reconnect_backoff_max_ms=100

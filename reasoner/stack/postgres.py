@@ -1,4 +1,4 @@
-"""A PostgreSQL server with the database `lake` (Iceberg's catalog), on loopback, data kept between starts."""
+"""A PostgreSQL server with the database `lake` (Iceberg's catalog), on loopback; data is kept between starts."""
 
 import os
 import pwd
@@ -18,13 +18,13 @@ __all__ = ["Postgres", "postgres_programs"]
 
 DATABASE = "lake"
 USER = "reasoner"
-# The accounts that may own the server when we are root, as PostgreSQL refuses to run as root.
+# Accounts that may own the server when this process is root, because PostgreSQL refuses to run as root.
 _ACCOUNTS = ("postgres", "nobody")
 
 
 def postgres_programs() -> Path | None:
-    """The folder of initdb and postgres, the newest version first; None where PostgreSQL is not installed."""
-    # Debian keeps the programs of each version apart and out of PATH.
+    """Return the folder of initdb and postgres, newest version first; None if PostgreSQL is not installed."""
+    # Debian installs the programs of each version in a separate folder outside of PATH.
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -float(path.parent.name))
     on_path = shutil.which("initdb")
     folders = [*debian, *([Path(on_path).resolve().parent] if on_path else [])]
@@ -38,7 +38,7 @@ class Postgres:
     settings: StackSettings
 
     name: ClassVar[str] = "postgres"
-    # SIGTERM would wait for every client to leave; SIGINT ends their sessions and checkpoints.
+    # SIGTERM would wait for every client to disconnect; SIGINT ends their sessions and writes a checkpoint.
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT
     ready_deadline_s: ClassVar[float] = 60.0
 
@@ -69,7 +69,7 @@ class Postgres:
             return ()
         options = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
         if not _others_may_enter(self.folder):
-            # A checkout under /root or a temporary folder: the account may look through the folders above its own.
+            # A checkout in a private or temporary folder: the account must be able to pass the folders above its own.
             options += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
         return options
 
@@ -78,19 +78,19 @@ class Postgres:
         return self.folder / "data"
 
     def prepare(self) -> None:
-        """Make the database cluster once."""
+        """Create the database cluster once."""
         self.folder.mkdir(parents=True, exist_ok=True)
         account = _account()
         if account is not None:
             os.chown(self.folder, account.pw_uid, account.pw_gid)
         if (self._data / "PG_VERSION").exists():
             return
-        # Made beside and renamed: an interrupted initdb leaves no half folder that a later start would trust.
+        # Create another folder and rename it: an interrupted initdb leaves no incomplete folder that a start would use.
         part = self.folder / "data.part"
         for folder in (part, self._data):
             shutil.rmtree(folder, ignore_errors=True)
-        # Trust: the server listens on loopback only, holds nothing but the local catalog, and a password would have
-        # to lie in readable configuration of the jobs anyway.
+        # Authentication `trust`: the server listens on loopback only and holds only the local catalog, and a password
+        # would have to be in readable configuration of the jobs.
         options = ["-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C"]
         done = self._run([self._program("initdb"), "-D", str(part), *options])
         if done.returncode != 0:
@@ -102,7 +102,7 @@ class Postgres:
         server_settings = {
             "listen_addresses": LOOPBACK,
             "port": self.settings.postgres_port,
-            # No socket: its path may not exceed 107 bytes, and the folder's depth is not ours to choose.
+            # No socket: its path may not exceed 107 bytes, and the user chooses the folder.
             "unix_socket_directories": "",
         }
         options = [part for key, value in server_settings.items() for part in ("-c", f"{key}={value}")]
@@ -112,7 +112,7 @@ class Postgres:
         return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
     def not_ready_because(self) -> str | None:
-        """Ready when the database `lake` answers; makes it when the server is new."""
+        """Return None when the database `lake` answers; create the database if the server is new."""
         answer = self._psql(DATABASE, "SELECT 1")
         if answer.returncode == 0:
             return None
@@ -143,7 +143,7 @@ class Postgres:
 
 
 def _account() -> pwd.struct_passwd | None:
-    """Whom the server runs as when we are root; None when we are not and it runs as ourselves."""
+    """Return the account that runs the server when this process is root; None when it is not root."""
     if os.geteuid() != 0:
         return None
     for name in _ACCOUNTS:

@@ -1,7 +1,7 @@
-"""A command in, a process of our own out: who it is stands in a record, and nothing but it is ever ended.
+"""Start a process, store its identity in a record, and stop exactly that process.
 
-A process id alone is no identity, as the kernel gives it out again. The record therefore holds the id, the start
-time since boot and the boot. All three are compared first, and psutil compares id and start again at each signal.
+A process id alone is no identity, because the kernel uses it again. The record therefore has the id, the start time
+since boot and the boot id. All three are compared first, and psutil compares id and start time again at each signal.
 """
 
 import dataclasses
@@ -19,16 +19,18 @@ import psutil
 
 __all__ = ["OWNER_VARIABLE", "Launch", "ProcessRecord", "kill_leader", "living", "start", "stop"]
 
-# Every process of the stack inherits this variable, so that a worker whose parent died is known as ours.
+# Every process of the stack inherits this variable; it identifies workers whose parent has died.
 OWNER_VARIABLE = "REASONER_STACK_OWNER"
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
-    """A process that we started. `started_s`, since boot, and `boot_id` tell it from a later one with the same id.
+    """A process that this project started.
 
-    stop_signal: what ends it gently. ports: setting name -> number it was started with. endpoints: what it offers
-    and where, for example {"kafka": "127.0.0.1:9092"}.
+    - started_s (since boot) and boot_id: distinguish it from a later process with the same id.
+    - stop_signal: signal that ends it in an orderly way.
+    - ports: setting name -> number with which it was started.
+    - endpoints: service -> address, for example {"kafka": "127.0.0.1:9092"}.
     """
 
     name: str
@@ -41,25 +43,25 @@ class ProcessRecord:
     endpoints: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write it so that a reader sees the old record or the new one, never a half."""
+        """Write the record so that a reader sees either the old or the new one, never an incomplete one."""
         part = path.with_suffix(".part")
         part.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
         part.replace(path)
 
     @staticmethod
     def load(path: Path) -> "ProcessRecord | None":
-        """The record in `path`; None when there is none or when it cannot be read as one."""
+        """Return the record in `path`; None if there is none or it cannot be read as a record."""
         try:
             return ProcessRecord(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
     def is_running(self) -> bool:
-        """True while the very process of this record lives (a zombie does not)."""
+        """Return whether exactly the process of this record runs (a zombie does not)."""
         return self.process() is not None
 
     def process(self) -> Any:
-        """Return the psutil.Process of this record while that very process lives; else None."""
+        """Return the psutil.Process of this record while exactly that process runs; else None."""
         process = living(self.pid) if self.boot_id == _boot_id() else None
         return process if process and _started_s(process) == self.started_s else None
 
@@ -79,9 +81,10 @@ def living(pid: int) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to start. `setpriv` holds options of the command of that name: another user, for example.
+    """A process to start.
 
-    die_with_parent: the kernel ends it (SIGTERM) when the thread that launched it ends, however that happens.
+    - setpriv: options of the command of that name, for example another user.
+    - die_with_parent: the kernel sends SIGTERM when the thread that launched the process ends in any way.
     """
 
     name: str
@@ -93,17 +96,17 @@ class Launch:
     die_with_parent: bool = False
 
     def command_line(self) -> list[str]:
-        # One setpriv for both: the kernel forgets the death signal when the user changes after it was set.
+        # One setpriv for both: the kernel clears the death signal when the user changes after it was set.
         options = [*self.setpriv, *(["--pdeathsig=TERM"] if self.die_with_parent else [])]
-        # Who launched it may be gone before the death signal is set, and then no signal ever comes.
+        # The parent may end before the death signal is set, and then no signal is ever sent.
         guard = ["sh", "-c", UNLESS_ORPHANED, str(os.getpid())] if self.die_with_parent else []
         return ["setpriv", *options, "--", *guard, *self.command] if options else list(self.command)
 
 
 def start(launch: Launch) -> tuple[subprocess.Popen[bytes], ProcessRecord]:
-    """Start it in a session of its own, its output appended to the log.
+    """Start a process in a session of its own and append its output to the log.
 
-    The caller keeps the Popen as long as it lives itself, and calls `poll` to reap the child.
+    The caller keeps the Popen for its own lifetime and calls `poll` to reap the child.
     """
     with launch.log.open("ab") as output:
         child = subprocess.Popen(
@@ -115,23 +118,23 @@ def start(launch: Launch) -> tuple[subprocess.Popen[bytes], ProcessRecord]:
             start_new_session=True,
         )
     process = living(child.pid)
-    # -1 for a child that has ended already: no process has that start time, so nothing will ever match the record.
+    # -1 for a child that has already ended: no process has that start time, so no process ever matches the record.
     return child, ProcessRecord(
         launch.name, child.pid, _started_s(process) if process else -1.0, _boot_id(), launch.owner
     )
 
 
 def stop(record: ProcessRecord, *, deadline_s: float) -> bool:
-    """Ask the process to end, wait, then kill its process group, and end what it left behind.
+    """Signal the process to end, wait, then kill its process group and the processes that it left behind.
 
-    Returns False when the process of the record was not running any more.
+    Returns False if the process of the record was not running.
     """
     process = record.process()
     with suppress(psutil.NoSuchProcess, ProcessLookupError):
         if process:
             process.send_signal(record.stop_signal)
             if not _has_ended(process, deadline_s):
-                # The leader still holds the id, so the group of that id is the one we made.
+                # The leader still has the id, so the group of that id is the one that `start` created.
                 os.killpg(record.pid, signal.SIGKILL)
                 _has_ended(process, deadline_s)
     _kill_strays(record)
@@ -139,7 +142,7 @@ def stop(record: ProcessRecord, *, deadline_s: float) -> bool:
 
 
 def kill_leader(record: ProcessRecord, *, deadline_s: float = 10.0) -> bool:
-    """SIGKILL for this one process, its children left alone: what a crash looks like. False when it was not running."""
+    """Kill this one process with SIGKILL but not its children, as in a crash. -> False if it was not running."""
     process = record.process()
     if process:
         process.kill()
@@ -152,11 +155,11 @@ def _has_ended(process: Any, deadline_s: float) -> bool:
 
 
 def _kill_strays(record: ProcessRecord) -> None:
-    """End the members of the record's session that outlived their leader and carry our mark in their environment."""
-    # Where the session has a living leader, it is not one that our process left behind.
+    """Kill members of the record's session that outlived their leader and have OWNER_VARIABLE in their environment."""
+    # A session with a living leader was not left behind by the process of the record.
     if record.boot_id != _boot_id() or living(record.pid):
         return
-    for _ in range(5):  # one of them may start another one meanwhile
+    for _ in range(5):  # a stray may start another process meanwhile
         strays = [process for process in psutil.process_iter() if _is_stray(process, record)]
         for process in strays:
             with suppress(psutil.NoSuchProcess):
@@ -172,7 +175,7 @@ def _is_stray(process: Any, record: ProcessRecord) -> bool:
 
 
 def _started_s(process: Any) -> float:
-    # Not the time of day: that moves when the clock is set.
+    # Not the time of day, which changes when the clock is set.
     since_boot: float = process.create_time() - psutil.boot_time()
     return round(since_boot, 2)
 

@@ -1,4 +1,4 @@
-"""Settings and component names in, components and a stack that ends with its `with` block out."""
+"""A running stack: component names to components, and a stack that ends with its `with` body."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,12 +15,12 @@ from reasoner.stack.supervisor import Supervisor
 
 __all__ = ["COMPONENTS", "RunningStack", "components_of", "running"]
 
-# What a person may name, in the order of starting; `flink` is a JobManager and its TaskManagers.
+# Names for users, in the order of starting; `flink` is a JobManager and its TaskManagers.
 COMPONENTS = ("kafka", "postgres", "flink")
 
 
 def components_of(settings: StackSettings, names: Sequence[str]) -> list[Component]:
-    """The components of these names, in starting order whatever the order of the names. Raises WrongUse."""
+    """Return the components of these names in starting order, for any order of the names. Raises WrongUse."""
     unknown = [name for name in names if name not in COMPONENTS]
     if unknown:
         message = f"unknown component {', '.join(unknown)}; there are {', '.join(COMPONENTS)}"
@@ -36,7 +36,7 @@ def components_of(settings: StackSettings, names: Sequence[str]) -> list[Compone
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
-    """A started stack: where its parts are, and the means to break it."""
+    """A started stack: the addresses of its components, and functions that kill and restart them."""
 
     settings: StackSettings
     supervisor: Supervisor
@@ -58,9 +58,9 @@ class RunningStack:
         return JobManager(self.settings).rest_url
 
     def kill_taskmanager(self, number: int) -> int:
-        """`kill -9` for the TaskManager's process alone, as a crash would; returns its process id.
+        """Kill only the process of a TaskManager with SIGKILL, as in a crash; return its process id.
 
-        Its Python workers are left to find out by themselves. Raises CommandFailed when it does not run.
+        Its Python workers must detect it by themselves. Raises CommandFailed if it does not run.
         """
         record = self.supervisor.record(taskmanager_name(number))
         if record is None or not kill_leader(record):
@@ -69,7 +69,7 @@ class RunningStack:
         return record.pid
 
     def start_taskmanager(self, number: int) -> None:
-        """Start the TaskManager of this number, again after a kill or as one more; returns when REST lists it."""
+        """Start the TaskManager of this number, after a kill or as an additional one; return when REST lists it."""
         self.supervisor.up([TaskManager(self.settings, number)])
 
 
@@ -81,9 +81,9 @@ def running(
     report: Callable[[str], None] = lambda _: None,
     keep: bool = False,
 ) -> Iterator[RunningStack]:
-    """The named components, up inside the block; what it started is ended after it, or when this process is killed.
+    """Yield the stack with the named components; stop what it started afterwards, or when this process is killed.
 
-    Components of the folder that run already are taken as they are and stay. keep: leave everything running.
+    Components of the folder that already run are used as they are and stay. keep: leave everything running.
     """
     supervisor = Supervisor(settings.folder.expanduser().resolve(), die_with_parent=not keep, report=report)
     before = [name for name in supervisor.recorded_names() if supervisor.record(name)]

@@ -1,4 +1,4 @@
-"""Ports, folder and sizes of the stack: flags over `REASONER_*` variables over defaults, checked all at once."""
+"""Ports, folder and sizes of the stack: flags override `REASONER_*` variables, which override defaults."""
 
 import os
 import socket
@@ -22,37 +22,45 @@ def _auto_is_zero(value: Any) -> Any:
     return AUTO_PORT if value == "auto" else value
 
 
-# 0 or "auto" asks for a free port when the component starts.
+# 0 or "auto": choose a free port when the component starts.
 Port = Annotated[int, BeforeValidator(_auto_is_zero), Field(ge=0, le=65_535)]
-# Flink's way of writing sizes, kept as text because it goes into Flink's configuration as it is.
+# A size in Flink's notation, kept as text because it is written unchanged into Flink's configuration.
 MemorySize = Annotated[str, Field(pattern=r"^[1-9][0-9]*[mg]$")]
 
 
 class StackSettings(BaseModel):
-    """What a person may change about the stack. Each field is a variable: kafka_port is REASONER_KAFKA_PORT.
-
-    folder holds everything that the stack writes: data, logs, process records. `load` and `resolved` make it absolute.
-    """
+    """Settings of the stack. Each field has a variable: kafka_port is REASONER_KAFKA_PORT."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # Folder of everything that the stack writes: data, logs, process records. `load` and `resolved` make it absolute.
     folder: Path = Path(".run")
+    # Port of the broker for clients.
     kafka_port: Port = 9092
+    # Port of the controller inside the broker's process.
     kafka_controller_port: Port = 9093
+    # Heap of the broker in MB.
     kafka_heap_mb: Annotated[int, Field(ge=128, le=65_536)] = 512
-    postgres_port: Port = 5433  # Not 5432: a server of the distribution may run there.
+    # Port of the server; not 5432, because a server of the distribution may use it.
+    postgres_port: Port = 5433
+    # Port of the REST API and the dashboard.
     flink_rest_port: Port = 8081
+    # Port of the JobManager for TaskManagers.
     flink_rpc_port: Port = 6123
+    # Number of worker processes.
     flink_taskmanagers: Annotated[int, Field(ge=1, le=16)] = 2
+    # Slots of each worker: parallel subtasks of a step.
     flink_slots: Annotated[int, Field(ge=1, le=64)] = 2
+    # Memory of the JobManager's process.
     flink_jobmanager_memory: MemorySize = "896m"
+    # Memory of each TaskManager's process.
     flink_taskmanager_memory: MemorySize = "2816m"
 
     @classmethod
     def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> "StackSettings":
-        """Settings from flags (those that are None were not given) over the environment.
+        """Return settings from flags (None: not given) over the environment.
 
-        Raises WrongUse with all faults in one message, each with the value, what is allowed and where to change it.
+        Raises WrongUse with all faults in one message, each with the value, the allowed values and where to change it.
         """
         environ = os.environ if environ is None else environ
         names = cls.model_fields
@@ -65,23 +73,23 @@ class StackSettings(BaseModel):
         return settings.model_copy(update={"folder": settings.folder.expanduser().resolve()})
 
     def with_auto_ports(self) -> "StackSettings":
-        """Every port on auto: for tests and the demo, which run beside whatever else is there."""
+        """Return the settings with every port on auto, for tests and the demo, which run beside other servers."""
         return self.model_copy(update=dict.fromkeys(_port_names(), AUTO_PORT))
 
     def resolved(self) -> "StackSettings":
-        """The same with a free port in place of each auto."""
+        """Return the settings with a free port in place of each auto."""
         auto = [name for name in _port_names() if getattr(self, name) == AUTO_PORT]
         ports = dict(zip(auto, free_ports(len(auto)), strict=True))
         return self.model_copy(update={**ports, "folder": self.folder.expanduser().resolve()})
 
 
 def flag_of(name: str) -> str:
-    """The command-line flag of a setting: kafka_port -> --kafka-port."""
+    """Return the command-line flag of a setting: kafka_port -> --kafka-port."""
     return "--" + name.replace("_", "-")
 
 
 def is_port_free(port: int) -> bool:
-    """True when a server could listen on this port of the loopback now. Left-over closed connections do not count."""
+    """Return whether a server could listen on this loopback port now. Left-over closed connections do not count."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -92,9 +100,9 @@ def is_port_free(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports of the loopback that nobody listens on now."""
+    """Return different loopback ports on which no server listens now."""
     with ExitStack() as held:
-        # All are held until the last is found, so that none is found twice.
+        # All sockets stay open until the last port is found, so that no port is found twice.
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
             probe.bind((LOOPBACK, 0))

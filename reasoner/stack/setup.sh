@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Makes everything the project needs inside this checkout: `.venv` (Python) and `.tools` (uv, JDK link, jars, FLINK_HOME).
+# Creates everything that the project needs in this checkout: `.venv` (Python), `.tools` (uv, JDK link, jars, FLINK_HOME).
 #
 # Use: reasoner/stack/setup.sh            python, kafka and flink
 #      reasoner/stack/setup.sh PART...    of python, kafka, flink, fuzz (the fuzzer, which only `make fuzz` needs)
-# Each part leaves a stamp with the fingerprint of its inputs as its last act, so an interrupted run is continued
-# and a second run does nothing, without network. Settings: REASONER_PYTHON (interpreter), JAVA_HOME,
-# REASONER_SETUP_APT=no (install no system package, only say what is missing).
+# The last step of each part writes a stamp with the fingerprint of its inputs. So the next run continues an interrupted
+# run, and a second run does nothing and needs no network. Settings: REASONER_PYTHON (interpreter), JAVA_HOME,
+# REASONER_SETUP_APT=no (install no system package, only report the missing ones).
 set -euo pipefail
 umask 022
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 readonly ROOT TOOLS=$ROOT/.tools VENV=$ROOT/.venv HERE=$ROOT/reasoner/stack
 readonly STAMPS=$TOOLS/stamps LOGS=$TOOLS/log
-readonly NETWORK_HINT="Check the network, and the proxy, mirror and certificate settings of pip, uv and Maven; then run \`make setup\` again (what is already there is kept)."
+readonly NETWORK_HINT="Check the network, and the proxy, mirror and certificate settings of pip, uv and Maven; then run \`make setup\` again; finished parts are kept."
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() {
@@ -22,8 +22,8 @@ fail() {
 
 # --- stamps -----------------------------------------------------------------------------------------------------
 
-# fingerprint WORD-OR-FILE...: one hash over the words and the contents of the files. The checkout's folder is part
-# of it because virtual environments and links hold absolute paths.
+# fingerprint WORD-OR-FILE...: one hash over the words and the contents of the files. The folder of the checkout is part
+# of it because virtual environments and links contain absolute paths.
 fingerprint() {
   local input
   for input in "$ROOT" "$@"; do
@@ -31,7 +31,7 @@ fingerprint() {
   done | sha256sum | cut -d ' ' -f 1
 }
 
-# is_fresh NAME FINGERPRINT PRODUCT...: the stamp says so and every product is still there.
+# is_fresh NAME FINGERPRINT PRODUCT...: succeeds if the stamp has this fingerprint and every product exists.
 is_fresh() {
   local name=$1 expected=$2 product
   shift 2
@@ -46,7 +46,7 @@ stamp() { # stamp NAME FINGERPRINT
 
 # --- system packages --------------------------------------------------------------------------------------------
 
-# Versions are asked, not guessed from the name: a version manager's `python3.12` may exist and still not run.
+# The interpreter is run to get its version: the `python3.12` of a version manager may exist and not run.
 python_version() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true; }
 
 find_python() {
@@ -93,8 +93,8 @@ jdk_package() {
   printf 'openjdk-17-jre-headless\n'
 }
 
-# Debian starts a PostgreSQL server on port 5432 when the package is installed. Nobody asked for that one: the stack
-# runs its own on another port, so the package is told not to create it, for the time of this installation only.
+# Debian starts a PostgreSQL server on port 5432 when the package is installed. It is not needed: the stack runs its own
+# server on another port. So the package is configured not to create it, during this installation only.
 without_main_cluster() {
   local drop_in=/etc/postgresql-common/createcluster.d/metric-reasoner.conf status=0
   mkdir -p "${drop_in%/*}"
@@ -117,8 +117,8 @@ missing_packages() {
   find_postgres || printf 'postgresql\n'
 }
 
-# One message names everything that is missing, so that nobody has to run this three times. What was found is kept
-# as links: they are what the rest uses, and a second run does not ask every interpreter for its version.
+# One message names everything that is missing, so that one more run is enough. The programs found are kept as links:
+# the other parts use them, and a second run does not search for the interpreters again.
 ensure_system() {
   local mark
   mark=$(fingerprint system "${REASONER_PYTHON:-}" "${JAVA_HOME:-}" "$HERE/setup.sh")
@@ -138,19 +138,19 @@ install_system() {
   ((${#missing[@]})) || return 0
   if can_apt; then
     : >"$LOGS/apt.log"
-    apt-get update >>"$LOGS/apt.log" 2>&1 || true # A stale list may still do; the installation says whether.
+    apt-get update >>"$LOGS/apt.log" 2>&1 || true # An old list may be sufficient; the installation fails if it is not.
     mapfile -t missing < <(missing_packages)
-    apt_install "${missing[@]}" || say "apt-get could not install them all: $(grep -m 1 '^E:' "$LOGS/apt.log" || printf 'see .tools/log/apt.log')"
+    apt_install "${missing[@]}" || say "apt-get could not install all packages: $(grep -m 1 '^E:' "$LOGS/apt.log" || printf 'see .tools/log/apt.log')"
     mapfile -t missing < <(missing_packages)
   fi
   [[ ${missing[*]} != postgresql ]] || say "warning: PostgreSQL is missing, so \`reasoner stack up postgres\` and the tests with several processes will not run (Debian, Ubuntu: apt-get install postgresql)."
-  [[ -z ${missing[*]} || ${missing[*]} == postgresql ]] || fail "missing on this machine: ${missing[*]}. Install with \`sudo apt-get install ${missing[*]}\` (JDK 17 or 21 and Maven of any origin will do), then run \`make setup\` again."
+  [[ -z ${missing[*]} || ${missing[*]} == postgresql ]] || fail "missing on this machine: ${missing[*]}. Install them with \`sudo apt-get install ${missing[*]}\` (any JDK 17 or 21 and any Maven can be used), then run \`make setup\` again."
 }
 
 # --- Python -----------------------------------------------------------------------------------------------------
 
-# uv reads neither pip's index nor its certificate setting; a machine that is set up for pip must do for both.
-# (`pip config list`, as `get` of older versions does not find what stands in /etc/pip.conf.)
+# uv reads neither the index nor the certificate setting of pip; a configuration for pip must be sufficient for both.
+# (`pip config list`, because `get` of older versions does not read /etc/pip.conf.)
 pip_setting() { "$TOOLS/uv/bin/python" -m pip config list 2>/dev/null | sed -n "s/^global\.$1='\(.*\)'\$/\1/p" | head -n 1; }
 
 adopt_pip_settings() {
@@ -166,11 +166,11 @@ setup_uv() {
   local mark
   mark=$(fingerprint uv "$ROOT/locks/uv.txt")
   is_fresh uv "$mark" "$TOOLS/uv/bin/uv" && return 0
-  say "uv (20 MB)"
+  say "installing uv (20 MB)"
   rm -rf "$TOOLS/uv"
   "$PYTHON" -m venv "$TOOLS/uv" >"$LOGS/uv.log" 2>&1 || fail "$PYTHON cannot make a virtual environment. Install its venv package (Debian, Ubuntu: apt-get install python3-venv), then run \`make setup\` again."
   "$TOOLS/uv/bin/python" -m pip install --quiet --require-hashes --only-binary :all: -r "$ROOT/locks/uv.txt" >>"$LOGS/uv.log" 2>&1 ||
-    fail "uv could not be fetched from the Python package index: $(tail -n 1 "$LOGS/uv.log") (all of it: .tools/log/uv.log). $NETWORK_HINT"
+    fail "uv could not be fetched from the Python package index: $(tail -n 1 "$LOGS/uv.log") (full log: .tools/log/uv.log). $NETWORK_HINT"
   stamp uv "$mark"
 }
 
@@ -178,11 +178,11 @@ uv() {
   VIRTUAL_ENV=$VENV UV_PYTHON_DOWNLOADS=never UV_NO_CONFIG=1 UV_CONCURRENT_BUILDS=2 "$TOOLS/uv/bin/uv" "$@"
 }
 
-# Four packages of the lock exist as sources only. They are built with the tools of locks/build.txt, which are in
-# the environment already: no build fetches anything that is not pinned by a hash.
+# Four packages of the lock exist as sources only. They are built with the tools of locks/build.txt, which are already
+# in the environment: no build downloads anything that is not pinned by a hash.
 #
-# A package whose installation was interrupted looks installed and lacks files, so an environment that was not
-# finished is made anew; the wheels come from uv's cache.
+# A package whose installation was interrupted appears to be installed and lacks files. So an unfinished environment is
+# created again; the wheels come from uv's cache.
 sync_packages() {
   local unfinished=$STAMPS/venv-unfinished quiet=''
   if [[ -e $unfinished || $(python_version "$VENV/bin/python") != "$1" ]]; then
@@ -202,7 +202,7 @@ setup_python() {
   version=$(python_version "$PYTHON")
   mark=$(fingerprint venv "$version" "$ROOT/locks/job.txt" "$ROOT/locks/build.txt")
   if ! is_fresh venv "$mark" "$VENV/bin/python"; then
-    say "Python packages (about 550 MB on the first run)"
+    say "installing Python packages (about 550 MB on the first run)"
     rm -f "$STAMPS/venv" "$STAMPS/editable"
     adopt_pip_settings
     sync_packages "$version" || fail "the Python packages could not be installed. $NETWORK_HINT"
@@ -210,7 +210,7 @@ setup_python() {
   fi
   mark=$(fingerprint editable "$version" "$ROOT/pyproject.toml")
   is_fresh editable "$mark" "$VENV/bin/reasoner" && return 0
-  uv pip install --quiet --reinstall --no-deps --no-build-isolation --editable "$ROOT" || fail "this checkout could not be installed into .venv; the lines above say why."
+  uv pip install --quiet --reinstall --no-deps --no-build-isolation --editable "$ROOT" || fail "this checkout could not be installed into .venv; see the lines above."
   stamp editable "$mark"
 }
 
@@ -225,15 +225,15 @@ count_downloads() {
   fi
 }
 
-verify_jars() { # verify_jars FOLDER LIST: every jar of the list with its hash, and no other jar.
+verify_jars() { # verify_jars FOLDER LIST: every jar of the list exists with its hash, and no other jar
   local folder=$1 list=$2 expected name found
   while read -r expected name; do
     [[ -f $folder/$name ]] || fail "jar $name was not delivered by Maven, but ${list#"$ROOT"/} lists it. The pom and the list must agree."
     found=$(sha256sum <"$folder/$name" | cut -d ' ' -f 1)
-    [[ $found == "$expected" ]] || fail "jar $name has SHA-256 $found, expected $expected (${list#"$ROOT"/}). Delete it from Maven's local repository (~/.m2/repository) and run \`make setup\` again; if it stays so, the repository serves another file: do not use it."
+    [[ $found == "$expected" ]] || fail "jar $name has SHA-256 $found, expected $expected (${list#"$ROOT"/}). Delete it from Maven's local repository (~/.m2/repository) and run \`make setup\` again; if the hash is still different, the repository serves another file: do not use it."
   done <"$list"
   for name in "$folder"/*.jar; do
-    grep -qF "  ${name##*/}" "$list" || fail "jar ${name##*/} came with the others but is not in ${list#"$ROOT"/}. The pom and the list must agree."
+    grep -qF "  ${name##*/}" "$list" || fail "jar ${name##*/} was downloaded but is not in ${list#"$ROOT"/}. The pom and the list must agree."
   done
 }
 
@@ -242,7 +242,7 @@ setup_jars() { # setup_jars NAME MEGABYTES MAVEN-ARGUMENT...
   shift 2
   mark=$(fingerprint jars "$HERE/maven/$name/pom.xml" "$list" "$@")
   is_fresh "jars-$name" "$mark" "$folder" && return 0
-  say "$(wc -l <"$list") jars for $name ($size MB on the first run)"
+  say "downloading $(wc -l <"$list") jars for $name ($size MB on the first run)"
   rm -rf "$folder.part" "$STAMPS/jars-$name"
   JAVA_HOME=$TOOLS/java mvn -B -f "$HERE/maven/$name/pom.xml" -Dstyle.color=never dependency:copy-dependencies \
     -DincludeScope=runtime -DoutputDirectory="$folder.part" "$@" 2>&1 | tee "$LOGS/maven-$name.log" | count_downloads ||
@@ -255,34 +255,34 @@ setup_jars() { # setup_jars NAME MEGABYTES MAVEN-ARGUMENT...
 
 # --- FLINK_HOME -------------------------------------------------------------------------------------------------
 
-# What the wheel's configuration lacks, for the mini-cluster and the standalone cluster alike.
+# Settings that the wheel's configuration lacks, for the mini-cluster and the standalone cluster.
 patch_flink_conf() { # patch_flink_conf FOLDER
   cat >>"$1/config.yaml" <<'YAML'
 
-# A malformed argument list of PythonDriver calls System.exit: it must end the request, not the JobManager.
+# PythonDriver calls System.exit for a malformed argument list: that must end the request, not the JobManager.
 cluster.intercept-user-system-exit: THROW
 
-# Hadoop's shutdown hooks outlive the job that loaded them, which the check reports as an exception at every exit.
+# Hadoop's shutdown hooks remain after the job that loaded them; the check reports them as an exception at every exit.
 classloader.check-leaked-classloader: false
 YAML
   local file
   for file in log4j log4j-console log4j-cli log4j-session; do
     cat >>"$1/$file.properties" <<'LOG4J'
 
-# Beam logs every environment variable of the worker, secrets too, when a job ends.
+# Beam logs every environment variable of the worker, including secrets, when a job ends.
 logger.beambundle.name = org.apache.beam.runners.fnexecution.control.DefaultJobBundleFactory
 logger.beambundle.level = ERROR
 LOG4J
   done
 }
 
-# PyFlink finds connectors only in FLINK_HOME/lib (jars given to the job end in class loader errors), and the command
-# line finds flink-python only in an `opt` that is a real folder: so bin, conf, opt and plugins are copies, lib is links.
+# PyFlink finds connectors only in FLINK_HOME/lib (jars given to the job cause class loader errors), and the command line
+# finds flink-python only in an `opt` that is a real folder: so bin, conf, opt and plugins are copies, lib has links.
 setup_flink_home() {
   local mark home=$TOOLS/flink wheel jar
   mark=$(fingerprint flink-home "$STAMPS/venv" "$STAMPS/jars-flink" "$HERE/setup.sh")
   is_fresh flink-home "$mark" "$home/bin/flink" "$home/lib" && return 0
-  say "FLINK_HOME"
+  say "creating FLINK_HOME"
   wheel=$("$VENV/bin/python" -c 'import importlib.util; print(importlib.util.find_spec("pyflink").submodule_search_locations[0])')
   rm -rf "$home.part"
   mkdir -p "$home.part/lib" "$home.part/log"
@@ -310,7 +310,7 @@ setup_flink() {
 setup_fuzz() {
   setup_python
   "$VENV/bin/python" -c 'import atheris' 2>/dev/null && return 0
-  say "the fuzzer"
+  say "installing the fuzzer"
   adopt_pip_settings
   uv pip install --quiet --require-hashes -r "$ROOT/locks/fuzz.txt" || fail "the fuzzer could not be installed. $NETWORK_HINT"
 }
@@ -318,10 +318,10 @@ setup_fuzz() {
 main() {
   local part parts=("$@")
   ((${#parts[@]})) || parts=(python kafka flink)
-  trap 'fail "interrupted. Run \`make setup\` to go on from here."' INT TERM
+  trap 'fail "interrupted. Run \`make setup\` again to continue."' INT TERM
   mkdir -p "$STAMPS" "$LOGS" "$TOOLS/jars"
   exec 9>"$TOOLS/lock"
-  flock --nonblock 9 || { say "another setup runs in this checkout; waiting for it" && flock 9; }
+  flock --nonblock 9 || { say "another setup runs in this checkout; waiting until it ends" && flock 9; }
   ensure_system
   for part in "${parts[@]}"; do
     case $part in

@@ -1,4 +1,4 @@
-"""Components in, running processes out and ended again: start, wait until healthy, end only what we started."""
+"""Supervision of components: start them, wait until they are ready, stop exactly the started processes."""
 
 import fcntl
 import subprocess
@@ -16,21 +16,21 @@ from reasoner.waiting import NotInTime, wait_until
 
 __all__ = ["ComponentStatus", "Supervisor"]
 
-# A broker that writes its last segments, or a checkpoint that is being completed, may take this long.
+# Seconds. A broker that writes its last segments, or a checkpoint that is being completed, may take this long.
 _STOP_DEADLINE_S = 20.0
 _LOG_BYTES_MAX = 16_000_000
 
 
 def _silent(_: str) -> None:
-    """Reports nothing."""
+    """Ignore a line of the report."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentStatus:
-    """What is known about one component.
+    """Status of one component.
 
-    state: `up` (answers), `starting` (runs and does not answer yet: see `reason`), `dead` (its process is gone though
-    nobody ended it) or `down`.
+    state: `up` (answers), `starting` (runs and does not answer yet: see `reason`), `dead` (its process has ended
+    although no command stopped it) or `down`.
     """
 
     name: str
@@ -43,10 +43,10 @@ class ComponentStatus:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Starts and ends components of one folder. Safe to be called again by another process: all it knows is on disk.
+    """A supervisor of the components of one folder. Another process may continue: its whole state is on disk.
 
-    die_with_parent: for tests and the demo; what is started ends with the calling thread, however that ends.
-    report: gets one line per event, for a person.
+    - die_with_parent: for tests and the demo; the started processes end when the calling thread ends in any way.
+    - report: is called with one line per event, for people.
     """
 
     folder: Path
@@ -55,7 +55,7 @@ class Supervisor:
     _children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def up(self, components: Sequence[Component]) -> None:
-        """Start what is not running, in order, and wait until all of it is ready. On failure ends what it started.
+        """Start the components that do not run, in order, and wait until all are ready. On failure stop them.
 
         Raises CommandFailed with the last lines of the log and the next step.
         """
@@ -65,54 +65,54 @@ class Supervisor:
                 _refuse_busy_ports(component)
             for component in components:
                 if record := self.record(component.name):
-                    # It may have been left by a command that was killed before it was ready.
+                    # A command may have started it and been killed before it was ready.
                     self._wait_until_ready(component, record, time.monotonic(), "already up")
             try:
-                # All are started before the first is waited for: none needs another one to be ready first.
+                # All are started before the first wait: no component needs another one to be ready first.
                 started = [(component, time.monotonic(), self._start(component)) for component in missing]
                 for component, began_s, record in started:
                     self._wait_until_ready(component, record, began_s, "up")
             except BaseException:
-                # Ctrl-C included: a half stack that nobody asked for must not stay.
+                # Also on Ctrl-C: an incomplete stack must not keep running.
                 for component in reversed(missing):
                     self._end(component_record(component))
                 raise
 
     def down(self, names: Sequence[str] | None = None) -> None:
-        """End the components of these names, or all of the folder, the last started first; none running is no fault."""
+        """Stop the components of these names, or all of the folder, the last started first; none running is fine."""
         with self._lock():
             for path in reversed(self.record_paths()):
                 if names is None or path.name.removesuffix(_RECORD_SUFFIX) in names:
                     self._end(path)
-        # Children that ended by themselves, or by another command, are reaped too.
+        # Children that ended by themselves or were stopped by another command are reaped too.
         self._children = {name: child for name, child in self._children.items() if child.poll() is None}
 
     def status(self, components: Sequence[Component]) -> list[ComponentStatus]:
-        """State of each component; asks those that run whether they answer."""
+        """Return the status of each component; those that run are checked for an answer."""
         return [self._status_of(component) for component in components]
 
     def recorded_names(self) -> list[str]:
-        """Names of the components of the folder that have a record, running or dead, the oldest first."""
+        """Return the names of the components of the folder that have a record, running or dead, the oldest first."""
         return [path.name.removesuffix(_RECORD_SUFFIX) for path in self.record_paths()]
 
     def running_ports(self) -> dict[str, int]:
-        """The ports of all that runs, by setting name: they go before those that a command was called with."""
+        """Return the ports of all running components by setting name; they override those of the command line."""
         records = [ProcessRecord.load(path) for path in self.record_paths()]
         return {name: port for r in records if r is not None and r.is_running() for name, port in r.ports.items()}
 
     def record(self, name: str) -> ProcessRecord | None:
-        """The record of a component that runs; None when it does not."""
+        """Return the record of a component that runs; None if it does not run."""
         for path in self.record_paths():
             if path.name == name + _RECORD_SUFFIX and (record := ProcessRecord.load(path)) and record.is_running():
                 return record
         return None
 
     def record_paths(self) -> list[Path]:
-        """Process records in this folder, the oldest first."""
+        """Return the process records in this folder, the oldest first."""
         return sorted(self.folder.glob(f"*/*{_RECORD_SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
 
     def _start(self, component: Component) -> ProcessRecord:
-        self._end(component_record(component))  # A record that is left over may still have children of its process.
+        self._end(component_record(component))  # The process of an old record may have left children.
         component.prepare()
         log = component_log(component)
         _rotate(log)
@@ -154,7 +154,7 @@ class Supervisor:
     def _fail(self, component: Component, finding: str) -> None:
         log = component_log(component)
         tail = "\n  ".join(last_lines(log, 15)) or "(nothing)"
-        message = f"{component.name}: {finding}. Mend what the last lines of {log} say and start again:\n  {tail}"
+        message = f"{component.name}: {finding}. Fix the fault in the last lines of {log} and start again:\n  {tail}"
         raise CommandFailed(message)
 
     def _end(self, path: Path) -> None:
@@ -177,7 +177,7 @@ class Supervisor:
             return ComponentStatus(component.name, "down", None, {}, log)
         endpoints = dict(record.endpoints)
         if not record.is_running():
-            reason = f"process {record.pid} ended by itself; its log says why"
+            reason = f"process {record.pid} ended by itself; see its log"
             return ComponentStatus(component.name, "dead", None, endpoints, log, reason)
         reason_now = component.not_ready_because()
         state = "up" if reason_now is None else "starting"
@@ -185,13 +185,13 @@ class Supervisor:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """Two commands at once would start the same component twice."""
+        """Lock the folder, because two commands at the same time would start the same component twice."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                message = f"another `reasoner stack` command works in {self.folder}; wait until it has ended"
+                message = f"another `reasoner stack` command runs in {self.folder}; wait until it has ended"
                 raise CommandFailed(message) from None
             yield
 
@@ -208,7 +208,7 @@ def _refuse_busy_ports(component: Component) -> None:
 
 
 def _rotate(log: Path) -> None:
-    """Keep the log of the time before, once, when it has grown large."""
+    """Rename a log that has grown large; one older log is kept."""
     if log.exists() and log.stat().st_size > _LOG_BYTES_MAX:
         log.replace(log.with_suffix(".log.1"))
 

@@ -1,1 +1,1 @@
-"""Generated telemetry."""
+"""Generators of telemetry."""

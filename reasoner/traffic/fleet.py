@@ -1,8 +1,8 @@
-"""Normal traffic of a fleet, as the windows that detection sees: what varies every day, and nothing that is wrong.
+"""Normal traffic of a fleet, as windows for detection: with all usual variation and without anomalies.
 
-A day curve, log-normal, bimodal and heavy-tailed latencies, deploys without effect, hosts that come and go, 1 to
-100,000 spans a window; calls to other services over networks with queues. A slow-down can be planted. Latencies are
-drawn as counts of sketch bins: a window of 100,000 spans costs little more than one of 1,000.
+A day curve, log-normal, bimodal and heavy-tailed latencies, deploys without effect, changing hosts, 1 to 100,000 spans
+a window; calls to other services over networks with queues. A slow-down can be planted. Latencies are drawn as counts
+of sketch bins: a window of 100,000 spans costs little more than one of 1,000.
 """
 
 from dataclasses import dataclass, replace
@@ -31,28 +31,31 @@ from udfs.stats.duration_histogram import BIN_BITS, BIN_OVER, EDGES_NS, REPRESEN
 SERVICES: Final = 30
 WINDOW_MS: Final = 10_000
 DAY_MS: Final = 86_400_000
-SPANS_MAX: Final = 100_000  # a window of the busiest service; the quietest has one
-CALLS_MAX: Final = 40  # paired in a window: four of each message of a second
+SPANS_MAX: Final = 100_000  # mean of a window of the busiest service; the smallest has 1
+CALLS_MAX: Final = 40  # paired calls in a window: 4 of each message, one message per second
 _BIN_LOG: Final = log(1.0195)
-_DRAWS: Final = 40_000  # spans from which the distribution of an operation is made
-_DRAWN_ONE_BY_ONE: Final = 3_000  # spans of a window up to which each is drawn, not the numbers of each bin
+_DRAWS: Final = 40_000  # spans from which the distribution of an operation is computed
+_DRAWN_ONE_BY_ONE: Final = 3_000  # spans of a window up to which each span is drawn; above it the count of each bin is
 _Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Slowdown:
-    """From first_window on, `windows` long, latencies are `factor` times as long; on one host or all; at once or
-    rising.
-    """
+    """A slow-down: latencies are `factor` times as long."""
 
+    # Number of the first slow window.
     first_window: int
+    # Length in windows.
     windows: int
+    # Ratio to the usual latency.
     factor: float
+    # Whether only one host is slow, not all.
     one_host: bool
+    # Whether the factor rises over the first half of the time, instead of at once.
     gradual: bool
 
     def factor_at(self, window: int) -> float:
-        """1 where it does not hold. A gradual one rises over its first half."""
+        """Return the factor in a window; 1 outside of the slow-down."""
         since = window - self.first_window
         if not 0 <= since < self.windows:
             return 1.0
@@ -61,29 +64,32 @@ class Slowdown:
 
 @dataclass(frozen=True, slots=True)
 class QuietCallee:
-    """calls: mean calls of a window that are paired. work: shares of the bins of its answers, summed up.
-
-    Of the way there and back: median, sigma of the logarithm, and the share of calls that wait `queued` times as long.
-    """
+    """A callee with normal latencies."""
 
     name: str
+    # Mean paired calls of a window.
     calls: float
+    # Cumulative shares of the sketch bins of its answers.
     work: NDArray[np.float64]
+    # Median network time there and back.
     way_ns: float
+    # Sigma of the logarithm of the network time.
     way_sigma: float
+    # Share of calls that wait in a queue.
     queued_share: float
+    # Factor on the network time of calls that wait.
     queued: float
 
 
 @dataclass(frozen=True, slots=True)
 class QuietService:
-    """rate: mean spans of a window. cumulative: shares of (operation, bin), one operation after the other, summed
-    up.
-    """
+    """A service with normal traffic."""
 
     name: str
+    # Mean spans of a window.
     rate: float
     hosts: int
+    # Cumulative shares of (operation, bin), one operation after the other.
     cumulative: NDArray[np.float64]
     error_share: float
     phase: float
@@ -95,7 +101,7 @@ class QuietService:
 
 
 def fleet(seed: int) -> list[QuietService]:
-    """SERVICES services with rates from 1 to SPANS_MAX spans a window. The same seed gives the same fleet."""
+    """Return SERVICES services with rates from 1 to SPANS_MAX spans a window. The same seed gives the same fleet."""
     random = np.random.default_rng((seed, 1))
     return [_service(random, number) for number in range(SERVICES)]
 
@@ -128,7 +134,7 @@ def _callee(random: np.random.Generator, place: int) -> QuietCallee:
 
 
 def _latencies(random: np.random.Generator) -> NDArray[np.float64]:
-    """Shares of the bins: log-normal, in three of ten operations with a slow second mode, in two with a heavy tail."""
+    """Return shares of the bins: log-normal; three of ten operations have a slow second mode, two a heavy tail."""
     median_ns = 10 ** random.uniform(6.3, 8.7)  # 2 to 500 ms
     values = median_ns * np.exp(random.uniform(0.15, 0.8) * random.standard_normal(_DRAWS))
     effect = random.random()
@@ -144,7 +150,10 @@ def _latencies(random: np.random.Generator) -> NDArray[np.float64]:
 
 
 class Traffic:
-    """The windows of one service, in order. Two deploys a day renew version and hosts; one host goes each hour."""
+    """The windows of one service, in order.
+
+    Two deploys a day replace version and hosts; one host is replaced each hour.
+    """
 
     def __init__(self, service: QuietService, seed: int) -> None:
         self._service = service
@@ -154,7 +163,7 @@ class Traffic:
         self._born = service.hosts
 
     def window(self, number: int, start_ms: int) -> SpanTable | None:
-        """Entry spans of window `number`, which starts at start_ms; None where there is none."""
+        """Return the entry spans of window `number`, which starts at start_ms; None if there are none."""
         service, random = self._service, self._random
         self._renew(number)
         wave = sin(2 * pi * (start_ms % DAY_MS / DAY_MS + service.phase))
@@ -180,7 +189,7 @@ class Traffic:
         return f"{self._service.name}-a{self._born}"
 
     def _drawn(self, spans: int, usual: float, number: int) -> tuple[_Ints, _Ints]:
-        """Cells (operation and host above the bin) as codes, each possibly several times, and the spans of each."""
+        """Return cells (operation and host above the bin) as codes, possibly repeated, and the spans of each."""
         service, random = self._service, self._random
         if spans < _DRAWN_ONE_BY_ONE:
             kind = np.searchsorted(service.cumulative, random.random(spans) * service.cumulative[-1])
@@ -200,7 +209,7 @@ class Traffic:
         return ((operation * service.hosts + host) << BIN_BITS) | bins, counts
 
     def _table(self, codes: _Ints, counts: _Ints, start_ms: int, number: int) -> SpanTable:
-        """The block that folds would have made of these spans."""
+        """Return the table that the folds would build from these spans."""
         service, random = self._service, self._random
         cell, bins = codes >> BIN_BITS, codes & BIN_MASK
         operation, host = np.divmod(cell, service.hosts)
@@ -227,7 +236,7 @@ class Traffic:
         )
 
     def _calls(self, callee: QuietCallee, number: int) -> SpanTable | None:
-        """What the paired calls to one callee add; None where there is none."""
+        """Return the table of the paired calls to one callee; None if there are none."""
         random = self._random
         calls = int(random.poisson(callee.calls))
         if not calls:

@@ -1,8 +1,8 @@
-"""What services do for their requests on days when nothing is wrong: lines and calls by window, as detection sees them.
+"""Effects of requests on normal days: lines and calls by window, as input of detection.
 
-1 to 100,000 requests a window with a day curve of its own for each operation, so that the mix shifts all day; lines
-that come with each request, with some, or several times, and vary more than chance; lines of a clock; warnings in
-bursts; deploys that rename lines while two versions run side by side. A line or a call can be made to stop.
+1 to 100,000 requests a window with a separate day curve for each operation, so that the mix shifts all day; lines with
+each request, with some, or several per request, which vary more than chance; lines of a clock; warnings in bursts;
+deploys that rename lines while two versions run side by side. A line or a call can be made to stop.
 """
 
 from dataclasses import dataclass, replace
@@ -22,37 +22,45 @@ WINDOW_MS: Final = 10_000
 DAY_MS: Final = 86_400_000
 REQUESTS_MAX: Final = 100_000
 DEPLOY_WINDOWS: Final = 4_320  # twice a day
-ROLLING_WINDOWS: Final = 6  # in which both versions answer
+ROLLING_WINDOWS: Final = 6  # windows in which both versions answer
 RENAMED_SHARE: Final = 0.3
 _Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """From first_window on, `windows` long, one shape comes with `left` of the requests that it came with."""
+    """A planted stop of one effect."""
 
+    # Name of the effect.
     name: str
+    # Number of the first window of the stop.
     first_window: int
+    # Length in windows.
     windows: int
+    # Share of the usual count per request that remains.
     left: float
 
 
 @dataclass(frozen=True, slots=True)
 class QuietEffects:
-    """rate: mean requests of a window. shares, phases: by operation. names: of the shapes; mean: (shape, operation).
-
-    spread: gamma shape of what each window multiplies a shape's mean with, 0 for none. clock: name -> every so many
-    windows, one line. warnings: name -> (mean a request, size of a burst).
-    """
+    """A service whose requests have normal effects."""
 
     name: str
+    # Mean requests of a window.
     rate: float
+    # Share of the requests of each operation.
     shares: _Floats
+    # Phase of the day curve of each operation, 0..1 days.
     phases: _Floats
+    # Names of the effects.
     names: tuple[str, ...]
+    # Mean count per request: (effect, operation).
     mean: _Floats
+    # Gamma parameter of the factor on an effect's mean in each window, 0 for none.
     spread: _Floats
+    # Name of a line -> windows between two of it.
     clock: dict[str, int]
+    # Name of a warning -> (mean per request, size of a burst).
     warnings: dict[str, tuple[float, float]]
     stop: Stop | None = None
 
@@ -61,14 +69,14 @@ class QuietEffects:
 
 
 def fleet_of_effects(seed: int) -> list[QuietEffects]:
-    """SERVICES services with rates from 1 to REQUESTS_MAX requests a window. The same seed gives the same fleet."""
+    """Return SERVICES services with rates from 1 to REQUESTS_MAX requests a window. Equal seeds give equal fleets."""
     random = np.random.default_rng((seed, 3))
     return [_service(random, number) for number in range(SERVICES)]
 
 
 def _service(random: np.random.Generator, number: int) -> QuietEffects:
     operations, effects = int(random.integers(1, 13)), int(random.integers(3, 40))
-    # A shape goes with one operation, or with several; one to a few times a request, or with a part of them.
+    # An effect belongs to one operation or to several; once or a few times per request, or with a part of the requests.
     mean = np.zeros((effects, operations))
     for place in range(effects):
         of = random.random(operations) < 0.2
@@ -105,11 +113,11 @@ class EffectTraffic:
         self._renamed: dict[str, str] = {}
 
     def window(self, number: int, start_ms: int) -> tuple[EffectWindow, LogTable] | None:
-        """Requests with what they do, and the lines of WARN and up; None of a window without requests."""
+        """Return the requests with their effects, and the lines of WARN and up; None for a window without requests."""
         service, random = self._service, self._random
         before, self._renamed = self._renamed, self._deployed(number)
         day = start_ms % DAY_MS / DAY_MS
-        # The mix wanders within minutes as well.
+        # The mix of operations also changes within minutes.
         self._mix = 0.98 * self._mix + 0.06 * random.standard_normal(len(self._mix))
         wave = np.array([1 + 0.7 * sin(2 * pi * (day + phase)) for phase in service.phases])
         means = service.rate * service.shares * wave * np.exp(self._mix) * random.gamma(20, 1 / 20)
@@ -118,7 +126,7 @@ class EffectTraffic:
             return None
         effects = self._done(requests, number)
         rolling = number % DEPLOY_WINDOWS < ROLLING_WINDOWS and number >= DEPLOY_WINDOWS
-        if rolling:  # half of the requests are answered by what ran before
+        if rolling:  # the previous version answers half of the requests
             effects = _halved(effects, before or self._renamed, self._renamed)
         else:
             effects = {self._renamed.get(name, name): count for name, count in effects.items()}

@@ -1,8 +1,8 @@
-"""Telemetry of a small web shop from a seed: export requests as two Collector gateways would send them, in order.
+"""Telemetry of a small web shop from a seed: export requests in the order in which two Collector gateways send them.
 
 Eight services on 18 hosts, about 26 requests a second from outside, 350 spans, 15 log records and 13 metric points a
-second. No wall clock, no state outside: the same arguments give the same bytes. Quiet traffic is stationary but for a
-day curve of 15 % in the request rate, which does not touch latencies.
+second. No wall clock, no external state: the same arguments give the same bytes. Normal traffic is stationary except
+for a day curve of 15 % in the request rate, which does not change latencies.
 """
 
 import math
@@ -21,32 +21,32 @@ from state_schemas.telemetry.spans import KIND_CLIENT, KIND_INTERNAL, KIND_SERVE
 
 __all__ = ["Incident", "messages", "plan_incident"]
 
-ERROR_SHARE: Final = 0.003  # of SERVER spans by themselves; of all spans 0.3 % fail, callers and CLIENT spans included
+ERROR_SHARE: Final = 0.003  # of SERVER spans that fail by themselves; of all spans 0.3 % fail, with callers and CLIENT
 OWN_TIME_SIGMA: Final = 0.3  # of the logarithm: P95 of a service's own time is 1.64 times its median
 NETWORK_NS: Final = 400_000  # one way
-BATCH_MS: Final = 1_000  # each gateway sends what ended within a second
+BATCH_MS: Final = 1_000  # each gateway sends the spans that ended within a second
 GATEWAYS: Final = 2
-GATEWAY_SHIFT_MS: Final = BATCH_MS // GATEWAYS  # so the two do not send at the same moment
+GATEWAY_SHIFT_MS: Final = BATCH_MS // GATEWAYS  # so that the two do not send at the same time
 METRICS_EVERY_BATCHES: Final = 10
 DAY_CURVE: Final = 0.15
 DAY_MS: Final = 86_400_000
-INFO_SHARE: Final = 0.10  # of SERVER spans that leave a log record of that level
+INFO_SHARE: Final = 0.10  # of SERVER spans with a log record of that level
 WARN_SHARE: Final = 0.02
-# After the batch's second is over. The ranges do not meet: the order of a batch's messages is fixed.
+# Milliseconds after the end of the batch's second. The ranges do not overlap: the order of the messages is fixed.
 SEND_DELAY_MS: Final[dict[SignalType, tuple[int, int]]] = {"traces": (2, 15), "logs": (16, 30), "metrics": (31, 45)}
 
 _Attributes = dict[str, str | int]
 
 
 def messages(seed: int, start_ms: int, duration_ms: int, incident: Incident | None) -> Iterator[Message]:
-    """Export requests (protobuf) of the requests that arrive in start_ms..start_ms + duration_ms, in send order.
+    """Yield export requests (protobuf) for requests that arrive in start_ms..start_ms + duration_ms, in send order.
 
     Each gateway sends one message of spans and one of log records a second, and one of metrics every 10 s: 4.2 a
-    second. timestamp_ms is the send time: never before an event inside, and at most 1,045 ms after the oldest one. The
-    last messages lie up to some seconds behind the end of the stretch, when the last requests have been answered. With
-    the same seed the same requests with the same ids arrive with and without an incident, and what was sent up to its
-    start is equal byte by byte. Cost: 12 minutes (250,000 spans, 59 MB) in about 1 s of one core; memory is that of
-    the slowest request.
+    second. timestamp_ms is the send time: never before an event in the message, and at most 1,045 ms after the oldest
+    one. The last messages are up to some seconds after the end of the interval, when the last requests have been
+    answered. With the same seed the same requests with the same ids arrive with and without an incident, and all
+    messages up to its start are equal byte by byte. Cost: 12 minutes (250,000 spans, 59 MB) in about 1 s of one core;
+    memory is that of the slowest request.
     """
     yield from _Shop(seed, start_ms, incident).run(duration_ms)
 
@@ -62,7 +62,7 @@ class _Host:
 
 @dataclass(frozen=True, slots=True)
 class _SpanTemplates:
-    """Spans of one name: how they look when all went well, and when not."""
+    """Spans of one name: template for success and for failure."""
 
     ok: SpanTemplate
     failed: SpanTemplate
@@ -70,7 +70,7 @@ class _SpanTemplates:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A call, ready to be made."""
+    """A call from an endpoint to another one."""
 
     target: "_Endpoint"
     client: _SpanTemplates
@@ -80,7 +80,7 @@ class _Step:
 
 @dataclass(slots=True)
 class _Endpoint:
-    """An operation, ready to be served. hosts: indices. own_ns_log: natural logarithm of the median own time in ns."""
+    """An operation of a service. hosts: indices. own_ns_log: natural logarithm of the median own time in ns."""
 
     service: str
     operation: str
@@ -93,7 +93,11 @@ class _Endpoint:
 
 @dataclass(slots=True)
 class _Batch:
-    """What ended within one second at one gateway: encoded records by host index, and (host, operation, ns) served."""
+    """Records that ended within one second at one gateway.
+
+    - spans, logs: encoded records by host index.
+    - served: (host, operation, ns).
+    """
 
     spans: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     logs: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
@@ -119,7 +123,7 @@ class _Shop:
             now_ns += int(self._random.expovariate(_requests_per_s(now_ns // 1_000_000)) * 1e9)
             if now_ns >= end_ms * 1_000_000:
                 break
-            # What ends before now began before now, so these batches are complete.
+            # A span that ends before now began before now, so these batches are complete.
             yield from self._send_until(now_ns // 1_000_000)
             entry = self._random.choices(self._entries, self._entry_shares)[0]
             self._serve(entry, self._random.randbytes(16), b"", now_ns)
@@ -127,7 +131,7 @@ class _Shop:
         yield from self._send_until(max(self._closed_ms(last), end_ms))
 
     def _serve(self, endpoint: _Endpoint, trace_id: bytes, parent_id: bytes, start_ns: int) -> tuple[int, bool]:
-        """Write the spans of one served call and of all that it calls. Returns (end in ns, failed)."""
+        """Write the spans of one served call and of all calls under it. Returns (end in ns, failed)."""
         random = self._random.random
         host = endpoint.hosts[int(random() * len(endpoint.hosts))]
         own_ns = int(math.exp(self._random.gauss(endpoint.own_ns_log, OWN_TIME_SIGMA)))
@@ -143,7 +147,7 @@ class _Shop:
         work_ns = now_ns
         now_ns += own_ns // 2
         factor, error_share = self._burden(endpoint, host, start_ns)
-        # The whole span, waiting included, lasts `factor` times as long; the extra time is spent in the own work.
+        # The whole span, with waiting, is `factor` times as long; the extra time is added to the service's own work.
         now_ns += int((now_ns + own_ns // 4 - start_ns) * (factor - 1.0))
         worked = endpoint.internal.encode(trace_id, self._random.randbytes(8), span_id, work_ns, now_ns)
         self._batch(host, now_ns).spans[host].append(worked)
@@ -169,7 +173,7 @@ class _Shop:
         return end_ns, failed
 
     def _burden(self, endpoint: _Endpoint, host: int, start_ns: int) -> tuple[float, float]:
-        """(factor on the duration, share of failures) of a SERVER span that starts now."""
+        """Return (factor on the duration, share of failures) of a SERVER span that starts now."""
         planted = self._incident
         if (
             planted is None
@@ -182,13 +186,16 @@ class _Shop:
         return (1.0, planted.factor) if planted.kind == "errors" else (planted.factor, ERROR_SHARE)
 
     def _batch(self, host: int, time_ns: int) -> _Batch:
-        """Batch number = GATEWAYS * second + gateway: ascending in the time at which it closes."""
+        """Return the batch of a host and time.
+
+        Batch number = GATEWAYS * second + gateway: ascending in the time at which the batch closes.
+        """
         gateway = self._hosts[host].gateway
         since_ms = time_ns // 1_000_000 - self._start_ms - gateway * GATEWAY_SHIFT_MS
         return self._batches[since_ms // BATCH_MS * GATEWAYS + gateway]
 
     def _closed_ms(self, number: int) -> int:
-        """When batch `number` closes, exclusive: what ends at this ms is in the next one."""
+        """Return when batch `number` closes, exclusive: a span that ends at this ms is in the next batch."""
         second, gateway = divmod(number, GATEWAYS)
         return self._start_ms + (second + 1) * BATCH_MS + gateway * GATEWAY_SHIFT_MS
 
@@ -226,7 +233,7 @@ def _requests_per_s(now_ms: int) -> float:
 
 
 def _event(luck: float, own_failure: bool, call_failed: bool) -> Event | None:
-    """The log record of a served call. luck is uniform in 0..1; its low end has decided about failing."""
+    """Return the log record of a served call. luck is uniform in 0..1; its low end has decided about failure."""
     if own_failure:
         return "failed"
     if call_failed:
@@ -249,7 +256,7 @@ def _hosts(seed: int, start_ms: int) -> list[_Host]:
 
 
 def _entries(hosts: list[_Host]) -> tuple[list[_Endpoint], list[float]]:
-    """The endpoints that are called from outside, wired to all below them, and their shares of the requests."""
+    """Return the endpoints that are called from outside, connected to all below them, and their request shares."""
     endpoints: dict[tuple[str, str], _Endpoint] = {}
     for service, operations in SHOP.items():
         places = [index for index, host in enumerate(hosts) if host.service == service]

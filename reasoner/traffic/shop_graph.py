@@ -1,4 +1,4 @@
-"""The shop's services, hosts and calls, and the one incident that a seed plants in it. Pure data and arithmetic."""
+"""Services, hosts and calls of the shop, and the one incident that a seed plants in it. Pure data and arithmetic."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ REQUESTS_PER_S: Final = 26.0  # gives each service 100 to 260 SERVER spans per 1
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A blocking call. required: its failure makes the caller's own SERVER span fail."""
+    """A blocking call. required: if it fails, the SERVER span of the caller fails too."""
 
     service: str
     operation: str
@@ -35,7 +35,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """own_ms: median of the time spent in the service itself, without calls. share: of the requests from outside."""
+    """An operation of a service.
+
+    - own_ms: median of the time spent in the service itself, without calls.
+    - share: of the requests from outside.
+    """
 
     name: str
     own_ms: float
@@ -151,20 +155,21 @@ HOSTS: Final[dict[str, tuple[str, ...]]] = {
 
 INCIDENT_MS_MIN: Final = 90_000
 INCIDENT_MS_MAX: Final = 180_000
-QUIET_BEFORE_PERCENT: Final = 55  # of the stretch, so that a baseline can be learned
+QUIET_BEFORE_PERCENT: Final = 55  # of the interval, so that a baseline can be learned
 QUIET_AFTER_MS: Final = 60_000  # so that the end of the incident can be seen
-OPERATION_SHARE_MIN: Final = 0.2  # of a service's spans; a rarer operation could not be told from chance in 90 s
+OPERATION_SHARE_MIN: Final = 0.2  # of a service's spans; a rarer operation cannot be distinguished from chance in 90 s
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """What is planted; the truth that a detector is held against.
+    """A planted incident: the truth with which a detector is compared.
 
-    start_ms, end_ms: epoch ms, half open; it holds for SERVER spans of `service` that *start* in it (and, where given,
-    of this operation or on this host). factor: for the latency kinds, how many times longer each of these spans lasts,
-    2.5 to 10; for "errors", the share of them that fails, 0.1 to 0.4 (their duration does not change).
-    affected: the services upstream, ascending, whose own SERVER spans get slower too because they wait (for "errors":
-    fail too, because the call was required). An insight that names one of them is a consequence, not a false alarm.
+    - start_ms, end_ms: epoch ms, half open; it applies to SERVER spans of `service` that *start* in it (and, if given,
+      of this operation or on this host).
+    - factor: for the latency kinds, how many times longer each of these spans is, 2.5 to 10; for "errors", the share of
+      them that fails, 0.1 to 0.4 (their duration does not change).
+    - affected: the services upstream, ascending, whose own SERVER spans get slower too because they wait (for "errors":
+      fail too, because the call was required). An insight about one of them is a consequence, not a false alarm.
     """
 
     kind: IncidentKind
@@ -178,10 +183,10 @@ class Incident:
 
 
 def plan_incident(seed: int, start_ms: int, duration_ms: int) -> Incident | None:
-    """The incident of this seed within start_ms..start_ms + duration_ms; None if the stretch is shorter than 334 s.
+    """Return the incident of this seed in start_ms..start_ms + duration_ms; None if the interval is shorter than 334 s.
 
-    It starts after 55 % of the stretch, lasts 90 to 180 s and ends 60 s or more before the stretch does. One host or
-    one operation gets a factor of at least 4, as it is only a part of what its service shows.
+    It starts after 55 % of the interval, lasts 90 to 180 s and ends 60 s or more before the interval does. For one host
+    or one operation the factor is at least 4, because it is only a part of the spans of its service.
     """
     earliest_ms = -(-duration_ms * QUIET_BEFORE_PERCENT // 100)
     room_ms = duration_ms - QUIET_AFTER_MS - earliest_ms
@@ -233,7 +238,7 @@ def _operations() -> Iterator[tuple[str, Operation]]:
 
 @cache
 def calls_per_request() -> dict[tuple[str, str], float]:
-    """Expected SERVER spans of each (service, operation) for one request from outside."""
+    """Return the expected SERVER spans of each (service, operation) for one request from outside."""
     by_name = {(service, operation.name): operation for service, operation in _operations()}
     rates = dict.fromkeys(by_name, 0.0)
 

@@ -35,7 +35,7 @@ DURATION_BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.7
 
 
 def log_field(event: Event, operation: str, trace_id: bytes, span_id: bytes, time_ns: int) -> bytes:
-    """One ScopeLogs.log_records field. The numbers in its text come from the trace id, so they differ per request."""
+    """Return one ScopeLogs.log_records field. The numbers in its text come from the trace id, so they differ."""
     user, item = int.from_bytes(trace_id[:2], "big"), int.from_bytes(trace_id[2:5], "big")
     number, text = _SEVERITY[event]
     body = {
@@ -61,10 +61,10 @@ def log_field(event: Event, operation: str, trace_id: bytes, span_id: bytes, tim
 
 
 class HostMetrics:
-    """Cumulative counters of one host since start_ns, and its gauges, written every time that `fields` is called.
+    """Cumulative counters of one host since start_ns, and its gauges; `fields` encodes their current values.
 
-    The duration histogram holds exactly the SERVER spans given to `observe`. CPU and memory are stationary: an
-    incident of this shop is slow waiting or failing, not a lack of either.
+    The duration histogram has exactly the SERVER spans given to `observe`. CPU and memory are stationary: an incident
+    of this shop is slow waiting or failure, not a lack of CPU or memory.
     """
 
     def __init__(self, metric: str, attribute: str, start_ns: int, random: Random) -> None:
@@ -80,14 +80,14 @@ class HostMetrics:
         self._sum_s: dict[str, float] = {}
 
     def observe(self, operation: str, duration_ns: int) -> None:
-        """One SERVER span."""
+        """Add one SERVER span."""
         duration_s = duration_ns / 1e9
         buckets = self._buckets.setdefault(operation, [0] * (len(DURATION_BOUNDS_S) + 1))
         buckets[bisect_left(DURATION_BOUNDS_S, duration_s)] += 1
         self._sum_s[operation] = self._sum_s.get(operation, 0.0) + duration_s
 
     def fields(self, now_ns: int) -> list[bytes]:
-        """ScopeMetrics.metrics fields: two gauges, one sum, one histogram with a point for each operation seen."""
+        """Return ScopeMetrics.metrics fields: two gauges, one sum, one histogram with a point per operation seen."""
         cpu_cores = max(0.01, self._random.gauss(self._cpu_share, 0.03))
         self._cpu_s += cpu_cores * (now_ns - self._last_ns) / 1e9
         self._last_ns = now_ns

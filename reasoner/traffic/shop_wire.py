@@ -1,6 +1,6 @@
-"""Shop telemetry as protobuf wire bytes: what never changes is encoded once, ids and times are filled in per span.
+"""Shop telemetry as protobuf bytes: constant parts are encoded once; ids and times are filled in for each span.
 
-Building upb objects for each span costs about 10 times as much; equality with what upb parses is tested.
+Building upb objects for each span costs about 10 times as much; a test checks equality with the result of upb.
 """
 
 import struct
@@ -37,7 +37,7 @@ SITE_ID: Final = "fra-1"
 
 
 def varint(number: int) -> bytes:
-    """Base-128 varint of a number >= 0."""
+    """Encode a number >= 0 as a base-128 varint."""
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -47,12 +47,12 @@ def varint(number: int) -> bytes:
 
 
 def delimited(field: int, payload: bytes) -> bytes:
-    """A length-delimited protobuf field."""
+    """Encode a length-delimited protobuf field."""
     return varint(field << 3 | 2) + varint(len(payload)) + payload
 
 
 def attributes(values: Mapping[str, str | int | list[str]]) -> list[KeyValue]:
-    """Attributes in the mapping's order: strings, integers, lists of strings."""
+    """Build attributes in the order of the mapping: strings, integers, lists of strings."""
     return [KeyValue(key=key, value=_any_value(value)) for key, value in values.items()]
 
 
@@ -67,9 +67,11 @@ def _any_value(value: str | int | list[str]) -> AnyValue:
 
 
 class SpanTemplate:
-    """All that spans of one operation, kind and outcome share. `encode` gives a ScopeSpans.spans field.
+    """The common part of the spans of one operation, kind and outcome. `encode` gives a ScopeSpans.spans field.
 
-    kind: internal, server or client. has_parent: root spans carry no parent id. failed: status ERROR.
+    - kind: internal, server or client.
+    - has_parent: root spans have no parent id.
+    - failed: status ERROR.
     """
 
     __slots__ = ("_fixed", "_head", "_tail")
@@ -84,14 +86,14 @@ class SpanTemplate:
         self._head = varint(2 << 3 | 2) + varint(length) + _TRACE_TAG
 
     def encode(self, trace_id: bytes, span_id: bytes, parent_id: bytes, start_ns: int, end_ns: int) -> bytes:
-        """trace_id: 16 bytes. span_id: 8 bytes. parent_id: 8 bytes, or b"" for a shape without parent."""
+        """Encode a span. trace_id: 16 bytes. span_id: 8 bytes. parent_id: 8 bytes, or b"" without a parent."""
         times = _TIMES.pack(_START_TAG, start_ns, _END_TAG, end_ns)
         parent = _PARENT_TAG + parent_id if parent_id else b""
         return b"".join((self._head, trace_id, _SPAN_TAG, span_id, parent, self._fixed, times, self._tail))
 
 
 def resource_head(service: str, host: str) -> bytes:
-    """Field 1 of ResourceSpans, ResourceLogs and ResourceMetrics: who sends, by the semantic conventions of v1.44."""
+    """Encode field 1 of ResourceSpans, ResourceLogs and ResourceMetrics, by the semantic conventions of v1.44."""
     digest = blake2b(host.encode(), digest_size=32).hexdigest()
     pod = f"{service}-{blake2b(service.encode(), digest_size=5).hexdigest()}-{digest[:5]}"
     values: dict[str, str | int | list[str]] = {
@@ -119,10 +121,10 @@ def resource_head(service: str, host: str) -> bytes:
 
 
 def scope_head() -> bytes:
-    """Field 1 of ScopeSpans, ScopeLogs and ScopeMetrics."""
+    """Encode field 1 of ScopeSpans, ScopeLogs and ScopeMetrics."""
     return delimited(1, InstrumentationScope(name="shop.instrumentation", version="1.9.0").SerializeToString())
 
 
 def resource_block(resource: bytes, scope: bytes, records: Sequence[bytes]) -> bytes:
-    """Field 1 of an export request: one resource with one scope. records: encoded fields 2 of the scope."""
+    """Encode field 1 of an export request: one resource with one scope. records: encoded fields 2 of the scope."""
     return delimited(1, resource + delimited(2, b"".join((scope, *records))))

@@ -1,7 +1,7 @@
-"""Many spans fast: a profile, a seed and a clock in, trace messages out, with the truth about them beforehand.
+"""Fast generation of many spans: a profile, a seed and a clock in, trace messages out, with the truth known in advance.
 
 Template messages are encoded once; ids and times are then written into copies of them. About 2 M spans/s of one core.
-What is wrong with spans on purpose is a fixed number in each message, so the truth is arithmetic.
+The number of spans that are faulty on purpose is fixed for each message, so the truth is arithmetic.
 """
 
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ from state_schemas.telemetry.spans import KIND_CLIENT, KIND_INTERNAL, KIND_SERVE
 
 __all__ = ["BadSpans", "Slowdown", "SpanProfile", "Truth", "spans", "truth"]
 
-TEMPLATES: Final = 32  # at least; as many as bring every host of every service
+TEMPLATES: Final = 32  # at least; more if needed to include every host of every service
 SIGMA: Final = 0.3  # of the logarithm of a duration
-SENT_AFTER_MS: Final = 1_000  # an honest span ended at most so long before its message was sent
+SENT_AFTER_MS: Final = 1_000  # a normal span ended at most this long before its message was sent
 LATE_MS: Final = (121_000, 600_000)  # before the timestamp: beyond the default lateness of 120 s
 FUTURE_MS: Final = (301_000, 3_600_000)  # after it: beyond the default bound of 300 s
 TOO_OLD_MS: Final = (8 * 86_400_000, 30 * 86_400_000)  # before it: beyond the default age of 7 days
@@ -39,7 +39,10 @@ _Places = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class BadSpans:
-    """How many spans of each message are so, by the default settings of the job. Late ones count, the rest do not."""
+    """Number of spans of each message with a fault, by the default settings of the job.
+
+    Late spans count, the others do not.
+    """
 
     late: int = 0
     future: int = 0
@@ -49,7 +52,10 @@ class BadSpans:
 
 @dataclass(frozen=True, slots=True)
 class Slowdown:
-    """Spans of a service (by its number) take `factor` times as long in messages of this time. Epoch ms, half open."""
+    """A slow-down: spans of a service (by its number) take `factor` times as long in messages of this time.
+
+    start_ms, end_ms: epoch ms, half open.
+    """
 
     service: int
     start_ms: int
@@ -59,19 +65,18 @@ class Slowdown:
 
 @dataclass(frozen=True, slots=True)
 class SpanProfile:
-    """What the spans are like. The defaults are those of the throughput benchmark: about 330 bytes a span.
-
-    resources_min, resources_max: ResourceSpans of a message, each of one host of a service. Messages go to the
-    partitions in turn.
-    """
+    """Properties of the spans. The defaults are those of the throughput benchmark: about 330 bytes a span."""
 
     services: int = 50
     hosts: int = 3
     operations: int = 20
     attributes: int = 8
     spans_per_message: int = 1_000
+    # ResourceSpans of a message, at least; each is one host of a service.
     resources_min: int = 5
+    # ResourceSpans of a message, at most.
     resources_max: int = 40
+    # Partitions to which the messages are sent in turn.
     partitions: int = 4
     bad: BadSpans = BadSpans()
     slowdown: Slowdown | None = None
@@ -79,7 +84,7 @@ class SpanProfile:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Spans in all, and those of them that are late (and count) or are rejected, by reason."""
+    """Number of spans in total, and of those that are late (and count) or are rejected, by reason."""
 
     spans: int
     late: int
@@ -93,21 +98,21 @@ class Truth:
 
     @property
     def counted(self) -> int:
-        """What must stand in the roll-ups, late ones included."""
+        """Return the number of spans that the roll-ups must contain, late ones included."""
         return self.spans - self.rejected
 
 
 def truth(profile: SpanProfile, messages: int) -> Truth:
-    """What `spans` puts into so many messages."""
+    """Return the truth about so many messages of `spans`."""
     bad = profile.bad
     numbers = (profile.spans_per_message, bad.late, bad.future, bad.end_before_start, bad.too_old)
     return Truth(*(messages * number for number in numbers))
 
 
 def spans(profile: SpanProfile, messages: int, seed: int, start_ms: int, step_ms: int) -> Iterator[Message]:
-    """So many messages, sent every step_ms from start_ms on. The same arguments give the same bytes.
+    """Yield so many messages, sent every step_ms from start_ms on. The same arguments give the same bytes.
 
-    timestamp_ms of message n is start_ms + n * step_ms; its honest spans ended in the second before.
+    timestamp_ms of message n is start_ms + n * step_ms; its normal spans ended in the second before.
     """
     random = Random(f"spans-{seed}")
     generator = np.random.default_rng(seed)
@@ -126,7 +131,7 @@ def spans(profile: SpanProfile, messages: int, seed: int, start_ms: int, step_ms
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """An encoded message and where its ids and times stand. median_ns, service: of each span."""
+    """An encoded message with the positions of its ids and times. median_ns, service: of each span."""
 
     data: NDArray[np.uint8]
     trace_at: _Places
@@ -137,7 +142,7 @@ class _Template:
     service: NDArray[np.int64]
 
     def filled(self, profile: SpanProfile, generator: np.random.Generator, timestamp_ms: int) -> bytes:
-        """A copy with new ids, and with times that fit its timestamp."""
+        """Return a copy with new ids, and with times that fit its timestamp."""
         start_ns, end_ns = self._times(profile, generator, timestamp_ms)
         data = self.data.copy()
         count = len(self.start_at)
@@ -157,7 +162,7 @@ class _Template:
         if slow is not None and slow.start_ms <= timestamp_ms < slow.end_ms:
             duration_ns[self.service == slow.service] *= slow.factor
         end_ns = timestamp_ms * 1_000_000 - generator.integers(0, SENT_AFTER_MS * 1_000_000, count)
-        # Which spans are bad is chosen at random, how many is not.
+        # The faulty spans are chosen at random; their number is fixed.
         numbers = (bad.late, bad.future, bad.end_before_start, bad.too_old)
         chosen = generator.permutation(count)[: sum(numbers)] if sum(numbers) else np.empty(0, np.int64)
         late, future, turned, old = np.split(chosen, np.cumsum(numbers)[:-1])
@@ -174,7 +179,7 @@ def _write(data: NDArray[np.uint8], places: _Places, values: NDArray[np.uint8]) 
 
 
 def _template(profile: SpanProfile, random: Random, hosts: list[tuple[int, int]]) -> _Template:
-    """hosts: (service, number of its host) of each resource."""
+    """Build a template. hosts: (service, number of its host) of each resource."""
     count = len(hosts)
     scope = scope_head()
     data = b""
@@ -214,11 +219,11 @@ def _places(data: bytes, mark: bytes) -> _Places:
 def _span_template(profile: SpanProfile, service: int, operation: int) -> SpanTemplate:
     values: dict[str, str | int] = {f"app.attr.{n}": f"value-{service:03d}-{n}" for n in range(profile.attributes)}
     kind = _KINDS[operation % len(_KINDS)]
-    # Every 50th operation of all fails, always: a constant share of errors is nothing to report.
+    # Every 50th operation always fails: a constant share of errors must not be reported.
     failed = (service * profile.operations + operation) % 50 == 49
     return SpanTemplate(f"GET /service/{service}/operation/{operation}", kind, values, has_parent=True, failed=failed)
 
 
 def _median_ns(service: int, operation: int) -> float:
-    """5 to 104 ms."""
+    """Return a median of 5 to 104 ms."""
     return (5 + (service * 31 + operation * 7) % 100) * 1e6

@@ -57,7 +57,7 @@ class Kafka(Section):
     guarantee: Literal["exactly-once", "at-least-once"] = "exactly-once"
     # Milliseconds; below the broker's transaction.max.timeout.ms, above the time of a checkpoint plus an outage.
     transaction_timeout_ms: Positive = 900_000
-    # Further properties of the Kafka client; they override the settings above.
+    # Further properties of the Kafka client; they override `bootstrap_servers`.
     properties: dict[str, str] = Field(default_factory=dict)
 
 

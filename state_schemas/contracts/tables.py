@@ -25,9 +25,7 @@ class Column:
 
     @property
     def field(self) -> tuple[str, ColumnType]:
-        """Return name and type of the field of a row. For a `timestamptz` column `x` the field is `x_ms`, in epoch
-        ms.
-        """
+        """Return name and type of the field of a row; of a `timestamptz` column `x` it is `x_ms`, in epoch ms."""
         return (f"{self.name}_ms", "long") if self.type == "timestamptz" else (self.name, self.type)
 
 
@@ -244,7 +242,7 @@ PATTERN_REGISTRY: Final = TableSpec(
 INSIGHTS: Final = TableSpec(
     "insights",
     (
-        Column("insight_id", "string", "hash of the subject and the start of the episode"),
+        Column("insight_id", "string", "hash of kind, environment, service, subject and start of the episode"),
         Column("revision", "int", "the highest revision of an id is valid"),
         Column("status", "string", "open, updated, closed, retracted"),
         Column("kind", "string", "kind of insight, such as latency_spike"),

@@ -83,7 +83,10 @@ class _Refused(Exception):
 
 
 class SpanDecoder:
-    """Decodes trace requests. One belongs to one thread: make it in `open()`, which also loads the compiled scanner."""
+    """A decoder of trace requests. It belongs to one thread.
+
+    Create it in `open()`: its first message loads the compiled scanner.
+    """
 
     def __init__(self, settings: DecodeSettings = DEFAULTS) -> None:
         self._settings = settings

@@ -1,9 +1,9 @@
-"""Decode OTLP/JSON: traces, logs and metrics in protobuf's JSON mapping with lower camel case and hexadecimal ids.
+"""Decoding of OTLP/JSON: traces, logs and metrics in protobuf's JSON mapping with lower camel case and hexadecimal ids.
 
-As that mapping says: a 64-bit integer is a string or a number, an enum a number or a name (unknown names are 0), NaN
-and infinities are strings, null is absence, unknown fields are ignored. Functions raise `msgspec.DecodeError`,
-`UnicodeDecodeError`, `RecursionError` (from msgspec), `BadContent` and `TooDeep`; `udfs.otlp.decoder` makes them
-`Rejected`.
+As the mapping specifies, a 64-bit integer is a string or a number, an enum is a number or a name (unknown names are 0),
+NaN and infinities are strings, null means absent, and unknown fields are ignored. Functions raise
+`msgspec.DecodeError`, `UnicodeDecodeError`, `RecursionError` (from msgspec), `BadContent` and `TooDeep`;
+`udfs.otlp.decoder` turns them into `Rejected`.
 """
 
 import re
@@ -72,7 +72,7 @@ _UINT64: Final = (0, 2**64 - 1)
 
 
 def _integer(value: schema.Integer, limits: tuple[int, int]) -> int:
-    """Read an integer, 0 where it is absent. Raises BadContent outside of `limits`, inclusive."""
+    """Return an integer, 0 if it is absent. Raises BadContent outside of `limits`, inclusive."""
     if value is None:
         return 0
     if isinstance(value, str):
@@ -87,7 +87,7 @@ def _integer(value: schema.Integer, limits: tuple[int, int]) -> int:
 
 
 def _double(value: schema.Double) -> float | None:
-    """Read a double, None where it is absent."""
+    """Return a double, None if it is absent."""
     if value is None or isinstance(value, float):
         return value
     if value in _SPECIAL:
@@ -107,14 +107,14 @@ def _number(value: schema.Double) -> float:
 
 
 def _enum(value: schema.Integer, names: dict[str, int]) -> int:
-    """Read an enum by number or name; unknown names are 0."""
+    """Return an enum given by number or name; unknown names are 0."""
     if isinstance(value, str) and not _INTEGER.fullmatch(value):
         return names.get(value, 0)
     return _integer(value, _INT32)
 
 
 def _id(value: str | None, size: int) -> bytes:
-    """Read a hexadecimal id; b"" where it is absent or of another length than `size` bytes."""
+    """Return the bytes of a hexadecimal id; b"" if it is absent or does not have `size` bytes."""
     if value is None or len(value) != 2 * size:
         return b""
     if not _HEX.fullmatch(value):
@@ -124,7 +124,7 @@ def _id(value: str | None, size: int) -> bytes:
 
 
 def _plain(value: schema.AnyValue | None, depth_max: int) -> Plain:
-    """Return an AnyValue as plain data. Raises TooDeep where arrays and objects nest deeper than depth_max."""
+    """Return an AnyValue as plain data. Raises TooDeep if arrays and objects nest deeper than depth_max."""
     if value is None:
         return None
     if value.array_value is not None or value.kvlist_value is not None:
@@ -170,7 +170,7 @@ def span_columns(data: bytes, depth_max: int) -> SpanColumns:
 
 
 def _add_exceptions(rows: SpanRows, events: Iterable[schema.Event], depth_max: int) -> None:
-    """Those among the events of the span that was added last."""
+    """Add the exceptions among the events of the span that was added last."""
     named = [event for event in events if event.name == EXCEPTION]
     for event in named[:EXCEPTIONS_MAX]:
         pairs = (pair for pair in event.attributes or () if pair.key in EXCEPTION_ATTRIBUTES)

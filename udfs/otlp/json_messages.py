@@ -1,19 +1,19 @@
-"""The shape of OTLP/JSON, as far as it is read: JSON bytes go in through msgspec, these structs come out.
+"""Messages of OTLP/JSON, as far as they are read: msgspec decodes JSON bytes into these structs.
 
-Fields stand as in opentelemetry-proto's .proto files, in lower camel case on the wire. Each may be absent or null, as
-protobuf's JSON mapping allows; unknown ones are skipped by msgspec. Spans leave out what the folds never look at.
+Fields are named as in opentelemetry-proto's .proto files, in lower camel case on the wire. Each may be absent or null,
+as protobuf's JSON mapping allows; msgspec skips unknown fields. Spans have only the fields that the folds use.
 """
 
 import msgspec
 
-# 64-bit integers are strings, smaller ones numbers; both are read everywhere. Enums are numbers or names.
+# 64-bit integers are strings, smaller ones are numbers; both forms are accepted everywhere. Enums are numbers or names.
 Integer = int | str | None
 # NaN and the infinities are strings.
 Double = float | str | None
 
 
 class Message(msgspec.Struct, rename="camel", gc=False):
-    """Fields as in the .proto files; all may be absent or null."""
+    """Base of all messages. Fields as in the .proto files; all may be absent or null."""
 
 
 class AnyValue(Message):
@@ -114,7 +114,7 @@ class Quantile(Message):
 
 
 class Point(Message):
-    """The union of all point types: which fields are read follows from the metric's kind."""
+    """Union of all point types; the kind of the metric decides which fields are read."""
 
     attributes: list[KeyValue] | None = None
     start_time_unix_nano: Integer = None

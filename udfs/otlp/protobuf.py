@@ -1,6 +1,6 @@
-"""Decode OTLP/protobuf through upb, the C parser of `protobuf`: logs, metrics, and of spans resources and exceptions.
+"""Decoding of OTLP/protobuf with upb, the C parser of `protobuf`: logs, metrics, and resources and exceptions of spans.
 
-Functions raise `DecodeError` (bytes that upb refuses, messages over 100 deep among them) and `TooDeep`;
+Functions raise `DecodeError` (for bytes that upb rejects, including messages nested over 100 deep) and `TooDeep`;
 `udfs.otlp.decoder` turns them into `Rejected`.
 """
 
@@ -55,9 +55,9 @@ _Point = (
 
 
 def plain_of(value: AnyValue, depth_max: int) -> Plain:
-    """Return an AnyValue as plain data. Raises TooDeep where arrays and objects nest deeper than depth_max."""
+    """Return an AnyValue as plain data. Raises TooDeep if arrays and objects nest deeper than depth_max."""
     which = value.WhichOneof("value")
-    if which is None or which == "string_value_strindex":  # the latter belongs to profiles, its table is not here
+    if which is None or which == "string_value_strindex":  # the latter is for profiles only
         return None
     if which not in ("array_value", "kvlist_value"):
         scalar: Plain = getattr(value, which)
@@ -74,7 +74,7 @@ def _texts(pairs: Iterable[KeyValue], depth_max: int) -> Iterator[tuple[str, str
 
 
 def resource_from(parts: Iterable[bytes], depth_max: int) -> Resource:
-    """Read the `resource` fields of one group, which protobuf merges. Each must be whole by itself."""
+    """Decode the `resource` fields of one group, which protobuf merges. Each must be complete by itself."""
     message = resource_pb2.Resource()
     for part in parts:
         message.MergeFromString(part)
@@ -86,7 +86,7 @@ def _resource(message: resource_pb2.Resource, depth_max: int) -> Resource:
 
 
 def exception_from(data: bytes, span: int, depth_max: int) -> SpanException:
-    """Read an event named `exception`. span: its place in the columns. About 0.2 M/s of 1.4 kB."""
+    """Decode an event named `exception`. span: index of its span in the columns. About 0.2 M/s of 1.4 kB."""
     event = Span.Event.FromString(data)
     pairs = (pair for pair in event.attributes if pair.key in EXCEPTION_ATTRIBUTES)
     return exception_of(span, event.time_unix_nano, _texts(pairs, depth_max))
@@ -182,6 +182,6 @@ def _exponential(point: metrics_pb2.ExponentialHistogramDataPoint) -> Exponentia
 
 
 def _optional(point: _Histogram, name: Literal["sum", "min", "max"]) -> float | None:
-    """Return an optional double of a point, None where it is absent."""
+    """Return an optional double of a point, None if it is absent."""
     value: float | None = getattr(point, name) if point.HasField(name) else None
     return value

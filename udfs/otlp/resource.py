@@ -1,6 +1,6 @@
-"""Read who produced telemetry: resource attributes go in, a `Resource` comes out.
+"""Reading of the source of telemetry: resource attributes in, a `Resource` out.
 
-Names follow the OpenTelemetry semantic conventions 1.44; the names in force stand before the older ones.
+Names follow the OpenTelemetry semantic conventions 1.44; current names come before older ones.
 """
 
 from collections.abc import Mapping
@@ -15,16 +15,17 @@ from state_schemas.telemetry.resource import Resource
 
 __all__ = ["ALIASES", "NAME_CHARS_MAX", "resource_of", "short_name"]
 
-# The longest name that is kept whole. Deploy ids and stack traces in a name do not grow keys and state beyond it.
+# Characters of the longest name that is not cut. Deploy ids and stack traces in a name cannot grow keys and state
+# beyond it.
 NAME_CHARS_MAX: Final = 256
 _HASH_BYTES: Final = 8
 
-# Field of `Resource` -> attributes that may say it, best first; the first with a non-empty value decides.
+# Field of `Resource` -> attributes that may contain it, in order of preference; the first non-empty value is taken.
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "env": ("deployment.environment.name", "deployment.environment"),
         "site_id": ("site.id", "site_id", "cloud.availability_zone", "cloud.zone", "cloud.region", "k8s.cluster.name"),
-        # A container's name is often only its role in the pod ("server", "app"): last.
+        # The name of a container is often only its role in the pod ("server", "app"), so it comes last.
         "service": (
             "service.name",
             "k8s.deployment.name",
@@ -36,8 +37,8 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "k8s.container.name",
             "container.name",
         ),
-        # What an operator drains or reboots: machine, then pod, then process. In Kubernetes the machine is the node,
-        # and `host.name` is often the pod's name or IP address; the address counts only without a pod name.
+        # The unit that an operator drains or reboots: machine, then pod, then process. In Kubernetes the machine is the
+        # node, and `host.name` is often the pod's name or IP address; the address is used only without a pod name.
         "host": (
             "k8s.node.name",
             "host.name",
@@ -48,7 +49,7 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "container.id",
         ),
         "container": ("k8s.container.name", "container.name"),
-        # A digest names exactly one image. `container.image.name` gets its tag appended, see `_image`.
+        # A digest identifies exactly one image. The tag is appended to `container.image.name`, see `_image`.
         "image": ("container.image.repo_digests", "container.image.name", "container.image.id"),
         "version": ("service.version", "container.image.tags", "container.image.tag"),
     }
@@ -58,10 +59,12 @@ _TAGS: Final = ("container.image.tags", "container.image.tag")
 
 
 def resource_of(attributes: Mapping[str, str]) -> Resource:
-    """Read a resource. Values are texts as `udfs.otlp.values.text_of` writes them (arrays: JSON, the first is taken).
+    """Return the resource of these attributes.
 
-    Every field is clean: control characters become a space, in env and service also '|' (it joins keys), and what is
-    longer than NAME_CHARS_MAX characters is cut, with a hash of the whole at its end to keep two long names apart.
+    Values are texts as `udfs.otlp.values.text_of` writes them; of a JSON array the first element is taken. Every field
+    is cleaned: control characters become spaces, '|' in env and service becomes '_' because '|' joins keys, and a value
+    longer than NAME_CHARS_MAX characters is cut, with a hash of the complete value at its end that distinguishes two
+    long names.
     """
     found = {field: _first(attributes, names) or _FALLBACKS.get(field, "") for field, names in ALIASES.items()}
     found["image"] = _image(attributes)
@@ -74,7 +77,7 @@ def resource_of(attributes: Mapping[str, str]) -> Resource:
 
 
 def _first(attributes: Mapping[str, str], names: tuple[str, ...]) -> str:
-    """Return the first value that is not empty, "" if none is."""
+    """Return the first value that is not empty, "" if all are empty."""
     return next((value for name in names if (value := _element(attributes.get(name, "")))), "")
 
 
@@ -87,36 +90,36 @@ def _is_address(host: str) -> bool:
 
 
 def _element(text: str) -> str:
-    """Return the first element of a JSON array, any other text as it is, both without outer blanks."""
+    """Return the first element of a JSON array, or any other text unchanged, both without outer blanks."""
     text = text.strip()
     if not text.startswith("["):
         return text
     try:
         elements = msgspec.json.decode(text, type=list[str])
-    except (msgspec.DecodeError, RecursionError):  # a plain name that only looks like an array
+    except (msgspec.DecodeError, RecursionError):  # a plain name that begins with "["
         return text
     return elements[0].strip() if elements else ""
 
 
 def _image(attributes: Mapping[str, str]) -> str:
-    """Name the image: digest, else name with its tag, else id."""
+    """Return the name of the image: its digest, else its name with tag, else its id."""
     digest, name, image_id = (_element(attributes.get(key, "")) for key in ALIASES["image"])
     tag = _first(attributes, _TAGS)
-    # A colon after the last slash is a tag that stands in the name already; before it, it is a registry's port.
+    # A colon after the last slash separates a tag that is already in the name; before it, the port of a registry.
     if name and tag and ":" not in name.rpartition("/")[2]:
         name = f"{name}:{tag}"
     return digest or name or image_id
 
 
 def _clean(value: str) -> str:
-    """Replace control characters by spaces and cut, without outer blanks."""
+    """Replace control characters by spaces, remove outer blanks, and cut the value."""
     if not value.isprintable():
         value = "".join(c if c.isprintable() or not _is_control(c) else " " for c in value)
     return short_name(value.strip())
 
 
 def short_name(name: str) -> str:
-    """The name where it is short enough for keys and state; else its head, with a hash that tells two apart."""
+    """Return the name if it is short enough for keys and state; else its start with a hash that distinguishes names."""
     if len(name) <= NAME_CHARS_MAX:
         return name
     mark = blake2b(name.encode(), digest_size=_HASH_BYTES).hexdigest()
@@ -124,6 +127,9 @@ def short_name(name: str) -> str:
 
 
 def _is_control(character: str) -> bool:
-    """C0, DEL, C1, and the line and paragraph separators, which end a line in logs and terminals."""
+    """Return whether a character is C0, DEL, C1, or a line or paragraph separator.
+
+    The separators end a line in logs and terminals.
+    """
     code = ord(character)
     return code < 0x20 or 0x7F <= code <= 0x9F or code in (0x2028, 0x2029)

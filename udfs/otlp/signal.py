@@ -1,6 +1,6 @@
-"""Name the signal of an OTLP request from its bytes alone, where no topic says it, and also where it is broken.
+"""Recognition of the signal of an OTLP request from its bytes alone, without a topic, also for broken requests.
 
-The three requests in protobuf share their outer fields; which it is shows in the first record that has a time.
+The three requests share their outer fields in protobuf; the first record that has a time shows which one it is.
 """
 
 import re
@@ -12,7 +12,7 @@ from state_schemas.telemetry.signals import SignalType
 
 __all__ = ["signal_of"]
 
-_RECORDS_MAX: Final = 100  # that are looked at; a request of records without times would cost seconds
+_RECORDS_MAX: Final = 100  # records that are inspected; a request of records without times would otherwise take seconds
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES: Final = {_FIXED64: 8, _FIXED32: 4}
 _RESOURCE, _SCOPE, _RECORD = 1, 2, 2  # fields of a request, of a resource's records, of a scope's
@@ -25,14 +25,14 @@ _SIGNALS: Final[tuple[SignalType, ...]] = ("traces", "logs", "metrics")
 
 
 class _Varint(NamedTuple):
-    """A number. stop: where the byte after it is."""
+    """A number. stop: position of the byte after it."""
 
     value: int
     stop: int
 
 
 class _Field(NamedTuple):
-    """A field of a message. first, stop: its bytes, without their length."""
+    """A field of a message. first, stop: range of its bytes, without their length."""
 
     number: int
     wire_type: int
@@ -41,8 +41,8 @@ class _Field(NamedTuple):
 
 
 def signal_of(data: bytes) -> SignalType:
-    """Name the signal of a request in protobuf or JSON; `logs` where nothing tells it. Never raises."""
-    # Protobuf first: no JSON text holds the byte 0x12 that stands before each scope and each record.
+    """Return the signal of a request in protobuf or JSON; `logs` if nothing shows it. Never raises."""
+    # Protobuf first: no JSON text contains the byte 0x12 that precedes each scope and each record.
     for record in islice(_records(data), _RECORDS_MAX):
         fields = list(_fields(data, record.first, record.stop))
         times = {field.number for field in fields if field.wire_type == _FIXED64}
@@ -76,7 +76,7 @@ def _messages(data: bytes, outer: _Field, number: int) -> Iterator[_Field]:
 
 
 def _fields(data: bytes, first: int, stop: int) -> Iterator[_Field]:
-    """Yield the fields in these bytes up to the first that is no field; one that is cut off ends where they do."""
+    """Yield the fields in these bytes up to the first invalid one; a field that is cut off ends where the bytes end."""
     while first < stop:
         tag, first = _varint(data, first, stop)
         wire_type = tag & 7
@@ -94,7 +94,7 @@ def _fields(data: bytes, first: int, stop: int) -> Iterator[_Field]:
 
 
 def _varint(data: bytes, first: int, stop: int) -> _Varint:
-    """Read a number, also one that is cut off."""
+    """Return a number, also if it is cut off."""
     value, shift = 0, 0
     while first < stop:
         byte = data[first]

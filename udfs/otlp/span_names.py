@@ -1,4 +1,4 @@
-"""Number the span names of a message: byte ranges go in, an index for each and its first appearance come out."""
+"""Numbering of the span names of a message: byte ranges in, an index for each and its first appearance out."""
 
 from typing import Any, Final
 
@@ -9,11 +9,11 @@ from udfs.compiled import njit
 
 __all__ = ["hash_range", "number_names"]
 
-# Sixty-four other names in a row from one slot on come from no honest producer: giving up there keeps a message of
-# names made to collide at 64 comparisons a span.
+# No normal producer sends names that fill 64 slots in a row. The limit keeps a message of names that were made to
+# collide at 64 comparisons a span.
 _PROBES_MAX: Final = 64
 
-# 64-bit FNV-1a prime and start, and a shift that brings high bits down.
+# 64-bit FNV-1a prime and start value, and a shift that mixes the high bits into the low ones.
 _PRIME: Final = np.uint64(0x100000001B3)
 _START: Final = np.uint64(0xCBF29CE484222325)
 _FOLD: Final = np.uint64(29)
@@ -21,7 +21,7 @@ _FOLD: Final = np.uint64(29)
 
 @njit
 def _word(buf: Any, pos: Any) -> Any:
-    """Read eight bytes; the caller has checked that they are there."""
+    """Read eight bytes; the caller has checked that they exist."""
     value = np.uint64(0)
     for i in range(8):
         value |= np.uint64(buf[pos + i]) << np.uint64(8 * i)
@@ -30,7 +30,7 @@ def _word(buf: Any, pos: Any) -> Any:
 
 @njit
 def hash_range(buf: Any, first: Any, stop: Any) -> Any:
-    """64-bit hash of some bytes, eight at a time. Only decides where to look; equality is decided by the bytes."""
+    """Return a 64-bit hash of some bytes, eight at a time. It only selects the slot; the bytes decide equality."""
     value = _START ^ np.uint64(stop - first)
     pos = first
     while pos + 8 <= stop:
@@ -45,7 +45,7 @@ def hash_range(buf: Any, first: Any, stop: Any) -> Any:
 
 @njit
 def _same(buf: Any, first: Any, stop: Any, other: Any, other_stop: Any) -> Any:
-    """Whether two ranges hold the same bytes."""
+    """Return whether two ranges contain the same bytes."""
     if stop - first != other_stop - other:
         return False
     pos = first
@@ -56,7 +56,7 @@ def _same(buf: Any, first: Any, stop: Any, other: Any, other_stop: Any) -> Any:
 
 @njit
 def _unique(buf: Any, name_range: Any, table: Any, name: Any, name_spans: Any) -> Any:
-    """Number the names by first appearance. -> how many.
+    """Number the names by first appearance. -> number of names.
 
     table: int32, a power of two >= 2 n long, filled with -1: open addressing, each slot an index into `name_spans`.
     """
@@ -88,8 +88,8 @@ def _unique(buf: Any, name_range: Any, table: Any, name: Any, name_spans: Any) -
 def number_names(buf: NDArray[np.uint8], name_range: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Give equal names one number, counted from 0 by first appearance. -> numbers (n,), spans of first appearance.
 
-    name_range: (n, 2), first byte and end of each name, inside of buf. Different names never share a number, whatever
-    their hashes are; a name whose slot is crowded may get several. O(bytes of all names).
+    name_range: (n, 2), first byte and end of each name, inside buf. Different names never share a number, whatever
+    their hashes are; a name whose slot is crowded may get several numbers. O(bytes of all names).
     """
     n = name_range.shape[0]
     numbers, first_spans = np.empty(n, np.int32), np.empty(n, np.int32)

@@ -1,8 +1,8 @@
-"""Scan the protobuf bytes of an OTLP trace request: bytes go in, positions and numbers of its spans come out.
+"""Scanning of the protobuf bytes of an OTLP trace request: bytes in, positions and numbers of its spans out.
 
-Covers the wire of `ExportTraceServiceRequest` and `TracesData` (opentelemetry-proto 1.x; both hold ResourceSpans as
-field 1) by the rules of the protobuf encoding and, where those leave a choice, as upb decides: any field order;
-unknown fields and known ones of a wrong wire type are skipped; the last of a repeated scalar wins; sub-messages merge.
+Accepts `ExportTraceServiceRequest` and `TracesData` (opentelemetry-proto 1.x; both have ResourceSpans as field 1). The
+rules are those of the protobuf encoding and, if they leave a choice, those of upb: fields in any order; unknown fields
+and known fields of a wrong wire type are skipped; the last value of a repeated scalar is taken; sub-messages merge.
 """
 
 from typing import Final, NamedTuple
@@ -16,24 +16,26 @@ from udfs.otlp.span_scanner_kernels import EXCEPTIONS_MAX, GROUP_DEPTH_MAX, find
 
 __all__ = ["Scanned", "WireFault", "scan"]
 
-# The shortest event named `exception` in its span: two tags, two lengths, nine letters.
+# Bytes of the shortest event named `exception` in its span: two tags, two lengths, nine letters.
 _EXCEPTION_BYTES_MIN: Final = 13
 
 
 class WireFault(NamedTuple):
-    """Byte position at which the message stopped being readable, 0..length."""
+    """A fault: the byte position from which the message is not readable, 0..length."""
 
     at_byte: int
 
 
 class Scanned(NamedTuple):
-    """The spans of a message, and the bytes that are not decoded here, each range its first byte and end, int64.
+    """The spans of a message, and the byte ranges (first byte and end, int64) that are not decoded here.
 
-    columns: without resources, names and exceptions. resource_count: number of ResourceSpans, with or without a
-    `resource` field. resource_range: (k, 3), ResourceSpans index and range of one `resource` field; several of one
-    index merge. name_range: (m, 2), the names that `columns.name` numbers. A name that shares its slot with too many
-    others may stand there twice; different names never share a number.
-    exception_range: (j, 3), span and range of an event named `exception`; of a span the first 8.
+    - columns: without resources, names and exceptions.
+    - resource_count: number of ResourceSpans, with or without a `resource` field.
+    - resource_range: (k, 3), index of the ResourceSpans and range of one `resource` field; several fields of one index
+      merge.
+    - name_range: (m, 2), the names that `columns.name` numbers. A name that shares its slot with too many others may
+      occur twice; different names never share a number.
+    - exception_range: (j, 3), index of the span and range of an event named `exception`; the first 8 of each span.
     """
 
     columns: SpanColumns
@@ -44,11 +46,11 @@ class Scanned(NamedTuple):
 
 
 def scan(data: bytes, spans_max: int) -> Scanned | WireFault | int:
-    """Scan one message, up to 2**31 - 1 bytes. An int: it holds that many spans (or resources), over spans_max.
+    """Scan one message, up to 2**31 - 1 bytes. An int is its number of spans (or resources), if it exceeds spans_max.
 
-    Two passes: count, then fill. The result owns its memory (58 bytes and 40 of scratch a span). About 7 M spans/s
-    of 320 bytes. Strings, resources and exceptions are not decoded here: UTF-8 and the content of `resource` and of
-    events named `exception` are the caller's to check.
+    Two passes: count, then fill. The result owns its memory (58 bytes and 40 of scratch a span). About 7 M spans/s of
+    320 bytes. Strings, resources and exceptions are not decoded here: the caller checks UTF-8 and the content of
+    `resource` and of events named `exception`.
     """
     buf = np.frombuffer(data, np.uint8)
     groups = np.empty(GROUP_DEPTH_MAX, np.int64)
@@ -70,7 +72,7 @@ def scan(data: bytes, spans_max: int) -> Scanned | WireFault | int:
     find_spans(buf, counts, resource_range, span_range, resource, groups)
     times, ids, name_range = np.zeros((n, 2), np.uint64), np.zeros((n, 32), np.uint8), np.zeros((n, 2), np.int64)
     kind, error = np.empty(n, np.uint8), np.empty(n, np.bool_)
-    # Room for the most there can be: it is not touched where there is no exception.
+    # Room for the largest possible number; the memory is not touched without exceptions.
     exceptions = np.empty((1 + min(n * EXCEPTIONS_MAX, len(data) // _EXCEPTION_BYTES_MIN), 3), np.int64)
     exceptions[0] = 0
     fault = read_spans(buf, span_range, times, kind, error, ids, name_range, exceptions, groups)

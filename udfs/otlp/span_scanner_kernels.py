@@ -1,7 +1,7 @@
-"""Kernels of the wire scanner: they walk the protobuf bytes of an OTLP trace request and read its spans.
+"""Kernels of the wire scanner: they parse the protobuf bytes of an OTLP trace request and read its spans.
 
-Contract of all: `buf` is uint8 (n,), n < 2**31. A position is int64, 0..n; a negative one is a fault at byte
-`~position`. Each read is checked against the end of the innermost field around it, because numba checks nothing.
+Contract of all kernels: `buf` is uint8 (n,), n < 2**31. A position is int64, 0..n; a negative one is a fault at byte
+`~position`. Each read is checked against the end of the innermost enclosing field, because numba checks no bounds.
 """
 
 from typing import Any, Final
@@ -12,9 +12,10 @@ from udfs.compiled import njit
 
 __all__ = ["EXCEPTIONS_MAX", "GROUP_DEPTH_MAX", "find_spans", "read_spans"]
 
-# Groups inside groups, as deep as upb follows them at most.
+# Largest depth of nested groups; the limit of upb.
 GROUP_DEPTH_MAX: Final = 100
-# Exceptions of one span that are read: a chain of causes, or a few tries. A loop that records thousands says no more.
+# Exceptions of one span that are read: enough for a chain of causes or a few retries. The thousands of exceptions that
+# a loop may record add no information.
 EXCEPTIONS_MAX: Final = 8
 
 _SIZE_MAX: Final = np.uint64(2**31 - 1)
@@ -53,7 +54,7 @@ _N: Final = np.uint8(ord("n"))
 @njit
 def _varint(buf: Any, pos: Any, end: Any) -> Any:
     """Read a varint of at most 10 bytes; bits above the 64th are dropped, as upb does. -> value, next position."""
-    if pos < end and buf[pos] < 0x80:  # most tags, lengths and enums
+    if pos < end and buf[pos] < 0x80:  # short path for most tags, lengths and enums
         return np.uint64(buf[pos]), pos + 1
     value = _U0
     shift = _U0
@@ -102,7 +103,7 @@ def _fixed64(buf: Any, pos: Any) -> Any:
 
 @njit
 def _skip_plain(buf: Any, pos: Any, end: Any, wire_type: Any) -> Any:
-    """Step over the value of a field that is not a group. -> next position."""
+    """Skip the value of a field that is not a group. -> next position."""
     after = ~pos
     if wire_type == 0:
         _, after = _varint(buf, pos, end)
@@ -117,9 +118,10 @@ def _skip_plain(buf: Any, pos: Any, end: Any, wire_type: Any) -> Any:
 
 @njit
 def _skip_group(buf: Any, pos: Any, end: Any, field: Any, groups: Any) -> Any:
-    """Step over the content and the end tag of a group. -> next position.
+    """Skip the content and the end tag of a group. -> next position.
 
-    It ends at the end tag of its own field number, groups inside it closed; any other end tag is a fault.
+    The group ends at the end tag with its own field number after all groups inside it are closed; any other end tag is
+    a fault.
     """
     groups[0] = field
     depth = 1
@@ -147,7 +149,7 @@ def _skip_group(buf: Any, pos: Any, end: Any, field: Any, groups: Any) -> Any:
 
 @njit
 def _skip(buf: Any, pos: Any, end: Any, tag: Any, groups: Any) -> Any:
-    """Step over the value of any field. groups: int64 (GROUP_DEPTH_MAX,), scratch. -> next position."""
+    """Skip the value of any field. groups: int64 (GROUP_DEPTH_MAX,), scratch. -> next position."""
     return _skip_group(buf, pos, end, tag >> 3, groups) if tag & 7 == 3 else _skip_plain(buf, pos, end, tag & 7)
 
 
@@ -203,10 +205,11 @@ def _walk_resource(buf: Any, pos: Any, end: Any, counts: Any, resource_range: An
 
 @njit
 def find_spans(buf: Any, counts: Any, resource_range: Any, span_range: Any, resource: Any, groups: Any) -> Any:
-    """Count, and write down as far as the arrays reach, what a message holds. -> its length, or a fault.
+    """Count the content of a message; write it down as far as the arrays reach. -> length of the message, or a fault.
 
-    counts: int64 (3,), zeroed by the caller: ResourceSpans, `resource` fields, spans. span_range: int64 (n, 2), first
-    byte and end of each span. resource: int32 (n,), ResourceSpans index of each span.
+    - counts: int64 (3,), zeroed by the caller: ResourceSpans, `resource` fields, spans.
+    - span_range: int64 (n, 2), first byte and end of each span.
+    - resource: int32 (n,), ResourceSpans index of each span.
     """
     pos = 0
     end = buf.shape[0]
@@ -232,14 +235,14 @@ def find_spans(buf: Any, counts: Any, resource_range: Any, span_range: Any, reso
 
 @njit
 def _status_code(buf: Any, pos: Any, end: Any, code: Any, groups: Any) -> Any:
-    """Read one `status` field; without a code of its own it leaves `code` (merge). -> code, next position."""
+    """Read one `status` field; a field without a code leaves `code` unchanged (merge). -> code, next position."""
     while pos < end:
         tag, after = _tag(buf, pos, end)
         if after < 0:
             return code, after
         if tag == _STATUS_CODE:
             value, pos = _varint(buf, after, end)
-            code = np.int64(value & _LOW_32)  # an enum is 32 bits, as upb keeps it
+            code = np.int64(value & _LOW_32)  # an enum has 32 bits, as in upb
         else:
             pos = _skip(buf, after, end, tag, groups)
         if pos < 0:
@@ -249,7 +252,7 @@ def _status_code(buf: Any, pos: Any, end: Any, code: Any, groups: Any) -> Any:
 
 @njit
 def _id(buf: Any, first: Any, stop: Any, ids: Any, row: Any, column: Any, size: Any) -> None:
-    """Copy an id to its place, or write zeros where its length is another one."""
+    """Copy an id to its row, or write zeros if it has another length than `size`."""
     if stop - first == size:
         for i in range(size):
             ids[row, column + i] = buf[first + i]
@@ -260,7 +263,7 @@ def _id(buf: Any, first: Any, stop: Any, ids: Any, row: Any, column: Any, size: 
 
 @njit
 def _keep(buf: Any, first: Any, stop: Any, tag: Any, row: Any, ids: Any, name_range: Any) -> None:
-    """Put an id or the name, if the field is one, to its place in the span's row."""
+    """Write an id or the name, if the field is one, to the row of the span."""
     if tag == _TRACE_ID:
         _id(buf, first, stop, ids, row, 0, 16)
     elif tag == _SPAN_ID:
@@ -274,10 +277,10 @@ def _keep(buf: Any, first: Any, stop: Any, tag: Any, row: Any, ids: Any, name_ra
 
 @njit
 def _event(buf: Any, pos: Any, end: Any, row: Any, exceptions: Any, groups: Any) -> Any:
-    """Note one event if its last name is `exception`. -> its end, or a fault.
+    """Note an event if its last name is `exception`. -> end of the event, or a fault.
 
-    exceptions: int64 (1 + k, 3): how many are noted and how many are not, then for each its span, first byte and end.
-    Of one span the first EXCEPTIONS_MAX are noted.
+    exceptions: int64 (1 + k, 3). Row 0 has the number of noted exceptions and the number of further ones; the other
+    rows have the span, first byte and end of each noted exception. The first EXCEPTIONS_MAX of each span are noted.
     """
     first = pos
     named = False
@@ -316,7 +319,7 @@ def _span(
     exceptions: Any,
     groups: Any,
 ) -> Any:
-    """Read one span; its ids, times and name go to their row. -> position, kind, status code."""
+    """Read one span; write its ids, times and name to its row. -> position, kind, status code."""
     kind = code = np.int64(0)
     while pos < end:
         tag, after = _tag(buf, pos, end)
@@ -328,7 +331,7 @@ def _span(
                 return pos, kind, code
             if tag <= _NAME:
                 _keep(buf, first, pos, tag, row, ids, name_range)
-            elif tag >= _EVENTS:  # two comparisons for an attribute, of which most of a span consists
+            elif tag >= _EVENTS:  # two comparisons for an attribute; most fields of a span are attributes
                 if tag == _STATUS:
                     code, pos = _status_code(buf, first, pos, code, groups)
                 elif tag == _EVENTS:

@@ -1,4 +1,4 @@
-"""What OTLP's two encodings share: the meaning of values, ids and enums, and the columns built from them."""
+"""Values that the two encodings of OTLP share: conversion of values, ids and enums, and the columns built from them."""
 
 from base64 import b64decode
 from collections.abc import Iterable, Sequence
@@ -36,7 +36,7 @@ __all__ = [
 # An AnyValue as plain data.
 Plain = None | bool | int | float | str | bytes | list["Plain"] | dict[str, "Plain"]
 
-EXCEPTION: Final = "exception"  # name of the events that are read
+EXCEPTION: Final = "exception"  # name of the span events that are read
 EXCEPTION_ATTRIBUTES: Final = ("exception.type", "exception.message", "exception.stacktrace")
 TRACE_ID_BYTES: Final = 16
 SPAN_ID_BYTES: Final = 8
@@ -48,19 +48,20 @@ _TEMPORALITIES: Final[dict[int, Temporality]] = {1: "delta", 2: "cumulative"}
 
 
 class TooDeep(Exception):
-    """An AnyValue nests deeper than `depth_max`. Caught by `udfs.otlp.decoder`."""
+    """An AnyValue that nests deeper than `depth_max`. Caught by `udfs.otlp.decoder`."""
 
 
 class BadContent(Exception):
-    """Readable, but not what OTLP says; its text says found and expected, without payload. Caught by
-    `udfs.otlp.decoder`.
+    """Readable content that OTLP does not allow. Caught by `udfs.otlp.decoder`.
+
+    The text names what was found and what is expected, without payload.
     """
 
 
 def text_of(value: Plain) -> str:
-    """Write a value as text: strings as they are, bytes as lower-case hex, nothing as "", all else as JSON.
+    """Return a value as text: strings unchanged, bytes as lower-case hex, None as "", all others as JSON.
 
-    Objects have sorted keys; inside them bytes are hex strings, NaN and infinities the strings OTLP/JSON has for them.
+    Objects have sorted keys; bytes inside them are hex strings, NaN and infinities are the strings of OTLP/JSON.
     """
     if value is None:
         return ""
@@ -73,7 +74,7 @@ def text_of(value: Plain) -> str:
 
 
 def _jsonable(value: Plain) -> Plain:
-    """Replace what JSON cannot hold. Recursion is bounded by `depth_max`, above which no value gets here."""
+    """Replace values that JSON does not have. Recursion is bounded by `depth_max`: deeper values were rejected."""
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, float) and not isfinite(value):
@@ -86,17 +87,17 @@ def _jsonable(value: Plain) -> Plain:
 
 
 def attributes_of(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Sort attributes by name; of several with one name the greatest stays. The order on the wire does not matter."""
+    """Sort attributes by name; of several with one name the greatest is kept. The order on the wire is irrelevant."""
     return tuple(dict(sorted(pairs)).items())
 
 
 def hex_id(value: bytes, size: int) -> str:
-    """Write an id as lower-case hex, "" where it is all zero or of another length than `size` bytes."""
+    """Return an id as lower-case hex, "" if it is all zero or has another length than `size` bytes."""
     return value.hex() if len(value) == size and any(value) else ""
 
 
 def bytes_of(base64: str) -> bytes:
-    """Read base64 as protobuf's JSON does: either alphabet, with or without padding."""
+    """Decode base64 as protobuf's JSON mapping does: either alphabet, with or without padding."""
     text = base64.translate(_URL_SAFE)
     try:
         return b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -111,13 +112,13 @@ def clean_kind(kind: int) -> int:
 
 
 def exception_of(span: int, time_ns: int, attributes: Iterable[tuple[str, str]]) -> SpanException:
-    """Build an exception from EXCEPTION_ATTRIBUTES of its event; of several with one name the last stays."""
+    """Build an exception from EXCEPTION_ATTRIBUTES of its event; of several with one name the last is kept."""
     found = dict(attributes)
     return SpanException(span, time_ns, *(found.get(name, "") for name in EXCEPTION_ATTRIBUTES))
 
 
 def temporality(value: int) -> Temporality:
-    """Name an AggregationTemporality; unknown ones are "unspecified"."""
+    """Return the name of an AggregationTemporality; unknown values are "unspecified"."""
     return _TEMPORALITIES.get(value, "unspecified")
 
 
@@ -130,8 +131,8 @@ def histogram(
 ) -> HistogramValue:
     """Build an explicit-bucket histogram; limits: min, max.
 
-    Buckets that contradict their bounds (lengths, order, NaN) say nothing and are left out; count, sum, min and max
-    stay, as they are true without them. One wrong exporter must not cost its neighbours' points in the same message.
+    Buckets that contradict their bounds (lengths, order, NaN) are left out; count, sum, min and max are kept, because
+    they are valid without buckets. One faulty exporter must not cost the points of others in the same message.
     """
     rising = all(a < b for a, b in pairwise(bounds)) and not any(b != b for b in bounds)
     if not rising or len(bucket_counts) != len(bounds) + 1:
@@ -141,9 +142,9 @@ def histogram(
 
 @dataclass(slots=True)
 class SpanRows:
-    """Spans gathered one by one, where no scanner reads them.
+    """Spans collected one by one, for encodings without a scanner.
 
-    All lists but `resources` and `exceptions` grow together.
+    All lists but `resources` and `exceptions` have the same length.
     """
 
     resources: list[Resource] = field(default_factory=list)
@@ -161,11 +162,11 @@ class SpanRows:
     exceptions_beyond: int = 0
 
     def add_name(self, name: str) -> None:
-        """Add a span's name: numbers go by first appearance."""
+        """Add the name of a span; names are numbered by first appearance."""
         self.name.append(self.names.setdefault(name, len(self.names)))
 
     def add_ids(self, trace_id: bytes, span_id: bytes, parent_span_id: bytes) -> None:
-        """Add a span's ids; those of another length become zeros."""
+        """Add the ids of a span; ids of another length become zeros."""
         self.trace_id.append(trace_id if len(trace_id) == TRACE_ID_BYTES else _NO_TRACE_ID)
         self.span_id.append(span_id if len(span_id) == SPAN_ID_BYTES else _NO_SPAN_ID)
         self.parent_span_id.append(parent_span_id if len(parent_span_id) == SPAN_ID_BYTES else _NO_SPAN_ID)
@@ -190,5 +191,5 @@ class SpanRows:
 
 
 def _matrix(ids: list[bytes], size: int) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
-    """Stack ids of one size; the copy makes it the receiver's to write."""
+    """Stack ids of one size into a writable array."""
     return np.frombuffer(b"".join(ids), np.uint8).reshape(-1, size).copy()

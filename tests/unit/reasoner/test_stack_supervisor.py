@@ -154,7 +154,7 @@ def test_two_commands_at_once_are_refused(supervisor: Supervisor, part: Part) ->
     output: list[str] = []
 
     def ask_again(_: str) -> None:
-        with pytest.raises(CommandFailed, match="another `reasoner stack` command works in"):
+        with pytest.raises(CommandFailed, match="another `reasoner stack` command runs in"):
             Supervisor(supervisor.folder).down()
         output.append("refused")
 
