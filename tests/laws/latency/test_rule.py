@@ -79,6 +79,18 @@ def test_an_episode_without_data_for_ten_minutes_is_closed_and_ends_before_the_m
     assert second.window.start_ms == after[0][0]
 
 
+@pytest.mark.parametrize(("before_ms", "reasons"), [(0, [UNSEEN]), (WINDOW_MS, [])])
+def test_an_episode_is_closed_from_exactly_ten_minutes_without_its_service_on(
+    before_ms: int, reasons: list[str]
+) -> None:
+    normal, slow = window_of(spans_of(100)), window_of(spans_of(900))
+    until = [(START_MS + n * WINDOW_MS, slow if n >= 40 else normal) for n in range(46)]
+    next_ms = START_MS + 46 * WINDOW_MS + SpikeConfig().close_after_ms - before_ms
+    found = watched([*until, (next_ms, slow)])
+    assert len(opened(found)) == 1
+    assert [insight.reason for insight in found if insight.status == "closed"] == reasons
+
+
 def test_a_level_that_came_with_a_new_version_is_accepted_sooner() -> None:
     old, new = window_of(spans_of(100)), window_of(spans_of(300), version="2.0")
     windows = [(START_MS + n * WINDOW_MS, old if n < 40 else new) for n in range(160)]

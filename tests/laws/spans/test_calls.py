@@ -14,7 +14,7 @@ from jobs.graph import stages
 from operators.ingest.call_pairs import CallPairs, CallPairsConfig
 from operators.machine import Stage
 from operators.runtime.local import LocalGraph
-from state_schemas.aggregates.calls import NAMED_SIDE_DTYPE
+from state_schemas.aggregates.calls import NAMED_SIDE_DTYPE, CallSides
 from state_schemas.aggregates.spans import (
     DIMENSION_AHEAD,
     DIMENSION_BEHIND,
@@ -190,6 +190,20 @@ def test_beyond_the_bound_whole_traces_are_dropped_and_counted() -> None:
     assert found == graph.counts["calls_paired_total"]
 
 
+def test_each_call_side_is_held_or_counted_as_dropped() -> None:
+    """Client spans alone, while event time stands still: none is paired and none is too old."""
+    graph, came = LocalGraph([pairing(200)]), Counter[str]()
+    for number in range(4_000):
+        for event in sides(_folded(call(number)[0])):
+            came[f"{event.env}|{event.bucket}"] += _count(event)
+            graph.feed((event,))
+    states = {key: graph.state(uid, key) for uid, key in graph.state_bytes()}
+    held = sum(_count(part) for state in states.values() for part in (state.held, *state.waiting))
+    assert came.keys() == states.keys()
+    assert 0 < held < 200 * len(states) * 3 // 2 < sum(came.values())
+    assert graph.counts["call_halves_dropped_total"] == sum(came.values()) - held
+
+
 def test_paired_call_sides_are_removed_before_any_trace_is_dropped() -> None:
     sent = [message for n in range(4_000) for message in call(n)]
     graph = LocalGraph([pairing(200)])
@@ -213,6 +227,10 @@ def test_the_sampling_rate_returns_to_one_when_there_is_room_again() -> None:
         assert step.state is not None
         state = step.state
     assert state.sampling_log2 == 0
+
+
+def _count(event: CallSides) -> int:
+    return len(event.sides) // NAMED_SIDE_DTYPE.itemsize
 
 
 def _folded(message: Sent) -> Any:

@@ -1,13 +1,14 @@
 """Settings are validated once, at start, and the error names every fault."""
 
 import json
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 import yaml
 
 from jobs.graph import latency_stages, stages
-from jobs.settings import JobConfig, load
+from jobs.settings import Detection, JobConfig, load
 from state_schemas.contracts import settings
 from state_schemas.contracts.settings import BadConfig, ReaderConfig
 
@@ -96,29 +97,53 @@ def test_an_empty_file_lacks_the_lake(tmp_path: Path) -> None:
         load(empty)
 
 
-def test_settings_reach_the_machines() -> None:
-    detection = {
-        "lateness_ms": 7_000,
-        "services_max": 3,
-        "envs_max": 2,
-        "hosts_max": 4,
-        "operations_max": 5,
-        "callees_max": 6,
-        "call_pair_ms": 9_000,
-        "emit_when": "final",
-        "latency_floor_ms": 60.0,
-    }
-    graph = JobConfig.model_validate({"lake": LAKE, "detection": detection}).graph()
-    assert graph.fold.times.lateness_ms == graph.latency.emission.lateness_ms == 7_000
-    assert (graph.pre_aggregate.services_max, graph.pre_aggregate.envs_max) == (3, 2)
-    assert graph.latency.spike.floor_ms == 60.0
-    assert (graph.latency.names.hosts_max, graph.latency.names.operations_max) == (4, 5)
-    assert (graph.latency.names.callees_max, graph.calls.limits.pair_ms, graph.calls.limits.lateness_ms) == (
-        6,
-        9_000,
+# A value other than the default of each setting of the section `detection`, and everywhere it must arrive.
+REACHED: dict[str, tuple[object, tuple[str, ...]]] = {
+    "lateness_ms": (
         7_000,
-    )
-    assert graph.gap.emission.emit_when == graph.latency.emission.emit_when == "final"
+        (
+            *("fold.times.lateness_ms", "calls.limits.lateness_ms", "latency.emission.lateness_ms"),
+            *("patterns.emission.lateness_ms", "novelty.emission.lateness_ms", "effects.emission.lateness_ms"),
+            *("silence.emission.lateness_ms", "gap.emission.lateness_ms"),
+        ),
+    ),
+    "future_max_ms": (8_000, ("fold.times.future_max_ms",)),
+    "age_max_ms": (9_000, ("fold.times.age_max_ms",)),
+    "services_max": (3, ("pre_aggregate.services_max",)),
+    "envs_max": (2, ("pre_aggregate.envs_max",)),
+    "hosts_max": (4, ("pre_aggregate.names.hosts_max", "latency.names.hosts_max")),
+    "operations_max": (5, ("pre_aggregate.names.operations_max", "latency.names.operations_max")),
+    "callees_max": (6, ("pre_aggregate.names.callees_max", "latency.names.callees_max")),
+    "call_pair_ms": (9_000, ("calls.limits.pair_ms",)),
+    "latency_floor_ms": (60.0, ("latency.spike.floor_ms",)),
+    "masks": (("uuid", "number"), ("fold.masks.masks", "patterns.masks.masks")),
+    "patterns_max": (11, ("patterns.rule.patterns_max",)),
+    "patterns_top": (12, ("patterns.top",)),
+    "pattern_insights": (False, ("patterns.insights",)),
+    "patterns_warm_minutes": (13, ("patterns.rule.warm_minutes",)),
+    "dead_letter_payload": (True, ("fold.payload_kept",)),
+    "emit_when": (
+        "final",
+        (
+            *("latency.emission.emit_when", "patterns.emission.emit_when", "novelty.emission.emit_when"),
+            *("effects.emission.emit_when", "silence.emission.emit_when", "gap.emission.emit_when"),
+        ),
+    ),
+}
+
+
+def test_every_setting_of_the_detection_has_a_place_where_it_must_arrive() -> None:
+    """pattern_seeds names a file, so it has a test of its own."""
+    assert {*REACHED, "pattern_seeds"} == set(Detection.model_fields)
+
+
+@pytest.mark.parametrize("name", REACHED)
+def test_settings_reach_the_machines(name: str) -> None:
+    value, places = REACHED[name]
+    graph = JobConfig.model_validate({"lake": LAKE, "detection": {name: value}}).graph()
+    assert {place: attrgetter(place)(graph) for place in places} == dict.fromkeys(places, value)
+    default = JobConfig.model_validate({"lake": LAKE}).graph()
+    assert all(attrgetter(place)(default) != value for place in places)
 
 
 def test_seeds_are_read_at_start_and_a_file_that_is_not_there_stops_it(tmp_path: Path) -> None:

@@ -1,6 +1,11 @@
 """Last revisions of the insights of a topic."""
 
-from reasoner.clients.insight_topic import last_revisions
+from typing import Any
+
+import pytest
+
+from reasoner.clients import insight_topic
+from reasoner.clients.insight_topic import committed, last_revisions
 from state_schemas.contracts.insight import Evidence, Insight, Status, Window, to_json
 
 
@@ -38,3 +43,32 @@ def test_a_retracted_insight_does_not_hold_unless_a_later_revision_is_open() -> 
 def test_the_order_is_by_start_not_by_arrival() -> None:
     held = last_revisions([_body("b", 0, start_ms=2), _body("a", 0, start_ms=1)])
     assert [insight.window.start_ms for insight in held] == [1, 2]
+
+
+class FakeConsumer:
+    """A consumer that keeps the settings it was made with. The topic has no partition."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+        self.closed = False
+
+    def partitions_for_topic(self, topic: str) -> None:
+        return None
+
+    def assign(self, parts: list[Any]) -> None:
+        assert parts == []
+
+    def seek_to_beginning(self, *parts: Any) -> None:
+        assert parts == ()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_messages_of_open_and_aborted_transactions_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failure the job sends the insights since the last checkpoint again: all but one copy is aborted."""
+    monkeypatch.setattr(insight_topic, "KafkaConsumer", FakeConsumer)
+    with committed("kafka:9092", "insight_out") as consumer:
+        assert consumer.settings["isolation_level"] == "read_committed"
+        assert not consumer.closed
+    assert consumer.closed

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -95,6 +96,21 @@ def test_the_newest_snapshot_of_each_job_and_sink_is_reached_by_parents(table: T
         met.append(here.summary["flink.job-id"] if here.summary else None)
         here = table.snapshot_by_id(here.parent_snapshot_id) if here.parent_snapshot_id else None
     assert {"a", "b"} <= set(met)
+
+
+@pytest.mark.parametrize(("days", "kept"), [(7, {"old", "new"}), (7.01, {"new"})])
+def test_a_job_that_stopped_more_than_seven_days_ago_keeps_no_snapshot(
+    table: Table, monkeypatch: pytest.MonkeyPatch, days: float, kept: set[str]
+) -> None:
+    """Else each job that ever ran keeps its way back for ever: nothing is expired any more."""
+    clock = SimpleNamespace(time=lambda: 2_000_000_000.0)
+    monkeypatch.setattr("pyiceberg.table.snapshots.time", clock)
+    append(table, 0, **{"flink.job-id": "old", "flink.operator-id": "sink"})
+    clock.time = lambda: 2_000_000_000.0 + days * 86_400
+    append(table, 1, **{"flink.job-id": "new", "flink.operator-id": "sink"})
+    maintain(table, NOTHING_KEPT, FUTURE_MS)
+    jobs = {s.summary["flink.job-id"] for s in table.refresh().snapshots() if s.summary and s.summary["flink.job-id"]}
+    assert jobs == kept
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
