@@ -86,7 +86,7 @@ def test_an_episode_is_closed_from_exactly_ten_minutes_without_its_service_on(
     normal, slow = window_of(spans_of(100)), window_of(spans_of(900))
     until = [(START_MS + n * WINDOW_MS, slow if n >= 40 else normal) for n in range(46)]
     next_ms = START_MS + 46 * WINDOW_MS + SpikeConfig().close_after_ms - before_ms
-    found = watched([*until, (next_ms, slow)])
+    found = candidates_of([*until, (next_ms, slow)])
     assert len(opened(found)) == 1
     assert [insight.reason for insight in found if insight.status == "closed"] == reasons
 
