@@ -123,22 +123,22 @@ def _alarm(seed: int, service: QuietService, number: int, insight: Insight) -> d
 
 
 def _by_size(found: list[Planted], factor: float) -> dict[str, Any]:
-    of_size = [one for one in found if one.slowdown.factor == factor]
+    of_size = [planted for planted in found if planted.slowdown.factor == factor]
     row: dict[str, Any] = {"factor": factor, "planted": len(of_size), **_rate("detected", of_size)}
-    row |= _rate("detected_all_hosts", [one for one in of_size if not one.slowdown.one_host])
-    row |= _rate("detected_one_host", [one for one in of_size if one.slowdown.one_host])
+    row |= _rate("detected_all_hosts", [planted for planted in of_size if not planted.slowdown.one_host])
+    row |= _rate("detected_one_host", [planted for planted in of_size if planted.slowdown.one_host])
     for name, gradual in (("sudden", False), ("gradual", True)):
         delays = [
-            one.delay_windows * WINDOW_MS / 1000
-            for one in of_size
-            if one.delay_windows is not None and one.slowdown.gradual == gradual
+            planted.delay_windows * WINDOW_MS / 1000
+            for planted in of_size
+            if planted.delay_windows is not None and planted.slowdown.gradual == gradual
         ]
         row[f"delay_s_median_{name}"] = median(delays) if delays else None
     return row
 
 
 def _rate(name: str, of_size: list[Planted]) -> dict[str, float]:
-    hits = sum(one.delay_windows is not None for one in of_size)
+    hits = sum(planted.delay_windows is not None for planted in of_size)
     return {name: round(hits / len(of_size), 3) if of_size else 0.0}
 
 

@@ -122,8 +122,8 @@ def _by_rate(found: list[Planted], left: float) -> list[dict[str, Any]]:
     """Return one row for each usual rate of the effect, over the stops to `left`."""
     rows = []
     for name, low, high in (("under 1 a window", 0, 1), ("1 to 10", 1, 10), ("10 and more", 10, float("inf"))):
-        of_rate = [one for one in found if one.left == left and low <= one.expected < high]
-        delays = [one.delay_windows * WINDOW_MS / 1000 for one in of_rate if one.delay_windows is not None]
+        of_rate = [planted for planted in found if planted.left == left and low <= planted.expected < high]
+        delays = [stop.delay_windows * WINDOW_MS / 1000 for stop in of_rate if stop.delay_windows is not None]
         rows.append(
             {
                 "left": left,

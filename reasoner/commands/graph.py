@@ -1,4 +1,4 @@
-"""`reasoner graph`: which stage of a job takes and gives what, as both engines wire it."""
+"""`reasoner graph`: print which stage of a job takes and gives which types, as both engines connect them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from operators.machine import RuledMachine, Stage
 from operators.runtime.routing import RoutingTable, SinkRows, Takers, routes
 from reasoner.errors import WrongUse
 
-app = typer.Typer(help="Print the stages of a job and what flows between them.")
+app = typer.Typer(help="Print the stages of a job and the types that flow between them.")
 
-JobName = Annotated[str, typer.Option("--job", help=f"One of {', '.join(JOBS)}.")]
+JobName = Annotated[str, typer.Option("--job", help=f"Job: {', '.join(JOBS)}.")]
 AsDot = Annotated[bool, typer.Option("--dot", help="Print Graphviz instead of a table.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One type of output of a step. to: uids of the stages and sinks that take it; none where it is dropped."""
+    """One type of output of a step. to: uids of the stages and sinks that take it; empty if it is dropped."""
 
     uid: str
     key: str
@@ -31,10 +31,11 @@ class Flow:
 
 @app.command()
 def graph(job: JobName = "insights", dot: AsDot = False) -> None:
-    """Print the graph of a job: a row for each type of output of each step, with the stages and sinks that take it.
+    """Print the stages and sinks of a job, with the types that flow between them.
 
-    A step is a fold of one signal or a keyed stage; its name is its uid in savepoints. What nothing takes, on purpose,
-    is `dropped`. The graph is that of a job that reads all its topics.
+    Each row is one type of output of a step and the steps that take it. A step is a fold of one signal or a keyed
+    stage; its name is its uid in savepoints. An output that no step takes, on purpose, is `dropped`. The graph is that
+    of a job that reads all its topics.
 
     Example: reasoner graph --job latency-spikes --dot | dot -Tsvg > graph.svg
 
@@ -59,13 +60,13 @@ def _flows(stages: Sequence[Stage], table: RoutingTable[SinkRows]) -> Iterator[F
 
 
 def _inputs(stage: Stage) -> tuple[str, tuple[str, ...]]:
-    """Name the key and the types of the inputs of a stage."""
+    """Return the key and the names of the input types of a stage."""
     rules = (stage.machine.rules,) if isinstance(stage.machine, RuledMachine) else ()
     return stage.key.fields, tuple(takes.__name__ for takes in (*stage.machine.takes, *rules))
 
 
 def _names(takers: Takers[SinkRows]) -> tuple[str, ...]:
-    """Name the takers by uid; a sink by that of each insert that it feeds."""
+    """Return the uids of the takers; for a sink the uid of each insert that it feeds."""
     names = {sink.name for sink in takers.sinks}
     inserts = (insert.uid for insert in SHIPPED if insert.rows.name in names)
     return (*(stage.uid for stage in takers.stages), *inserts)

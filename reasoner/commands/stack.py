@@ -87,14 +87,16 @@ def status(
     supervisor, settings = _existing(folder)
     found = supervisor.status(components_of(settings, components or COMPONENTS))
     if as_json:
-        print(json.dumps({"folder": str(settings.folder), "components": [dataclasses.asdict(one) for one in found]}))
+        print(
+            json.dumps({"folder": str(settings.folder), "components": [dataclasses.asdict(entry) for entry in found]})
+        )
     else:
         table = Table("component", "state", "process", "where", box=None)
-        for one in found:
-            where = one.reason or ", ".join(one.endpoints.values())
-            table.add_row(one.name, one.state, str(one.pid or ""), where)
+        for entry in found:
+            where = entry.reason or ", ".join(entry.endpoints.values())
+            table.add_row(entry.name, entry.state, str(entry.pid or ""), where)
         Console().print(table)
-    if any(one.state in {"dead", "starting"} for one in found):
+    if any(entry.state in {"dead", "starting"} for entry in found):
         raise typer.Exit(1)
 
 

@@ -119,7 +119,7 @@ class Detected(NamedTuple):
 def _later(truth: Truth, by_ms: int) -> Truth:
     return Truth(
         tuple(replace(fault, at_ms=fault.at_ms + by_ms) for fault in truth.faults),
-        tuple(replace(one, start_ms=one.start_ms + by_ms, end_ms=one.end_ms + by_ms) for one in truth.intervals),
+        tuple(replace(part, start_ms=part.start_ms + by_ms, end_ms=part.end_ms + by_ms) for part in truth.intervals),
         truth.calls,
     )
 

@@ -114,7 +114,7 @@ class Explainer:
                 rejected = self._add_logs(data, timestamp_ms)
             case "metrics":
                 rejected = self._add_metrics(data, timestamp_ms)
-        self._rows += (NotCounted(signal, one.reason, one.detail, one.records) for one in rejected)
+        self._rows += (NotCounted(signal, fault.reason, fault.detail, fault.records) for fault in rejected)
 
     def rows(self) -> Iterator[Explained | NotCounted]:
         """Yield a row for each record that counts, and for each reason for which records of a message do not count.
@@ -147,8 +147,8 @@ class Explainer:
         self.messages_read += 1
         at = KafkaPosition("", 0, 0, _sent_ms(timestamp_ms, spans.end_ns.tolist()))
         found = fold_spans(spans, at, self._config.times)
-        exception = [one for one in spans.exceptions if found.counted[one.span]]
-        self._add_lines("traces", [exception_record(spans, one) for one in exception])
+        counted = [exception for exception in spans.exceptions if found.counted[exception.span]]
+        self._add_lines("traces", [exception_record(spans, exception) for exception in counted])
         if spans.exceptions_beyond:
             self._rows.append(NotCounted("traces", EXCEPTIONS_OVERFLOWED, _BEYOND, spans.exceptions_beyond))
         return found.rejected

@@ -79,9 +79,9 @@ def _service(random: np.random.Generator, number: int) -> QuietEffects:
     # An effect belongs to one operation or to several; once or a few times per request, or with a part of the requests.
     mean = np.zeros((effects, operations))
     for place in range(effects):
-        of = random.random(operations) < 0.2
-        of[int(random.integers(operations))] = True
-        mean[place, of] = random.choice((1.0, 1.0, 2.0, random.uniform(0.01, 0.9), random.uniform(0.5, 5)))
+        belongs = random.random(operations) < 0.2
+        belongs[int(random.integers(operations))] = True
+        mean[place, belongs] = random.choice((1.0, 1.0, 2.0, random.uniform(0.01, 0.9), random.uniform(0.5, 5)))
     return QuietEffects(
         name=f"service-{number:02d}",
         rate=REQUESTS_MAX ** (number / (SERVICES - 1)),
@@ -157,10 +157,10 @@ class EffectTraffic:
         if stop is not None and stop.first_window <= number < stop.first_window + stop.windows:
             mean[service.names.index(stop.name)] *= stop.left
         counts = np.zeros(len(service.names), np.int64)
-        for operation, of in enumerate(requests.tolist()):
+        for operation, requested in enumerate(requests.tolist()):
             each = mean[:, operation]
             whole = each == np.floor(each)
-            counts += np.where(whole, (each * of).astype(np.int64), random.poisson(each * of))
+            counts += np.where(whole, (each * requested).astype(np.int64), random.poisson(each * requested))
         found = {name: int(count) for name, count in zip(service.names, counts, strict=True) if count}
         return found | {name: 1 for name, every in service.clock.items() if number % every == 0}
 
