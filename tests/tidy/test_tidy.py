@@ -1,5 +1,6 @@
 """The repository keeps its rules, and each rule finds its violations."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,12 +26,14 @@ from tests.tidy.rules import (
     relative_imports,
     service_imports,
 )
+from tests.tidy.words import BANNED, private_words, verbless_docstrings
 
 Rule = Callable[[Module], Iterator[str]]
+WORDS = (private_words, verbless_docstrings)
 FLINK_ONLY = ("operators.runtime.flink",)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule.__name__))
+@pytest.mark.parametrize("rule", [*RULES, *WORDS], ids=lambda rule: str(rule.__name__))
 def test_the_repository_keeps(rule: Rule) -> None:
     faults = [fault for module in modules() for fault in rule(module)]
     assert not faults, "\n".join(faults)
@@ -42,6 +45,12 @@ def test_the_repository_keeps(rule: Rule) -> None:
         (long_code, "udfs", "x = 1\n" * (MODULE_LINES_MAX + 1)),
         (long_code, "udfs", "def f():\n" + "    x = 1\n" * FUNCTION_LINES_MAX),
         (clocks, "udfs", "import time\n"),
+        (private_words, "udfs", "pane_ms = 1\n"),
+        (private_words, "operators", "def SourcePatternHeard(): ...\n"),
+        (private_words, "tests", "HALVES = 1\n"),
+        (private_words, "udfs", 'x = 1\n"""Not a docstring."""\ndef f():\n    """Return what is told."""\n'),
+        (verbless_docstrings, "udfs", 'def f():\n    """What is known."""\n'),
+        (verbless_docstrings, "jobs", 'def f():\n    """The sum."""\n'),
         (clocks, "operators", "from random import choice\n"),
         (clocks, "state_schemas", "from datetime import datetime\nx = datetime.now()\n"),
         (clocks, "udfs", "import numpy as np\nx = np.random.default_rng()\n"),
@@ -70,6 +79,13 @@ def test_a_rule_finds(rule: Rule, room: str, text: str) -> None:
         (clocks, "reasoner", "import time\n"),
         (clocks, "udfs", "from datetime import UTC, datetime\nx = datetime.fromtimestamp(5, UTC)\n"),
         (prints, "reasoner", "print(1)\n"),
+        (private_words, "udfs", "trace_shape_change = company = 1\n"),
+        (
+            verbless_docstrings,
+            "udfs",
+            'class A:\n    """What is known."""\n    @property\n    def b(self):\n        """The sum."""\n',
+        ),
+        (verbless_docstrings, "tests", 'def test_f():\n    """The sum."""\n'),
         (relative_imports, "udfs", "from udfs.stats.duration_histogram import pack\n"),
         (blind_excepts, "jobs", "try:\n    f()\nexcept OSError:\n    g()\n"),
         (blind_excepts, "jobs", "try:\n    f()\nexcept BaseException:\n    g()\n    raise\n"),
@@ -132,3 +148,9 @@ def _loaded(code: str, names: list[str]) -> set[str]:
     sys.stdout.write(f"{took_s} s: {code.splitlines()[0]}\n")
     assert "sys" in loaded
     return set(names) & set(loaded)
+
+
+def test_the_glossary_uses_none_of_the_words_that_it_replaces() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text().split("one firing of a window a pane")
+    used = {word for part in text for word in re.findall(r"[a-z]+", part.lower()) if word in BANNED}
+    assert not used
