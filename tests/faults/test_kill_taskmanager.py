@@ -20,7 +20,7 @@ pytestmark = pytest.mark.faults
 SEED = 20
 START_MS = 1_700_000_000_000
 INTERVAL_MS = 600_000
-SPEED = 4.0  # event time a second: there are spans to read at each kill, and a backlog after it
+SPEED = 4.0  # seconds of event time a second: there are spans to read at each kill, and a backlog after it
 PARTITIONS = 4
 KILL_SHARES = ((0.10, 0.30), (0.45, 0.65))  # share of all messages that is read at each kill
 

@@ -48,7 +48,8 @@ attribute_names = (
     st.sampled_from(("service.name", "host.name", "site_id", "container.image.tags", "http.method")) | text
 )
 attributes = st.lists(st.builds(KeyValue, key=attribute_names, value=values), max_size=3)
-# Names of nine and of eight letters, of events that are read and that are not.
+# Names of nine and of eight letters, of events that are read and that are not; their attributes are those of exceptions
+# and others, with texts and with values that no exception has.
 event_names = st.sampled_from(("exception", "exception", "exceptioN", "exceptio", "message")) | text
 exception_names = st.sampled_from(("exception.type", "exception.message", "exception.stacktrace", "exception.escaped"))
 events = st.builds(

@@ -1,1 +1,1 @@
-""""""
+"""Laws of log patterns: counts and usual rates."""

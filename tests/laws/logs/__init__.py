@@ -1,1 +1,1 @@
-""""""
+"""Laws of masked lines and patterns."""

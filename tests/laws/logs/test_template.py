@@ -24,12 +24,11 @@ def registered(lines: list[str]) -> dict[str, Registered]:
 
 def test_names_are_holes_and_words_are_not() -> None:
     """In a line of enough words, names of files and hosts do not identify the event."""
-    first = pattern("Deletion of /var/lib/a complete, tag=web, by com.shop.Cleaner at node-7")
+    node = pattern("Deletion of /var/lib/a complete, tag=web, by com.shop.Cleaner at node-7")
     other = pattern("Deletion of /srv/b/c complete, tag=db, by org.other.Job at host-12")
-    assert first.pattern_id == other.pattern_id
+    assert node.pattern_id == other.pattern_id
     assert (
-        pattern("Creation of /var/lib/a complete, tag=web, by com.shop.Cleaner at node-7").pattern_id
-        != first.pattern_id
+        pattern("Creation of /var/lib/a complete, tag=web, by com.shop.Cleaner at node-7").pattern_id != node.pattern_id
     )
 
 

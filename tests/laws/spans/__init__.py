@@ -1,1 +1,1 @@
-""""""
+"""Laws of folding, merging and pairing spans."""

@@ -1,1 +1,1 @@
-""""""
+"""Scenarios of latency, errors and calls."""

@@ -1,1 +1,1 @@
-""""""
+"""Scenarios of log patterns."""

@@ -1,1 +1,1 @@
-""""""
+"""Scenarios of missing telemetry."""

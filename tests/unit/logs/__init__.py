@@ -1,1 +1,1 @@
-""""""
+"""Unit tests of masking, user names and exceptions."""

@@ -1,1 +1,1 @@
-""""""
+"""Unit tests of `operators.runtime`."""
