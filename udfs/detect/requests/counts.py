@@ -1,4 +1,4 @@
-"""Lines and spans of a service by shape, side by side: what `RequestEffects` compares with the requests."""
+"""Counts of the requests, lines and calls of a service in a window, which `RequestEffects` compares."""
 
 from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
@@ -20,14 +20,14 @@ from udfs.spans.window import merge_sampled, rows
 
 __all__ = ["effects_of_lines", "effects_of_spans", "logging_windows", "merge_effect_windows"]
 
-UNNAMED: Final = "(unnamed)"  # "" is the window itself
+UNNAMED: Final = "(unnamed)"  # an operation without a name; "" is the window itself
 TEMPLATE_CHARS_MAX: Final = 300
-REMEMBERED_MAX: Final = 20_000  # templates, by what they are made of
-UNKNOWN_MAX: Final = 300  # shapes of a window that are not known yet; the others are not watched
+REMEMBERED_MAX: Final = 20_000  # templates in the cache, by their masked lines
+UNKNOWN_MAX: Final = 300  # new effects of a window, and its operations; effects beyond it are not watched
 
 
 def effects_of_lines(aggregates: Iterable[LogAggregate]) -> Iterator[EffectAggregate]:
-    """What is in time of each."""
+    """Yield the effects of each aggregate, from its windows that are not late."""
     for aggregate in aggregates:
         windows = tuple((start_ms, _of_lines(table)) for start_ms, late, table in aggregate.windows if not late)
         if windows:
@@ -35,13 +35,13 @@ def effects_of_lines(aggregates: Iterable[LogAggregate]) -> Iterator[EffectAggre
 
 
 def logging_windows(aggregates: Iterable[LogAggregate]) -> Iterator[LoggingWindows]:
-    """In which windows anybody logged in time, by environment."""
+    """Yield, for each environment, the windows in which a service logged in time."""
     windows: dict[str, set[int]] = {}
     for aggregate in aggregates:
         windows.setdefault(aggregate.env, set()).update(start_ms for start_ms, late, _ in aggregate.windows if not late)
-    for env, found in sorted(windows.items()):
-        if found:
-            yield LoggingWindows(env, tuple(sorted(found)))
+    for env, starts in sorted(windows.items()):
+        if starts:
+            yield LoggingWindows(env, tuple(sorted(starts)))
 
 
 def _of_lines(table: LogTable) -> EffectWindow:
@@ -53,7 +53,7 @@ def _of_lines(table: LogTable) -> EffectWindow:
             effects[name] = effects.get(name, 0) + counted.count
             template = _template(counted.texts)
             templates[name] = min(template, templates.get(name, template))
-    # What runs, spans say: logs may spell its version otherwise.
+    # The version comes from spans only: logs may spell it differently.
     return EffectWindow({}, effects, templates, (), ServiceInfo(), table.ranges)
 
 
@@ -63,7 +63,7 @@ def _template(texts: tuple[str, ...]) -> str:
 
 
 def effects_of_spans(env: str, service: str, start_ms: int, table: SpanTable) -> Iterator[EffectAggregate]:
-    """Requests and calls of a window; nothing where there are neither."""
+    """Yield the requests and calls of a window; nothing where there are neither."""
     requests: dict[str, int] = {}
     effects: dict[str, int] = {}
     for row in rows(table):
@@ -71,9 +71,9 @@ def effects_of_spans(env: str, service: str, start_ms: int, table: SpanTable) ->
         if dimension != DIMENSION_OPERATION:
             continue
         if kind in ENTRY_KINDS:
-            for which, count in ((name or UNNAMED, row.spans - row.errors), (FAILED_REQUESTS, row.errors)):
+            for operation, count in ((name or UNNAMED, row.spans - row.errors), (FAILED_REQUESTS, row.errors)):
                 if count:
-                    requests[which] = requests.get(which, 0) + count
+                    requests[operation] = requests.get(operation, 0) + count
         elif name != OTHER:
             effects[f"{CALL}{kind}|{name}"] = row.spans
     if requests or effects:
@@ -84,9 +84,11 @@ def effects_of_spans(env: str, service: str, start_ms: int, table: SpanTable) ->
 def merge_effect_windows(
     left: EffectWindow, right: EffectWindow, known: Collection[str], start_ms: int
 ) -> EffectWindow:
-    """Both as one, of the window that starts then. Of more than UNKNOWN_MAX operations, or shapes not known, some stay.
+    """Merge two parts of the window that starts at start_ms, with at most UNKNOWN_MAX operations and new effects.
 
-    Of shapes each window chooses anew, so that among many that come once what comes always has its turn.
+    known: effects that have a model; all of them are kept. Each window chooses other new effects by a hash, so that an
+    effect that comes in every window is chosen sooner or later among many that come once. Operations beyond the limit
+    are counted under OTHER_REQUESTS.
     """
     effects = _sum(left.effects, right.effects)
     unknown = [name for name in effects if name not in known]
@@ -114,7 +116,7 @@ def merge_effect_windows(
 
 
 def _sum(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
-    found = dict(left)
+    total = dict(left)
     for name, count in right.items():
-        found[name] = found.get(name, 0) + count
-    return found
+        total[name] = total.get(name, 0) + count
+    return total

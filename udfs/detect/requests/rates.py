@@ -1,9 +1,9 @@
-"""How many lines and calls go with a request of which kind, learned from counts of windows alone.
+"""Rates of lines and calls per request of each operation, learned from the counts of windows alone.
 
-A window is a mixture: so many requests of each operation, so many lines of each shape. Which request wrote which line
-is not known; it is what fits the windows best, as least squares without negative rates, by multiplicative updates (Lee
-and Seung, NIPS 13, 2000) of sums that decay. One exposure is the window itself: what is written every minute whoever
-calls.
+A window has a number of requests of each operation and a number of each effect. It is not known which request wrote
+which line: the rates are those that fit the windows best, as least squares without negative rates, by multiplicative
+updates (Lee and Seung, NIPS 13, 2000) of decaying sums. One exposure is the window itself: lines that are written every
+minute without any request.
 """
 
 from collections.abc import Iterable
@@ -19,20 +19,19 @@ from udfs.stats.poisson_change import INTERVAL_WINDOWS, ChangeConfig
 
 __all__ = ["EFFECTS_MAX", "OPERATIONS_MAX", "Rates", "observe", "packed", "unpacked"]
 
-EFFECTS_MAX: Final = 300
-OPERATIONS_MAX: Final = 8  # beside the window itself and the rest
-AWAY_MS: Final = 3_600_000  # a shape unseen for so long makes room for another
-FIT_STEPS: Final = 10  # after each window, from where the last one ended
-LEAST: Final = 1e-9
-HARDLY: Final = 1e-2  # requests, of an hour's memory
-FLOOR: Final = 1e-4  # of a shape's mean rate
-_PANE: Final = ""
+EFFECTS_MAX: Final = 300  # watched in a service
+OPERATIONS_MAX: Final = 8  # besides the window itself and OTHER_REQUESTS
+AWAY_MS: Final = 3_600_000  # an effect that is not seen for so long may be replaced by a new one
+FIT_STEPS: Final = 10  # after each window, starting from the rates after the last one
+SUM_MIN: Final = 1e-9  # decaying sums below it become 0: their ratios are noise
+REQUESTS_MIN: Final = 1e-2  # decaying sum of requests of an operation, below which it may be dropped
+RATE_MIN_OF_MEAN: Final = 1e-4  # smallest rate of an operation, as a share of the mean rate of the effect
 _Floats = NDArray[np.float64]
 
 
 @dataclass(slots=True)
 class Rates:
-    """`EffectRates` with its arrays; the receiver's own."""
+    """`EffectRates` with arrays instead of bytes; the caller may change them."""
 
     names: list[str]
     templates: dict[str, str]
@@ -50,21 +49,21 @@ class Rates:
 
     @property
     def expected(self) -> _Floats:
-        """(n, k): what the past makes of the requests of each recent window."""
+        """Expected counts (n, k): the usual rates times the requests of each recent window."""
         requests = np.array([window.requests for window in self.recent], np.float64).reshape(-1, len(self.operations))
         expected: _Floats = self.rate @ requests.T
         return expected
 
     @property
     def variation(self) -> _Floats:
-        """(n,): squared, how much intervals usually vary beside chance, in terms of what is expected of them."""
+        """Variation (n,): the usual squared relative deviation of intervals from their expectation, beyond chance."""
         spread, size = self.scatter[:, 0], self.scatter[:, 1]
-        found: _Floats = np.divide(np.maximum(spread, 0.0), size, out=np.zeros_like(size), where=size > 0)
-        return found
+        variation: _Floats = np.divide(np.maximum(spread, 0.0), size, out=np.zeros_like(size), where=size > 0)
+        return variation
 
 
 def unpacked(rates: EffectRates) -> Rates:
-    """Copies of everything."""
+    """Decode the rates; all arrays and lists are copies."""
     n, m, k = len(rates.names), len(rates.operations), len(rates.recent)
     return Rates(
         names=list(rates.names),
@@ -84,7 +83,7 @@ def unpacked(rates: EffectRates) -> Rates:
 
 
 def packed(rates: Rates) -> EffectRates:
-    """Inverse of `unpacked`."""
+    """Encode the rates; the inverse of `unpacked`."""
     return EffectRates(
         names=tuple(rates.names),
         templates=rates.templates,
@@ -105,10 +104,10 @@ def packed(rates: Rates) -> EffectRates:
 def observe(
     rates: Rates, start_ms: int, window: EffectWindow, held: frozenset[str], config: ChangeConfig, keep: float
 ) -> None:
-    """Moves the test interval on to this window, which has requests; what leaves it is learned.
+    """Move the test interval on to this window, which has requests, and learn the windows that leave the interval.
 
-    held: shapes of open episodes, which learn nothing meanwhile. keep: what is left of what is known for each window
-    that is learned. O(shapes * operations).
+    held: effects of open episodes; they learn nothing meanwhile. keep: factor by which each learned window reduces the
+    weight of older ones. O(effects * operations).
     """
     if len(rates.recent) == INTERVAL_WINDOWS:
         _compare(rates, held, config)
@@ -124,22 +123,22 @@ def observe(
 
 
 def accept(rates: Rates, names: Iterable[str]) -> None:
-    """What these shapes do lately is usual from now on."""
-    places = [rates.names.index(name) for name in names]
-    factor = (rates.counts[places].sum(axis=1) + 0.5) / (rates.expected[places].sum(axis=1) + 0.5)
-    rates.past[places] *= factor
+    """Take the rates of these effects in the test interval as usual from now on."""
+    indices = [rates.names.index(name) for name in names]
+    factor = (rates.counts[indices].sum(axis=1) + 0.5) / (rates.expected[indices].sum(axis=1) + 0.5)
+    rates.past[indices] *= factor
     for known in (rates.cross, rates.rate):
-        known[places] *= factor[:, None]
+        known[indices] *= factor[:, None]
 
 
 def forget(rates: Rates, names: Iterable[str]) -> None:
-    """The test interval as if these shapes had done in it what is usual: an incident that is over is not told again."""
-    places = [rates.names.index(name) for name in names]
-    rates.counts[places] = rates.expected[places]
+    """Set these effects to their expected counts in the test interval, so that a past incident does not alarm again."""
+    indices = [rates.names.index(name) for name in names]
+    rates.counts[indices] = rates.expected[indices]
 
 
 def _count_runs(rates: Rates, seen: NDArray[np.bool_], held: frozenset[str]) -> None:
-    """Windows with each shape, and how long it stays away; of an incident that teaches nothing."""
+    """Count the windows with each effect and its absence; the absence of a held effect is not learned as usual."""
     free = np.array([name not in held for name in rates.names], np.bool_)
     with_it, without, longest = rates.runs.T
     longest = np.where(seen & free, np.maximum(longest, without), longest)
@@ -147,7 +146,7 @@ def _count_runs(rates: Rates, seen: NDArray[np.bool_], held: frozenset[str]) -> 
 
 
 def strange_share(rates: Rates, requests_min: float) -> float:
-    """Share of the interval's requests that are of operations of which less than so many were seen."""
+    """Return the share of the interval's requests whose operation has less than requests_min requests in the past."""
     requests = np.array([window.requests[1:] for window in rates.recent], np.float64).sum(axis=0)
     strange = requests[rates.requests[1:] < requests_min].sum()
     return float(strange / max(1.0, requests.sum()))
@@ -158,7 +157,7 @@ def _is_over(rates: Rates, start_ms: int, config: ChangeConfig) -> bool:
 
 
 def _learn(rates: Rates, held: frozenset[str], keep: float) -> None:
-    """The oldest window leaves the interval and becomes part of the past."""
+    """Move the oldest window from the interval to the past."""
     window = rates.recent.pop(0)
     counts, rates.counts = rates.counts[:, 0].copy(), rates.counts[:, 1:]
     requests = np.array(window.requests, np.float64)
@@ -173,16 +172,16 @@ def _learn(rates: Rates, held: frozenset[str], keep: float) -> None:
 
 
 def _decayed(known: _Floats, keep: float) -> _Floats:
-    """What is left of it; nothing of what is next to nothing, whose quotients are noise."""
+    """Return the sums times `keep`; those below SUM_MIN become 0."""
     left = known * keep
-    left[left < LEAST] = 0.0
+    left[left < SUM_MIN] = 0.0
     return left
 
 
 def _fit(rates: Rates) -> None:
-    """FIT_STEPS closer to the best rates. No rate is quite 0, else it would stay 0."""
+    """Fit the rates by FIT_STEPS further steps. A rate of 0 would stay 0, so each begins a step above 0."""
     total = rates.requests.sum()
-    least = FLOOR * rates.past[:, None] / total
+    least = RATE_MIN_OF_MEAN * rates.past[:, None] / total
     rate = np.where(rates.rate.any(axis=1)[:, None], rates.rate, rates.past[:, None] / total)
     for _ in range(FIT_STEPS):
         fitted = np.maximum(rate, least) @ rates.gram
@@ -191,10 +190,11 @@ def _fit(rates: Rates) -> None:
 
 
 def _compare(rates: Rates, held: frozenset[str], config: ChangeConfig) -> None:
-    """The interval as a whole, against what was expected: how wrong that usually is, chance apart.
+    """Compare the interval with its expectation, and learn how far the two usually differ beyond chance.
 
-    Of a whole interval, as the errors of its windows add up where a mix of requests shifts. An incident that has just
-    begun says little: a interval counts for one in memory_intervals, and for no more than half of what was expected.
+    A whole interval is compared because the errors of its windows add up where the mix of requests shifts. An incident
+    that has just begun has little influence: an interval weighs one part in memory_intervals, and its deviation is
+    limited to half of the expected count.
     """
     counts, expected = rates.counts.sum(axis=1), rates.expected.sum(axis=1)
     off = np.clip(counts - expected, -expected / 2, expected / 2)
@@ -204,16 +204,16 @@ def _compare(rates: Rates, held: frozenset[str], config: ChangeConfig) -> None:
 
 
 def _requests_of(rates: Rates, window: EffectWindow) -> _Floats:
-    index = {name: place for place, name in enumerate(rates.operations)}
-    found = np.zeros(len(rates.operations))
-    found[0] = 1.0
+    index_of = {name: index for index, name in enumerate(rates.operations)}
+    requests = np.zeros(len(rates.operations))
+    requests[0] = 1.0
     for name, count in window.requests.items():
-        found[index[name] if name in index else index[OTHER_REQUESTS]] += count
-    return found
+        requests[index_of[name] if name in index_of else index_of[OTHER_REQUESTS]] += count
+    return requests
 
 
 def _make_room(rates: Rates, start_ms: int, window: EffectWindow, held: frozenset[str]) -> None:
-    """Operations and shapes that are new get a place where there is one, the most frequent shapes first."""
+    """Add new operations and new effects as far as there is room, the most frequent effects first."""
     known = set(rates.operations)
     new = sorted(name for name in window.requests if name not in known)
     if new and len(rates.operations) > OPERATIONS_MAX:
@@ -253,24 +253,24 @@ def _add_operation(rates: Rates, name: str) -> None:
 
 
 def _drop_operations(rates: Rates) -> None:
-    """Operations that have long had no request go."""
+    """Drop operations that have had no request for long."""
     activity = (
         np.array([window.requests for window in rates.recent], np.float64)
         .reshape(-1, len(rates.operations))
         .any(axis=0)
     )
-    kept = np.flatnonzero((rates.requests >= HARDLY) | activity | (np.arange(len(rates.operations)) == 0))
-    rates.operations = [rates.operations[place] for place in kept]
+    kept = np.flatnonzero((rates.requests >= REQUESTS_MIN) | activity | (np.arange(len(rates.operations)) == 0))
+    rates.operations = [rates.operations[index] for index in kept]
     rates.requests, rates.gram = rates.requests[kept], rates.gram[np.ix_(kept, kept)]
     rates.cross, rates.rate = rates.cross[:, kept], rates.rate[:, kept]
     rates.recent = [
-        RecentWindow(window.start_ms, tuple(window.requests[place] for place in kept), window.traces, window.ranges)
+        RecentWindow(window.start_ms, tuple(window.requests[index] for index in kept), window.traces, window.ranges)
         for window in rates.recent
     ]
 
 
 def _drop_away(rates: Rates, start_ms: int, wanted: int, held: frozenset[str]) -> None:
-    """Shapes that are away for long, or came once, go, the longest first, as far as room is short."""
+    """Drop effects that are away for long, or came once, the longest absence first, until `wanted` new ones fit."""
     short = len(rates.names) + wanted - EFFECTS_MAX
     if short <= 0:
         return
@@ -281,12 +281,12 @@ def _drop_away(rates: Rates, start_ms: int, wanted: int, held: frozenset[str]) -
         if (seen_ms < start_ms - AWAY_MS or (windows == 1 and seen_ms < oldest_ms)) and name not in held
     )
     evicted = {name for _, name in away[:short]}
-    _keep(rates, (place for place, name in enumerate(rates.names) if name not in evicted))
+    _keep(rates, (index for index, name in enumerate(rates.names) if name not in evicted))
 
 
-def _keep(rates: Rates, places: Iterable[int]) -> None:
-    kept = list(places)
-    rates.names = [rates.names[place] for place in kept]
+def _keep(rates: Rates, indices: Iterable[int]) -> None:
+    kept = list(indices)
+    rates.names = [rates.names[index] for index in kept]
     rates.templates = {name: rates.templates[name] for name in rates.names if name in rates.templates}
     rates.cross, rates.rate, rates.past = rates.cross[kept], rates.rate[kept], rates.past[kept]
     rates.scatter, rates.runs = rates.scatter[kept], rates.runs[kept]

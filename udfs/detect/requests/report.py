@@ -1,4 +1,4 @@
-"""An insight about lines or calls that no longer go with the requests as they did."""
+"""Candidates of insights about a changed number of lines or calls per request."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ from udfs.insights.wording import clock, kafka_ranges, rate, title_of
 __all__ = ["report", "subject_of_effect"]
 
 TEMPLATE_CHARS_MAX: Final = 200
-NAMED_MAX: Final = 20  # lines, and calls, named in one insight
+NAMED_MAX: Final = 20  # lines named in one insight, and calls
 _NS_PER_MS: Final = 1e6
 
 
@@ -23,7 +23,7 @@ def report(
     status: Status,
     reason: str = "",
 ) -> Insight:
-    """The episode as it stands; templates: of lines, by shape."""
+    """Make the candidate of an episode. templates: by name of the effect, of lines only."""
     first, info = episode.members[0], episode.info
     of_lines = first.name.startswith(LINE)
     subject = subject_of_effect(first.name)
@@ -55,7 +55,7 @@ def report(
                 for trace in episode.traces
             ),
             operations=_calls(episode),
-            sample_lines=tuple(templates[one.name] for one in episode.members if one.name in templates)[:NAMED_MAX],
+            sample_lines=tuple(templates[part.name] for part in episode.members if part.name in templates)[:NAMED_MAX],
             template=emitted if of_lines else "",
             kafka=kafka_ranges(episode.ranges),
             expected=_expected(episode, first, emitted),
@@ -67,7 +67,7 @@ def report(
 
 
 def subject_of_effect(name: str) -> str:
-    """Pattern id of a line, operation of a call."""
+    """Return the pattern id of a line, or the operation of a call."""
     if name.startswith(LINE):
         return name.removeprefix(LINE)
     return name.removeprefix(CALL).partition("|")[2]
@@ -75,13 +75,13 @@ def subject_of_effect(name: str) -> str:
 
 def _measures(episode: EffectEpisode) -> dict[str, float]:
     first = episode.members[0]
-    what = "lines" if first.name.startswith(LINE) else "calls"
+    unit = "lines" if first.name.startswith(LINE) else "calls"
     requests = max(1, episode.requests)
     return {
-        what: first.count,
-        f"{what}_usual": round(first.expected, 3),
-        f"{what}_per_request": round(first.count / requests, 4),
-        f"{what}_per_request_usual": round(first.expected / requests, 4),
+        unit: first.count,
+        f"{unit}_usual": round(first.expected, 3),
+        f"{unit}_per_request": round(first.count / requests, 4),
+        f"{unit}_per_request_usual": round(first.expected / requests, 4),
         "requests": float(episode.requests),
         "shapes": float(len(episode.members)),
         "counted_s": float(episode.windows * episode.window_ms // 1000),
@@ -90,7 +90,7 @@ def _measures(episode: EffectEpisode) -> dict[str, float]:
 
 
 def _calls(episode: EffectEpisode) -> tuple[Contribution, ...]:
-    """The calls that changed, by their part of the change."""
+    """Rank the changed calls by their share of the change."""
     calls = [member for member in episode.members if member.name.startswith(CALL)]
     changed = [abs(member.expected - member.count) for member in calls]
     usual = sum(member.expected for member in calls)

@@ -1,9 +1,9 @@
-"""The shape rule: a window of requests, lines and calls moves what is usual, and opens, follows and closes insights.
+"""The rule of request effects: a window updates the model of usual rates, and opens, follows and closes insights.
 
-A line is missed when it comes less than half as often with the requests as it used to, by more than chance, in six
-windows or more; a call likewise, and also when it comes twice as often. Lines are compared with the other lines of the
-service too: where each falls, it is the number of requests that changed (another sampling), or logging as a whole.
-One insight a service is open at a time; it names every line and call that changed with it.
+A line is missing when its number per request falls to half of the usual one or less, by more than chance, in six
+windows or more. The same holds for a call, and also a call that is made twice as often has changed. Lines are also
+compared with the other lines of the service: where all of them fall, the number of requests has changed (another
+sampling), or logging as a whole. A service has one open insight at a time; it names every line and call that changed.
 """
 
 from dataclasses import dataclass, field
@@ -32,39 +32,42 @@ ACCEPTED: Final = "it has stayed: it is usual now"
 DEPLOYED: Final = "another version runs: what is usual is learned anew"
 UNSEEN: Final = "not seen again"
 EXPIRED: Final = "no more requests"
-# Expected of a line at least, before it says whether lines fall alike.
+# A line must have this expected count before it is used to see whether all lines fall together.
 OTHERS_MIN: Final = 10.0
 _Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class EffectConfig:
-    """nats_close: for what is usual, to close; close_after_ms: nothing spoke for it for so long, so it closes too.
-    accept_ms: open for so long, what it says is the new normal. past_windows_min: with requests, before the interval:
-    with it ten minutes, as of patterns (a window of the past weighs a little less than 1). settle_ms: after another
-    version has come, or an old one again, nothing is told for so long, and what is usual is learned anew, faster:
-    unsettled_keep.
-    seen_windows_min: with a shape, before it is missed; never before it is away for twice as long as ever before.
-
-    More of a call is news only where it was made with rare_share of the requests (errors, which are rarer, are watched
-    by themselves), and at most strange_max of the requests are of operations seen less than strange_min times.
-    """
+    """Settings of the rule of request effects."""
 
     change: ChangeConfig = field(default_factory=ChangeConfig)
+    # Evidence for the usual rate that ends a change, in nats.
     nats_close: float = 6.0
+    # An episode also closes when no window has supported it for so long.
     close_after_ms: int = 600_000
+    # An episode that is open for so long closes, and its rates are the new usual ones.
     accept_ms: int = 1_800_000
+    # Windows with requests before the test interval that are needed to open an insight. Together with the interval
+    # these are ten minutes, as for patterns: a window of the past weighs a little less than 1.
     past_windows_min: float = 45.0
+    # After a change of version, also back to an old one, no insight opens for so long.
     settle_ms: int = 1_800_000
+    # Meanwhile rates are learned anew, faster: factor by which one window reduces the weight of older ones.
     unsettled_keep: float = 1 - 1 / 20
+    # Windows with an effect before it can be missing. It must also be away for twice its longest absence so far.
     seen_windows_min: float = 12.0
+    # More of a call opens an insight only where its usual number is at least this share of the requests. Errors are
+    # rarer; they are watched separately.
     rare_share: float = 0.05
+    # More of a call opens no insight where more than strange_max of the requests are of operations that were seen less
+    # than strange_min times.
     strange_max: float = 0.1
     strange_min: float = 30.0
 
 
 class _Changes(NamedTuple):
-    """For each shape: nats for a change (0: none), windows of the interval that shows it best, whether it is more."""
+    """For each effect: nats for a change (0: none), windows of the interval that shows it best, whether it is more."""
 
     nats: _Floats
     windows: NDArray[np.int64]
@@ -74,7 +77,7 @@ class _Changes(NamedTuple):
 def evaluate_effects(
     model: EffectModel, window: ServiceWindow[EffectWindow], config: EffectConfig
 ) -> tuple[EffectModel, list[Insight]]:
-    """What is known after the window, and what it announces. O(shapes * operations)."""
+    """Return the model after the window, and its candidates. O(effects * operations)."""
     if not window.table.requests:
         return _without_requests(model, window, config)
     candidates: list[Insight] = []
@@ -82,7 +85,7 @@ def evaluate_effects(
     model, is_settled = _deployed(model, window, config)
     rates, episode, templates = unpacked(model.rates), model.episode, model.rates.templates
     if model.changed_ms != before:
-        rates.runs[:] = 0.0  # what was seen before says nothing of what another version does
+        rates.runs[:] = 0.0  # absences under one version are no measure for another
     if episode is not None and not is_settled:
         candidates.append(report(window.env, window.service, episode, templates, "closed", DEPLOYED))
         forget(rates, (member.name for member in episode.members))
@@ -111,7 +114,7 @@ def evaluate_effects(
 def _without_requests(
     model: EffectModel, window: ServiceWindow[EffectWindow], config: EffectConfig
 ) -> tuple[EffectModel, list[Insight]]:
-    """A window that tells nothing, but that time goes on."""
+    """Close an episode that is due in a window without requests; such a window is no evidence."""
     model, episode = msgspec.structs.replace(model, last_end_ms=window.end_ms), model.episode
     if episode is None or window.start_ms - episode.end_ms < config.close_after_ms:
         return model, []
@@ -124,7 +127,7 @@ def _without_requests(
 def _deployed(
     model: EffectModel, window: ServiceWindow[EffectWindow], config: EffectConfig
 ) -> tuple[EffectModel, bool]:
-    """What is known of versions, and whether one has run alone for long enough to say what is usual."""
+    """Return the model with the version of the window, and whether the last change of version is settle_ms ago."""
     version, changed_ms = window.table.info.version or model.version, model.changed_ms
     if model.version and version != model.version:
         changed_ms = window.end_ms
@@ -133,7 +136,7 @@ def _deployed(
 
 
 def expire_effects(model: EffectModel, env: str, service: str) -> list[Insight]:
-    """Closing draft of what is open when a service is forgotten."""
+    """Return the closing candidate of an open episode when the state of a service is forgotten."""
     if model.episode is None:
         return []
     return [report(env, service, model.episode, model.rates.templates, "closed", EXPIRED)]
@@ -162,18 +165,19 @@ def _changes(rates: Rates, config: EffectConfig) -> _Changes:
 
 
 def _changed(changes: _Changes, config: EffectConfig) -> list[int]:
-    """Places of the shapes that have changed beyond chance, of as many as are watched."""
+    """Return the indices of the effects that changed beyond chance; the threshold grows with the number of effects."""
     wanted = config.change.nats_open + log(max(1, len(changes.nats)))
-    found: list[int] = np.flatnonzero(changes.nats >= wanted).tolist()
-    return found
+    indices: list[int] = np.flatnonzero(changes.nats >= wanted).tolist()
+    return indices
 
 
 def _may_miss(
     rates: Rates, counts: _Floats, windows: int, certain: NDArray[np.bool_], config: EffectConfig
 ) -> NDArray[np.bool_]:
-    """Shapes, with so many in a interval of windows, that came often enough, and do not stay away as they sometimes do.
+    """Return which effects came often enough before, and are not absent now, or longer than twice their longest absence.
 
-    certain: others tell that the requests are still counted alike; else it must come less often in a window, too.
+    counts: in the interval of the newest `windows` windows. certain: effects for which the other effects show that
+    requests are still counted the same way; all others must also come less often per window than usual.
     """
     with_it, without, longest = rates.runs.T
     usual: NDArray[np.bool_] = (with_it >= config.seen_windows_min) & ((counts > 0) | (without > 2 * longest))
@@ -183,10 +187,10 @@ def _may_miss(
 
 
 def _beyond(nats: _Floats, counts: _Floats, expected: _Floats, variation: _Floats) -> _Floats:
-    """What is left of evidence against chance where intervals vary by themselves as well.
+    """Return the evidence that is left where intervals usually vary beyond chance.
 
-    The two are resistances in parallel: log-normal variation of the same size would give the change by itself with
-    log(ratio)^2 / (2 * variation) nats, however many requests there are.
+    Both kinds of evidence combine like resistances in parallel. Against log-normal variation, the change alone gives
+    log(ratio)^2 / (2 * variation) nats, for any number of requests.
     """
     far = np.log((counts + 0.5) / (expected + 0.5)) ** 2 / 2
     left: _Floats = np.divide(nats * far, far + nats * variation, out=np.zeros_like(nats), where=far > 0)
@@ -194,10 +198,13 @@ def _beyond(nats: _Floats, counts: _Floats, expected: _Floats, variation: _Float
 
 
 def _common(counts: _Floats, expected: _Floats, lines: NDArray[np.bool_]) -> _Floats:
-    """For each shape: what is left of the *other* line of which most is left, at most 1; 1 where there is none."""
+    """Return for each effect the largest ratio of count to expectation among the *other* lines, at most 1.
+
+    1 where there are less than two lines to compare, or where the service logs nothing.
+    """
     known = lines & (expected >= OTHERS_MIN)
     left = np.where(known, counts / np.maximum(expected, OTHERS_MIN), 0.0)
-    if known.sum() < 2 or not counts[lines].any():  # whether nobody logs any more, LogSilence knows
+    if known.sum() < 2 or not counts[lines].any():  # LogSilence decides on a service without any line
         return np.ones(len(counts))
     first, second = np.sort(left)[::-1][:2]
     best: _Floats = np.minimum(1.0, np.where(left == first, second, first))
@@ -205,7 +212,7 @@ def _common(counts: _Floats, expected: _Floats, lines: NDArray[np.bool_]) -> _Fl
 
 
 def _are_rare(rates: Rates, config: EffectConfig) -> NDArray[np.bool_]:
-    """Shapes of which more would be no news: usually with few requests, or all where the requests are new ones."""
+    """Return which effects may grow without an insight: those of few requests, or all where the requests are new."""
     if strange_share(rates, config.strange_min) > config.strange_max:
         return np.ones(len(rates.names), np.bool_)
     rare: NDArray[np.bool_] = rates.past < config.rare_share * rates.requests[1:].sum()
@@ -213,11 +220,11 @@ def _are_rare(rates: Rates, config: EffectConfig) -> NDArray[np.bool_]:
 
 
 def _opened(rates: Rates, window: ServiceWindow[EffectWindow], config: EffectConfig) -> EffectEpisode | None:
-    """An episode of all shapes that have changed; None where none has, or too little is known."""
+    """Open an episode of all effects that have changed; None where there is none, or where the past is too short."""
     if rates.requests[0] < config.past_windows_min:
         return None
     changes = _changes(rates, config)
-    found = sorted((-float(changes.nats[place]), rates.names[place], place) for place in _changed(changes, config))
+    found = sorted((-float(changes.nats[index]), rates.names[index], index) for index in _changed(changes, config))
     if not found:
         return None
     subject = found[0][2]
@@ -228,7 +235,7 @@ def _opened(rates: Rates, window: ServiceWindow[EffectWindow], config: EffectCon
         kind="pattern_missing" if rates.names[subject].startswith(LINE) else "trace_shape_change",
         start_ms=interval[0].start_ms,
         end_ms=window.end_ms,
-        members=tuple(_member(rates, place, first, bool(changes.more[place])) for _, _, place in found),
+        members=tuple(_member(rates, index, first, bool(changes.more[index])) for _, _, index in found),
         requests=sum(sum(recent.requests[1:]) for recent in interval),
         traces=merge_sampled(trace for recent in interval for trace in recent.traces),
         window_ms=window.end_ms - window.start_ms,
@@ -239,33 +246,33 @@ def _opened(rates: Rates, window: ServiceWindow[EffectWindow], config: EffectCon
     )
 
 
-def _leading_usual(rates: Rates, place: int, first: int, more: bool, factor: float) -> int:
-    """How many windows of the interval come before the first that shows the change."""
-    counts, expected = rates.counts[place, first:], rates.expected[place, first:]
+def _leading_usual(rates: Rates, index: int, first: int, more: bool, factor: float) -> int:
+    """Count the windows of the interval before the first one that shows the change."""
+    counts, expected = rates.counts[index, first:], rates.expected[index, first:]
     shows = counts >= expected * factor if more else (counts * factor <= expected) & (expected > 0)
     return int(np.argmax(shows))
 
 
 def _silent(rates: Rates, windows: int) -> int:
-    """In how many of the newest windows nothing was logged at all."""
-    lines = [place for place, name in enumerate(rates.names) if name.startswith(LINE)]
+    """Count the newest windows without any line."""
+    lines = [index for index, name in enumerate(rates.names) if name.startswith(LINE)]
     return int((~rates.counts[lines, -windows:].any(axis=0)).sum()) if lines else 0
 
 
-def _member(rates: Rates, place: int, first: int, more: bool) -> EffectMember:
+def _member(rates: Rates, index: int, first: int, more: bool) -> EffectMember:
     return EffectMember(
-        rates.names[place],
+        rates.names[index],
         more,
-        float(rates.counts[place, first:].sum()),
-        float(rates.expected[place, first:].sum()),
-        int(rates.last_seen[place]),
+        float(rates.counts[index, first:].sum()),
+        float(rates.expected[index, first:].sum()),
+        int(rates.last_seen[index]),
     )
 
 
 def _followed(
     episode: EffectEpisode, rates: Rates, window: ServiceWindow[EffectWindow], config: EffectConfig
 ) -> tuple[EffectEpisode, str]:
-    """The episode after this window, and why it ends, or ""."""
+    """Return the episode after this window, and the reason of its end, or ""."""
     if window.start_ms - episode.end_ms >= config.close_after_ms:
         return episode, UNSEEN
     episode = _joined(episode, rates, config)
@@ -296,7 +303,7 @@ def _followed(
 
 
 def _moved(old: EffectMember, now: EffectMember, nats: float, nats_close: float) -> EffectMember:
-    """The member after a window; what is back to usual counts no more."""
+    """Return the member after a window; a member that is back to usual does not change any more."""
     if old.recovery >= nats_close:
         return old
     count, expected = (old.count + now.count, old.expected + now.expected) if nats < 0 else (old.count, old.expected)
@@ -304,25 +311,25 @@ def _moved(old: EffectMember, now: EffectMember, nats: float, nats_close: float)
 
 
 def _joined(episode: EffectEpisode, rates: Rates, config: EffectConfig) -> EffectEpisode:
-    """The episode with what has changed since it opened."""
+    """Add the effects that have changed since the episode opened."""
     known = {member.name for member in episode.members}
     changes = _changes(rates, config)
     found = [
-        _member(rates, place, -1, bool(changes.more[place]))
-        for place in _changed(changes, config)
-        if rates.names[place] not in known
+        _member(rates, index, -1, bool(changes.more[index]))
+        for index in _changed(changes, config)
+        if rates.names[index] not in known
     ]
-    nothing = (msgspec.structs.replace(member, count=0.0, expected=0.0) for member in found)
-    return msgspec.structs.replace(episode, members=(*episode.members, *nothing))
+    joined = (msgspec.structs.replace(member, count=0.0, expected=0.0) for member in found)
+    return msgspec.structs.replace(episode, members=(*episode.members, *joined))
 
 
 def _usual_nats(now: EffectMember, factor: float) -> float:
-    """Log-likelihood ratio of what is usual against `factor` times less, or more, in one window."""
+    """Return the log-likelihood ratio of the usual rate against one `factor` times lower, or higher, in one window."""
     changed = factor if now.more else 1 / factor
     return now.expected * (changed - 1) - now.count * log(changed)
 
 
 def _is_reported(before: EffectEpisode, after: EffectEpisode) -> bool:
-    """At 6, 12, 24 ... windows: how it goes."""
+    """Return whether the episode has an update due: at 6, 12, 24 ... windows."""
     sixths, rest = divmod(after.windows, 6)
     return after.windows > before.windows and not rest and not sixths & (sixths - 1)
