@@ -1,4 +1,4 @@
-"""The graph of all machines: which stages there are, in the order of the flow. Engines draw it, tests pin its uids."""
+"""The graph of all machines: its stages in the order of the flow. Engines build it, and tests pin its uids."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,7 +25,7 @@ from udfs.insights.ids import service_key
 
 @dataclass(frozen=True, slots=True)
 class GraphConfig:
-    """Settings of every machine; the defaults are the ones that everything is scored with."""
+    """Settings of every machine; all scores are measured with the defaults."""
 
     fold: FoldConfig = field(default_factory=FoldConfig)
     pre_aggregate: PreAggregateConfig = field(default_factory=PreAggregateConfig)
@@ -46,7 +46,7 @@ BY_PATTERN: Final = Key("env|pattern", lambda event: f"{event.env}|{event.patter
 
 
 def stages(config: GraphConfig) -> tuple[Stage, ...]:
-    """Every keyed stage. A uid names state in savepoints: it never changes and is never used again."""
+    """Return every keyed stage. A uid names state in savepoints: it never changes and is never used again."""
     return (
         Stage("pre-merge", PreAggregate(config.pre_aggregate, "traces"), BY_PARTITION, "traces"),
         Stage("pre-merge-logs", PreAggregate(config.pre_aggregate, "logs"), BY_PARTITION, "logs"),
@@ -54,10 +54,10 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
         Stage("call-pairs", CallPairs(config.calls), BY_BUCKET),
         Stage("latency-spike", LatencySpike(config.latency), BY_SERVICE),
         Stage("error-patterns", LogPatterns(config.patterns), BY_SERVICE),
-        # A stage of its own: event time of two inputs is the lesser of theirs, and logs wait for no spans.
+        # A separate stage: the watermark of two inputs is the lower one, and logs must not wait for spans.
         Stage("error-patterns-traces", LogPatterns(_of_spans(config)), BY_SERVICE),
         Stage("pattern-news", NoveltyGate(config.novelty), BY_PATTERN),
-        # What spans record is told where logs do not: this stage waits for them, and they for nothing.
+        # Passes on exceptions of spans that no log has: it waits for logs, and the stage of logs waits for nothing.
         Stage("pattern-news-traces", NoveltyGate(replace(config.novelty, source="spans")), BY_PATTERN),
         Stage("request-shapes", RequestEffects(config.effects), BY_SERVICE),
         Stage("log-silence", LogSilence(config.silence), BY_ENV),
@@ -66,18 +66,18 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
 
 
 def _of_spans(config: GraphConfig) -> LogPatternsConfig:
-    """Pre-merge says when a service has spans, so what they do not throw is known as well."""
+    """Return the settings for spans: activity is reported for them, so that windows without exceptions count as 0."""
     rule = replace(config.patterns.rule, silence_counts=True, observed_ms=config.pre_aggregate.activity_report_ms)
     return replace(config.patterns, source="spans", rule=rule)
 
 
 def latency_stages(config: GraphConfig) -> tuple[Stage, ...]:
-    """Latency alone, under the same uids."""
+    """Return the stages of latency alone, under the same uids."""
     return tuple(stage for stage in stages(config) if stage.uid in ("pre-merge", "call-pairs", "latency-spike"))
 
 
 def pattern_stages(config: GraphConfig) -> tuple[Stage, ...]:
-    """Error patterns of logs and of spans alone, under the same uids."""
+    """Return the stages of error patterns of logs and spans alone, under the same uids."""
     uids = (
         "pre-merge",
         "pre-merge-logs",
@@ -91,9 +91,10 @@ def pattern_stages(config: GraphConfig) -> tuple[Stage, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Which stages a job has. unused: types of their outputs that nothing takes in this job, on purpose."""
+    """The stages of a job."""
 
     stages: Callable[[GraphConfig], tuple[Stage, ...]]
+    # Types of outputs that no stage and no sink of this job takes, on purpose.
     unused: tuple[type, ...] = ()
 
 

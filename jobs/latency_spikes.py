@@ -1,4 +1,4 @@
-"""Latency alone: the roll-ups and LatencySpike, with the uids of the whole job, so that savepoints fit both."""
+"""Job of latency alone: the roll-ups and LatencySpike, with the uids of the whole job, so that savepoints fit both."""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,8 @@
-"""LogSilence: whether a service that logs nothing is alone in that.
+"""LogSilence: suppress `pattern_missing` of a silent service while the whole environment sends no logs.
 
-Driven by `LoggingWindows`; puts out `Insight`. A line is missed in a service that has gone wholly silent.
-Where the logs of everybody have stopped, it is the way of the logs that is broken, which TelemetryGap tells once, and
-not a thousand services each. State of an environment: in which of the last windows anybody logged.
+Driven by `LoggingWindows`; puts out `Insight`. A line can be missing because its service logs nothing at all. Where the
+logs of all services have stopped, the transport of logs is broken: TelemetryGap reports that once, instead of one
+insight for each of a thousand services. State of an environment: the recent windows in which a service logged.
 """
 
 from dataclasses import dataclass, field
@@ -17,21 +17,23 @@ from state_schemas.contracts.counters import MetricName
 from state_schemas.contracts.insight import Insight
 from state_schemas.state.log_silence import LOG_SILENCE_CODEC, LogSilenceState
 
-LOGGED_SHARE_MIN: Final = 1 / 3  # of the windows of an insight in which others logged, who may log rarely
-KEPT_MS: Final = 3_600_000
-WINDOWS_MAX: Final = 720  # then those out of date go
+# Share of the windows of an insight in which the environment must have logged; other services may log rarely.
+LOGGED_SHARE_MIN: Final = 1 / 3
+KEPT_MS: Final = 3_600_000  # windows older than this are dropped
+WINDOWS_MAX: Final = 720  # above it, old windows are dropped at the next event, not only at the next timer
 
 
 @dataclass(frozen=True, slots=True)
 class LogSilenceConfig:
-    """idle_ms: an environment without logs for so long is forgotten; longer than any insight stays open."""
+    """Settings of the gate of silent services."""
 
     emission: EmissionConfig = field(default_factory=EmissionConfig)
+    # An environment without logs for so long is forgotten; longer than any insight stays open.
     idle_ms: int = 9 * 24 * 3_600_000
 
 
 class LogSilence:
-    """See the module. One state for each environment: KEPT_MS of windows, and who is told of."""
+    """See the module. One state for each environment: the windows of KEPT_MS, and the insights that were passed on."""
 
     takes = (LoggingWindows,)
     gives = (Insight,)
@@ -58,7 +60,7 @@ class LogSilence:
         return Step(state, timer_at_ms=self._next_timer_ms(state, watermark_ms))
 
     def on_timer(self, state: LogSilenceState, now_ms: int) -> Step[LogSilenceState, Insight]:
-        """What was said of windows before now is judged: all that was heard in them has come."""
+        """Decide on insights whose windows are final: all logs in them have arrived."""
         due = [event for event in state.waiting if self._ready_ms(event) <= now_ms]
         state.waiting = [event for event in state.waiting if self._ready_ms(event) > now_ms]
         passed = tuple(event.revision for event in due if event.revision and self._goes_on(state, event.revision))
@@ -75,16 +77,16 @@ class LogSilence:
     def _is_alone(self, state: LogSilenceState, insight: Insight) -> bool:
         window, window_ms = insight.window, self.config.emission.window_ms
         if insight.measures["silent_s"] * 1000 < insight.measures["counted_s"] * 1000 - window_ms:
-            return True  # it logs, only not this
+            return True  # the service logs other lines
         windows = range(window.start_ms, window.end_ms, window_ms)
         return sum(start_ms in state.windows for start_ms in windows) >= LOGGED_SHARE_MIN * len(windows)
 
     def _prune(self, state: LogSilenceState, now_ms: int) -> None:
-        """By event time, not by what was heard last: logs may be far ahead of what is judged."""
+        """Drop windows by event time, not by the newest log: logs may be far ahead of the insights that wait."""
         state.windows = {start_ms: True for start_ms in state.windows if start_ms >= now_ms - KEPT_MS}
 
     def _ready_ms(self, event: LoggingWindows) -> int:
-        """When all that was heard in the insight's windows is known, however it came."""
+        """Return the time at which the windows of the insight are final, so that all logs in them have arrived."""
         return self.config.emission.final_ms(event.until_ms - self.config.emission.window_ms)
 
     def _next_timer_ms(self, state: LogSilenceState, now_ms: int) -> int:

@@ -1,9 +1,11 @@
-"""NoveltyGate: whether an error that is new in a service is new in its environment.
+"""NoveltyGate: pass on an insight about a new error only if the error is new in the whole environment.
 
-Driven by `LogPatternSighting` of logs, or by `PatternSighting` of both, to tell what spans recorded and logs do not
-say, new or not; puts out `Insight`. What others of the environment have had for a while is no news when one
-more service has it: a library's errors would be told as often as there are services. Where several meet it within
-known_ms, as after a deploy, each tells, and so does who has very many of it. State of a pattern: who has it since when.
+Driven by `LogPatternSighting` for logs; puts out `Insight`. For spans it is driven by `PatternSighting` of both
+sources, and passes on insights about exceptions of spans that the log of the service does not have, new or not. An
+error that other services have had for known_ms is not new when one more service has it: an error of a library would
+be reported once for each service. Where several services have it first within known_ms, as after a deployment, the
+insight of each service is passed on, and so is that of a service with very many lines. State of a pattern: the
+services that have it, and since when.
 """
 
 from dataclasses import dataclass, field
@@ -19,23 +21,23 @@ from state_schemas.contracts.counters import MetricName
 from state_schemas.contracts.insight import Insight, Kind
 from state_schemas.state.novelty import NOVELTY_CODEC, NoveltyState
 
-STORM_LINES: Final = 100  # of one insight: news even where it is known
-SERVICES_MAX: Final = 100  # of a pattern; of more, those that logged it first are kept
-LOGGED_DAYS: Final = 9  # more than idle_ms
+STORM_LINES: Final = 100  # an insight of so many lines is passed on even where the pattern is known
+SERVICES_MAX: Final = 100  # of a pattern; the ones with the earliest first sighting are kept
+LOGGED_DAYS: Final = 9  # kept for each service; longer than idle_ms
 DAY_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
 class NoveltyConfig:
-    """known_ms: logged elsewhere for so long, a pattern is no news; more than what is final lags behind event time.
+    """Settings of the novelty gate."""
 
-    idle_ms: unheard for so long, a pattern is forgotten. Who has it says so once a day. source: of what is told.
-    frontier: of the machines that tell; what spans recorded waits until the same would be known of logs.
-    """
-
+    # A pattern that another service has had for so long is not new. Longer than final windows lag behind event time.
     known_ms: int = 600_000
+    # A pattern that is not seen for so long is forgotten. Each service that has it sends a sighting once a day.
     idle_ms: int = 8 * DAY_MS
+    # Source of the insights that this gate passes on.
     source: LineSource = "logs"
+    # Of the detectors that send the insights. Those of spans wait until the same lines would be known from logs.
     emission: EmissionConfig = field(default_factory=EmissionConfig)
 
 
@@ -71,7 +73,7 @@ class NoveltyGate:
         return Step(state, timer_at_ms=self._next_timer_ms(state, watermark_ms))
 
     def on_timer(self, state: NoveltyState, now_ms: int) -> Step[NoveltyState, Insight]:
-        """What begins by now is judged: all that was final known_ms earlier has come from wherever it comes."""
+        """Decide on insights that are due: all services have sent their sightings of known_ms before."""
         due = [event for event in state.waiting if self._ready_ms(event) <= now_ms]
         state.waiting = [event for event in state.waiting if self._ready_ms(event) > now_ms]
         novelty = tuple(
@@ -95,7 +97,10 @@ class NoveltyGate:
         return all(first_ms >= known_ms for first_ms in state.first_seen_ms.values())
 
     def _is_logged(self, state: NoveltyState, event: PatternSighting, kind: Kind) -> bool:
-        """Whether its log has it, and so tells of it: what is not new, on that day."""
+        """Return whether the log of the service has the pattern, so that its own insight covers it.
+
+        Any earlier day counts for a new pattern, the same day for all other kinds of insight.
+        """
         since_ms = 0 if kind == "error_pattern_new" else event.seen_ms - event.seen_ms % DAY_MS
         days = state.logged.get(event.service, ())
         return any(since_ms <= seen_ms <= self._logged_by_ms(event) for seen_ms in days)
@@ -106,8 +111,9 @@ class NoveltyGate:
         return self.config.emission.final_ms(self._logged_by_ms(event))
 
     def _logged_by_ms(self, event: PatternSighting) -> int:
-        """Start of the last window in which the same may be logged: a line comes before the span's end or soon
-        after.
+        """Return the start of the last window in which the same error may be logged.
+
+        A line comes before the end of its span or soon after it.
         """
         return event.seen_ms + self.config.emission.window_ms
 
@@ -117,7 +123,7 @@ class NoveltyGate:
 
 
 def _by_day(seen_ms: tuple[int, ...]) -> tuple[int, ...]:
-    """The first of each of the last days."""
+    """Return the first time of each of the last LOGGED_DAYS days."""
     first: dict[int, int] = {}
     for at_ms in seen_ms:
         first[at_ms // DAY_MS] = min(at_ms, first.get(at_ms // DAY_MS, at_ms))

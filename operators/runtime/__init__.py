@@ -1,1 +1,1 @@
-"""The two engines: Flink, and one process."""
+"""The two engines that run the graph: Flink, and one process."""

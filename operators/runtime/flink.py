@@ -1,7 +1,7 @@
-"""The only place that knows Flink: a fold as a process function, and any machine as a keyed process function.
+"""The only module that uses Flink: a fold as a process function, and any machine as a keyed process function.
 
-Events travel between steps as rows (key, MessagePack bytes). The mode is Flink's *process* mode and stays it: a
-savepoint of one mode restores in the other without an error and without its state.
+Events travel between steps as rows (key, MessagePack bytes). The job runs in the *process* mode of Flink, and this must
+not change: a savepoint of one mode restores in the other without an error and without its state.
 """
 
 import gc
@@ -44,12 +44,12 @@ def sink_tag(sink: SinkRows) -> OutputTag:
 
 
 def event_tag(stage: Stage) -> OutputTag:
-    """The side output that feeds a stage."""
+    """Make the side output that feeds a stage."""
     return OutputTag(f"to-{stage.uid}", EVENT_TYPE)
 
 
 class _Router:
-    """Sends each output to the stages and sinks that take its type. uid: of the step that puts them out."""
+    """Routes each output to the stages and sinks that take its type. uid: of the step that puts out."""
 
     def __init__(self, uid: str, takers: Mapping[type, Takers[SinkRows]]) -> None:
         self._uid = uid
@@ -74,14 +74,14 @@ class _Router:
 
 
 def _input_mark(stage: Stage, given: type) -> bytes:
-    """Make the byte before an event that says for which input of the stage it is; none where there is one input."""
-    place = input_of(stage, given)
-    assert place is not None, f"{stage.uid} does not take {given.__name__}"
-    return bytes((place,)) if len(stage.machine.takes) > 1 else b""
+    """Make the byte before an event that is the number of its input of the stage; no byte where there is one input."""
+    number = input_of(stage, given)
+    assert number is not None, f"{stage.uid} does not take {given.__name__}"
+    return bytes((number,)) if len(stage.machine.takes) > 1 else b""
 
 
 def _event_decoder(stage: Stage) -> Callable[[bytes], Any]:
-    """Make the inverse of what the router makes of an event."""
+    """Make the decoder of the events that a router sends to a stage."""
     decoders: list[Callable[[Any], Any]] = [msgspec.msgpack.Decoder(takes).decode for takes in stage.machine.takes]
     if len(decoders) == 1:
         return decoders[0]
@@ -102,7 +102,7 @@ class _Counters:
 
 
 def _calm_garbage_collector() -> None:
-    """What runs here makes no cycles and frees its memory by reference counts: walks over live state find nothing."""
+    """Run the garbage collector rarely: this code makes no cycles, so that a walk over live state frees nothing."""
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
 
@@ -121,7 +121,7 @@ class FoldMessages(ProcessFunction):
 
     def open(self, runtime_context: RuntimeContext) -> None:
         _calm_garbage_collector()
-        # Scratch memory lives in the fold: the worker runs several subtasks as threads of one process.
+        # Each subtask has its own fold, which holds scratch memory: subtasks are threads of one worker process.
         self._fold = Fold(*self._arguments)
         self._router = _Router(self._uid, self._takers)
         self._counters = _Counters(runtime_context)
@@ -183,9 +183,10 @@ _KEYED_TYPE: Final = Types.ROW([Types.STRING(), EVENT_TYPE])
 
 
 def _keyed(streams: Sequence[DataStream]) -> KeyedStream:
-    """What `key_by` makes of the union of these streams, the Python step that adds the key before the union.
+    """Key the union of these streams as `key_by` does, with the Python step that adds the key before the union.
 
-    There it is chained to what made the event; PyFlink puts it behind, and each event goes to the workers and back.
+    There the step is chained to the one that made the event. PyFlink puts it behind the union, so that each event makes
+    another way to the Python workers and back.
     """
     jvm = get_gateway().jvm
     name = jvm.org.apache.flink.python.util.PythonConfigUtil.STREAM_KEY_BY_MAP_OPERATOR_NAME
@@ -205,7 +206,7 @@ def wire(
     sinks: Sequence[SinkRows],
     unused: Collection[type] = (),
 ) -> dict[str, list[DataStream]]:
-    """Draws the stages behind the folds, where something drives them. Returns the streams of each sink by its name.
+    """Add every stage that has an input behind the folds, and return the streams of each sink by its name.
 
     Raises BadGraph where an output would be lost; unused: types of outputs that are dropped on purpose.
     """

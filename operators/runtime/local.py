@@ -1,7 +1,7 @@
 """The graph in one process, without Flink: replays, evaluations, tests, notebooks.
 
-Event time, keys, timers and order of effects follow what `operators.runtime.flink` does on the engine; each message is
-carried through the whole graph before the next is read.
+Event time, keys, timers and the order of outputs follow `operators.runtime.flink`; each message passes through the
+whole graph before the next one is read.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -17,20 +17,20 @@ Through = Callable[[Stage, Any], Any]
 
 
 def unchanged(stage: Stage, state: Any) -> Any:
-    """States stay live objects."""
+    """Return the state as it is: states stay live objects."""
     return state
 
 
 def through_bytes(stage: Stage, state: Any) -> Any:
-    """Each state goes through its codec after each step, as it would at a checkpoint."""
+    """Encode and decode the state with its codec, as at a checkpoint."""
     return stage.machine.codec.decode(stage.machine.codec.encode(state))
 
 
 class LocalGraph:
-    """Stages in the order of the flow. What a sink takes comes out of `feed`, `advance` and `finish`.
+    """Stages in the order of the flow. `feed`, `advance` and `finish` return the outputs that a sink takes.
 
-    between: what happens to a state after a step; see `unchanged` and `through_bytes`. sinks: without any, each type
-    that no stage takes comes out. unused: as for `routes`, which raises BadGraph where an output would be lost.
+    between: applied to a state after each step; see `unchanged` and `through_bytes`. sinks: None returns each output
+    whose type no stage takes. unused: as for `routes`, which raises BadGraph where an output would be lost.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class LocalGraph:
         self.counts: dict[str, int] = {}
 
     def feed(self, events: Iterable[Any]) -> list[Any]:
-        """Outputs that these events caused at once; windows wait for `advance`. Rules are events of their type."""
+        """Feed events, return their immediate outputs; windows wait for `advance`. Rules are events of their type."""
         out: list[Any] = []
         for event in events:
             signal = event.signal if isinstance(event, FoldedMessage) else None
@@ -58,18 +58,18 @@ class LocalGraph:
         return out
 
     def advance(self, watermark_ms: int) -> list[Any]:
-        """Event time has reached watermark_ms; it never goes back. Outputs in stage, time and key order."""
+        """Move event time to watermark_ms, never back, and return the outputs in the order of stage, time and key."""
         out: list[Any] = []
         for runner in self._runners.values():
             self._settle(runner, runner.advance(watermark_ms), out)
         return out
 
     def finish(self) -> list[Any]:
-        """The input has ended: everything pending goes out."""
+        """End the input and return every pending output."""
         return self.advance(END_OF_INPUT)
 
     def fire(self, uid: str, key: str, now_ms: int) -> list[Any]:
-        """Timer a key that has a state as if it had asked for now_ms. -> the outputs, as of `advance`."""
+        """Fire the timer of a key that has a state, as if it had asked for now_ms, and return the outputs."""
         out: list[Any] = []
         self._settle(self._runners[uid], self._runners[uid].fire(key, now_ms), out)
         return out
@@ -83,7 +83,7 @@ class LocalGraph:
         self._runners[uid].states[key] = state
 
     def state_bytes(self) -> dict[tuple[str, str], int]:
-        """Size of every live state by (stage uid, key), encoded."""
+        """Return the encoded size of every live state by (stage uid, key)."""
         return {
             (uid, key): len(runner.stage.machine.codec.encode(state))
             for uid, runner in self._runners.items()
@@ -100,12 +100,12 @@ class LocalGraph:
         return self._entries[given, signal]
 
     def _way(self, given: type, takers: Takers[Sink]) -> "_Way":
-        """Find the runners of the stages that take a type."""
+        """Make the way of a type to the runners of its stages and out of the graph."""
         inlets = ((self._runners[stage.uid], input_of(stage, given) == RULES) for stage in takers.stages)
         return _Way(bool(takers.sinks), tuple(inlets))
 
     def _settle(self, runner: "_Runner", steps: Iterable[Step[Any, Any]], out: list[Any]) -> None:
-        """Count the steps of a stage and carry their outputs on, each before the next step is made."""
+        """Add up the counts of the steps of a stage, and carry the outputs of each on before the next step is made."""
         ways = self._ways[runner.stage.uid]
         for step in steps:
             for name, number in step.counts:
@@ -126,7 +126,7 @@ class LocalGraph:
 
 
 class _Way(NamedTuple):
-    """Where the outputs of one type go. leaves: out of the graph. inlets: (stage, whether they are its rules)."""
+    """Way of the outputs of one type. leaves: out of the graph. inlets: (runner, whether the outputs are its rules)."""
 
     leaves: bool
     inlets: tuple[tuple["_Runner", bool], ...]
@@ -170,7 +170,7 @@ class _Runner:
         yield self._commit(key, self.stage.machine.on_timer(self.states[key], now_ms))
 
     def _renewed(self, key: str) -> Iterator[Step[Any, Any]]:
-        """Bring a key under the newest rules, where it is not yet."""
+        """Apply the newest rules to a key that has not seen them yet."""
         if self.rules is self._ruled.get(key):
             return
         machine = self.stage.machine

@@ -1,4 +1,4 @@
-"""The routing table: which stages and sinks take the outputs of which stage. Computed once, for both engines."""
+"""The routing table from the outputs of each stage to stages and sinks. Computed once, for both engines."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from operators.machine import RuledMachine, Stage
 from state_schemas.contracts.tables import ColumnType
 from state_schemas.telemetry.signals import SignalType
 
-RULES: Final = -1  # the input of a stage by which its rules come; inputs of events count from 0
+RULES: Final = -1  # number of the input of a stage that receives rules; inputs of events count from 0
 
 
 class BadGraph(ValueError):
-    """The stages and sinks of a job do not fit together. Holds every fault."""
+    """The stages and sinks of a job do not fit together. The text has every fault."""
 
 
 @dataclass(frozen=True)
 class Sink:
-    """Where the outputs of one type, and of its subclasses, leave the graph."""
+    """Exit of the graph for the outputs of one type and of its subclasses."""
 
     name: str
     takes: type
@@ -26,7 +26,7 @@ class Sink:
 
 @dataclass(frozen=True)
 class SinkRows(Sink):
-    """How outputs of one type become typed rows of the side output `name`. Plain data, so that it can be shipped."""
+    """Conversion of the outputs of one type to rows of the side output `name`. Plain data, which can be shipped."""
 
     columns: tuple[tuple[str, ColumnType], ...]
     to_row: Callable[[Any], Sequence[Any]]
@@ -37,7 +37,7 @@ K = TypeVar("K", bound=Sink)
 
 @dataclass(frozen=True, slots=True)
 class Takers(Generic[K]):
-    """Every stage and sink that takes one type of output. None at all: such outputs are dropped, on purpose."""
+    """Every stage and sink that takes one type of output. Where there is none, outputs are dropped on purpose."""
 
     stages: tuple[Stage, ...] = ()
     sinks: tuple[K, ...] = ()
@@ -48,8 +48,9 @@ class Takers(Generic[K]):
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable(Generic[K]):
-    """takers: by uid of the stage or fold, in the order of the flow, then by the exact type of its output."""
+    """Takers of every output of every step."""
 
+    # By uid of the stage or fold, in the order of the flow, then by the exact type of its output.
     takers: Mapping[str, Mapping[type, Takers[K]]]
 
     def stages_after(self, uid: str) -> tuple[Stage, ...]:
@@ -75,10 +76,10 @@ def routes(stages: Sequence[Stage], sinks: Sequence[K], unused: Collection[type]
         for uid, given in untaken
         if given not in unused
     ]
-    stale = [one for one in unused if one not in {given for _, given in untaken}]
+    stale = [named for named in unused if named not in {given for _, given in untaken}]
     faults += [
-        f"`unused` of the job names {one.__name__}, expected types that are given and not taken; take it out"
-        for one in stale
+        f"`unused` of the job names {named.__name__}, expected types that are given and not taken; take it out"
+        for named in stale
     ]
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults)
@@ -99,14 +100,14 @@ def takers_of(gives: Iterable[type], stages: Sequence[Stage], sinks: Sequence[K]
 
 
 def input_of(stage: Stage, given: type) -> int | None:
-    """Find which input of a stage takes a type: its place in `takes`, or RULES; None where none does."""
+    """Find the input of a stage that takes a type: its index in `takes`, or RULES; None where no input does."""
     if isinstance(stage.machine, RuledMachine) and issubclass(given, stage.machine.rules):
         return RULES
     return next((place for place, takes in enumerate(stage.machine.takes) if issubclass(given, takes)), None)
 
 
 def open_ends(stages: Sequence[Stage]) -> tuple[Sink, ...]:
-    """Make a sink for each type that some stage gives and no later one takes."""
+    """Make a sink for each type that a stage gives and no later one takes."""
     none: Sequence[Sink] = ()
     table = [takers_of(gives, later, none) for _, gives, later in _sources(stages)]
     left = {given: None for takers in table for given, found in takers.items() if not found}
@@ -119,7 +120,7 @@ def fold_uid(signal: SignalType) -> str:
 
 
 def unrouted(uid: str, output: object, known: Iterable[type]) -> str:
-    """Say that an output has no route."""
+    """Describe an output that has no route."""
     names = ", ".join(sorted(given.__name__ for given in known)) or "none"
     return (
         f"{uid} put out a {type(output).__name__}, expected one of the types that its machine gives and something "
@@ -128,9 +129,9 @@ def unrouted(uid: str, output: object, known: Iterable[type]) -> str:
 
 
 def _sources(stages: Sequence[Stage]) -> Iterator[tuple[str, tuple[type, ...], list[Stage]]]:
-    """Yield each fold and stage with what it gives, and the stages that come after it."""
+    """Yield the uid of each fold and stage, the types that it gives, and the stages that come after it."""
     for signal in get_args(SignalType):
         if driven := [stage for stage in stages if stage.signal == signal]:
             yield fold_uid(signal), Fold.gives, driven
-    for place, stage in enumerate(stages, 1):
-        yield stage.uid, stage.machine.gives, [later for later in stages[place:] if later.signal is None]
+    for number, stage in enumerate(stages, 1):
+        yield stage.uid, stage.machine.gives, [later for later in stages[number:] if later.signal is None]

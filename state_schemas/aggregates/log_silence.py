@@ -6,12 +6,11 @@ from state_schemas.contracts.insight import Insight
 
 
 class LoggingWindows(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Somebody of an environment logged in these windows; or an insight about lines that are missed. Drives LogSilence.
-
-    windows: starts, epoch ms. until_ms: end of the insight's newest window, 0 without one.
-    """
+    """Windows in which a service of an environment logged, or an insight about missing lines. Drives LogSilence."""
 
     env: str
+    # Window starts in epoch ms.
     windows: tuple[int, ...] = ()
+    # End of the newest window of the insight, 0 without an insight.
     until_ms: int = 0
     revision: Insight | None = None

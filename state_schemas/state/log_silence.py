@@ -9,10 +9,13 @@ from state_schemas.codec import Codec, register
 
 
 class LogSilenceState(msgspec.Struct, array_like=True, gc=False):
-    """windows: starts of those with any line. waiting: not to be judged yet. told: of open insights, by id."""
+    """State of an environment."""
 
+    # Start -> True, for each recent window with a line of any service.
     windows: dict[int, bool] = msgspec.field(default_factory=dict)
+    # Insights whose windows are not final yet.
     waiting: list[LoggingWindows] = msgspec.field(default_factory=list)
+    # Id -> True, for each open insight that was passed on.
     passed: dict[str, bool] = msgspec.field(default_factory=dict)
     last_seen_ms: int = 0
 

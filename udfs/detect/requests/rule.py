@@ -174,7 +174,7 @@ def _changed(changes: _Changes, config: EffectConfig) -> list[int]:
 def _may_miss(
     rates: Rates, counts: _Floats, windows: int, certain: NDArray[np.bool_], config: EffectConfig
 ) -> NDArray[np.bool_]:
-    """Return which effects came often enough before, and are not absent now, or longer than twice their longest absence.
+    """Return which effects came often enough and are present, or absent for over twice their longest absence.
 
     counts: in the interval of the newest `windows` windows. certain: effects for which the other effects show that
     requests are still counted the same way; all others must also come less often per window than usual.
