@@ -1,4 +1,4 @@
-"""Laws of the whole graph on one stream of messages: every span is in exactly one place, however it is sent."""
+"""Laws of the whole graph on one stream of messages: every span is counted exactly once, however it is sent."""
 
 from collections import Counter
 from random import Random
@@ -24,7 +24,7 @@ BAD_ENDS_MS = (0, 7_258_118_400_000, 400_000, -8 * DAY_MS)  # no time, the year 
 
 
 def folded(sent: list[Sent]) -> tuple[list[Timed], list[Rejected]]:
-    """What is sent; each line both as an exception of its span and, in a message of its own, as a log record."""
+    """Fold all messages; each line is an exception of its span and also a log record in a separate message."""
     events: list[Timed] = []
     rejected: list[Rejected] = []
     for message in sent:
@@ -42,7 +42,7 @@ def run_graph(sent: list[Sent]) -> list[Any]:
 
 
 def with_bad_spans(sent: list[Sent], random: Random) -> list[Sent]:
-    """Now and then a span that cannot be counted, or the same span again."""
+    """Add a span that cannot be counted to some messages, and repeat a span in others."""
     spoilt = []
     for message in sent:
         spans = list(message.spans)
@@ -59,7 +59,7 @@ def with_bad_spans(sent: list[Sent], random: Random) -> list[Sent]:
 
 
 def counted_by_hand(sent: list[Sent]) -> Counter[tuple[Any, ...]]:
-    """One loop over spans: (resolution, window, late, env, service, dimension, name, kind) -> spans."""
+    """Count in one loop over spans: (resolution, window, late, env, service, dimension, name, kind) -> spans."""
     counts: Counter[tuple[Any, ...]] = Counter()
     for message in sent:
         for span in message.spans:
@@ -67,8 +67,8 @@ def counted_by_hand(sent: list[Sent]) -> Counter[tuple[Any, ...]]:
                 late = span.end_ms < message.timestamp_ms - LATENESS_MS
                 start_ms = span.end_ms - span.end_ms % (resolution_s * 1000)
                 for dimension, name in (("service", ""), ("host", span.host), ("operation", span.operation)):
-                    place = (resolution_s, start_ms, late, span.env, span.service)
-                    counts[(*place, dimension, name, SPAN_KINDS[span.kind])] += 1
+                    key = (resolution_s, start_ms, late, span.env, span.service)
+                    counts[(*key, dimension, name, SPAN_KINDS[span.kind])] += 1
     return counts
 
 
@@ -96,7 +96,7 @@ def test_roll_ups_are_what_a_loop_over_the_spans_counts(story: Story) -> None:
 
 @few
 @given(stories())
-def test_what_spans_recorded_and_what_was_logged_are_counted_alike_and_never_together(story: Story) -> None:
+def test_exceptions_of_spans_and_log_records_are_counted_the_same_way_and_never_together(story: Story) -> None:
     sent = messages(story)
     sums = pattern_sums(run_graph(sent))
     by_source = [{key[:-1]: lines for key, lines in sums.items() if key[-1] == source} for source in ("logs", "spans")]
@@ -138,13 +138,13 @@ def test_late_spans_are_marked_and_change_no_insight(story: Story) -> None:
 
 @few
 @given(stories())
-def test_states_that_go_through_bytes_after_each_step_say_the_same(story: Story) -> None:
+def test_states_that_are_encoded_after_each_step_give_the_same_outputs(story: Story) -> None:
     events, _ = folded(messages(story))
     assert run(GRAPH, events, through_bytes) == run(GRAPH, events)
 
 
 def test_records_behind_the_watermark_are_counted_one_by_one_and_treated_as_late() -> None:
-    """A partition that was idle timers with old data: 3 spans, one window, after that window was final."""
+    """A partition that was idle sends old data: 3 spans of one window that is final already."""
     sent = messages(Story(windows=12, services=1))
     old = sent[0]._replace(spans=tuple(OneSpan("service-0", sent[0].timestamp_ms - 1, 20, 9_000 + n) for n in range(3)))
     graph = LocalGraph(GRAPH)
@@ -155,7 +155,7 @@ def test_records_behind_the_watermark_are_counted_one_by_one_and_treated_as_late
     assert last_revisions(out) == last_revisions(run_graph(sent))
     late = {key[5]: found[0] for key, found in rollup_sums(out).items() if key[2] and key[0] == 10}
     assert late == {"service": 3, "host": 3, "operation": 3}
-    assert graph.counts["records_behind_total"] == 15  # by latency, both of patterns, shapes, and the gap watch
+    assert graph.counts["records_behind_total"] == 15  # latency, both stages of patterns, request effects, no data
 
 
 def test_the_busy_story_has_insights() -> None:
@@ -163,7 +163,7 @@ def test_the_busy_story_has_insights() -> None:
     assert found >= {"latency_spike", "error_ratio"}
 
 
-def test_what_is_final_stays_final_after_a_restore_whose_watermark_starts_anew() -> None:
+def test_a_final_window_stays_final_after_a_restore_whose_watermark_starts_anew() -> None:
     """Old data of a partition that was idle, before the first watermark after the restore."""
     sent = messages(Story(windows=12, services=1))
     old = sent[0]._replace(spans=(OneSpan("service-0", sent[0].timestamp_ms - 1, 20, 9_000),))

@@ -1,4 +1,4 @@
-"""Laws of every machine in the graph, each alone: what it says in the end depends on its events and on nothing else.
+"""Laws of every machine in the graph, each alone: its last outputs depend on its events and on nothing else.
 
 `Checked` (tests.support.driving) holds at every call of every run here: no timer in the past, no unbounded number of
 timers, no state left at the end of the input, and neither an event nor an output that changes after it was handed on.
@@ -50,7 +50,7 @@ from tests.support.traffic import (
 
 UIDS = [stage.uid for stage in stages(graph_config())]
 SHORT = stories()
-# A service is missed only once it was heard in 30 windows: longer stories, with few spans.
+# No data is reported only of a service that was active in 30 windows: longer stories, with few spans.
 LONG = stories(windows_min=50, windows_max=75, rate_max=2)
 GAP_STORY = Story(windows=75, rate=2, holes=(Episode(1, 35, 18),))
 DISPLACED_MS = 10_000  # with AGE_MS_MAX and OUT_OF_ORDER_MS under the lateness: no record falls behind
@@ -60,7 +60,7 @@ def stage_of(uid: str, emit_when: EmitWhen = "early") -> Stage:
     return next(stage for stage in stages(graph_config(emit_when)) if stage.uid == uid)
 
 
-# What drives each machine, made of the messages of a story. A new stage has no laws before it stands here.
+# Events of each machine, made of the messages of a story. A new stage has no laws before it is listed here.
 EVENTS: dict[str, tuple[st.SearchStrategy[Story], Callable[[FoldedMessage], Iterator[Any]]]] = {
     "pre-merge": (SHORT, lambda message: iter((message,))),
     "pre-merge-logs": (SHORT, lambda message: iter((msgspec.structs.replace(message, signal="logs", spans=None),))),
@@ -81,11 +81,11 @@ EVENTS: dict[str, tuple[st.SearchStrategy[Story], Callable[[FoldedMessage], Iter
 
 
 def events_of(uid: str, sent: list[Sent]) -> list[Timed]:
-    found = ((message.timestamp_ms, fold(message)[0]) for message in sent)
-    return [(at_ms, event) for at_ms, folded in found if folded is not None for event in EVENTS[uid][1](folded)]
+    pairs = ((message.timestamp_ms, fold(message)[0]) for message in sent)
+    return [(at_ms, event) for at_ms, folded in pairs if folded is not None for event in EVENTS[uid][1](folded)]
 
 
-# What an open insight is closed with when its service is forgotten.
+# Reason with which an open insight is closed when its service is forgotten.
 EXPIRED = {
     "latency-spike": "no more spans",
     "error-patterns": "no more lines",
@@ -93,7 +93,7 @@ EXPIRED = {
     "request-shapes": "no more requests",
 }
 each_machine = pytest.mark.parametrize("uid", UIDS)
-# An example is a story of hundreds of spans told several times: a fifth of the profile's examples is half a minute.
+# An example runs a story of hundreds of spans several times: a fifth of the examples of the profile takes 30 s.
 few = settings(max_examples=settings().max_examples // 5)
 
 
@@ -115,7 +115,7 @@ def test_a_restart_at_any_cut_changes_nothing(uid: str, data: st.DataObject) -> 
 @each_machine
 @few
 @given(data=st.data())
-def test_the_order_of_events_between_two_wakes_changes_no_last_revision_and_no_sum(
+def test_the_order_of_events_between_two_watermarks_changes_no_last_revision_and_no_sum(
     uid: str, data: st.DataObject
 ) -> None:
     events = events_of(uid, messages(data.draw(EVENTS[uid][0])))
@@ -152,11 +152,11 @@ def test_how_often_the_watermark_moves_changes_no_last_revision_and_no_sum(uid: 
 @each_machine
 @few
 @given(data=st.data())
-def test_announcing_early_and_announcing_final_end_with_the_same_revisions(uid: str, data: st.DataObject) -> None:
+def test_early_and_final_emission_end_with_the_same_revisions(uid: str, data: st.DataObject) -> None:
     events = events_of(uid, messages(data.draw(EVENTS[uid][0])))
     early, final = (run([stage_of(uid, emit_when)], events) for emit_when in ("early", "final"))
     assert last_revisions(early) == last_revisions(final)
-    assert "retracted" not in {insight.status for insight in insights(final)}, "what is final is never taken back"
+    assert "retracted" not in {insight.status for insight in insights(final)}, "a final insight is never retracted"
 
 
 @each_machine
@@ -169,7 +169,7 @@ def test_revisions_of_an_insight_count_up_from_zero_and_differ(uid: str, data: s
     for insight in insights(run([stage_of(uid)], events)):
         before = newest.get(insight.insight_id)
         assert insight.revision == (before.revision + 1 if before else 0)
-        assert insight != (before and msgspec.structs.replace(before, revision=insight.revision)), "it says nothing new"
+        assert insight != (before and msgspec.structs.replace(before, revision=insight.revision)), "nothing changed"
         assert insight.evidence.traces or insight.evidence.kafka
         newest[insight.insight_id] = insight
 
@@ -177,7 +177,7 @@ def test_revisions_of_an_insight_count_up_from_zero_and_differ(uid: str, data: s
 @each_machine
 @few
 @given(data=st.data())
-def test_a_wake_that_nobody_asked_for_is_harmless(uid: str, data: st.DataObject) -> None:
+def test_a_timer_that_the_key_did_not_ask_for_changes_nothing(uid: str, data: st.DataObject) -> None:
     events = events_of(uid, messages(data.draw(EVENTS[uid][0])))
     stray = data.draw(st.sets(st.integers(0, len(events)), max_size=8))
     stage = stage_of(uid)
@@ -203,7 +203,7 @@ def test_an_idle_key_is_forgotten_and_only_closes_the_episodes_it_had_open(uid: 
     out = graph.feed(event for _, event in events)
     newest_ms = max((timestamp_ms for timestamp_ms, _ in events), default=START_MS)
     out += graph.advance(newest_ms + 10 * 24 * HOUR_MS)
-    assert not graph.state_bytes(), "ten days without an event, and the key is still there"
+    assert not graph.state_bytes(), "a key still has a state after ten days without an event"
     assert graph.finish() == []
     if events and not uid.startswith("pre-merge"):
         assert graph.counts["states_forgotten_total"] >= 1
@@ -220,13 +220,13 @@ def test_an_idle_key_is_forgotten_and_only_closes_the_episodes_it_had_open(uid: 
 
 
 @each_machine
-def test_a_key_that_only_ever_hears_late_records_is_woken_for_its_windows_and_not_in_a_loop(uid: str) -> None:
+def test_a_key_with_late_records_alone_has_a_timer_for_each_window_and_no_loop_of_timers(uid: str) -> None:
     sent = messages(Story(windows=4, late_share=1.0, services=1))
     run([stage_of(uid)], events_of(uid, sent))  # `Checked` counts the timers
 
 
 @pytest.mark.parametrize("uid", ["latency-spike", "telemetry-gap", "error-patterns", "request-shapes"])
-def test_what_is_remembered_of_evaluated_panes_changes_no_result(uid: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_evaluated_windows_changes_no_result(uid: str, monkeypatch: pytest.MonkeyPatch) -> None:
     events = events_of(uid, messages(GAP_STORY if uid == "telemetry-gap" else busy()))
     plain = run([stage_of(uid)], events)
     for names_max in (0, 30):
@@ -235,7 +235,7 @@ def test_what_is_remembered_of_evaluated_panes_changes_no_result(uid: str, monke
 
 
 def test_the_stories_do_make_insights_of_every_kind() -> None:
-    """The laws above would hold for a machine that never says anything."""
+    """Without it, the laws above would hold for a machine that never emits anything."""
     kinds: dict[str, set[str]] = {}
     for uid in UIDS:
         story = busy() if uid != "telemetry-gap" else GAP_STORY

@@ -1,4 +1,4 @@
-"""Planted faults as they stand in `faults/*.toml`: reading them, and putting one into the text of its file."""
+"""Planted faults of `faults/*.toml`: how they are read, and how one is put into the text of its file."""
 
 from pathlib import Path
 from typing import Final
@@ -9,23 +9,24 @@ FAULTS: Final = Path(__file__).parent / "faults"
 
 
 class BadFaults(ValueError):
-    """Faults that cannot be planted; the text says which, what was found and what to do."""
+    """Faults that cannot be planted; the text has their names, the finding and the next step."""
 
 
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A small patch, and the tests that must fail where it is applied.
-
-    path: of the file, from the root of the repository. find: whole lines that stand in it exactly once; replace: what
-    stands there instead, "" to drop them. why: the wrong behaviour that a user would see. killed_by: node ids or paths
-    for pytest. collection_error: a module that cannot be imported counts as killed as well.
-    """
+    """A small patch, and the tests that must fail where it is applied."""
 
     name: str
+    # Of the file, from the root of the repository.
     path: str
+    # Whole lines that are in the file exactly once.
     find: str
+    # The lines that replace them, "" to drop them.
     replace: str
+    # The wrong behaviour that a user would see.
     why: str
+    # Node ids or paths for pytest.
     killed_by: tuple[str, ...]
+    # A module that cannot be imported counts as killed as well.
     collection_error: bool = False
 
     @property
@@ -58,12 +59,12 @@ def read_faults(folder: Path = FAULTS) -> list[Fault]:
 
 
 def count_places(fault: Fault, text: str) -> int:
-    """Count how often the lines of `find` stand in a text."""
+    """Count how often the lines of `find` are in a text."""
     return len(_places(text.split("\n"), _lines(fault.find)))
 
 
 def misplaced(faults: list[Fault], root: Path) -> list[str]:
-    """Say of which faults `find` does not stand in its file exactly once, a sentence for each."""
+    """Return a sentence for each fault whose `find` is not exactly once in its file."""
     sentences = []
     for fault in faults:
         path = root / fault.path
@@ -71,13 +72,13 @@ def misplaced(faults: list[Fault], root: Path) -> list[str]:
         if count != 1:
             sentences.append(
                 f"{fault.name}: its `find` stands {count} times in {fault.path}, expected once; the code has changed: "
-                f"write the fault anew in tests/mutants/faults/{fault.room}.toml, so that the same goes wrong"
+                f"write the fault anew in tests/mutants/faults/{fault.room}.toml, with the same wrong behaviour"
             )
     return sentences
 
 
 def mutate(fault: Fault, text: str) -> str:
-    """Return the text with the fault in it; `find` stands there exactly once."""
+    """Return the text with the fault in it; `find` must be in the text exactly once."""
     lines, wanted = text.split("\n"), _lines(fault.find)
     (place,) = _places(lines, wanted)
     return "\n".join((*lines[:place], *_lines(fault.replace), *lines[place + len(wanted) :]))

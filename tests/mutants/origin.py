@@ -1,6 +1,6 @@
 """A plugin for pytest: it ends the run with code 3 where a package of the project came from another checkout.
 
-The packages are installed as editable, so that an import which misses the copy would silently find the checkout.
+The packages are installed as editable, so that an import which is not in the copy would silently use the checkout.
 """
 
 import sys
@@ -14,7 +14,7 @@ ELSEWHERE = 3
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Look at every module of the project that the run has imported."""
+    """Check the file of every module of the project that the run has imported."""
     home = Path(session.config.rootpath)
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)

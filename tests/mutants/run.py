@@ -1,4 +1,4 @@
-"""Plants each fault of `faults/*.toml` into a copy of the tree and holds the tests to failing: `make mutants`.
+"""Plants each fault of `faults/*.toml` into a copy of the tree and expects its tests to fail: `make mutants`.
 
 Exit codes: 0 all were killed, 1 one survived or cannot be planted, 2 the tests fail without any fault, or wrong use.
 """
@@ -17,19 +17,19 @@ from tests.mutants.tree import TestRun, TreeCopy, copy_machine_code, copy_tree
 from tests.tidy.rules import ROOT, import_graph, modules, reaches
 
 WORKERS: Final = 2
-OUTPUT_LINES: Final = 15  # of a run whose end needs an explanation
+OUTPUT_LINES: Final = 15  # last lines of a run that are printed where its end needs an explanation
 _PASSED, _FAILED, _INTERRUPTED, _WRONG_USE = 0, 1, 2, 4  # pytest's exit codes
 
 
 class Verdict(NamedTuple):
-    """What became of a fault: `killed`, `SURVIVED`, or `UNDECIDED` where pytest did not get as far as a test."""
+    """Result of a fault: `killed`, `SURVIVED`, or `UNDECIDED` where pytest did not get as far as a test."""
 
     fault: Fault
     word: str
     run: TestRun
 
     def lines(self) -> Iterator[str]:
-        """Write a line, and where it is not killed what to look at."""
+        """Yield a line of text, and the place to look at where the fault is not killed."""
         yield f"{self.word:9} {self.run.seconds:6.1f} s  {self.fault.name}"
         if self.word == "SURVIVED":
             yield f"    {self.fault.path}: {self.fault.why}"
@@ -40,10 +40,10 @@ class Verdict(NamedTuple):
 
 
 def compiled_modules() -> frozenset[str]:
-    """Name the modules whose text or constants are compiled into kernels: those and what they import."""
+    """Return the modules that are compiled into kernels, as text or constants: the kernels and their imports."""
     graph = import_graph(module for module in modules() if module.room != "tests")
     kernels = [name for name, imported in graph.items() if "udfs.compiled" in imported]
-    return frozenset(name for name in graph if name in kernels or any(reaches(one, name, graph) for one in kernels))
+    return frozenset(name for name in graph if name in kernels or any(reaches(top, name, graph) for top in kernels))
 
 
 def judge(fault: Fault, copy: TreeCopy, compiled: frozenset[str]) -> Verdict:
@@ -57,7 +57,7 @@ def judge(fault: Fault, copy: TreeCopy, compiled: frozenset[str]) -> Verdict:
 
 
 def judge_all(faults: Sequence[Fault], copies: Sequence[TreeCopy], compiled: frozenset[str]) -> Iterator[Verdict]:
-    """Judge the faults on all copies at once, each of which holds one fault at a time; in the order of the faults."""
+    """Judge the faults on all copies at once, one fault at a time in each; in the order of the faults."""
     free: SimpleQueue[TreeCopy] = SimpleQueue()
     for copy in copies:
         free.put(copy)
@@ -74,7 +74,7 @@ def judge_all(faults: Sequence[Fault], copies: Sequence[TreeCopy], compiled: fro
 
 
 def chosen(faults: Sequence[Fault], names: Sequence[str]) -> list[Fault]:
-    """Choose the faults of these names, all where there is no name. Raises BadFaults where one is not there."""
+    """Choose the faults of these names, or all without a name. Raises BadFaults for an unknown name."""
     if unknown := sorted(set(names) - {fault.name for fault in faults}):
         message = f"no fault is named {', '.join(unknown)}; there are {', '.join(fault.name for fault in faults)}"
         raise BadFaults(message)
@@ -90,7 +90,7 @@ def kill(faults: Sequence[Fault], folder: Path) -> int:
     plain = first.run(tests)
     if plain.exit_code != _PASSED:
         rest = "\n".join(plain.output.splitlines()[-OUTPUT_LINES:])
-        _say(f"{rest}\nthese tests end with {plain.exit_code} without any fault, expected 0: mend them first")
+        _say(f"{rest}\nthese tests end with {plain.exit_code} without any fault, expected 0: repair them first")
         return 2
     _say(f"{len(tests)} tests or files of tests pass without a fault, {plain.seconds:.1f} s")
     copies = [first, *(first.again(folder / str(number)) for number in range(1, min(WORKERS, len(faults))))]
@@ -104,7 +104,7 @@ def kill(faults: Sequence[Fault], folder: Path) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line says; returns the exit code."""
+    """Run the faults of the command line; returns the exit code."""
     parser = ArgumentParser(prog="python -m tests.mutants.run", description="planted faults that the tests must kill")
     parser.add_argument("--only", metavar="NAME", action="append", default=[], help="this fault; may be repeated")
     names = parser.parse_args(arguments).only

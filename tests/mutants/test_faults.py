@@ -1,4 +1,4 @@
-"""The faults can be planted, and the runner tells a killed one from one that survives. `make mutants` runs them all."""
+"""The faults can be planted, and the runner separates killed from surviving faults. `make mutants` runs them all."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_each_room_has_its_faults() -> None:
     assert {fault.room for fault in read_faults()} == set(PACKAGES) - {"tests"}
 
 
-def test_a_fault_that_no_longer_fits_says_where_to_mend_it(tmp_path: Path) -> None:
+def test_the_sentence_about_a_fault_that_no_longer_fits_names_its_file(tmp_path: Path) -> None:
     (tmp_path / "udfs").mkdir()
     (tmp_path / NARROW.path).write_text(TEXT + TEXT)
     (sentence,) = misplaced([NARROW], tmp_path)
@@ -47,12 +47,12 @@ def test_a_fault_that_no_longer_fits_says_where_to_mend_it(tmp_path: Path) -> No
     assert "tests/mutants/faults/udfs.toml" in sentence
 
 
-def test_a_name_that_is_not_there_is_refused_with_those_that_are() -> None:
+def test_an_unknown_name_is_refused_with_the_known_names() -> None:
     with pytest.raises(BadFaults, match="no fault is named more; there are less"):
         chosen([NARROW], ["more"])
 
 
-def test_kernels_and_what_is_compiled_into_them_are_known() -> None:
+def test_compiled_modules_are_the_kernels_and_their_imports() -> None:
     assert {
         "udfs.compiled",
         "udfs.logs.masking.kernel",
@@ -63,7 +63,7 @@ def test_kernels_and_what_is_compiled_into_them_are_known() -> None:
 
 
 def tree(root: Path, test: str) -> TreeCopy:
-    """A copy with one function, one test, and the plugin as the checkout has it."""
+    """Make a copy with one function, one test, and the plugin of the checkout."""
     for name in ("tests/__init__.py", "tests/mutants/__init__.py", "tests/tidy/__init__.py", "udfs/__init__.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
@@ -88,7 +88,7 @@ def test_a_fault_is_killed_by_a_test_that_fails_and_by_nothing_else(tmp_path: Pa
     before = (tmp_path / NARROW.path).stat().st_mtime_ns
     verdict = judge(NARROW, copy, frozenset())
     assert verdict.word == word
-    assert (len(list(verdict.lines())) == 1) == (word == "killed"), "what is not killed is explained"
+    assert (len(list(verdict.lines())) == 1) == (word == "killed"), "a fault that is not killed is explained"
     assert ((tmp_path / NARROW.path).read_text(), (tmp_path / NARROW.path).stat().st_mtime_ns) == (TEXT, before)
 
 

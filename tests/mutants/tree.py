@@ -22,28 +22,28 @@ _PYTEST: Final = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "t
 
 @dataclass(frozen=True, slots=True)
 class TestRun:
-    """What pytest did. exit_code: its own, or TIMED_OUT."""
+    """The end of a run of pytest."""
 
-    __test__ = False  # its name is no test's
+    __test__ = False  # pytest must not collect it by its name
 
-    exit_code: int
+    exit_code: int  # of pytest, or TIMED_OUT
     seconds: float
     output: str
 
 
 @dataclass(frozen=True, slots=True)
 class TreeCopy:
-    """A copy of the repository. root: its folder, of which it has sole use."""
+    """A copy of the repository."""
 
-    root: Path
+    root: Path  # its folder, which nothing else uses
 
     def again(self, root: Path) -> "TreeCopy":
-        """Copy it once more, with the machine code that its kernels have been compiled to."""
+        """Copy the tree once more, with the machine code of its compiled kernels."""
         shutil.copytree(self.root, root)
         return TreeCopy(root)
 
     def run(self, tests: Sequence[str], *, compiled_anew: bool = False) -> TestRun:
-        """Run these tests. compiled_anew: kernels are compiled again, whatever lies in the caches of the copy."""
+        """Run these tests. compiled_anew: compile the kernels again instead of using the caches of the copy."""
         with tempfile.TemporaryDirectory(prefix="mutants-numba-") as cache:
             env = {name: value for name, value in os.environ.items() if name not in _DROPPED}
             env |= {"PYTHONPATH": str(self.root), "PYTHONHASHSEED": "0", "HYPOTHESIS_PROFILE": "mutants"}
@@ -60,7 +60,7 @@ class TreeCopy:
 
     @contextmanager
     def planted(self, fault: Fault) -> Iterator[None]:
-        """Hold the fault in its file, which is afterwards as it was, its time included: caches go by that."""
+        """Hold the fault in its file; restore text and time of the file afterwards, because caches compare the time."""
         path = self.root / fault.path
         text, before = path.read_text(), path.stat()
         path.write_text(mutate(fault, text))
@@ -86,9 +86,9 @@ def copy_tree(checkout: Path, root: Path) -> TreeCopy:
 
 
 def copy_machine_code(checkout: Path, copy: TreeCopy, compiled: Iterable[str]) -> None:
-    """Take over what kernels were compiled to, half a minute's work, where nothing of theirs is newer.
+    """Copy the machine code of the kernels where it is newer than all their modules; compiling takes half a minute.
 
-    compiled: the modules that are compiled into kernels; numba itself looks at the file of the kernel alone.
+    compiled: the modules that are compiled into kernels; numba itself checks the file of the kernel alone.
     """
     sources = (checkout / f"{name.replace('.', '/')}.py" for name in compiled)
     newest_ns = max((source.stat().st_mtime_ns for source in sources if source.is_file()), default=0)
@@ -100,6 +100,6 @@ def copy_machine_code(checkout: Path, copy: TreeCopy, compiled: Iterable[str]) -
 
 
 def _forget_bytecode(path: Path) -> None:
-    """Remove what Python compiled: it goes by size and whole seconds, and would take an old text for a new one."""
+    """Remove the bytecode of a file: Python compares size and whole seconds, and would use that of another text."""
     for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
         compiled.unlink()

@@ -1,4 +1,4 @@
-"""Drives machines in tests as an engine would, and checks at each call what every machine owes at each call."""
+"""Runs machines in tests as an engine does, and checks at each call the rules that every machine must keep."""
 
 import pickle
 from collections import Counter
@@ -42,13 +42,13 @@ from udfs.spans.window import NameLimits, merge_aggregates
 from udfs.stats.duration_histogram import unpack
 from udfs.stats.poisson_change import ChangeConfig
 
-Timed = tuple[int, Any]  # Kafka timestamp of the message that said so, event
+Timed = tuple[int, Any]  # (Kafka timestamp of the message of the event, event)
 HOUR_MS: Final = 3_600_000
-TIMERS_MAX: Final = 5_000  # far over what the longest story needs
+TIMERS_MAX: Final = 5_000  # far more than the longest story needs
 
 
 def graph_config(emit_when: EmitWhen = "early", services_max: int = 5_000, envs_max: int = 50) -> GraphConfig:
-    """The shipped settings with the lateness of the stories."""
+    """Return the shipped settings with the lateness of the stories."""
     emission = EmissionConfig(lateness_ms=LATENESS_MS, emit_when=emit_when)
     return GraphConfig(
         fold=FoldConfig(TIMES),
@@ -74,7 +74,7 @@ def graph_config(emit_when: EmitWhen = "early", services_max: int = 5_000, envs_
 
 
 class Checked(Machine[Any, Any, Any]):
-    """A machine that is watched: no timer in the past, nothing handed out that changes later, no event changed."""
+    """A machine with checks: no timer in the past, and no event or output that changes after it was handed on."""
 
     def __init__(self, machine: Machine[Any, Any, Any]) -> None:
         self._machine = machine
@@ -102,7 +102,7 @@ class Checked(Machine[Any, Any, Any]):
 
     def on_timer(self, state: Any, now_ms: int) -> Step[Any, Any]:
         self.timers += 1
-        assert self.timers <= TIMERS_MAX, f"woken {self.timers} times: a loop of timers"
+        assert self.timers <= TIMERS_MAX, f"{self.timers} timers were fired: a loop of timers"
         step = self._checked(self._machine.on_timer(state, now_ms), now_ms)
         if now_ms == END_OF_INPUT:
             assert step.state is None, "at the end of the input every state is forgotten"
@@ -130,7 +130,7 @@ def checked(stage: Stage) -> Stage:
 def run(
     stages: Sequence[Stage], events: Iterable[Timed], between: Through = unchanged, advance_every: int = 1
 ) -> list[Any]:
-    """Outputs of the whole input. advance_every: events between two moves of the watermark; 0: only at the end."""
+    """Return all outputs of the input. advance_every: events between two watermarks; 0: one watermark at the end."""
     stages = [checked(stage) for stage in stages]
     graph = LocalGraph(stages, between)
     out: list[Any] = []
@@ -141,19 +141,19 @@ def run(
         if advance_every and count % advance_every == 0:
             out += graph.advance(newest_ms - OUT_OF_ORDER_MS)
     out += graph.finish()
-    assert not graph.state_bytes(), "the input has ended, and a state is still there"
+    assert not graph.state_bytes(), "a key still has a state after the end of the input"
     for stage in stages:
         assert isinstance(stage.machine, Checked)
         stage.machine.assert_nothing_changed()
     return out
 
 
-def restarts(at: Callable[[int], bool]) -> Through:
-    """A state is pickled in its Box as Flink does, and read back, after each step whose number `at` names."""
+def restarts(is_cut: Callable[[int], bool]) -> Through:
+    """Pickle a state in its Box as Flink does, and read it back, after each step whose number `is_cut` accepts."""
     steps = iter(range(1 << 60))
 
     def through(stage: Stage, state: Any) -> Any:
-        if not at(next(steps)):
+        if not is_cut(next(steps)):
             return state
         box = pickle.loads(pickle.dumps(Box(stage.machine.codec, state, 7)))
         assert box.timer_at_ms == 7
@@ -163,7 +163,7 @@ def restarts(at: Callable[[int], bool]) -> Through:
 
 
 def insights(outputs: Iterable[Any]) -> list[Insight]:
-    """All revisions, in the order in which they came."""
+    """Return all revisions, in the order in which they came."""
     revisions = (
         output.revision if isinstance(output, PatternSighting | LoggingWindows) else output for output in outputs
     )
@@ -171,7 +171,7 @@ def insights(outputs: Iterable[Any]) -> list[Insight]:
 
 
 def last_revisions(outputs: Iterable[Any], *, kafka: bool = True) -> dict[str, dict[str, Any]]:
-    """What holds in the end, by id, without the revision numbers; what was retracted does not hold."""
+    """Return the last revision of each insight by id, without its number; retracted insights are left out."""
     last = {insight.insight_id: insight for insight in insights(outputs)}
     plain: dict[str, dict[str, Any]] = {}
     for insight_id, insight in sorted(last.items()):
@@ -184,7 +184,7 @@ def last_revisions(outputs: Iterable[Any], *, kafka: bool = True) -> dict[str, d
 
 
 def rollup_sums(outputs: Iterable[Any]) -> dict[tuple[Any, ...], tuple[int, int, dict[int, int]]]:
-    """(count, errors, merged sketch) of each window and name, late ones apart."""
+    """Return (count, errors, merged sketch) of each window and name, late ones separately."""
     counts: Counter[tuple[Any, ...]] = Counter()
     errors: Counter[tuple[Any, ...]] = Counter()
     sketches: dict[tuple[Any, ...], Counter[int]] = {}
@@ -202,7 +202,7 @@ def rollup_sums(outputs: Iterable[Any]) -> dict[tuple[Any, ...], tuple[int, int,
 
 
 def edge_sums(outputs: Iterable[Any]) -> dict[tuple[Any, ...], tuple[int, int, dict[int, int]]]:
-    """(count, errors, merged sketch) of each window, caller and callee, late ones apart."""
+    """Return (count, errors, merged sketch) of each window, caller and callee, late ones separately."""
     sums: dict[tuple[Any, ...], tuple[int, int, dict[int, int]]] = {}
     for row in outputs:
         if isinstance(row, EdgeRow):
@@ -215,7 +215,7 @@ def edge_sums(outputs: Iterable[Any]) -> dict[tuple[Any, ...], tuple[int, int, d
 
 
 def pattern_sums(outputs: Iterable[Any]) -> dict[tuple[Any, ...], int]:
-    """Lines of each window, late ones apart; which of them have a row of their own depends on how they came."""
+    """Count the lines of each window, late ones separately; the patterns with a row depend on the order of lines."""
     sums: Counter[tuple[Any, ...]] = Counter()
     for row in outputs:
         if isinstance(row, PatternRow):
@@ -224,7 +224,7 @@ def pattern_sums(outputs: Iterable[Any]) -> dict[tuple[Any, ...], int]:
 
 
 def names_of(outputs: Iterable[Any]) -> dict[str, tuple[str, int, str]]:
-    """What each pattern is called in the end."""
+    """Return the last template, first time and alias of each pattern."""
     newest = {
         (row.env, row.service, row.source, row.pattern_id): (row.template, row.first_seen_ms, row.alias_of)
         for row in outputs
@@ -234,17 +234,17 @@ def names_of(outputs: Iterable[Any]) -> dict[str, tuple[str, int, str]]:
 
 
 def sightings_of(outputs: Iterable[Any]) -> dict[str, int]:
-    """Since when each pattern is logged by whom."""
+    """Return the earliest sighting of each pattern, service and source."""
     found: dict[str, int] = {}
     for output in outputs:
         if isinstance(output, PatternSighting) and output.revision is None:
-            who = f"{output.env}|{output.pattern_id}|{output.service}|{output.source}"
-            found[who] = min(output.seen_ms, found.get(who, output.seen_ms))
+            key = f"{output.env}|{output.pattern_id}|{output.service}|{output.source}"
+            found[key] = min(output.seen_ms, found.get(key, output.seen_ms))
     return dict(sorted(found.items()))
 
 
 def effects_of(outputs: Iterable[Any]) -> dict[tuple[Any, ...], EffectWindow]:
-    """What was done for requests, by window."""
+    """Merge the requests and effects of each service and window."""
     found: dict[tuple[Any, ...], EffectWindow] = {}
     for output in outputs:
         if isinstance(output, EffectAggregate):
@@ -255,7 +255,7 @@ def effects_of(outputs: Iterable[Any]) -> dict[tuple[Any, ...], EffectWindow]:
 
 
 def summary(outputs: Sequence[Any], *, kafka: bool = True) -> tuple[Any, ...]:
-    """Everything in outputs that must not depend on order, chunks or watermarks; the sum of what is in parts."""
+    """Return everything in outputs that must not depend on order, chunks or watermarks; parts are added up."""
     aggregates: dict[tuple[str, str], list[SpanAggregate]] = {}
     activity: dict[str, list[Any]] = {}
     lines = merge_log_aggregates(output for output in outputs if isinstance(output, LineAggregate))

@@ -1,4 +1,4 @@
-"""A small graph of machines made for tests of the engines: parcels are sorted, weighed, and some come under rules."""
+"""A small graph of machines for tests of the engines: parcels are sorted and weighed, and one machine has rules."""
 
 from dataclasses import replace
 from typing import Any, Final, get_args
@@ -21,11 +21,11 @@ class Letter(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RegisteredLetter(Letter, frozen=True, array_like=True):
-    """A letter that is counted among letters as well."""
+    """A letter that is counted as a letter as well."""
 
 
 class Arrival(msgspec.Struct, frozen=True, array_like=True):
-    """kind: `parcel`, `letter` or `registered`."""
+    """Mail that arrives. kind: `parcel`, `letter` or `registered`."""
 
     to: str
     kind: str
@@ -49,7 +49,7 @@ BY_RECEIVER: Final = Key("to", lambda event: str(event.to))
 
 
 class Sorter:
-    """Puts out the mail that came, and counts it. gives: what it declares."""
+    """Puts out the mail that arrived, and counts it. gives: the declared outputs."""
 
     takes = (Arrival,)
     codec = CODEC
@@ -109,5 +109,5 @@ COUNTER: Final = Stage("counter", Counter(), BY_RECEIVER)
 
 
 def giving(*types: Any) -> Stage:
-    """The sorter, with other declared outputs."""
+    """Return the sorter with other declared outputs."""
     return replace(SORTER, machine=Sorter(types))

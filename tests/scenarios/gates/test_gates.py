@@ -1,4 +1,4 @@
-"""What one service says and its environment knows better: errors known elsewhere, logs that come from nobody."""
+"""Insights that the environment explains: errors that other services had before, and logs that no service sends."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -58,23 +58,23 @@ def new(
 
 
 def emitted(uid: str, events: Iterable[Any]) -> list[tuple[str, str]]:
-    """(service, status) of what goes on, in order."""
+    """Return (service, status) of the insights that are passed on, in order."""
     (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == uid)
     graph = LocalGraph([stage])
     out = graph.feed(events) + graph.finish()
     return [(insight.service, insight.status) for insight in out]
 
 
-def test_what_is_known_elsewhere_for_ten_minutes_is_no_news_and_what_comes_at_once_to_several_is() -> None:
+def test_a_pattern_of_another_service_is_new_for_ten_minutes_only() -> None:
     assert emitted("pattern-news", [logged("a", 0), new("b", 11)]) == []
     assert emitted("pattern-news", [logged("a", 0), new("a", 0), new("b", 9)]) == [("a", "open"), ("b", "open")]
 
 
-def test_very_many_lines_are_news_wherever_else_they_are_known() -> None:
+def test_an_insight_of_very_many_lines_is_passed_on_though_the_pattern_is_known() -> None:
     assert emitted("pattern-news", [logged("a", 0), new("b", 60, lines=1_000)]) == [("b", "open")]
 
 
-def test_what_was_told_is_also_closed_whatever_is_heard_meanwhile() -> None:
+def test_an_emitted_insight_is_also_closed_where_another_service_has_its_pattern_earlier() -> None:
     events = [new("a", 60), logged("b", 0), new("a", 60, number=1, status="closed")]
     assert emitted("pattern-news", events[:1] + events[2:]) == [("a", "open"), ("a", "closed")]
     (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "pattern-news")
@@ -83,7 +83,7 @@ def test_what_was_told_is_also_closed_whatever_is_heard_meanwhile() -> None:
     assert [insight.status for insight in out] == ["open", "closed"]
 
 
-def test_what_spans_record_is_told_where_the_logs_of_the_service_do_not_have_it() -> None:
+def test_an_exception_of_spans_is_emitted_where_the_log_of_the_service_does_not_have_it() -> None:
     assert emitted("pattern-news-traces", [new("a", 30, source="spans")]) == [("a", "open")]
     assert emitted("pattern-news-traces", [new("a", 30, source="spans"), logged("a", 30)]) == []
     assert emitted("pattern-news-traces", [new("a", 30, source="spans"), logged("b", 30), new("b", 30)]) == [
@@ -91,11 +91,11 @@ def test_what_spans_record_is_told_where_the_logs_of_the_service_do_not_have_it(
     ]
 
 
-def test_what_is_known_of_spans_is_told_where_the_log_does_not_say_it_that_day() -> None:
+def test_a_surge_of_spans_is_emitted_where_the_log_does_not_have_the_pattern_that_day() -> None:
     surge = new("a", 3 * 1_440, source="spans", kind="error_pattern_surge")
     assert emitted("pattern-news-traces", [logged("a", 0), surge]) == [("a", "open")]
     assert emitted("pattern-news-traces", [logged("a", 0), logged("a", 3 * 1_440 - 5), surge]) == []
-    assert emitted("pattern-news-traces", [logged("b", 0, "spans"), surge]) == [("a", "open")], "known elsewhere or not"
+    assert emitted("pattern-news-traces", [logged("b", 0, "spans"), surge]) == [("a", "open")], "others do not matter"
 
 
 def missed(service: str, minute: int, silent_s: float, number: int = 0, status: Status = "open") -> LoggingWindows:
@@ -109,7 +109,7 @@ def others(minutes: range, every: int = 1) -> LoggingWindows:
     return LoggingWindows("prod", tuple(START_MS + window * WINDOW_MS for window in windows))
 
 
-def test_a_service_that_alone_is_silent_is_missed_and_where_all_are_none_is() -> None:
+def test_a_silent_service_is_reported_alone_and_not_where_all_services_are_silent() -> None:
     assert emitted("log-silence", [others(range(20)), missed("a", 10, 60)]) == [("a", "open")]
     assert emitted("log-silence", [others(range(10)), missed("a", 10, 60), missed("b", 10, 60)]) == []
     assert emitted("log-silence", [others(range(20), every=3), missed("a", 10, 60)]) == [("a", "open")], (
@@ -117,11 +117,11 @@ def test_a_service_that_alone_is_silent_is_missed_and_where_all_are_none_is() ->
     )
 
 
-def test_a_line_that_is_missing_among_others_of_its_service_needs_nobody_else() -> None:
+def test_a_missing_line_of_a_service_that_logs_needs_no_other_service() -> None:
     assert emitted("log-silence", [others(range(10)), missed("a", 10, 20)]) == [("a", "open")]
 
 
-def test_who_is_still_silent_when_the_others_are_back_is_told_then_and_closed_after() -> None:
+def test_a_service_that_stays_silent_when_the_others_log_again_is_reported_then_and_closed_after() -> None:
     again = [missed("a", 30, 60), missed("a", 30, 60, 1, "updated"), missed("a", 30, 60, 2, "closed")]
     (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "log-silence")
     graph = LocalGraph([stage])

@@ -1,4 +1,4 @@
-"""What is said of lines and calls against requests: one service, a window after the other."""
+"""Insights about lines and calls per request: one service, one window after the other."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -22,18 +22,18 @@ DB = "call|3|SELECT orders"
 
 
 class Done(NamedTuple):
-    """In one window: requests by operation, and what came with them."""
+    """One window: requests by operation, and their effects."""
 
     requests: dict[str, int]
     effects: dict[str, int]
     version: str = ""
 
 
-Story = Callable[[int, int], Done]  # of the window's number and a Poisson count of 100
+Story = Callable[[int, int], Done]  # (number of the window, a count with Poisson mean 100) -> window
 
 
 def emitted(windows: int, story: Story, rate: float = 100.0, gap: tuple[int, int] = (0, 0)) -> list[Insight]:
-    """Every draft. gap: before which window nothing is heard for how many windows."""
+    """Return every candidate. gap: (window, number of windows without data before it)."""
     random, model, out = np.random.default_rng(7), EffectModel(), []
     for window in range(windows):
         done = story(window, int(random.poisson(rate)))
@@ -57,7 +57,7 @@ def usual(n: int, **more: int) -> dict[str, int]:
     return {X: n, Y: n, Z: 2 * n, DB: 3 * n} | {name.replace("_", "|"): count for name, count in more.items()}
 
 
-def test_a_line_that_stops_is_told_within_a_minute_and_closed_when_it_comes_again_once() -> None:
+def test_a_line_that_stops_is_reported_within_a_minute_and_closed_when_it_comes_again_once() -> None:
     found = emitted(500, lambda window, n: Done({"a": n}, usual(n) | {X: 0 if 400 <= window < 430 else n}))
     assert brief(found) == [("pattern_missing", "x", RECOVERED)]
     first = found[0]
@@ -81,8 +81,8 @@ def test_calls_that_double_and_calls_that_are_no_longer_made() -> None:
     assert found[0].title.startswith("cart: call missing: 0 in ")
 
 
-def test_everything_that_changes_meanwhile_is_named_in_one_insight() -> None:
-    """DB stops ten windows after x."""
+def test_an_insight_names_every_effect_that_changes_while_it_is_open() -> None:
+    """DB stops ten windows after X."""
     stops = {X: 400, DB: 410}
     found = emitted(
         480,
@@ -92,12 +92,12 @@ def test_everything_that_changes_meanwhile_is_named_in_one_insight() -> None:
     assert (found[0].measures["shapes"], found[-1].measures["shapes"]) == (1.0, 2.0)
 
 
-def test_what_stays_is_usual_after_half_an_hour() -> None:
+def test_a_change_that_stays_is_usual_after_half_an_hour() -> None:
     found = emitted(800, lambda window, n: Done({"a": n}, usual(n) | {X: n // 10 if window >= 400 else n}))
     assert brief(found) == [("pattern_missing", "x", ACCEPTED)]
 
 
-def test_what_is_not_heard_for_ten_minutes_is_closed_and_told_again() -> None:
+def test_an_insight_without_data_for_ten_minutes_is_closed_and_opens_again() -> None:
     found = emitted(480, lambda window, n: Done({"a": n}, usual(n) | {X: 0 if window >= 400 else n}), gap=(440, 100))
     assert [kind_and_reason[2] for kind_and_reason in brief(found)] == [UNSEEN, "updated"]
 
@@ -147,7 +147,7 @@ QUIET: dict[str, tuple[int, Story]] = {
 
 
 def grown(window: int, n: int, **more: int) -> Done:
-    """Ten times as much from window 500 on, but for what is given."""
+    """Make a window of ten times the traffic from window 500 on. more: counts that do not grow."""
     n *= 10 if window >= 500 else 1
     return Done({"a": n}, usual(n, **more))
 
@@ -156,9 +156,9 @@ def share(window: int) -> float:
     return 0.5 + 0.45 * float(np.sin(2 * np.pi * window / HOUR))
 
 
-@pytest.mark.parametrize("what", QUIET)
-def test_nothing_is_said_of(what: str) -> None:
-    windows, story = QUIET[what]
+@pytest.mark.parametrize("case", QUIET)
+def test_no_insight_opens_for(case: str) -> None:
+    windows, story = QUIET[case]
     assert [insight.title for insight in emitted(windows, story) if insight.status == "open"] == []
 
 

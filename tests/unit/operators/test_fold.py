@@ -15,7 +15,7 @@ OLDEST_MS = START_MS - LATENESS_MS  # of the records that are not late
 
 
 def request_of(signal: SignalType, at_ms: int) -> bytes:
-    """One record whose event time is at_ms."""
+    """Encode a request with one record whose event time is at_ms."""
     if signal == "traces":
         traces = ExportTraceServiceRequest()
         span = traces.resource_spans.add().scope_spans.add().spans.add(trace_id=b"\x01" * 16, span_id=b"\x02" * 8)
@@ -32,7 +32,7 @@ def request_of(signal: SignalType, at_ms: int) -> bytes:
 
 
 def folded(signal: SignalType, at_ms: int) -> Folded:
-    """The fold of one record in a message of START_MS."""
+    """Fold one record in a message of START_MS."""
     return Fold(signal, FoldConfig(TIMES)).fold(request_of(signal, at_ms), KafkaPosition(signal, 0, 7, START_MS))
 
 

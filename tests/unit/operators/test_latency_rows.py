@@ -1,4 +1,4 @@
-"""Rows of the roll-ups: each quantile under its own name."""
+"""Rows of roll-ups: each quantile is in its own column."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Both engines route by one table, and lose nothing in silence."""
+"""Both engines route by one table, and lose no output without an error."""
 
 from types import SimpleNamespace
 from typing import Any, get_args, get_origin, get_type_hints
@@ -38,7 +38,7 @@ def members(hint: Any) -> set[type]:
 
 
 def declared(machine: Any) -> tuple[Any, Any]:
-    """Return the types of event and output by the annotations: of the generic detector, or of the method itself."""
+    """Return the annotated types of event and output: of the generic detector, or of the method itself."""
     for base in getattr(type(machine), "__orig_bases__", ()):
         if get_origin(base) is WindowedDetector:
             _, _, event, output = get_args(base)
@@ -49,14 +49,14 @@ def declared(machine: Any) -> tuple[Any, Any]:
 
 def test_every_machine_declares_the_types_of_its_own_methods() -> None:
     gives: dict[type, set[type]] = {}
-    said: dict[type, set[type]] = {}
+    annotated: dict[type, set[type]] = {}
     for stage in stages(GraphConfig()):
         machine = stage.machine
         event, output = declared(machine)
         assert all(issubclass(takes, tuple(members(event))) for takes in machine.takes), stage.uid
         gives.setdefault(type(machine), set()).update(machine.gives)
-        said[type(machine)] = members(output)
-    assert gives == said
+        annotated[type(machine)] = members(output)
+    assert gives == annotated
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -71,7 +71,7 @@ def test_an_output_goes_to_each_stage_that_takes_its_type_or_the_type_that_it_de
 
 def test_every_output_that_nothing_takes_is_named_before_anything_starts() -> None:
     with pytest.raises(BadGraph) as caught:
-        wire({}, [OFFICE, SORTER], [PARCELS])  # the office comes first: what the sorter gives comes too late for it
+        wire({}, [OFFICE, SORTER], [PARCELS])  # the office comes first: it is no later stage of the sorter
     assert str(caught.value) == (
         "the graph has 3 faults, nothing was started:\n"
         "  office gives Receipt, expected a later stage or a sink that takes it; "
@@ -85,7 +85,7 @@ def test_every_output_that_nothing_takes_is_named_before_anything_starts() -> No
         LocalGraph([OFFICE, SORTER], sinks=[PARCELS])
 
 
-def test_what_is_dropped_on_purpose_is_no_fault_as_long_as_it_is_given_and_not_taken() -> None:
+def test_an_output_that_is_dropped_on_purpose_is_no_fault_while_it_is_given_and_not_taken() -> None:
     routes([SORTER], [PARCELS], (Letter, RegisteredLetter))
     for unused in (Parcel, Receipt):
         with pytest.raises(BadGraph, match=f"`unused` of the job names {unused.__name__}, expected types that are"):
@@ -93,7 +93,7 @@ def test_what_is_dropped_on_purpose_is_no_fault_as_long_as_it_is_given_and_not_t
 
 
 class Subtask:
-    """What Flink is to one keyed step: state in a dictionary, no timers fired, side outputs collected."""
+    """A stand-in for Flink around one keyed step: state in a dictionary, no timers fired, side outputs collected."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, step: KeyedMachine) -> None:
         monkeypatch.setattr(flink, "_calm_garbage_collector", lambda: None)
@@ -127,7 +127,7 @@ ARRIVALS = (PARCEL, LETTER, REGISTERED)
 
 
 def test_each_event_comes_to_the_input_of_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An office takes parcels and letters, and no letter is read as a parcel; a sink takes the letters as well."""
+    """An office takes parcels and letters, and no letter is decoded as a parcel; a sink takes the letters as well."""
     sorter = Subtask(monkeypatch, KeyedMachine(SORTER, [OFFICE], [LETTERS]))
     office = Subtask(monkeypatch, KeyedMachine(OFFICE, [], [RECEIPTS]))
     mail = [out for arrival in ARRIVALS for out in sorter.process(row_of(arrival))]
@@ -141,7 +141,7 @@ def test_each_event_comes_to_the_input_of_its_type(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_output_that_its_machine_does_not_declare_is_an_assertion(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Although the office would take it: it derives from a type that is declared."""
+    """The assertion holds although the office would take the output: its type derives from a declared one."""
     stage = giving(Parcel, Letter)
     expected = r"sorter put out a RegisteredLetter, expected one of .* takes: Letter, Parcel; add the type to"
     with pytest.raises(AssertionError, match=expected):
@@ -162,12 +162,12 @@ def test_an_event_from_outside_that_no_stage_takes_is_an_assertion() -> None:
         LocalGraph([OFFICE]).feed([Receipt("ann", "")])
 
 
-def test_without_sinks_comes_out_what_no_stage_takes() -> None:
+def test_without_sinks_every_output_that_no_stage_takes_is_returned() -> None:
     assert LocalGraph([SORTER]).feed([PARCEL, LETTER]) == [Parcel("ann", 900), Letter("bob")]
     assert LocalGraph([SORTER, OFFICE]).feed([PARCEL]) == [Receipt("ann", "parcel of 900 g")]
 
 
-def test_rules_come_to_each_key_once_before_its_next_event_or_wake() -> None:
+def test_rules_come_to_each_key_once_before_its_next_event_or_timer() -> None:
     graph = LocalGraph([COUNTER], through_bytes)
     parcel = Parcel("ann", 900)
     assert graph.feed([Tariff(500), parcel, parcel]) == [
@@ -189,7 +189,7 @@ def test_flink_refuses_a_machine_with_rules_before_anything_starts() -> None:
         wire({}, [COUNTER], [RECEIPTS])
 
 
-def test_a_state_can_be_read_replaced_and_woken() -> None:
+def test_a_state_can_be_read_and_replaced_and_its_timer_fired() -> None:
     graph = LocalGraph([OFFICE])
     graph.feed([Parcel("ann", 900)])
     assert (graph.state("office", "ann"), graph.state("office", "bob")) == (1, None)

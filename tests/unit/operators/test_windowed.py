@@ -1,4 +1,4 @@
-"""States under other parameters, and insights that break their contract: both are counted and the detector goes on."""
+"""States under other parameters, and insights that break their contract: the detector counts both and goes on."""
 
 from collections import Counter
 from dataclasses import replace
@@ -22,7 +22,7 @@ KEY = "prod|cart"
 
 
 def events(number: int) -> tuple[SpanAggregate, LogAggregate]:
-    """Spans and lines of one message: the failing span is logged."""
+    """Fold a message with one failed span, which is also logged, to spans and lines."""
     span = OneSpan("cart", START_MS + number * WINDOW_MS, 20, number + 1, error=True)
     message, _ = fold(Sent(span.end_ms + 1, (span,), 0, number))
     assert message is not None
