@@ -108,8 +108,11 @@ def named(value: Any) -> Any:
 def test_each_value_of_a_state_is_read_into_the_field_that_it_was_written_from() -> None:
     """States are arrays: two fields that change places are read without an error, each as the other."""
     path = GOLDEN / "state_v1.json"
-    codecs = {uid: stage_of(uid).machine.codec for uid in UIDS}
-    found = {codec.name: named(codec.decode((GOLDEN / f"{uid}_v1.bin").read_bytes())) for uid, codec in codecs.items()}
+    found = {}
+    # Of the stages with one codec the one with the largest state stands for all: that of metrics has no spans.
+    for uid in sorted(UIDS, key=lambda uid: (GOLDEN / f"{uid}_v1.bin").stat().st_size):
+        codec = stage_of(uid).machine.codec
+        found[codec.name] = named(codec.decode((GOLDEN / f"{uid}_v1.bin").read_bytes()))
     if WRITE:
         path.write_text(json.dumps(found, indent=1) + "\n")
     assert found == json.loads(path.read_text())
