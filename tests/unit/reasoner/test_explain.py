@@ -206,7 +206,7 @@ def test_exceptions_of_a_span_beyond_the_bound_are_counted() -> None:
     [
         (b"", "empty"),
         (b"plain text", "malformed_protobuf"),
-        (gzip.compress(b"{}"), "malformed_protobuf"),
+        (gzip.compress(b"{}", mtime=0), "malformed_protobuf"),
         (b'{"resourceSpans": 5}', "malformed_json"),
         (b'{"resourceLogs": [', "malformed_json"),
         (logs("cold").SerializeToString()[:-3], "malformed_protobuf"),
