@@ -14,7 +14,6 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from operators.machine import END_OF_INPUT
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight, fault_of, to_json
 from state_schemas.state.detector import EmittedInsight
@@ -156,8 +155,6 @@ class Emitter(Generic[L, P]):
         return tuple(sent for candidate in candidates for sent in _send(emitted, candidate, candidate.window.end_ms))
 
     def _final(self, windows: dict[int, P], now_ms: int) -> list[int]:
-        if now_ms == END_OF_INPUT:
-            return sorted(windows)
         return sorted(start_ms for start_ms in windows if self.config.final_ms(start_ms) <= now_ms)
 
     def _settle(self, emitted: dict[str, EmittedInsight], candidate: Insight, until_ms: int) -> None:

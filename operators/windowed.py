@@ -144,15 +144,16 @@ class WindowedDetector(Generic[M, A, E_contra, O_co]):
 
     def _finish(self, state: DetectorState[M, A]) -> Step[DetectorState[M, A], O_co | DeadLetter]:
         """Advance event time until nothing waits, so that rows and names are those known at the end of each window."""
-        out: tuple[O_co | DeadLetter, ...] = ()
-        counts: Counts = (("states_forgotten_total", 1),)
+        out: list[O_co | DeadLetter] = []
+        counts: list[tuple[MetricName, int]] = [("states_forgotten_total", 1)]
         # Windows that were evaluated early before the end of the input are evaluated early here as well.
         due_ms = self._due_ms(state, max(state.windows, default=BEGIN_OF_TIME) + self._emission.window_ms)
         while due_ms is not None:
             outputs, due_counts = self._advance(state, due_ms)
-            out, counts = out + outputs, counts + due_counts
+            out += outputs
+            counts += due_counts
             due_ms = self._due_ms(state, due_ms)
-        return Step(None, out, None, counts)
+        return Step(None, tuple(out), None, tuple(counts))
 
     def _add(self, state: DetectorState[M, A], part: WindowPart[A]) -> None:
         if self.rule.resolutions_s:

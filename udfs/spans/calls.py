@@ -9,7 +9,7 @@ response (Mills, RFC 5905, section 8).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,6 @@ _MIX_AGAIN: Final = np.uint64(0xBF58476D1CE4E5B9)  # finalizer of SplitMix64 (St
 _Ints = NDArray[np.int64]
 _Words = NDArray[np.uint64]
 _Records = NDArray[np.void]
-T = TypeVar("T", str, tuple[str, str])
 
 
 @dataclass(frozen=True, slots=True)
