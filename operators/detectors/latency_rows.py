@@ -14,6 +14,7 @@ from state_schemas.aggregates.spans import (
 )
 from state_schemas.contracts.tables import EdgeRow, RollupRow
 from state_schemas.state.detector import RollupWindow
+from state_schemas.telemetry.resource import ServiceName
 from state_schemas.telemetry.spans import SPAN_KINDS
 from udfs.detect.service_window import ServiceKey
 from udfs.spans.window import Row, rows
@@ -35,6 +36,7 @@ def rollup_rows(key: ServiceKey, window: RollupWindow, table: SpanTable) -> Iter
 
 def _edge(key: ServiceKey, window: RollupWindow, table: SpanTable, callee: str, row_of: dict[int, Row]) -> EdgeRow:
     resolution_s, start_ms, late = window
+    answers = ServiceName.parse(callee)
     call, gap = row_of[DIMENSION_CALLEE], row_of[DIMENSION_NETWORK_TIME]
     p50, p95, p99 = (round(quantile_ns(call.bins, call.counts, q) / 1e6, 6) for q in (0.5, 0.95, 0.99))
     gap_p50, gap_p95 = (round(quantile_ns(gap.bins, gap.counts, q) / 1e6, 6) for q in (0.5, 0.95))
@@ -42,8 +44,8 @@ def _edge(key: ServiceKey, window: RollupWindow, table: SpanTable, callee: str, 
     return EdgeRow(
         env=key.env,
         site_id=table.info.site_id,
-        service=key.service,
-        callee=callee,
+        service=key.name.name,
+        callee=answers.name,
         resolution_s=resolution_s,
         window_start_ms=start_ms,
         late=late,
@@ -56,6 +58,8 @@ def _edge(key: ServiceKey, window: RollupWindow, table: SpanTable, callee: str, 
         gap_ms_p95=gap_p95,
         clock_skew_ms_p50=round(_median_skew_ns(ahead, behind) / 1e6, 6),
         sketch=pack(call.bins, call.counts),
+        namespace=key.name.namespace,
+        callee_namespace=answers.namespace,
     )
 
 
@@ -75,7 +79,7 @@ def _row(key: ServiceKey, window: RollupWindow, table: SpanTable, row: Row) -> R
     return RollupRow(
         env=key.env,
         site_id=table.info.site_id,
-        service=key.service,
+        service=key.name.name,
         dimension=DIMENSIONS[dimension],
         name=name,
         span_kind=SPAN_KINDS[kind],
@@ -88,4 +92,5 @@ def _row(key: ServiceKey, window: RollupWindow, table: SpanTable, row: Row) -> R
         latency_ms_p95=p95,
         latency_ms_p99=p99,
         sketch=pack(row.bins, row.counts),
+        namespace=key.name.namespace,
     )

@@ -50,13 +50,14 @@ def pattern_names(
         if known is None or (known.texts, known.alias_of) != (entry.texts, entry.alias_of):
             yield PatternName(
                 env=key.env,
-                service=key.service,
+                service=key.name.name,
                 source=source,
                 pattern_id=pattern_id,
                 template=template_of(entry.texts),
                 first_seen_ms=entry.first_seen_ms,
                 alias_of=entry.alias_of,
                 at_ms=after.last_end_ms,
+                namespace=key.name.namespace,
             )
 
 
@@ -68,7 +69,7 @@ def _row(lines: PatternWindow, rank: int, pattern_id: str, template: str, counts
     return PatternRow(
         env=lines.key.env,
         site_id=lines.table.info.site_id,
-        service=lines.key.service,
+        service=lines.key.name.name,
         source=lines.source,
         resolution_s=lines.window.resolution_s,
         window_start_ms=lines.window.start_ms,
@@ -79,4 +80,5 @@ def _row(lines: PatternWindow, rank: int, pattern_id: str, template: str, counts
         severity_number=max(counted.severity for counted in counts),
         count=_lines(counts),
         total=lines.table.severe_lines,
+        namespace=lines.key.name.namespace,
     )

@@ -18,6 +18,7 @@ from state_schemas.contracts.insight import Evidence, Insight, Window
 from state_schemas.state.detector import DetectorState, RollupWindow
 from state_schemas.state.telemetry_gap import GAP_CODEC, ActivityHistory, ActivityModel, WindowActivity
 from state_schemas.telemetry.message import OffsetRange
+from state_schemas.telemetry.resource import ServiceName
 from udfs.activity import merge_ranges
 from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.insights.ids import insight_id
@@ -233,25 +234,26 @@ class _Evaluation:
         self, signal: str, service: str, since_ms: int, until_ms: int, reason: str, ranges: tuple[OffsetRange, ...]
     ) -> Insight:
         """Return the insight of a silence. reason: why it is closed, "" while it is open."""
-        records = signal or "telemetry"
+        name, records = ServiceName.parse(service), signal or "telemetry"
         finding = f"no {records} since {clock(since_ms)}"
         if reason == RESUMED:
             finding = f"{records} again after {elapsed(until_ms - since_ms)} without, since {clock(until_ms)}"
         elif reason == EXPIRED:
             finding += ", no longer expected"
-        usual = f"{records} of {service or 'this environment'}, last seen before {clock(since_ms)}"
+        usual = f"{records} of {name.name or 'this environment'}, last seen before {clock(since_ms)}"
         return Insight(
             insight_id=insight_id("telemetry_gap", self.env, service, signal, since_ms),
             revision=0,
             status="closed" if reason else "open",
             kind="telemetry_gap",
             env=self.env,
-            service=service,
+            namespace=name.namespace,
+            service=name.name,
             subject=signal,
             window=Window(start_ms=since_ms, end_ms=until_ms),
             severity="info" if reason else "warning",
             confidence=0.9,
-            title=title_of(f"{service or self.env}: {finding}"),
+            title=title_of(f"{name.name or self.env}: {finding}"),
             reason=reason,
             measures={"silence_s": (until_ms - since_ms) / 1000},
             evidence=Evidence(kafka=kafka_ranges(ranges), expected=usual),

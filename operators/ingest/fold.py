@@ -186,7 +186,7 @@ def _with_activity(
     for place in placed.places:
         if not place.late:
             resource = records[place.number].resource
-            _add(by_env, resource.env, place.start_ms, Activity(signal, resource.service, 1))
+            _add(by_env, resource.env, place.start_ms, Activity(signal, resource.qualified_service, 1))
     late = sum(place.late for place in placed.places)
     return _Part(placed.rejected, None, _activity_of(by_env, at), (), len(placed.places), late)
 

@@ -57,7 +57,7 @@ def last_revisions(bodies: Iterable[bytes]) -> list[Insight]:
     return sorted((insight for insight in newest.values() if insight.status != "retracted"), key=sort_key)
 
 
-def sort_key(insight: Insight) -> tuple[int, str, str, str, str, str, int]:
+def sort_key(insight: Insight) -> tuple[int, str, str, str, str, str, str, int]:
     """Return the key of the order in which insights are printed: start, subject, id, revision."""
-    about = (insight.env, insight.service, insight.kind, insight.subject)
+    about = (insight.env, insight.namespace, insight.service, insight.kind, insight.subject)
     return (insight.window.start_ms, *about, insight.insight_id, insight.revision)

@@ -1,10 +1,12 @@
 """Log patterns in the tables: template, first occurrence and number of lines."""
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from reasoner.clients import lake as tables
 from state_schemas.contracts.settings import Lake
+
+_KEY: Final = ("env", "namespace", "service", "source", "pattern_id")
 
 
 class KnownPattern(NamedTuple):
@@ -16,6 +18,7 @@ class KnownPattern(NamedTuple):
     """
 
     env: str
+    namespace: str
     service: str
     source: str
     pattern_id: str
@@ -29,19 +32,24 @@ def known_patterns(lake: Lake, service: str) -> list[KnownPattern]:
 
     Lines of a merged pattern count for the pattern into which it was merged.
     """
-    newest: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    newest: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in tables.read(lake, "pattern_registry").sort_by("at").to_pylist():
         if service in ("", row["service"]):
-            newest[row["env"], row["service"], row["source"], row["pattern_id"]] = row
-    lines: Counter[tuple[str, str, str, str]] = Counter()
-    fields = ("env", "service", "source", "pattern_id", "count")
+            newest[tuple(row[field] for field in _KEY)] = row
+    lines: Counter[tuple[str, ...]] = Counter()
+    fields = (*_KEY, "count")
     for row in tables.read(lake, "error_patterns", row_filter="resolution_s = 60", selected_fields=fields).to_pylist():
-        key = row["env"], row["service"], row["source"], row["pattern_id"]
+        key = tuple(row[field] for field in _KEY)
         while (named := newest.get(key)) and named["alias_of"]:
-            key = (*key[:3], named["alias_of"])
+            key = (*key[:-1], named["alias_of"])
         lines[key] += row["count"]
     found = [
-        KnownPattern(*key, lines[key], row["first_seen"].isoformat(), row["template"])
+        KnownPattern(
+            **dict(zip(_KEY, key, strict=True)),
+            lines=lines[key],
+            first_seen=row["first_seen"].isoformat(),
+            template=row["template"],
+        )
         for key, row in newest.items()
         if not row["alias_of"]
     ]

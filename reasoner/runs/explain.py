@@ -45,6 +45,7 @@ class Explained:
 
     signal: SignalType
     env: str
+    namespace: str
     service: str
     severity_number: int
     warning_or_worse: bool
@@ -77,6 +78,7 @@ class _Registry(NamedTuple):
 
     signal: SignalType
     env: str
+    namespace: str
     service: str
 
 
@@ -164,7 +166,7 @@ class Explainer:
 
     def _add_lines(self, signal: SignalType, records: Sequence[LogRecord]) -> None:
         for record, read in zip(records, self._reader.read(records), strict=True):
-            registry = _Registry(signal, record.resource.env, record.resource.service)
+            registry = _Registry(signal, record.resource.env, record.resource.namespace, record.resource.service)
             self._rows.append(_Line(registry, record.event_name, read))
 
     def _explained(self, line: _Line, known: dict[str, Registered]) -> Explained:
@@ -175,6 +177,7 @@ class Explainer:
         return Explained(
             signal=line.registry.signal,
             env=line.registry.env,
+            namespace=line.registry.namespace,
             service=line.registry.service,
             severity_number=read.severity,
             warning_or_worse=read.severe,

@@ -63,6 +63,7 @@ def _document(row: Explained) -> dict[str, object]:
         "masked": row.masked,
         "line": row.line,
         "signal": row.signal,
+        "namespace": row.namespace,
     }
 
 

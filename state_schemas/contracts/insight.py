@@ -73,7 +73,8 @@ class KafkaRange(Struct, frozen=True):
 class Evidence(Struct, frozen=True):
     """Evidence for the insight. An insight without any evidence is a bug.
 
-    Calls are counted in a sample of traces, and kafka holds the offsets of the caller's spans.
+    Calls are counted in a sample of traces, and kafka holds the offsets of the caller's spans. callees and edges name
+    services with their namespace, where they have one: `namespace/name`.
     """
 
     traces: tuple[TraceExemplar, ...] = ()
@@ -107,7 +108,8 @@ class Insight(Struct, frozen=True, kw_only=True):
     kind: Kind
     env: str
     site_id: str = ""
-    service: Annotated[str, Meta(description="empty where the insight is about a whole environment")]
+    namespace: Annotated[str, Meta(description="service.namespace; empty where the service has none")] = ""
+    service: Annotated[str, Meta(description="service.name; empty where the insight is about a whole environment")]
     subject: Annotated[
         str,
         Meta(

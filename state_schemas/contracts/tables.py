@@ -83,6 +83,7 @@ class RollupRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     latency_ms_p95: float
     latency_ms_p99: float
     sketch: bytes
+    namespace: str
 
 
 LATENCY_ROLLUPS: Final = TableSpec(
@@ -103,6 +104,7 @@ LATENCY_ROLLUPS: Final = TableSpec(
         Column("latency_ms_p95", "double", "95th percentile of this row alone, within 1 %"),
         Column("latency_ms_p99", "double", "99th percentile of this row alone, within 1 %"),
         Column("sketch", "binary", "n uint16 bins, then n int64 counts, little-endian; merge by adding counts"),
+        Column("namespace", "string", "service.namespace, or empty"),
     ),
     _PARTITION,
     ("service", "window_start"),
@@ -132,6 +134,8 @@ class EdgeRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     gap_ms_p95: float
     clock_skew_ms_p50: float
     sketch: bytes
+    namespace: str
+    callee_namespace: str
 
 
 SERVICE_EDGES: Final = TableSpec(
@@ -153,6 +157,8 @@ SERVICE_EDGES: Final = TableSpec(
         Column("gap_ms_p95", "double", "95th percentile of the network time: client span less server span"),
         Column("clock_skew_ms_p50", "double", "median of how far the callee's clock is ahead of the caller's"),
         Column("sketch", "binary", "of client spans: n uint16 bins, then n int64 counts; merge by adding counts"),
+        Column("namespace", "string", "service.namespace of the caller, or empty"),
+        Column("callee_namespace", "string", "service.namespace of the callee, or empty"),
     ),
     _PARTITION,
     ("service", "window_start"),
@@ -180,6 +186,7 @@ class PatternRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     severity_number: int
     count: int
     total: int
+    namespace: str
 
 
 ERROR_PATTERNS: Final = TableSpec(
@@ -198,6 +205,7 @@ ERROR_PATTERNS: Final = TableSpec(
         Column("severity_number", "int", "highest OpenTelemetry severity number of these lines; 0 if none has one"),
         Column("count", "long", "severe lines or exceptions of the pattern; rows of one window add up"),
         Column("total", "long", "lines of the whole delta: the sum of its rows"),
+        Column("namespace", "string", "service.namespace, or empty"),
     ),
     _PARTITION,
     ("service", "window_start"),
@@ -220,6 +228,7 @@ class PatternName(msgspec.Struct, frozen=True, array_like=True, gc=False):
     first_seen_ms: int
     alias_of: str
     at_ms: int
+    namespace: str
 
 
 PATTERN_REGISTRY: Final = TableSpec(
@@ -233,6 +242,7 @@ PATTERN_REGISTRY: Final = TableSpec(
         Column("first_seen", "timestamptz", "start of the window in which this service first logged it"),
         Column("alias_of", "string", "id of the pattern into which it was merged, or empty"),
         Column("at", "timestamptz", "time from which this row is valid"),
+        Column("namespace", "string", "service.namespace, or empty"),
     ),
     (("env", "identity"), ("service", "bucket[16]")),
     ("service", "pattern_id"),
@@ -257,6 +267,7 @@ INSIGHTS: Final = TableSpec(
         Column("cold_start", "boolean", "the baseline was still in warm-up"),
         Column("title", "string", "one line for people"),
         Column("body", "string", "Insight v1 as JSON, with evidence"),
+        Column("namespace", "string", "service.namespace, or empty"),
     ),
     _PARTITION,
     ("service", "window_start"),

@@ -1,8 +1,31 @@
 """Resources: the service, host and environment that produced telemetry."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
+
+
+class ServiceName(NamedTuple):
+    """Identity of a service in its environment: `service.namespace`, "" where there is none, and `service.name`.
+
+    All stages use its text as the name of a service (`namespace/name`, as OpenTelemetry writes the label `job` for
+    Prometheus), so that two services of one name in two namespaces are two. Insights and tables hold the two parts. A
+    namespace contains no `/` (`udfs.otlp.resource` ensures it).
+    """
+
+    namespace: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> "ServiceName":
+        """Return the service of a text that `str` made."""
+        namespace, slash, name = text.partition("/")
+        return cls(namespace, name) if slash else cls("", text)
+
+    def __str__(self) -> str:
+        """Return the name alone without a namespace; `/name` where that name itself contains a `/`."""
+        return f"{self.namespace}/{self.name}" if self.namespace or "/" in self.name else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +39,16 @@ class Resource:
     env: str
     service: str
     host: str
+    namespace: str = ""
     site_id: str = ""
     container: str = ""
     image: str = ""
     version: str = ""
+
+    @property
+    def qualified_service(self) -> str:
+        """Return the service with its namespace, as all stages name it: see `ServiceName`."""
+        return str(ServiceName(self.namespace, self.service))
 
 
 class ServiceInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -80,27 +80,28 @@ def test_tables_and_their_columns() -> None:
             *("env:string", "site_id:string", "service:string", "dimension:string", "name:string"),
             *("span_kind:string", "resolution_s:int", "window_start:timestamptz", "late:boolean", "count:long"),
             *("error_count:long", "latency_ms_p50:double", "latency_ms_p95:double", "latency_ms_p99:double"),
-            "sketch:binary",
+            *("sketch:binary", "namespace:string"),
         ],
         "service_edges": [
             *("env:string", "site_id:string", "service:string", "callee:string", "resolution_s:int"),
             *("window_start:timestamptz", "late:boolean", "count:long", "error_count:long", "latency_ms_p50:double"),
             *("latency_ms_p95:double", "latency_ms_p99:double", "gap_ms_p50:double", "gap_ms_p95:double"),
-            *("clock_skew_ms_p50:double", "sketch:binary"),
+            *("clock_skew_ms_p50:double", "sketch:binary", "namespace:string", "callee_namespace:string"),
         ],
         "error_patterns": [
             *("env:string", "site_id:string", "service:string", "source:string", "resolution_s:int"),
             *("window_start:timestamptz", "late:boolean", "rank:int", "pattern_id:string", "template:string"),
-            *("severity_number:int", "count:long", "total:long"),
+            *("severity_number:int", "count:long", "total:long", "namespace:string"),
         ],
         "pattern_registry": [
             *("env:string", "service:string", "source:string", "pattern_id:string", "template:string"),
-            *("first_seen:timestamptz", "alias_of:string", "at:timestamptz"),
+            *("first_seen:timestamptz", "alias_of:string", "at:timestamptz", "namespace:string"),
         ],
         "insights": [
             *("insight_id:string", "revision:int", "status:string", "kind:string", "env:string", "site_id:string"),
             *("service:string", "subject:string", "window_start:timestamptz", "window_end:timestamptz"),
             *("severity:string", "confidence:double", "cold_start:boolean", "title:string", "body:string"),
+            "namespace:string",
         ],
     }
     for table in TABLES:

@@ -2,16 +2,22 @@
 
 from typing import Generic, NamedTuple, TypeVar
 
+from state_schemas.telemetry.resource import ServiceName
 from udfs.insights.ids import split_service_key
 
 A = TypeVar("A")
 
 
 class ServiceKey(NamedTuple):
-    """A service of an environment; `service` is "" where a detector watches whole environments."""
+    """A service of an environment, with its namespace; `service` is "" where a detector watches whole environments."""
 
     env: str
     service: str
+
+    @property
+    def name(self) -> ServiceName:
+        """Return namespace and name, as insights and tables hold them."""
+        return ServiceName.parse(self.service)
 
     @classmethod
     def of(cls, key: str) -> "ServiceKey":

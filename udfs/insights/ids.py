@@ -8,7 +8,7 @@ from state_schemas.contracts.insight import Kind
 def insight_id(kind: Kind, env: str, service: str, subject: str, start_ms: int, rule: str = "") -> str:
     """Return 32 hex digits: equal input gives an equal id, on every machine and in every replay.
 
-    rule: `id@version` or empty.
+    service: with its namespace (`state_schemas.telemetry.resource.ServiceName`). rule: `id@version` or empty.
     """
     text = "\x1f".join((kind, env, service, subject, str(start_ms), rule))
     return blake2b(text.encode(), digest_size=16).hexdigest()

@@ -64,7 +64,7 @@ def _aggregate(
         samples=tuple(sorted(_sample(line, at) for line in lines)[:SAMPLES_MAX]) if severe else (),
     )
     table = LogTable((counted,), len(lines) if severe else 0, info, ranges)
-    return LogAggregate(resource.env, resource.service, ((start_ms, late, table),))
+    return LogAggregate(resource.env, resource.qualified_service, ((start_ms, late, table),))
 
 
 def _sample(line: PlacedLine, at: KafkaPosition) -> LineSample:

@@ -24,6 +24,9 @@ _HASH_BYTES: Final = 8
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "env": ("deployment.environment.name", "deployment.environment"),
+        # No fallback to `k8s.namespace.name`: some sources of a service have it and others do not, and an identity that
+        # differs by source would divide the service.
+        "namespace": ("service.namespace",),
         "site_id": ("site.id", "site_id", "cloud.availability_zone", "cloud.zone", "cloud.region", "k8s.cluster.name"),
         # The name of a container is often only its role in the pod ("server", "app"), so it comes last.
         "service": (
@@ -62,16 +65,17 @@ def resource_of(attributes: Mapping[str, str]) -> Resource:
     """Return the resource of these attributes.
 
     Values are texts as `udfs.otlp.values.text_of` writes them; of a JSON array the first element is taken. Every field
-    is cleaned: control characters become spaces, '|' in env and service becomes '_' because '|' joins keys, and a value
-    longer than NAME_CHARS_MAX characters is cut, with a hash of the complete value at its end that distinguishes two
-    long names.
+    is cleaned: control characters become spaces, and a value longer than NAME_CHARS_MAX characters is cut, with a hash
+    of the complete value at its end that distinguishes two long names. '|' in env, namespace and service, and '/' in
+    namespace, become '_', because they join the parts of keys and names.
     """
     found = {field: _first(attributes, names) or _FALLBACKS.get(field, "") for field, names in ALIASES.items()}
     found["image"] = _image(attributes)
     if _is_address(found["host"]):
         found["host"] = attributes.get("k8s.pod.name", "").strip() or found["host"]
-    for field in ("env", "service"):
+    for field in ("env", "namespace", "service"):
         found[field] = found[field].replace("|", "_")
+    found["namespace"] = found["namespace"].replace("/", "_")
     clean = {field: _clean(value) or _FALLBACKS.get(field, "") for field, value in found.items()}
     return Resource(**clean)
 

@@ -62,7 +62,7 @@ def fold_spans(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> Fol
 
 def _batch(spans: SpanColumns, chosen: _Ints, at: KafkaPosition, limits: TimeLimits) -> SpanBatch:
     resources = spans.resources
-    service_of, services = _index([(r.env, r.service) for r in resources])
+    service_of, services = _index([(r.env, r.qualified_service) for r in resources])
     host_of, hosts = _index([r.host for r in resources])
     info_index, infos = _index([(r.version, r.image, r.container, r.site_id) for r in resources])
     operation_of, operations = _index(_short(spans.names))

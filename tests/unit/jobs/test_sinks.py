@@ -111,7 +111,7 @@ def test_a_row_is_written_under_the_names_of_its_fields(insert: Insert, spec: Ta
 
 
 def test_quantiles_of_a_roll_up_stand_in_their_own_columns() -> None:
-    row = RollupRow("e", "s", "v", "service", "", "server", 10, 0, False, 9, 1, 50.0, 95.0, 99.0, b"")
+    row = RollupRow("e", "s", "v", "service", "", "server", 10, 0, False, 9, 1, 50.0, 95.0, 99.0, b"", "n")
     found = written(shipped("lake-rollups"), [column.name for column in LATENCY_ROLLUPS.columns], row)
     assert [found[f"latency_ms_p{quantile}"] for quantile in (50, 95, 99)] == [50.0, 95.0, 99.0]
 

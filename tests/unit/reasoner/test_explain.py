@@ -83,6 +83,7 @@ def test_a_log_record_is_explained_field_by_field() -> None:
     assert asdict(row) | {"pattern_id": ""} == {
         "signal": "logs",
         "env": "prod",
+        "namespace": "",
         "service": "oven",
         "severity_number": 13,
         "warning_or_worse": True,
@@ -274,7 +275,7 @@ def test_the_command_prints_a_json_object_for_each_row(
     first, second, third = printed(capsys)
     assert list(first) == [
         *("service", "env", "severity_number", "warning_or_worse", "event_name", "exception_type"),
-        *("pattern_id", "template", "masked", "line", "signal"),
+        *("pattern_id", "template", "masked", "line", "signal", "namespace"),
     ]
     assert (first["line"], first["masked"]) == ("oven <number> is cold", ["number"])
     assert list(second) == ["rejected", "detail", "records", "signal"]

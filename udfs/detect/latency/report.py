@@ -23,6 +23,7 @@ from state_schemas.contracts.insight import (
     Window,
 )
 from state_schemas.state.latency import Episode, SpikeKind
+from state_schemas.telemetry.resource import ServiceName
 from udfs.detect.latency.baseline import threshold_ns
 from udfs.insights.ids import insight_id
 from udfs.insights.wording import clock, kafka_ranges, percent, seconds, title_of
@@ -40,7 +41,7 @@ CARRIED_LIFT_MIN = 1.5
 
 def report(kind: SpikeKind, env: str, service: str, episode: Episode, status: Status, reason: str = "") -> Insight:
     """Return the insight of an episode, whose table holds at least one span of its series."""
-    beyond = _beyond(kind, episode)
+    name, beyond = ServiceName.parse(service), _beyond(kind, episode)
     row = row_of(episode.table, *episode.series)
     hosts = _contributions(episode, DIMENSION_HOST, beyond)
     operations = _contributions(episode, DIMENSION_OPERATION, beyond)
@@ -58,13 +59,14 @@ def report(kind: SpikeKind, env: str, service: str, episode: Episode, status: St
         kind=kind,
         env=env,
         site_id=info.site_id,
-        service=service,
+        namespace=name.namespace,
+        service=name.name,
         subject=subject,
         window=Window(start_ms=episode.start_ms, end_ms=episode.end_ms),
         severity=_severity(kind, _quantity(episode), measures),
         confidence=0.5 if cold else 0.95,
         cold_start=cold,
-        title=title_of(_title(kind, service, episode, measures, (hosts, operations, callees), traces)),
+        title=title_of(_title(kind, name.name, episode, measures, (hosts, operations, callees), traces)),
         reason=reason,
         measures=measures,
         evidence=Evidence(

@@ -5,6 +5,7 @@ from typing import Final
 from state_schemas.aggregates.logs import LineSource
 from state_schemas.contracts.insight import Contribution, Evidence, Insight, Severity, Status, TraceExemplar, Window
 from state_schemas.state.log_patterns import PatternEpisode, Registered
+from state_schemas.telemetry.resource import ServiceName
 from udfs.detect.latency.report import CARRIED_SHARE_MIN
 from udfs.insights.ids import insight_id
 from udfs.insights.wording import clock, kafka_ranges, percent, rate, title_of
@@ -30,7 +31,7 @@ def report(
 
     Exceptions of spans have a subject, and therefore ids, of their own: `<pattern id>@spans`.
     """
-    counted, info = episode.counted, episode.info
+    name, counted, info = ServiceName.parse(service), episode.counted, episode.info
     subject = counted.pattern_id if source == "logs" else f"{counted.pattern_id}@{source}"
     measures = _measures(episode)
     evidence = _evidence(episode, template_of(entry.texts))
@@ -41,12 +42,13 @@ def report(
         kind=episode.kind,
         env=env,
         site_id=info.site_id,
-        service=service,
+        namespace=name.namespace,
+        service=name.name,
         subject=subject,
         window=Window(start_ms=episode.start_ms, end_ms=episode.end_ms),
         severity=_severity(counted.severity),
         confidence=0.9,
-        title=title_of(_title(service, _finding(episode, measures, source), episode.start_ms, evidence)),
+        title=title_of(_title(name.name, _finding(episode, measures, source), episode.start_ms, evidence)),
         reason=reason,
         measures=measures,
         evidence=evidence,

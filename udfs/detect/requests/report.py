@@ -5,6 +5,7 @@ from typing import Final
 from state_schemas.aggregates.requests import CALL, LINE
 from state_schemas.contracts.insight import Contribution, Evidence, Insight, Status, TraceExemplar, Window
 from state_schemas.state.requests import EffectEpisode, EffectMember
+from state_schemas.telemetry.resource import ServiceName
 from udfs.insights.ids import insight_id
 from udfs.insights.wording import clock, kafka_ranges, rate, title_of
 
@@ -24,7 +25,7 @@ def report(
     reason: str = "",
 ) -> Insight:
     """Make the candidate of an episode. templates: by name of the effect, of lines only."""
-    first, info = episode.members[0], episode.info
+    name, first, info = ServiceName.parse(service), episode.members[0], episode.info
     of_lines = first.name.startswith(LINE)
     subject = subject_of_effect(first.name)
     emitted = templates.get(first.name, "") if of_lines else subject
@@ -35,12 +36,13 @@ def report(
         kind=episode.kind,
         env=env,
         site_id=info.site_id,
-        service=service,
+        namespace=name.namespace,
+        service=name.name,
         subject=subject,
         window=Window(start_ms=episode.start_ms, end_ms=episode.end_ms),
         severity="warning",
         confidence=0.8,
-        title=title_of(_title(service, episode, emitted)),
+        title=title_of(_title(name.name, episode, emitted)),
         reason=reason,
         measures=_measures(episode),
         evidence=Evidence(
