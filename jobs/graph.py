@@ -37,6 +37,16 @@ class GraphConfig:
     silence: LogSilenceConfig = field(default_factory=LogSilenceConfig)
     gap: GapConfig = field(default_factory=GapConfig)
 
+    def __post_init__(self) -> None:
+        rules = (self.latency, self.patterns, self.effects, self.novelty, self.silence, self.gap)
+        times = (self.fold.times, self.calls.limits, *(rule.emission for rule in rules))
+        windows_ms = {self.pre_aggregate.window_ms, *(part.window_ms for part in times)}
+        latenesses_ms = {part.lateness_ms for part in times}
+        assert len(windows_ms) == len(latenesses_ms) == 1, (
+            f"found windows of {sorted(windows_ms)} ms, lateness of {sorted(latenesses_ms)} ms, expected one of each: "
+            "give all machines of a job the same, or a stage waits for windows that no other stage makes"
+        )
+
 
 BY_PARTITION: Final = Key("topic|partition", lambda event: str(event.key))
 BY_SERVICE: Final = Key("env|service", lambda event: service_key(event.env, event.service))

@@ -3,12 +3,16 @@
 import json
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from jobs.graph import latency_stages, stages
+from jobs.graph import GraphConfig, latency_stages, stages
 from jobs.settings import Detection, JobConfig, load
+from operators.detectors.telemetry_gap import GapConfig
+from operators.emission import EmissionConfig
+from operators.ingest.pre_aggregate import PreAggregateConfig
 from state_schemas.contracts import settings
 from state_schemas.contracts.settings import BadConfig, ReaderConfig
 
@@ -161,3 +165,12 @@ def test_latency_alone_has_the_stages_of_the_whole_job() -> None:
     graph = JobConfig.model_validate({"lake": LAKE}).graph()
     whole = {stage.uid for stage in stages(graph)}
     assert {stage.uid for stage in latency_stages(graph)} == {"pre-merge", "call-pairs", "latency-spike"} <= whole
+
+
+@pytest.mark.parametrize(
+    ("part", "config"),
+    [("pre_aggregate", PreAggregateConfig(window_ms=60_000)), ("gap", GapConfig(EmissionConfig(lateness_ms=1)))],
+)
+def test_machines_that_disagree_on_window_or_lateness_make_no_graph(part: str, config: Any) -> None:
+    with pytest.raises(AssertionError, match="expected one of each"):
+        GraphConfig(**{part: config})
