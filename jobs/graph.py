@@ -12,7 +12,8 @@ from operators.gates.log_silence import LogSilence, LogSilenceConfig
 from operators.gates.novelty import NoveltyConfig, NoveltyGate
 from operators.ingest.call_pairs import CallPairs, CallPairsConfig
 from operators.ingest.fold import FoldConfig
-from operators.ingest.pre_aggregate import PreAggregate, PreAggregateConfig
+from operators.ingest.name_admission import PreAggregateConfig
+from operators.ingest.pre_aggregate import LogPreAggregate, MetricPreAggregate, TracePreAggregate
 from operators.machine import Key, Stage
 from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.aggregates.calls import CallSides
@@ -39,9 +40,10 @@ class GraphConfig:
 
     def __post_init__(self) -> None:
         rules = (self.latency, self.patterns, self.effects, self.novelty, self.silence, self.gap)
-        times = (self.fold.times, self.calls.limits, *(rule.emission for rule in rules))
-        windows_ms = {self.pre_aggregate.window_ms, *(part.window_ms for part in times)}
-        latenesses_ms = {part.lateness_ms for part in times}
+        times, calls = self.fold.times, self.calls.limits
+        windows_ms = {times.window_ms, calls.window_ms, self.pre_aggregate.window_ms}
+        windows_ms |= {rule.emission.window_ms for rule in rules}
+        latenesses_ms = {times.lateness_ms, calls.lateness_ms, *(rule.emission.lateness_ms for rule in rules)}
         assert len(windows_ms) == len(latenesses_ms) == 1, (
             f"found windows of {sorted(windows_ms)} ms, lateness of {sorted(latenesses_ms)} ms, expected one of each: "
             "give all machines of a job the same, or a stage waits for windows that no other stage makes"
@@ -58,9 +60,9 @@ BY_PATTERN: Final = Key("env|pattern", lambda event: f"{event.env}|{event.patter
 def stages(config: GraphConfig) -> tuple[Stage, ...]:
     """Return every keyed stage. A uid names state in savepoints: it never changes and is never used again."""
     return (
-        Stage("pre-merge", PreAggregate(config.pre_aggregate, "traces"), BY_PARTITION, "traces"),
-        Stage("pre-merge-logs", PreAggregate(config.pre_aggregate, "logs"), BY_PARTITION, "logs"),
-        Stage("pre-merge-metrics", PreAggregate(config.pre_aggregate, "metrics"), BY_PARTITION, "metrics"),
+        Stage("pre-merge", TracePreAggregate(config.pre_aggregate), BY_PARTITION, "traces"),
+        Stage("pre-merge-logs", LogPreAggregate(config.pre_aggregate), BY_PARTITION, "logs"),
+        Stage("pre-merge-metrics", MetricPreAggregate(config.pre_aggregate), BY_PARTITION, "metrics"),
         Stage("call-pairs", CallPairs(config.calls), BY_BUCKET),
         Stage("latency-spike", LatencySpike(config.latency), BY_SERVICE),
         Stage("error-patterns", LogPatterns(config.patterns), BY_SERVICE),

@@ -15,7 +15,7 @@ from operators.gates.log_silence import LogSilenceConfig
 from operators.gates.novelty import NoveltyConfig
 from operators.ingest.call_pairs import CallPairsConfig
 from operators.ingest.fold import FoldConfig
-from operators.ingest.pre_aggregate import PreAggregateConfig
+from operators.ingest.name_admission import PreAggregateConfig
 from state_schemas.contracts import settings
 from state_schemas.contracts.settings import BadConfig, Positive, ReaderConfig, Section
 from udfs.detect.latency.baseline import SpikeConfig

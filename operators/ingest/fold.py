@@ -1,9 +1,10 @@
 """Folds: one Kafka message in, its aggregates and dead letters out. Stateless; a fold never raises on bad bytes."""
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
 from state_schemas.aggregates.logs import LogAggregate
@@ -81,34 +82,29 @@ class Placed(NamedTuple):
     rejected: tuple[Rejected, ...]
 
 
-class Fold:
-    """A fold of the messages of one signal type. It holds scratch memory: use one instance for each thread."""
+class Fold(ABC):
+    """The fold of one signal type. It holds scratch memory: use one instance for each thread."""
 
+    signal: ClassVar[SignalType]
     gives = (FoldedMessage, DeadLetter)
 
-    def __init__(self, signal: SignalType, config: FoldConfig) -> None:
+    def __init__(self, config: FoldConfig) -> None:
         self.config = config
-        self._signal = signal
-        folds: dict[SignalType, Callable[[bytes, KafkaPosition], _Part]] = {
-            "traces": self._spans,
-            "logs": self._logs,
-            "metrics": self._metrics,
-        }
-        self._fold = folds[signal]
-        self._decoder = SpanDecoder(config.decode) if signal == "traces" else None
-        self._reader = LineReader(config.masks) if signal != "metrics" else None
 
     def fold(self, data: bytes, at: KafkaPosition) -> Folded:
         """Decode one message and aggregate its records. O(records), vectorised for spans.
 
         Every record is in `message` or is counted in a dead letter.
         """
-        part = self._fold(data, at)
+        part = self._aggregate(data, at)
         letters = tuple(self._dead_letter(rejected, data, at) for rejected in part.rejected)
         message = None
         if part.spans is not None or part.activity or part.logs:
-            message = FoldedMessage(f"{at.topic}|{at.partition}", part.spans, part.activity, self._signal, part.logs)
+            message = FoldedMessage(f"{at.topic}|{at.partition}", part.spans, part.activity, self.signal, part.logs)
         return Folded(message, letters, _counts(part))
+
+    @abstractmethod
+    def _aggregate(self, data: bytes, at: KafkaPosition) -> _Part: ...
 
     def _dead_letter(self, rejected: Rejected, data: bytes, at: KafkaPosition) -> DeadLetter:
         return DeadLetter(
@@ -124,29 +120,60 @@ class Fold:
             payload=data if self.config.payload_kept else b"",
         )
 
-    def _spans(self, data: bytes, at: KafkaPosition) -> _Part:
-        assert self._decoder is not None, "only a fold of traces decodes spans"
-        assert self._reader is not None, "exceptions of spans are read as lines"
+
+class TraceFold(Fold):
+    """Spans, and the exceptions among their events as severe lines."""
+
+    signal = "traces"
+
+    def __init__(self, config: FoldConfig) -> None:
+        super().__init__(config)
+        self._decoder = SpanDecoder(config.decode)
+        self._reader = LineReader(config.masks)
+
+    def _aggregate(self, data: bytes, at: KafkaPosition) -> _Part:
         spans = self._decoder.decode(data)
         if isinstance(spans, Rejected):
             return _Part((spans,))
         result = fold_spans(spans, at, self.config.times)
-        exception = fold_exceptions(spans, result.counted, self._reader, at, self.config.times)
-        beyond = spans.exceptions_beyond
-        return _Part(result.rejected, result.batch, (), exception, result.folded, result.late, beyond)
+        return _Part(
+            rejected=result.rejected,
+            spans=result.batch,
+            logs=fold_exceptions(spans, result.counted, self._reader, at, self.config.times),
+            folded=result.folded,
+            late=result.late,
+            exceptions_beyond=spans.exceptions_beyond,
+        )
 
-    def _logs(self, data: bytes, at: KafkaPosition) -> _Part:
-        assert self._reader is not None, "only a fold of logs reads lines"
+
+class LogFold(Fold):
+    """Log records: their patterns, and the activity of their services."""
+
+    signal = "logs"
+
+    def __init__(self, config: FoldConfig) -> None:
+        super().__init__(config)
+        self._reader = LineReader(config.masks)
+
+    def _aggregate(self, data: bytes, at: KafkaPosition) -> _Part:
         records = decode_logs(data, self.config.decode)
         return _Part((records,)) if isinstance(records, Rejected) else logs_part(records, self._reader, at, self.config)
 
-    def _metrics(self, data: bytes, at: KafkaPosition) -> _Part:
+
+class MetricFold(Fold):
+    """Metric points: the activity of their services."""
+
+    signal = "metrics"
+
+    def _aggregate(self, data: bytes, at: KafkaPosition) -> _Part:
         points = decode_metrics(data, self.config.decode)
         if isinstance(points, Rejected):
             return _Part((points,))
-        return _with_activity(
-            "metrics", points, place_records("metrics", points, at.timestamp_ms, self.config.times), at
-        )
+        placed = place_records("metrics", points, at.timestamp_ms, self.config.times)
+        return _with_activity("metrics", points, placed, at)
+
+
+FOLDS: Final[Mapping[SignalType, type[Fold]]] = {fold.signal: fold for fold in (TraceFold, LogFold, MetricFold)}
 
 
 def logs_part(records: Sequence[LogRecord], reader: LineReader, at: KafkaPosition, config: FoldConfig) -> _Part:
@@ -188,7 +215,7 @@ def _with_activity(
             resource = records[place.number].resource
             _add(by_env, resource.env, place.start_ms, Activity(signal, resource.qualified_service, 1))
     late = sum(place.late for place in placed.places)
-    return _Part(placed.rejected, None, _activity_of(by_env, at), (), len(placed.places), late)
+    return _Part(rejected=placed.rejected, activity=_activity_of(by_env, at), folded=len(placed.places), late=late)
 
 
 def _add(by_env: _ActivityByEnv, env: str, start_ms: int, activity: Activity) -> None:

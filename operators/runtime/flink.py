@@ -14,7 +14,7 @@ from pyflink.datastream import DataStream, KeyedProcessFunction, KeyedStream, Ou
 from pyflink.datastream.state import ValueStateDescriptor
 from pyflink.java_gateway import get_gateway
 
-from operators.ingest.fold import Fold, FoldConfig
+from operators.ingest.fold import FOLDS, Fold, FoldConfig
 from operators.machine import END_OF_INPUT, RuledMachine, Stage, Step
 from operators.runtime.routing import BadGraph, SinkRows, Takers, fold_uid, input_of, routes, takers_of, unrouted
 from state_schemas.codec import Box
@@ -114,7 +114,7 @@ class FoldMessages(ProcessFunction):
         self, signal: SignalType, topic: str, config: FoldConfig, stages: Sequence[Stage], dead_letters: SinkRows
     ) -> None:
         assert dead_letters.takes is DeadLetter, f"{dead_letters.name} takes {dead_letters.takes}, not DeadLetter"
-        self._arguments = (signal, config)
+        self._fold_class, self._config = FOLDS[signal], config
         self._topic = topic
         self._uid = fold_uid(signal)
         self._takers = takers_of(Fold.gives, stages, (dead_letters,))
@@ -122,7 +122,7 @@ class FoldMessages(ProcessFunction):
     def open(self, runtime_context: RuntimeContext) -> None:
         _calm_garbage_collector()
         # Each subtask has its own fold, which holds scratch memory: subtasks are threads of one worker process.
-        self._fold = Fold(*self._arguments)
+        self._fold = self._fold_class(self._config)
         self._router = _Router(self._uid, self._takers)
         self._counters = _Counters(runtime_context)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from jobs.graph import GraphConfig, stages
 from jobs.sinks import SHIPPED, rows_of
-from operators.ingest.fold import Fold
+from operators.ingest.fold import FOLDS
 from operators.runtime.local import LocalGraph, Through, unchanged
 from reasoner.recordings.message import Message
 from state_schemas.telemetry.message import KafkaPosition
@@ -28,7 +28,7 @@ class LocalRun:
     def run(self, messages: Iterable[Message]) -> Iterator[Any]:
         """Yield outputs in the order in which they leave the graph: dead letters, roll-up rows, insight revisions."""
         graph = LocalGraph(stages(self.config), self.between, rows_of(SHIPPED))
-        folds = {signal: Fold(signal, self.config.fold) for signal in TOPICS}
+        folds = {signal: FOLDS[signal](self.config.fold) for signal in TOPICS}
         offsets: Counter[tuple[SignalType, int]] = Counter()
         watermark_ms: int | None = None
         for message in messages:

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.graph import GraphConfig, pattern_stages, stages
 from operators.detectors.log_patterns import LogPatternsConfig
-from operators.ingest.fold import Fold, FoldConfig, logs_part
+from operators.ingest.fold import FoldConfig, LogFold, logs_part
 from operators.runtime.local import LocalGraph
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.aggregates.requests import EffectAggregate, EffectWindow
@@ -181,7 +181,7 @@ def test_hosts_and_operations_beyond_the_bounds_are_counted_where_one_message_br
 
 def test_a_message_beyond_its_length_is_counted_and_not_read() -> None:
     at = KafkaPosition("logs_raw", 0, 0, START_MS)
-    found = Fold("logs", FoldConfig(decode=DecodeSettings(message_bytes_max=9))).fold(bytes(10), at)
+    found = LogFold(FoldConfig(decode=DecodeSettings(message_bytes_max=9))).fold(bytes(10), at)
     assert (found.message, dict(found.counts)) == (None, {"messages_rejected_total": 1, "rejected_too_large_total": 1})
 
 

@@ -11,11 +11,10 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from jobs.graph import stages
-from operators.ingest.fold import Fold, FoldConfig
+from operators.ingest.fold import FoldConfig, LogFold, TraceFold
 from state_schemas.contracts.insight import Insight
 from state_schemas.contracts.tables import EdgeRow, PatternName, PatternRow, RollupRow
 from state_schemas.telemetry.message import KafkaPosition
-from state_schemas.telemetry.signals import SignalType
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_SERVER
 from tests.support.driving import graph_config, run
 from tests.support.traffic import MS, START_MS, TIMES, WINDOW_MS
@@ -61,15 +60,15 @@ def logs(window: int, namespaces: Sequence[str]) -> bytes:
 
 def outputs(namespaces: Sequence[str], windows: int) -> list[Any]:
     """Run the graph on two messages of spans and one of logs in each window."""
-    folds: dict[SignalType, Fold] = {signal: Fold(signal, FoldConfig(TIMES)) for signal in ("traces", "logs")}
+    of_traces, of_logs = TraceFold(FoldConfig(TIMES)), LogFold(FoldConfig(TIMES))
     events = []
     for window in range(windows):
         at_ms = START_MS + (window + 1) * WINDOW_MS
         messages = [
-            folds["traces"].fold(traces(window, part, namespaces), KafkaPosition("traces", 0, 2 * window + part, at_ms))
+            of_traces.fold(traces(window, part, namespaces), KafkaPosition("traces", 0, 2 * window + part, at_ms))
             for part in (0, 1)
         ]
-        messages.append(folds["logs"].fold(logs(window, namespaces), KafkaPosition("logs", 0, window, at_ms)))
+        messages.append(of_logs.fold(logs(window, namespaces), KafkaPosition("logs", 0, window, at_ms)))
         assert not any(folded.dead_letters for folded in messages)
         events += [(at_ms, folded.message) for folded in messages]
     return list(run(stages(graph_config("final")), events))

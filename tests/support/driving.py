@@ -19,7 +19,7 @@ from operators.gates.log_silence import LogSilenceConfig
 from operators.gates.novelty import NoveltyConfig
 from operators.ingest.call_pairs import CallPairsConfig
 from operators.ingest.fold import FoldConfig
-from operators.ingest.pre_aggregate import PreAggregateConfig
+from operators.ingest.name_admission import PreAggregateConfig
 from operators.machine import END_OF_INPUT, Machine, Stage, Step
 from operators.runtime.local import LocalGraph, Through, unchanged
 from state_schemas.aggregates.activity import EnvActivity

@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 
 from operators.ingest.fold import FoldConfig, logs_part
-from operators.ingest.pre_aggregate import PreAggregate, PreAggregateConfig
+from operators.ingest.name_admission import PreAggregateConfig
+from operators.ingest.pre_aggregate import TracePreAggregate
 from operators.machine import END_OF_INPUT
 from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.aggregates.calls import CallSides
@@ -218,7 +219,7 @@ def sides(message: FoldedMessage) -> tuple[CallSides, ...]:
 
 def exception(message: FoldedMessage) -> tuple[ExceptionAggregate, ...]:
     """Return the lines of this message as exceptions of spans, and the minutes in which it has spans."""
-    machine = PreAggregate(PreAggregateConfig(activity_report_ms=60_000), "traces")
+    machine = TracePreAggregate(PreAggregateConfig(activity_report_ms=60_000))
     state = machine.on_event(machine.initial(""), message, START_MS).state
     assert state is not None, "waiting aggregates are kept in the state"
     return tuple(out for out in machine.on_timer(state, END_OF_INPUT).outputs if isinstance(out, ExceptionAggregate))

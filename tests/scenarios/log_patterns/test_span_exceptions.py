@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from jobs.graph import GraphConfig, pattern_stages, stages
-from operators.ingest.fold import Fold
+from operators.ingest.fold import TraceFold
 from operators.runtime.routing import Takers, open_ends, routes
 from state_schemas.aggregates.logs import ExceptionAggregate, LogAggregate
 from state_schemas.aggregates.message import FoldedMessage
@@ -26,7 +26,7 @@ TEMPLATE = "java.lang.IllegalStateException at com.shop.cart.Cart.add at com.sho
 
 def events_of(drawing: str) -> list[Timed]:
     """Return a message with one span for each window: `o` with an old exception, `n` new, `N` both, blank none."""
-    fold, events = Fold("traces", CONFIG.fold), []
+    fold, events = TraceFold(CONFIG.fold), []
     for window, character in enumerate(drawing):
         start_ms = START_MS + window * WINDOW_MS
         exceptions = {"o": [OLD], "n": [NEW], "N": [OLD, NEW], " ": []}[character]

@@ -12,7 +12,7 @@ from jobs.graph import GraphConfig, latency_stages, stages
 from jobs.settings import Detection, JobConfig, load
 from operators.detectors.telemetry_gap import GapConfig
 from operators.emission import EmissionConfig
-from operators.ingest.pre_aggregate import PreAggregateConfig
+from operators.ingest.name_admission import PreAggregateConfig
 from state_schemas.contracts import settings
 from state_schemas.contracts.settings import BadConfig, ReaderConfig
 

@@ -7,14 +7,14 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from operators.ingest.fold import Fold, FoldConfig, Folded
+from operators.ingest.fold import FoldConfig, Folded, LogFold, TraceFold
 from state_schemas.aggregates.logs import LogTable, PatternCount
 from state_schemas.telemetry.message import KafkaPosition
 from tests.support.otlp_forms import otlp_json
 from tests.support.traffic import LATENESS_MS, MS, START_MS, TIMES, WINDOW_MS
 
 AT = KafkaPosition("trace_events", 0, 7, START_MS)
-FOLD = Fold("traces", FoldConfig(TIMES))
+FOLD = TraceFold(FoldConfig(TIMES))
 END_MS = START_MS - 3_000
 JAVA = """java.lang.IllegalStateException: cart 4711 is closed
 \tat java.base/java.util.Optional.orElseThrow(Optional.java:403)
@@ -75,7 +75,7 @@ def logged(attributes: ExceptionAttributes) -> PatternCount:
     record = request.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=END_MS * MS)
     for key, value in attributes.items():
         record.attributes.add(key=key).value.string_value = value
-    found = Fold("logs", FoldConfig(TIMES)).fold(request.SerializeToString(), AT).message
+    found = LogFold(FoldConfig(TIMES)).fold(request.SerializeToString(), AT).message
     assert found is not None
     ((_, _, table),) = found.logs[0].windows
     (pattern,) = table.patterns

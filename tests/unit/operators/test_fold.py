@@ -5,7 +5,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from operators.ingest.fold import Fold, FoldConfig, Folded
+from operators.ingest.fold import FOLDS, FoldConfig, Folded
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.signals import SignalType
 from tests.support.traffic import LATENESS_MS, MS, START_MS, TIMES
@@ -33,7 +33,7 @@ def request_of(signal: SignalType, at_ms: int) -> bytes:
 
 def folded(signal: SignalType, at_ms: int) -> Folded:
     """Fold one record in a message of START_MS."""
-    return Fold(signal, FoldConfig(TIMES)).fold(request_of(signal, at_ms), KafkaPosition(signal, 0, 7, START_MS))
+    return FOLDS[signal](FoldConfig(TIMES)).fold(request_of(signal, at_ms), KafkaPosition(signal, 0, 7, START_MS))
 
 
 @each_signal

@@ -8,11 +8,13 @@ import pytest
 
 from jobs.graph import JOBS, GraphConfig, stages
 from jobs.sinks import SHIPPED, rows_of
+from operators.ingest.pre_aggregate import PreAggregate
 from operators.runtime import flink
 from operators.runtime.flink import KeyedMachine, wire
 from operators.runtime.local import LocalGraph, through_bytes
 from operators.runtime.routing import BadGraph, SinkRows, routes
 from operators.windowed import WindowedDetector
+from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.aggregates.novelty import LogPatternSighting
 from tests.support.parcels import (
     COUNTER,
@@ -38,8 +40,10 @@ def members(hint: Any) -> set[type]:
 
 
 def declared(machine: Any) -> tuple[Any, Any]:
-    """Return the annotated types of event and output: of the generic detector, or of the method itself."""
+    """Return the annotated types of event and output: of the generic machine, or of the method itself."""
     for base in getattr(type(machine), "__orig_bases__", ()):
+        if get_origin(base) is PreAggregate:
+            return FoldedMessage, get_args(base)[0]
         if get_origin(base) is WindowedDetector:
             _, _, event, output = get_args(base)
             return event, output

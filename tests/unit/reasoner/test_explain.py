@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from operators.ingest.fold import Fold, FoldConfig
+from operators.ingest.fold import FOLDS, FoldConfig
 from reasoner.cli import main
 from reasoner.recordings.read import sidecar
 from reasoner.runs.explain import EXCEPTIONS_OVERFLOWED, Explained, Explainer, NotCounted
@@ -163,7 +163,7 @@ def test_the_rows_add_up_to_what_the_fold_counts() -> None:
         ("traces", span(EXCEPTION, EXCEPTION, {"exception.message": "door open"})),
     ):
         data = request.SerializeToString()
-        message = Fold(signal, FoldConfig()).fold(data, KafkaPosition(signal, 0, 0, NOW_MS)).message  # type: ignore[arg-type]
+        message = FOLDS[signal](FoldConfig()).fold(data, KafkaPosition(signal, 0, 0, NOW_MS)).message  # type: ignore[index]
         assert message is not None
         counted = {
             (lines.env, lines.service, pattern.severe, pattern.pattern_id): pattern.count
