@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, cast, get_args
 
 from state_schemas.contracts.dead_letter import RejectReason
 
@@ -41,17 +41,5 @@ MetricName = Literal[
 ]
 
 REJECTED: Final[Mapping[RejectReason, MetricName]] = MappingProxyType(
-    {
-        "malformed_protobuf": "rejected_malformed_protobuf_total",
-        "malformed_json": "rejected_malformed_json_total",
-        "empty": "rejected_empty_total",
-        "too_large": "rejected_too_large_total",
-        "too_deep": "rejected_too_deep_total",
-        "end_before_start": "rejected_end_before_start_total",
-        "no_time": "rejected_no_time_total",
-        "future": "rejected_future_total",
-        "too_old": "rejected_too_old_total",
-        "duplicate_span": "rejected_duplicate_span_total",
-        "invalid_insight": "rejected_invalid_insight_total",
-    }
+    {reason: cast(MetricName, f"rejected_{reason}_total") for reason in get_args(RejectReason)}
 )

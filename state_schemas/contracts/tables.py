@@ -1,11 +1,11 @@
 """Iceberg tables of the namespace `insights`: columns, partitions, order, and the rows that jobs write into them.
 
-The ids of fields never change. A new column is added at the end of its TableSpec and of its row struct; sinks and their
-SQL are derived from them.
+A column is a field of the row struct with its type and its documentation; tables, sinks and their SQL are derived from
+them. The ids of columns never change. A new column is added at the end of its row struct.
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal, get_type_hints
 
 import msgspec
 
@@ -33,25 +33,16 @@ class Column:
 class TableSpec:
     """A table and its rows.
 
+    - row: struct of the rows; None when a sink builds the rows by name.
     - partition: (column, transform); transforms are Iceberg's: `hour`, `identity`, `bucket[16]`.
     - sort: columns by which the rows of a file are sorted.
-    - row: struct of the rows, with one field for each column in the same order; None when a sink builds the rows by
-      name.
     """
 
     name: str
     columns: tuple[Column, ...]
-    partition: tuple[tuple[str, str], ...]
-    sort: tuple[str, ...]
-    row: type[msgspec.Struct] | None
-
-    def __post_init__(self) -> None:
-        expected = tuple(name for name, _ in self.fields)
-        found = self.row.__struct_fields__ if self.row else expected
-        assert found == expected, (
-            f"{self.name}: the row struct has the fields {found}, expected {expected}: "
-            "give both the same columns in the same order"
-        )
+    row: type[msgspec.Struct] | None = None
+    partition: tuple[tuple[str, str], ...] = (("window_start", "hour"), ("env", "identity"), ("service", "bucket[16]"))
+    sort: tuple[str, ...] = ("service", "window_start")
 
     @property
     def fields(self) -> tuple[tuple[str, ColumnType], ...]:
@@ -59,7 +50,13 @@ class TableSpec:
         return tuple(column.field for column in self.columns)
 
 
-_PARTITION: Final = (("window_start", "hour"), ("env", "identity"), ("service", "bucket[16]"))
+def _columns(row: type[msgspec.Struct]) -> tuple[Column, ...]:
+    """Return the columns of a row struct: a field `x_ms` of type `timestamptz` is the column `x`."""
+    found = []
+    for name, hint in get_type_hints(row, include_extras=True).items():
+        kind, doc = hint.__metadata__
+        found.append(Column(name.removesuffix("_ms") if kind == "timestamptz" else name, kind, doc))
+    return tuple(found)
 
 
 class RollupRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -68,48 +65,22 @@ class RollupRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sketch: packed and unpacked by `udfs.stats.duration_histogram`.
     """
 
-    env: str
-    site_id: str
-    service: str
-    dimension: str
-    name: str
-    span_kind: str
-    resolution_s: int
-    window_start_ms: int
-    late: bool
-    count: int
-    error_count: int
-    latency_ms_p50: float
-    latency_ms_p95: float
-    latency_ms_p99: float
-    sketch: bytes
-    namespace: str
-
-
-LATENCY_ROLLUPS: Final = TableSpec(
-    "latency_rollups",
-    (
-        Column("env", "string", "deployment environment"),
-        Column("site_id", "string", "site, or empty"),
-        Column("service", "string", "service.name"),
-        Column("dimension", "string", "service, host or operation: add up one dimension only"),
-        Column("name", "string", "host or operation; empty for the service"),
-        Column("span_kind", "string", "OTel span kind; server and consumer are entry spans"),
-        Column("resolution_s", "int", "length of the window: 10, 60 or 300; add up one resolution only"),
-        Column("window_start", "timestamptz", "start of the window, by span end"),
-        Column("late", "boolean", "arrived after the allowed lateness: not used for detection"),
-        Column("count", "long", "spans of this delta row; rows of one window add up"),
-        Column("error_count", "long", "spans of this delta row with status ERROR"),
-        Column("latency_ms_p50", "double", "median of this row alone, within 1 %"),
-        Column("latency_ms_p95", "double", "95th percentile of this row alone, within 1 %"),
-        Column("latency_ms_p99", "double", "99th percentile of this row alone, within 1 %"),
-        Column("sketch", "binary", "n uint16 bins, then n int64 counts, little-endian; merge by adding counts"),
-        Column("namespace", "string", "service.namespace, or empty"),
-    ),
-    _PARTITION,
-    ("service", "window_start"),
-    RollupRow,
-)
+    env: Annotated[str, "string", "deployment environment"]
+    site_id: Annotated[str, "string", "site, or empty"]
+    service: Annotated[str, "string", "service.name"]
+    dimension: Annotated[str, "string", "service, host or operation: add up one dimension only"]
+    name: Annotated[str, "string", "host or operation; empty for the service"]
+    span_kind: Annotated[str, "string", "OTel span kind; server and consumer are entry spans"]
+    resolution_s: Annotated[int, "int", "length of the window: 10, 60 or 300; add up one resolution only"]
+    window_start_ms: Annotated[int, "timestamptz", "start of the window, by span end"]
+    late: Annotated[bool, "boolean", "arrived after the allowed lateness: not used for detection"]
+    count: Annotated[int, "long", "spans of this delta row; rows of one window add up"]
+    error_count: Annotated[int, "long", "spans of this delta row with status ERROR"]
+    latency_ms_p50: Annotated[float, "double", "median of this row alone, within 1 %"]
+    latency_ms_p95: Annotated[float, "double", "95th percentile of this row alone, within 1 %"]
+    latency_ms_p99: Annotated[float, "double", "99th percentile of this row alone, within 1 %"]
+    sketch: Annotated[bytes, "binary", "n uint16 bins, then n int64 counts, little-endian; merge by adding counts"]
+    namespace: Annotated[str, "string", "service.namespace, or empty"]
 
 
 class EdgeRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -118,52 +89,28 @@ class EdgeRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sketch: as in `RollupRow`.
     """
 
-    env: str
-    site_id: str
-    service: str
-    callee: str
-    resolution_s: int
-    window_start_ms: int
-    late: bool
-    count: int
-    error_count: int
-    latency_ms_p50: float
-    latency_ms_p95: float
-    latency_ms_p99: float
-    gap_ms_p50: float
-    gap_ms_p95: float
-    clock_skew_ms_p50: float
-    sketch: bytes
-    namespace: str
-    callee_namespace: str
-
-
-SERVICE_EDGES: Final = TableSpec(
-    "service_edges",
-    (
-        Column("env", "string", "deployment environment"),
-        Column("site_id", "string", "site, or empty"),
-        Column("service", "string", "service.name of the caller"),
-        Column("callee", "string", "service.name of the service that answers"),
-        Column("resolution_s", "int", "length of the window: 10, 60 or 300; add up one resolution only"),
-        Column("window_start", "timestamptz", "start of the window, by the end of the client span"),
-        Column("late", "boolean", "a side of the call arrived after the allowed lateness: not used for detection"),
-        Column("count", "long", "paired calls, from a sample of traces when there are many; rows of one window add up"),
-        Column("error_count", "long", "paired calls with status ERROR at the caller"),
-        Column("latency_ms_p50", "double", "median of the client spans of this row alone, within 1 %"),
-        Column("latency_ms_p95", "double", "95th percentile of the client spans of this row alone, within 1 %"),
-        Column("latency_ms_p99", "double", "99th percentile of the client spans of this row alone, within 1 %"),
-        Column("gap_ms_p50", "double", "median network time: duration of the client span less that of the server span"),
-        Column("gap_ms_p95", "double", "95th percentile of the network time: client span less server span"),
-        Column("clock_skew_ms_p50", "double", "median of how far the callee's clock is ahead of the caller's"),
-        Column("sketch", "binary", "of client spans: n uint16 bins, then n int64 counts; merge by adding counts"),
-        Column("namespace", "string", "service.namespace of the caller, or empty"),
-        Column("callee_namespace", "string", "service.namespace of the callee, or empty"),
-    ),
-    _PARTITION,
-    ("service", "window_start"),
-    EdgeRow,
-)
+    env: Annotated[str, "string", "deployment environment"]
+    site_id: Annotated[str, "string", "site, or empty"]
+    service: Annotated[str, "string", "service.name of the caller"]
+    callee: Annotated[str, "string", "service.name of the service that answers"]
+    resolution_s: Annotated[int, "int", "length of the window: 10, 60 or 300; add up one resolution only"]
+    window_start_ms: Annotated[int, "timestamptz", "start of the window, by the end of the client span"]
+    late: Annotated[bool, "boolean", "a side of the call arrived after the allowed lateness: not used for detection"]
+    count: Annotated[
+        int, "long", "paired calls, from a sample of traces when there are many; rows of one window add up"
+    ]
+    error_count: Annotated[int, "long", "paired calls with status ERROR at the caller"]
+    latency_ms_p50: Annotated[float, "double", "median of the client spans of this row alone, within 1 %"]
+    latency_ms_p95: Annotated[float, "double", "95th percentile of the client spans of this row alone, within 1 %"]
+    latency_ms_p99: Annotated[float, "double", "99th percentile of the client spans of this row alone, within 1 %"]
+    gap_ms_p50: Annotated[
+        float, "double", "median network time: duration of the client span less that of the server span"
+    ]
+    gap_ms_p95: Annotated[float, "double", "95th percentile of the network time: client span less server span"]
+    clock_skew_ms_p50: Annotated[float, "double", "median of how far the callee's clock is ahead of the caller's"]
+    sketch: Annotated[bytes, "binary", "of client spans: n uint16 bins, then n int64 counts; merge by adding counts"]
+    namespace: Annotated[str, "string", "service.namespace of the caller, or empty"]
+    callee_namespace: Annotated[str, "string", "service.namespace of the callee, or empty"]
 
 
 class PatternRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -173,44 +120,20 @@ class PatternRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     - template: "" for `other`.
     """
 
-    env: str
-    site_id: str
-    service: str
-    source: str
-    resolution_s: int
-    window_start_ms: int
-    late: bool
-    rank: int
-    pattern_id: str
-    template: str
-    severity_number: int
-    count: int
-    total: int
-    namespace: str
-
-
-ERROR_PATTERNS: Final = TableSpec(
-    "error_patterns",
-    (
-        Column("env", "string", "deployment environment"),
-        Column("site_id", "string", "site, or empty"),
-        Column("service", "string", "service.name"),
-        Column("source", "string", "logs, or spans (exceptions recorded as span events); add up one source only"),
-        Column("resolution_s", "int", "length of the window: 10 or 60; add up one resolution only"),
-        Column("window_start", "timestamptz", "start of the window, by time of the record or end of the span"),
-        Column("late", "boolean", "arrived after the allowed lateness: not used for detection"),
-        Column("rank", "int", "rank by count in this delta, from 1; 0 is `other`: all further patterns together"),
-        Column("pattern_id", "string", "as in pattern_registry; `other` for rank 0"),
-        Column("template", "string", "template at that time, masked; empty for `other`"),
-        Column("severity_number", "int", "highest OpenTelemetry severity number of these lines; 0 if none has one"),
-        Column("count", "long", "severe lines or exceptions of the pattern; rows of one window add up"),
-        Column("total", "long", "lines of the whole delta: the sum of its rows"),
-        Column("namespace", "string", "service.namespace, or empty"),
-    ),
-    _PARTITION,
-    ("service", "window_start"),
-    PatternRow,
-)
+    env: Annotated[str, "string", "deployment environment"]
+    site_id: Annotated[str, "string", "site, or empty"]
+    service: Annotated[str, "string", "service.name"]
+    source: Annotated[str, "string", "logs, or spans (exceptions recorded as span events); add up one source only"]
+    resolution_s: Annotated[int, "int", "length of the window: 10 or 60; add up one resolution only"]
+    window_start_ms: Annotated[int, "timestamptz", "start of the window, by time of the record or end of the span"]
+    late: Annotated[bool, "boolean", "arrived after the allowed lateness: not used for detection"]
+    rank: Annotated[int, "int", "rank by count in this delta, from 1; 0 is `other`: all further patterns together"]
+    pattern_id: Annotated[str, "string", "as in pattern_registry; `other` for rank 0"]
+    template: Annotated[str, "string", "template at that time, masked; empty for `other`"]
+    severity_number: Annotated[int, "int", "highest OpenTelemetry severity number of these lines; 0 if none has one"]
+    count: Annotated[int, "long", "severe lines or exceptions of the pattern; rows of one window add up"]
+    total: Annotated[int, "long", "lines of the whole delta: the sum of its rows"]
+    namespace: Annotated[str, "string", "service.namespace, or empty"]
 
 
 class PatternName(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -220,35 +143,27 @@ class PatternName(msgspec.Struct, frozen=True, array_like=True, gc=False):
     - alias_of: "" for none.
     """
 
-    env: str
-    service: str
-    source: str
-    pattern_id: str
-    template: str
-    first_seen_ms: int
-    alias_of: str
-    at_ms: int
-    namespace: str
+    env: Annotated[str, "string", "deployment environment"]
+    service: Annotated[str, "string", "service.name"]
+    source: Annotated[str, "string", "logs or spans, as in error_patterns; each source has its own names"]
+    pattern_id: Annotated[str, "string", "hash of the words of the line: the same in every service and at all times"]
+    template: Annotated[str, "string", "masked template; the newest row of an id and source is valid"]
+    first_seen_ms: Annotated[int, "timestamptz", "start of the window in which this service first logged it"]
+    alias_of: Annotated[str, "string", "id of the pattern into which it was merged, or empty"]
+    at_ms: Annotated[int, "timestamptz", "time from which this row is valid"]
+    namespace: Annotated[str, "string", "service.namespace, or empty"]
 
 
+LATENCY_ROLLUPS: Final = TableSpec("latency_rollups", _columns(RollupRow), RollupRow)
+SERVICE_EDGES: Final = TableSpec("service_edges", _columns(EdgeRow), EdgeRow)
+ERROR_PATTERNS: Final = TableSpec("error_patterns", _columns(PatternRow), PatternRow)
 PATTERN_REGISTRY: Final = TableSpec(
     "pattern_registry",
-    (
-        Column("env", "string", "deployment environment"),
-        Column("service", "string", "service.name"),
-        Column("source", "string", "logs or spans, as in error_patterns; each source has its own names"),
-        Column("pattern_id", "string", "hash of the words of the line: the same in every service and at all times"),
-        Column("template", "string", "masked template; the newest row of an id and source is valid"),
-        Column("first_seen", "timestamptz", "start of the window in which this service first logged it"),
-        Column("alias_of", "string", "id of the pattern into which it was merged, or empty"),
-        Column("at", "timestamptz", "time from which this row is valid"),
-        Column("namespace", "string", "service.namespace, or empty"),
-    ),
-    (("env", "identity"), ("service", "bucket[16]")),
-    ("service", "pattern_id"),
+    _columns(PatternName),
     PatternName,
+    partition=(("env", "identity"), ("service", "bucket[16]")),
+    sort=("service", "pattern_id"),
 )
-
 INSIGHTS: Final = TableSpec(
     "insights",
     (
@@ -269,9 +184,6 @@ INSIGHTS: Final = TableSpec(
         Column("body", "string", "Insight v1 as JSON, with evidence"),
         Column("namespace", "string", "service.namespace, or empty"),
     ),
-    _PARTITION,
-    ("service", "window_start"),
-    None,
 )
 
 TABLES: Final = (LATENCY_ROLLUPS, SERVICE_EDGES, ERROR_PATTERNS, PATTERN_REGISTRY, INSIGHTS)
