@@ -1,12 +1,14 @@
 """Input of the throughput benchmark: a generated profile or a recording."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from reasoner.bench.job import BenchInput
 from reasoner.errors import WrongUse
 from reasoner.recordings.message import Message
+from reasoner.recordings.otlp_json import parse
 from reasoner.recordings.read import BadLines, read
 from reasoner.recordings.reshape import denser
 from reasoner.traffic.spans import SpanProfile, spans
@@ -38,7 +40,7 @@ def generated(profile: SpanProfile, spans_wanted: int, rate: int | None, seed: i
 
 def recorded(folder: Path, spans_wanted: int) -> BenchInput:
     """Read recorded traces, copied until they have at least spans_wanted spans. Raises WrongUse without any span."""
-    kept = [message for message in read([folder], BadLines(), as_protobuf=True) if message.topic_kind == "traces"]
+    kept = [_as_protobuf(message) for message in read([folder], BadLines()) if message.topic_kind == "traces"]
     count = _span_count(kept)
     if not count:
         message = f"{folder} holds no spans; expected what the Collector's file exporter writes"
@@ -46,6 +48,10 @@ def recorded(folder: Path, spans_wanted: int) -> BenchInput:
     times = -(-spans_wanted // count)
     setting = f"recorded {folder.name}, {count} spans, {times} times as dense"
     return BenchInput(setting, denser(kept, times), times * count)
+
+
+def _as_protobuf(message: Message) -> Message:
+    return replace(message, value=parse("traces", message.value).SerializeToString())
 
 
 def _span_count(messages: list[Message]) -> int:

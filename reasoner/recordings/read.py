@@ -19,12 +19,24 @@ from typing import Final, NamedTuple, cast
 import zstandard
 
 from reasoner.errors import WrongUse
-from reasoner.recordings import otlp_json
 from reasoner.recordings.message import Message
 from reasoner.recordings.otlp_json import NotOtlp
+from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.telemetry.signals import SignalType
+from udfs.otlp.decoder import SpanDecoder, decode_logs, decode_metrics
+from udfs.otlp.signal import signal_of
 
-__all__ = ["BadLine", "BadLines", "NoRecording", "RawValue", "kept_timestamp_ms", "raw_values", "read", "sidecar"]
+__all__ = [
+    "BadLine",
+    "BadLines",
+    "NoRecording",
+    "RawValue",
+    "kept_timestamp_ms",
+    "raw_values",
+    "read",
+    "sidecar",
+    "times_ns",
+]
 
 # All files are open while they are merged, so that their first times need not be known in advance. A file costs a
 # descriptor (the usual limit is 1,024), up to 8 MB of zstd window and REORDER_MESSAGES waiting messages of about 40 kB.
@@ -37,7 +49,7 @@ BAD_LINES_KEPT: Final = 20
 _BUFFER_BYTES: Final = 1 << 17
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-_SIDECAR: Final = re.compile(rb'\{"kafkaTimestampUnixMs":(\d+)(?:,"kafkaPartition":\d+)?,')
+_SIDECAR: Final = re.compile(rb'\{"kafkaTimestampUnixMs":(\d+)(?:,"kafkaPartition":(\d+))?,')
 
 _Key = tuple[int, str, int, int]  # timestamp, name, index in the list of files, line
 
@@ -99,17 +111,17 @@ def kept_timestamp_ms(value: bytes) -> int | None:
     return int(found[1]) if found else None
 
 
-def read(paths: Sequence[Path], on_bad: Callable[[BadLine], None], *, as_protobuf: bool = False) -> Iterator[Message]:
+def read(paths: Sequence[Path], on_bad: Callable[[BadLine], None]) -> Iterator[Message]:
     """Yield messages of files and folders (recursive, without hidden files), by timestamp, file name and line.
 
     timestamp_ms is that of the sidecar if there is one, else the newest event time in the message. Values are the bytes
-    of the recording without the sidecar, or protobuf. Lazy: memory is bounded by the number of files, not by their
+    of the recording without the sidecar. Lazy: memory is bounded by the number of files, not by their
     length. A file may be out of order by REORDER_MESSAGES lines; a message further out of order is delivered late and
     reported. Raises NoRecording for a path that does not exist, has no file, or has more than FILES_OPEN_MAX files.
     """
     files = _files(paths)
     with contextlib.ExitStack() as stack:
-        streams = [stack.enter_context(contextlib.closing(_in_order(file, on_bad, as_protobuf))) for file in files]
+        streams = [stack.enter_context(contextlib.closing(_in_order(file, on_bad))) for file in files]
         for _, message in heapq.merge(*streams, key=itemgetter(0)):
             yield message
 
@@ -135,12 +147,10 @@ def _files(paths: Sequence[Path]) -> list[_File]:
     return [_File(path, name, place) for place, (path, name) in enumerate(found)]
 
 
-def _in_order(
-    file: _File, on_bad: Callable[[BadLine], None], as_protobuf: bool
-) -> Generator[tuple[_Key, Message], None, None]:
+def _in_order(file: _File, on_bad: Callable[[BadLine], None]) -> Generator[tuple[_Key, Message], None, None]:
     waiting: list[tuple[_Key, Message]] = []
     sent_ms = 0
-    for line, message in _messages(file, on_bad, as_protobuf):
+    for line, message in _messages(file, on_bad):
         if message.timestamp_ms < sent_ms:
             behind_ms = sent_ms - message.timestamp_ms
             reason = f"{behind_ms} ms older than what was delivered; expected order within {REORDER_MESSAGES} lines"
@@ -155,12 +165,13 @@ def _in_order(
         yield heapq.heappop(waiting)
 
 
-def _messages(file: _File, on_bad: Callable[[BadLine], None], as_protobuf: bool) -> Iterator[tuple[int, Message]]:
+def _messages(file: _File, on_bad: Callable[[BadLine], None]) -> Iterator[tuple[int, Message]]:
     """Yield (line, message) in the order of the file; a file that is not a recording is reported once."""
     early: list[BadLine] | None = []
+    decoder = SpanDecoder()
     for line, value in raw_values(file.path, file.name, on_bad):
         try:
-            message = _message(value, as_protobuf)
+            message = _message(value, decoder)
         except NotOtlp as error:
             bad = BadLine(file.name, line, str(error))
             if early is None:
@@ -234,33 +245,30 @@ def _length_prefixed(stream: io.BufferedReader) -> Iterator[bytes]:
         yield value
 
 
-def _message(value: bytes, as_protobuf: bool) -> Message:
-    if value.lstrip()[:1] != b"{":
-        return _protobuf_message(value)
-    value = value.strip()
-    document = otlp_json.loads(value)
-    kind = otlp_json.kind_of(document)
-    timestamp_ms = document.get("kafkaTimestampUnixMs")
-    partition = document.get("kafkaPartition")
-    if not isinstance(timestamp_ms, int):
-        timestamp_ms = otlp_json.newest_ms(otlp_json.times_ns(kind, document))
-    if as_protobuf:
-        value = otlp_json.encode(kind, document).SerializeToString()
-    elif prefix := _SIDECAR.match(value):
-        value = b"{" + value[prefix.end() :]
-    return Message(kind, value, timestamp_ms, partition if isinstance(partition, int) else None)
+def _message(value: bytes, decoder: SpanDecoder) -> Message:
+    if not (prefix := _SIDECAR.match(value)):
+        kind = signal_of(value)
+        newest_ns = max(times_ns(kind, value, decoder), default=0)
+        if not newest_ns:
+            message = f"no record of {kind} with a time, expected at least one"
+            raise NotOtlp(message)
+        return Message(kind, value.strip() if value.lstrip()[:1] == b"{" else value, newest_ns // 1_000_000)
+    value = b"{" + value[prefix.end() :].strip()
+    return Message(signal_of(value), value, int(prefix[1]), int(prefix[2]) if prefix[2] else None)
 
 
-def _protobuf_message(value: bytes) -> Message:
-    """Return the message of a protobuf request; its kind is the one as which a record has a time.
+def times_ns(kind: SignalType, value: bytes, decoder: SpanDecoder) -> list[int]:
+    """Return the event times in a request, epoch ns, in its order, 0 where a record has none.
 
-    The three requests share their outer fields. No record of one kind has a time when it is read as another kind,
-    because the field numbers have other wire types there.
+    A span's event time is its end; that of a log record is its time or else when it was observed. Raises NotOtlp if the
+    job would reject the request as a whole.
     """
-    kinds: tuple[SignalType, ...] = ("traces", "logs", "metrics")
-    for kind in kinds:
-        with contextlib.suppress(NotOtlp):
-            times = otlp_json.request_times_ns(otlp_json.parse(kind, value))
-            return Message(kind, value, otlp_json.newest_ms(times))
-    message = "neither JSON nor a protobuf request with a time"
-    raise NotOtlp(message)
+    if kind == "traces":
+        spans = decoder.decode(value)
+        found = spans if isinstance(spans, Rejected) else spans.end_ns.tolist()
+    else:
+        records = decode_logs(value) if kind == "logs" else decode_metrics(value)
+        found = records if isinstance(records, Rejected) else [record.time_ns for record in records]
+    if isinstance(found, Rejected):
+        raise NotOtlp(found.detail)
+    return found

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from reasoner.recordings.read import BadLines
-from reasoner.recordings.reshape import Lateness, dump, make_late, shuffle_within, spread
+from reasoner.recordings.reshape import dump
 from reasoner.runs.replay import replay_flink, replay_local
 from reasoner.traffic import shop
 from reasoner.traffic.shop_graph import plan_incident
 from state_schemas.contracts.insight import to_json
 from tests.services.conftest import skip_unless_set_up
+from tests.support.reshaped import Lateness, make_late, shuffle_within, spread
 
 pytestmark = pytest.mark.flink
 

@@ -20,7 +20,6 @@ from reasoner.clients.lake_maintenance import Maintained, MaintenanceLimits, mai
 from reasoner.clients.lake_maintenance import now_ms as wall_ms
 from reasoner.recordings.message import Message
 from reasoner.recordings.player import PlayOptions, play
-from reasoner.recordings.reshape import spread
 from reasoner.runs import demo
 from reasoner.traffic import shop
 from reasoner.waiting import wait_until
@@ -29,6 +28,7 @@ from state_schemas.contracts.tables import RESOLUTIONS_S
 from tests.services.conftest import FlinkCluster, PostgresUrls
 from tests.services.garbage import Sent, all_garbage, rejections_of, send_garbage
 from tests.services.job_runs import ClusterJob, database, job_config, rejected_records, topics_in
+from tests.support.reshaped import spread
 from udfs.logs.severity import WARN
 
 pytestmark = pytest.mark.services

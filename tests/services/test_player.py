@@ -12,10 +12,10 @@ from kafka import KafkaConsumer, TopicPartition
 from reasoner.recordings import player
 from reasoner.recordings.message import Message
 from reasoner.recordings.player import Compression, PlayError, PlayOptions, Progress, play
-from reasoner.recordings.reshape import spread
 from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicMismatch, TopicSpec, create_topics
 from reasoner.traffic import shop
 from state_schemas.telemetry.signals import SignalType
+from tests.support.reshaped import spread
 
 pytestmark = pytest.mark.services
 

@@ -7,12 +7,12 @@ import pytest
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.insight_topic import last_revisions
 from reasoner.recordings.player import play
-from reasoner.recordings.reshape import spread
 from reasoner.runs import demo
 from reasoner.traffic import shop
 from reasoner.waiting import wait_until
 from tests.services.conftest import FlinkCluster, PostgresUrls
 from tests.services.job_runs import ClusterJob, database, job_config, topics_in
+from tests.support.reshaped import spread
 
 pytestmark = pytest.mark.services
 

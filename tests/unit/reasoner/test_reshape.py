@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 
 from reasoner.recordings import otlp_json
 from reasoner.recordings.message import Message
-from reasoner.recordings.read import BadLines, read
-from reasoner.recordings.reshape import Lateness, denser, dump, make_late, rechunk, shifted, shuffle_within, spread
+from reasoner.recordings.read import BadLines, read, times_ns
+from reasoner.recordings.reshape import denser, dump, rechunk, shifted
 from reasoner.traffic import shop
 from tests.support.recorded import NEZHA
+from tests.support.reshaped import Lateness, make_late, shuffle_within, spread
+from udfs.otlp.decoder import SpanDecoder
 
 START_MS: Final = 1_700_000_000_000
+DECODER: Final = SpanDecoder()
 
 Record = tuple[str, bytes, int, int]  # kind, identity, event time in ns, Kafka timestamp in ms
 
@@ -38,16 +41,16 @@ def records(messages: Iterable[Message]) -> list[Record]:
         ):
             part = type(request)()
             getattr(part, request.ListFields()[0][0].name).append(resource)
-            times_ns = otlp_json.request_times_ns(part)
+            times = times_ns(message.topic_kind, part.SerializeToString(), DECODER)
             head = resource.resource.SerializeToString()
             if message.topic_kind == "traces":
                 spans = [span for scope in resource.scope_spans for span in scope.spans]
                 identities = [head + span.SerializeToString() for span in spans]
             else:
-                identities = [resource.SerializeToString() + str(n).encode() for n in range(len(times_ns))]
+                identities = [resource.SerializeToString() + str(n).encode() for n in range(len(times))]
             found += [
                 (message.topic_kind, identity, time_ns, message.timestamp_ms)
-                for identity, time_ns in zip(identities, times_ns, strict=True)
+                for identity, time_ns in zip(identities, times, strict=True)
             ]
     return found
 
@@ -89,9 +92,10 @@ def test_rechunk_puts_one_resource_into_a_message_and_changes_no_record() -> Non
 def test_shifting_moves_every_time_and_nothing_else() -> None:
     before, after = recording(), list(shifted(recording(), 3_300))
     for message, later in zip(before, after, strict=True):
-        old, new = (otlp_json.parse(part.topic_kind, part.value) for part in (message, later))
+        old = otlp_json.parse(message.topic_kind, message.value)
         assert later.timestamp_ms == message.timestamp_ms + 3_300
-        assert otlp_json.request_times_ns(new) == [time + 3_300 * 10**6 for time in otlp_json.request_times_ns(old)]
+        before_ns, after_ns = (times_ns(part.topic_kind, part.value, DECODER) for part in (message, later))
+        assert after_ns == [time_ns + 3_300 * 10**6 for time_ns in before_ns]
         (back,) = shifted([later], -3_300)
         assert otlp_json.parse(back.topic_kind, back.value) == old
 
@@ -203,7 +207,7 @@ def test_a_dump_is_read_back_with_timestamps_partitions_and_order(tmp_path: Path
     bad = BadLines()
 
     assert dump(before, tmp_path / "dump") == len(before)
-    after = list(read([tmp_path / "dump"], bad, as_protobuf=True))
+    after = list(read([tmp_path / "dump"], bad))
 
     assert bad == BadLines()
     for partition in range(4):

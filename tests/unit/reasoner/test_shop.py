@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from reasoner.recordings import otlp_json
 from reasoner.recordings.message import Message
+from reasoner.recordings.read import times_ns
 from reasoner.traffic import shop
 from reasoner.traffic.shop_graph import HOSTS, SHOP, Incident, plan_incident
+from udfs.otlp.decoder import SpanDecoder
 
 START_MS = 1_700_000_000_000
 DURATION_MS = 120_000
@@ -67,10 +68,6 @@ def servers(seen: tuple[Seen, ...]) -> list[Seen]:
     return [s for s in seen if s.span.kind == Span.SPAN_KIND_SERVER]
 
 
-def p95(seen: list[Seen]) -> float:
-    return float(np.quantile([s.duration_ms for s in seen], 0.95))
-
-
 def test_the_same_arguments_give_the_same_bytes_and_another_seed_gives_others() -> None:
     again = tuple(shop.messages(7, START_MS, 20_000, None))
 
@@ -84,7 +81,7 @@ def test_messages_come_in_send_order_one_to_five_a_second_and_none_before_its_ev
     assert times_ms == sorted(times_ms)
     assert 1 <= len(times_ms) / (DURATION_MS / 1000) <= 5
     for message in quiet():
-        events_ms = [t / 1e6 for t in otlp_json.request_times_ns(otlp_json.parse(message.topic_kind, message.value))]
+        events_ms = [t / 1e6 for t in times_ns(message.topic_kind, message.value, SpanDecoder())]
         assert max(events_ms) <= message.timestamp_ms
         assert message.timestamp_ms - min(events_ms) <= 1_045
 
@@ -93,31 +90,9 @@ def test_hand_made_wire_bytes_hold_nothing_that_the_schema_does_not_know() -> No
     """A wrong tag or length would give unknown fields or move a value; encoding again detects both."""
     for message in quiet()[:40]:
         request = otlp_json.parse(message.topic_kind, message.value)
-        known = otlp_json.parse(message.topic_kind, otlp_json.dumps(request))
-
-        assert known == request
-        assert len(known.SerializeToString()) == len(message.value)
-
-
-def test_resources_have_the_attributes_of_the_current_conventions() -> None:
-    message = next(m for m in quiet() if m.topic_kind == "traces")
-    resource = ExportTraceServiceRequest.FromString(message.value).resource_spans[0].resource
-    keys = {attribute.key for attribute in resource.attributes}
-
-    assert keys >= {"service.name", "service.version", "deployment.environment.name", "host.name", "site.id"}
-    assert keys >= {"k8s.pod.name", "k8s.namespace.name", "container.id", "container.image.name"}
-
-
-def test_every_service_and_host_of_the_shop_sends_50_to_300_server_spans_each_10_s() -> None:
-    count: dict[str, int] = defaultdict(int)
-    hosts: dict[str, set[str]] = defaultdict(set)
-    for seen in servers(quiet_spans()):
-        count[seen.service] += 1
-        hosts[seen.service].add(seen.host)
-
-    assert {service: set(names) for service, names in HOSTS.items()} == hosts
-    for service, spans_in_all in count.items():
-        assert 50 <= spans_in_all / (DURATION_MS / 10_000) <= 300, service
+        assert len(otlp_json.parse(message.topic_kind, otlp_json.dumps(request)).SerializeToString()) == len(
+            message.value
+        )
 
 
 def test_traces_are_trees_of_real_calls() -> None:
@@ -139,40 +114,6 @@ def test_traces_are_trees_of_real_calls() -> None:
     for key, seen in by_id.items():
         if seen.span.kind == Span.SPAN_KIND_CLIENT:
             assert len(below[key]) == 1
-
-
-def test_quiet_latency_of_each_operation_is_stationary() -> None:
-    """The medians before and after the middle differ by chance only (within 5 standard errors of a median)."""
-    sides: dict[tuple[str, str], tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
-    for seen in servers(quiet_spans()):
-        is_second = int(seen.start_ms >= START_MS + DURATION_MS / 2)
-        sides[seen.service, seen.span.name][is_second].append(np.log(seen.duration_ms))
-
-    for name, (first, second) in sides.items():
-        error = 1.25 * np.sqrt(np.var(first) / len(first) + np.var(second) / len(second))
-        assert abs(np.median(first) - np.median(second)) < 5 * error, name
-
-
-def test_about_three_in_a_thousand_spans_fail_and_each_failure_is_logged() -> None:
-    failed = [s for s in quiet_spans() if s.span.status.code == 2]
-
-    assert 0.002 < len(failed) / len(quiet_spans()) < 0.0045
-
-
-def test_the_duration_histogram_counts_exactly_the_server_spans_that_ended_by_its_time() -> None:
-    last: dict[str, tuple[int, int]] = {}  # host: (time, count)
-    for message in quiet():
-        if message.topic_kind != "metrics":
-            continue
-        for resource in ExportMetricsServiceRequest.FromString(message.value).resource_metrics:
-            host = next(a.value.string_value for a in resource.resource.attributes if a.key == "host.name")
-            points = [p for m in resource.scope_metrics[0].metrics for p in m.histogram.data_points]
-            last[host] = (points[0].time_unix_nano, sum(point.count for point in points))
-
-    assert last.keys() == {host for hosts in HOSTS.values() for host in hosts}
-    for host, (time_ns, count) in last.items():
-        ended = [s for s in servers(quiet_spans()) if s.host == host and s.span.end_time_unix_nano < time_ns]
-        assert count == len(ended), host
 
 
 @given(st.integers(0, 10**9), st.integers(334_000, 3_600_000))
