@@ -1,6 +1,7 @@
 """The complete job: OTLP from Kafka through every machine to Iceberg and `insight_out`.
 
-`python -m jobs.insights --config FILE` runs it on the cluster that Flink's environment names, or on a mini-cluster.
+`python -m jobs.insights --config FILE` runs it on the cluster that Flink's environment names, or on a mini-cluster;
+`--job NAME` runs a part of it, with the uids of the whole job, so that savepoints fit both.
 """
 
 import sys
@@ -96,23 +97,24 @@ def run(
     environment.execute(config.name)
 
 
-def run_job(name: str, config: JobConfig) -> None:
-    """Run one of JOBS."""
-    run(config, JOBS[name].stages(config.graph()), unused=JOBS[name].unused)
+def parsed(arguments: Sequence[str] | None) -> tuple[str, JobConfig]:
+    """Return the job of JOBS and the settings that the command line names.
 
-
-def config_from(arguments: Sequence[str] | None, description: str) -> JobConfig:
-    """Return the settings named on the command line. Exit with code 2 and one message if they are wrong."""
-    parser = ArgumentParser(description=description)
+    Exit with code 2 and one message if they are wrong.
+    """
+    parser = ArgumentParser(description="Run the job that turns OTLP into insights, or a part of it.")
     parser.add_argument("--config", type=Path, required=True, help="YAML file of the job, see docs/configuration.md")
+    parser.add_argument("--job", choices=JOBS, default="insights", help="job; all have the same uids")
+    found = parser.parse_args(arguments)
     try:
-        return load(parser.parse_args(arguments).config)
+        return found.job, load(found.config)
     except BadConfig as error:
         parser.exit(2, f"{error}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    run_job("insights", config_from(arguments, "Run the job that turns OTLP into insights."))
+    name, config = parsed(arguments)
+    run(config, JOBS[name].stages(config.graph()), unused=JOBS[name].unused)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from jobs.graph import JOBS
 from reasoner.extras import require
-from reasoner.runs.submit import JOBS, check, submit
+from reasoner.runs.submit import check, submit
 from reasoner.stack.environment import flink_env
 
 app = typer.Typer(help="Start a job on a Flink cluster.")
@@ -34,6 +35,6 @@ def submit_command(
         print(submit(job, config, target, savepoint))
         return
     check(job, config)
-    module = JOBS[job].removesuffix(".py").replace("/", ".")
-    done = subprocess.run([sys.executable, "-m", module, "--config", str(config)], env=flink_env(), check=False)
+    command = [sys.executable, "-m", "jobs.insights", "--config", str(config), "--job", job]
+    done = subprocess.run(command, env=flink_env(), check=False)
     raise typer.Exit(1 if done.returncode else 0)

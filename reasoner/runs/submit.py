@@ -7,15 +7,12 @@ from sys import executable
 from typing import Final
 from urllib.parse import urlsplit
 
+from jobs.graph import JOBS
 from jobs.settings import load
 from reasoner.errors import CommandFailed, WrongUse
 from reasoner.stack.environment import checkout, flink_env, flink_home
 
-JOBS: Final = {
-    "insights": "jobs/insights.py",
-    "latency-spikes": "jobs/latency_spikes.py",
-    "error-patterns": "jobs/error_patterns.py",
-}
+SCRIPT: Final = "jobs/insights.py"
 SUBMIT_DEADLINE_S: Final = 180.0
 _JOB_ID: Final = re.compile(r"JobID ([0-9a-f]{32})")
 
@@ -38,19 +35,9 @@ def submit(job: str, config: Path, target: str, savepoint: str = "") -> str:
     address = urlsplit(target if "//" in target else f"//{target}").netloc
     command = [
         str(flink_home() / "bin" / "flink"),
-        "run",
-        "--detached",
-        "--jobmanager",
-        address,
-        "-pyclientexec",
-        executable,
-        "-pyexec",
-        executable,
+        *("run", "--detached", "--jobmanager", address, "-pyclientexec", executable, "-pyexec", executable),
         *(["--fromSavepoint", savepoint] if savepoint else []),
-        "-py",
-        str(checkout() / JOBS[job]),
-        "--config",
-        str(config.resolve()),
+        *("-py", str(checkout() / SCRIPT), "--config", str(config.resolve()), "--job", job),
     ]
     try:
         done = subprocess.run(

@@ -1,7 +1,6 @@
 """Upgrade to a new release: its job starts from the savepoint of the old one in mid-stream, and no result differs."""
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,6 @@ SPEED = 8.0  # seconds of event time a second: spans keep coming before, during 
 def test_savepoint_evolution(
     stack: RunningStack, tmp_path: Path, verdict: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(submit.JOBS, "evolved", "tests/faults/evolved_job.py")
     bootstrap = stack.kafka_bootstrap
     messages = setting("FAULT_SPANS", 5_000_000) // 2 // PROFILE.spans_per_message
     expected = truth(PROFILE, messages)
@@ -53,7 +51,8 @@ def test_savepoint_evolution(
         wait_until(lambda: old.messages_read()[0] >= STOP_SHARE * messages, f"{STOP_SHARE:.0%} is read", 300.0)
         savepoint = stop_with_savepoint(old)
         read, sent = old.messages_read()
-        new = replace(job, job="evolved").started(savepoint)
+        monkeypatch.setattr(submit, "SCRIPT", "tests/faults/evolved_job.py")
+        new = job.started(savepoint)
         assert not fed.done(), "everything was sent before the new job ran: raise FAULT_SPANS"
     new.wait_until_read(600.0)
     restarts = new.rest.restarts(new.job_id)

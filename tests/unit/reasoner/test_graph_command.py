@@ -12,7 +12,6 @@ from jobs.sinks import SHIPPED, rows_of
 from operators.runtime import flink
 from operators.runtime.routing import fold_uid
 from reasoner.cli import main
-from reasoner.runs import submit
 
 
 class Stream:
@@ -76,10 +75,6 @@ def test_a_row_names_key_and_inputs_of_its_stage(
     rows = [line.split() for line in printed(capsys, monkeypatch)]
     assert ["latency-spike", "env|service", "SpanAggregate", "RollupRow", "lake-rollups"] in rows
     assert ["fold-logs", "-", "OTLP", "FoldedMessage", "pre-merge-logs"] in rows
-
-
-def test_every_job_that_can_be_submitted_can_be_printed() -> None:
-    assert set(JOBS) == set(submit.JOBS)
 
 
 def test_an_unknown_job_is_wrong_use(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
