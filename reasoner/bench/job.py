@@ -143,10 +143,10 @@ def bench_job(given: BenchInput, *, profile: bool, report: Callable[[str], None]
             ThreadPoolExecutor(1) as sender,
         ):
             config = _config(stack, folder, given.services)
-            _create(stack, config)
+            _create(config)
             options = PlayOptions(speed=1.0 if given.paced else None)
             topics: dict[SignalType, str] = {"traces": config.kafka.topics.traces}
-            sending = sender.submit(play, given.messages, stack.kafka_bootstrap, topics, options)
+            sending = sender.submit(play, given.messages, stack.settings.kafka_bootstrap, topics, options)
             if not given.paced:
                 report("filling the topic")
                 sending.result()
@@ -175,9 +175,13 @@ def _config(stack: RunningStack, folder: Path, services: int) -> JobConfig:
     return JobConfig.model_validate(
         {
             "name": "bench",
-            "kafka": {"bootstrap_servers": stack.kafka_bootstrap, "idle_ms": 0, "topics": {"logs": "", "metrics": ""}},
+            "kafka": {
+                "bootstrap_servers": stack.settings.kafka_bootstrap,
+                "idle_ms": 0,
+                "topics": {"logs": "", "metrics": ""},
+            },
             "lake": {
-                "uri": stack.postgres_jdbc_url.partition("?")[0],
+                "uri": stack.settings.postgres_jdbc_url.partition("?")[0],
                 "user": "reasoner",
                 "warehouse": f"file://{folder}/warehouse",
             },
@@ -191,18 +195,20 @@ def _config(stack: RunningStack, folder: Path, services: int) -> JobConfig:
     )
 
 
-def _create(stack: RunningStack, config: JobConfig) -> None:
+def _create(config: JobConfig) -> None:
     topics = config.kafka.topics
     forever = TopicSpec(PARTITIONS, KEEP_FOR_EVER_MS)
-    create_topics(stack.kafka_bootstrap, dict.fromkeys((topics.traces, topics.insights, topics.rejected), forever))
+    wanted = dict.fromkeys((topics.traces, topics.insights, topics.rejected), forever)
+    create_topics(config.kafka.bootstrap_servers, wanted)
     lake.create_tables(config.lake)
 
 
 def _run(
     stack: RunningStack, config: JobConfig, folder: Path, spans: int, profile: bool, report: Callable[[str], None]
 ) -> tuple[Usage, Progress]:
-    rest, usage, progress = FlinkRest(stack.flink_rest_url), Usage(_roots(stack)), Progress()
-    job_id = submit("insights", write_config(config, folder / "job.yaml"), stack.flink_rest_url)
+    rest, usage, progress = FlinkRest(stack.settings.flink_rest_url), Usage(_roots(stack)), Progress()
+    job_id = submit("insights", write_config(config, folder / "job.yaml"), rest.url)
+    page = f"{rest.url}/jobs/{job_id}/exceptions"
     report(f"job {job_id} reads {spans} spans")
     moved_s, read = time.monotonic(), 0
     while read < spans:
@@ -217,10 +223,10 @@ def _run(
             progress.profile.append((at_ms, usage.threads_cpu_s(), _stage_times(rest, job_id)))
         moved_s = time.monotonic() if read > before else moved_s
         if time.monotonic() - moved_s > STALLED_S:
-            message = f"the job stopped at {read} of {spans} spans; see {stack.flink_rest_url}/jobs/{job_id}/exceptions"
+            message = f"the job stopped at {read} of {spans} spans; see {page}"
             raise CommandFailed(message)
     if rest.restarts(job_id):
-        message = f"the job was restarted during the measurement; see {stack.flink_rest_url}/jobs/{job_id}/exceptions"
+        message = f"the job was restarted during the measurement; see {page}"
         raise CommandFailed(message)
     rest.stop(job_id, f"file://{folder}/savepoints", drain=True, deadline_s=STOP_DEADLINE_S)
     usage.sample()

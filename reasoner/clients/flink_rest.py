@@ -14,7 +14,6 @@ from reasoner.waiting import wait_until
 from state_schemas.contracts.counters import MetricName
 
 COUNTERS: Final = frozenset(get_args(MetricName))
-ENDED: Final = ("FINISHED", "FAILED", "CANCELED")
 
 
 class NoAnswer(CommandFailed):
@@ -45,22 +44,6 @@ class FlinkRest:
     def jobs(self) -> dict[str, str]:
         """Return the state of each job by its id."""
         return {job["id"]: job["status"] for job in self.get("/jobs")["jobs"]}
-
-    def wait_for_state(self, job_id: str, wanted: str, deadline_s: float) -> None:
-        """Wait until the job has this state.
-
-        Raises CommandFailed if the job ends in another state or the deadline passes.
-        """
-        page = f"see {self.url}/jobs/{job_id}/exceptions"
-
-        def has_state() -> bool:
-            state = self.jobs().get(job_id, "gone")
-            if state != wanted and state in ENDED:
-                message = f"job {job_id} is {state}, expected {wanted}; {page}"
-                raise CommandFailed(message)
-            return state == wanted
-
-        wait_until(has_state, f"job {job_id} is {wanted}; {page}", deadline_s)
 
     def stop(self, job_id: str, folder: str, *, drain: bool, deadline_s: float) -> str:
         """Stop the job with a savepoint in `folder` and return the path of the savepoint.

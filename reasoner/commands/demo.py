@@ -50,9 +50,8 @@ def demo_command() -> None:
         with running(settings, ["kafka"], report=console.print, keep=keep) as stack:
             _run(console, stack, folder, plan)
             if keep:
-                console.print(
-                    f"kept: Kafka at {stack.kafka_bootstrap}; `reasoner stack down --folder {folder / 'stack'}`"
-                )
+                where = stack.settings.kafka_bootstrap
+                console.print(f"kept: Kafka at {where}; `reasoner stack down --folder {folder / 'stack'}`")
 
 
 def _run(console: Console, stack: RunningStack, folder: Path, plan: demo.DemoPlan) -> None:

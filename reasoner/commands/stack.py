@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from reasoner.errors import CommandFailed
-from reasoner.stack.component import component_log
 from reasoner.stack.postgres import postgres_programs
 from reasoner.stack.running import COMPONENTS, components_of
 from reasoner.stack.settings import StackSettings
@@ -114,7 +113,7 @@ def logs(
     Exit codes: 0 ok, 1 there is no log, 2 wrong use.
     """
     _, settings = _existing(folder)
-    paths = [component_log(component) for component in components_of(settings, components or COMPONENTS)]
+    paths = [component.log for component in components_of(settings, components or COMPONENTS)]
     there = [str(path) for path in paths if path.exists()]
     if not there:
         message = f"no log in {settings.folder}: nothing was started there; start with `reasoner stack up`"

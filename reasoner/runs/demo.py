@@ -54,7 +54,7 @@ def config(stack: RunningStack, folder: Path, rest_port: int) -> JobConfig:
     return JobConfig.model_validate(
         {
             "name": "demo",
-            "kafka": {"bootstrap_servers": stack.kafka_bootstrap, "idle_ms": 0},
+            "kafka": {"bootstrap_servers": stack.settings.kafka_bootstrap, "idle_ms": 0},
             "lake": lake_in(folder),
             "engine": {
                 "parallelism": 1,
@@ -79,7 +79,7 @@ def prepare(stack: RunningStack, job: JobConfig) -> None:
         topics.rejected: raw,
         "insight_rules": rules,
     }
-    create_topics(stack.kafka_bootstrap, wanted)
+    create_topics(stack.settings.kafka_bootstrap, wanted)
     lake.create_tables(job.lake)
 
 
@@ -111,14 +111,14 @@ def run(
     on_insight: Callable[[Insight], None],
 ) -> list[Insight]:
     """Run the job on a mini-cluster while the telemetry is played, drain it, and return the insights of the topic."""
-    watcher = Watcher(stack.kafka_bootstrap, job.kafka.topics.insights, on_insight)
+    watcher = Watcher(stack.settings.kafka_bootstrap, job.kafka.topics.insights, on_insight)
     rest = FlinkRest(f"http://127.0.0.1:{job.engine.flink['rest.port']}")
     with job_process(job, folder) as process, ThreadPoolExecutor(1) as pool:
         watching = pool.submit(watcher.watch)
         try:
             messages = shop.messages(demo.seed, demo.start_ms, DURATION_MS, demo.incident)
             options = PlayOptions(compression="gzip", speed=SPEED)
-            play(messages, stack.kafka_bootstrap, TOPICS, options, on_progress=on_progress)
+            play(messages, stack.settings.kafka_bootstrap, TOPICS, options, on_progress=on_progress)
             job_id = _running_job(rest, process)
             _until_read(rest, job_id, process)
             # A mini-cluster ends with its job, sometimes before it has answered that the savepoint is complete.

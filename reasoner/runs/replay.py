@@ -64,14 +64,14 @@ def replay_flink(
         stack_settings = StackSettings(folder=folder / "stack").with_auto_ports()
         with running(stack_settings, ["kafka"], report=report) as stack:
             config = settings(_emit_when(all_revisions), parallelism, folder)
-            kafka = config.kafka.model_copy(update={"bootstrap_servers": stack.kafka_bootstrap})
+            kafka = config.kafka.model_copy(update={"bootstrap_servers": stack.settings.kafka_bootstrap})
             config = config.model_copy(update={"kafka": kafka})
-            _fill(paths, bad, stack.kafka_bootstrap, config)
+            _fill(paths, bad, stack.settings.kafka_bootstrap, config)
             lake.create_tables(config.lake)
             report("running the job on a Flink mini-cluster")
             with job_process(config, folder) as job:
                 job.wait(FLINK_DEADLINE_S)
-            bodies = read_all(stack.kafka_bootstrap, config.kafka.topics.insights)
+            bodies = read_all(stack.settings.kafka_bootstrap, config.kafka.topics.insights)
     return _ordered(bodies, all_revisions=all_revisions)
 
 

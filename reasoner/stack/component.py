@@ -1,56 +1,47 @@
-"""Interface between the supervisor and a component."""
+"""A component as the supervisor sees it: where it writes, how it is started, and when it is ready."""
 
+import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
-__all__ = ["Component", "component_log", "component_record", "last_lines"]
+__all__ = ["Component", "last_lines"]
 
 
-class Component(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
     """A native process of the stack. It writes only into `folder` and listens on loopback only.
 
+    - prepare: creates data and configuration, or leaves them if they exist. Raises CommandFailed with the next step.
+    - command: runs in the foreground: its process id must be the one that was started.
+    - not_ready_because: None if it serves requests, else what is missing. Called repeatedly; must not wait for long.
+    - setpriv: options of the command of that name, empty for our own user.
     - ports: setting name -> number; each is checked to be free before the start.
     - endpoints: addresses for users.
-    - setpriv: options of the command of that name, empty for our own user.
     """
 
+    name: str
+    folder: Path
+    prepare: Callable[[], None]
+    command: Callable[[], list[str]]
+    not_ready_because: Callable[[], str | None]
+    ready_deadline_s: float
+    environment: Callable[[], Mapping[str, str]] = os.environ.copy
+    setpriv: Callable[[], Sequence[str]] = tuple
+    stop_signal: signal.Signals = signal.SIGTERM
+    ports: Mapping[str, int] = field(default_factory=dict)
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+
     @property
-    def name(self) -> str: ...
+    def log(self) -> Path:
+        """Return the file of its output, which grows over restarts."""
+        return self.folder / f"{self.name}.log"
+
     @property
-    def folder(self) -> Path: ...
-    @property
-    def ports(self) -> Mapping[str, int]: ...
-    @property
-    def endpoints(self) -> Mapping[str, str]: ...
-    @property
-    def setpriv(self) -> Sequence[str]: ...
-    @property
-    def stop_signal(self) -> signal.Signals: ...
-    @property
-    def ready_deadline_s(self) -> float: ...
-
-    def prepare(self) -> None:
-        """Create data and configuration, or leave them if they exist. Raises CommandFailed with the next step."""
-
-    def command(self) -> list[str]:
-        """Return the command that runs in the foreground: its process id must be the one that was started."""
-
-    def environment(self) -> dict[str, str]: ...
-
-    def not_ready_because(self) -> str | None:
-        """Return None if it serves requests, else what is missing. Called repeatedly; must not wait for long."""
-
-
-def component_log(component: Component) -> Path:
-    """Return the file of its output, which grows over restarts."""
-    return component.folder / f"{component.name}.log"
-
-
-def component_record(component: Component) -> Path:
-    """Return the file of its process record."""
-    return component.folder / f"{component.name}.process.json"
+    def record(self) -> Path:
+        """Return the file of its process record."""
+        return self.folder / f"{self.name}.process.json"
 
 
 def last_lines(path: Path, count: int) -> list[str]:

@@ -1,20 +1,20 @@
 """A standalone Flink cluster: one JobManager and its TaskManagers, each a separate process, on loopback."""
 
 import secrets
-import signal
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import yaml
 
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.errors import CommandFailed
+from reasoner.stack.component import Component
 from reasoner.stack.environment import flink_env, flink_home
 from reasoner.stack.settings import LOOPBACK, StackSettings
 
-__all__ = ["JobManager", "TaskManager", "taskmanager_name"]
+__all__ = ["jobmanager", "taskmanager", "taskmanager_name"]
 
 # Seconds. 6 s on an idle machine; 57 s were measured on two cores with nine busy processes.
 _READY_DEADLINE_S = 180.0
@@ -29,110 +29,73 @@ _JAVA_OPTIONS: Final = "-XX:+UseParallelGC -XX:NewRatio=1 -XX:TieredStopAtLevel=
 _JOBMANAGER_JAVA_OPTIONS: Final = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"  # metadata only
 
 
-@dataclass(frozen=True, slots=True)
-class JobManager:
-    """The JobManager: REST, dashboard, job coordination; implements Component."""
-
-    settings: StackSettings
-
-    name: ClassVar[str] = "flink-jobmanager"
-    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    ready_deadline_s: ClassVar[float] = _READY_DEADLINE_S
-    setpriv: ClassVar[Sequence[str]] = ()
-
-    @property
-    def folder(self) -> Path:
-        return self.settings.folder / "flink"
-
-    @property
-    def ports(self) -> Mapping[str, int]:
-        return {"flink_rest_port": self.settings.flink_rest_port, "flink_rpc_port": self.settings.flink_rpc_port}
-
-    @property
-    def rest_url(self) -> str:
-        return f"http://{LOOPBACK}:{self.settings.flink_rest_port}"
-
-    @property
-    def endpoints(self) -> Mapping[str, str]:
-        return {"flink_rest": self.rest_url}
-
-    def prepare(self) -> None:
-        _write_conf(self.settings, self.folder)
-
-    def command(self) -> list[str]:
-        return [str(flink_home() / "bin" / "jobmanager.sh"), "start-foreground"]
-
-    def environment(self) -> dict[str, str]:
-        return _environment(self.folder)
-
-    def not_ready_because(self) -> str | None:
-        """Return None when REST answers; TaskManagers are ready later."""
-        try:
-            _rest(self.rest_url).get("/overview")
-        except CommandFailed as failure:
-            return str(failure)
-        return None
+def jobmanager(settings: StackSettings) -> Component:
+    """Return the JobManager: REST, dashboard, job coordination. It is ready before its TaskManagers."""
+    folder = settings.folder / "flink"
+    return Component(
+        name="flink-jobmanager",
+        folder=folder,
+        prepare=partial(_write_conf, settings, folder),
+        command=lambda: [str(flink_home() / "bin" / "jobmanager.sh"), "start-foreground"],
+        not_ready_because=partial(_no_answer_because, settings.flink_rest_url),
+        ready_deadline_s=_READY_DEADLINE_S,
+        environment=partial(_environment, folder),
+        ports={"flink_rest_port": settings.flink_rest_port, "flink_rpc_port": settings.flink_rpc_port},
+        endpoints={"flink_rest": settings.flink_rest_url},
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class TaskManager:
-    """The TaskManager of this number (from 1); implements Component. It is ready when the JobManager lists it."""
+def taskmanager(settings: StackSettings, number: int) -> Component:
+    """Return the TaskManager of this number (from 1). It is ready when the JobManager lists it with its slots.
 
-    settings: StackSettings
-    number: int
+    The kernel chooses its ports; it uses the configuration of the JobManager.
+    """
+    name, folder = taskmanager_name(number), settings.folder / "flink"
+    id_file = folder / f"{name}.id"
 
-    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    ready_deadline_s: ClassVar[float] = _READY_DEADLINE_S
-    setpriv: ClassVar[Sequence[str]] = ()
-    ports: ClassVar[Mapping[str, int]] = {}  # The kernel chooses them; the TaskManager registers them.
-    endpoints: ClassVar[Mapping[str, str]] = {}
-
-    @property
-    def name(self) -> str:
-        return taskmanager_name(self.number)
-
-    @property
-    def folder(self) -> Path:
-        return self.settings.folder / "flink"
-
-    def prepare(self) -> None:
-        """Choose the id of this start; the configuration of the JobManager is used too."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def prepare() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         # Another id at each start: REST lists a killed TaskManager until its heartbeat is missed, and it must not be
         # mistaken for the new one. The id begins with the component's name, so that the dashboard shows the process.
-        self._id_file.write_text(f"{self.name}-{secrets.token_hex(3)}")
+        id_file.write_text(f"{name}-{secrets.token_hex(3)}")
 
-    @property
-    def resource_id(self) -> str:
-        """Return the id of the latest start, as REST lists it; empty before the first start."""
-        return self._id_file.read_text() if self._id_file.exists() else ""
-
-    @property
-    def _id_file(self) -> Path:
-        return self.folder / f"{self.name}.id"
-
-    def command(self) -> list[str]:
-        option = f"taskmanager.resource-id={self.resource_id}"
+    def command() -> list[str]:
+        option = f"taskmanager.resource-id={id_file.read_text()}"
         return [str(flink_home() / "bin" / "taskmanager.sh"), "start-foreground", "-D", option]
 
-    def environment(self) -> dict[str, str]:
-        return _environment(self.folder)
-
-    def not_ready_because(self) -> str | None:
-        rest_url = JobManager(self.settings).rest_url
+    def not_ready_because() -> str | None:
         try:
-            answer = _rest(rest_url).get("/taskmanagers")
+            answer = _rest(settings.flink_rest_url).get("/taskmanagers")
         except CommandFailed as failure:
             return str(failure)
         known = {taskmanager["id"]: taskmanager["slotsNumber"] for taskmanager in answer["taskmanagers"]}
-        if known.get(self.resource_id) == self.settings.flink_slots:
+        if id_file.exists() and known.get(id_file.read_text()) == settings.flink_slots:
             return None
-        return f"{rest_url} lists {len(known)} TaskManagers, {self.name} with {self.settings.flink_slots} slots not yet"
+        listed = f"{settings.flink_rest_url} lists {len(known)} TaskManagers"
+        return f"{listed}, {name} with {settings.flink_slots} slots not yet"
+
+    return Component(
+        name=name,
+        folder=folder,
+        prepare=prepare,
+        command=command,
+        not_ready_because=not_ready_because,
+        ready_deadline_s=_READY_DEADLINE_S,
+        environment=partial(_environment, folder),
+    )
 
 
 def taskmanager_name(number: int) -> str:
     """Return the name of the component; the ids in Flink's REST API begin with it."""
     return f"flink-taskmanager-{number}"
+
+
+def _no_answer_because(url: str) -> str | None:
+    try:
+        _rest(url).get("/overview")
+    except CommandFailed as failure:
+        return str(failure)
+    return None
 
 
 def _rest(url: str) -> FlinkRest:

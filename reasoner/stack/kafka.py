@@ -1,22 +1,19 @@
 """A Kafka broker in one process: KRaft, broker and controller together, on loopback; data is kept between starts."""
 
 import logging
-import os
 import shutil
-import signal
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 from reasoner.errors import CommandFailed
-from reasoner.stack.component import last_lines
+from reasoner.stack.component import Component, last_lines
 from reasoner.stack.environment import java_home, kafka_jars
 from reasoner.stack.settings import LOOPBACK, StackSettings
 
-__all__ = ["Kafka"]
+__all__ = ["kafka"]
 
 # The 16 bytes "metric-reasoner1" as Kafka writes a UUID: a fixed id, so that the data folder can be moved.
 CLUSTER_ID = "bWV0cmljLXJlYXNvbmVyMQ"
@@ -62,110 +59,74 @@ log.cleaner.dedupe.buffer.size=16777216
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Kafka:
-    """The broker; implements Component."""
+def kafka(settings: StackSettings) -> Component:
+    """Return the broker."""
+    return Component(
+        name="kafka",
+        folder=_folder(settings),
+        prepare=partial(_prepare, settings),
+        command=lambda: [
+            *(*_java(), f"-Xmx{settings.kafka_heap_mb}m", "-XX:+UseG1GC"),
+            *("kafka.Kafka", str(_folder(settings) / "server.properties")),
+        ],
+        not_ready_because=partial(_not_ready_because, settings),
+        ready_deadline_s=120.0,  # 3 s on an idle machine, 15 s on a busy one
+        ports={"kafka_port": settings.kafka_port, "kafka_controller_port": settings.kafka_controller_port},
+        endpoints={"kafka": settings.kafka_bootstrap},
+    )
 
-    settings: StackSettings
 
-    name: ClassVar[str] = "kafka"
-    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    ready_deadline_s: ClassVar[float] = 120.0  # 3 s on an idle machine, 15 s on a busy one.
-    setpriv: ClassVar[Sequence[str]] = ()
+def _folder(settings: StackSettings) -> Path:
+    return settings.folder / "kafka"
 
-    @property
-    def folder(self) -> Path:
-        return self.settings.folder / "kafka"
 
-    @property
-    def ports(self) -> Mapping[str, int]:
-        return {
-            "kafka_port": self.settings.kafka_port,
-            "kafka_controller_port": self.settings.kafka_controller_port,
-        }
+def _prepare(settings: StackSettings) -> None:
+    """Write the settings, and format the data folder once."""
+    folder, data = _folder(settings), _folder(settings) / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_properties(settings, folder / "server.properties", data)
+    if (data / "meta.properties").exists():
+        return
+    # Format another folder and rename it: an interrupted format leaves no incomplete folder that a start would use.
+    part = folder / "data.part"
+    for old in (part, data):
+        shutil.rmtree(old, ignore_errors=True)
+    properties, log = folder / "format.properties", folder / "format.log"
+    _write_properties(settings, properties, part)
+    command = [*_java(), "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)]
+    with log.open("wb") as output:
+        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+    if code != 0:
+        reason = " ".join(last_lines(log, 3))
+        message = f"Kafka's data folder {data} could not be formatted (exit code {code}): {reason}"
+        raise CommandFailed(message)
+    part.rename(data)
 
-    @property
-    def bootstrap(self) -> str:
-        return f"{LOOPBACK}:{self.settings.kafka_port}"
 
-    @property
-    def endpoints(self) -> Mapping[str, str]:
-        return {"kafka": self.bootstrap}
+def _write_properties(settings: StackSettings, path: Path, data: Path) -> None:
+    ports = {"port": settings.kafka_port, "controller_port": settings.kafka_controller_port}
+    path.write_text(_PROPERTIES.format(host=LOOPBACK, data=data, **ports))
 
-    @property
-    def _data(self) -> Path:
-        return self.folder / "data"
 
-    def prepare(self) -> None:
-        """Write the settings, and format the data folder once."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._write_properties(self.folder / "server.properties", self._data)
-        if (self._data / "meta.properties").exists():
-            return
-        # Format another folder and rename it: an interrupted format leaves no incomplete folder that a start would use.
-        part = self.folder / "data.part"
-        for folder in (part, self._data):
-            shutil.rmtree(folder, ignore_errors=True)
-        self._write_properties(self.folder / "format.properties", part)
-        self._format(self.folder / "format.properties")
-        part.rename(self._data)
+def _java() -> list[str]:
+    return [str(java_home() / "bin" / "java"), f"-Dlog4j2.configurationFile={_LOG4J}", "-cp", f"{kafka_jars()}/*"]
 
-    def command(self) -> list[str]:
-        heap = f"-Xmx{self.settings.kafka_heap_mb}m"
-        return [*self._java(), heap, "-XX:+UseG1GC", "kafka.Kafka", str(self.folder / "server.properties")]
 
-    def environment(self) -> dict[str, str]:
-        return dict(os.environ)
+def _not_ready_because(settings: StackSettings) -> str | None:
+    """Return None when the broker answers a request for the metadata of the cluster."""
+    # The client waits longer after each attempt; a plain connection shows earlier that the broker listens.
+    try:
+        socket.create_connection((LOOPBACK, settings.kafka_port), timeout=1.0).close()
+    except OSError as error:
+        return f"no answer on {settings.kafka_bootstrap} ({error})"
+    from kafka import KafkaAdminClient  # Slow to import, and only the command that waits needs it.
+    from kafka.errors import KafkaError
 
-    def not_ready_because(self) -> str | None:
-        """Return None when the broker answers a request for the metadata of the cluster."""
-        # The client waits longer after each attempt; a plain connection shows earlier that the broker listens.
-        try:
-            socket.create_connection((LOOPBACK, self.settings.kafka_port), timeout=1.0).close()
-        except OSError as error:
-            return f"no answer on {self.bootstrap} ({error})"
-        from kafka import KafkaAdminClient  # Slow to import, and only the command that waits needs it.
-        from kafka.errors import KafkaError
-
-        logging.getLogger("kafka").setLevel(logging.CRITICAL)  # It logs each refused connection during the wait.
-        try:
-            admin = KafkaAdminClient(
-                bootstrap_servers=self.bootstrap, request_timeout_ms=3_000, reconnect_backoff_max_ms=100
-            )
-        except (KafkaError, OSError) as error:
-            return f"no answer on {self.bootstrap} ({type(error).__name__})"
-        try:
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # It logs each refused connection during the wait.
+    patience = {"request_timeout_ms": 3_000, "reconnect_backoff_max_ms": 100}
+    try:
+        with closing(KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap, **patience)) as admin:
             admin.describe_cluster()
-        except (KafkaError, OSError) as error:
-            return f"{self.bootstrap} accepts connections but does not serve yet ({type(error).__name__})"
-        finally:
-            admin.close()
-        return None
-
-    def _java(self) -> list[str]:
-        return [
-            str(java_home() / "bin" / "java"),
-            f"-Dlog4j2.configurationFile={_LOG4J}",
-            "-cp",
-            f"{kafka_jars()}/*",
-        ]
-
-    def _write_properties(self, path: Path, data: Path) -> None:
-        text = _PROPERTIES.format(
-            host=LOOPBACK,
-            port=self.settings.kafka_port,
-            controller_port=self.settings.kafka_controller_port,
-            data=data,
-        )
-        path.write_text(text)
-
-    def _format(self, properties: Path) -> None:
-        command = [*self._java(), "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)]
-        log = self.folder / "format.log"
-        with log.open("wb") as output:
-            code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
-        if code != 0:
-            message = f"Kafka's data folder {self._data} could not be formatted (exit code {code}): " + " ".join(
-                last_lines(log, 3)
-            )
-            raise CommandFailed(message)
+    except (KafkaError, OSError) as error:
+        return f"{settings.kafka_bootstrap} accepts connections but does not serve yet ({type(error).__name__})"
+    return None

@@ -6,18 +6,16 @@ import shutil
 import signal
 import stat
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 from reasoner.errors import CommandFailed
-from reasoner.stack.settings import LOOPBACK, StackSettings
+from reasoner.stack.component import Component
+from reasoner.stack.settings import LOOPBACK, POSTGRES_DATABASE, POSTGRES_USER, StackSettings
 
-__all__ = ["Postgres", "postgres_programs"]
+__all__ = ["postgres", "postgres_programs"]
 
-DATABASE = "lake"
-USER = "reasoner"
 # Accounts that may own the server when this process is root, because PostgreSQL refuses to run as root.
 _ACCOUNTS = ("postgres", "nobody")
 
@@ -31,115 +29,106 @@ def postgres_programs() -> Path | None:
     return next((folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists()), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Postgres:
-    """The server; implements Component."""
+def postgres(settings: StackSettings) -> Component:
+    """Return the server."""
+    return Component(
+        name="postgres",
+        folder=_folder(settings),
+        prepare=partial(_prepare, _folder(settings)),
+        command=partial(_command, settings),
+        not_ready_because=partial(_not_ready_because, settings),
+        ready_deadline_s=60.0,
+        environment=_environment,
+        setpriv=partial(_setpriv, _folder(settings)),
+        # SIGTERM would wait for every client to disconnect; SIGINT ends their sessions and writes a checkpoint.
+        stop_signal=signal.SIGINT,
+        ports={"postgres_port": settings.postgres_port},
+        endpoints={
+            "postgres_jdbc": settings.postgres_jdbc_url,
+            "postgres_sqlalchemy": settings.postgres_sqlalchemy_url,
+        },
+    )
 
-    settings: StackSettings
 
-    name: ClassVar[str] = "postgres"
-    # SIGTERM would wait for every client to disconnect; SIGINT ends their sessions and writes a checkpoint.
-    stop_signal: ClassVar[signal.Signals] = signal.SIGINT
-    ready_deadline_s: ClassVar[float] = 60.0
+def _folder(settings: StackSettings) -> Path:
+    return settings.folder / "postgres"
 
-    @property
-    def folder(self) -> Path:
-        return self.settings.folder / "postgres"
 
-    @property
-    def ports(self) -> Mapping[str, int]:
-        return {"postgres_port": self.settings.postgres_port}
+def _prepare(folder: Path) -> None:
+    """Create the database cluster once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    account = _account()
+    if account is not None:
+        os.chown(folder, account.pw_uid, account.pw_gid)
+    data, part = folder / "data", folder / "data.part"
+    if (data / "PG_VERSION").exists():
+        return
+    # Create another folder and rename it: an interrupted initdb leaves no incomplete folder that a start would use.
+    for old in (part, data):
+        shutil.rmtree(old, ignore_errors=True)
+    # Authentication `trust`: the server listens on loopback only and holds only the local catalog, and a password would
+    # have to be in readable configuration of the jobs.
+    options = ["-U", POSTGRES_USER, "-A", "trust", "-E", "UTF8", "--locale=C"]
+    done = _run(folder, [_program("initdb"), "-D", str(part), *options])
+    if done.returncode != 0:
+        message = f"PostgreSQL could not make its data folder {data}: {done.stderr.strip()}"
+        raise CommandFailed(message)
+    part.rename(data)
 
-    @property
-    def jdbc_url(self) -> str:
-        return f"jdbc:postgresql://{LOOPBACK}:{self.settings.postgres_port}/{DATABASE}?user={USER}"
 
-    @property
-    def sqlalchemy_url(self) -> str:
-        return f"postgresql+psycopg2://{USER}@{LOOPBACK}:{self.settings.postgres_port}/{DATABASE}"
+def _command(settings: StackSettings) -> list[str]:
+    # No socket: its path may not exceed 107 bytes, and the user chooses the folder.
+    server = {"listen_addresses": LOOPBACK, "port": settings.postgres_port, "unix_socket_directories": ""}
+    options = [part for key, value in server.items() for part in ("-c", f"{key}={value}")]
+    return [_program("postgres"), "-D", str(_folder(settings) / "data"), *options]
 
-    @property
-    def endpoints(self) -> Mapping[str, str]:
-        return {"postgres_jdbc": self.jdbc_url, "postgres_sqlalchemy": self.sqlalchemy_url}
 
-    @property
-    def setpriv(self) -> Sequence[str]:
-        account = _account()
-        if account is None:
-            return ()
-        options = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
-        if not _others_may_enter(self.folder):
-            # A checkout in a private or temporary folder: the account must be able to pass the folders above its own.
-            options += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
-        return options
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
-    @property
-    def _data(self) -> Path:
-        return self.folder / "data"
 
-    def prepare(self) -> None:
-        """Create the database cluster once."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        account = _account()
-        if account is not None:
-            os.chown(self.folder, account.pw_uid, account.pw_gid)
-        if (self._data / "PG_VERSION").exists():
-            return
-        # Create another folder and rename it: an interrupted initdb leaves no incomplete folder that a start would use.
-        part = self.folder / "data.part"
-        for folder in (part, self._data):
-            shutil.rmtree(folder, ignore_errors=True)
-        # Authentication `trust`: the server listens on loopback only and holds only the local catalog, and a password
-        # would have to be in readable configuration of the jobs.
-        options = ["-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C"]
-        done = self._run([self._program("initdb"), "-D", str(part), *options])
-        if done.returncode != 0:
-            message = f"PostgreSQL could not make its data folder {self._data}: {done.stderr.strip()}"
-            raise CommandFailed(message)
-        part.rename(self._data)
+def _not_ready_because(settings: StackSettings) -> str | None:
+    """Return None when the database `lake` answers; create the database if the server is new."""
+    answer = _psql(settings, POSTGRES_DATABASE, "SELECT 1")
+    if answer.returncode == 0:
+        return None
+    if f'database "{POSTGRES_DATABASE}" does not exist' not in answer.stderr:
+        return answer.stderr.strip()
+    made = _psql(settings, "postgres", f"CREATE DATABASE {POSTGRES_DATABASE}")
+    return f"database {POSTGRES_DATABASE}: {made.stderr.strip() or 'just made'}"
 
-    def command(self) -> list[str]:
-        server_settings = {
-            "listen_addresses": LOOPBACK,
-            "port": self.settings.postgres_port,
-            # No socket: its path may not exceed 107 bytes, and the user chooses the folder.
-            "unix_socket_directories": "",
-        }
-        options = [part for key, value in server_settings.items() for part in ("-c", f"{key}={value}")]
-        return [self._program("postgres"), "-D", str(self._data), *options]
 
-    def environment(self) -> dict[str, str]:
-        return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+def _psql(settings: StackSettings, database: str, statement: str) -> subprocess.CompletedProcess[str]:
+    where = ["-h", LOOPBACK, "-p", str(settings.postgres_port), "-U", POSTGRES_USER, "-d", database, "-w"]
+    return _run(_folder(settings), [_program("psql"), "-X", "-q", "-A", "-t", *where, "-c", statement])
 
-    def not_ready_because(self) -> str | None:
-        """Return None when the database `lake` answers; create the database if the server is new."""
-        answer = self._psql(DATABASE, "SELECT 1")
-        if answer.returncode == 0:
-            return None
-        if f'database "{DATABASE}" does not exist' not in answer.stderr:
-            return answer.stderr.strip()
-        made = self._psql("postgres", f"CREATE DATABASE {DATABASE}")
-        return f"database {DATABASE}: {made.stderr.strip() or 'just made'}"
 
-    def _psql(self, database: str, statement: str) -> subprocess.CompletedProcess[str]:
-        port = str(self.settings.postgres_port)
-        where = ["-h", LOOPBACK, "-p", port, "-U", USER, "-d", database, "-w"]
-        return self._run([self._program("psql"), "-X", "-q", "-A", "-t", *where, "-c", statement])
+def _run(folder: Path, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    setpriv = _setpriv(folder)
+    line = ["setpriv", *setpriv, "--", *command] if setpriv else list(command)
+    environment = {**_environment(), "LC_ALL": "C"}
+    return subprocess.run(
+        line, env=environment, cwd="/", capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
 
-    def _run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        setpriv = self.setpriv
-        line = ["setpriv", *setpriv, "--", *command] if setpriv else list(command)
-        environment = {**self.environment(), "LC_ALL": "C"}
-        return subprocess.run(
-            line, env=environment, cwd="/", capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-        )
 
-    def _program(self, name: str) -> str:
-        programs = postgres_programs()
-        if programs is None:
-            message = "PostgreSQL is not installed: run `make setup` as root, or `apt-get install postgresql`"
-            raise CommandFailed(message)
-        return str(programs / name)
+def _program(name: str) -> str:
+    programs = postgres_programs()
+    if programs is None:
+        message = "PostgreSQL is not installed: run `make setup` as root, or `apt-get install postgresql`"
+        raise CommandFailed(message)
+    return str(programs / name)
+
+
+def _setpriv(folder: Path) -> Sequence[str]:
+    account = _account()
+    if account is None:
+        return ()
+    options = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+    if not all(parent.stat().st_mode & stat.S_IXOTH for parent in folder.parents):
+        # A checkout in a private or temporary folder: the account must be able to pass the folders above its own.
+        options += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    return options
 
 
 def _account() -> pwd.struct_passwd | None:
@@ -153,7 +142,3 @@ def _account() -> pwd.struct_passwd | None:
             continue
     message = f"PostgreSQL cannot run as root, and there is none of the accounts {', '.join(_ACCOUNTS)}; add one"
     raise CommandFailed(message)
-
-
-def _others_may_enter(folder: Path) -> bool:
-    return all(parent.stat().st_mode & stat.S_IXOTH for parent in folder.parents)

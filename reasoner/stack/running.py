@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from reasoner.errors import CommandFailed, WrongUse
 from reasoner.stack.component import Component
-from reasoner.stack.flink import JobManager, TaskManager, taskmanager_name
-from reasoner.stack.kafka import Kafka
-from reasoner.stack.postgres import Postgres
+from reasoner.stack.flink import jobmanager, taskmanager, taskmanager_name
+from reasoner.stack.kafka import kafka
+from reasoner.stack.postgres import postgres
 from reasoner.stack.process import kill_leader
 from reasoner.stack.settings import StackSettings
 from reasoner.stack.supervisor import Supervisor
@@ -25,37 +25,20 @@ def components_of(settings: StackSettings, names: Sequence[str]) -> list[Compone
     if unknown:
         message = f"unknown component {', '.join(unknown)}; there are {', '.join(COMPONENTS)}"
         raise WrongUse(message)
-    workers = [TaskManager(settings, number) for number in range(1, settings.flink_taskmanagers + 1)]
     made: dict[str, list[Component]] = {
-        "kafka": [Kafka(settings)],
-        "postgres": [Postgres(settings)],
-        "flink": [JobManager(settings), *workers],
+        "kafka": [kafka(settings)],
+        "postgres": [postgres(settings)],
+        "flink": [jobmanager(settings), *(taskmanager(settings, n + 1) for n in range(settings.flink_taskmanagers))],
     }
     return [component for name in COMPONENTS if name in names for component in made[name]]
 
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
-    """A started stack: the addresses of its components, and functions that kill and restart them."""
+    """A started stack: its settings with the addresses of the components, and functions that kill and restart them."""
 
     settings: StackSettings
     supervisor: Supervisor
-
-    @property
-    def kafka_bootstrap(self) -> str:
-        return Kafka(self.settings).bootstrap
-
-    @property
-    def postgres_jdbc_url(self) -> str:
-        return Postgres(self.settings).jdbc_url
-
-    @property
-    def postgres_sqlalchemy_url(self) -> str:
-        return Postgres(self.settings).sqlalchemy_url
-
-    @property
-    def flink_rest_url(self) -> str:
-        return JobManager(self.settings).rest_url
 
     def kill_taskmanager(self, number: int) -> int:
         """Kill only the process of a TaskManager with SIGKILL, as in a crash; return its process id.
@@ -70,7 +53,7 @@ class RunningStack:
 
     def start_taskmanager(self, number: int) -> None:
         """Start the TaskManager of this number, after a kill or as an additional one; return when REST lists it."""
-        self.supervisor.up([TaskManager(self.settings, number)])
+        self.supervisor.up([taskmanager(self.settings, number)])
 
 
 @contextmanager

@@ -12,10 +12,21 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from reasoner.errors import WrongUse
 from state_schemas.contracts.settings import expected
 
-__all__ = ["AUTO_PORT", "LOOPBACK", "StackSettings", "flag_of", "free_ports", "is_port_free"]
+__all__ = [
+    "AUTO_PORT",
+    "LOOPBACK",
+    "POSTGRES_DATABASE",
+    "POSTGRES_USER",
+    "StackSettings",
+    "flag_of",
+    "free_ports",
+    "is_port_free",
+]
 
 AUTO_PORT = 0
 LOOPBACK = "127.0.0.1"
+POSTGRES_DATABASE = "lake"
+POSTGRES_USER = "reasoner"
 
 
 def _auto_is_zero(value: Any) -> Any:
@@ -55,6 +66,22 @@ class StackSettings(BaseModel):
     flink_jobmanager_memory: MemorySize = "896m"
     # Memory of each TaskManager's process.
     flink_taskmanager_memory: MemorySize = "2816m"
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        return f"{LOOPBACK}:{self.kafka_port}"
+
+    @property
+    def postgres_jdbc_url(self) -> str:
+        return f"jdbc:postgresql://{LOOPBACK}:{self.postgres_port}/{POSTGRES_DATABASE}?user={POSTGRES_USER}"
+
+    @property
+    def postgres_sqlalchemy_url(self) -> str:
+        return f"postgresql+psycopg2://{POSTGRES_USER}@{LOOPBACK}:{self.postgres_port}/{POSTGRES_DATABASE}"
+
+    @property
+    def flink_rest_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.flink_rest_port}"
 
     @classmethod
     def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> "StackSettings":

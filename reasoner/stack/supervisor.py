@@ -3,13 +3,13 @@
 import fcntl
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from reasoner.errors import CommandFailed
-from reasoner.stack.component import Component, component_log, component_record, last_lines
+from reasoner.stack.component import Component, last_lines
 from reasoner.stack.process import Launch, ProcessRecord, start, stop
 from reasoner.stack.settings import flag_of, is_port_free
 from reasoner.waiting import NotInTime, wait_until
@@ -19,10 +19,6 @@ __all__ = ["ComponentStatus", "Supervisor"]
 # Seconds. A broker that writes its last segments, or a checkpoint that is being completed, may take this long.
 _STOP_DEADLINE_S = 20.0
 _LOG_BYTES_MAX = 16_000_000
-
-
-def _silent(_: str) -> None:
-    """Ignore a line of the report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,7 @@ class Supervisor:
 
     folder: Path
     die_with_parent: bool = False
-    report: Callable[[str], None] = _silent
+    report: Callable[[str], None] = lambda _: None
     _children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def up(self, components: Sequence[Component]) -> None:
@@ -75,7 +71,7 @@ class Supervisor:
             except BaseException:
                 # Also on Ctrl-C: an incomplete stack must not keep running.
                 for component in reversed(missing):
-                    self._end(component_record(component))
+                    self._end(component.record)
                 raise
 
     def down(self, names: Sequence[str] | None = None) -> None:
@@ -102,27 +98,24 @@ class Supervisor:
 
     def record(self, name: str) -> ProcessRecord | None:
         """Return the record of a component that runs; None if it does not run."""
-        for path in self.record_paths():
-            if path.name == name + _RECORD_SUFFIX and (record := ProcessRecord.load(path)) and record.is_running():
-                return record
-        return None
+        records = (ProcessRecord.load(path) for path in self.folder.glob(f"*/{name}{_RECORD_SUFFIX}"))
+        return next((record for record in records if record and record.is_running()), None)
 
     def record_paths(self) -> list[Path]:
         """Return the process records in this folder, the oldest first."""
         return sorted(self.folder.glob(f"*/*{_RECORD_SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
 
     def _start(self, component: Component) -> ProcessRecord:
-        self._end(component_record(component))  # The process of an old record may have left children.
+        self._end(component.record)  # The process of an old record may have left children.
         component.prepare()
-        log = component_log(component)
-        _rotate(log)
+        _rotate(component.log)
         launch = Launch(
             name=component.name,
             command=component.command(),
             environment=component.environment(),
-            log=log,
+            log=component.log,
             owner=str(component.folder),
-            setpriv=component.setpriv,
+            setpriv=component.setpriv(),
             die_with_parent=self.die_with_parent,
         )
         self._children[component.name], record = start(launch)
@@ -132,7 +125,7 @@ class Supervisor:
             ports=dict(component.ports),
             endpoints=dict(component.endpoints),
         )
-        record.save(component_record(component))
+        record.save(component.record)
         return record
 
     def _wait_until_ready(self, component: Component, record: ProcessRecord, began_s: float, how: str) -> None:
@@ -152,9 +145,9 @@ class Supervisor:
         self.report(f"{component.name}: {how}, {time.monotonic() - began_s:.1f} s{_where(record.endpoints)}")
 
     def _fail(self, component: Component, finding: str) -> None:
-        log = component_log(component)
-        tail = "\n  ".join(last_lines(log, 15)) or "(nothing)"
-        message = f"{component.name}: {finding}. Fix the fault in the last lines of {log} and start again:\n  {tail}"
+        tail = "\n  ".join(last_lines(component.log, 15)) or "(nothing)"
+        where = f"the last lines of {component.log}"
+        message = f"{component.name}: {finding}. Fix the fault in {where} and start again:\n  {tail}"
         raise CommandFailed(message)
 
     def _end(self, path: Path) -> None:
@@ -171,8 +164,8 @@ class Supervisor:
             self.report(f"{record.name}: ended")
 
     def _status_of(self, component: Component) -> ComponentStatus:
-        record = ProcessRecord.load(component_record(component))
-        log = str(component_log(component))
+        record = ProcessRecord.load(component.record)
+        log = str(component.log)
         if record is None:
             return ComponentStatus(component.name, "down", None, {}, log)
         endpoints = dict(record.endpoints)
@@ -213,5 +206,5 @@ def _rotate(log: Path) -> None:
         log.replace(log.with_suffix(".log.1"))
 
 
-def _where(endpoints: object) -> str:
-    return ", " + ", ".join(endpoints.values()) if isinstance(endpoints, dict) and endpoints else ""
+def _where(endpoints: Mapping[str, str]) -> str:
+    return ", " + ", ".join(endpoints.values()) if endpoints else ""

@@ -7,7 +7,7 @@ from typing import Any
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.stack import RunningStack
 from reasoner.waiting import wait_until
-from tests.services.job_runs import DRAIN_DEADLINE_S, ClusterJob
+from tests.services.job_runs import DRAIN_DEADLINE_S, ClusterJob, wait_for_state
 
 CHECKPOINTS_BEFORE = 2
 
@@ -52,5 +52,5 @@ def stop_with_savepoint(job: ClusterJob) -> str:
     """Stop the job without draining it: event time does not end, and windows stay open in the savepoint."""
     folder = f"file://{job.folder}/savepoints"
     savepoint = job.rest.stop(job.job_id, folder, drain=False, deadline_s=DRAIN_DEADLINE_S)
-    job.rest.wait_for_state(job.job_id, "FINISHED", DRAIN_DEADLINE_S)
+    wait_for_state(job.rest, job.job_id, "FINISHED", DRAIN_DEADLINE_S)
     return savepoint

@@ -37,15 +37,20 @@ def test_kill_taskmanager(stack: RunningStack, tmp_path: Path, verdict: dict[str
     expected = truth(profile(), messages)
     engine = {"checkpoint_interval_ms": 2_000}
     config = job_config(
-        "kill", stack.kafka_bootstrap, stack.postgres_jdbc_url, tmp_path, signals=("traces",), engine=engine
+        "kill",
+        stack.settings.kafka_bootstrap,
+        stack.settings.postgres_jdbc_url,
+        tmp_path,
+        signals=("traces",),
+        engine=engine,
     )
-    job = ClusterJob(config, FlinkRest(stack.flink_rest_url), tmp_path)
+    job = ClusterJob(config, FlinkRest(stack.settings.flink_rest_url), tmp_path)
     job.prepare(PARTITIONS)
     stream = spans(profile(), messages, SEED, START_MS, INTERVAL_MS // messages)
 
     job = job.started()
     random = Random(SEED)
-    with feeding(stream, stack.kafka_bootstrap, topics_in(config), SPEED) as fed:
+    with feeding(stream, stack.settings.kafka_bootstrap, topics_in(config), SPEED) as fed:
         kills = [kill_once(stack, job, int(random.uniform(*shares) * messages), random) for shares in KILL_SHARES]
         assert not fed.done(), "everything was sent before the second kill: raise FAULT_SPANS"
     job.wait_until_read(600.0)

@@ -127,8 +127,8 @@ def _ms(at: datetime) -> int:
 def settings(stack: RunningStack, folder: Path) -> JobConfig:
     return job_config(
         "rescale",
-        stack.kafka_bootstrap,
-        stack.postgres_jdbc_url,
+        stack.settings.kafka_bootstrap,
+        stack.settings.postgres_jdbc_url,
         folder,
         signals=("logs",),
         engine={"checkpoint_interval_ms": 2_000},
@@ -140,7 +140,7 @@ def broken_and_widened(stack: RunningStack, job: ClusterJob, stream: list[Messag
     """Feed the stream to the job during both faults; return the wider job when it has read everything."""
     config = job.config
     old = job.started()
-    with feeding(stream, stack.kafka_bootstrap, topics_in(config), SPEED) as fed:
+    with feeding(stream, stack.settings.kafka_bootstrap, topics_in(config), SPEED) as fed:
         kill = kill_once(stack, old, int(KILL_SHARE * len(stream)), Random(SEED))
         wait_until(lambda: old.messages_read()[0] >= STOP_SHARE * len(stream), f"{STOP_SHARE:.0%} is read", 300.0)
         restarts = old.rest.restarts(old.job_id)
@@ -164,7 +164,7 @@ def test_patterns_rescale(stack: RunningStack, tmp_path: Path, verdict: dict[str
     story = severe_logs.story(START_MS, MINUTES, NEW_ERROR_MINUTE, PARTITIONS, SEED)
     config = settings(stack, tmp_path)
     local = uninterrupted(config, story.stream)
-    job = ClusterJob(config, FlinkRest(stack.flink_rest_url), tmp_path, "error-patterns")
+    job = ClusterJob(config, FlinkRest(stack.settings.flink_rest_url), tmp_path, "error-patterns")
     job.prepare(PARTITIONS)
     job, done = broken_and_widened(stack, job, story.stream)
     restarts = job.rest.restarts(job.job_id)

@@ -36,12 +36,13 @@ SPEED = 8.0  # seconds of event time a second: spans keep coming before, during 
 def test_savepoint_evolution(
     stack: RunningStack, tmp_path: Path, verdict: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bootstrap = stack.kafka_bootstrap
+    bootstrap = stack.settings.kafka_bootstrap
     messages = setting("FAULT_SPANS", 5_000_000) // 2 // PROFILE.spans_per_message
     expected = truth(PROFILE, messages)
+    jdbc_url = stack.settings.postgres_jdbc_url
     engine = {"checkpoint_interval_ms": 2_000}
-    config = job_config("evolve", bootstrap, stack.postgres_jdbc_url, tmp_path, signals=("traces",), engine=engine)
-    job = ClusterJob(config, FlinkRest(stack.flink_rest_url), tmp_path)
+    config = job_config("evolve", bootstrap, jdbc_url, tmp_path, signals=("traces",), engine=engine)
+    job = ClusterJob(config, FlinkRest(stack.settings.flink_rest_url), tmp_path)
     job.prepare(PROFILE.partitions)
     create_topics(bootstrap, {"evolve-tallies": TopicSpec(2, KEEP_FOR_EVER_MS)})
     stream = spans(PROFILE, messages, SEED, START_MS, INTERVAL_MS // messages)

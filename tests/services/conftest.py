@@ -64,7 +64,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     skip_unless_set_up()
     settings = StackSettings(folder=tmp_path_factory.mktemp("kafka")).with_auto_ports()
     with running(settings, ["kafka"]) as stack:
-        yield stack.kafka_bootstrap
+        yield stack.settings.kafka_bootstrap
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +73,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresUrls]
     skip_without_postgres()
     settings = StackSettings(folder=tmp_path_factory.mktemp("postgres")).with_auto_ports()
     with running(settings, ["postgres"]) as stack:
-        yield PostgresUrls(stack.postgres_jdbc_url, stack.postgres_sqlalchemy_url)
+        yield PostgresUrls(stack.settings.postgres_jdbc_url, stack.settings.postgres_sqlalchemy_url)
 
 
 @pytest.fixture(scope="session")
@@ -82,4 +82,4 @@ def flink_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkClu
     skip_unless_set_up()
     settings = StackSettings(folder=tmp_path_factory.mktemp("flink")).with_auto_ports()
     with running(settings, ["flink"]) as stack:
-        yield FlinkCluster(stack.flink_rest_url, flink_home(), stack)
+        yield FlinkCluster(stack.settings.flink_rest_url, flink_home(), stack)

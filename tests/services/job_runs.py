@@ -15,6 +15,7 @@ from jobs.settings import JobConfig
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.insight_topic import committed
+from reasoner.errors import CommandFailed
 from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.runs.job_process import write_config
 from reasoner.runs.submit import submit
@@ -80,6 +81,20 @@ def topics_in(config: JobConfig) -> dict[SignalType, str]:
     return {signal: topic for signal, topic in named if topic}
 
 
+def wait_for_state(rest: FlinkRest, job_id: str, wanted: str, deadline_s: float) -> None:
+    """Wait until the job has this state. Raises CommandFailed if it ends in another one or the deadline passes."""
+    page = f"see {rest.url}/jobs/{job_id}/exceptions"
+
+    def has_state() -> bool:
+        state = rest.jobs().get(job_id, "gone")
+        if state != wanted and state in ("FINISHED", "FAILED", "CANCELED"):
+            message = f"job {job_id} is {state}, expected {wanted}; {page}"
+            raise CommandFailed(message)
+        return state == wanted
+
+    wait_until(has_state, f"job {job_id} is {wanted}; {page}", deadline_s)
+
+
 @dataclass(frozen=True)
 class ClusterJob:
     """A job on a cluster. folder: for its settings, checkpoints and warehouse. job: its name for `submit`."""
@@ -102,7 +117,7 @@ class ClusterJob:
         """Submit the job and wait until it runs; return it with its job id."""
         path = write_config(self.config, self.folder / f"{self.config.name}.yaml")
         job_id = submit(self.job, path, self.rest.url, savepoint)
-        self.rest.wait_for_state(job_id, "RUNNING", DRAIN_DEADLINE_S)
+        wait_for_state(self.rest, job_id, "RUNNING", DRAIN_DEADLINE_S)
         return replace(self, job_id=job_id)
 
     def state(self) -> str:
@@ -128,7 +143,7 @@ class ClusterJob:
         savepoint = self.rest.stop(
             self.job_id, f"file://{self.folder}/savepoints", drain=True, deadline_s=DRAIN_DEADLINE_S
         )
-        self.rest.wait_for_state(self.job_id, "FINISHED", DRAIN_DEADLINE_S)
+        wait_for_state(self.rest, self.job_id, "FINISHED", DRAIN_DEADLINE_S)
         return savepoint
 
     def spans_in_rollups(self) -> dict[int, int]:

@@ -68,12 +68,12 @@ def test_kafka_keeps_records_over_a_restart_and_leaves_nothing_running(stack_set
     """Catch a data folder that is formatted again at each start."""
     skip_unless_set_up()
     with running(stack_settings, ["kafka"]) as stack:
-        make_topic(stack.kafka_bootstrap, "kept")
-        with closing_producer(stack.kafka_bootstrap) as producer:
+        make_topic(stack.settings.kafka_bootstrap, "kept")
+        with closing_producer(stack.settings.kafka_bootstrap) as producer:
             producer.send("kept", b"first life").get(timeout=30)
     assert processes_of(stack_settings.folder) == []
     with running(stack_settings, ["kafka"]) as stack:
-        assert read_one(stack.kafka_bootstrap, "kept")[0] == b"first life"
+        assert read_one(stack.settings.kafka_bootstrap, "kept")[0] == b"first life"
     assert processes_of(stack_settings.folder) == []
 
 
@@ -104,9 +104,9 @@ def test_kafka_refuses_a_topic_that_was_not_created(kafka: str) -> None:
 def test_postgres_answers_keeps_rows_and_leaves_nothing_running(stack_settings: StackSettings) -> None:
     skip_without_postgres()
     with running(stack_settings, ["postgres"]) as stack:
-        run_sql(stack.postgres_sqlalchemy_url, "CREATE TABLE kept AS SELECT 42 AS answer")
+        run_sql(stack.settings.postgres_sqlalchemy_url, "CREATE TABLE kept AS SELECT 42 AS answer")
     with running(stack_settings, ["postgres"]) as stack:
-        assert run_sql(stack.postgres_sqlalchemy_url, "SELECT answer FROM kept") == 42
+        assert run_sql(stack.settings.postgres_sqlalchemy_url, "SELECT answer FROM kept") == 42
     assert processes_of(stack_settings.folder) == []
 
 
