@@ -7,15 +7,20 @@ for a day curve of 15 % in the request rate, which does not change latencies.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final
+from typing import Any, Final, NamedTuple
+
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from reasoner.recordings.message import Message
+from reasoner.traffic.otlp import filled, request, resource, span_template
 from reasoner.traffic.shop_graph import HOSTS, REQUESTS_PER_S, SHOP, Call, Incident, Operation, plan_incident
-from reasoner.traffic.shop_records import Event, HostMetrics, log_field
-from reasoner.traffic.shop_wire import SpanTemplate, resource_block, resource_head, scope_head
+from reasoner.traffic.shop_records import Event, HostMetrics, log_record
 from state_schemas.telemetry.signals import SignalType
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_INTERNAL, KIND_SERVER
 
@@ -56,16 +61,15 @@ class _Host:
     service: str
     name: str
     gateway: int
-    resource: bytes
+    resource: Resource
     metrics: HostMetrics
 
 
-@dataclass(frozen=True, slots=True)
-class _SpanTemplates:
+class _SpanTemplates(NamedTuple):
     """Spans of one name: template for success and for failure."""
 
-    ok: SpanTemplate
-    failed: SpanTemplate
+    ok: Span
+    failed: Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ class _Endpoint:
     hosts: list[int]
     own_ns_log: float
     server: _SpanTemplates
-    internal: SpanTemplate
+    internal: Span
     steps: list[_Step] = field(default_factory=list)
 
 
@@ -95,12 +99,12 @@ class _Endpoint:
 class _Batch:
     """Records that ended within one second at one gateway.
 
-    - spans, logs: encoded records by host index.
+    - spans, logs: records by host index.
     - served: (host, operation, ns).
     """
 
-    spans: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
-    logs: dict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    spans: dict[int, list[Span]] = field(default_factory=lambda: defaultdict(list))
+    logs: dict[int, list[LogRecord]] = field(default_factory=lambda: defaultdict(list))
     served: list[tuple[int, str, int]] = field(default_factory=list)
 
 
@@ -112,7 +116,6 @@ class _Shop:
         self._send_random = Random(f"shop-send-{seed}")
         self._hosts = _hosts(seed, start_ms)
         self._entries, self._entry_shares = _entries(self._hosts)
-        self._scope = scope_head()
         self._batches: defaultdict[int, _Batch] = defaultdict(_Batch)  # by batch number, see `_batch`
         self._next_batch = 1 - GATEWAYS
 
@@ -149,17 +152,17 @@ class _Shop:
         factor, error_share = self._burden(endpoint, host, start_ns)
         # The whole span, with waiting, is `factor` times as long; the extra time is added to the service's own work.
         now_ns += int((now_ns + own_ns // 4 - start_ns) * (factor - 1.0))
-        worked = endpoint.internal.encode(trace_id, self._random.randbytes(8), span_id, work_ns, now_ns)
+        worked = filled(endpoint.internal, trace_id, (span_id, self._random.randbytes(8)), work_ns, now_ns)
         self._batch(host, now_ns).spans[host].append(worked)
         now_ns += own_ns // 4
         own_failure = luck < error_share
         template = endpoint.server.failed if own_failure or call_failed else endpoint.server.ok
         batch = self._batch(host, now_ns)
-        batch.spans[host].append(template.encode(trace_id, span_id, parent_id, start_ns, now_ns))
+        batch.spans[host].append(filled(template, trace_id, (parent_id, span_id), start_ns, now_ns))
         batch.served.append((host, endpoint.operation, now_ns - start_ns))
         event = _event(luck, own_failure, call_failed)
         if event is not None:
-            batch.logs[host].append(log_field(event, endpoint.operation, trace_id, span_id, now_ns))
+            batch.logs[host].append(log_record(event, endpoint.operation, trace_id, span_id, now_ns))
         return now_ns, own_failure or call_failed
 
     def _call(self, step: _Step, host: int, trace_id: bytes, parent_id: bytes, start_ns: int) -> tuple[int, bool]:
@@ -168,7 +171,7 @@ class _Shop:
         end_ns, failed = self._serve(step.target, trace_id, span_id, start_ns + there_ns)
         end_ns += back_ns
         template = step.client.failed if failed else step.client.ok
-        span = template.encode(trace_id, span_id, parent_id, start_ns, end_ns)
+        span = filled(template, trace_id, (parent_id, span_id), start_ns, end_ns)
         self._batch(host, end_ns).spans[host].append(span)
         return end_ns, failed
 
@@ -209,23 +212,20 @@ class _Shop:
             self._hosts[host].metrics.observe(operation, duration_ns)
         closed_ms = self._closed_ms(number)
         second, gateway = divmod(number, GATEWAYS)
-        metrics: dict[int, list[bytes]] = {}
+        metrics: dict[int, Sequence[Metric]] = {}
         if second >= 0 and (second + 1) % METRICS_EVERY_BATCHES == 0:
             hosts = [index for index, host in enumerate(self._hosts) if host.gateway == gateway]
-            metrics = {index: self._hosts[index].metrics.fields(closed_ms * 1_000_000) for index in hosts}
-        contents: dict[SignalType, dict[int, list[bytes]]] = {
+            metrics = {index: self._hosts[index].metrics.metrics(closed_ms * 1_000_000) for index in hosts}
+        contents: dict[SignalType, Mapping[int, Sequence[Any]]] = {
             "traces": batch.spans,
             "logs": batch.logs,
             "metrics": metrics,
         }
         for kind, records in contents.items():
             timestamp_ms = closed_ms + self._send_random.randint(*SEND_DELAY_MS[kind])
-            tables = (
-                resource_block(self._hosts[host].resource, self._scope, fields)
-                for host, fields in sorted(records.items())
-            )
             if records:
-                yield Message(kind, b"".join(tables), timestamp_ms)
+                value = request(kind, ((self._hosts[host].resource, found) for host, found in sorted(records.items())))
+                yield Message(kind, value, timestamp_ms)
 
 
 def _requests_per_s(now_ms: int) -> float:
@@ -251,7 +251,7 @@ def _hosts(seed: int, start_ms: int) -> list[_Host]:
         attribute = "http.route" if is_http else "rpc.method"
         for name in names:
             metrics = HostMetrics(metric, attribute, start_ms * 1_000_000, Random(f"shop-metrics-{seed}-{name}"))
-            hosts.append(_Host(service, name, len(hosts) % GATEWAYS, resource_head(service, name), metrics))
+            hosts.append(_Host(service, name, len(hosts) % GATEWAYS, resource(service, name), metrics))
     return hosts
 
 
@@ -277,11 +277,11 @@ def _endpoint(service: str, operation: Operation, hosts: list[int]) -> _Endpoint
         good: _Attributes = {"http.request.method": method, "http.route": route, "url.scheme": "https"}
         bad = good | {"http.response.status_code": 500, "error.type": "500"}
         good |= {"http.response.status_code": 200}
-        server = _templates(operation.name, KIND_SERVER, good, bad, has_parent=False)
+        server = _templates(operation.name, KIND_SERVER, good, bad)
     else:
         good, bad = _rpc(service, operation.name)
         server = _templates(f"shop.{service}/{operation.name}", KIND_SERVER, good, bad)
-    internal = SpanTemplate(f"{operation.name} work", KIND_INTERNAL, {}, has_parent=True, failed=False)
+    internal = span_template(f"{operation.name} work", KIND_INTERNAL, {}, failed=False)
     return _Endpoint(service, operation.name, hosts, own_ns_log, server, internal)
 
 
@@ -298,8 +298,5 @@ def _rpc(service: str, operation: str) -> tuple[_Attributes, _Attributes]:
     return good, bad
 
 
-def _templates(name: str, kind: int, good: _Attributes, bad: _Attributes, *, has_parent: bool = True) -> _SpanTemplates:
-    return _SpanTemplates(
-        SpanTemplate(name, kind, good, has_parent=has_parent, failed=False),
-        SpanTemplate(name, kind, bad, has_parent=has_parent, failed=True),
-    )
+def _templates(name: str, kind: int, good: _Attributes, bad: _Attributes) -> _SpanTemplates:
+    return _SpanTemplates(span_template(name, kind, good, failed=False), span_template(name, kind, bad, failed=True))

@@ -1,4 +1,4 @@
-"""Log records and metrics of one shop host, as encoded fields of a ScopeLogs or ScopeMetrics."""
+"""Log records and metrics of one shop host."""
 
 from bisect import bisect_left
 from random import Random
@@ -16,9 +16,9 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     Sum,
 )
 
-from reasoner.traffic.shop_wire import attributes, delimited
+from reasoner.traffic.otlp import attributes
 
-__all__ = ["Event", "HostMetrics", "log_field"]
+__all__ = ["Event", "HostMetrics", "log_record"]
 
 Event = Literal["served", "fallback", "call_failed", "failed"]
 
@@ -34,8 +34,8 @@ _CUMULATIVE: Final = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 DURATION_BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 
 
-def log_field(event: Event, operation: str, trace_id: bytes, span_id: bytes, time_ns: int) -> bytes:
-    """Return one ScopeLogs.log_records field. The numbers in its text come from the trace id, so they differ."""
+def log_record(event: Event, operation: str, trace_id: bytes, span_id: bytes, time_ns: int) -> LogRecord:
+    """Return a log record. The numbers in its text come from the trace id, so they differ."""
     user, item = int.from_bytes(trace_id[:2], "big"), int.from_bytes(trace_id[2:5], "big")
     number, text = _SEVERITY[event]
     body = {
@@ -57,11 +57,11 @@ def log_field(event: Event, operation: str, trace_id: bytes, span_id: bytes, tim
         record.attributes.extend(
             attributes({"exception.type": "StoreConnectionError", "exception.message": "connection reset by peer"})
         )
-    return delimited(2, record.SerializeToString())
+    return record
 
 
 class HostMetrics:
-    """Cumulative counters of one host since start_ns, and its gauges; `fields` encodes their current values.
+    """Cumulative counters of one host since start_ns, and its gauges; `metrics` returns their current values.
 
     The duration histogram has exactly the SERVER spans given to `observe`. CPU and memory are stationary: an incident
     of this shop is slow waiting or failure, not a lack of CPU or memory.
@@ -86,8 +86,8 @@ class HostMetrics:
         buckets[bisect_left(DURATION_BOUNDS_S, duration_s)] += 1
         self._sum_s[operation] = self._sum_s.get(operation, 0.0) + duration_s
 
-    def fields(self, now_ns: int) -> list[bytes]:
-        """Return ScopeMetrics.metrics fields: two gauges, one sum, one histogram with a point per operation seen."""
+    def metrics(self, now_ns: int) -> tuple[Metric, ...]:
+        """Return two gauges, one sum, one histogram with a point per operation seen."""
         cpu_cores = max(0.01, self._random.gauss(self._cpu_share, 0.03))
         self._cpu_s += cpu_cores * (now_ns - self._last_ns) / 1e9
         self._last_ns = now_ns
@@ -96,13 +96,12 @@ class HostMetrics:
         cpu_time.data_points.add(start_time_unix_nano=self._start_ns, time_unix_nano=now_ns, as_double=self._cpu_s)
         usage = Gauge(data_points=[NumberDataPoint(time_unix_nano=now_ns, as_double=cpu_cores)])
         memory = Gauge(data_points=[NumberDataPoint(time_unix_nano=now_ns, as_int=memory_bytes)])
-        metrics = (
+        return (
             Metric(name="container.cpu.usage", unit="{cpu}", gauge=usage),
             Metric(name="container.memory.working_set", unit="By", gauge=memory),
             Metric(name="container.cpu.time", unit="s", sum=cpu_time),
             Metric(name=self._metric, unit="s", histogram=self._durations(now_ns)),
         )
-        return [delimited(2, metric.SerializeToString()) for metric in metrics]
 
     def _durations(self, now_ns: int) -> Histogram:
         histogram = Histogram(aggregation_temporality=_CUMULATIVE)

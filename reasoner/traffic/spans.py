@@ -13,9 +13,10 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from reasoner.recordings.message import Message
-from reasoner.traffic.shop_wire import SpanTemplate, resource_block, resource_head, scope_head
+from reasoner.traffic.otlp import filled, request, resource, span_template
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_INTERNAL, KIND_SERVER
 
 __all__ = ["BadSpans", "Slowdown", "SpanProfile", "Truth", "spans", "truth"]
@@ -181,20 +182,20 @@ def _write(data: NDArray[np.uint8], places: _Places, values: NDArray[np.uint8]) 
 def _template(profile: SpanProfile, random: Random, hosts: list[tuple[int, int]]) -> _Template:
     """Build a template. hosts: (service, number of its host) of each resource."""
     count = len(hosts)
-    scope = scope_head()
-    data = b""
+    records = []
     medians: list[float] = []
     service_of: list[int] = []
     for index, (service, host) in enumerate(hosts):
         share = profile.spans_per_message * (index + 1) // count - profile.spans_per_message * index // count
         operations = [random.randrange(profile.operations) for _ in range(share)]
-        fields = [
-            _span_template(profile, service, number).encode(_TRACE, _SPAN, _PARENT, _START, _END)
+        made = [
+            filled(_span_template(profile, service, number), _TRACE, (_PARENT, _SPAN), _START, _END)
             for number in operations
         ]
-        data += resource_block(resource_head(f"service-{service:03d}", f"host-{service:03d}-{host}"), scope, fields)
+        records.append((resource(f"service-{service:03d}", f"host-{service:03d}-{host}"), made))
         medians += [_median_ns(service, number) for number in operations]
         service_of += [service] * share
+    data = request("traces", records)
     return _Template(
         data=np.frombuffer(data, np.uint8),
         trace_at=_places(data, _TRACE),
@@ -216,12 +217,12 @@ def _places(data: bytes, mark: bytes) -> _Places:
 
 
 @lru_cache(maxsize=4_096)
-def _span_template(profile: SpanProfile, service: int, operation: int) -> SpanTemplate:
+def _span_template(profile: SpanProfile, service: int, operation: int) -> Span:
     values: dict[str, str | int] = {f"app.attr.{n}": f"value-{service:03d}-{n}" for n in range(profile.attributes)}
     kind = _KINDS[operation % len(_KINDS)]
     # Every 50th operation always fails: a constant share of errors must not be reported.
     failed = (service * profile.operations + operation) % 50 == 49
-    return SpanTemplate(f"GET /service/{service}/operation/{operation}", kind, values, has_parent=True, failed=failed)
+    return span_template(f"GET /service/{service}/operation/{operation}", kind, values, failed=failed)
 
 
 def _median_ns(service: int, operation: int) -> float:

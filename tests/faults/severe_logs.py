@@ -15,9 +15,10 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord as WireRecord
 from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 
 from reasoner.recordings.message import Message
-from reasoner.traffic.shop_wire import attributes, delimited, resource_block, resource_head, scope_head
+from reasoner.traffic.otlp import attributes
 from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.resource import Resource
+from tests.support.wire import delimited, resource_block, resource_head, scope_head
 from udfs.logs.reader import LineReader
 
 SECOND_MS: Final = 1_000

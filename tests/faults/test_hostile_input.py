@@ -17,7 +17,7 @@ from reasoner.recordings.message import Message
 from reasoner.recordings.player import Compression, PlayOptions, play
 from reasoner.stack import RunningStack
 from reasoner.stack.process import OWNER_VARIABLE
-from reasoner.traffic.shop_wire import SpanTemplate, attributes, delimited, resource_block, scope_head
+from reasoner.traffic.otlp import attributes, span_template
 from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import from_json
 from state_schemas.contracts.tables import RESOLUTIONS_S
@@ -25,6 +25,7 @@ from state_schemas.telemetry.spans import KIND_SERVER
 from tests.faults.conftest import setting
 from tests.services.garbage import all_garbage, rejections_of, send_garbage
 from tests.services.job_runs import ClusterJob, job_config, rejected_records, topics_in
+from tests.support.wire import delimited, resource_block, scope_head
 
 pytestmark = pytest.mark.faults
 
@@ -47,7 +48,7 @@ BATCH_HEADER = struct.Struct(">qiibih")  # base offset, length, leader epoch, ma
 
 def names(messages: int) -> Iterator[Message]:
     """Yield messages that each hold one span of each of 1,000 services that no earlier message has."""
-    template = SpanTemplate("GET /", KIND_SERVER, {}, has_parent=False, failed=False)
+    template = span_template("GET /", KIND_SERVER, {}, failed=False)
     scope = scope_head()
     for number in range(messages):
         timestamp_ms = START_MS + number * STEP_MS
@@ -56,10 +57,10 @@ def names(messages: int) -> Iterator[Message]:
         resources = []
         for index in range(NAMES_PER_MESSAGE):
             ordinal = number * NAMES_PER_MESSAGE + index + 1
-            span = template.encode(
-                ordinal.to_bytes(16, "big"), ordinal.to_bytes(8, "big"), b"", end_ns - 9_000_000, end_ns
-            )
-            resources.append(resource_block(_resource(env, ordinal), scope, [span]))
+            ids = (b"", ordinal.to_bytes(8, "big"))
+            span = filled(template, ordinal.to_bytes(16, "big"), ids, end_ns - 9_000_000, end_ns)
+            record = delimited(2, span.SerializeToString())
+            resources.append(resource_block(_resource(env, ordinal), scope, [record]))
         yield Message("traces", b"".join(resources), timestamp_ms, number % PARTITIONS)
 
 
@@ -116,11 +117,12 @@ def memory_mb(folder: Path) -> dict[str, int]:
 
 
 def test_hostile_input(stack: RunningStack, tmp_path: Path, verdict: dict[str, Any]) -> None:
-    bootstrap = stack.kafka_bootstrap
+    bootstrap = stack.settings.kafka_bootstrap
     messages = setting("HOSTILE_NAMES", 1_000_000) // NAMES_PER_MESSAGE
+    jdbc_url = stack.settings.postgres_jdbc_url
     engine = {"checkpoint_interval_ms": 5_000}
-    config = job_config("hostile", bootstrap, stack.postgres_jdbc_url, tmp_path, signals=("traces",), engine=engine)
-    job = ClusterJob(config, FlinkRest(stack.flink_rest_url), tmp_path)
+    config = job_config("hostile", bootstrap, jdbc_url, tmp_path, signals=("traces",), engine=engine)
+    job = ClusterJob(config, FlinkRest(stack.settings.flink_rest_url), tmp_path)
     job.prepare(PARTITIONS)
     garbage = [piece for piece in all_garbage(START_MS) if piece.signal == "traces"]
     sent = send_garbage(bootstrap, topics_in(config), garbage, START_MS)

@@ -17,11 +17,11 @@ from reasoner.clients.flink_rest import FlinkRest
 from reasoner.recordings.message import Message
 from reasoner.recordings.player import play
 from reasoner.stack import RunningStack
-from reasoner.traffic.shop_wire import delimited, resource_block, resource_head, scope_head
 from state_schemas.aggregates.logs import OTHER_PATTERNS
 from tests.faults.conftest import setting
 from tests.faults.severe_logs import RESOLUTIONS_S, emissions_that_do_not_add_up
 from tests.services.job_runs import DRAIN_DEADLINE_S, ClusterJob, job_config, topics_in
+from tests.support.wire import delimited, resource_block, resource_head, scope_head
 from udfs.logs.reader import LineReader
 
 pytestmark = pytest.mark.faults
@@ -104,9 +104,9 @@ def test_patterns_flood(stack: RunningStack, tmp_path: Path, verdict: dict[str, 
     floods = setting("FLOOD_LINES", 1_000_000) // (LINES_PER_SERVICE * len(SERVICES))
     flooded = floods * LINES_PER_SERVICE * len(SERVICES)
     known = (QUIET_MESSAGES + floods) * len(SERVICES)
-    bootstrap, url = stack.kafka_bootstrap, stack.postgres_jdbc_url
+    bootstrap, url = stack.settings.kafka_bootstrap, stack.settings.postgres_jdbc_url
     config = job_config("flood", bootstrap, url, tmp_path, signals=("logs",), engine={"checkpoint_interval_ms": 5_000})
-    job = ClusterJob(config, FlinkRest(stack.flink_rest_url), tmp_path, "error-patterns")
+    job = ClusterJob(config, FlinkRest(stack.settings.flink_rest_url), tmp_path, "error-patterns")
     job.prepare(PARTITIONS)
     job = job.started()
     stream, sizes = flood(floods), []
