@@ -1,15 +1,14 @@
-"""Fast generation of many spans: a profile, a seed and a clock in, trace messages out, with the truth known in advance.
+"""Fast generation of many spans: a profile, a seed and a clock in, trace messages out.
 
 Template messages are encoded once; ids and times are then written into copies of them. About 2 M spans/s of one core.
-The number of spans that are faulty on purpose is fixed for each message, so the truth is arithmetic.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import cycle
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +18,11 @@ from reasoner.recordings.message import Message
 from reasoner.traffic.otlp import filled, request, resource, span_template
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_INTERNAL, KIND_SERVER
 
-__all__ = ["BadSpans", "Slowdown", "SpanProfile", "Truth", "spans", "truth"]
+__all__ = ["SpanProfile", "SpanTimes", "spans"]
 
 TEMPLATES: Final = 32  # at least; more if needed to include every host of every service
 SIGMA: Final = 0.3  # of the logarithm of a duration
 SENT_AFTER_MS: Final = 1_000  # a normal span ended at most this long before its message was sent
-LATE_MS: Final = (121_000, 600_000)  # before the timestamp: beyond the default lateness of 120 s
-FUTURE_MS: Final = (301_000, 3_600_000)  # after it: beyond the default bound of 300 s
-TOO_OLD_MS: Final = (8 * 86_400_000, 30 * 86_400_000)  # before it: beyond the default age of 7 days
 
 _TRACE: Final = b"\xa5" * 16
 _SPAN: Final = b"\xa6" * 8
@@ -38,30 +34,13 @@ _KINDS: Final = (KIND_SERVER, KIND_SERVER, KIND_SERVER, KIND_CLIENT, KIND_INTERN
 _Places = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class BadSpans:
-    """Number of spans of each message with a fault, by the default settings of the job.
+class SpanTimes(NamedTuple):
+    """Times of the spans of one message, which may be changed in place. service: number of the service of each span."""
 
-    Late spans count, the others do not.
-    """
-
-    late: int = 0
-    future: int = 0
-    end_before_start: int = 0
-    too_old: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Slowdown:
-    """A slow-down: spans of a service (by its number) take `factor` times as long in messages of this time.
-
-    start_ms, end_ms: epoch ms, half open.
-    """
-
-    service: int
-    start_ms: int
-    end_ms: int
-    factor: float
+    timestamp_ms: int
+    service: NDArray[np.int64]
+    start_ns: NDArray[np.int64]
+    end_ns: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,35 +58,8 @@ class SpanProfile:
     resources_max: int = 40
     # Partitions to which the messages are sent in turn.
     partitions: int = 4
-    bad: BadSpans = BadSpans()
-    slowdown: Slowdown | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """Number of spans in total, and of those that are late (and count) or are rejected, by reason."""
-
-    spans: int
-    late: int
-    future: int
-    end_before_start: int
-    too_old: int
-
-    @property
-    def rejected(self) -> int:
-        return self.future + self.end_before_start + self.too_old
-
-    @property
-    def counted(self) -> int:
-        """Return the number of spans that the roll-ups must contain, late ones included."""
-        return self.spans - self.rejected
-
-
-def truth(profile: SpanProfile, messages: int) -> Truth:
-    """Return the truth about so many messages of `spans`."""
-    bad = profile.bad
-    numbers = (profile.spans_per_message, bad.late, bad.future, bad.end_before_start, bad.too_old)
-    return Truth(*(messages * number for number in numbers))
+    # Changes the times of each message, for tests.
+    alter: Callable[[np.random.Generator, SpanTimes], None] | None = None
 
 
 def spans(profile: SpanProfile, messages: int, seed: int, start_ms: int, step_ms: int) -> Iterator[Message]:
@@ -144,35 +96,19 @@ class _Template:
 
     def filled(self, profile: SpanProfile, generator: np.random.Generator, timestamp_ms: int) -> bytes:
         """Return a copy with new ids, and with times that fit its timestamp."""
-        start_ns, end_ns = self._times(profile, generator, timestamp_ms)
-        data = self.data.copy()
         count = len(self.start_at)
+        duration_ns = self.median_ns * np.exp(SIGMA * generator.standard_normal(count))
+        end_ns = timestamp_ms * 1_000_000 - generator.integers(0, SENT_AFTER_MS * 1_000_000, count)
+        times = SpanTimes(timestamp_ms, self.service, end_ns - duration_ns.astype(np.int64), end_ns)
+        if profile.alter is not None:
+            profile.alter(generator, times)
+        data = self.data.copy()
         ids = np.frombuffer(generator.bytes(24 * count), np.uint8)
         _write(data, self.trace_at, ids[: 16 * count].reshape(count, 16))
         _write(data, self.span_at, ids[16 * count :].reshape(count, 8))
-        _write(data, self.start_at, start_ns.astype("<i8").view(np.uint8).reshape(count, 8))
-        _write(data, self.end_at, end_ns.astype("<i8").view(np.uint8).reshape(count, 8))
+        _write(data, self.start_at, times.start_ns.astype("<i8").view(np.uint8).reshape(count, 8))
+        _write(data, self.end_at, times.end_ns.astype("<i8").view(np.uint8).reshape(count, 8))
         return data.tobytes()
-
-    def _times(
-        self, profile: SpanProfile, generator: np.random.Generator, timestamp_ms: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        count, bad = len(self.start_at), profile.bad
-        duration_ns = self.median_ns * np.exp(SIGMA * generator.standard_normal(count))
-        slow = profile.slowdown
-        if slow is not None and slow.start_ms <= timestamp_ms < slow.end_ms:
-            duration_ns[self.service == slow.service] *= slow.factor
-        end_ns = timestamp_ms * 1_000_000 - generator.integers(0, SENT_AFTER_MS * 1_000_000, count)
-        # The faulty spans are chosen at random; their number is fixed.
-        numbers = (bad.late, bad.future, bad.end_before_start, bad.too_old)
-        chosen = generator.permutation(count)[: sum(numbers)] if sum(numbers) else np.empty(0, np.int64)
-        late, future, turned, old = np.split(chosen, np.cumsum(numbers)[:-1])
-        for places, (first_ms, last_ms), sign in ((late, LATE_MS, -1), (future, FUTURE_MS, 1), (old, TOO_OLD_MS, -1)):
-            moved_ms = timestamp_ms + sign * generator.integers(first_ms, last_ms, len(places))
-            end_ns[places] = moved_ms * 1_000_000
-        start_ns = end_ns - duration_ns.astype(np.int64)
-        start_ns[turned] = end_ns[turned] + 1_000_000
-        return start_ns, end_ns
 
 
 def _write(data: NDArray[np.uint8], places: _Places, values: NDArray[np.uint8]) -> None:

@@ -17,7 +17,7 @@ from reasoner.recordings.message import Message
 from reasoner.recordings.player import Compression, PlayOptions, play
 from reasoner.stack import RunningStack
 from reasoner.stack.process import OWNER_VARIABLE
-from reasoner.traffic.otlp import attributes, span_template
+from reasoner.traffic.otlp import attributes, filled, span_template
 from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import from_json
 from state_schemas.contracts.tables import RESOLUTIONS_S

@@ -9,10 +9,11 @@ import pytest
 
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.stack import RunningStack
-from reasoner.traffic.spans import BadSpans, Slowdown, SpanProfile, spans, truth
+from reasoner.traffic.spans import SpanProfile, spans
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from tests.faults.breaking import kill_once
 from tests.faults.conftest import feeding, setting
+from tests.faults.faulty_spans import BadSpans, Faulty, Slowdown, truth
 from tests.services.job_runs import ClusterJob, job_config, rejected_records, topics_in
 
 pytestmark = pytest.mark.faults
@@ -25,16 +26,18 @@ PARTITIONS = 4
 KILL_SHARES = ((0.10, 0.30), (0.45, 0.65))  # share of all messages that is read at each kill
 
 
+BAD = BadSpans(late=3, future=1, end_before_start=1, too_old=1)
+
+
 def profile() -> SpanProfile:
     """Return a profile of small spans with known numbers of bad ones, and one slow service so that an insight opens."""
     slow = Slowdown(service=7, start_ms=START_MS + 400_000, end_ms=START_MS + 520_000, factor=8.0)
-    bad = BadSpans(late=3, future=1, end_before_start=1, too_old=1)
-    return SpanProfile(attributes=1, partitions=PARTITIONS, bad=bad, slowdown=slow)
+    return SpanProfile(attributes=1, partitions=PARTITIONS, alter=Faulty(BAD, slow))
 
 
 def test_kill_taskmanager(stack: RunningStack, tmp_path: Path, verdict: dict[str, Any]) -> None:
     messages = setting("FAULT_SPANS", 5_000_000) // profile().spans_per_message
-    expected = truth(profile(), messages)
+    expected = truth(profile().spans_per_message, BAD, messages)
     engine = {"checkpoint_interval_ms": 2_000}
     config = job_config(
         "kill",

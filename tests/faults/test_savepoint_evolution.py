@@ -10,11 +10,12 @@ from reasoner.clients.flink_rest import FlinkRest
 from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.runs import submit
 from reasoner.stack import RunningStack
-from reasoner.traffic.spans import BadSpans, SpanProfile, spans, truth
+from reasoner.traffic.spans import SpanProfile, spans
 from reasoner.waiting import wait_until
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from tests.faults.breaking import stop_with_savepoint
 from tests.faults.conftest import feeding, setting
+from tests.faults.faulty_spans import BadSpans, Faulty, truth
 from tests.services.job_runs import (
     ClusterJob,
     committed_records,
@@ -28,7 +29,8 @@ pytestmark = pytest.mark.faults
 SEED = 21
 START_MS = 1_700_000_000_000
 INTERVAL_MS = 600_000
-PROFILE = SpanProfile(attributes=1, bad=BadSpans(late=3, future=1, end_before_start=1, too_old=1))
+BAD = BadSpans(late=3, future=1, end_before_start=1, too_old=1)
+PROFILE = SpanProfile(attributes=1, alter=Faulty(BAD))
 STOP_SHARE = 0.2  # share of all messages that is read when the old job is stopped
 SPEED = 8.0  # seconds of event time a second: spans keep coming before, during and after the change
 
@@ -38,7 +40,7 @@ def test_savepoint_evolution(
 ) -> None:
     bootstrap = stack.settings.kafka_bootstrap
     messages = setting("FAULT_SPANS", 5_000_000) // 2 // PROFILE.spans_per_message
-    expected = truth(PROFILE, messages)
+    expected = truth(PROFILE.spans_per_message, BAD, messages)
     jdbc_url = stack.settings.postgres_jdbc_url
     engine = {"checkpoint_interval_ms": 2_000}
     config = job_config("evolve", bootstrap, jdbc_url, tmp_path, signals=("traces",), engine=engine)
@@ -80,6 +82,6 @@ def test_savepoint_evolution(
     assert rejected_records(letters).total() == expected.rejected
     assert max(positions.values()) == 1
     assert max(revisions.values(), default=1) == 1
-    after = truth(PROFILE, messages - sent)
+    after = truth(PROFILE.spans_per_message, BAD, messages - sent)
     assert after.counted <= tallied < expected.counted, "the new machine receives what the old job had not emitted"
     verdict["pass"] = True
