@@ -14,30 +14,11 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.sorting import SortField, SortOrder
 from pyiceberg.transforms import IdentityTransform, Transform, parse_transform
-from pyiceberg.types import (
-    BinaryType,
-    BooleanType,
-    DoubleType,
-    IcebergType,
-    IntegerType,
-    LongType,
-    NestedField,
-    StringType,
-    TimestamptzType,
-)
+from pyiceberg.types import IcebergType, NestedField
 
 from state_schemas.contracts.settings import Lake
-from state_schemas.contracts.tables import NAMESPACE, TABLES, Column, ColumnType, TableSpec
+from state_schemas.contracts.tables import NAMESPACE, TABLES, Column, TableSpec
 
-_TYPES: Final[dict[ColumnType, IcebergType]] = {
-    "string": StringType(),
-    "int": IntegerType(),
-    "long": LongType(),
-    "double": DoubleType(),
-    "boolean": BooleanType(),
-    "timestamptz": TimestamptzType(),
-    "binary": BinaryType(),
-}
 _PROPERTIES: Final = {
     "format-version": "2",
     "write.parquet.compression-codec": "zstd",
@@ -108,17 +89,22 @@ def _create_or_evolve(opened: Catalog, spec: TableSpec) -> str:
         return f"{spec.name}: up to date"
     with table.update_schema() as update:
         for column in added:
-            update.add_column(column.name, _TYPES[column.type], column.doc)
+            update.add_column(column.name, _type(column), column.doc)
     return f"{spec.name}: added {', '.join(column.name for column in added)}"
 
 
 def _schema(spec: TableSpec) -> Schema:
     # Every column is optional: a column that is added later must be, and one rule for all is simpler.
-    return Schema(*(_field(index, column) for index, column in enumerate(spec.columns, 1)))
+    return Schema(
+        *(
+            NestedField(index, column.name, _type(column), required=False, doc=column.doc)
+            for index, column in enumerate(spec.columns, 1)
+        )
+    )
 
 
-def _field(field_id: int, column: Column) -> NestedField:
-    return NestedField(field_id, column.name, _TYPES[column.type], required=False, doc=column.doc)
+def _type(column: Column) -> IcebergType:
+    return IcebergType.model_validate(column.type)
 
 
 def _partitions(spec: TableSpec, schema: Schema) -> PartitionSpec:

@@ -12,7 +12,9 @@ from random import Random
 from statistics import fmean
 from typing import Any, Final, NamedTuple
 
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from reasoner.errors import WrongUse
 from reasoner.evaluate.peers import drain3_ids
@@ -20,6 +22,7 @@ from reasoner.evaluate.result import Result
 from reasoner.recordings.message import Message
 from reasoner.runs.local_run import LocalRun
 from reasoner.runs.replay import settings
+from reasoner.traffic.otlp import attributes, request
 from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.contracts.tables import PatternName, PatternRow
 from udfs.logs.reader import LineReader
@@ -29,7 +32,7 @@ START_MS: Final = 1_700_000_040_000  # a full minute
 MINUTE_MS: Final = 60_000
 TOP: Final = 10
 SHUFFLES: Final = 5
-_ERROR: Final = 17
+_ERROR: Final = SeverityNumber.SEVERITY_NUMBER_ERROR
 
 
 class System(NamedTuple):
@@ -158,20 +161,14 @@ def _followed(pattern_id: str, aliases: dict[str, str]) -> str:
 
 def _messages(system: System) -> list[Message]:
     """Return the lines, spread evenly over a minute, one message a second."""
-    requests = [ExportLogsServiceRequest() for _ in range(MINUTE_MS // 1000)]
+    resource = Resource(attributes=attributes({"service.name": system.name, "deployment.environment.name": "loghub"}))
+    seconds: list[list[LogRecord]] = [[] for _ in range(MINUTE_MS // 1000)]
     for number, line in enumerate(system.lines):
         at_ms = number * MINUTE_MS // len(system.lines)
-        request = requests[at_ms // 1000]
-        if not request.resource_logs:
-            resource = request.resource_logs.add()
-            for key, value in (("service.name", system.name), ("deployment.environment.name", "loghub")):
-                resource.resource.attributes.add(key=key).value.string_value = value
-            resource.scope_logs.add()
-        record = request.resource_logs[0].scope_logs[0].log_records.add(severity_number=_ERROR)
-        record.time_unix_nano = (START_MS + at_ms) * 1_000_000
-        record.body.string_value = line
+        time_ns, body = (START_MS + at_ms) * 1_000_000, AnyValue(string_value=line)
+        seconds[at_ms // 1000].append(LogRecord(time_unix_nano=time_ns, severity_number=_ERROR, body=body))
     return [
-        Message("logs", request.SerializeToString(), START_MS + (second + 1) * 1_000, partition=0)
-        for second, request in enumerate(requests)
-        if request.resource_logs
+        Message("logs", request("logs", [(resource, records)]), START_MS + (second + 1) * 1_000, partition=0)
+        for second, records in enumerate(seconds)
+        if records
     ]

@@ -1,5 +1,6 @@
 """Services, hosts and calls of the shop, and the one incident that a seed plants in it. Pure data and arithmetic."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -29,8 +30,8 @@ class Call:
 
     service: str
     operation: str
-    probability: float = 1.0
-    required: bool = True
+    probability: float
+    required: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,107 +44,91 @@ class Operation:
 
     name: str
     own_ms: float
-    calls: tuple[Call, ...] = ()
-    share: float = 0.0
+    calls: tuple[Call, ...]
+    share: float
+
+
+_CALL: Final = re.compile(r"(\w+)\.(\w+)(?: ([\d.]+))?( \?)?")
+
+
+def _call(text: str) -> Call:
+    """Build a call of `service.operation`, its probability if it is below 1, and ` ?` if it is not required."""
+    found = _CALL.fullmatch(text)
+    assert found, f"{text!r} is no call"
+    return Call(found[1], found[2], float(found[3] or 1), not found[4])
+
+
+def _operation(name: str, own_ms: float, *calls: str, share: float = 0.0) -> Operation:
+    return Operation(name, own_ms, tuple(map(_call, calls)), share)
 
 
 # Calls go downwards only, one after the other, so a slow callee makes every caller above it wait for all of it.
 SHOP: Final[dict[str, tuple[Operation, ...]]] = {
     "frontend": (
-        Operation(
+        _operation(
             "GET /",
             12.0,
-            (
-                Call("users", "GetProfile"),
-                Call("catalog", "ListFeatured"),
-                Call("catalog", "Search", 0.3),
-                Call("recommendation", "ForUser", required=False),
-                Call("recommendation", "Trending", 0.25, required=False),
-            ),
+            *("users.GetProfile", "catalog.ListFeatured", "catalog.Search 0.3"),
+            *("recommendation.ForUser ?", "recommendation.Trending 0.25 ?"),
             share=0.22,
         ),
-        Operation(
-            "GET /product/{id}",
-            14.0,
-            (Call("catalog", "GetProduct"), Call("recommendation", "Similar", required=False)),
-            share=0.24,
-        ),
-        Operation(
+        _operation("GET /product/{id}", 14.0, "catalog.GetProduct", "recommendation.Similar ?", share=0.24),
+        _operation(
             "GET /cart",
             13.0,
-            (
-                Call("cart", "GetCart"),
-                Call("checkout", "Preview"),
-                Call("checkout", "ValidateCoupon", 0.3),
-                Call("recommendation", "AlsoBought", 0.5, required=False),
-            ),
+            *("cart.GetCart", "checkout.Preview", "checkout.ValidateCoupon 0.3", "recommendation.AlsoBought 0.5 ?"),
             share=0.18,
         ),
-        Operation("POST /cart", 12.0, (Call("users", "Authenticate"), Call("cart", "AddItem")), share=0.14),
-        Operation("POST /checkout", 16.0, (Call("checkout", "PlaceOrder"),), share=0.12),
-        Operation("GET /orders/{id}", 13.0, (Call("users", "Authenticate"), Call("checkout", "GetOrder")), share=0.10),
+        _operation("POST /cart", 12.0, "users.Authenticate", "cart.AddItem", share=0.14),
+        _operation("POST /checkout", 16.0, "checkout.PlaceOrder", share=0.12),
+        _operation("GET /orders/{id}", 13.0, "users.Authenticate", "checkout.GetOrder", share=0.10),
     ),
     "checkout": (
-        Operation(
+        _operation(
             "PlaceOrder",
             30.0,
-            (
-                Call("cart", "GetCart"),
-                Call("users", "GetAddresses"),
-                Call("payment", "CheckFraud", 0.5),
-                Call("payment", "Charge"),
-                Call("shipping", "CreateShipment"),
-                Call("cart", "Empty", required=False),
-                Call("users", "UpdateProfile", 0.3, required=False),
-            ),
+            *("cart.GetCart", "users.GetAddresses", "payment.CheckFraud 0.5", "payment.Charge"),
+            *("shipping.CreateShipment", "cart.Empty ?", "users.UpdateProfile 0.3 ?"),
         ),
-        Operation(
-            "Preview",
-            24.0,
-            (
-                Call("shipping", "Quote"),
-                Call("shipping", "ListCarriers", 0.3, required=False),
-                Call("payment", "Methods"),
-            ),
-        ),
-        Operation("GetOrder", 22.0, (Call("shipping", "Track"), Call("payment", "Receipt"))),
-        Operation("ValidateCoupon", 20.0),
+        _operation("Preview", 24.0, "shipping.Quote", "shipping.ListCarriers 0.3 ?", "payment.Methods"),
+        _operation("GetOrder", 22.0, "shipping.Track", "payment.Receipt"),
+        _operation("ValidateCoupon", 20.0),
     ),
     "recommendation": (
-        Operation("ForUser", 34.0, (Call("catalog", "GetProduct"),)),
-        Operation("Similar", 30.0),
-        Operation("AlsoBought", 32.0),
-        Operation("Trending", 26.0),
+        _operation("ForUser", 34.0, "catalog.GetProduct"),
+        _operation("Similar", 30.0),
+        _operation("AlsoBought", 32.0),
+        _operation("Trending", 26.0),
     ),
     "cart": (
-        Operation("GetCart", 16.0),
-        Operation("AddItem", 18.0, (Call("catalog", "GetStock"),)),
-        Operation("Empty", 15.0),
-        Operation("Merge", 21.0),
+        _operation("GetCart", 16.0),
+        _operation("AddItem", 18.0, "catalog.GetStock"),
+        _operation("Empty", 15.0),
+        _operation("Merge", 21.0),
     ),
     "catalog": (
-        Operation("GetProduct", 16.0),
-        Operation("ListFeatured", 22.0),
-        Operation("GetStock", 15.0),
-        Operation("Search", 28.0),
+        _operation("GetProduct", 16.0),
+        _operation("ListFeatured", 22.0),
+        _operation("GetStock", 15.0),
+        _operation("Search", 28.0),
     ),
     "users": (
-        Operation("GetProfile", 18.0),
-        Operation("Authenticate", 30.0, (Call("cart", "Merge", 0.2, required=False),)),
-        Operation("GetAddresses", 19.0),
-        Operation("UpdateProfile", 25.0),
+        _operation("GetProfile", 18.0),
+        _operation("Authenticate", 30.0, "cart.Merge 0.2 ?"),
+        _operation("GetAddresses", 19.0),
+        _operation("UpdateProfile", 25.0),
     ),
     "payment": (
-        Operation("Methods", 45.0),
-        Operation("Charge", 70.0),
-        Operation("Receipt", 40.0),
-        Operation("CheckFraud", 60.0),
+        _operation("Methods", 45.0),
+        _operation("Charge", 70.0),
+        _operation("Receipt", 40.0),
+        _operation("CheckFraud", 60.0),
     ),
     "shipping": (
-        Operation("Quote", 36.0),
-        Operation("CreateShipment", 50.0),
-        Operation("Track", 32.0),
-        Operation("ListCarriers", 28.0),
+        _operation("Quote", 36.0),
+        _operation("CreateShipment", 50.0),
+        _operation("Track", 32.0),
+        _operation("ListCarriers", 28.0),
     ),
 }
 _HOSTS_OF: Final = {"frontend": 3, "catalog": 3}
