@@ -5,6 +5,7 @@ The shipped rule with its default settings runs over the final windows of each s
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from statistics import median
 from typing import Any, Final, NamedTuple
 
@@ -63,18 +64,17 @@ def bench_quiet(hours: int, seeds: int, report: Callable[[str], None]) -> Result
     """
     windows = hours * 3_600_000 // WINDOW_MS
     quiet = [(service, seed, windows) for seed in range(seeds) for service in fleet(seed)]
-    planted = _plan()
     with ProcessPoolExecutor(2) as pool:
         alarms = dict.fromkeys(range(seeds), 0)
         detail: list[dict[str, Any]] = []
-        for (service, seed, _), opened in zip(quiet, pool.map(_watched, quiet, chunksize=2), strict=True):
+        watched = pool.map(watch, *zip(*quiet, strict=True), chunksize=2)
+        for (service, seed, _), opened in zip(quiet, watched, strict=True):
             alarms[seed] += len(opened)
             detail += [_alarm(seed, service, number, insight) for number, insight in opened]
             report(f"seed {seed}, {service.name} ({service.rate:,.0f} spans a window): {len(opened)} alarms")
         report(f"{PLANTED} planted slow-downs")
-        found = list(pool.map(_detected, planted, chunksize=4))
-    days = hours / 24
-    per_day = [number / days for number in alarms.values()]
+        found = list(pool.map(_detected, *zip(*_plan(), strict=True), chunksize=4))
+    per_day = [number * 24 / hours for number in alarms.values()]
     rows = [_by_size(found, factor) for factor in FACTORS]
     scores = {
         "alarms_per_env_day": round(max(per_day), 3),
@@ -86,12 +86,7 @@ def bench_quiet(hours: int, seeds: int, report: Callable[[str], None]) -> Result
     return Result("bench quiet", f"{SETTING}, {hours} h", scores, rows + detail)
 
 
-def _watched(task: tuple[QuietService, int, int]) -> list[tuple[int, Insight]]:
-    return watch(*task)
-
-
-def _detected(task: tuple[QuietService, int]) -> Planted:
-    service, seed = task
+def _detected(service: QuietService, seed: int) -> Planted:
     slowdown = service.slowdown
     assert slowdown is not None, "only services with a planted slow-down are given"
     opened = watch(service, seed, WARM_WINDOWS + SLOW_WINDOWS)
@@ -113,7 +108,7 @@ def _plan() -> list[tuple[QuietService, int]]:
             one_host=bool(number // len(FACTORS) % 2),
             gradual=bool(number // (2 * len(FACTORS)) % 2),
         )
-        tasks.append((service.planted(slowdown), seed))
+        tasks.append((replace(service, slowdown=slowdown), seed))
     return tasks
 
 

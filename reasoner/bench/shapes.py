@@ -6,13 +6,16 @@ The shipped rules with their default settings run over the final windows of each
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from statistics import median
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from reasoner.bench.quiet import ENV, START_MS, WARM_WINDOWS
 from reasoner.evaluate.result import Result
-from reasoner.traffic.request_fleet import SERVICES, WINDOW_MS, EffectTraffic, QuietEffects, Stop, fleet_of_effects
+from reasoner.traffic.fleet import SERVICES, WINDOW_MS
+from reasoner.traffic.request_fleet import EffectTraffic, QuietEffects, Stop, fleet_of_effects
 from state_schemas.contracts.insight import Insight
 from state_schemas.state.log_patterns import LogPatternModel
 from state_schemas.state.requests import EffectModel
@@ -21,12 +24,9 @@ from udfs.detect.requests.report import subject_of_effect
 from udfs.detect.requests.rule import EffectConfig, evaluate_effects
 from udfs.detect.service_window import ServiceKey, ServiceWindow
 
-START_MS: Final = 1_700_006_400_000  # midnight
 LEFT: Final = (0.0, 0.2, 0.4)
 PLANTED: Final = 150
-WARM_WINDOWS: Final = 720
 STOP_WINDOWS: Final = 120
-ENV: Final = "quiet"
 SETTING: Final = "30 services, 1 to 100,000 requests a window, mixes that shift"
 
 
@@ -69,7 +69,8 @@ def bench_shapes(hours: int, seeds: int, report: Callable[[str], None]) -> Resul
     with ProcessPoolExecutor(2) as pool:
         alarms = dict.fromkeys(range(seeds), 0)
         detail: list[dict[str, Any]] = []
-        for (service, seed, _), opened in zip(quiet, pool.map(_watched, quiet, chunksize=2), strict=True):
+        watched = pool.map(watch, *zip(*quiet, strict=True), chunksize=2)
+        for (service, seed, _), opened in zip(quiet, watched, strict=True):
             alarms[seed] += len(opened)
             detail += [
                 {"seed": seed, "service": service.name, "requests_a_pane": round(service.rate, 1), "pane": number}
@@ -78,7 +79,7 @@ def bench_shapes(hours: int, seeds: int, report: Callable[[str], None]) -> Resul
             ]
             report(f"seed {seed}, {service.name} ({service.rate:,.0f} requests a window): {len(opened)} alarms")
         report(f"{PLANTED} stops")
-        found = list(pool.map(_detected, _plan(), chunksize=4))
+        found = list(pool.map(_detected, *zip(*_plan(), strict=True), chunksize=4))
     per_day = [number * 24 / hours for number in alarms.values()]
     scores = {
         "alarms_per_env_day": round(max(per_day), 3),
@@ -90,10 +91,6 @@ def bench_shapes(hours: int, seeds: int, report: Callable[[str], None]) -> Resul
     return Result("bench shapes", f"{SETTING}, {hours} h", scores, rows + detail)
 
 
-def _watched(task: tuple[QuietEffects, int, int]) -> list[tuple[int, Insight]]:
-    return watch(*task)
-
-
 def _plan() -> list[tuple[QuietEffects, int]]:
     random = np.random.default_rng(5)
     tasks = []
@@ -101,12 +98,11 @@ def _plan() -> list[tuple[QuietEffects, int]]:
         seed = 100 + number
         service = fleet_of_effects(seed)[number % SERVICES]
         stop = Stop(str(random.choice(service.names)), WARM_WINDOWS, STOP_WINDOWS, LEFT[number % len(LEFT)])
-        tasks.append((service.planted(stop), seed))
+        tasks.append((replace(service, stop=stop), seed))
     return tasks
 
 
-def _detected(task: tuple[QuietEffects, int]) -> Planted:
-    service, seed = task
+def _detected(service: QuietEffects, seed: int) -> Planted:
     stop = service.stop
     assert stop is not None, "only services with a planted stop are given"
     opened = watch(service, seed, WARM_WINDOWS + STOP_WINDOWS)

@@ -34,7 +34,7 @@ _NS_PER_MS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A log record (signal `logs`) or an exception of a span (`traces`) as the job counts it.
+    """A log record (signal `logs`) or an exception of a span (`traces`) as the job counts it; the fields of its JSON.
 
     - severity_number: of OpenTelemetry, 0 if none is given.
     - exception_type: "" without an exception.
@@ -43,10 +43,8 @@ class Explained:
     - line: masked; "" below WARN, where no line is kept.
     """
 
-    signal: SignalType
-    env: str
-    namespace: str
     service: str
+    env: str
     severity_number: int
     warning_or_worse: bool
     event_name: str
@@ -55,6 +53,8 @@ class Explained:
     template: str
     masked: tuple[MaskName, ...]
     line: str
+    signal: SignalType
+    namespace: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +175,8 @@ class Explainer:
         pattern_id = canonical(known, pattern.pattern_id, pattern.texts) if read.severe else pattern.pattern_id
         texts = known[pattern_id].texts if read.severe else pattern.texts
         return Explained(
-            signal=line.registry.signal,
-            env=line.registry.env,
-            namespace=line.registry.namespace,
             service=line.registry.service,
+            env=line.registry.env,
             severity_number=read.severity,
             warning_or_worse=read.severe,
             event_name=line.event_name,
@@ -187,6 +185,8 @@ class Explainer:
             template=template_of(texts),
             masked=self._reader.masks_in(read.masked_line),
             line=read.line,
+            signal=line.registry.signal,
+            namespace=line.registry.namespace,
         )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -46,25 +47,8 @@ def json_lines(rows: Iterable[Explained | NotCounted]) -> Iterator[str]:
         if isinstance(row, NotCounted):
             found = {"rejected": row.reason, "detail": row.detail, "records": row.records, "signal": row.signal}
         else:
-            found = _document(row)
+            found = asdict(row)
         yield json.dumps(found)
-
-
-def _document(row: Explained) -> dict[str, object]:
-    return {
-        "service": row.service,
-        "env": row.env,
-        "severity_number": row.severity_number,
-        "warning_or_worse": row.warning_or_worse,
-        "event_name": row.event_name,
-        "exception_type": row.exception_type,
-        "pattern_id": row.pattern_id,
-        "template": row.template,
-        "masked": row.masked,
-        "line": row.line,
-        "signal": row.signal,
-        "namespace": row.namespace,
-    }
 
 
 def tables(rows: Iterable[Explained | NotCounted]) -> Iterator[str]:

@@ -5,7 +5,7 @@ a window; calls to other services over networks with queues. A slow-down can be 
 of sketch bins: a window of 100,000 spans costs little more than one of 1,000.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import log, pi, sin
 from typing import Final
 
@@ -95,9 +95,6 @@ class QuietService:
     phase: float
     callees: tuple[QuietCallee, ...]
     slowdown: Slowdown | None = None
-
-    def planted(self, slowdown: Slowdown) -> "QuietService":
-        return replace(self, slowdown=slowdown)
 
 
 def fleet(seed: int) -> list[QuietService]:

@@ -5,21 +5,19 @@ each request, with some, or several per request, which vary more than chance; li
 deploys that rename lines while two versions run side by side. A line or a call can be made to stop.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import pi, sin
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reasoner.traffic.fleet import DAY_MS, SERVICES
 from state_schemas.aggregates.logs import LogTable, PatternCount
 from state_schemas.aggregates.requests import CALL, LINE, EffectWindow
 from state_schemas.telemetry.message import OffsetRange
 from state_schemas.telemetry.resource import ServiceInfo
 
-SERVICES: Final = 30
-WINDOW_MS: Final = 10_000
-DAY_MS: Final = 86_400_000
 REQUESTS_MAX: Final = 100_000
 DEPLOY_WINDOWS: Final = 4_320  # twice a day
 ROLLING_WINDOWS: Final = 6  # windows in which both versions answer
@@ -63,9 +61,6 @@ class QuietEffects:
     # Name of a warning -> (mean per request, size of a burst).
     warnings: dict[str, tuple[float, float]]
     stop: Stop | None = None
-
-    def planted(self, stop: Stop) -> "QuietEffects":
-        return replace(self, stop=stop)
 
 
 def fleet_of_effects(seed: int) -> list[QuietEffects]:
