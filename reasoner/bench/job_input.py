@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from reasoner.bench.job import BenchInput
+from reasoner.bench.job import PARTITIONS, BenchInput
 from reasoner.errors import WrongUse
 from reasoner.recordings.message import Message
 from reasoner.recordings.otlp_json import parse
 from reasoner.recordings.read import BadLines, read
-from reasoner.recordings.reshape import denser
+from reasoner.recordings.reshape import denser, placed
 from reasoner.traffic.spans import SpanProfile, spans
 from state_schemas.telemetry.spans import SpanColumns
 from udfs.otlp.decoder import SpanDecoder
@@ -47,7 +47,7 @@ def recorded(folder: Path, spans_wanted: int) -> BenchInput:
         raise WrongUse(message)
     times = -(-spans_wanted // count)
     setting = f"recorded {folder.name}, {count} spans, {times} times as dense"
-    return BenchInput(setting, denser(kept, times), times * count)
+    return BenchInput(setting, placed(denser(kept, times), PARTITIONS), times * count)
 
 
 def _as_protobuf(message: Message) -> Message:

@@ -12,7 +12,7 @@ class Message:
     """An OTLP export request of kind topic_kind, protobuf or JSON (readers recognise the encoding).
 
     - timestamp_ms: the Kafka record timestamp, epoch ms: when the Collector sent it; lateness is judged from it.
-    - partition: of the topic for topic_kind; None leaves the choice to the player (round robin).
+    - partition: of the topic for topic_kind; None until `placed`.
     """
 
     topic_kind: SignalType

@@ -2,12 +2,11 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import cycle
 from typing import Any, Final, Literal, NamedTuple
 
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from reasoner.errors import CommandFailed
@@ -26,7 +25,7 @@ CLOSE_S_MAX: Final = 10.0
 
 
 class PlayError(CommandFailed):
-    """A message that the broker did not accept, or a broker that cannot be reached.
+    """A message that the broker did not accept.
 
     The text states what was found, what was expected and the next step.
     """
@@ -72,8 +71,7 @@ def play(
 ) -> PlayReport:
     """Send messages in their order, with their timestamps, to the topic of their kind; return when all are confirmed.
 
-    A message without a partition gets the topic's partitions in turn. The order within a partition is kept. All topics
-    must exist (sending creates none) and every kind needs one; the partition of a message is checked before it is sent.
+    Each message needs a partition (`placed`), and each kind a topic that exists. The order within a partition is kept.
     With a speed, a message is sent when (its timestamp - the first timestamp) / speed has passed on the clock; a slow
     broker delays the recording and loses nothing. Raises PlayError at the first message that fails; those before it are
     in Kafka.
@@ -105,8 +103,6 @@ class _Player:
     def __init__(self, bootstrap: str, topics: Mapping[SignalType, str], options: PlayOptions) -> None:
         self._topics = topics
         self._options = options
-        self._partitions = partitions_of(bootstrap, sorted(set(topics.values())))
-        self._turns = {topic: cycle(sorted(partitions)) for topic, partitions in self._partitions.items()}
         self._producer = _producer(bootstrap, options)
         self._unconfirmed: deque[_Sent] = deque()
         self._start: tuple[float, int] | None = None  # clock, timestamp of the first message
@@ -119,7 +115,12 @@ class _Player:
         if topic is None:
             text = f"no topic for {message.topic_kind}; expected one of {', '.join(self._topics)}; name a topic for it"
             raise PlayError(text)
-        partition = self._partition(topic, message.partition)
+        partition = message.partition
+        assert partition is not None, "a message without a partition, expected `placed` ones"
+        partitions = self._producer.partitions_for(topic)
+        if partition not in partitions:
+            text = f"{topic} has no partition {partition}, only {len(partitions)}; create it with more"
+            raise PlayError(text)
         self._wait_for_turn(message.timestamp_ms)
         self._wait_for_room(len(message.value))
         try:
@@ -172,40 +173,6 @@ class _Player:
             raise PlayError(_refused(topic, partition, message.timestamp_ms, error)) from error
         self.report.messages[message.topic_kind] += 1
         self.report.value_bytes += len(message.value)
-
-    def _partition(self, topic: str, wanted: int | None) -> int:
-        if wanted is None:
-            return next(self._turns[topic])
-        if wanted not in self._partitions[topic]:
-            text = f"{topic} has no partition {wanted}, only {len(self._partitions[topic])}; create it with more"
-            raise PlayError(text)
-        return wanted
-
-
-def partitions_of(bootstrap: str, topics: Sequence[str]) -> dict[str, frozenset[int]]:
-    """Return the partitions of each topic. Raises PlayError that names all missing topics, or if no broker answers.
-
-    The admin client is used because the producer of kafka-python 3.0.12 does not pass `allow_auto_create_topics` on,
-    and a topic that the broker creates by itself deletes recordings older than its retention.
-    """
-    try:
-        admin = KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=BLOCK_MS_MAX)
-    except KafkaError as error:
-        text = f"no broker answers at {bootstrap}: {error}; start one or name another address"
-        raise PlayError(text) from error
-    try:
-        described = admin.describe_topics(list(topics)) if topics else []
-    finally:
-        admin.close()
-    found = {
-        topic["name"]: frozenset(partition["partition_index"] for partition in topic["partitions"])
-        for topic in described
-        if not topic["error_code"]
-    }
-    if missing := [topic for topic in topics if not found.get(topic)]:
-        text = f"{bootstrap} has no topic {', '.join(missing)}; create it first, with retention for old timestamps"
-        raise PlayError(text)
-    return found
 
 
 def _refused(topic: str, partition: int, timestamp_ms: int, error: BaseException) -> str:

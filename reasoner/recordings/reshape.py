@@ -1,6 +1,7 @@
 """Recordings cut into other messages, moved in time, made denser, and written to files."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from reasoner.recordings.message import Message
 from reasoner.recordings.read import sidecar
 from state_schemas.telemetry.signals import SignalType
 
-__all__ = ["denser", "dump", "rechunk", "shifted"]
+__all__ = ["denser", "dump", "placed", "rechunk", "shifted"]
 
 
 def rechunk(messages: Iterable[Message], by: Literal["pod"]) -> Iterator[Message]:
@@ -73,6 +74,20 @@ def denser(messages: Iterable[Message], times: int) -> Iterator[Message]:
 
 def _of_copy(trace_id: bytes, copy: int) -> bytes:
     return (int.from_bytes(trace_id, "big") ^ copy).to_bytes(len(trace_id), "big")
+
+
+def placed(messages: Iterable[Message], partitions: int) -> Iterator[Message]:
+    """Yield the messages with a partition: their own, or for each kind the numbers below `partitions` in turn. Lazy.
+
+    Each message needs one, because offsets are part of the evidence.
+    """
+    counts: Counter[SignalType] = Counter()
+    for message in messages:
+        if message.partition is None:
+            yield replace(message, partition=counts[message.topic_kind] % partitions)
+            counts[message.topic_kind] += 1
+        else:
+            yield message
 
 
 def dump(messages: Iterable[Message], folder: Path) -> int:

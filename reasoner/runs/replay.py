@@ -1,9 +1,7 @@
 """Replay of recordings through the graph on either engine; both give the same insights."""
 
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -11,16 +9,15 @@ from typing import Final
 from jobs.settings import JobConfig
 from reasoner.clients import lake
 from reasoner.clients.insight_topic import last_revisions, read_all, sort_key
-from reasoner.recordings.message import Message
 from reasoner.recordings.player import PlayOptions, play
 from reasoner.recordings.read import BadLines, read
+from reasoner.recordings.reshape import placed
 from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.runs.job_process import job_process, lake_in
 from reasoner.runs.local_run import TOPICS, LocalRun
 from reasoner.stack.running import running
 from reasoner.stack.settings import StackSettings
 from state_schemas.contracts.insight import Insight, from_json, to_json
-from state_schemas.telemetry.signals import SignalType
 
 PARTITIONS: Final = 4
 FLINK_DEADLINE_S: Final = 1_800.0
@@ -51,7 +48,7 @@ def settings(emit_when: str, parallelism: int = 1, lake_folder: Path = Path("/no
 def replay_local(paths: Sequence[Path], bad: BadLines, *, all_revisions: bool) -> list[Insight]:
     """Return the insights of the recordings, in fixed order, computed in this process."""
     run = LocalRun(settings(_emit_when(all_revisions)).graph())
-    bodies = [to_json(out) for out in run.run(placed(read(paths, bad))) if isinstance(out, Insight)]
+    bodies = [to_json(out) for out in run.run(placed(read(paths, bad), PARTITIONS)) if isinstance(out, Insight)]
     return _ordered(bodies, all_revisions=all_revisions)
 
 
@@ -80,21 +77,7 @@ def _fill(paths: Sequence[Path], bad: BadLines, bootstrap: str, config: JobConfi
     forever = TopicSpec(PARTITIONS, KEEP_FOR_EVER_MS)
     topics = config.kafka.topics
     create_topics(bootstrap, dict.fromkeys((*TOPICS.values(), topics.insights, topics.rejected), forever))
-    play(placed(read(paths, bad)), bootstrap, TOPICS, PlayOptions(compression="gzip"))
-
-
-def placed(messages: Iterable[Message]) -> Iterator[Message]:
-    """Yield the messages with a partition: their own, or the partitions of the topic in turn.
-
-    Each message needs one, because offsets are part of the evidence.
-    """
-    counts: Counter[SignalType] = Counter()
-    for message in messages:
-        if message.partition is None:
-            yield replace(message, partition=counts[message.topic_kind] % PARTITIONS)
-            counts[message.topic_kind] += 1
-        else:
-            yield message
+    play(placed(read(paths, bad), PARTITIONS), bootstrap, TOPICS, PlayOptions(compression="gzip"))
 
 
 def _emit_when(all_revisions: bool) -> str:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import psutil
 
-__all__ = ["OWNER_VARIABLE", "Launch", "ProcessRecord", "kill_leader", "living", "start", "stop"]
+__all__ = ["OWNER_VARIABLE", "Launch", "ProcessRecord", "living", "start", "stop"]
 
 # Every process of the stack inherits this variable; it identifies workers whose parent has died.
 OWNER_VARIABLE = "REASONER_STACK_OWNER"
@@ -138,15 +138,6 @@ def stop(record: ProcessRecord, *, deadline_s: float) -> bool:
                 os.killpg(record.pid, signal.SIGKILL)
                 _has_ended(process, deadline_s)
     _kill_strays(record)
-    return process is not None
-
-
-def kill_leader(record: ProcessRecord, *, deadline_s: float = 10.0) -> bool:
-    """Kill this one process with SIGKILL but not its children, as in a crash. -> False if it was not running."""
-    process = record.process()
-    if process:
-        process.kill()
-        _has_ended(process, deadline_s)
     return process is not None
 
 

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from reasoner.errors import CommandFailed, WrongUse
+from reasoner.errors import WrongUse
 from reasoner.stack.component import Component
-from reasoner.stack.flink import jobmanager, taskmanager, taskmanager_name
+from reasoner.stack.flink import jobmanager, taskmanager
 from reasoner.stack.kafka import kafka
 from reasoner.stack.postgres import postgres
-from reasoner.stack.process import kill_leader
 from reasoner.stack.settings import StackSettings
 from reasoner.stack.supervisor import Supervisor
 
@@ -35,25 +34,10 @@ def components_of(settings: StackSettings, names: Sequence[str]) -> list[Compone
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
-    """A started stack: its settings with the addresses of the components, and functions that kill and restart them."""
+    """A started stack: its settings, with the addresses of the components, and its supervisor."""
 
     settings: StackSettings
     supervisor: Supervisor
-
-    def kill_taskmanager(self, number: int) -> int:
-        """Kill only the process of a TaskManager with SIGKILL, as in a crash; return its process id.
-
-        Its Python workers must detect it by themselves. Raises CommandFailed if it does not run.
-        """
-        record = self.supervisor.record(taskmanager_name(number))
-        if record is None or not kill_leader(record):
-            message = f"{taskmanager_name(number)} does not run, so it cannot be killed"
-            raise CommandFailed(message)
-        return record.pid
-
-    def start_taskmanager(self, number: int) -> None:
-        """Start the TaskManager of this number, after a kill or as an additional one; return when REST lists it."""
-        self.supervisor.up([taskmanager(self.settings, number)])
 
 
 @contextmanager

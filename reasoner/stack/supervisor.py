@@ -12,7 +12,6 @@ from reasoner.errors import CommandFailed
 from reasoner.stack.component import Component, last_lines
 from reasoner.stack.process import Launch, ProcessRecord, start, stop
 from reasoner.stack.settings import flag_of, is_port_free
-from reasoner.waiting import NotInTime, wait_until
 
 __all__ = ["ComponentStatus", "Supervisor"]
 
@@ -129,19 +128,16 @@ class Supervisor:
         return record
 
     def _wait_until_ready(self, component: Component, record: ProcessRecord, began_s: float, how: str) -> None:
-        reason: str | None = None
-
-        def is_ready() -> bool:
-            nonlocal reason
+        deadline_s = component.ready_deadline_s
+        while True:
             if not record.is_running():
                 self._fail(component, "its process ended while it was starting")
             reason = component.not_ready_because()
-            return reason is None
-
-        try:
-            wait_until(is_ready, component.name, began_s + component.ready_deadline_s - time.monotonic())
-        except NotInTime:
-            self._fail(component, f"not ready after {component.ready_deadline_s:.0f} s: {reason}")
+            if reason is None:
+                break
+            if time.monotonic() > began_s + deadline_s:
+                self._fail(component, f"not ready after {deadline_s:.0f} s: {reason}")
+            time.sleep(0.2)
         self.report(f"{component.name}: {how}, {time.monotonic() - began_s:.1f} s{_where(record.endpoints)}")
 
     def _fail(self, component: Component, finding: str) -> None:

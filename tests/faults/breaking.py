@@ -8,6 +8,7 @@ from reasoner.clients.flink_rest import FlinkRest
 from reasoner.stack import RunningStack
 from reasoner.waiting import wait_until
 from tests.services.job_runs import DRAIN_DEADLINE_S, ClusterJob, wait_for_state
+from tests.support.crash import kill_taskmanager, start_taskmanager
 
 CHECKPOINTS_BEFORE = 2
 
@@ -38,9 +39,9 @@ def kill_once(stack: RunningStack, job: ClusterJob, messages: int, random: Rando
     (read, sent), restarts = job.messages_read(), rest.restarts(job_id)
     number = random.choice(busy_taskmanagers(rest, job_id))
     checkpoints = rest.completed_checkpoints(job_id)
-    stack.kill_taskmanager(number)
+    kill_taskmanager(stack, number)
     killed_s = time.monotonic()
-    stack.start_taskmanager(number)
+    start_taskmanager(stack, number)
     wait_until(lambda: rest.restarts(job_id) > restarts, "Flink has restarted the job", 120.0)
     wait_until(lambda: rest.completed_checkpoints(job_id) > checkpoints, "a checkpoint after the restart", 180.0)
     back_s = round(time.monotonic() - killed_s, 1)

@@ -10,6 +10,7 @@ from reasoner.errors import CommandFailed
 from reasoner.stack import RunningStack, StackSettings, running
 from reasoner.stack.environment import flink_home, kafka_jars
 from reasoner.stack.postgres import postgres_programs
+from tests.support.crash import kill_taskmanager, start_taskmanager
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,11 @@ class FlinkCluster:
 
     def kill_taskmanager(self, number: int) -> int:
         """Kill the process of one TaskManager with SIGKILL; return its process id."""
-        return self.stack.kill_taskmanager(number)
+        return kill_taskmanager(self.stack, number)
 
     def start_taskmanager(self, number: int) -> None:
         """Start the TaskManager again; return when the cluster counts it."""
-        self.stack.start_taskmanager(number)
+        start_taskmanager(self.stack, number)
 
 
 def skip_unless_set_up() -> None:

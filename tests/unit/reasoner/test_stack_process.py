@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from reasoner.stack.process import Launch, ProcessRecord, kill_leader, living, start, stop
+from reasoner.stack.process import Launch, ProcessRecord, living, start, stop
 from reasoner.waiting import wait_until
+from tests.support.crash import kill_leader
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 DEAF = [

@@ -2,7 +2,8 @@
 
 import pytest
 
-from reasoner.waiting import NotInTime, wait_until
+from reasoner.errors import CommandFailed
+from reasoner.waiting import wait_until
 
 
 def test_the_first_true_answer_is_returned_and_nothing_is_asked_after_it() -> None:
@@ -13,5 +14,5 @@ def test_the_first_true_answer_is_returned_and_nothing_is_asked_after_it() -> No
 
 def test_a_condition_is_asked_once_even_where_there_is_no_time_left() -> None:
     assert wait_until(lambda: True, "something", -1.0)
-    with pytest.raises(NotInTime, match="not within 0 s: a checkpoint"):
+    with pytest.raises(CommandFailed, match="not within 0 s: a checkpoint"):
         wait_until(lambda: False, "a checkpoint", 0.0, 0.0)
