@@ -7,7 +7,7 @@ from pyflink.table import StreamTableEnvironment
 
 from jobs.settings import JobConfig
 from jobs.sinks import SHIPPED, Insert
-from jobs.table_sql import kafka_options, stable_uids, with_clause
+from jobs.sources import kafka_options, stable_uids, with_clause
 from state_schemas.contracts.settings import Kafka, Lake
 
 

@@ -1,14 +1,12 @@
 """Input of the throughput benchmark: a generated profile or a recording."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from reasoner.bench.job import PARTITIONS, BenchInput
 from reasoner.errors import WrongUse
 from reasoner.recordings.message import Message
-from reasoner.recordings.otlp_json import parse
 from reasoner.recordings.read import BadLines, read
 from reasoner.recordings.reshape import denser, placed
 from reasoner.traffic.spans import SpanProfile, spans
@@ -40,7 +38,7 @@ def generated(profile: SpanProfile, spans_wanted: int, rate: int | None, seed: i
 
 def recorded(folder: Path, spans_wanted: int) -> BenchInput:
     """Read recorded traces, copied until they have at least spans_wanted spans. Raises WrongUse without any span."""
-    kept = [_as_protobuf(message) for message in read([folder], BadLines()) if message.topic_kind == "traces"]
+    kept = [message for message in read([folder], BadLines()) if message.topic_kind == "traces"]
     count = _span_count(kept)
     if not count:
         message = f"{folder} holds no spans; expected what the Collector's file exporter writes"
@@ -48,10 +46,6 @@ def recorded(folder: Path, spans_wanted: int) -> BenchInput:
     times = -(-spans_wanted // count)
     setting = f"recorded {folder.name}, {count} spans, {times} times as dense"
     return BenchInput(setting, placed(denser(kept, times), PARTITIONS), times * count)
-
-
-def _as_protobuf(message: Message) -> Message:
-    return replace(message, value=parse("traces", message.value).SerializeToString())
 
 
 def _span_count(messages: list[Message]) -> int:

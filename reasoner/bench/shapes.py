@@ -4,17 +4,15 @@ The shipped rules with their default settings run over the final windows of each
 (`reasoner.traffic.request_fleet`).
 """
 
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from statistics import median
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from reasoner.bench.quiet import ENV, START_MS, WARM_WINDOWS
+from reasoner.bench.quiet import ENV, START_MS, Report, delay_s_median, false_alarms
 from reasoner.evaluate.result import Result
-from reasoner.traffic.fleet import SERVICES, WINDOW_MS
+from reasoner.traffic.fleet import ANOMALY_WINDOWS, SERVICES, WARM_WINDOWS, WINDOW_MS
 from reasoner.traffic.request_fleet import EffectTraffic, QuietEffects, Stop, fleet_of_effects
 from state_schemas.contracts.insight import Insight
 from state_schemas.state.log_patterns import LogPatternModel
@@ -26,7 +24,6 @@ from udfs.detect.service_window import ServiceKey, ServiceWindow
 
 LEFT: Final = (0.0, 0.2, 0.4)
 PLANTED: Final = 150
-STOP_WINDOWS: Final = 120
 SETTING: Final = "30 services, 1 to 100,000 requests a window, mixes that shift"
 
 
@@ -59,34 +56,20 @@ def watch(service: QuietEffects, seed: int, windows: int) -> list[tuple[int, Ins
     return opened
 
 
-def bench_shapes(hours: int, seeds: int, report: Callable[[str], None]) -> Result:
+def bench_shapes(hours: int, seeds: int, report: Report) -> Result:
     """Measure alarms on normal days, and share and delay of stops that are detected.
 
     Takes minutes for a seed of 24 hours, on two cores.
     """
-    windows = hours * 3_600_000 // WINDOW_MS
-    quiet = [(service, seed, windows) for seed in range(seeds) for service in fleet_of_effects(seed)]
+    scores, alarms = false_alarms(fleet_of_effects, watch, hours, seeds, report)
+    detail = [
+        {"seed": seed, "service": service.name, "requests_a_pane": round(service.rate, 1), "pane": number}
+        | {"alarm": insight.title, "kind": insight.kind}
+        for seed, service, number, insight in alarms
+    ]
+    report(f"{PLANTED} stops")
     with ProcessPoolExecutor(2) as pool:
-        alarms = dict.fromkeys(range(seeds), 0)
-        detail: list[dict[str, Any]] = []
-        watched = pool.map(watch, *zip(*quiet, strict=True), chunksize=2)
-        for (service, seed, _), opened in zip(quiet, watched, strict=True):
-            alarms[seed] += len(opened)
-            detail += [
-                {"seed": seed, "service": service.name, "requests_a_pane": round(service.rate, 1), "pane": number}
-                | {"alarm": insight.title, "kind": insight.kind}
-                for number, insight in opened
-            ]
-            report(f"seed {seed}, {service.name} ({service.rate:,.0f} requests a window): {len(opened)} alarms")
-        report(f"{PLANTED} stops")
         found = list(pool.map(_detected, *zip(*_plan(), strict=True), chunksize=4))
-    per_day = [number * 24 / hours for number in alarms.values()]
-    scores = {
-        "alarms_per_env_day": round(max(per_day), 3),
-        "alarms_per_env_day_mean": round(sum(per_day) / len(per_day), 3),
-        "seeds": float(seeds),
-        "hours": float(hours),
-    }
     rows = [row for left in LEFT for row in _by_rate(found, left)]
     return Result("bench shapes", f"{SETTING}, {hours} h", scores, rows + detail)
 
@@ -97,7 +80,7 @@ def _plan() -> list[tuple[QuietEffects, int]]:
     for number in range(PLANTED):
         seed = 100 + number
         service = fleet_of_effects(seed)[number % SERVICES]
-        stop = Stop(str(random.choice(service.names)), WARM_WINDOWS, STOP_WINDOWS, LEFT[number % len(LEFT)])
+        stop = Stop(str(random.choice(service.names)), LEFT[number % len(LEFT)])
         tasks.append((replace(service, stop=stop), seed))
     return tasks
 
@@ -105,7 +88,7 @@ def _plan() -> list[tuple[QuietEffects, int]]:
 def _detected(service: QuietEffects, seed: int) -> Planted:
     stop = service.stop
     assert stop is not None, "only services with a planted stop are given"
-    opened = watch(service, seed, WARM_WINDOWS + STOP_WINDOWS)
+    opened = watch(service, seed, WARM_WINDOWS + ANOMALY_WINDOWS)
     subject = subject_of_effect(stop.name)
     during = [
         number - WARM_WINDOWS for number, insight in opened if number >= WARM_WINDOWS and insight.subject == subject
@@ -119,14 +102,14 @@ def _by_rate(found: list[Planted], left: float) -> list[dict[str, Any]]:
     rows = []
     for name, low, high in (("under 1 a window", 0, 1), ("1 to 10", 1, 10), ("10 and more", 10, float("inf"))):
         of_rate = [planted for planted in found if planted.left == left and low <= planted.expected < high]
-        delays = [stop.delay_windows * WINDOW_MS / 1000 for stop in of_rate if stop.delay_windows is not None]
+        delays = [planted.delay_windows for planted in of_rate if planted.delay_windows is not None]
         rows.append(
             {
                 "left": left,
                 "usually": name,
                 "planted": len(of_rate),
                 "found": len(delays),
-                "delay_s_median": median(delays) if delays else None,
+                "delay_s_median": delay_s_median(delays),
             }
         )
     return rows

@@ -83,25 +83,19 @@ def job(
 def quiet(
     hours: Hours = 24,
     seeds: Seeds = 5,
-    picture: Annotated[
-        Path | None, typer.Option("--svg", help="Write a chart of the detection rate to this file.")
-    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure false latency alarms on normal traffic, and detection of planted slow-downs.
 
     Prints false alarms per day, and the share and the delay of 200 planted slow-downs that are detected.
 
-    Example: reasoner bench quiet --hours 24 --svg rate.svg
+    Example: reasoner bench quiet --hours 24
 
     Exit codes: 0 ok, 2 wrong use.
     """
-    from reasoner.bench.quiet import bench_quiet, svg
+    from reasoner.bench.quiet import bench_quiet
 
-    result = bench_quiet(hours, seeds, _say)
-    if picture is not None:
-        picture.write_text(svg(result))
-    _print(result, as_json)
+    _print(bench_quiet(hours, seeds, _say), as_json)
 
 
 @app.command()

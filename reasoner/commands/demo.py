@@ -15,7 +15,6 @@ from rich.table import Table
 from reasoner.clients import lake
 from reasoner.errors import CommandFailed, WrongUse
 from reasoner.extras import require
-from reasoner.recordings.player import Progress as Played
 from reasoner.runs import demo
 from reasoner.stack.environment import checkout
 from reasoner.stack.running import RunningStack, running
@@ -56,8 +55,8 @@ def demo_command() -> None:
 
 def _run(console: Console, stack: RunningStack, folder: Path, plan: demo.DemoPlan) -> None:
     started_s = time.monotonic()
-    job = demo.config(stack, folder, free_ports(1)[0])
-    demo.prepare(stack, job)
+    job = demo.config(stack.settings.kafka_bootstrap, folder, free_ports(1)[0])
+    demo.prepare(job)
 
     def show(insight: Insight) -> None:
         numbers = "  ".join(f"{name}={value:g}" for name, value in insight.measures.items())
@@ -67,10 +66,10 @@ def _run(console: Console, stack: RunningStack, folder: Path, plan: demo.DemoPla
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console) as bars:
         task = bars.add_task("12 minutes of shop telemetry through Kafka and the job", total=demo.DURATION_MS)
 
-        def progress(played: Played) -> None:
-            bars.update(task, completed=played.timestamp_ms - plan.start_ms)
+        def progress(timestamp_ms: int) -> None:
+            bars.update(task, completed=timestamp_ms - plan.start_ms)
 
-        topic = demo.run(stack, job, folder, plan, progress, show)
+        topic = demo.run(job, folder, plan, progress, show)
     table = demo.in_table(job)
     console.print(_view(table))
     spans = lake.read(job.lake, "latency_rollups", row_filter="dimension = 'service' and resolution_s = 60")

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from reasoner.stack.environment import checkout
 
 
@@ -29,9 +31,8 @@ def machine() -> str:
     model = next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
     )
-    total_kb = int(Path("/proc/meminfo").read_text().split()[1])
-    cores = sum(line.startswith("processor") for line in lines)
-    return f"{model}, {cores} cores, {total_kb / 2**20:.0f} GiB, Python {platform.python_version()}"
+    memory_gib = psutil.virtual_memory().total / 2**30
+    return f"{model}, {psutil.cpu_count()} cores, {memory_gib:.0f} GiB, Python {platform.python_version()}"
 
 
 def commit() -> str:

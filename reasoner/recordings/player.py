@@ -13,14 +13,14 @@ from reasoner.errors import CommandFailed
 from reasoner.recordings.message import Message
 from state_schemas.telemetry.signals import SignalType
 
-__all__ = ["Compression", "PlayError", "PlayOptions", "PlayReport", "Progress", "play"]
+__all__ = ["Compression", "PlayError", "PlayOptions", "PlayReport", "play"]
 
 Compression = Literal["none", "gzip", "lz4", "zstd", "snappy"]
 
-PROGRESS_MESSAGES: Final = 50  # messages between two calls of on_progress
+PROGRESS_MESSAGES: Final = 50  # messages between two calls of on_progress, which gets the newest timestamp
 BLOCK_MS_MAX: Final = 10_000  # wait for the first answer of a broker, and for metadata
 BATCH_BYTES: Final = 1 << 18  # of one partition; with the default of 16 kB each message would be a request of its own
-RECORD_OVERHEAD_BYTES: Final = 1 << 10
+MESSAGE_BYTES_MAX: Final = (8 << 20) + (1 << 10)  # with the overhead of a record
 CLOSE_S_MAX: Final = 10.0
 
 
@@ -41,17 +41,6 @@ class PlayOptions:
     speed: float | None = None
     # Bytes of values that the broker has not confirmed; bounds the memory of this process.
     in_flight_bytes_max: int = 32 << 20
-    # Bytes of the largest message.
-    message_bytes_max: int = 8 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Messages given to the producer so far. timestamp_ms: of the newest message, epoch ms."""
-
-    messages: int
-    value_bytes: int
-    timestamp_ms: int
 
 
 @dataclass(slots=True)
@@ -67,7 +56,7 @@ def play(
     bootstrap: str,
     topics: Mapping[SignalType, str],
     options: PlayOptions = PlayOptions(),
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> PlayReport:
     """Send messages in their order, with their timestamps, to the topic of their kind; return when all are confirmed.
 
@@ -78,13 +67,11 @@ def play(
     """
     player = _Player(bootstrap, topics, options)
     try:
-        for message in messages:
+        for number, message in enumerate(messages, 1):
             player.send(message)
-            if on_progress and player.sent % PROGRESS_MESSAGES == 0:
-                on_progress(player.progress(message))
+            if number % PROGRESS_MESSAGES == 0:
+                on_progress(message.timestamp_ms)
         player.finish()
-        if on_progress and player.sent % PROGRESS_MESSAGES:
-            on_progress(player.progress(message))
     finally:
         player.close()
     return player.report
@@ -107,7 +94,6 @@ class _Player:
         self._unconfirmed: deque[_Sent] = deque()
         self._start: tuple[float, int] | None = None  # clock, timestamp of the first message
         self.report = PlayReport()
-        self.sent = 0
         self._sent_bytes = 0
 
     def send(self, message: Message) -> None:
@@ -130,7 +116,6 @@ class _Player:
         except KafkaError as error:
             raise PlayError(_refused(topic, partition, message.timestamp_ms, error)) from error
         self._unconfirmed.append(_Sent(message, topic, partition, future))
-        self.sent += 1
         self._sent_bytes += len(message.value)
 
     def finish(self) -> None:
@@ -140,9 +125,6 @@ class _Player:
 
     def close(self) -> None:
         self._producer.close(timeout=CLOSE_S_MAX)
-
-    def progress(self, last: Message) -> Progress:
-        return Progress(self.sent, self._sent_bytes, last.timestamp_ms)
 
     def _wait_for_turn(self, timestamp_ms: int) -> None:
         if self._options.speed is None:
@@ -187,7 +169,7 @@ def _producer(bootstrap: str, options: PlayOptions) -> Any:
         bootstrap_servers=bootstrap,
         acks="all",
         compression_type=None if options.compression == "none" else options.compression,
-        max_request_size=options.message_bytes_max + RECORD_OVERHEAD_BYTES,
+        max_request_size=MESSAGE_BYTES_MAX,
         batch_size=BATCH_BYTES,
         linger_ms=5,
         max_block_ms=BLOCK_MS_MAX,

@@ -1,11 +1,10 @@
 """Recordings cut into other messages, moved in time, made denser, and written to files."""
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import Literal
 
 import msgspec
 import zstandard
@@ -56,13 +55,12 @@ def _shift(part: ProtoMessage, by_ns: int) -> None:
 
 
 def denser(messages: Iterable[Message], times: int) -> Iterator[Message]:
-    """Yield recorded traces (protobuf) `times` times as dense: each copy has trace ids of its own.
+    """Yield recorded traces, as protobuf, `times` times as dense: each copy has trace ids of its own.
 
     Times, names and order stay; the first copy is the recording. About 4 us per span and copy.
     """
     for message in messages:
-        yield message
-        for copy in range(1, times):
+        for copy in range(times):
             request = otlp_json.parse("traces", message.value)
             assert isinstance(request, ExportTraceServiceRequest), "a message of traces is parsed as traces"
             for resource in request.resource_spans:
@@ -93,34 +91,22 @@ def placed(messages: Iterable[Message], partitions: int) -> Iterator[Message]:
 def dump(messages: Iterable[Message], folder: Path) -> int:
     """Write OTLP/JSON lines from which `recordings.read` returns the same timestamps, partitions and order.
 
-    One file `<kind>-<partition>.jsonl.zst` for each topic partition (`<kind>.jsonl.zst` if none is set), one line per
-    message. Kafka timestamp and partition are at the start of the line as the unknown fields kafkaTimestampUnixMs and
-    kafkaPartition, which OTLP/JSON readers ignore. JSON values are read back byte by byte, protobuf values as OTLP/JSON
-    of the same content. Order is kept within a partition; between partitions it is by timestamp. The folder is created
-    and must not contain such files. Raises FileExistsError, and ValueError if the timestamps of a partition fall.
-    Returns the number of messages. Lazy.
+    One file `recording.jsonl.zst`, one line per message. Kafka timestamp and partition are at the start of the line as
+    the unknown fields kafkaTimestampUnixMs and kafkaPartition, which OTLP/JSON readers ignore. JSON values are read
+    back byte by byte, protobuf values as OTLP/JSON of the same content. The folder is created and must not contain such
+    a file. Raises FileExistsError, and ValueError if the timestamps fall. Returns the number of messages. Lazy.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files: dict[tuple[SignalType, int | None], IO[bytes]] = {}
-    newest_ms: dict[tuple[SignalType, int | None], int] = {}
-    count = 0
-    with contextlib.ExitStack() as stack:
+    count = newest_ms = 0
+    with zstandard.open(folder / "recording.jsonl.zst", "xb") as file:
         for message in messages:
-            key = (message.topic_kind, message.partition)
-            if key not in files:
-                files[key] = stack.enter_context(_create(folder, *key))
-            if message.timestamp_ms < newest_ms.get(key, 0):
-                text = f"timestamp {message.timestamp_ms} after {newest_ms[key]} in {key}; sort by timestamp_ms first"
+            if message.timestamp_ms < newest_ms:
+                text = f"timestamp {message.timestamp_ms} after {newest_ms}; sort by timestamp_ms first"
                 raise ValueError(text)
-            newest_ms[key] = message.timestamp_ms
-            files[key].write(_line(message))
+            newest_ms = message.timestamp_ms
+            file.write(_line(message))
             count += 1
     return count
-
-
-def _create(folder: Path, kind: SignalType, partition: int | None) -> IO[bytes]:
-    path = folder / (f"{kind}.jsonl.zst" if partition is None else f"{kind}-{partition:04d}.jsonl.zst")
-    return cast(IO[bytes], zstandard.open(path, "xb"))
 
 
 def _line(message: Message) -> bytes:

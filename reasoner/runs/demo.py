@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Final
@@ -14,15 +14,16 @@ from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest, NoAnswer
 from reasoner.clients.insight_topic import committed, last_revisions, poll
 from reasoner.errors import CommandFailed
-from reasoner.recordings.player import PlayOptions, Progress, play
+from reasoner.recordings.player import PlayOptions, play
+from reasoner.recordings.reshape import placed
 from reasoner.recordings.topics import TopicSpec, create_topics
 from reasoner.runs.job_process import JobProcess, job_process, lake_in
 from reasoner.runs.local_run import TOPICS
-from reasoner.stack.running import RunningStack
 from reasoner.traffic import shop
 from reasoner.traffic.shop_graph import Incident, plan_incident
 from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import Insight, from_json
+from state_schemas.contracts.settings import Kafka
 
 HOUR_MS: Final = 3_600_000
 DURATION_MS: Final = 12 * 60_000
@@ -49,12 +50,12 @@ def plan(seed: int, with_incident: bool, now_ms: int) -> DemoPlan:
     return DemoPlan(seed, start_ms, incident)
 
 
-def config(stack: RunningStack, folder: Path, rest_port: int) -> JobConfig:
+def config(bootstrap: str, folder: Path, rest_port: int) -> JobConfig:
     """Return the settings of the job: the defaults with small sizes and short checkpoints, for early results."""
     return JobConfig.model_validate(
         {
             "name": "demo",
-            "kafka": {"bootstrap_servers": stack.settings.kafka_bootstrap, "idle_ms": 0},
+            "kafka": {"bootstrap_servers": bootstrap, "idle_ms": 0},
             "lake": lake_in(folder),
             "engine": {
                 "parallelism": 1,
@@ -67,7 +68,7 @@ def config(stack: RunningStack, folder: Path, rest_port: int) -> JobConfig:
     )
 
 
-def prepare(stack: RunningStack, job: JobConfig) -> None:
+def prepare(job: JobConfig) -> None:
     """Create the topics with their retention, and the tables."""
     topics = job.kafka.topics
     long = TopicSpec(PARTITIONS, RETENTION_MS["insights"])
@@ -79,46 +80,37 @@ def prepare(stack: RunningStack, job: JobConfig) -> None:
         topics.rejected: raw,
         "insight_rules": rules,
     }
-    create_topics(stack.settings.kafka_bootstrap, wanted)
+    create_topics(job.kafka.bootstrap_servers, wanted)
     lake.create_tables(job.lake)
 
 
-@dataclass
-class Watcher:
-    """A reader that shows insights when they are committed. It runs beside the player, in its own thread."""
-
-    bootstrap: str
-    topic: str
-    on_insight: Callable[[Insight], None]
-    bodies: list[bytes] = field(default_factory=list)
-    ended: Event = field(default_factory=Event)
-
-    def watch(self) -> None:
-        """Read until `ended` is set and no more insights arrive."""
-        with committed(self.bootstrap, self.topic) as consumer:
-            while (found := poll(consumer, 500)) or not self.ended.is_set():
-                for body in found:
-                    self.on_insight(from_json(body))
-                self.bodies += found
+def _watch(kafka: Kafka, on_insight: Callable[[Insight], None], ended: Event) -> list[bytes]:
+    """Show insights when they are committed, until `ended` is set and no more arrive; return all revisions."""
+    bodies: list[bytes] = []
+    with committed(kafka.bootstrap_servers, kafka.topics.insights) as consumer:
+        while (found := poll(consumer, 500)) or not ended.is_set():
+            for body in found:
+                on_insight(from_json(body))
+            bodies += found
+    return bodies
 
 
 def run(
-    stack: RunningStack,
     job: JobConfig,
     folder: Path,
     demo: DemoPlan,
-    on_progress: Callable[[Progress], None],
+    on_progress: Callable[[int], None],
     on_insight: Callable[[Insight], None],
 ) -> list[Insight]:
     """Run the job on a mini-cluster while the telemetry is played, drain it, and return the insights of the topic."""
-    watcher = Watcher(stack.settings.kafka_bootstrap, job.kafka.topics.insights, on_insight)
+    ended = Event()
     rest = FlinkRest(f"http://127.0.0.1:{job.engine.flink['rest.port']}")
     with job_process(job, folder) as process, ThreadPoolExecutor(1) as pool:
-        watching = pool.submit(watcher.watch)
+        watching = pool.submit(_watch, job.kafka, on_insight, ended)
         try:
-            messages = shop.messages(demo.seed, demo.start_ms, DURATION_MS, demo.incident)
+            messages = placed(shop.messages(demo.seed, demo.start_ms, DURATION_MS, demo.incident), PARTITIONS)
             options = PlayOptions(compression="gzip", speed=SPEED)
-            play(messages, stack.settings.kafka_bootstrap, TOPICS, options, on_progress=on_progress)
+            play(messages, job.kafka.bootstrap_servers, TOPICS, options, on_progress=on_progress)
             job_id = _running_job(rest, process)
             _until_read(rest, job_id, process)
             # A mini-cluster ends with its job, sometimes before it has answered that the savepoint is complete.
@@ -126,9 +118,8 @@ def run(
                 rest.stop(job_id, f"file://{folder}/savepoints", drain=True, deadline_s=DEADLINE_S)
             process.wait(DEADLINE_S)
         finally:
-            watcher.ended.set()
-        watching.result()
-    return last_revisions(watcher.bodies)
+            ended.set()
+        return last_revisions(watching.result())
 
 
 def _running_job(rest: FlinkRest, process: JobProcess) -> str:

@@ -31,6 +31,8 @@ from udfs.stats.duration_histogram import BIN_BITS, BIN_OVER, EDGES_NS, REPRESEN
 SERVICES: Final = 30
 WINDOW_MS: Final = 10_000
 DAY_MS: Final = 86_400_000
+WARM_WINDOWS: Final = 720  # two hours before a planted anomaly
+ANOMALY_WINDOWS: Final = 120
 SPANS_MAX: Final = 100_000  # mean of a window of the busiest service; the smallest has 1
 CALLS_MAX: Final = 40  # paired calls in a window: 4 of each message, one message per second
 _BIN_LOG: Final = log(1.0195)
@@ -41,12 +43,8 @@ _Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Slowdown:
-    """A slow-down: latencies are `factor` times as long."""
+    """A slow-down after WARM_WINDOWS, for ANOMALY_WINDOWS: latencies are `factor` times as long."""
 
-    # Number of the first slow window.
-    first_window: int
-    # Length in windows.
-    windows: int
     # Ratio to the usual latency.
     factor: float
     # Whether only one host is slow, not all.
@@ -56,10 +54,10 @@ class Slowdown:
 
     def factor_at(self, window: int) -> float:
         """Return the factor in a window; 1 outside of the slow-down."""
-        since = window - self.first_window
-        if not 0 <= since < self.windows:
+        since = window - WARM_WINDOWS
+        if not 0 <= since < ANOMALY_WINDOWS:
             return 1.0
-        return self.factor ** min(1.0, 2 * since / self.windows) if self.gradual else self.factor
+        return self.factor ** min(1.0, 2 * since / ANOMALY_WINDOWS) if self.gradual else self.factor
 
 
 @dataclass(frozen=True, slots=True)

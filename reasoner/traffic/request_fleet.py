@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from reasoner.traffic.fleet import DAY_MS, SERVICES
+from reasoner.traffic.fleet import ANOMALY_WINDOWS, DAY_MS, SERVICES, WARM_WINDOWS
 from state_schemas.aggregates.logs import LogTable, PatternCount
 from state_schemas.aggregates.requests import CALL, LINE, EffectWindow
 from state_schemas.telemetry.message import OffsetRange
@@ -27,14 +27,10 @@ _Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A planted stop of one effect."""
+    """A planted stop of one effect after WARM_WINDOWS, for ANOMALY_WINDOWS."""
 
     # Name of the effect.
     name: str
-    # Number of the first window of the stop.
-    first_window: int
-    # Length in windows.
-    windows: int
     # Share of the usual count per request that remains.
     left: float
 
@@ -149,7 +145,7 @@ class EffectTraffic:
         noisy = service.spread > 0
         mean[noisy] *= random.gamma(service.spread[noisy], 1 / service.spread[noisy])[:, None]
         stop = service.stop
-        if stop is not None and stop.first_window <= number < stop.first_window + stop.windows:
+        if stop is not None and 0 <= number - WARM_WINDOWS < ANOMALY_WINDOWS:
             mean[service.names.index(stop.name)] *= stop.left
         counts = np.zeros(len(service.names), np.int64)
         for operation, requested in enumerate(requests.tolist()):

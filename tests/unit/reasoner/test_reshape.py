@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -210,18 +211,9 @@ def test_a_dump_is_read_back_with_timestamps_partitions_and_order(tmp_path: Path
     after = list(read([tmp_path / "dump"], bad))
 
     assert bad == BadLines()
-    for partition in range(4):
-        for kind in ("traces", "logs", "metrics"):
-            source = (kind, partition)
-            assert _of(after, source) == _of(before, source)
-
-
-def _of(messages: list[Message], source: tuple[str, int]) -> list[tuple[int, bytes]]:
-    return [
-        (m.timestamp_ms, otlp_json.parse(m.topic_kind, m.value).SerializeToString(deterministic=True))
-        for m in messages
-        if (m.topic_kind, m.partition) == source
-    ]
+    for found, written in zip(after, before, strict=True):
+        assert replace(found, value=b"") == replace(written, value=b"")
+        assert otlp_json.parse(found.topic_kind, found.value) == otlp_json.parse(written.topic_kind, written.value)
 
 
 def test_json_values_come_back_from_a_dump_byte_by_byte(tmp_path: Path) -> None:
@@ -229,7 +221,7 @@ def test_json_values_come_back_from_a_dump_byte_by_byte(tmp_path: Path) -> None:
     before = [Message("logs", value, 7, None), Message("logs", value, 7, 2), Message("logs", value, 9, 2)]
     dump(before, tmp_path)
 
-    assert list(read([tmp_path], BadLines())) == sorted(before, key=lambda m: (m.timestamp_ms, m.partition is None))
+    assert list(read([tmp_path], BadLines())) == before
 
 
 def test_a_dump_refuses_a_folder_with_an_old_one_and_falling_timestamps(tmp_path: Path) -> None:
