@@ -7,7 +7,7 @@ from typing import Final
 from operators.detectors.latency import LatencyConfig, LatencySpike
 from operators.detectors.log_patterns import LogPatterns, LogPatternsConfig
 from operators.detectors.requests import RequestEffects, RequestEffectsConfig
-from operators.detectors.telemetry_gap import GapConfig, TelemetryGap
+from operators.detectors.telemetry_gap import TelemetryGap, TelemetryGapConfig
 from operators.gates.log_silence import LogSilence, LogSilenceConfig
 from operators.gates.novelty import NoveltyConfig, NoveltyGate
 from operators.ingest.call_pairs import CallPairs, CallPairsConfig
@@ -36,7 +36,7 @@ class GraphConfig:
     effects: RequestEffectsConfig = field(default_factory=RequestEffectsConfig)
     novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
     silence: LogSilenceConfig = field(default_factory=LogSilenceConfig)
-    gap: GapConfig = field(default_factory=GapConfig)
+    gap: TelemetryGapConfig = field(default_factory=TelemetryGapConfig)
 
     def __post_init__(self) -> None:
         rules = (self.latency, self.patterns, self.effects, self.novelty, self.silence, self.gap)

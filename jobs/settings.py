@@ -9,7 +9,7 @@ from jobs.graph import GraphConfig
 from operators.detectors.latency import LatencyConfig
 from operators.detectors.log_patterns import LogPatternsConfig
 from operators.detectors.requests import RequestEffectsConfig
-from operators.detectors.telemetry_gap import GapConfig
+from operators.detectors.telemetry_gap import TelemetryGapConfig
 from operators.emission import EmissionConfig, EmitWhen
 from operators.gates.log_silence import LogSilenceConfig
 from operators.gates.novelty import NoveltyConfig
@@ -135,7 +135,7 @@ class JobConfig(ReaderConfig):
             novelty=NoveltyConfig(max(600_000, 2 * d.lateness_ms), emission=emission),
             effects=RequestEffectsConfig(emission=emission),
             silence=LogSilenceConfig(emission),
-            gap=GapConfig(emission),
+            gap=TelemetryGapConfig(emission=emission),
         )
 
 

@@ -16,11 +16,11 @@ import msgspec
 
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight, fault_of, to_json
-from state_schemas.state.detector import EmittedInsight
+from state_schemas.state.detector import DetectorState, EmittedInsight, Model
 from udfs.event_time import LATENESS_MS, WINDOW_MS
 
-L = TypeVar("L")
-P = TypeVar("P")
+M = TypeVar("M", bound=Model)
+A = TypeVar("A")
 
 # An id without a final candidate keeps its revision number this long after its last window: it never restarts at 0.
 KEPT_MS: Final = 3_600_000
@@ -62,23 +62,23 @@ class EmissionConfig:
         return self.final_ms(last_seen_ms + idle_ms)
 
 
-class _Step(NamedTuple, Generic[L, P]):
+class _Step(NamedTuple, Generic[M, A]):
     """One window evaluated: its content, the model before and after it, and its candidates."""
 
     start_ms: int
-    window: P
-    before: L
-    after: L
+    window: A
+    before: M
+    after: M
     candidates: tuple[Insight, ...]
 
 
 # evaluate(model, window start, window) -> the model after the window, and its candidates (revision 0).
-Evaluate = Callable[[L, int, P], tuple[L, Iterable[Insight]]]
+Evaluate = Callable[[M, int, A], tuple[M, Iterable[Insight]]]
 # Names in the windows that one subtask remembers; the model of a name after a window takes some 300 bytes.
 REMEMBERED_NAMES_MAX: Final = 300_000
 
 
-class Emitter(Generic[L, P]):
+class Emitter(Generic[M, A]):
     """Evaluator of windows of many keys.
 
     Models and windows are values: a caller that changes one passes a new object. Evaluations are remembered for each
@@ -86,56 +86,49 @@ class Emitter(Generic[L, P]):
     state: it can be lost at any time and does not change a result. names_in: returns the number of names in a window.
     """
 
-    def __init__(self, config: EmissionConfig, names_in: Callable[[P], int]) -> None:
+    def __init__(self, config: EmissionConfig, names_in: Callable[[A], int]) -> None:
         self.config = config
         self._names_in = names_in
-        self._remembered: dict[str, tuple[int, list[_Step[L, P]]]] = {}
+        self._remembered: dict[str, tuple[int, list[_Step[M, A]]]] = {}
         self._names = 0
 
-    def advance(
-        self,
-        key: str,
-        evaluate: Evaluate[L, P],
-        model: L,
-        windows: dict[int, P],
-        emitted: dict[str, EmittedInsight],
-        now_ms: int,
-    ) -> tuple[L, tuple[Insight, ...]]:
-        """Return the model after the final windows, and the revisions that are due.
+    def advance(self, state: DetectorState[M, A], evaluate: Evaluate[M, A], now_ms: int) -> tuple[Insight, ...]:
+        """Return the revisions that are due; model, windows and emitted insights of the state are changed in place.
 
-        Final windows are removed from `windows`; `emitted` is changed in place.
+        Final windows leave the state, and the model advances over them.
         """
         out: list[Insight] = []
-        known = self._recall(key)
-        for start_ms in self._final(windows, now_ms):
-            step = _evaluated(known, evaluate, model, start_ms, windows.pop(start_ms))
-            model = step.after
+        emitted, known = state.emitted, self._recall(state.key)
+        for start_ms in sorted(start_ms for start_ms in state.windows if self.config.final_ms(start_ms) <= now_ms):
+            step = _evaluated(known, evaluate, state.model, start_ms, state.windows.pop(start_ms))
+            state.model = step.after
             until_ms = start_ms + self.config.window_ms
             for candidate in step.candidates:
-                self._settle(emitted, candidate, until_ms)
+                _settle(emitted, candidate, until_ms)
                 if self.config.emit_when == "final":
                     out += _send(emitted, candidate, until_ms)
         if self.config.emit_when == "early":
-            steps = self._tentative(known, evaluate, model, windows, now_ms)
-            self._remember(key, steps)
+            steps = self._tentative(known, evaluate, state, now_ms)
+            self._remember(state.key, steps)
             ends = (
                 (candidate, step.start_ms + self.config.window_ms) for step in steps for candidate in step.candidates
             )
-            out += self._correct(emitted, {candidate.insight_id: (candidate, end_ms) for candidate, end_ms in ends})
+            out += _correct(emitted, {candidate.insight_id: (candidate, end_ms) for candidate, end_ms in ends})
         _drop_done(emitted, now_ms, self.config.lateness_ms)
-        return model, tuple(out)
+        return tuple(out)
 
     def _tentative(
-        self, known: list[_Step[L, P]], evaluate: Evaluate[L, P], model: L, windows: dict[int, P], now_ms: int
-    ) -> list[_Step[L, P]]:
+        self, known: list[_Step[M, A]], evaluate: Evaluate[M, A], state: DetectorState[M, A], now_ms: int
+    ) -> list[_Step[M, A]]:
         """Return the steps of the windows that have ended and are not final, in order."""
-        steps: list[_Step[L, P]] = []
-        for start_ms in sorted(start_ms for start_ms in windows if start_ms + self.config.window_ms <= now_ms):
-            step = _evaluated(known, evaluate, steps[-1].after if steps else model, start_ms, windows[start_ms])
-            steps.append(step)
+        steps: list[_Step[M, A]] = []
+        model = state.model
+        for start_ms in sorted(start_ms for start_ms in state.windows if start_ms + self.config.window_ms <= now_ms):
+            steps.append(_evaluated(known, evaluate, model, start_ms, state.windows[start_ms]))
+            model = steps[-1].after
         return steps
 
-    def _remember(self, key: str, steps: list[_Step[L, P]]) -> None:
+    def _remember(self, key: str, steps: list[_Step[M, A]]) -> None:
         if not steps:
             return
         names = sum(1 + self._names_in(step.window) for step in steps)
@@ -144,7 +137,7 @@ class Emitter(Generic[L, P]):
         while self._names > REMEMBERED_NAMES_MAX:
             self._recall(next(iter(self._remembered)))
 
-    def _recall(self, key: str) -> list[_Step[L, P]]:
+    def _recall(self, key: str) -> list[_Step[M, A]]:
         """Return the steps that are remembered of a key, and forget them."""
         names, steps = self._remembered.pop(key, (0, []))
         self._names -= names
@@ -154,32 +147,29 @@ class Emitter(Generic[L, P]):
         """Return the last revisions of a key that is about to be forgotten."""
         return tuple(sent for candidate in candidates for sent in _send(emitted, candidate, candidate.window.end_ms))
 
-    def _final(self, windows: dict[int, P], now_ms: int) -> list[int]:
-        return sorted(start_ms for start_ms in windows if self.config.final_ms(start_ms) <= now_ms)
 
-    def _settle(self, emitted: dict[str, EmittedInsight], candidate: Insight, until_ms: int) -> None:
-        entry = emitted.get(candidate.insight_id)
-        if entry is None:
-            entry = emitted[candidate.insight_id] = EmittedInsight(until_ms)
-        entry.final = candidate
-        entry.until_ms = max(entry.until_ms, until_ms)
-
-    def _correct(self, emitted: dict[str, EmittedInsight], tentative: dict[str, tuple[Insight, int]]) -> list[Insight]:
-        """Return revisions, by id, where the current candidates differ from the revisions emitted last."""
-        out: list[Insight] = []
-        for insight_id in sorted({*emitted, *tentative}):
-            if insight_id in tentative:
-                out += _send(emitted, *tentative[insight_id])
-                continue
-            entry = emitted[insight_id]
-            if entry.final is not None:
-                out += _send(emitted, entry.final, entry.until_ms)
-            elif entry.sent is not None:
-                out += _send(emitted, _retracted(entry.sent), entry.until_ms)
-        return out
+def _settle(emitted: dict[str, EmittedInsight], candidate: Insight, until_ms: int) -> None:
+    entry = emitted.setdefault(candidate.insight_id, EmittedInsight(until_ms))
+    entry.final = candidate
+    entry.until_ms = max(entry.until_ms, until_ms)
 
 
-def _evaluated(known: list[_Step[L, P]], evaluate: Evaluate[L, P], model: L, start_ms: int, window: P) -> _Step[L, P]:
+def _correct(emitted: dict[str, EmittedInsight], tentative: dict[str, tuple[Insight, int]]) -> list[Insight]:
+    """Return revisions, by id, where the current candidates differ from the revisions emitted last."""
+    out: list[Insight] = []
+    for insight_id in sorted({*emitted, *tentative}):
+        if insight_id in tentative:
+            out += _send(emitted, *tentative[insight_id])
+            continue
+        entry = emitted[insight_id]
+        if entry.final is not None:
+            out += _send(emitted, entry.final, entry.until_ms)
+        elif entry.sent is not None:
+            out += _send(emitted, _retracted(entry.sent), entry.until_ms)
+    return out
+
+
+def _evaluated(known: list[_Step[M, A]], evaluate: Evaluate[M, A], model: M, start_ms: int, window: A) -> _Step[M, A]:
     """Return the step of this window: the first remembered one if nothing has changed, else a new one."""
     if known and known[0].window is window and known[0].before is model:
         return known.pop(0)

@@ -4,9 +4,11 @@ A `WindowRule` contains the part that differs between detectors. Windows are int
 `operators.emission` decides when they are evaluated.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from operators.emission import EmissionConfig, Emitter, checked, next_firing_ms
 from operators.machine import BEGIN_OF_TIME, END_OF_INPUT, Step
@@ -42,69 +44,87 @@ class Evaluated(NamedTuple, Generic[M]):
     revisions: Sequence[Insight]
 
 
-class WindowRule(Protocol[M, A, E_contra, O_co]):
-    """The part that is particular to a detector: pure functions without state, clock or engine."""
+class WindowRule(ABC, Generic[M, A, E_contra, O_co]):
+    """The part that is particular to a detector: pure functions without state, clock or engine.
 
-    @property
-    def codec(self) -> Codec[DetectorState[M, A]]: ...
-    @property
-    def emission(self) -> EmissionConfig: ...
-    @property
-    def fingerprint(self) -> str:
-        """Return the parameters under which stored state is valid; state with other parameters is discarded."""
+    The methods behind `evaluate` have a default, for detectors without roll-ups and outputs of their own.
+    """
 
-    @property
-    def idle_ms(self) -> int:
-        """Return the event time without records after which a key is forgotten."""
+    codec: Codec[DetectorState[M, A]]
+    # Makes the model of a key without history.
+    empty: Callable[[], M]
+    # Lengths of roll-up windows, ascending, the first that of a window; () for no roll-ups.
+    resolutions_s: tuple[int, ...] = ()
 
-    @property
-    def resolutions_s(self) -> tuple[int, ...]:
-        """Return the lengths of roll-up windows, ascending, the first that of a window; () for no roll-ups."""
+    def __init__(self, emission: EmissionConfig, idle_ms: int, parameters: str) -> None:
+        """Prepare the rule. parameters: those under which stored state is valid, besides the length of a window."""
+        self.emission = emission
+        # Event time without records after which a key is forgotten.
+        self.idle_ms = idle_ms
+        # State with another fingerprint is discarded.
+        self.fingerprint = f"window_ms={emission.window_ms} {parameters}"
 
-    def empty(self) -> M:
-        """Return the model of a key without history."""
-
+    @abstractmethod
     def parts(self, event: E_contra, model: M) -> Iterable[WindowPart[A]]:
         """Split an event by window. model: may be used to drop texts that it contains already."""
 
+    @abstractmethod
     def records(self, aggregate: A) -> int:
         """Count the records in an aggregate."""
 
+    @abstractmethod
+    def names(self, aggregate: A) -> int:
+        """Return the size of an aggregate, which bounds the memory between evaluations."""
+
+    @abstractmethod
     def merge(self, start_ms: int, parts: Sequence[A], model: M) -> A:
         """Merge aggregates (at least one) of the window that starts then: associative, commutative, bounded."""
 
-    def overflow(self, aggregate: A) -> Counts:
-        """Count the names or lines under `other` in a roll-up window of the finest resolution."""
-
-    def rows(self, key: ServiceKey, window: RollupWindow, aggregate: A, model: M) -> Iterable[O_co]:
-        """Return the rows of a roll-up window that has ended; they are deltas."""
-
-    def watched(self, aggregate: A) -> A:
-        """Return the part of a window that is evaluated."""
-
+    @abstractmethod
     def evaluate(self, window: ServiceWindow[A], model: M) -> tuple[M, list[Insight]]:
         """Return the model after the window, with its end in `last_end_ms`, and candidates (revision 0)."""
 
     def expire(self, key: ServiceKey, model: M) -> list[Insight]:
         """Return the closing candidates of a key that is forgotten."""
+        return []
 
-    def outputs(self, evaluated: Evaluated[M]) -> Iterable[O_co]:
+    def rows(self, key: ServiceKey, window: RollupWindow, aggregate: A, model: M) -> Iterable[O_co]:
+        """Return the rows of a roll-up window that has ended; they are deltas."""
+        return ()
+
+    def overflow(self, aggregate: A) -> Counts:
+        """Count the names or lines under `other` in a roll-up window of the finest resolution."""
+        return ()
+
+    def watched(self, aggregate: A) -> A:
+        """Return the part of a roll-up window that is evaluated."""
+        return aggregate
+
+    def outputs(self, evaluated: Evaluated[M]) -> Iterable[O_co | Insight]:
         """Return the outputs after windows were evaluated: the revisions, and changes of the model."""
+        return evaluated.revisions
 
-    def counts(self, evaluated: Evaluated[M]) -> Counts: ...
+    def counts(self, evaluated: Evaluated[M]) -> Counts:
+        """Count changes of the model."""
+        return ()
+
+
+@dataclass(slots=True)
+class _Leaving(Generic[O_co]):
+    """Outputs and counts of one step so far."""
+
+    outputs: list[O_co | Insight | DeadLetter] = field(default_factory=list)
+    counts: list[tuple[MetricName, int]] = field(default_factory=list)
 
 
 class WindowedDetector(Generic[M, A, E_contra, O_co]):
-    """A keyed machine around a rule: one state for each key, with its windows that are not yet final.
+    """A keyed machine around a rule: one state for each key, with its windows that are not yet final."""
 
-    names_in: returns the size of an aggregate, which bounds the memory between evaluations.
-    """
-
-    def __init__(self, rule: WindowRule[M, A, E_contra, O_co], names_in: Callable[[A], int]) -> None:
+    def __init__(self, rule: WindowRule[M, A, E_contra, O_co]) -> None:
         self.rule = rule
         self._emission = rule.emission
         self._window_s = rule.emission.window_ms // 1000
-        self._emitter: Emitter[M, A] = Emitter(rule.emission, names_in)
+        self._emitter: Emitter[M, A] = Emitter(rule.emission, rule.names)
 
     @property
     def codec(self) -> Codec[DetectorState[M, A]]:
@@ -115,7 +135,7 @@ class WindowedDetector(Generic[M, A, E_contra, O_co]):
 
     def on_event(
         self, state: DetectorState[M, A], event: E_contra, watermark_ms: int
-    ) -> Step[DetectorState[M, A], O_co | DeadLetter]:
+    ) -> Step[DetectorState[M, A], O_co | Insight | DeadLetter]:
         counts: list[tuple[MetricName, int]] = []
         if state.fingerprint != self.rule.fingerprint:
             state = self.initial(state.key)
@@ -131,29 +151,29 @@ class WindowedDetector(Generic[M, A, E_contra, O_co]):
             counts.append(("records_behind_total", behind))
         return Step(state, timer_at_ms=self._next_timer_ms(state, watermark_ms), counts=tuple(counts))
 
-    def on_timer(self, state: DetectorState[M, A], now_ms: int) -> Step[DetectorState[M, A], O_co | DeadLetter]:
+    def on_timer(
+        self, state: DetectorState[M, A], now_ms: int
+    ) -> Step[DetectorState[M, A], O_co | Insight | DeadLetter]:
+        leaving = _Leaving[O_co]()
         if now_ms == END_OF_INPUT:
-            return self._finish(state)
-        out, counts = self._advance(state, now_ms)
-        if now_ms < self._forget_ms(state) or state.pending or state.windows:
-            return Step(state, out, self._next_timer_ms(state, now_ms), counts)
-        key = ServiceKey.of(state.key)
-        closed = self._emitter.conclude(state.emitted, self.rule.expire(key, state.model))
-        more, more_counts = self._emitted(key, state.model, state.model, closed)
-        return Step(None, (*out, *more), None, (*counts, *more_counts, ("states_forgotten_total", 1)))
+            self._finish(state, leaving)
+        else:
+            self._advance(state, now_ms, leaving)
+            if now_ms < self._forget_ms(state) or state.pending or state.windows:
+                timer_at_ms = self._next_timer_ms(state, now_ms)
+                return Step(state, tuple(leaving.outputs), timer_at_ms, tuple(leaving.counts))
+            key = ServiceKey.of(state.key)
+            closed = self._emitter.conclude(state.emitted, self.rule.expire(key, state.model))
+            self._emit(Evaluated(key, state.model, state.model, closed), leaving)
+        return Step(None, tuple(leaving.outputs), None, (*leaving.counts, ("states_forgotten_total", 1)))
 
-    def _finish(self, state: DetectorState[M, A]) -> Step[DetectorState[M, A], O_co | DeadLetter]:
+    def _finish(self, state: DetectorState[M, A], leaving: _Leaving[O_co]) -> None:
         """Advance event time until nothing waits, so that rows and names are those known at the end of each window."""
-        out: list[O_co | DeadLetter] = []
-        counts: list[tuple[MetricName, int]] = [("states_forgotten_total", 1)]
         # Windows that were evaluated early before the end of the input are evaluated early here as well.
         due_ms = self._due_ms(state, max(state.windows, default=BEGIN_OF_TIME) + self._emission.window_ms)
         while due_ms is not None:
-            outputs, due_counts = self._advance(state, due_ms)
-            out += outputs
-            counts += due_counts
+            self._advance(state, due_ms, leaving)
             due_ms = self._due_ms(state, due_ms)
-        return Step(None, tuple(out), None, tuple(counts))
 
     def _add(self, state: DetectorState[M, A], part: WindowPart[A]) -> None:
         if self.rule.resolutions_s:
@@ -166,40 +186,29 @@ class WindowedDetector(Generic[M, A, E_contra, O_co]):
         parts = [state.windows[start_ms], aggregate] if start_ms in state.windows else [aggregate]
         state.windows[start_ms] = self.rule.merge(start_ms, parts, state.model)
 
-    def _advance(self, state: DetectorState[M, A], now_ms: int) -> tuple[tuple[O_co | DeadLetter, ...], Counts]:
+    def _advance(self, state: DetectorState[M, A], now_ms: int, leaving: _Leaving[O_co]) -> None:
         """Write windows that have ended, evaluate those that are due; `state` is changed in place."""
         key, before = ServiceKey.of(state.key), state.model
-        out, counts = self._roll_up(state, key, now_ms)
-        state.model, revisions = self._emitter.advance(
-            state.key, partial(self._evaluate, key), state.model, state.windows, state.emitted, now_ms
-        )
-        more, more_counts = self._emitted(key, before, state.model, revisions)
-        return (*out, *more), (*counts, *more_counts)
+        merge = partial(self.rule.merge, model=before)
+        for window, aggregate in take_ended(state.pending, now_ms, self.rule.resolutions_s, merge):
+            leaving.outputs += self.rule.rows(key, window, aggregate, before)
+            if window.resolution_s == self._window_s:
+                leaving.counts += self.rule.overflow(aggregate)
+                if not window.late:
+                    self._watch(state, window.start_ms, self.rule.watched(aggregate))
+        revisions = self._emitter.advance(state, partial(self._evaluate, key), now_ms)
+        self._emit(Evaluated(key, before, state.model, revisions), leaving)
 
-    def _emitted(
-        self, key: ServiceKey, before: M, after: M, revisions: Sequence[Insight]
-    ) -> tuple[tuple[O_co | DeadLetter, ...], Counts]:
-        """Return what leaves with these revisions; those that break their contract leave as dead letters."""
-        valid, rejected = checked(revisions)
-        evaluated = Evaluated(key, before, after, valid)
-        counts: Counts = (
+    def _emit(self, evaluated: Evaluated[M], leaving: _Leaving[O_co]) -> None:
+        """Add the outputs of these windows; revisions that break their contract leave as dead letters."""
+        valid, rejected = checked(evaluated.revisions)
+        evaluated = evaluated._replace(revisions=valid)
+        leaving.outputs += (*self.rule.outputs(evaluated), *rejected)
+        leaving.counts += (
             ("insights_emitted_total", len(valid)),
             ("rejected_invalid_insight_total", len(rejected)),
             *self.rule.counts(evaluated),
         )
-        return (*self.rule.outputs(evaluated), *rejected), counts
-
-    def _roll_up(self, state: DetectorState[M, A], key: ServiceKey, now_ms: int) -> tuple[tuple[O_co, ...], Counts]:
-        out: list[O_co] = []
-        counts: list[tuple[MetricName, int]] = []
-        merge = partial(self.rule.merge, model=state.model)
-        for window, aggregate in take_ended(state.pending, now_ms, self.rule.resolutions_s, merge):
-            out += self.rule.rows(key, window, aggregate, state.model)
-            if window.resolution_s == self._window_s:
-                counts += self.rule.overflow(aggregate)
-                if not window.late:
-                    self._watch(state, window.start_ms, self.rule.watched(aggregate))
-        return tuple(out), tuple(counts)
 
     def _evaluate(self, key: ServiceKey, model: M, start_ms: int, aggregate: A) -> tuple[M, list[Insight]]:
         expired: list[Insight] = []

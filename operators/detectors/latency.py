@@ -1,22 +1,21 @@
 """Latency detector: roll-ups of a service, and insights of anomalies of its latency and error ratio."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, get_args
+from typing import get_args
 
 import msgspec
 
 from operators.detectors.latency_rows import rollup_rows
 from operators.emission import EmissionConfig
-from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
+from operators.windowed import Counts, WindowedDetector, WindowPart, WindowRule
 from state_schemas.aggregates.names import OTHER
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import DIMENSION_SERVICE, SpanAggregate, SpanTable
-from state_schemas.codec import Codec
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight
 from state_schemas.contracts.tables import RESOLUTIONS_S, EdgeRow, RollupRow
-from state_schemas.state.detector import DetectorState, RollupWindow
+from state_schemas.state.detector import RollupWindow
 from state_schemas.state.latency import LATENCY_CODEC, LatencyModel
 from state_schemas.telemetry.spans import ENTRY_KINDS
 from udfs.detect.latency.baseline import SpikeConfig
@@ -41,29 +40,25 @@ class LatencyConfig:
     idle_ms: int = 8 * 24 * 3_600_000
 
 
-class LatencyRule:
+class LatencyRule(WindowRule[LatencyModel, SpanTable, SpanAggregate, Output]):
     """Rule for the spans of a service: rolled up at 10 s, 1 min and 5 min; entry spans and calls are evaluated."""
 
-    resolutions_s: Final = RESOLUTIONS_S
+    codec = LATENCY_CODEC
+    empty = LatencyModel
+    resolutions_s = RESOLUTIONS_S
 
     def __init__(self, config: LatencyConfig) -> None:
+        super().__init__(config.emission, config.idle_ms, FINGERPRINT)
         self.config = config
-        self.emission = config.emission
-        self.idle_ms = config.idle_ms
-        self.fingerprint = f"window_ms={config.emission.window_ms} {FINGERPRINT}"
-
-    @property
-    def codec(self) -> Codec[DetectorState[LatencyModel, SpanTable]]:
-        return LATENCY_CODEC
-
-    def empty(self) -> LatencyModel:
-        return LatencyModel()
 
     def parts(self, event: SpanAggregate, model: LatencyModel) -> Iterator[WindowPart[SpanTable]]:
         return (WindowPart(*window) for window in event.windows)
 
     def records(self, aggregate: SpanTable) -> int:
         return span_count(aggregate)
+
+    def names(self, aggregate: SpanTable) -> int:
+        return len(aggregate.keys)
 
     def merge(self, start_ms: int, parts: Sequence[SpanTable], model: LatencyModel) -> SpanTable:
         return merge_span_tables(parts, self.config.names)
@@ -90,12 +85,6 @@ class LatencyRule:
     def expire(self, key: ServiceKey, model: LatencyModel) -> list[Insight]:
         return expire(model, key.env, key.service)
 
-    def outputs(self, evaluated: Evaluated[LatencyModel]) -> Iterable[Insight]:
-        return evaluated.revisions
-
-    def counts(self, evaluated: Evaluated[LatencyModel]) -> Counts:
-        return ()
-
 
 class LatencySpike(WindowedDetector[LatencyModel, SpanTable, SpanAggregate, Output]):
     """Latency detector. One state for each (env, service); `config.names` limits the rows of a window."""
@@ -104,4 +93,4 @@ class LatencySpike(WindowedDetector[LatencyModel, SpanTable, SpanAggregate, Outp
     gives = get_args(Output)
 
     def __init__(self, config: LatencyConfig) -> None:
-        super().__init__(LatencyRule(config), lambda aggregate: len(aggregate.keys))
+        super().__init__(LatencyRule(config))

@@ -11,7 +11,7 @@ import msgspec
 
 from operators.detectors.pattern_rows import PATTERN_RESOLUTIONS_S, PatternWindow, pattern_names, top_rows
 from operators.emission import EmissionConfig
-from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
+from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart, WindowRule
 from state_schemas.aggregates.logs import (
     OTHER_PATTERNS,
     ExceptionAggregate,
@@ -22,11 +22,10 @@ from state_schemas.aggregates.logs import (
     PatternCount,
 )
 from state_schemas.aggregates.novelty import LogPatternSighting, SpanPatternSighting
-from state_schemas.codec import Codec
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight
 from state_schemas.contracts.tables import PatternName, PatternRow
-from state_schemas.state.detector import DetectorState, RollupWindow
+from state_schemas.state.detector import RollupWindow
 from state_schemas.state.log_patterns import PATTERNS_CODEC, LogPatternModel, Registered
 from udfs.detect.log_patterns.rule import PatternConfig, evaluate_lines, expire_patterns
 from udfs.detect.service_window import ServiceKey, ServiceWindow
@@ -62,24 +61,17 @@ class LogPatternsConfig:
     masks: MaskSettings = field(default_factory=MaskSettings)
 
 
-class LogPatternRule:
+class LogPatternRule(WindowRule[LogPatternModel, LogTable, LineAggregate, Output]):
     """Rule for the lines of a service by pattern: rolled up at 10 s and 1 min; the registry is the model."""
 
-    resolutions_s: Final = PATTERN_RESOLUTIONS_S
+    codec = PATTERNS_CODEC
+    empty = LogPatternModel
+    resolutions_s = PATTERN_RESOLUTIONS_S
 
     def __init__(self, config: LogPatternsConfig) -> None:
-        self.config = config
-        self.emission = config.emission
-        self.idle_ms = config.idle_ms
         masks = ",".join(sorted(config.masks.masks))
-        self.fingerprint = f"window_ms={config.emission.window_ms} patterns={PATTERN_VERSION} masks={masks}"
-
-    @property
-    def codec(self) -> Codec[DetectorState[LogPatternModel, LogTable]]:
-        return PATTERNS_CODEC
-
-    def empty(self) -> LogPatternModel:
-        return LogPatternModel()
+        super().__init__(config.emission, config.idle_ms, f"patterns={PATTERN_VERSION} masks={masks}")
+        self.config = config
 
     def parts(self, event: LineAggregate, model: LogPatternModel) -> Iterator[WindowPart[LogTable]]:
         for start_ms, late, table in event.windows:
@@ -87,6 +79,9 @@ class LogPatternRule:
 
     def records(self, aggregate: LogTable) -> int:
         return line_count(aggregate)
+
+    def names(self, aggregate: LogTable) -> int:
+        return len(aggregate.patterns)
 
     def merge(self, start_ms: int, parts: Sequence[LogTable], model: LogPatternModel) -> LogTable:
         return _merged(parts, model.registry)
@@ -99,9 +94,6 @@ class LogPatternRule:
         self, key: ServiceKey, window: RollupWindow, aggregate: LogTable, model: LogPatternModel
     ) -> Iterator[PatternRow]:
         return top_rows(PatternWindow(key, self.config.source, window, aggregate), self.config.top, model.registry)
-
-    def watched(self, aggregate: LogTable) -> LogTable:
-        return aggregate
 
     def evaluate(
         self, window: ServiceWindow[LogTable], model: LogPatternModel
@@ -135,7 +127,7 @@ class LogPatterns(WindowedDetector[LogPatternModel, LogTable, LineAggregate, Out
     def __init__(self, config: LogPatternsConfig) -> None:
         self.takes = (LogAggregate if config.source == "logs" else ExceptionAggregate,)
         self.gives = get_args(OfLogs if config.source == "logs" else OfSpans)
-        super().__init__(LogPatternRule(config), lambda aggregate: len(aggregate.patterns))
+        super().__init__(LogPatternRule(config))
 
 
 def _without_known_texts(table: LogTable, registry: dict[str, Registered], start_ms: int) -> LogTable:

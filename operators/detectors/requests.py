@@ -6,16 +6,14 @@ final, and no insight is retracted.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, get_args
+from typing import get_args
 
 from operators.emission import EmissionConfig
-from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
+from operators.windowed import Evaluated, WindowedDetector, WindowPart, WindowRule
 from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.requests import EffectAggregate, EffectWindow
-from state_schemas.codec import Codec
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight
-from state_schemas.state.detector import DetectorState, RollupWindow
 from state_schemas.state.requests import EFFECTS_CODEC, EffectModel
 from udfs.detect.requests.counts import merge_effect_windows
 from udfs.detect.requests.rule import EffectConfig, evaluate_effects, expire_effects
@@ -34,23 +32,15 @@ class RequestEffectsConfig:
     idle_ms: int = 8 * 24 * 3_600_000
 
 
-class EffectRule:
-    """Rule for lines and calls of a service relative to its requests of the same windows. Nothing is rolled up."""
+class EffectRule(WindowRule[EffectModel, EffectWindow, EffectAggregate, Output]):
+    """Rule for lines and calls of a service relative to its requests of the same windows."""
 
-    resolutions_s: Final = ()
+    codec = EFFECTS_CODEC
+    empty = EffectModel
 
     def __init__(self, config: RequestEffectsConfig) -> None:
+        super().__init__(replace(config.emission, emit_when="final"), config.idle_ms, "effects=1")
         self.config = config
-        self.emission = replace(config.emission, emit_when="final")
-        self.idle_ms = config.idle_ms
-        self.fingerprint = f"window_ms={config.emission.window_ms} effects=1"
-
-    @property
-    def codec(self) -> Codec[DetectorState[EffectModel, EffectWindow]]:
-        return EFFECTS_CODEC
-
-    def empty(self) -> EffectModel:
-        return EffectModel()
 
     def parts(self, event: EffectAggregate, model: EffectModel) -> Iterator[WindowPart[EffectWindow]]:
         return (WindowPart(start_ms, False, window) for start_ms, window in event.windows)
@@ -58,22 +48,14 @@ class EffectRule:
     def records(self, aggregate: EffectWindow) -> int:
         return sum(aggregate.requests.values()) + sum(aggregate.effects.values())
 
+    def names(self, aggregate: EffectWindow) -> int:
+        return len(aggregate.effects)
+
     def merge(self, start_ms: int, parts: Sequence[EffectWindow], model: EffectModel) -> EffectWindow:
         known, merged = frozenset(model.rates.names), EffectWindow()
         for part in parts:
             merged = merge_effect_windows(merged, part, known, start_ms)
         return merged
-
-    def overflow(self, aggregate: EffectWindow) -> Counts:
-        return ()
-
-    def rows(
-        self, key: ServiceKey, window: RollupWindow, aggregate: EffectWindow, model: EffectModel
-    ) -> tuple[Output, ...]:
-        return ()
-
-    def watched(self, aggregate: EffectWindow) -> EffectWindow:
-        return aggregate
 
     def evaluate(self, window: ServiceWindow[EffectWindow], model: EffectModel) -> tuple[EffectModel, list[Insight]]:
         return evaluate_effects(model, window, self.config.rule)
@@ -87,9 +69,6 @@ class EffectRule:
             is_line = insight.kind == "pattern_missing"
             yield LoggingWindows(insight.env, (), insight.window.end_ms, insight) if is_line else insight
 
-    def counts(self, evaluated: Evaluated[EffectModel]) -> Counts:
-        return ()
-
 
 class RequestEffects(WindowedDetector[EffectModel, EffectWindow, EffectAggregate, Output]):
     """Request effect detector. One state for each (env, service).
@@ -101,4 +80,4 @@ class RequestEffects(WindowedDetector[EffectModel, EffectWindow, EffectAggregate
     gives = get_args(Output)
 
     def __init__(self, config: RequestEffectsConfig) -> None:
-        super().__init__(EffectRule(config), lambda aggregate: len(aggregate.effects))
+        super().__init__(EffectRule(config))

@@ -13,7 +13,7 @@ from jobs.graph import GraphConfig
 from operators.detectors.latency import LatencyConfig
 from operators.detectors.log_patterns import LogPatternsConfig
 from operators.detectors.requests import RequestEffectsConfig
-from operators.detectors.telemetry_gap import GapConfig
+from operators.detectors.telemetry_gap import TelemetryGapConfig
 from operators.emission import EmissionConfig, EmitWhen
 from operators.gates.log_silence import LogSilenceConfig
 from operators.gates.novelty import NoveltyConfig
@@ -69,7 +69,7 @@ def graph_config(emit_when: EmitWhen = "early", services_max: int = 5_000, envs_
             emission,
         ),
         silence=LogSilenceConfig(emission),
-        gap=GapConfig(emission),
+        gap=TelemetryGapConfig(emission=emission),
     )
 
 

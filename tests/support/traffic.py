@@ -268,7 +268,9 @@ def sightings(message: FoldedMessage) -> Iterator[LogPatternSighting]:
                 pattern = (aggregate.env, counted.pattern_id, aggregate.service)
                 entry = Registered(counted.texts, start_ms, start_ms, 1)
                 insight = report(aggregate.env, aggregate.service, episode, entry, "open")
-                own = insight_id("error_pattern_new", *pattern, start_ms, f"{table.ranges}")  # one a message
+                own = insight_id(
+                    "error_pattern_new", *pattern[:2], f"{pattern[2]}{table.ranges}", start_ms
+                )  # one a message
                 insight = msgspec.structs.replace(insight, insight_id=own)
                 yield LogPatternSighting(*pattern, start_ms, "logs")
                 yield LogPatternSighting(*pattern, start_ms, "logs", counted.count, insight)

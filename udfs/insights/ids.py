@@ -5,12 +5,12 @@ from hashlib import blake2b
 from state_schemas.contracts.insight import Kind
 
 
-def insight_id(kind: Kind, env: str, service: str, subject: str, start_ms: int, rule: str = "") -> str:
+def insight_id(kind: Kind, env: str, service: str, subject: str, start_ms: int) -> str:
     """Return 32 hex digits: equal input gives an equal id, on every machine and in every replay.
 
-    service: with its namespace (`state_schemas.telemetry.resource.ServiceName`). rule: `id@version` or empty.
+    service: with its namespace (`state_schemas.telemetry.resource.ServiceName`).
     """
-    text = "\x1f".join((kind, env, service, subject, str(start_ms), rule))
+    text = "".join(f"{part}\x1f" for part in (kind, env, service, subject, start_ms))
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 

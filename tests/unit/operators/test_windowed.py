@@ -79,7 +79,7 @@ class BrokenRule(LatencyRule):
 
 
 def test_an_insight_that_breaks_its_contract_is_a_dead_letter_and_is_not_emitted() -> None:
-    machine = WindowedDetector(BrokenRule(LatencyConfig()), lambda table: len(table.keys))
+    machine = WindowedDetector(BrokenRule(LatencyConfig()))
     state = machine.on_event(machine.initial(KEY), events(0)[0], START_MS).state
     assert state is not None
     step = machine.on_timer(state, END_OF_INPUT)
