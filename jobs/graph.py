@@ -79,8 +79,8 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
 
 def _of_spans(config: GraphConfig) -> LogPatternsConfig:
     """Return the settings for spans: activity is reported for them, so that windows without exceptions count as 0."""
-    rule = replace(config.patterns.rule, silence_counts=True, observed_ms=config.pre_aggregate.activity_report_ms)
-    return replace(config.patterns, source="spans", rule=rule)
+    rule = replace(config.patterns.rule, source="spans", observed_ms=config.pre_aggregate.activity_report_ms)
+    return replace(config.patterns, rule=rule)
 
 
 def latency_stages(config: GraphConfig) -> tuple[Stage, ...]:

@@ -55,8 +55,6 @@ class LogPatternsConfig:
     insights: bool = True
     # A key without lines or spans for this long (event time) is forgotten.
     idle_ms: int = 7 * 24 * 3_600_000
-    # Source of the lines, a column of each row and part of each insight.
-    source: LineSource = "logs"
     # Masks of the patterns: other masks give other pattern ids.
     masks: MaskSettings = field(default_factory=MaskSettings)
 
@@ -93,21 +91,20 @@ class LogPatternRule(WindowRule[LogPatternModel, LogTable, LineAggregate, Output
     def rows(
         self, key: ServiceKey, window: RollupWindow, aggregate: LogTable, model: LogPatternModel
     ) -> Iterator[PatternRow]:
-        return top_rows(PatternWindow(key, self.config.source, window, aggregate), self.config.top, model.registry)
+        return top_rows(PatternWindow(key, self.config.rule.source, window, aggregate), self.config.top, model.registry)
 
     def evaluate(
         self, window: ServiceWindow[LogTable], model: LogPatternModel
     ) -> tuple[LogPatternModel, list[Insight]]:
-        model, candidates = evaluate_lines(model, window, self.config.rule, self.config.source)
+        model, candidates = evaluate_lines(model, window, self.config.rule)
         return model, candidates if self.config.insights else []
 
     def expire(self, key: ServiceKey, model: LogPatternModel) -> list[Insight]:
-        candidates = expire_patterns(model, key.env, key.service, self.config.source)
-        return candidates if self.config.insights else []
+        return expire_patterns(model, key, self.config.rule) if self.config.insights else []
 
     def outputs(self, evaluated: Evaluated[LogPatternModel]) -> Iterator[Output]:
-        yield from pattern_names(evaluated.key, evaluated.before, evaluated.after, self.config.source)
-        yield from _sightings(evaluated, self.config.source)
+        yield from pattern_names(evaluated.key, evaluated.before, evaluated.after, self.config.rule.source)
+        yield from _sightings(evaluated, self.config.rule.source)
 
     def counts(self, evaluated: Evaluated[LogPatternModel]) -> Counts:
         before, after = evaluated.before, evaluated.after
@@ -125,8 +122,8 @@ class LogPatterns(WindowedDetector[LogPatternModel, LogTable, LineAggregate, Out
     """
 
     def __init__(self, config: LogPatternsConfig) -> None:
-        self.takes = (LogAggregate if config.source == "logs" else ExceptionAggregate,)
-        self.gives = get_args(OfLogs if config.source == "logs" else OfSpans)
+        self.takes = (LogAggregate if config.rule.source == "logs" else ExceptionAggregate,)
+        self.gives = get_args(OfLogs if config.rule.source == "logs" else OfSpans)
         super().__init__(LogPatternRule(config))
 
 

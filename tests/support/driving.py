@@ -33,7 +33,7 @@ from state_schemas.contracts.insight import Insight
 from state_schemas.contracts.tables import EdgeRow, PatternName, PatternRow, RollupRow
 from tests.support.traffic import LATENESS_MS, OUT_OF_ORDER_MS, START_MS, TIMES
 from udfs.activity import merge_activity
-from udfs.detect.log_patterns.rule import PatternConfig
+from udfs.detect.log_patterns.rule import LIFE, PatternConfig
 from udfs.detect.requests.counts import merge_effect_windows
 from udfs.detect.requests.rule import EffectConfig
 from udfs.logs.window import merge_log_aggregates
@@ -56,7 +56,10 @@ def graph_config(emit_when: EmitWhen = "early", services_max: int = 5_000, envs_
         calls=CallPairsConfig(PairLimits(lateness_ms=LATENESS_MS)),
         latency=LatencyConfig(emission=emission),
         patterns=LogPatternsConfig(
-            PatternConfig(warm_minutes=1, away_minutes=1, close_after_ms=40_000), emission, 3, insights=True
+            PatternConfig(warm_minutes=1, away_minutes=1, life=replace(LIFE, close_after_ms=40_000)),
+            emission,
+            3,
+            insights=True,
         ),
         novelty=NoveltyConfig(known_ms=60_000, emission=emission),
         effects=RequestEffectsConfig(

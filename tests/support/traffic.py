@@ -31,8 +31,10 @@ from state_schemas.telemetry.resource import Resource
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_SERVER, SpanColumns
 from tests.support.stories import Story
 from udfs.activity import merge_activity
+from udfs.detect.lifecycle import OPEN
 from udfs.detect.log_patterns.report import report
 from udfs.detect.requests.counts import effects_of_lines, effects_of_spans, logging_windows
+from udfs.detect.service_window import ServiceKey
 from udfs.event_time import TimeLimits
 from udfs.insights.ids import insight_id
 from udfs.logs.reader import LineReader
@@ -267,7 +269,7 @@ def sightings(message: FoldedMessage) -> Iterator[LogPatternSighting]:
                 )
                 pattern = (aggregate.env, counted.pattern_id, aggregate.service)
                 entry = Registered(counted.texts, start_ms, start_ms, 1)
-                insight = report(aggregate.env, aggregate.service, episode, entry, "open")
+                insight = report(ServiceKey(aggregate.env, aggregate.service), episode, entry, OPEN, "logs")
                 own = insight_id(
                     "error_pattern_new", *pattern[:2], f"{pattern[2]}{table.ranges}", start_ms
                 )  # one a message

@@ -93,6 +93,6 @@ def test_new_errors_that_join_into_one_pattern_are_one_insight() -> None:
         service.logs({f"no card was found for {users[service.windows % 6]} at the bank": 2})
     insights = last(service.emitted)
     assert {insight.kind for insight in insights} == {"error_pattern_new"}
-    assert [insight.reason for insight in insights].count(JOINED) == len(insights) - 1
-    (joined,) = [insight for insight in insights if insight.reason != JOINED]
+    assert [insight.reason for insight in insights].count(JOINED.reason) == len(insights) - 1
+    (joined,) = [insight for insight in insights if insight.reason != JOINED.reason]
     assert joined.measures["lines"] > 200, "it must count the lines of the joined pattern"

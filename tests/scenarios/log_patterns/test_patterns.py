@@ -18,7 +18,8 @@ from state_schemas.telemetry.resource import Resource
 from tests.support.driving import Timed, graph_config, insights, run
 from tests.support.timeline import last, window_of
 from tests.support.traffic import LATENESS_MS, MS, READER, START_MS, TIMES, WINDOW_MS
-from udfs.detect.log_patterns.rule import KNOWN, RECOVERED, UNSEEN, PatternConfig
+from udfs.detect.lifecycle import UNSEEN
+from udfs.detect.log_patterns.rule import LIFE, PatternConfig
 from udfs.logs.masking.masker import MaskSettings
 from udfs.logs.reader import pattern_ids
 
@@ -98,7 +99,7 @@ def test_the_insight_of_a_new_error_has_its_template_host_and_trace() -> None:
         f"on host host-0 (100 %); trace {64 * 100 + 11:032x}"
     )
     assert (first.severity, first.subject) == ("warning", final.subject)
-    assert (final.reason, final.measures["lines"]) == (UNSEEN, 4.0)
+    assert (final.reason, final.measures["lines"]) == (UNSEEN.reason, 4.0)
     assert window_of(final.window.end_ms) == 68
     assert final.evidence.template == "could not reserve <number> pieces of item in store"
     assert set(final.evidence.sample_lines) == {final.evidence.template}, "the lines of an insight must be masked"
@@ -119,7 +120,7 @@ def test_a_single_new_line_is_no_insight_unless_it_is_fatal() -> None:
 def test_a_new_error_that_stays_is_known_after_half_an_hour_and_opens_no_second_insight() -> None:
     found = last(emitted(WARM + "f" * 400))
     assert [(insight.kind, insight.status, insight.reason) for insight in found] == [
-        ("error_pattern_new", "closed", KNOWN)
+        ("error_pattern_new", "closed", LIFE.accepted)
     ]
 
 
@@ -174,7 +175,7 @@ def test_ten_of_a_storm_of_new_errors_are_insights_and_lines_beyond_the_registry
 def test_far_more_of_a_known_error_is_a_surge_until_it_is_back_to_usual() -> None:
     found = emitted("d" * 90 + "D" * 8 + "d" * 60)
     assert brief(found) == [("error_pattern_surge", "closed", 90)]
-    assert found[-1].reason == RECOVERED
+    assert found[-1].reason == LIFE.recovered
     assert found[-1].measures["lines"] == 8 * 40
     title = "cart: error 240 per minute (usually 12) since 22:30:00: connection to <number> was refused"
     assert found[-1].title.startswith(title)

@@ -3,11 +3,12 @@
 from typing import Final
 
 from state_schemas.aggregates.logs import LineSource
-from state_schemas.contracts.insight import Contribution, Evidence, Insight, Severity, Status, TraceExemplar, Window
+from state_schemas.contracts.insight import Contribution, Evidence, Insight, Severity, TraceExemplar
 from state_schemas.state.log_patterns import PatternEpisode, Registered
-from state_schemas.telemetry.resource import ServiceName
+from udfs.detect.finding import Finding
 from udfs.detect.latency.report import CARRIED_SHARE_MIN
-from udfs.insights.ids import insight_id
+from udfs.detect.lifecycle import Course
+from udfs.detect.service_window import ServiceKey
 from udfs.insights.wording import clock, kafka_ranges, percent, rate, title_of
 from udfs.logs.template import template_of
 
@@ -17,45 +18,26 @@ TEMPLATE_CHARS_MAX: Final = 200
 HOUR_MS: Final = 3_600_000
 
 
-def report(
-    env: str,
-    service: str,
-    episode: PatternEpisode,
-    entry: Registered,
-    status: Status,
-    reason: str = "",
-    *,
-    source: LineSource = "logs",
-) -> Insight:
+def report(key: ServiceKey, episode: PatternEpisode, entry: Registered, course: Course, source: LineSource) -> Insight:
     """Return the insight of an episode. entry: that of its pattern.
 
     Exceptions of spans have a subject, and therefore ids, of their own: `<pattern id>@spans`.
     """
-    name, counted, info = ServiceName.parse(service), episode.counted, episode.info
-    subject = counted.pattern_id if source == "logs" else f"{counted.pattern_id}@{source}"
+    counted = episode.counted
     measures = _measures(episode)
     evidence = _evidence(episode, template_of(entry.texts))
-    return Insight(
-        insight_id=insight_id(episode.kind, env, service, subject, episode.start_ms),
-        revision=0,
-        status=status,
+    return Finding(
         kind=episode.kind,
-        env=env,
-        site_id=info.site_id,
-        namespace=name.namespace,
-        service=name.name,
-        subject=subject,
-        window=Window(start_ms=episode.start_ms, end_ms=episode.end_ms),
+        subject=counted.pattern_id if source == "logs" else f"{counted.pattern_id}@{source}",
+        start_ms=episode.start_ms,
+        end_ms=episode.end_ms,
         severity=_severity(counted.severity),
         confidence=0.9,
-        title=title_of(_title(name.name, _finding(episode, measures, source), episode.start_ms, evidence)),
-        reason=reason,
+        text=_text(_change(episode, measures, source), episode.start_ms, evidence),
         measures=measures,
         evidence=evidence,
-        container=info.container,
-        image=info.image,
-        version=info.version,
-    )
+        info=episode.info,
+    ).candidate(key, course)
 
 
 def _evidence(episode: PatternEpisode, template: str) -> Evidence:
@@ -92,7 +74,7 @@ def _hosts(episode: PatternEpisode) -> tuple[Contribution, ...]:
     )
 
 
-def _finding(episode: PatternEpisode, measures: dict[str, float], source: LineSource) -> str:
+def _change(episode: PatternEpisode, measures: dict[str, float], source: LineSource) -> str:
     is_error, lines = episode.counted.severity >= ERROR, episode.counted.count
     noun = "exception in spans" if source == "spans" else "error" if is_error else "warning"
     times = "once" if lines == 1 else f"{lines:,} times"
@@ -106,11 +88,11 @@ def _finding(episode: PatternEpisode, measures: dict[str, float], source: LineSo
             return f"{noun} {rate(measures['lines_per_min'])} per minute (usually {usual})"
 
 
-def _title(service: str, finding: str, start_ms: int, evidence: Evidence) -> str:
-    title = f"{service}: {finding} since {clock(start_ms)}: {title_of(evidence.template, TEMPLATE_CHARS_MAX)}"
+def _text(change: str, start_ms: int, evidence: Evidence) -> str:
+    text = f"{change} since {clock(start_ms)}: {title_of(evidence.template, TEMPLATE_CHARS_MAX)}"
     if evidence.hosts and evidence.hosts[0].share >= CARRIED_SHARE_MIN:
-        title += f"; on host {evidence.hosts[0].name} ({percent(evidence.hosts[0].share)})"
-    return title + (f"; trace {evidence.traces[0].trace_id}" if evidence.traces else "")
+        text += f"; on host {evidence.hosts[0].name} ({percent(evidence.hosts[0].share)})"
+    return text + (f"; trace {evidence.traces[0].trace_id}" if evidence.traces else "")
 
 
 def _severity(number: int) -> Severity:

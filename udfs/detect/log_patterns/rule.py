@@ -5,7 +5,6 @@ was registered and not seen for long. A surge is a rate of a known pattern far a
 other lines of the service. All functions are pure: arguments are not changed.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import log
 from typing import Final, NamedTuple
@@ -13,41 +12,23 @@ from typing import Final, NamedTuple
 import msgspec
 
 from state_schemas.aggregates.logs import OTHER_PATTERNS, LineSource, LogTable, PatternCount
-from state_schemas.contracts.insight import Insight, Status
-from state_schemas.state.log_patterns import (
-    LineRate,
-    LogPatternModel,
-    PatternEpisode,
-    PatternKind,
-    Registered,
-    ServiceLines,
-)
+from state_schemas.contracts.insight import Insight
+from state_schemas.state.log_patterns import LineRate, LogPatternModel, PatternEpisode, PatternKind, Registered
 from udfs.activity import merge_ranges
-from udfs.detect.log_patterns.rate import (
-    MINUTE_MS,
-    forget_recent,
-    load,
-    observe_silence,
-    observe_window,
-    surge_of,
-    usual_lines,
-    with_lines,
-)
+from udfs.detect.lifecycle import OPEN, UNSEEN, Course, Lifecycle
+from udfs.detect.log_patterns.rate import MINUTE_MS, Rates
 from udfs.detect.log_patterns.registry import canonical, evicted_patterns, register
 from udfs.detect.log_patterns.report import FATAL, report
-from udfs.detect.service_window import ServiceWindow
+from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.logs.template import merge_texts
 from udfs.logs.window import merge_counts
 from udfs.service_info import merge_info
 from udfs.stats.poisson_change import ChangeConfig
 
-__all__ = ["PatternConfig", "evaluate_lines", "expire_patterns"]
+__all__ = ["JOINED", "LIFE", "PatternConfig", "evaluate_lines", "expire_patterns"]
 
-EXPIRED: Final = "no more lines"
-UNSEEN: Final = "not seen again"
-JOINED: Final = "merged with another pattern"
-KNOWN: Final = "the pattern has stayed: it is known now"
-RECOVERED: Final = "back to its usual rate"
+LIFE: Final = Lifecycle("back to its usual rate", "the pattern has stayed: it is known now", "no more lines")
+JOINED: Final = Course("closed", "merged with another pattern")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +40,16 @@ class PatternConfig:
     away_minutes: int = 60
     patterns_max: int = 1_000  # patterns in the registry
     change: ChangeConfig = field(default_factory=ChangeConfig)  # test that opens a surge
-    nats_close: float = 6.0  # nats of evidence for the usual rate that close a surge
+    life: Lifecycle = LIFE
     # Lines of a new or returned pattern before an insight is emitted; a FATAL line is emitted at once.
     lines_min: int = 2
     # Visible insights of new or returned patterns at the same time; further patterns are registered without one.
     new_patterns_max: int = 10
-    # Whether active windows without lines count in the usual rate: true for exceptions of spans.
-    silence_counts: bool = False
+    # Source of the lines. Active windows without exceptions of spans count in the usual rate, those without logs not.
+    source: LineSource = "logs"
     # Length of the intervals by which activity is reported; each counts as a whole.
     observed_ms: int = MINUTE_MS
     seeds: frozenset[str] = frozenset()  # ids of patterns that are never new
-    close_after_ms: int = 600_000  # an episode without lines for this long ends
-    accept_ms: int = 1_800_000  # an episode that lasts this long is the new normal
 
     @property
     def observed_minutes(self) -> int:
@@ -78,27 +57,8 @@ class PatternConfig:
         return self.observed_ms // MINUTE_MS
 
 
-class _Now(NamedTuple):
-    """The window that is evaluated.
-
-    minutes: active minutes of the service, those of the window included.
-    service: lines of the service, those of the window included.
-    source: of the lines.
-    """
-
-    window: ServiceWindow[LogTable]
-    minutes: int
-    service: ServiceLines
-    source: LineSource
-
-    def insight(self, episode: PatternEpisode, entry: Registered, status: Status, reason: str = "") -> Insight:
-        """Return the candidate of an episode."""
-        window = self.window
-        return report(window.env, window.service, episode, entry, status, reason, source=self.source)
-
-
 class _Followed(NamedTuple):
-    """A pattern after a window. episode: None if it has ended."""
+    """A pattern after a window. episode: None without one, or if it has ended."""
 
     entry: Registered
     episode: PatternEpisode | None
@@ -121,36 +81,27 @@ class _Named(NamedTuple):
 
 
 def evaluate_lines(
-    model: LogPatternModel, window: ServiceWindow[LogTable], config: PatternConfig, source: LineSource = "logs"
+    model: LogPatternModel, window: ServiceWindow[LogTable], config: PatternConfig
 ) -> tuple[LogPatternModel, list[Insight]]:
     """Return the model after the window, and its candidates. O(registry + patterns).
 
     A window without lines says that the service was active.
     """
     minute = window.start_ms // config.observed_ms
-    quiet = sum(counted.count for counted in window.table.patterns if not counted.severe)
     minutes = model.minutes + (minute != model.minute) * config.observed_minutes
-    service = model.lines
-    if window.table.patterns:  # otherwise the window only reports activity
-        if config.silence_counts:
-            service = observe_silence(
-                service, minutes, window.start_ms, window.end_ms, config.observed_ms, config.change
-            )
-        service = observe_window(service, window.start_ms, quiet, config.change)
-    now = _Now(window, minutes, service, source)
-    named = _named(model.registry, now, config)
+    now = _Evaluation(model, window, config, minutes, _rates(model, window, config, minutes))
+    named = now.named()
     entries = named.entries
-    before, candidates = _moved(model, named, now)
+    before, candidates = now.moved(named)
     episodes: dict[str, PatternEpisode] = {}
     room = config.new_patterns_max - sum(map(_is_novel, before.values()))
     for name, counted in sorted({**dict.fromkeys(before), **named.found}.items()):
         if name in before:
-            followed = _follow(before[name], entries[name], counted, now, config, has_room=room > 0)
+            followed = now.follow(before[name], entries[name], counted, has_room=room > 0)
             room += _is_novel(before[name])
-            entries[name] = _seen(followed.entry, counted, now) if counted else followed.entry
+            entries[name] = now.seen(followed.entry, counted) if counted else followed.entry
         else:
-            assert counted is not None, f"pattern {name} has no episode and no lines; expected one of them"
-            followed = _begun(model, named, name, now, config, has_room=room > 0)
+            followed = now.begin(named, name, has_room=room > 0)
             entries[name] = followed.entry
         room -= _is_novel(followed.episode)
         candidates += [followed.candidate] if followed.candidate else []
@@ -160,31 +111,32 @@ def evaluate_lines(
         registry=entries,
         evicted=evicted_patterns(model, entries),
         episodes=episodes,
-        minutes=now.minutes,
+        minutes=minutes,
         minute=minute,
         refused_lines=model.refused_lines + named.refused,
-        lines=service,
+        lines=now.rates.service,
         last_end_ms=window.end_ms,
     )
     return model, candidates
 
 
-def _moved(model: LogPatternModel, named: _Named, now: _Now) -> tuple[dict[str, PatternEpisode], list[Insight]]:
-    """Return the open episodes by canonical id, and candidates that close merged ones.
+def expire_patterns(model: LogPatternModel, key: ServiceKey, config: PatternConfig) -> list[Insight]:
+    """Return the closing candidates of the open episodes when a service is forgotten."""
+    return [
+        report(key, episode, model.registry[name], config.life.expiry(), config.source)
+        for name, episode in sorted(model.episodes.items())
+        if episode.visible
+    ]
 
-    Where patterns have been merged, the oldest visible episode goes on.
-    """
-    entries = named.entries
-    kept: dict[str, PatternEpisode] = {}
-    candidates: list[Insight] = []
-    ordered = sorted(model.episodes.items(), key=lambda item: (not item[1].visible, item[1].start_ms, item[0]))
-    for name, episode in ordered:
-        target = canonical(entries, name, ())
-        if target not in kept:
-            kept[target] = episode
-        elif episode.visible:
-            candidates.append(now.insight(episode, entries[name], "closed", JOINED))
-    return kept, candidates
+
+def _rates(model: LogPatternModel, window: ServiceWindow[LogTable], config: PatternConfig, minutes: int) -> Rates:
+    rates = Rates(model.lines, config.change, window.end_ms - window.start_ms, config.observed_ms)
+    if not window.table.patterns:  # the window only reports activity
+        return rates
+    if config.source == "spans":
+        rates = rates.after_silence(window.start_ms, minutes)
+    quiet = sum(counted.count for counted in window.table.patterns if not counted.severe)
+    return rates.after_window(window.start_ms, quiet)
 
 
 def _is_novel(episode: PatternEpisode | None) -> bool:
@@ -192,207 +144,197 @@ def _is_novel(episode: PatternEpisode | None) -> bool:
     return episode is not None and episode.visible and episode.kind != "error_pattern_surge"
 
 
-def expire_patterns(model: LogPatternModel, env: str, service: str, source: LineSource = "logs") -> list[Insight]:
-    """Return the closing candidates of the open episodes when a service is forgotten."""
-    return [
-        report(env, service, episode, model.registry[name], "closed", EXPIRED, source=source)
-        for name, episode in sorted(model.episodes.items())
-        if episode.visible
-    ]
+@dataclass(frozen=True, slots=True)
+class _Evaluation:
+    """Evaluation of one window. minutes, rates: active minutes and lines of the service, the window included."""
 
+    model: LogPatternModel
+    window: ServiceWindow[LogTable]
+    config: PatternConfig
+    minutes: int
+    rates: Rates
 
-def _named(known: Mapping[str, Registered], now: _Now, config: PatternConfig) -> _Named:
-    severe = [
-        counted for counted in now.window.table.patterns if counted.severe and counted.pattern_id != OTHER_PATTERNS
-    ]
-    names = {counted.pattern_id: canonical(known, counted.pattern_id, counted.texts) for counted in severe}
-    fresh = {
-        counted.pattern_id: Registered(counted.texts, now.window.start_ms, now.window.start_ms, now.minutes)
-        for counted in severe
-        if names[counted.pattern_id] not in known
-    }
-    here = set(names.values())
-    registry = register(_with_room(known, here, len(fresh), now.minutes, config), fresh, config.patterns_max)
-    found: dict[str, PatternCount] = {}
-    for counted in severe:
-        if counted.pattern_id in registry.refused:
-            continue
-        name = canonical(registry.entries, counted.pattern_id, counted.texts)
-        renamed = msgspec.structs.replace(
-            counted, pattern_id=name, texts=() if name != counted.pattern_id else counted.texts
+    def named(self) -> _Named:
+        """Register the severe patterns of the window."""
+        known, start_ms = self.model.registry, self.window.start_ms
+        severe = [
+            counted for counted in self.window.table.patterns if counted.severe and counted.pattern_id != OTHER_PATTERNS
+        ]
+        names = {counted.pattern_id: canonical(known, counted.pattern_id, counted.texts) for counted in severe}
+        fresh = {
+            counted.pattern_id: Registered(counted.texts, start_ms, start_ms, self.minutes)
+            for counted in severe
+            if names[counted.pattern_id] not in known
+        }
+        registry = register(self._with_room(set(names.values()), len(fresh)), fresh, self.config.patterns_max)
+        found: dict[str, PatternCount] = {}
+        for counted in severe:
+            if counted.pattern_id not in registry.refused:
+                name = canonical(registry.entries, counted.pattern_id, counted.texts)
+                renamed = _renamed(counted, name)
+                found[name] = merge_counts(found[name], renamed) if name in found else renamed
+        refused = sum(counted.count for counted in severe if counted.pattern_id in registry.refused)
+        return _Named(registry.entries, dict(sorted(found.items())), frozenset(registry.added), refused)
+
+    def _with_room(self, here: set[str], wanted: int) -> dict[str, Registered]:
+        """Return the registry with room for `wanted` more patterns, as far as it can be made.
+
+        Patterns that were not seen for away_minutes are evicted, none of those in the window.
+        """
+        known = self.model.registry
+        short = len(known) + wanted - self.config.patterns_max
+        if not wanted or short <= 0:
+            return dict(known)
+        oldest = self.minutes - self.config.away_minutes
+        away = sorted(
+            (entry.last_minute, name)
+            for name, entry in known.items()
+            if entry.last_minute < oldest and name not in here and entry.alias_of not in here
         )
-        found[name] = merge_counts(found[name], renamed) if name in found else renamed
-    refused = sum(counted.count for counted in severe if counted.pattern_id in registry.refused)
-    return _Named(registry.entries, dict(sorted(found.items())), frozenset(registry.added), refused)
+        evicted = {name for _, name in away[:short]}
+        return {name: entry for name, entry in known.items() if name not in evicted and entry.alias_of not in evicted}
 
+    def moved(self, named: _Named) -> tuple[dict[str, PatternEpisode], list[Insight]]:
+        """Return the open episodes by canonical id, and candidates that close merged ones.
 
-def _with_room(
-    known: Mapping[str, Registered], here: set[str], wanted: int, minutes: int, config: PatternConfig
-) -> dict[str, Registered]:
-    """Return the registry with room for `wanted` more patterns, as far as it can be made.
+        Where patterns have been merged, the oldest visible episode goes on.
+        """
+        kept: dict[str, PatternEpisode] = {}
+        candidates: list[Insight] = []
+        ordered = sorted(self.model.episodes.items(), key=lambda item: (not item[1].visible, item[1].start_ms, item[0]))
+        for name, episode in ordered:
+            target = canonical(named.entries, name, ())
+            if target not in kept:
+                kept[target] = episode
+            elif merged := self._insight(episode, named.entries[name], JOINED):
+                candidates.append(merged)
+        return kept, candidates
 
-    Patterns that were not seen for away_minutes are evicted, none of those in the window.
-    """
-    short = len(known) + wanted - config.patterns_max
-    if not wanted or short <= 0:
-        return dict(known)
-    away = sorted(
-        (entry.last_minute, name)
-        for name, entry in known.items()
-        if minutes - entry.last_minute > config.away_minutes and name not in here and entry.alias_of not in here
-    )
-    evicted = {name for _, name in away[:short]}
-    return {name: entry for name, entry in known.items() if name not in evicted and entry.alias_of not in evicted}
+    def begin(self, named: _Named, name: str, *, has_room: bool) -> _Followed:
+        """Return a pattern after its lines of this window, and the episode that begins with them."""
+        counted = named.found[name]
+        seen = self.seen(named.entries[name], counted)
+        entry = msgspec.structs.replace(seen, rate=self.rates.with_lines(seen.rate, counted.count))
+        opened = self._novel(named, name) or self._surge(entry, counted, len(named.entries))
+        if opened is None or self.minutes - self.config.observed_minutes < self.config.warm_minutes:
+            return _Followed(entry, None, None)
+        if opened.kind != "error_pattern_surge" and not has_room:
+            opened = msgspec.structs.replace(opened, visible=False)
+        entry = msgspec.structs.replace(entry, rate=self.rates.without_recent(entry.rate))
+        return _Followed(entry, opened, self._insight(opened, entry, OPEN))
 
-
-def _begun(
-    model: LogPatternModel, named: _Named, name: str, now: _Now, config: PatternConfig, *, has_room: bool
-) -> _Followed:
-    """Return a pattern after its lines of this window, and the episode that begins with them."""
-    counted = named.found[name]
-    opened = _opened(model, named, name, now, config)
-    entry, surge = _surged(_seen(named.entries[name], counted, now), counted, now, len(named.entries), config)
-    opened = opened or surge
-    if opened is None or now.minutes - config.observed_minutes < config.warm_minutes:
-        return _Followed(entry, None, None)
-    if opened.kind != "error_pattern_surge" and not has_room:
-        opened = msgspec.structs.replace(opened, visible=False)
-    entry = msgspec.structs.replace(entry, rate=forget_recent(entry.rate, now.service, config.change))
-    return _Followed(entry, opened, now.insight(opened, entry, "open") if opened.visible else None)
-
-
-def _opened(
-    model: LogPatternModel, named: _Named, name: str, now: _Now, config: PatternConfig
-) -> PatternEpisode | None:
-    """Return the episode of a pattern that is new or has returned."""
-    start_ms = now.window.start_ms
-    before = model.registry.get(name)
-    if config.seeds and _is_seeded(named.entries, name, config.seeds):
+    def _novel(self, named: _Named, name: str) -> PatternEpisode | None:
+        """Return the episode of a pattern that is new or has returned."""
+        start_ms, config, counted = self.window.start_ms, self.config, named.found[name]
+        before = self.model.registry.get(name)
+        if config.seeds and _is_seeded(named.entries, name, config.seeds):
+            return None
+        if name in named.added:
+            away_ms = start_ms - self.model.evicted[name] if name in self.model.evicted else 0
+            kind: PatternKind = "error_pattern_returned" if away_ms else "error_pattern_new"
+            return self._with_visibility(self._episode(kind, counted, away_ms))
+        # The least possible time: the pattern was seen perhaps at the end of an interval, and now at the start of one.
+        away_minutes = self.minutes - before.last_minute - config.observed_minutes + 1 if before else 0
+        if before is not None and away_minutes > max(config.away_minutes, 2 * before.away_minutes_max):
+            away_ms = start_ms - before.last_seen_ms
+            return self._with_visibility(self._episode("error_pattern_returned", counted, away_ms))
         return None
-    if name in named.added:
-        away_ms = start_ms - model.evicted[name] if name in model.evicted else 0
-        kind: PatternKind = "error_pattern_returned" if away_ms else "error_pattern_new"
-        return _with_visibility(_episode(kind, named.found[name], now, away_ms), config)
-    # The least possible time: the pattern may have been seen at the end of an interval, and now at the start of one.
-    away_minutes = now.minutes - before.last_minute - config.observed_minutes + 1 if before else 0
-    if before is not None and away_minutes > max(config.away_minutes, 2 * before.away_minutes_max):
-        returned = _episode("error_pattern_returned", named.found[name], now, start_ms - before.last_seen_ms)
-        return _with_visibility(returned, config)
-    return None
+
+    def _surge(self, entry: Registered, counted: PatternCount, tests: int) -> PatternEpisode | None:
+        """Return the episode of a pattern whose lines are a surge. tests: number of patterns that are tested."""
+        surge = self.rates.surge(entry.rate)
+        if surge is None or surge.nats < self.config.change.nats_open + log(tests):
+            return None
+        return msgspec.structs.replace(
+            self._episode("error_pattern_surge", msgspec.structs.replace(counted, count=surge.lines)),
+            start_ms=self.rates.service.recent[-surge.windows][0],
+            usual=self.rates.usual_lines(entry.rate),
+            windows=surge.windows,
+        )
+
+    def _episode(self, kind: PatternKind, counted: PatternCount, away_ms: int = 0) -> PatternEpisode:
+        window = self.window
+        return PatternEpisode(
+            kind,
+            window.start_ms,
+            window.end_ms,
+            counted,
+            window.table.info,
+            window.table.ranges,
+            window.end_ms - window.start_ms,
+            absent_ms=away_ms,
+        )
+
+    def _with_visibility(self, episode: PatternEpisode) -> PatternEpisode:
+        """Return the episode, visible if it has enough lines."""
+        counted = episode.counted
+        visible = counted.count >= self.config.lines_min or counted.severity >= FATAL
+        return msgspec.structs.replace(episode, visible=visible)
+
+    def seen(self, entry: Registered, counted: PatternCount) -> Registered:
+        """Return the entry after its lines of this window."""
+        known_texts = entry.wide or not counted.texts
+        return msgspec.structs.replace(
+            entry,
+            texts=entry.texts if known_texts else merge_texts(entry.texts, counted.texts),
+            last_seen_ms=self.window.start_ms,
+            last_minute=self.minutes,
+            away_minutes_max=max(entry.away_minutes_max, self.minutes - entry.last_minute),
+            count=entry.count + counted.count,
+        )
+
+    def follow(
+        self, episode: PatternEpisode, entry: Registered, counted: PatternCount | None, *, has_room: bool
+    ) -> _Followed:
+        """Follow an open episode through the window."""
+        if self.config.life.is_unseen(episode, self.window.start_ms):
+            return self._closed(episode, entry, UNSEEN)
+        after = self._extended(episode, entry, counted)
+        course = self.config.life.course(episode, after)
+        if course is not None and course.status == "closed":
+            return self._closed(after, entry, course)
+        if not episode.visible and has_room and after.windows > episode.windows:
+            after, course = self._with_visibility(after), OPEN
+        return _Followed(entry, after, self._insight(after, entry, course) if course else None)
+
+    def _extended(self, episode: PatternEpisode, entry: Registered, counted: PatternCount | None) -> PatternEpisode:
+        """Return the episode after the window: a surge needs more lines than usual, others need any."""
+        nats = float(counted.count if counted else 0)
+        if episode.kind == "error_pattern_surge":
+            factor, usual = self.config.change.factor, self.rates.usual_lines(entry.rate) * self.rates.loads[-1]
+            nats = nats * log(factor) - usual * (factor - 1)
+            episode = msgspec.structs.replace(episode, recovery=max(0.0, episode.recovery - nats))
+        if counted is None or nats <= 0:
+            return episode
+        table = self.window.table
+        return msgspec.structs.replace(
+            episode,
+            end_ms=self.window.end_ms,
+            # Under the id that the episode began with, even if that pattern is part of a wider one now.
+            counted=merge_counts(episode.counted, _renamed(counted, episode.counted.pattern_id)),
+            info=merge_info((episode.info, table.info)),
+            ranges=merge_ranges((*episode.ranges, *table.ranges)),
+            windows=episode.windows + 1,
+        )
+
+    def _closed(self, episode: PatternEpisode, entry: Registered, course: Course) -> _Followed:
+        """Return the pattern without its episode, whose lines are not learned unless they are the new normal."""
+        rate = self.rates.without_recent(entry.rate)
+        if course.reason == self.config.life.accepted:
+            windows = (episode.end_ms - episode.start_ms) / episode.window_ms
+            mean, observed_windows = episode.counted.count / windows, max(1.0, self.rates.service.past_windows)
+            rate = LineRate(mean * observed_windows, mean * (mean + 1) * observed_windows, rate.as_of)
+        return _Followed(msgspec.structs.replace(entry, rate=rate), None, self._insight(episode, entry, course))
+
+    def _insight(self, episode: PatternEpisode, entry: Registered, course: Course) -> Insight | None:
+        """Return the candidate of an episode if it is visible."""
+        return report(self.window.key, episode, entry, course, self.config.source) if episode.visible else None
 
 
-def _is_seeded(entries: Mapping[str, Registered], name: str, seeds: frozenset[str]) -> bool:
+def _is_seeded(entries: dict[str, Registered], name: str, seeds: frozenset[str]) -> bool:
     return name in seeds or any(entry.alias_of == name and part in seeds for part, entry in entries.items())
 
 
-def _with_visibility(episode: PatternEpisode, config: PatternConfig) -> PatternEpisode:
-    """Return the episode, visible if it has enough lines."""
-    counted = episode.counted
-    visible = counted.count >= config.lines_min or counted.severity >= FATAL
-    return msgspec.structs.replace(episode, visible=visible)
-
-
-def _episode(kind: PatternKind, counted: PatternCount, now: _Now, away_ms: int = 0) -> PatternEpisode:
-    window = now.window
-    window_ms = window.end_ms - window.start_ms
-    return PatternEpisode(
-        kind,
-        window.start_ms,
-        window.end_ms,
-        counted,
-        window.table.info,
-        window.table.ranges,
-        window_ms,
-        absent_ms=away_ms,
-    )
-
-
-def _seen(entry: Registered, counted: PatternCount, now: _Now) -> Registered:
-    known_texts = entry.wide or not counted.texts
-    return msgspec.structs.replace(
-        entry,
-        texts=entry.texts if known_texts else merge_texts(entry.texts, counted.texts),
-        last_seen_ms=now.window.start_ms,
-        last_minute=now.minutes,
-        away_minutes_max=max(entry.away_minutes_max, now.minutes - entry.last_minute),
-        count=entry.count + counted.count,
-    )
-
-
-def _surged(
-    entry: Registered, counted: PatternCount, now: _Now, tests: int, config: PatternConfig
-) -> tuple[Registered, PatternEpisode | None]:
-    """Return the entry after its lines of this window, and an episode if they are a surge."""
-    service, change = now.service, config.change
-    entry = msgspec.structs.replace(entry, rate=with_lines(entry.rate, service, counted.count, change))
-    surge = surge_of(entry.rate, service, change)
-    if surge is None or surge.nats < change.nats_open + log(tests):
-        return entry, None
-    episode = _episode("error_pattern_surge", msgspec.structs.replace(counted, count=surge.lines), now)
-    start_ms = service.recent[-surge.windows][0]
-    usual = usual_lines(entry.rate, service, change)
-    return entry, msgspec.structs.replace(episode, start_ms=start_ms, usual=usual, windows=surge.windows)
-
-
-def _follow(
-    episode: PatternEpisode,
-    entry: Registered,
-    counted: PatternCount | None,
-    now: _Now,
-    config: PatternConfig,
-    *,
-    has_room: bool,
-) -> _Followed:
-    """Follow an open episode: close it, accept it, or update it after 3, 6, 12, 24 ... windows."""
-    if now.window.start_ms - episode.end_ms >= config.close_after_ms:
-        return _closed(episode, entry, UNSEEN, now, config)
-    window, of_surge, change = now.window, episode.kind == "error_pattern_surge", config.change
-    lines = counted.count if counted else 0
-    nats = float(lines)
-    if of_surge:
-        usual = usual_lines(entry.rate, now.service, change) * load(now.service)
-        nats = lines * log(change.factor) - usual * (change.factor - 1)
-    recovery = max(0.0, episode.recovery - nats) if of_surge else 0.0
-    if recovery >= config.nats_close:
-        return _closed(episode, entry, RECOVERED, now, config)
-    if counted is None or nats <= 0:
-        return _Followed(entry, msgspec.structs.replace(episode, recovery=recovery), None)
-    after = msgspec.structs.replace(
-        episode,
-        end_ms=window.end_ms,
-        counted=merge_counts(episode.counted, _named_as(episode, counted)),
-        info=merge_info((episode.info, window.table.info)),
-        ranges=merge_ranges((*episode.ranges, *window.table.ranges)),
-        recovery=recovery,
-        windows=episode.windows + 1,
-    )
-    if after.end_ms - after.start_ms >= config.accept_ms:
-        return _closed(after, entry, KNOWN, now, config)
-    if not episode.visible:
-        after = _with_visibility(after, config) if has_room else after
-        opening = now.insight(after, entry, "open") if after.visible else None
-        return _Followed(entry, after, opening)
-    thirds, rest = divmod(after.windows, 3)
-    if rest or thirds & (thirds - 1):
-        return _Followed(entry, after, None)
-    return _Followed(entry, after, now.insight(after, entry, "updated"))
-
-
-def _named_as(episode: PatternEpisode, counted: PatternCount) -> PatternCount:
-    """Return the lines under the id that the episode began with, even if that pattern is part of a wider one now."""
-    name = episode.counted.pattern_id
-    if counted.pattern_id == name:
-        return counted
-    return msgspec.structs.replace(counted, pattern_id=name, texts=())
-
-
-def _closed(episode: PatternEpisode, entry: Registered, reason: str, now: _Now, config: PatternConfig) -> _Followed:
-    """Return the pattern without its episode, whose lines are not learned unless they are the new normal."""
-    service = now.service
-    candidate = now.insight(episode, entry, "closed", reason) if episode.visible else None
-    rate = forget_recent(entry.rate, service, config.change)
-    if reason == KNOWN:
-        windows = (episode.end_ms - episode.start_ms) / episode.window_ms
-        mean, observed_windows = episode.counted.count / windows, max(1.0, service.past_windows)
-        rate = LineRate(mean * observed_windows, mean * (mean + 1) * observed_windows, rate.as_of)
-    return _Followed(msgspec.structs.replace(entry, rate=rate), None, candidate)
+def _renamed(counted: PatternCount, name: str) -> PatternCount:
+    """Return the count under another id; its texts are not those of that pattern."""
+    return counted if counted.pattern_id == name else msgspec.structs.replace(counted, pattern_id=name, texts=())
