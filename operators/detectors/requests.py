@@ -61,7 +61,7 @@ class EffectRule(WindowRule[EffectModel, EffectWindow, EffectAggregate, Output])
         return evaluate_effects(model, window, self.config.rule)
 
     def expire(self, key: ServiceKey, model: EffectModel) -> list[Insight]:
-        return expire_effects(model, key.env, key.service)
+        return expire_effects(model, key, self.config.rule)
 
     def outputs(self, evaluated: Evaluated[EffectModel]) -> Iterator[Output]:
         """Yield revisions; those of missing lines go to `LogSilence`, inside a `LoggingWindows`."""

@@ -18,44 +18,26 @@ class RecentWindow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One window of the test interval. traces, ranges: as in `EffectWindow`."""
 
     start_ms: int
-    # One number for each of `EffectRates.operations`.
+    # One number for each of `EffectRates.exposures`.
     requests: tuple[int, ...]
     traces: tuple[Exemplar, ...]
     ranges: tuple[OffsetRange, ...]
 
 
 class EffectRates(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Usual rates of n effects, and their counts in the test interval.
+    """Usual rates of effects, and their counts in the test interval."""
 
-    All arrays are little-endian float64, row after row.
-    """
-
-    # The n effects.
     names: tuple[str, ...] = ()
+    # By name of the effect; of lines only.
     templates: dict[str, str] = {}
-    # The m exposures: "" for the window itself, then operations.
+    # The exposures: "" for the window itself, then operations.
     operations: tuple[str, ...] = ("",)
-    # (m,): decaying sums of exposure.
-    requests: bytes = bytes(8)
-    # (m, m): decaying sums of products of exposures, each window weighted by its requests.
-    gram: bytes = bytes(8)
-    # (n, m): decaying sums of products of counts and exposures, with the same weights.
-    cross: bytes = b""
-    # (n, m): the counts per exposure that fit best.
-    rate: bytes = b""
-    # (n,): decaying sums of counts.
-    past: bytes = b""
-    # (n, 2): decaying sums over test intervals of squared deviations beyond chance, and of squared expectations.
-    scatter: bytes = b""
-    # (n, 3): numbers of windows with requests: those with the effect, those since the last one with it, and the longest
-    # run without it.
-    runs: bytes = b""
-    # The k windows of the test interval, oldest first.
+    # Records of `udfs.detect.requests.rates.EXPOSURE`, one for each operation that there is room for; b"" at first.
+    exposures: bytes = b""
+    # The windows of the test interval, oldest first.
     recent: tuple[RecentWindow, ...] = ()
-    # (n, k): counts in those windows.
-    counts: bytes = b""
-    # (n,): start of the newest window with the effect, epoch ms.
-    last_seen: bytes = b""
+    # Records of `udfs.detect.requests.rates.EFFECT`, one for each name.
+    effects: bytes = b""
 
 
 class EffectMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -65,9 +47,9 @@ class EffectMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
     # True for more than expected, False for less.
     more: bool
     # Lines or spans in the windows of the episode, and the number that was expected.
-    count: float
-    expected: float
-    last_seen_ms: int
+    count: float = 0.0
+    expected: float = 0.0
+    last_seen_ms: int = 0
     # Evidence for the end of the change, in nats.
     recovery: float = 0.0
 
@@ -90,6 +72,11 @@ class EffectEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
     windows: int = 0
     # Number of those windows without any line.
     silent: int = 0
+
+    @property
+    def recovery(self) -> float:
+        """Evidence for the end of all changes, in nats."""
+        return min(member.recovery for member in self.members)
 
 
 class EffectModel(msgspec.Struct, frozen=True, array_like=True, gc=False):

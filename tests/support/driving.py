@@ -35,6 +35,7 @@ from tests.support.traffic import LATENESS_MS, OUT_OF_ORDER_MS, START_MS, TIMES
 from udfs.activity import merge_activity
 from udfs.detect.log_patterns.rule import LIFE, PatternConfig
 from udfs.detect.requests.counts import merge_effect_windows
+from udfs.detect.requests.rule import LIFE as EFFECT_LIFE
 from udfs.detect.requests.rule import EffectConfig
 from udfs.logs.window import merge_log_aggregates
 from udfs.spans.calls import PairLimits
@@ -65,7 +66,7 @@ def graph_config(emit_when: EmitWhen = "early", services_max: int = 5_000, envs_
         effects=RequestEffectsConfig(
             EffectConfig(
                 ChangeConfig(windows_min=3, nats_open=3.0),
-                close_after_ms=60_000,
+                life=replace(EFFECT_LIFE, close_after_ms=60_000),
                 past_windows_min=1,
                 seen_windows_min=3,
             ),

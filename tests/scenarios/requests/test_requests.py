@@ -13,7 +13,8 @@ from state_schemas.telemetry.message import OffsetRange
 from state_schemas.telemetry.resource import ServiceInfo
 from tests.support.timeline import last, window_of
 from tests.support.traffic import START_MS, WINDOW_MS
-from udfs.detect.requests.rule import ACCEPTED, DEPLOYED, RECOVERED, UNSEEN, EffectConfig, evaluate_effects
+from udfs.detect.lifecycle import UNSEEN
+from udfs.detect.requests.rule import DEPLOYED, LIFE, EffectConfig, evaluate_effects
 from udfs.detect.service_window import ServiceKey, ServiceWindow
 
 HOUR = 360  # windows
@@ -59,7 +60,7 @@ def usual(n: int, **more: int) -> dict[str, int]:
 
 def test_a_line_that_stops_is_reported_within_a_minute_and_closed_when_it_comes_again_once() -> None:
     found = emitted(500, lambda window, n: Done({"a": n}, usual(n) | {X: 0 if 400 <= window < 430 else n}))
-    assert brief(found) == [("pattern_missing", "x", RECOVERED)]
+    assert brief(found) == [("pattern_missing", "x", LIFE.recovered)]
     first = found[0]
     assert window_of(first.window.start_ms) == 400
     assert first.window.end_ms - first.window.start_ms == 6 * WINDOW_MS
@@ -94,12 +95,12 @@ def test_an_insight_names_every_effect_that_changes_while_it_is_open() -> None:
 
 def test_a_change_that_stays_is_usual_after_half_an_hour() -> None:
     found = emitted(800, lambda window, n: Done({"a": n}, usual(n) | {X: n // 10 if window >= 400 else n}))
-    assert brief(found) == [("pattern_missing", "x", ACCEPTED)]
+    assert brief(found) == [("pattern_missing", "x", LIFE.accepted)]
 
 
 def test_an_insight_without_data_for_ten_minutes_is_closed_and_opens_again() -> None:
     found = emitted(480, lambda window, n: Done({"a": n}, usual(n) | {X: 0 if window >= 400 else n}), gap=(440, 100))
-    assert [kind_and_reason[2] for kind_and_reason in brief(found)] == [UNSEEN, "updated"]
+    assert [kind_and_reason[2] for kind_and_reason in brief(found)] == [UNSEEN.reason, "updated"]
 
 
 QUIET: dict[str, tuple[int, Story]] = {
@@ -166,4 +167,4 @@ def test_an_open_insight_ends_with_another_version() -> None:
     found = emitted(
         420, lambda window, n: Done({"a": n}, usual(n) | {X: 0 if window >= 400 else n}, f"1.{int(window >= 410)}")
     )
-    assert brief(found) == [("pattern_missing", "x", DEPLOYED)]
+    assert brief(found) == [("pattern_missing", "x", DEPLOYED.reason)]

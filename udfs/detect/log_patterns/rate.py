@@ -5,7 +5,7 @@ the service logs more lines below WARN than usual counts for more than one windo
 proportionally more errors is no surge. Other errors are no measure of traffic, because errors come together.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import msgspec
@@ -136,7 +136,7 @@ class Rates:
         return max(1.0, (variance + 1) / (rate.past + 1))
 
     def _with(self, service: ServiceLines) -> "Rates":
-        return replace(self, service=service)
+        return Rates(service, self.config, self.window_ms, self.observed_ms)
 
 
 def add_rates(left: LineRate, right: LineRate) -> LineRate:

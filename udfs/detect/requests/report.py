@@ -3,10 +3,12 @@
 from typing import Final
 
 from state_schemas.aggregates.requests import CALL, LINE
-from state_schemas.contracts.insight import Contribution, Evidence, Insight, Status, TraceExemplar, Window
-from state_schemas.state.requests import EffectEpisode, EffectMember
-from state_schemas.telemetry.resource import ServiceName
-from udfs.insights.ids import insight_id
+from state_schemas.aggregates.spans import Exemplar
+from state_schemas.contracts.insight import Contribution, Evidence, Insight, TraceExemplar
+from state_schemas.state.requests import EffectEpisode
+from udfs.detect.finding import Finding
+from udfs.detect.lifecycle import Course
+from udfs.detect.service_window import ServiceKey
 from udfs.insights.wording import clock, kafka_ranges, rate, title_of
 
 __all__ = ["report", "subject_of_effect"]
@@ -16,56 +18,31 @@ NAMED_MAX: Final = 20  # lines named in one insight, and calls
 _NS_PER_MS: Final = 1e6
 
 
-def report(
-    env: str,
-    service: str,
-    episode: EffectEpisode,
-    templates: dict[str, str],
-    status: Status,
-    reason: str = "",
-) -> Insight:
-    """Make the candidate of an episode. templates: by name of the effect, of lines only."""
-    name, first, info = ServiceName.parse(service), episode.members[0], episode.info
+def report(key: ServiceKey, episode: EffectEpisode, templates: dict[str, str], course: Course) -> Insight:
+    """Return the insight of an episode. templates: by name of the effect, of lines only."""
+    first = episode.members[0]
     of_lines = first.name.startswith(LINE)
     subject = subject_of_effect(first.name)
-    emitted = templates.get(first.name, "") if of_lines else subject
-    return Insight(
-        insight_id=insight_id(episode.kind, env, service, subject, episode.start_ms),
-        revision=0,
-        status=status,
+    effect = templates.get(first.name, "") if of_lines else subject
+    return Finding(
         kind=episode.kind,
-        env=env,
-        site_id=info.site_id,
-        namespace=name.namespace,
-        service=name.name,
         subject=subject,
-        window=Window(start_ms=episode.start_ms, end_ms=episode.end_ms),
+        start_ms=episode.start_ms,
+        end_ms=episode.end_ms,
         severity="warning",
         confidence=0.8,
-        title=title_of(_title(name.name, episode, emitted)),
-        reason=reason,
+        text=_text(episode, effect),
         measures=_measures(episode),
         evidence=Evidence(
-            traces=tuple(
-                TraceExemplar(
-                    role="sample",
-                    trace_id=trace.trace_id,
-                    latency_ms=round(trace.duration_ns / _NS_PER_MS, 6),
-                    host=trace.host,
-                    operation=trace.operation,
-                )
-                for trace in episode.traces
-            ),
+            traces=tuple(_sample(trace) for trace in episode.traces),
             operations=_calls(episode),
             sample_lines=tuple(templates[part.name] for part in episode.members if part.name in templates)[:NAMED_MAX],
-            template=emitted if of_lines else "",
+            template=effect if of_lines else "",
             kafka=kafka_ranges(episode.ranges),
-            expected=_expected(episode, first, emitted),
+            expected=_expected(episode, effect),
         ),
-        container=info.container,
-        image=info.image,
-        version=info.version,
-    )
+        info=episode.info,
+    ).candidate(key, course)
 
 
 def subject_of_effect(name: str) -> str:
@@ -108,23 +85,34 @@ def _calls(episode: EffectEpisode) -> tuple[Contribution, ...]:
     )
 
 
-def _title(service: str, episode: EffectEpisode, emitted: str) -> str:
+def _sample(trace: Exemplar) -> TraceExemplar:
+    return TraceExemplar(
+        role="sample",
+        trace_id=trace.trace_id,
+        latency_ms=round(trace.duration_ns / _NS_PER_MS, 6),
+        host=trace.host,
+        operation=trace.operation,
+    )
+
+
+def _text(episode: EffectEpisode, effect: str) -> str:
     first, requests = episode.members[0], max(1, episode.requests)
     if first.more:
-        finding = f"calls {rate(first.count / requests)} per request (usually {rate(first.expected / requests)})"
+        change = f"calls {rate(first.count / requests)} per request (usually {rate(first.expected / requests)})"
     else:
-        effect = "line" if first.name.startswith(LINE) else "call"
+        noun = "line" if first.name.startswith(LINE) else "call"
         counts = f"{first.count:,.0f} in {episode.requests:,} requests (usually {first.expected:,.0f})"
-        finding = f"{effect} missing: {counts}"
+        change = f"{noun} missing: {counts}"
     others = len(episode.members) - 1
     more = f", and {others} more line{'s' if others > 1 else ''} or call{'s' if others > 1 else ''}" if others else ""
-    return f"{service}: {finding} since {clock(episode.start_ms)}: {title_of(emitted, TEMPLATE_CHARS_MAX)}{more}"
+    return f"{change} since {clock(episode.start_ms)}: {title_of(effect, TEMPLATE_CHARS_MAX)}{more}"
 
 
-def _expected(episode: EffectEpisode, first: EffectMember, emitted: str) -> str:
+def _expected(episode: EffectEpisode, effect: str) -> str:
+    first = episode.members[0]
     seen = (
         f"last seen in the window of {clock(first.last_seen_ms)}"
         if first.last_seen_ms
         else "not seen since it is watched"
     )
-    return f"{first.expected:,.1f} times {emitted} with {episode.requests:,} requests; {seen}"
+    return f"{first.expected:,.1f} times {effect} with {episode.requests:,} requests; {seen}"
