@@ -1,7 +1,6 @@
 """Windowed detector: windows, late records, roll-ups, early and final evaluation, timers and expiry of all detectors.
 
-A `WindowRule` contains the part that differs between detectors. Windows are intervals of event time of one length;
-`operators.emission` decides when they are evaluated.
+Windows are intervals of event time of one length; `operators.emission` decides when they are evaluated.
 """
 
 from abc import ABC, abstractmethod
@@ -44,10 +43,19 @@ class Evaluated(NamedTuple, Generic[M]):
     revisions: Sequence[Insight]
 
 
-class WindowRule(ABC, Generic[M, A, E_contra, O_co]):
-    """The part that is particular to a detector: pure functions without state, clock or engine.
+@dataclass(slots=True)
+class _Leaving(Generic[O_co]):
+    """Outputs and counts of one step so far."""
 
-    The methods behind `evaluate` have a default, for detectors without roll-ups and outputs of their own.
+    outputs: list[O_co | Insight | DeadLetter] = field(default_factory=list)
+    counts: list[tuple[MetricName, int]] = field(default_factory=list)
+
+
+class WindowedDetector(ABC, Generic[M, A, E_contra, O_co]):
+    """A keyed machine with one state for each key: its model, and its windows that are not yet final.
+
+    A detector is a subclass. Its methods are its rule: pure functions without state, clock or engine. Those behind
+    `evaluate` have a default, for detectors without roll-ups and outputs of their own.
     """
 
     codec: Codec[DetectorState[M, A]]
@@ -57,12 +65,16 @@ class WindowRule(ABC, Generic[M, A, E_contra, O_co]):
     resolutions_s: tuple[int, ...] = ()
 
     def __init__(self, emission: EmissionConfig, idle_ms: int, parameters: str) -> None:
-        """Prepare the rule. parameters: those under which stored state is valid, besides the length of a window."""
-        self.emission = emission
-        # Event time without records after which a key is forgotten.
-        self.idle_ms = idle_ms
-        # State with another fingerprint is discarded.
+        """Prepare the machine.
+
+        idle_ms: event time without records after which a key is forgotten. parameters: those under which stored state
+        is valid, besides the length of a window; state with another fingerprint is discarded.
+        """
         self.fingerprint = f"window_ms={emission.window_ms} {parameters}"
+        self._idle_ms = idle_ms
+        self._emission = emission
+        self._window_s = emission.window_ms // 1000
+        self._emitter: Emitter[M, A] = Emitter(emission, self.names)
 
     @abstractmethod
     def parts(self, event: E_contra, model: M) -> Iterable[WindowPart[A]]:
@@ -108,42 +120,20 @@ class WindowRule(ABC, Generic[M, A, E_contra, O_co]):
         """Count changes of the model."""
         return ()
 
-
-@dataclass(slots=True)
-class _Leaving(Generic[O_co]):
-    """Outputs and counts of one step so far."""
-
-    outputs: list[O_co | Insight | DeadLetter] = field(default_factory=list)
-    counts: list[tuple[MetricName, int]] = field(default_factory=list)
-
-
-class WindowedDetector(Generic[M, A, E_contra, O_co]):
-    """A keyed machine around a rule: one state for each key, with its windows that are not yet final."""
-
-    def __init__(self, rule: WindowRule[M, A, E_contra, O_co]) -> None:
-        self.rule = rule
-        self._emission = rule.emission
-        self._window_s = rule.emission.window_ms // 1000
-        self._emitter: Emitter[M, A] = Emitter(rule.emission, rule.names)
-
-    @property
-    def codec(self) -> Codec[DetectorState[M, A]]:
-        return self.rule.codec
-
     def initial(self, key: str) -> DetectorState[M, A]:
-        return DetectorState(self.rule.fingerprint, key, self.rule.empty(), {}, {}, {}, 0)
+        return DetectorState(self.fingerprint, key, self.empty(), {}, {}, {}, 0)
 
     def on_event(
         self, state: DetectorState[M, A], event: E_contra, watermark_ms: int
     ) -> Step[DetectorState[M, A], O_co | Insight | DeadLetter]:
         counts: list[tuple[MetricName, int]] = []
-        if state.fingerprint != self.rule.fingerprint:
+        if state.fingerprint != self.fingerprint:
             state = self.initial(state.key)
             counts.append(("states_reset_total", 1))
         behind = 0
-        for start_ms, late, aggregate in self.rule.parts(event, state.model):
+        for start_ms, late, aggregate in self.parts(event, state.model):
             is_behind = not late and self._emission.is_final(start_ms, watermark_ms, state.model.last_end_ms)
-            behind += self.rule.records(aggregate) if is_behind else 0
+            behind += self.records(aggregate) if is_behind else 0
             self._add(state, WindowPart(start_ms, late or is_behind, aggregate))
             if not late:
                 state.last_seen_ms = max(state.last_seen_ms, start_ms + self._emission.window_ms)
@@ -163,7 +153,7 @@ class WindowedDetector(Generic[M, A, E_contra, O_co]):
                 timer_at_ms = self._next_timer_ms(state, now_ms)
                 return Step(state, tuple(leaving.outputs), timer_at_ms, tuple(leaving.counts))
             key = ServiceKey.of(state.key)
-            closed = self._emitter.conclude(state.emitted, self.rule.expire(key, state.model))
+            closed = self._emitter.conclude(state.emitted, self.expire(key, state.model))
             self._emit(Evaluated(key, state.model, state.model, closed), leaving)
         return Step(None, tuple(leaving.outputs), None, (*leaving.counts, ("states_forgotten_total", 1)))
 
@@ -176,26 +166,26 @@ class WindowedDetector(Generic[M, A, E_contra, O_co]):
             due_ms = self._due_ms(state, due_ms)
 
     def _add(self, state: DetectorState[M, A], part: WindowPart[A]) -> None:
-        if self.rule.resolutions_s:
+        if self.resolutions_s:
             window = RollupWindow(self._window_s, part.start_ms, part.late)
-            wait(state.pending, window, part.aggregate, partial(self.rule.merge, model=state.model))
+            wait(state.pending, window, part.aggregate, partial(self.merge, model=state.model))
         elif not part.late:
             self._watch(state, part.start_ms, part.aggregate)
 
     def _watch(self, state: DetectorState[M, A], start_ms: int, aggregate: A) -> None:
         parts = [state.windows[start_ms], aggregate] if start_ms in state.windows else [aggregate]
-        state.windows[start_ms] = self.rule.merge(start_ms, parts, state.model)
+        state.windows[start_ms] = self.merge(start_ms, parts, state.model)
 
     def _advance(self, state: DetectorState[M, A], now_ms: int, leaving: _Leaving[O_co]) -> None:
         """Write windows that have ended, evaluate those that are due; `state` is changed in place."""
         key, before = ServiceKey.of(state.key), state.model
-        merge = partial(self.rule.merge, model=before)
-        for window, aggregate in take_ended(state.pending, now_ms, self.rule.resolutions_s, merge):
-            leaving.outputs += self.rule.rows(key, window, aggregate, before)
+        merge = partial(self.merge, model=before)
+        for window, aggregate in take_ended(state.pending, now_ms, self.resolutions_s, merge):
+            leaving.outputs += self.rows(key, window, aggregate, before)
             if window.resolution_s == self._window_s:
-                leaving.counts += self.rule.overflow(aggregate)
+                leaving.counts += self.overflow(aggregate)
                 if not window.late:
-                    self._watch(state, window.start_ms, self.rule.watched(aggregate))
+                    self._watch(state, window.start_ms, self.watched(aggregate))
         revisions = self._emitter.advance(state, partial(self._evaluate, key), now_ms)
         self._emit(Evaluated(key, before, state.model, revisions), leaving)
 
@@ -203,19 +193,19 @@ class WindowedDetector(Generic[M, A, E_contra, O_co]):
         """Add the outputs of these windows; revisions that break their contract leave as dead letters."""
         valid, rejected = checked(evaluated.revisions)
         evaluated = evaluated._replace(revisions=valid)
-        leaving.outputs += (*self.rule.outputs(evaluated), *rejected)
+        leaving.outputs += (*self.outputs(evaluated), *rejected)
         leaving.counts += (
             ("insights_emitted_total", len(valid)),
             ("rejected_invalid_insight_total", len(rejected)),
-            *self.rule.counts(evaluated),
+            *self.counts(evaluated),
         )
 
     def _evaluate(self, key: ServiceKey, model: M, start_ms: int, aggregate: A) -> tuple[M, list[Insight]]:
         expired: list[Insight] = []
-        if self._emission.is_forgotten(model.last_end_ms, start_ms, self.rule.idle_ms):
-            expired, model = self.rule.expire(key, model), self.rule.empty()
+        if self._emission.is_forgotten(model.last_end_ms, start_ms, self._idle_ms):
+            expired, model = self.expire(key, model), self.empty()
         end_ms = start_ms + self._emission.window_ms
-        model, found = self.rule.evaluate(ServiceWindow(key, start_ms, end_ms, aggregate), model)
+        model, found = self.evaluate(ServiceWindow(key, start_ms, end_ms, aggregate), model)
         return model, expired + found
 
     def _due_ms(self, state: DetectorState[M, A], now_ms: int) -> int | None:
@@ -230,4 +220,4 @@ class WindowedDetector(Generic[M, A, E_contra, O_co]):
         return max(now_ms + 1, self._forget_ms(state) if due_ms is None else due_ms)
 
     def _forget_ms(self, state: DetectorState[M, A]) -> int:
-        return self._emission.forget_ms(state.last_seen_ms, self.rule.idle_ms)
+        return self._emission.forget_ms(state.last_seen_ms, self._idle_ms)

@@ -8,7 +8,7 @@ import msgspec
 
 from operators.detectors.latency_rows import rollup_rows
 from operators.emission import EmissionConfig
-from operators.windowed import Counts, WindowedDetector, WindowPart, WindowRule
+from operators.windowed import Counts, WindowedDetector, WindowPart
 from state_schemas.aggregates.names import OTHER
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import DIMENSION_SERVICE, SpanAggregate, SpanTable
@@ -40,9 +40,11 @@ class LatencyConfig:
     idle_ms: int = 8 * 24 * 3_600_000
 
 
-class LatencyRule(WindowRule[LatencyModel, SpanTable, SpanAggregate, Output]):
-    """Rule for the spans of a service: rolled up at 10 s, 1 min and 5 min; entry spans and calls are evaluated."""
+class LatencySpike(WindowedDetector[LatencyModel, SpanTable, SpanAggregate, Output]):
+    """Latency detector. One state for each (env, service); `config.names` limits the rows of a window."""
 
+    takes = (SpanAggregate,)
+    gives = get_args(Output)
     codec = LATENCY_CODEC
     empty = LatencyModel
     resolutions_s = RESOLUTIONS_S
@@ -84,13 +86,3 @@ class LatencyRule(WindowRule[LatencyModel, SpanTable, SpanAggregate, Output]):
 
     def expire(self, key: ServiceKey, model: LatencyModel) -> list[Insight]:
         return expire(model, key.env, key.service)
-
-
-class LatencySpike(WindowedDetector[LatencyModel, SpanTable, SpanAggregate, Output]):
-    """Latency detector. One state for each (env, service); `config.names` limits the rows of a window."""
-
-    takes = (SpanAggregate,)
-    gives = get_args(Output)
-
-    def __init__(self, config: LatencyConfig) -> None:
-        super().__init__(LatencyRule(config))

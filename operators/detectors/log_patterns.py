@@ -11,7 +11,7 @@ import msgspec
 
 from operators.detectors.pattern_rows import PATTERN_RESOLUTIONS_S, PatternWindow, pattern_names, top_rows
 from operators.emission import EmissionConfig
-from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart, WindowRule
+from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
 from state_schemas.aggregates.logs import (
     OTHER_PATTERNS,
     ExceptionAggregate,
@@ -59,8 +59,11 @@ class LogPatternsConfig:
     masks: MaskSettings = field(default_factory=MaskSettings)
 
 
-class LogPatternRule(WindowRule[LogPatternModel, LogTable, LineAggregate, Output]):
-    """Rule for the lines of a service by pattern: rolled up at 10 s and 1 min; the registry is the model."""
+class LogPatterns(WindowedDetector[LogPatternModel, LogTable, LineAggregate, Output]):
+    """Log pattern detector. One state for each (env, service).
+
+    It holds patterns_max registered patterns, and UNKNOWN_MAX more for each waiting window.
+    """
 
     codec = PATTERNS_CODEC
     empty = LogPatternModel
@@ -70,6 +73,8 @@ class LogPatternRule(WindowRule[LogPatternModel, LogTable, LineAggregate, Output
         masks = ",".join(sorted(config.masks.masks))
         super().__init__(config.emission, config.idle_ms, f"patterns={PATTERN_VERSION} masks={masks}")
         self.config = config
+        self.takes = (LogAggregate if config.rule.source == "logs" else ExceptionAggregate,)
+        self.gives = get_args(OfLogs if config.rule.source == "logs" else OfSpans)
 
     def parts(self, event: LineAggregate, model: LogPatternModel) -> Iterator[WindowPart[LogTable]]:
         for start_ms, late, table in event.windows:
@@ -113,18 +118,6 @@ class LogPatternRule(WindowRule[LogPatternModel, LogTable, LineAggregate, Output
             # The count of a service that was forgotten starts again at 0.
             ("lines_overflowed_total", max(0, after.refused_lines - before.refused_lines)),
         )
-
-
-class LogPatterns(WindowedDetector[LogPatternModel, LogTable, LineAggregate, Output]):
-    """Log pattern detector. One state for each (env, service).
-
-    It holds patterns_max registered patterns, and UNKNOWN_MAX more for each waiting window.
-    """
-
-    def __init__(self, config: LogPatternsConfig) -> None:
-        self.takes = (LogAggregate if config.rule.source == "logs" else ExceptionAggregate,)
-        self.gives = get_args(OfLogs if config.rule.source == "logs" else OfSpans)
-        super().__init__(LogPatternRule(config))
 
 
 def _without_known_texts(table: LogTable, registry: dict[str, Registered], start_ms: int) -> LogTable:
@@ -175,10 +168,12 @@ def _merged(tables: Sequence[LogTable], registry: dict[str, Registered]) -> LogT
     if len(unknown) <= UNKNOWN_MAX:
         return table
     beyond = {counted.pattern_id for counted in unknown[UNKNOWN_MAX:]}
-    rest = [
-        PatternCount(True, OTHER_PATTERNS, counted.count, counted.severity, (), counted.hosts, counted.samples)
-        for counted in unknown[UNKNOWN_MAX:]
-    ]
-    kept = tuple(counted for counted in table.patterns if not (counted.severe and counted.pattern_id in beyond))
-    left = msgspec.structs.replace(table, patterns=kept)
-    return merge_log_tables([left, *(LogTable((counted,)) for counted in rest)])
+    counts = (
+        msgspec.structs.replace(counted, pattern_id=OTHER_PATTERNS, texts=())
+        if counted.severe and counted.pattern_id in beyond
+        else counted
+        for counted in table.patterns
+    )
+    return merge_log_tables(
+        [msgspec.structs.replace(table, patterns=()), *(LogTable((counted,)) for counted in counts)]
+    )

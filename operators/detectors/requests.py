@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from operators.emission import EmissionConfig
-from operators.windowed import Evaluated, WindowedDetector, WindowPart, WindowRule
+from operators.windowed import Evaluated, WindowedDetector, WindowPart
 from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.requests import EffectAggregate, EffectWindow
 from state_schemas.contracts.dead_letter import DeadLetter
@@ -32,9 +32,14 @@ class RequestEffectsConfig:
     idle_ms: int = 8 * 24 * 3_600_000
 
 
-class EffectRule(WindowRule[EffectModel, EffectWindow, EffectAggregate, Output]):
-    """Rule for lines and calls of a service relative to its requests of the same windows."""
+class RequestEffects(WindowedDetector[EffectModel, EffectWindow, EffectAggregate, Output]):
+    """Request effect detector. One state for each (env, service).
 
+    It holds EFFECTS_MAX effects, and UNKNOWN_MAX more for each waiting window.
+    """
+
+    takes = (EffectAggregate,)
+    gives = get_args(Output)
     codec = EFFECTS_CODEC
     empty = EffectModel
 
@@ -68,16 +73,3 @@ class EffectRule(WindowRule[EffectModel, EffectWindow, EffectAggregate, Output])
         for insight in evaluated.revisions:
             is_line = insight.kind == "pattern_missing"
             yield LoggingWindows(insight.env, (), insight.window.end_ms, insight) if is_line else insight
-
-
-class RequestEffects(WindowedDetector[EffectModel, EffectWindow, EffectAggregate, Output]):
-    """Request effect detector. One state for each (env, service).
-
-    It holds EFFECTS_MAX effects, and UNKNOWN_MAX more for each waiting window.
-    """
-
-    takes = (EffectAggregate,)
-    gives = get_args(Output)
-
-    def __init__(self, config: RequestEffectsConfig) -> None:
-        super().__init__(EffectRule(config))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from operators.emission import EmissionConfig
-from operators.windowed import WindowedDetector, WindowPart, WindowRule
+from operators.windowed import WindowedDetector, WindowPart
 from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight
@@ -28,9 +28,11 @@ class TelemetryGapConfig:
     emission: EmissionConfig = field(default_factory=EmissionConfig)
 
 
-class GapRule(WindowRule[ActivityModel, WindowActivity, EnvActivity, Output]):
-    """Rule for the activity of an environment. An environment that is forgotten closes no insight of its services."""
+class TelemetryGap(WindowedDetector[ActivityModel, WindowActivity, EnvActivity, Output]):
+    """No-data detector. One state for each environment; pre-aggregation limits the services in it."""
 
+    takes = (EnvActivity,)
+    gives = get_args(Output)
     codec = GAP_CODEC
     empty = ActivityModel
 
@@ -60,13 +62,3 @@ class GapRule(WindowRule[ActivityModel, WindowActivity, EnvActivity, Output]):
         self, window: ServiceWindow[WindowActivity], model: ActivityModel
     ) -> tuple[ActivityModel, list[Insight]]:
         return evaluate_activity(model, window, self.config.rule)
-
-
-class TelemetryGap(WindowedDetector[ActivityModel, WindowActivity, EnvActivity, Output]):
-    """No-data detector. One state for each environment; pre-aggregation limits the services in it."""
-
-    takes = (EnvActivity,)
-    gives = get_args(Output)
-
-    def __init__(self, config: TelemetryGapConfig) -> None:
-        super().__init__(GapRule(config))

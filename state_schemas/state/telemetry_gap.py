@@ -14,7 +14,7 @@ class ActivityHistory(msgspec.Struct, array_like=True, gc=False):
 
     # Start of the newest window with records.
     last_ms: int
-    # Values of `ActivityModel.ticks` of the signal type at the first and at the newest window with records.
+    # Ticks, windows in which its signal type had records of any service: at its first and newest window with records.
     first_tick: int = 0
     last_tick: int = 0
     # Number of windows with records.
@@ -29,12 +29,8 @@ class ActivityHistory(msgspec.Struct, array_like=True, gc=False):
 class ActivityModel(msgspec.Struct, array_like=True, gc=False):
     """Usual activity of an environment, its signal types and its services."""
 
-    env: ActivityHistory | None = None
-    signals: dict[str, ActivityHistory] = msgspec.field(default_factory=dict)
-    # By "signal|service".
-    services: dict[str, ActivityHistory] = msgspec.field(default_factory=dict)
-    # Signal type -> number of windows in which any service had records of it.
-    ticks: dict[str, int] = msgspec.field(default_factory=dict)
+    # By "signal|service": "|" is the environment, "signal|" a signal type.
+    sources: dict[str, ActivityHistory] = msgspec.field(default_factory=dict)
     last_end_ms: int = 0
 
 

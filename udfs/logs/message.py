@@ -33,38 +33,30 @@ class PlacedLine(NamedTuple):
 
 def fold_lines(lines: Iterable[PlacedLine], at: KafkaPosition) -> tuple[LogAggregate, ...]:
     """Count the lines: return one aggregate for each service, in key order. O(lines)."""
-    ranges = (OffsetRange(at.topic, at.partition, at.offset, at.offset),)
     groups: dict[tuple[Resource, int, bool, bool, str], list[PlacedLine]] = {}
     for line in lines:
         key = (line.resource, line.start_ms, line.late, line.read.severe, line.read.pattern.pattern_id)
         groups.setdefault(key, []).append(line)
-    aggregates = (_aggregate(group[0], group[1], group[2], members, at, ranges) for group, members in groups.items())
-    return tuple(merge_log_aggregates(aggregates))
+    return tuple(merge_log_aggregates(_aggregate(members, at) for members in groups.values()))
 
 
-def _aggregate(
-    resource: Resource,
-    start_ms: int,
-    late: bool,
-    lines: list[PlacedLine],
-    at: KafkaPosition,
-    ranges: tuple[OffsetRange, ...],
-) -> LogAggregate:
-    """Return the aggregate of lines of one pattern, from one resource and window."""
-    newest_ms = max(line.at_ms for line in lines)
-    info = info_of(resource, newest_ms)
-    severe = lines[0].read.severe
+def _aggregate(lines: list[PlacedLine], at: KafkaPosition) -> LogAggregate:
+    """Return the aggregate of lines of one pattern, from one resource and window, either severe ones or others."""
+    first, count = lines[0], len(lines)
+    resource, severe = first.resource, first.read.severe
     counted = PatternCount(
         severe=severe,
-        pattern_id=lines[0].read.pattern.pattern_id,
-        count=len(lines),
+        pattern_id=first.read.pattern.pattern_id,
+        count=count,
         severity=max(line.read.severity for line in lines),
         texts=reduce(merge_texts, {line.read.pattern.texts for line in lines}),
-        hosts=((resource.host, len(lines)),) if severe else (),
+        hosts=((resource.host, count),) if severe else (),
         samples=tuple(sorted(_sample(line, at) for line in lines)[:SAMPLES_MAX]) if severe else (),
     )
-    table = LogTable((counted,), len(lines) if severe else 0, info, ranges)
-    return LogAggregate(resource.env, resource.qualified_service, ((start_ms, late, table),))
+    info = info_of(resource, max(line.at_ms for line in lines))
+    ranges = (OffsetRange(at.topic, at.partition, at.offset, at.offset),)
+    table = LogTable((counted,), count if severe else 0, info, ranges)
+    return LogAggregate(resource.env, resource.qualified_service, ((first.start_ms, first.late, table),))
 
 
 def _sample(line: PlacedLine, at: KafkaPosition) -> LineSample:

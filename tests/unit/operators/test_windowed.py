@@ -5,10 +5,9 @@ from dataclasses import replace
 
 import msgspec
 
-from operators.detectors.latency import LatencyConfig, LatencyRule, LatencySpike
+from operators.detectors.latency import LatencyConfig, LatencySpike
 from operators.detectors.log_patterns import LogPatterns, LogPatternsConfig
 from operators.machine import END_OF_INPUT
-from operators.windowed import WindowedDetector
 from state_schemas.aggregates.logs import LogAggregate
 from state_schemas.aggregates.spans import SpanAggregate, SpanTable
 from state_schemas.contracts.dead_letter import DeadLetter
@@ -55,8 +54,8 @@ def test_patterns_of_other_masks_are_discarded() -> None:
     assert without_ids.on_event(state, events(2)[1], START_MS).counts == (("states_reset_total", 1),)
 
 
-class BrokenRule(LatencyRule):
-    """A latency rule with two candidates for each window; one has a confidence over 1, which the contract forbids."""
+class BrokenSpike(LatencySpike):
+    """A detector with two candidates for each window; one has a confidence over 1, which the contract forbids."""
 
     def evaluate(self, window: ServiceWindow[SpanTable], model: LatencyModel) -> tuple[LatencyModel, list[Insight]]:
         good = Insight(
@@ -79,7 +78,7 @@ class BrokenRule(LatencyRule):
 
 
 def test_an_insight_that_breaks_its_contract_is_a_dead_letter_and_is_not_emitted() -> None:
-    machine = WindowedDetector(BrokenRule(LatencyConfig()))
+    machine = BrokenSpike(LatencyConfig())
     state = machine.on_event(machine.initial(KEY), events(0)[0], START_MS).state
     assert state is not None
     step = machine.on_timer(state, END_OF_INPUT)

@@ -7,6 +7,7 @@ result until a later window has records.
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Final
 
 from state_schemas.contracts.insight import Insight
 from state_schemas.state.telemetry_gap import ActivityHistory, ActivityModel, WindowActivity
@@ -15,6 +16,8 @@ from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.detect.telemetry_gap.report import EXPIRED, RESUMED, Silence, report
 
 __all__ = ["GapConfig", "evaluate_activity"]
+
+ENVIRONMENT: Final = "|"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,67 +50,60 @@ def evaluate_activity(
 ) -> tuple[ActivityModel, list[Insight]]:
     """Return the model after the window, and its candidates. O(services)."""
     after = deepcopy(model)
-    present = sorted({_split(source)[0] for source in window.table.seen})
-    candidates = list(_Evaluation(after, window, config, present).candidates())
+    signals = {_split(source)[0] for source in window.table.seen}
+    seen = {ENVIRONMENT, *(f"{signal}|" for signal in signals), *window.table.seen}
+    candidates = list(_Evaluation(after.sources, window, config, seen).candidates())
     after.last_end_ms = window.end_ms
     return after, candidates
 
 
 @dataclass(frozen=True, slots=True)
 class _Evaluation:
-    """Evaluation of one window. It changes the model. present: signal types with records in the window."""
+    """Evaluation of one window, which changes the histories of the sources. seen: sources with records in it."""
 
-    model: ActivityModel
+    sources: dict[str, ActivityHistory]
     window: ServiceWindow[WindowActivity]
     config: GapConfig
-    present: list[str]
+    seen: set[str]
 
     def candidates(self) -> Iterator[Insight]:
-        model, seen = self.model, self.window.table.seen
         yield from self._of_environment()
-        for signal, history in sorted(model.signals.items()):
-            if signal in self.present:
-                yield from self._resumed(signal, history)
-            elif self._is_long(history):
-                yield from self._stopped(signal, history)
-        for signal in self.present:
-            model.ticks[signal] = model.ticks.get(signal, 0) + 1
-        for source, history in sorted(model.services.items()):
-            if source in seen:
-                yield from self._resumed(source, history)
-            elif _split(source)[0] in self.present and self._is_missing(source, history):
-                yield from self._stopped(source, history)
-        self._learn()
+        for source, history in sorted(self.sources.items()):
+            if source in self.seen and history.gap_since_ms:
+                yield self._insight(source, history.gap_since_ms, RESUMED)
+                history.gap_since_ms = 0
+                # A silence that was reported does not count as usual.
+                history.last_ms, history.last_tick = self.window.start_ms, self._tick(source)
+            elif source not in self.seen and not history.gap_since_ms and self._is_silent(source, history):
+                history.gap_since_ms = self._since_ms(history)
+                yield self._insight(source, history.gap_since_ms, OPEN)
+        for source, tick in [(source, self._tick(source)) for source in sorted(self.seen)]:
+            self._learn(self.sources.setdefault(source, ActivityHistory(self.window.start_ms, tick, tick)), tick)
         yield from self._expired()
 
     def _of_environment(self) -> Iterator[Insight]:
         """Report a silence of the environment, which does not count as one of its signal types."""
-        env, window_ms = self.model.env, self.window.end_ms - self.window.start_ms
+        env = self.sources.get(ENVIRONMENT)
         if env is None or not self._is_long(env):
             return
-        yield self._insight("", self._since_ms(env), RESUMED)
-        for history in (env, *self.model.signals.values()):
-            history.last_ms = max(history.last_ms, self.window.start_ms - window_ms)
+        yield self._insight(ENVIRONMENT, self._since_ms(env), RESUMED)
+        for source, history in self.sources.items():
+            if not _split(source)[1]:
+                history.last_ms = max(history.last_ms, 2 * self.window.start_ms - self.window.end_ms)
 
-    def _resumed(self, source: str, history: ActivityHistory) -> Iterator[Insight]:
-        """End a silence that was reported: it does not count as usual."""
-        if history.gap_since_ms:
-            yield self._insight(source, history.gap_since_ms, RESUMED)
-            history.gap_since_ms = 0
-            history.last_ms, history.last_tick = self.window.start_ms, self._tick(source)
-
-    def _stopped(self, source: str, history: ActivityHistory) -> Iterator[Insight]:
-        if not history.gap_since_ms:
-            history.gap_since_ms = self._since_ms(history)
-            yield self._insight(source, history.gap_since_ms, OPEN)
+    def _is_silent(self, source: str, history: ActivityHistory) -> bool:
+        signal, service = _split(source)
+        if not service:
+            return self._is_long(history)
+        return f"{signal}|" in self.seen and self._is_missing(history, self._tick(source))
 
     def _is_long(self, history: ActivityHistory) -> bool:
         limit_ms = max(self.config.silence_ms, self.config.silence_ratio * history.silence_ms_max)
         silence_ms = self.window.start_ms - self._since_ms(history)
         return history.windows >= self.config.signal_warm_windows and silence_ms >= limit_ms
 
-    def _is_missing(self, source: str, history: ActivityHistory) -> bool:
-        silent = self._tick(source) - history.last_tick
+    def _is_missing(self, history: ActivityHistory, tick: int) -> bool:
+        silent = tick - history.last_tick
         usual_share = history.windows / max(1, history.last_tick - history.first_tick + 1)
         return (
             history.windows >= self.config.service_warm_windows
@@ -119,20 +115,13 @@ class _Evaluation:
         return history.last_ms + self.window.end_ms - self.window.start_ms
 
     def _tick(self, source: str) -> int:
-        return self.model.ticks.get(_split(source)[0], 0)
+        """Return the number of windows with records of the signal type, this one included."""
+        of_signal = f"{_split(source)[0]}|"
+        before = self.sources[of_signal].windows if of_signal in self.sources else 0
+        return before + (of_signal in self.seen)
 
-    def _learn(self) -> None:
-        model, start_ms = self.model, self.window.start_ms
-        model.env = model.env or ActivityHistory(start_ms)
-        self._observe("", model.env)
-        for signal in self.present:
-            self._observe("", model.signals.setdefault(signal, ActivityHistory(start_ms)))
-        for source in self.window.table.seen:
-            tick = self._tick(source)
-            self._observe(source, model.services.setdefault(source, ActivityHistory(start_ms, tick, tick)))
-
-    def _observe(self, source: str, history: ActivityHistory) -> None:
-        start_ms, tick = self.window.start_ms, self._tick(source)
+    def _learn(self, history: ActivityHistory, tick: int) -> None:
+        start_ms = self.window.start_ms
         history.silence_ms_max = max(history.silence_ms_max, start_ms - self._since_ms(history))
         history.silent_ticks_max = max(history.silent_ticks_max, tick - history.last_tick - 1)
         history.last_ms, history.last_tick = start_ms, tick
@@ -141,9 +130,9 @@ class _Evaluation:
     def _expired(self) -> Iterator[Insight]:
         """Forget services without records for idle_ms and close their insights: names with a deploy id come and go."""
         oldest_ms = self.window.start_ms - self.config.idle_ms
-        for source, history in sorted(self.model.services.items()):
-            if history.last_ms < oldest_ms:
-                del self.model.services[source]
+        for source, history in sorted(self.sources.items()):
+            if history.last_ms < oldest_ms and _split(source)[1]:
+                del self.sources[source]
                 if history.gap_since_ms:
                     yield self._insight(source, history.gap_since_ms, EXPIRED)
 
