@@ -35,7 +35,7 @@ def report(silence: Silence, course: Course) -> Insight:
         text = f"{records} again after {elapsed(end_ms - start_ms)} without, since {clock(end_ms)}"
     elif course == EXPIRED:
         text += ", no longer expected"
-    usual = f"{records} of {key.service or 'this environment'}, last seen before {clock(start_ms)}"
+    usual = f"{records} of {key.name.name or 'this environment'}, last seen before {clock(start_ms)}"
     return Finding(
         kind="telemetry_gap",
         subject=signal,
