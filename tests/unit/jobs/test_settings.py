@@ -10,7 +10,7 @@ import yaml
 
 from jobs.graph import GraphConfig, latency_stages, stages
 from jobs.settings import Detection, JobConfig, load
-from operators.detectors.telemetry_gap import GapConfig
+from operators.detectors.telemetry_gap import TelemetryGapConfig
 from operators.emission import EmissionConfig
 from operators.ingest.name_admission import PreAggregateConfig
 from state_schemas.contracts import settings
@@ -169,7 +169,7 @@ def test_latency_alone_has_the_stages_of_the_whole_job() -> None:
 
 @pytest.mark.parametrize(
     ("part", "config"),
-    [("pre_aggregate", PreAggregateConfig(window_ms=60_000)), ("gap", GapConfig(EmissionConfig(lateness_ms=1)))],
+    [("pre_aggregate", PreAggregateConfig(window_ms=60_000)), ("gap", TelemetryGapConfig(emission=EmissionConfig(lateness_ms=1)))],
 )
 def test_machines_that_disagree_on_window_or_lateness_make_no_graph(part: str, config: Any) -> None:
     with pytest.raises(AssertionError, match="expected one of each"):
