@@ -1,6 +1,6 @@
 """The graph of all machines: its stages in the order of the flow. Engines build it, and tests pin its uids."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -83,35 +83,28 @@ def _of_spans(config: GraphConfig) -> LogPatternsConfig:
     return replace(config.patterns, rule=rule)
 
 
-def latency_stages(config: GraphConfig) -> tuple[Stage, ...]:
-    """Return the stages of latency alone, under the same uids."""
-    return tuple(stage for stage in stages(config) if stage.uid in ("pre-merge", "call-pairs", "latency-spike"))
-
-
-def pattern_stages(config: GraphConfig) -> tuple[Stage, ...]:
-    """Return the stages of error patterns of logs and spans alone, under the same uids."""
-    uids = (
-        "pre-merge",
-        "pre-merge-logs",
-        "error-patterns",
-        "error-patterns-traces",
-        "pattern-news",
-        "pattern-news-traces",
-    )
-    return tuple(stage for stage in stages(config) if stage.uid in uids)
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The stages of a job."""
+    """A part of the graph, under the same uids."""
 
-    stages: Callable[[GraphConfig], tuple[Stage, ...]]
+    # Uids of the stages, () for all.
+    uids: tuple[str, ...] = ()
     # Types of outputs that no stage and no sink of this job takes, on purpose.
     unused: tuple[type, ...] = ()
 
+    def stages(self, config: GraphConfig) -> tuple[Stage, ...]:
+        return tuple(stage for stage in stages(config) if not self.uids or stage.uid in self.uids)
+
+
+_PATTERNS: Final = ("error-patterns", "error-patterns-traces", "pattern-news", "pattern-news-traces")
 
 JOBS: Final[Mapping[str, Job]] = {
-    "insights": Job(stages),
-    "latency-spikes": Job(latency_stages, (ExceptionAggregate, EnvActivity, EffectAggregate)),
-    "error-patterns": Job(pattern_stages, (SpanAggregate, CallSides, EffectAggregate, LoggingWindows, EnvActivity)),
+    "insights": Job(),
+    "latency-spikes": Job(
+        ("pre-merge", "call-pairs", "latency-spike"), (ExceptionAggregate, EnvActivity, EffectAggregate)
+    ),
+    "error-patterns": Job(
+        ("pre-merge", "pre-merge-logs", *_PATTERNS),
+        (SpanAggregate, CallSides, EffectAggregate, LoggingWindows, EnvActivity),
+    ),
 }

@@ -8,6 +8,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import get_args
 
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
@@ -38,14 +39,9 @@ def build(
     takes, on purpose. Raises BadGraph where another output would be lost.
     """
     tables = StreamTableEnvironment.create(environment)
-    topics = config.kafka.topics
-    sources: tuple[tuple[SignalType, str], ...] = (
-        ("traces", topics.traces),
-        ("logs", topics.logs),
-        ("metrics", topics.metrics),
-    )
     folded = {}
-    for signal, topic in sources:
+    for signal in get_args(SignalType):
+        topic = getattr(config.kafka.topics, signal)
         driven = [stage for stage in graph if stage.signal == signal]
         if topic and driven:
             uid = fold_uid(signal)

@@ -68,10 +68,10 @@ def _table_insert(uid: str, spec: TableSpec, rows: SinkRows) -> Insert:
     return Insert(uid, rows, f"INSERT INTO lake.{NAMESPACE}.{spec.name} ({columns}) SELECT {values} FROM {{view}}")
 
 
-def _table_rows(name: str, spec: TableSpec) -> SinkRows:
-    """Build the rows of a table from its struct, field by field."""
+def _rows_insert(uid: str, spec: TableSpec, name: str) -> Insert:
+    """Build the INSERT of a table whose rows are those of its struct, field by field."""
     assert spec.row is not None, f"{spec.name} has no row struct, so it needs SinkRows of its own"
-    return SinkRows(name, spec.row, spec.fields, msgspec.structs.astuple)
+    return _table_insert(uid, spec, SinkRows(name, spec.row, spec.fields, msgspec.structs.astuple))
 
 
 def _value(column: Column) -> str:
@@ -90,10 +90,10 @@ def _event_sql(table: str, **attributes: str) -> str:
 
 
 SHIPPED = (
-    _table_insert("lake-rollups", LATENCY_ROLLUPS, _table_rows("rollups", LATENCY_ROLLUPS)),
-    _table_insert("lake-edges", SERVICE_EDGES, _table_rows("edges", SERVICE_EDGES)),
-    _table_insert("lake-patterns", ERROR_PATTERNS, _table_rows("patterns", ERROR_PATTERNS)),
-    _table_insert("lake-pattern-names", PATTERN_REGISTRY, _table_rows("pattern-names", PATTERN_REGISTRY)),
+    _rows_insert("lake-rollups", LATENCY_ROLLUPS, "rollups"),
+    _rows_insert("lake-edges", SERVICE_EDGES, "edges"),
+    _rows_insert("lake-patterns", ERROR_PATTERNS, "patterns"),
+    _rows_insert("lake-pattern-names", PATTERN_REGISTRY, "pattern-names"),
     _table_insert("lake-insights", INSIGHTS, INSIGHT_REVISIONS),
     Insert(
         "kafka-insights",

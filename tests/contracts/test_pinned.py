@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from jobs.graph import GraphConfig, latency_stages, pattern_stages, stages
+from jobs.graph import JOBS, GraphConfig, stages
 from jobs.settings import JobConfig
 from operators.detectors.latency import LatencyConfig, LatencySpike
 from state_schemas.contracts.counters import REJECTED, MetricName
@@ -35,10 +35,11 @@ UIDS = [
 
 def test_uids_of_stages() -> None:
     assert [stage.uid for stage in stages(GraphConfig())] == UIDS
-    assert [stage.uid for stage in latency_stages(GraphConfig())] == ["pre-merge", "call-pairs", "latency-spike"]
+    latency = ["pre-merge", "call-pairs", "latency-spike"]
+    assert [stage.uid for stage in JOBS["latency-spikes"].stages(GraphConfig())] == latency
     patterns = ["pre-merge", "pre-merge-logs", "error-patterns", "error-patterns-traces"]
     patterns += ["pattern-news", "pattern-news-traces"]
-    assert [stage.uid for stage in pattern_stages(GraphConfig())] == patterns
+    assert [stage.uid for stage in JOBS["error-patterns"].stages(GraphConfig())] == patterns
 
 
 def test_names_and_versions_of_codecs() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.graph import GraphConfig, pattern_stages, stages
+from jobs.graph import JOBS, GraphConfig, stages
 from operators.detectors.log_patterns import LogPatternsConfig
 from operators.ingest.fold import FoldConfig, LogFold, logs_part
 from operators.runtime.local import LocalGraph
@@ -189,7 +189,7 @@ def test_a_flood_of_lines_without_common_words_fills_the_state_of_a_service_up_t
     """Default settings with insights on: after the warm-up 1,200 such lines a window, for five minutes."""
     random, at_rest, windows = Random(4), 66, 96
     config = replace(GraphConfig(), patterns=LogPatternsConfig(insights=True))
-    graph, sizes = LocalGraph([stage for stage in pattern_stages(config) if stage.signal is None]), []
+    graph, sizes = LocalGraph([stage for stage in JOBS["error-patterns"].stages(config) if stage.signal is None]), []
     for window in range(windows):
         time_ms = START_MS + window * WINDOW_MS
         flood = [" ".join(_word(random) for _ in range(4)) for _ in range(1_200 if window >= at_rest else 0)]

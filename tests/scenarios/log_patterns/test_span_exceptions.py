@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from jobs.graph import GraphConfig, pattern_stages, stages
+from jobs.graph import JOBS, GraphConfig, stages
 from operators.ingest.fold import TraceFold
 from operators.runtime.routing import Takers, open_ends, routes
 from state_schemas.aggregates.logs import ExceptionAggregate, LogAggregate
@@ -90,7 +90,7 @@ def test_rows_of_logs_wait_for_no_spans_and_rows_of_spans_for_no_logs() -> None:
         (LogAggregate, "pre-merge-logs", "error-patterns"),
         (ExceptionAggregate, "pre-merge", "error-patterns-traces"),
     ):
-        for graph in (stages(GraphConfig()), pattern_stages(GraphConfig())):
+        for graph in (stages(GraphConfig()), JOBS["error-patterns"].stages(GraphConfig())):
             takers = routes(graph, open_ends(graph)).takers
             ways = [(giver, taker.uid) for giver in takers for taker in takers[giver].get(aggregate, Takers()).stages]
             assert ways == [(pre_aggregate, uid)]

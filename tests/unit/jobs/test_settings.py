@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from jobs.graph import GraphConfig, latency_stages, stages
+from jobs.graph import JOBS, GraphConfig, stages
 from jobs.settings import Detection, JobConfig, load
 from operators.detectors.telemetry_gap import TelemetryGapConfig
 from operators.emission import EmissionConfig
@@ -164,7 +164,8 @@ def test_seeds_are_read_at_start_and_a_file_that_is_not_there_stops_it(tmp_path:
 def test_latency_alone_has_the_stages_of_the_whole_job() -> None:
     graph = JobConfig.model_validate({"lake": LAKE}).graph()
     whole = {stage.uid for stage in stages(graph)}
-    assert {stage.uid for stage in latency_stages(graph)} == {"pre-merge", "call-pairs", "latency-spike"} <= whole
+    part = {stage.uid for stage in JOBS["latency-spikes"].stages(graph)}
+    assert part == {"pre-merge", "call-pairs", "latency-spike"} <= whole
 
 
 @pytest.mark.parametrize(
