@@ -6,8 +6,6 @@ from reasoner.errors import CommandFailed, WrongUse
 from reasoner.extras import require
 from state_schemas.contracts.settings import BadConfig
 
-__all__ = ["main"]
-
 
 def main() -> None:
     """Run the command line. Exit codes: 0 ok, 1 a check or an action failed, 2 wrong use, 130 interrupted."""

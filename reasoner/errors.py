@@ -1,7 +1,5 @@
 """Errors of commands: exceptions whose text is printed for the person who typed the command."""
 
-__all__ = ["CommandFailed", "WrongUse"]
-
 
 class CommandFailed(Exception):
     """A check or an action that failed. The text states what was found, what was expected and the next step."""

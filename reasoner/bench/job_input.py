@@ -6,11 +6,9 @@ from typing import Final
 
 from reasoner.bench.job import PARTITIONS, BenchInput
 from reasoner.errors import WrongUse
-from reasoner.recordings.message import Message
-from reasoner.recordings.read import BadLines, read
+from reasoner.recordings.read import BadLines, read, times_ns
 from reasoner.recordings.reshape import denser, placed
 from reasoner.traffic.spans import SpanProfile, spans
-from state_schemas.telemetry.spans import SpanColumns
 from udfs.otlp.decoder import SpanDecoder
 
 LEAN: Final = SpanProfile()
@@ -39,19 +37,11 @@ def generated(profile: SpanProfile, spans_wanted: int, rate: int | None, seed: i
 def recorded(folder: Path, spans_wanted: int) -> BenchInput:
     """Read recorded traces, copied until they have at least spans_wanted spans. Raises WrongUse without any span."""
     kept = [message for message in read([folder], BadLines()) if message.topic_kind == "traces"]
-    count = _span_count(kept)
+    decoder = SpanDecoder()
+    count = sum(len(times_ns("traces", message.value, decoder)) for message in kept)
     if not count:
         message = f"{folder} holds no spans; expected what the Collector's file exporter writes"
         raise WrongUse(message)
     times = -(-spans_wanted // count)
     setting = f"recorded {folder.name}, {count} spans, {times} times as dense"
     return BenchInput(setting, placed(denser(kept, times), PARTITIONS), times * count)
-
-
-def _span_count(messages: list[Message]) -> int:
-    decoder, count = SpanDecoder(), 0
-    for message in messages:
-        decoded = decoder.decode(message.value)
-        assert isinstance(decoded, SpanColumns), "a recorded message cannot be decoded"
-        count += len(decoded.start_ns)
-    return count

@@ -33,12 +33,9 @@ Report = Callable[[str], None]
 class Planted(NamedTuple):
     """A planted slow-down and its detection.
 
-    - rate: mean spans of a window of the service.
-    - delay_windows: windows from the start of the slow-down to the first insight, None without an insight.
+    delay_windows: windows from the start of the slow-down to the first insight, None without an insight.
     """
 
-    service: str
-    rate: float
     slowdown: Slowdown
     delay_windows: int | None
 
@@ -107,7 +104,7 @@ def _detected(service: QuietService, seed: int) -> Planted:
     assert slowdown is not None, "only services with a planted slow-down are given"
     opened = watch(service, seed, WARM_WINDOWS + ANOMALY_WINDOWS)
     during = [number - WARM_WINDOWS for number, insight in opened if number >= WARM_WINDOWS]
-    return Planted(service.name, service.rate, slowdown, min(during, default=None))
+    return Planted(slowdown, min(during, default=None))
 
 
 def _plan() -> list[tuple[QuietService, int]]:

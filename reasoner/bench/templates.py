@@ -7,8 +7,7 @@ from random import Random
 from typing import Final
 
 from reasoner.errors import WrongUse
-from reasoner.evaluate.loghub import systems_in
-from reasoner.evaluate.peers import drain3_miner
+from reasoner.evaluate.loghub import drain3_miner, systems_in
 from reasoner.evaluate.result import Result
 from reasoner.recordings.read import BadLines, read
 from state_schemas.contracts.dead_letter import Rejected
@@ -31,7 +30,7 @@ def bench_templates(loghub: Path, recorded: Path, long_lines: int, report: Repor
     scores: dict[str, float] = {}
     for name, lines in samples.items():
         report(f"{name}: {len(lines)} lines of {sum(map(len, lines)) / len(lines):.0f} characters")
-        ours, peer = _lines_per_s(lines), _drain3_lines_per_s(lines[:PEER_MAX])
+        ours, peer = len(lines) / _timed(LineReader(), lines), _drain3_lines_per_s(lines[:PEER_MAX])
         suffix = "" if name == "bodies" else f"_{name}"
         scores |= {f"lines_per_s{suffix}": round(ours), f"lines_per_s_drain3{suffix}": round(peer)}
         scores[f"times_drain3{suffix}"] = round(ours / peer, 1)
@@ -57,11 +56,6 @@ def _bodies(folder: Path) -> list[str]:
         text = f"{folder} holds no log lines; expected what the Collector's file exporter writes"
         raise WrongUse(text)
     return found[:BODIES_MAX]
-
-
-def _lines_per_s(lines: Sequence[str]) -> float:
-    reader = LineReader()
-    return len(lines) / _timed(reader, lines)
 
 
 def _timed(reader: LineReader, lines: Sequence[str]) -> float:

@@ -7,7 +7,6 @@ are never changed. A job may commit at the same time: single files are replaced,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from pyiceberg.exceptions import CommitFailedException, ValidationException
@@ -23,27 +22,14 @@ from reasoner.errors import CommandFailed
 _FLINK_JOB: Final = "flink.job-id"
 _FLINK_OPERATOR: Final = "flink.operator-id"
 JOBS_KEPT_MS: Final = 7 * 24 * 3_600_000  # a job that has been stopped for longer must start without its old savepoints
+SMALL_BYTES: Final = 64 * 2**20  # a file of this size or more is not merged
+GROUP_BYTES: Final = 256 * 2**20  # of a partition that are merged at a time, at most: in memory, uncompressed
+FILES_MIN: Final = 2  # small files that a partition must have to be merged
 TRIES: Final = 5
 _CONFLICTS: Final = (
     f"{{}}: jobs committed {TRIES} times while files were merged, expected fewer commits; "
     "run it again, or with a smaller --partitions"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class MaintenanceLimits:
-    """Limits of one maintenance run."""
-
-    # Size in bytes from which a file is not merged.
-    small_bytes: int = 64 * 2**20
-    # Bytes of one partition that are merged at a time, at most: they are in memory, uncompressed.
-    group_bytes: int = 256 * 2**20
-    # Small files that a partition must have to be merged.
-    files_min: int = 2
-    # Partitions in one commit; bounds the work that is repeated after a conflict.
-    partitions_max: int = 64
-    # Milliseconds; younger snapshots are kept, for running readers and for queries of older states.
-    keep_ms: int = 24 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +43,18 @@ class Maintained:
     files_removed: int
 
 
-def maintain(table: Table, limits: MaintenanceLimits, now_ms: int) -> Maintained:
-    """Merge small files, then remove old snapshots.
+def maintain(table: Table, before_ms: int, partitions_max: int = 64) -> Maintained:
+    """Merge small files, then remove snapshots older than before_ms (epoch ms).
 
-    Cost: reads and writes every row of the partitions that have small files, one partition at a time. Raises
-    CommandFailed if jobs commit faster than a batch can be written, TRIES times; what was committed before is kept. An
-    interrupted run leaves unused files, which only cost space.
+    partitions_max: partitions in one commit; bounds the work that is repeated after a conflict. Cost: reads and writes
+    every row of the partitions that have small files, one partition at a time. Raises CommandFailed if jobs commit
+    faster than a batch can be written, TRIES times; what was committed before is kept. An interrupted run leaves unused
+    files, which only cost space.
     """
     before = len(list(table.scan().plan_files()))
     done: set[str] = set()
     conflicts = 0
-    while batch := _small_files(table.refresh(), limits, done):
+    while batch := _small_files(table.refresh(), partitions_max, done):
         try:
             _compact(table, list(batch.values()))
             done |= batch.keys()
@@ -78,24 +65,24 @@ def maintain(table: Table, limits: MaintenanceLimits, now_ms: int) -> Maintained
             if conflicts == TRIES:
                 raise CommandFailed(_CONFLICTS.format(table.name()[-1])) from None
     try:
-        expired, removed = _expire(table, now_ms - limits.keep_ms)
+        expired, removed = _expire(table, before_ms)
     except CommitFailedException:
         expired, removed = 0, 0  # a job has committed meanwhile: the next run removes these snapshots
     after = len(list(table.refresh().scan().plan_files()))
     return Maintained(table.name()[-1], before, after, expired, removed)
 
 
-def _small_files(table: Table, limits: MaintenanceLimits, done: set[str]) -> dict[str, list[FileScanTask]]:
+def _small_files(table: Table, partitions_max: int, done: set[str]) -> dict[str, list[FileScanTask]]:
     """Return the small files, by partition, of the next partitions that have enough of them and are not done."""
     found: dict[str, list[FileScanTask]] = {}
     for task in table.scan().plan_files():
         place = f"{task.file.spec_id} {task.file.partition}"
-        if place not in done and task.file.file_size_in_bytes < limits.small_bytes and not task.delete_files:
+        if place not in done and task.file.file_size_in_bytes < SMALL_BYTES and not task.delete_files:
             group = found.setdefault(place, [])
-            if sum(other.file.file_size_in_bytes for other in group) < limits.group_bytes:
+            if sum(other.file.file_size_in_bytes for other in group) < GROUP_BYTES:
                 group.append(task)
-    enough = sorted(place for place, tasks in found.items() if len(tasks) >= limits.files_min)
-    return {place: found[place] for place in enough[: limits.partitions_max]}
+    enough = sorted(place for place, tasks in found.items() if len(tasks) >= FILES_MIN)
+    return {place: found[place] for place in enough[:partitions_max]}
 
 
 def _compact(table: Table, groups: Sequence[list[FileScanTask]]) -> None:
@@ -162,8 +149,3 @@ def _files(table: Table, snapshots: Sequence[Snapshot]) -> set[str]:
     for manifest in manifests.values():
         found |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)}
     return found
-
-
-def now_ms() -> int:
-    """Return the wall clock in epoch ms: the age of a snapshot is a matter of the catalog, not of event time."""
-    return int(datetime.now(UTC).timestamp() * 1000)

@@ -16,8 +16,6 @@ from reasoner.stack.running import COMPONENTS, components_of
 from reasoner.stack.settings import StackSettings
 from reasoner.stack.supervisor import Supervisor
 
-__all__ = ["app"]
-
 app = typer.Typer(
     no_args_is_help=True,
     help=(

@@ -1,6 +1,7 @@
 """`reasoner tables`: create, describe and maintain the Iceberg tables of the jobs."""
 
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,11 +79,11 @@ def maintain(
     Exit codes: 0 ok, 1 jobs commit faster than files can be merged, 2 wrong use or wrong settings.
     """
     from reasoner.clients import lake
-    from reasoner.clients.lake_maintenance import MaintenanceLimits, now_ms
     from reasoner.clients.lake_maintenance import maintain as maintenance
 
-    limits = MaintenanceLimits(partitions_max=partitions, keep_ms=int(keep_hours * 3_600_000))
-    done = [maintenance(table, limits, now_ms()) for table in lake.tables(_lake(config))]
+    # The age of a snapshot is a matter of the catalog, not of event time.
+    before_ms = int((time.time() - keep_hours * 3_600) * 1000)
+    done = [maintenance(table, before_ms, partitions) for table in lake.tables(_lake(config))]
     if as_json:
         print(json.dumps({"tables": [asdict(table) for table in done]}))
         return

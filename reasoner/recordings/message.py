@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from state_schemas.telemetry.signals import SignalType
 
-__all__ = ["Message", "SignalType"]
-
 
 @dataclass(frozen=True, slots=True)
 class Message:

@@ -16,8 +16,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from state_schemas.telemetry.signals import SignalType
 
-__all__ = ["NotOtlp", "Request", "dumps", "parse"]
-
 Request = ExportTraceServiceRequest | ExportLogsServiceRequest | ExportMetricsServiceRequest
 
 REQUESTS: Final[dict[SignalType, type[Request]]] = {

@@ -13,8 +13,6 @@ from reasoner.errors import CommandFailed
 from reasoner.recordings.message import Message
 from state_schemas.telemetry.signals import SignalType
 
-__all__ = ["Compression", "PlayError", "PlayOptions", "PlayReport", "play"]
-
 Compression = Literal["none", "gzip", "lz4", "zstd", "snappy"]
 
 PROGRESS_MESSAGES: Final = 50  # messages between two calls of on_progress, which gets the newest timestamp
@@ -90,7 +88,16 @@ class _Player:
     def __init__(self, bootstrap: str, topics: Mapping[SignalType, str], options: PlayOptions) -> None:
         self._topics = topics
         self._options = options
-        self._producer = _producer(bootstrap, options)
+        self._producer = KafkaProducer(
+            bootstrap_servers=bootstrap,
+            acks="all",
+            compression_type=None if options.compression == "none" else options.compression,
+            max_request_size=MESSAGE_BYTES_MAX,
+            batch_size=BATCH_BYTES,
+            linger_ms=5,
+            max_block_ms=BLOCK_MS_MAX,
+            bootstrap_timeout_ms=BLOCK_MS_MAX,
+        )
         self._unconfirmed: deque[_Sent] = deque()
         self._start: tuple[float, int] | None = None  # clock, timestamp of the first message
         self.report = PlayReport()
@@ -161,17 +168,4 @@ def _refused(topic: str, partition: int, timestamp_ms: int, error: BaseException
     return (
         f"{topic}, partition {partition}: the message with timestamp {timestamp_ms} was not taken: "
         f"{type(error).__name__}: {error}; see max.message.bytes and message.timestamp.after.max.ms of the topic"
-    )
-
-
-def _producer(bootstrap: str, options: PlayOptions) -> Any:
-    return KafkaProducer(
-        bootstrap_servers=bootstrap,
-        acks="all",
-        compression_type=None if options.compression == "none" else options.compression,
-        max_request_size=MESSAGE_BYTES_MAX,
-        batch_size=BATCH_BYTES,
-        linger_ms=5,
-        max_block_ms=BLOCK_MS_MAX,
-        bootstrap_timeout_ms=BLOCK_MS_MAX,
     )

@@ -23,20 +23,9 @@ from reasoner.recordings.message import Message
 from reasoner.recordings.otlp_json import NotOtlp
 from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.telemetry.signals import SignalType
+from state_schemas.telemetry.spans import SpanColumns
 from udfs.otlp.decoder import SpanDecoder, decode_logs, decode_metrics
 from udfs.otlp.signal import signal_of
-
-__all__ = [
-    "BadLine",
-    "BadLines",
-    "NoRecording",
-    "RawValue",
-    "kept_timestamp_ms",
-    "raw_values",
-    "read",
-    "sidecar",
-    "times_ns",
-]
 
 # All files are open while they are merged, so that their first times need not be known in advance. A file costs a
 # descriptor (the usual limit is 1,024), up to 8 MB of zstd window and REORDER_MESSAGES waiting messages of about 40 kB.
@@ -51,7 +40,7 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _SIDECAR: Final = re.compile(rb'\{"kafkaTimestampUnixMs":(\d+)(?:,"kafkaPartition":(\d+))?,')
 
-_Key = tuple[int, str, int, int]  # timestamp, name, index in the list of files, line
+_Key = tuple[int, str, int]  # timestamp, name, line
 
 
 class NoRecording(WrongUse):
@@ -92,11 +81,9 @@ class RawValue(NamedTuple):
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
+class _File(NamedTuple):
     path: Path
     name: str  # relative to the folder given by the user, so that ties do not depend on its location
-    place: int
 
 
 def sidecar(timestamp_ms: int, partition: int | None) -> bytes:
@@ -127,14 +114,13 @@ def read(paths: Sequence[Path], on_bad: Callable[[BadLine], None]) -> Iterator[M
 
 
 def _files(paths: Sequence[Path]) -> list[_File]:
-    found: list[tuple[Path, str]] = []
+    found: list[_File] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file())
-            names = [(p, p.relative_to(path)) for p in inside]
-            found += [(p, n.as_posix()) for p, n in names if not any(part.startswith(".") for part in n.parts)]
+            inside = sorted((p, p.relative_to(path)) for p in path.rglob("*") if p.is_file())
+            found += [_File(p, n.as_posix()) for p, n in inside if not any(part[0] == "." for part in n.parts)]
         elif path.is_file():
-            found.append((path, path.name))
+            found.append(_File(path, path.name))
         else:
             message = f"{path}: no such file or folder; expected a recording of the Collector's file exporter"
             raise NoRecording(message)
@@ -144,7 +130,7 @@ def _files(paths: Sequence[Path]) -> list[_File]:
     if len(found) > FILES_OPEN_MAX:
         message = f"{len(found)} files, expected at most {FILES_OPEN_MAX} at once; name fewer, for example one day"
         raise NoRecording(message)
-    return [_File(path, name, place) for place, (path, name) in enumerate(found)]
+    return found
 
 
 def _in_order(file: _File, on_bad: Callable[[BadLine], None]) -> Generator[tuple[_Key, Message], None, None]:
@@ -156,7 +142,7 @@ def _in_order(file: _File, on_bad: Callable[[BadLine], None]) -> Generator[tuple
             reason = f"{behind_ms} ms older than what was delivered; expected order within {REORDER_MESSAGES} lines"
             on_bad(BadLine(file.name, line, reason, delivered=True))
         # Keys are distinct (the line is in them), so messages are never compared.
-        heapq.heappush(waiting, ((message.timestamp_ms, file.name, file.place, line), message))
+        heapq.heappush(waiting, ((message.timestamp_ms, file.name, line), message))
         if len(waiting) > REORDER_MESSAGES:
             first = heapq.heappop(waiting)
             sent_ms = max(sent_ms, first[0][0])
@@ -263,12 +249,10 @@ def times_ns(kind: SignalType, value: bytes, decoder: SpanDecoder) -> list[int]:
     A span's event time is its end; that of a log record is its time or else when it was observed. Raises NotOtlp if the
     job would reject the request as a whole.
     """
-    if kind == "traces":
-        spans = decoder.decode(value)
-        found = spans if isinstance(spans, Rejected) else spans.end_ns.tolist()
-    else:
-        records = decode_logs(value) if kind == "logs" else decode_metrics(value)
-        found = records if isinstance(records, Rejected) else [record.time_ns for record in records]
-    if isinstance(found, Rejected):
-        raise NotOtlp(found.detail)
-    return found
+    match (decoder.decode if kind == "traces" else decode_logs if kind == "logs" else decode_metrics)(value):
+        case Rejected(detail=detail):
+            raise NotOtlp(detail)
+        case SpanColumns(end_ns=end_ns):
+            return [int(time_ns) for time_ns in end_ns.tolist()]
+        case records:
+            return [record.time_ns for record in records]

@@ -16,8 +16,6 @@ from reasoner.recordings.message import Message
 from reasoner.recordings.read import sidecar
 from state_schemas.telemetry.signals import SignalType
 
-__all__ = ["denser", "dump", "placed", "rechunk", "shifted"]
-
 
 def rechunk(messages: Iterable[Message], by: Literal["pod"]) -> Iterator[Message]:
     """Yield one resource per message, as an agent on each pod would send. Lazy.

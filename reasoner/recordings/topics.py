@@ -8,8 +8,6 @@ from typing import Final, Literal
 from kafka import KafkaAdminClient
 from kafka.errors import TopicAlreadyExistsError
 
-__all__ = ["KEEP_FOR_EVER_MS", "TopicSpec", "create_topics"]
-
 KEEP_FOR_EVER_MS: Final = -1
 
 
@@ -23,8 +21,6 @@ class TopicSpec:
     cleanup_policy: Literal["delete", "compact"] = "delete"
     # Bytes of a record batch, compressed.
     max_message_bytes: int = 8 << 20
-    # Copies of a partition; 1 on a single broker.
-    replication: int = 1
 
 
 def create_topics(bootstrap: str, specs: Mapping[str, TopicSpec]) -> None:
@@ -41,7 +37,7 @@ def create_topics(bootstrap: str, specs: Mapping[str, TopicSpec]) -> None:
                 "cleanup.policy": spec.cleanup_policy,
                 "max.message.bytes": str(spec.max_message_bytes),
             }
-            wanted = {"num_partitions": spec.partitions, "replication_factor": spec.replication, "configs": configs}
+            wanted = {"num_partitions": spec.partitions, "replication_factor": 1, "configs": configs}
             with suppress(TopicAlreadyExistsError):
                 admin.create_topics({name: wanted})
         admin.wait_for_topics(sorted(specs))

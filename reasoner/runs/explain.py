@@ -14,7 +14,9 @@ from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.state.log_patterns import Registered
 from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition
+from state_schemas.telemetry.metrics import MetricPoint
 from state_schemas.telemetry.signals import SignalType
+from state_schemas.telemetry.spans import SpanColumns
 from udfs.detect.log_patterns.registry import canonical, register
 from udfs.logs.masking.masker import MaskName
 from udfs.logs.reader import LineReader, ReadLine
@@ -25,11 +27,10 @@ from udfs.otlp.signal import signal_of
 from udfs.otlp.span_scanner_kernels import EXCEPTIONS_MAX
 from udfs.spans.message import fold_spans
 
-__all__ = ["EXCEPTIONS_OVERFLOWED", "Explained", "Explainer", "NotCounted"]
-
 EXCEPTIONS_OVERFLOWED: Final = "exceptions_overflowed"  # name of the metric in which the job counts them
 _BEYOND: Final = f"found more exceptions of one span, expected at most {EXCEPTIONS_MAX}; the first ones count"
 _NS_PER_MS: Final = 1_000_000
+_Records = tuple[LogRecord, ...] | tuple[MetricPoint, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +109,14 @@ class Explainer:
         timestamp_ms: Kafka's, epoch ms; without it the newest event time in the message, as in a replay.
         """
         signal = signal_of(data)
-        rejected: Iterable[Rejected]
-        match signal:
-            case "traces":
-                rejected = self._add_spans(data, timestamp_ms)
-            case "logs":
-                rejected = self._add_logs(data, timestamp_ms)
-            case "metrics":
-                rejected = self._add_metrics(data, timestamp_ms)
+        rejected: Sequence[Rejected]
+        match self._decoded(signal, data):
+            case Rejected() as fault:
+                rejected = (fault,)
+            case SpanColumns() as spans:
+                rejected = self._add_spans(spans, timestamp_ms)
+            case records:
+                rejected = self._add_records(signal, records, timestamp_ms)
         self._rows += (NotCounted(signal, fault.reason, fault.detail, fault.records) for fault in rejected)
 
     def rows(self) -> Iterator[Explained | NotCounted]:
@@ -132,20 +133,21 @@ class Explainer:
     def _decoder(self) -> SpanDecoder:
         return SpanDecoder(self._config.decode)  # loads the compiled scanner, so it is created only when needed
 
-    def _add_logs(self, data: bytes, timestamp_ms: int | None) -> Sequence[Rejected]:
-        records = decode_logs(data, self._config.decode)
-        if isinstance(records, Rejected):
-            return (records,)
+    def _decoded(self, signal: SignalType, data: bytes) -> SpanColumns | _Records | Rejected:
+        if signal == "traces":
+            return self._decoder.decode(data)
+        return (decode_logs if signal == "logs" else decode_metrics)(data, self._config.decode)
+
+    def _add_records(self, signal: SignalType, records: _Records, timestamp_ms: int | None) -> Sequence[Rejected]:
+        """Add log records; data points are only checked, and not explained."""
         self.messages_read += 1
         sent_ms = _sent_ms(timestamp_ms, (record.time_ns for record in records))
-        placed = place_records("logs", records, sent_ms, self._config.times)
-        self._add_lines("logs", [records[place.number] for place in placed.places])
+        placed = place_records(signal, records, sent_ms, self._config.times)
+        counted = (records[place.number] for place in placed.places)
+        self._add_lines(signal, [record for record in counted if isinstance(record, LogRecord)])
         return placed.rejected
 
-    def _add_spans(self, data: bytes, timestamp_ms: int | None) -> Sequence[Rejected]:
-        spans = self._decoder.decode(data)
-        if isinstance(spans, Rejected):
-            return (spans,)
+    def _add_spans(self, spans: SpanColumns, timestamp_ms: int | None) -> Sequence[Rejected]:
         self.messages_read += 1
         at = KafkaPosition("", 0, 0, _sent_ms(timestamp_ms, spans.end_ns.tolist()))
         found = fold_spans(spans, at, self._config.times)
@@ -154,15 +156,6 @@ class Explainer:
         if spans.exceptions_beyond:
             self._rows.append(NotCounted("traces", EXCEPTIONS_OVERFLOWED, _BEYOND, spans.exceptions_beyond))
         return found.rejected
-
-    def _add_metrics(self, data: bytes, timestamp_ms: int | None) -> Sequence[Rejected]:
-        """Check the points of a message and return why some do not count; points themselves are not explained."""
-        points = decode_metrics(data, self._config.decode)
-        if isinstance(points, Rejected):
-            return (points,)
-        self.messages_read += 1
-        sent_ms = _sent_ms(timestamp_ms, (point.time_ns for point in points))
-        return place_records("metrics", points, sent_ms, self._config.times).rejected
 
     def _add_lines(self, signal: SignalType, records: Sequence[LogRecord]) -> None:
         for record, read in zip(records, self._reader.read(records), strict=True):

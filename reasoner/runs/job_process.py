@@ -35,9 +35,6 @@ class JobProcess:
     record: ProcessRecord
     log: Path
 
-    def is_running(self) -> bool:
-        return self.child.poll() is None
-
     def require_running(self) -> None:
         """Check that the job runs. Raises CommandFailed with the end of the log if it has ended."""
         code = self.child.poll()
@@ -46,7 +43,7 @@ class JobProcess:
 
     def wait(self, deadline_s: float) -> None:
         """Wait until a bounded job has ended with code 0. Raises CommandFailed if it fails or takes longer."""
-        wait_until(lambda: not self.is_running(), f"the job ends; its log is {self.log}", deadline_s)
+        wait_until(lambda: self.child.poll() is not None, f"the job ends; its log is {self.log}", deadline_s)
         if self.child.returncode:
             raise CommandFailed(self._ended(self.child.returncode))
 

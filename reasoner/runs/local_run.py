@@ -8,7 +8,7 @@ from typing import Any, Final
 from jobs.graph import GraphConfig, stages
 from jobs.sinks import SHIPPED, rows_of
 from operators.ingest.fold import FOLDS
-from operators.runtime.local import LocalGraph, Through, unchanged
+from operators.runtime.local import LocalGraph, unchanged
 from reasoner.recordings.message import Message
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.signals import SignalType
@@ -22,12 +22,11 @@ class LocalRun:
     """The graph with its folds. Offsets count up for each partition as in Kafka; a message without one goes to 0."""
 
     config: GraphConfig
-    between: Through = unchanged
     counts: Counter[str] = field(default_factory=Counter)
 
     def run(self, messages: Iterable[Message]) -> Iterator[Any]:
         """Yield outputs in the order in which they leave the graph: dead letters, roll-up rows, insight revisions."""
-        graph = LocalGraph(stages(self.config), self.between, rows_of(SHIPPED))
+        graph = LocalGraph(stages(self.config), unchanged, rows_of(SHIPPED))
         folds = {signal: FOLDS[signal](self.config.fold) for signal in TOPICS}
         offsets: Counter[tuple[SignalType, int]] = Counter()
         watermark_ms: int | None = None

@@ -25,7 +25,9 @@ FLINK_DEADLINE_S: Final = 1_800.0
 Report = Callable[[str], None]
 
 
-def settings(emit_when: str, parallelism: int = 1, lake_folder: Path = Path("/nonexistent")) -> JobConfig:
+def settings(
+    emit_when: str, kafka: str = "127.0.0.1:9092", parallelism: int = 1, lake_folder: Path = Path("/nonexistent")
+) -> JobConfig:
     """Return the default settings of the job for a replay: bounded, and waiting for every partition.
 
     emit_when: `final` emits only final insights; `early` also emits earlier revisions.
@@ -33,7 +35,7 @@ def settings(emit_when: str, parallelism: int = 1, lake_folder: Path = Path("/no
     return JobConfig.model_validate(
         {
             "name": "replay",
-            "kafka": {"bounded": True, "idle_ms": 0},
+            "kafka": {"bootstrap_servers": kafka, "bounded": True, "idle_ms": 0},
             "lake": lake_in(lake_folder),
             "engine": {
                 "parallelism": parallelism,
@@ -47,7 +49,7 @@ def settings(emit_when: str, parallelism: int = 1, lake_folder: Path = Path("/no
 
 def replay_local(paths: Sequence[Path], bad: BadLines, *, all_revisions: bool) -> list[Insight]:
     """Return the insights of the recordings, in fixed order, computed in this process."""
-    run = LocalRun(settings(_emit_when(all_revisions)).graph())
+    run = LocalRun(settings("early" if all_revisions else "final").graph())
     bodies = [to_json(out) for out in run.run(placed(read(paths, bad), PARTITIONS)) if isinstance(out, Insight)]
     return _ordered(bodies, all_revisions=all_revisions)
 
@@ -60,28 +62,23 @@ def replay_flink(
         folder = Path(name)
         stack_settings = StackSettings(folder=folder / "stack").with_auto_ports()
         with running(stack_settings, ["kafka"], report=report) as stack:
-            config = settings(_emit_when(all_revisions), parallelism, folder)
-            kafka = config.kafka.model_copy(update={"bootstrap_servers": stack.settings.kafka_bootstrap})
-            config = config.model_copy(update={"kafka": kafka})
-            _fill(paths, bad, stack.settings.kafka_bootstrap, config)
+            kafka = stack.settings.kafka_bootstrap
+            config = settings("early" if all_revisions else "final", kafka, parallelism, folder)
+            _fill(paths, bad, config)
             lake.create_tables(config.lake)
             report("running the job on a Flink mini-cluster")
             with job_process(config, folder) as job:
                 job.wait(FLINK_DEADLINE_S)
-            bodies = read_all(stack.settings.kafka_bootstrap, config.kafka.topics.insights)
+            bodies = read_all(kafka, config.kafka.topics.insights)
     return _ordered(bodies, all_revisions=all_revisions)
 
 
-def _fill(paths: Sequence[Path], bad: BadLines, bootstrap: str, config: JobConfig) -> None:
+def _fill(paths: Sequence[Path], bad: BadLines, config: JobConfig) -> None:
     # Retention is by record timestamp: a recording of last year would be deleted while it is written.
     forever = TopicSpec(PARTITIONS, KEEP_FOR_EVER_MS)
-    topics = config.kafka.topics
+    topics, bootstrap = config.kafka.topics, config.kafka.bootstrap_servers
     create_topics(bootstrap, dict.fromkeys((*TOPICS.values(), topics.insights, topics.rejected), forever))
     play(placed(read(paths, bad), PARTITIONS), bootstrap, TOPICS, PlayOptions(compression="gzip"))
-
-
-def _emit_when(all_revisions: bool) -> str:
-    return "early" if all_revisions else "final"
 
 
 def _ordered(bodies: Sequence[bytes], *, all_revisions: bool) -> list[Insight]:

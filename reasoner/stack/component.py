@@ -2,11 +2,10 @@
 
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-__all__ = ["Component", "last_lines"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +44,9 @@ class Component:
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """Return the last `count` lines of a text file, reading at most 64 kB; none if there is no file."""
+    """Return the last `count` lines of a text file; none if there is no file."""
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - 65_536))
-            return file.read().decode(errors="replace").splitlines()[-count:]
+        with path.open(errors="replace") as file:
+            return [line.rstrip("\n") for line in deque(file, count)]
     except OSError:
         return []

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from reasoner.errors import CommandFailed
 
-__all__ = ["checkout", "flink_env", "flink_home", "java_home", "kafka_jars", "tools"]
-
 # Variables that would make PyFlink use other jars than the prepared ones.
 _OTHER_JARS = ("FLINK_LIB_DIR", "FLINK_OPT_DIR", "FLINK_PLUGINS_DIR", "FLINK_BIN_DIR", "HADOOP_CLASSPATH")
 

@@ -14,8 +14,6 @@ from reasoner.stack.component import Component
 from reasoner.stack.environment import flink_env, flink_home
 from reasoner.stack.settings import LOOPBACK, StackSettings
 
-__all__ = ["jobmanager", "taskmanager", "taskmanager_name"]
-
 # Seconds. 6 s on an idle machine; 57 s were measured on two cores with nine busy processes.
 _READY_DEADLINE_S = 180.0
 _DIRECT_MB_OF_A_SLOT = 256

@@ -13,8 +13,6 @@ from reasoner.stack.component import Component, last_lines
 from reasoner.stack.environment import java_home, kafka_jars
 from reasoner.stack.settings import LOOPBACK, StackSettings
 
-__all__ = ["kafka"]
-
 # The 16 bytes "metric-reasoner1" as Kafka writes a UUID: a fixed id, so that the data folder can be moved.
 CLUSTER_ID = "bWV0cmljLXJlYXNvbmVyMQ"
 

@@ -14,8 +14,6 @@ from reasoner.errors import CommandFailed
 from reasoner.stack.component import Component
 from reasoner.stack.settings import LOOPBACK, POSTGRES_DATABASE, POSTGRES_USER, StackSettings
 
-__all__ = ["postgres", "postgres_programs"]
-
 # Accounts that may own the server when this process is root, because PostgreSQL refuses to run as root.
 _ACCOUNTS = ("postgres", "nobody")
 

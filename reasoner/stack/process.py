@@ -17,8 +17,6 @@ from typing import Any, Final
 
 import psutil
 
-__all__ = ["OWNER_VARIABLE", "Launch", "ProcessRecord", "living", "start", "stop"]
-
 # Every process of the stack inherits this variable; it identifies workers whose parent has died.
 OWNER_VARIABLE = "REASONER_STACK_OWNER"
 

@@ -12,8 +12,6 @@ from reasoner.stack.postgres import postgres
 from reasoner.stack.settings import StackSettings
 from reasoner.stack.supervisor import Supervisor
 
-__all__ = ["COMPONENTS", "RunningStack", "components_of", "running"]
-
 # Names for users, in the order of starting; `flink` is a JobManager and its TaskManagers.
 COMPONENTS = ("kafka", "postgres", "flink")
 

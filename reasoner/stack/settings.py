@@ -12,17 +12,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from reasoner.errors import WrongUse
 from state_schemas.contracts.settings import expected
 
-__all__ = [
-    "AUTO_PORT",
-    "LOOPBACK",
-    "POSTGRES_DATABASE",
-    "POSTGRES_USER",
-    "StackSettings",
-    "flag_of",
-    "free_ports",
-    "is_port_free",
-]
-
 AUTO_PORT = 0
 LOOPBACK = "127.0.0.1"
 POSTGRES_DATABASE = "lake"

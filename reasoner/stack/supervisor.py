@@ -13,8 +13,6 @@ from reasoner.stack.component import Component, last_lines
 from reasoner.stack.process import Launch, ProcessRecord, start, stop
 from reasoner.stack.settings import flag_of, is_port_free
 
-__all__ = ["ComponentStatus", "Supervisor"]
-
 # Seconds. A broker that writes its last segments, or a checkpoint that is being completed, may take this long.
 _STOP_DEADLINE_S = 20.0
 _LOG_BYTES_MAX = 16_000_000
@@ -92,8 +90,8 @@ class Supervisor:
 
     def running_ports(self) -> dict[str, int]:
         """Return the ports of all running components by setting name; they override those of the command line."""
-        records = [ProcessRecord.load(path) for path in self.record_paths()]
-        return {name: port for r in records if r is not None and r.is_running() for name, port in r.ports.items()}
+        records = [record for name in self.recorded_names() if (record := self.record(name))]
+        return {name: port for record in records for name, port in record.ports.items()}
 
     def record(self, name: str) -> ProcessRecord | None:
         """Return the record of a component that runs; None if it does not run."""
@@ -118,12 +116,8 @@ class Supervisor:
             die_with_parent=self.die_with_parent,
         )
         self._children[component.name], record = start(launch)
-        record = replace(
-            record,
-            stop_signal=component.stop_signal,
-            ports=dict(component.ports),
-            endpoints=dict(component.endpoints),
-        )
+        ports, endpoints = dict(component.ports), dict(component.endpoints)
+        record = replace(record, stop_signal=component.stop_signal, ports=ports, endpoints=endpoints)
         record.save(component.record)
         return record
 

@@ -209,6 +209,9 @@ class Traffic:
         cell, bins = codes >> BIN_BITS, codes & BIN_MASK
         operation, host = np.divmod(cell, service.hosts)
         names = sorted(set(self._names))
+        keys: list[RowKey] = [(KIND_SERVER, DIMENSION_SERVICE, "")]
+        keys += [(KIND_SERVER, DIMENSION_HOST, name) for name in names]
+        keys += [(KIND_SERVER, DIMENSION_OPERATION, f"GET /{number:02d}") for number in range(operation.max() + 1)]
         place = np.array([names.index(name) for name in self._names])[host]
         row = np.concatenate((np.zeros_like(cell), 1 + place, 1 + len(names) + operation))
         cells, inverse = np.unique((row << BIN_BITS) | np.tile(bins, 3), return_inverse=True)
@@ -220,7 +223,7 @@ class Traffic:
         longest = int(EDGES_NS[min(int(bins.max()), len(EDGES_NS) - 1)])
         trace = f"{number:016x}{int(service.name[-2:]):016x}"
         return SpanTable(
-            keys=tuple(self._key(index, names) for index in present.tolist()),
+            keys=tuple(keys[index] for index in present.tolist()),
             errors=pack_counts(errors),
             sizes=sizes.astype("<u2").tobytes(),
             bins=(cells & BIN_MASK).astype("<u2").tobytes(),
@@ -254,10 +257,3 @@ class Traffic:
             counts=pack_counts(np.concatenate([counts for _, counts in found])),
             calls=((callee.name, exemplar),),
         )
-
-    def _key(self, index: int, names: list[str]) -> RowKey:
-        if index == 0:
-            return (KIND_SERVER, DIMENSION_SERVICE, "")
-        if index <= len(names):
-            return (KIND_SERVER, DIMENSION_HOST, names[index - 1])
-        return (KIND_SERVER, DIMENSION_OPERATION, f"GET /{index - 1 - len(names):02d}")

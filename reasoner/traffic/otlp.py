@@ -12,8 +12,6 @@ from reasoner.recordings.otlp_json import REQUESTS
 from state_schemas.telemetry.signals import SignalType
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_INTERNAL, KIND_SERVER
 
-__all__ = ["SCOPE", "attributes", "filled", "request", "resource", "span_template"]
-
 SCOPE: Final = InstrumentationScope(name="shop.instrumentation", version="1.9.0")
 VERSION: Final = "2.14.0"
 ENVIRONMENT: Final = "production"
@@ -98,4 +96,5 @@ def request(signal: SignalType, records: Iterable[tuple[Resource, Sequence[Any]]
         group = getattr(message, f"resource_{suffix}").add(resource=of)
         scope = getattr(group, f"scope_{suffix}").add(scope=SCOPE)
         getattr(scope, field).extend(found)
-    return message.SerializeToString()
+    value: bytes = message.SerializeToString()
+    return value

@@ -19,12 +19,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from reasoner.recordings.message import Message
 from reasoner.traffic.otlp import filled, request, resource, span_template
-from reasoner.traffic.shop_graph import HOSTS, REQUESTS_PER_S, SHOP, Call, Incident, Operation, plan_incident
+from reasoner.traffic.shop_graph import HOSTS, REQUESTS_PER_S, SHOP, Call, Incident, Operation
 from reasoner.traffic.shop_records import Event, HostMetrics, log_record
 from state_schemas.telemetry.signals import SignalType
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_INTERNAL, KIND_SERVER
-
-__all__ = ["Incident", "messages", "plan_incident"]
 
 ERROR_SHARE: Final = 0.003  # of SERVER spans that fail by themselves; of all spans 0.3 % fail, with callers and CLIENT
 OWN_TIME_SIGMA: Final = 0.3  # of the logarithm: P95 of a service's own time is 1.64 times its median

@@ -7,18 +7,6 @@ from functools import cache
 from random import Random
 from typing import Final, Literal
 
-__all__ = [
-    "HOSTS",
-    "REQUESTS_PER_S",
-    "SHOP",
-    "Call",
-    "Incident",
-    "IncidentKind",
-    "Operation",
-    "calls_per_request",
-    "plan_incident",
-]
-
 IncidentKind = Literal["latency", "latency_host", "latency_operation", "errors"]
 
 REQUESTS_PER_S: Final = 26.0  # gives each service 100 to 260 SERVER spans per 10 s

@@ -18,8 +18,6 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 
 from reasoner.traffic.otlp import attributes
 
-__all__ = ["Event", "HostMetrics", "log_record"]
-
 Event = Literal["served", "fallback", "call_failed", "failed"]
 
 _SEVERITY: Final = {

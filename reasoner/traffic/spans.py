@@ -18,8 +18,6 @@ from reasoner.recordings.message import Message
 from reasoner.traffic.otlp import filled, request, resource, span_template
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_INTERNAL, KIND_SERVER
 
-__all__ = ["SpanProfile", "SpanTimes", "spans"]
-
 TEMPLATES: Final = 32  # at least; more if needed to include every host of every service
 SIGMA: Final = 0.3  # of the logarithm of a duration
 SENT_AFTER_MS: Final = 1_000  # a normal span ended at most this long before its message was sent

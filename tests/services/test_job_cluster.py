@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
@@ -16,8 +17,7 @@ from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.insight_topic import last_revisions
 from reasoner.clients.known_patterns import KnownPattern, known_patterns
-from reasoner.clients.lake_maintenance import Maintained, MaintenanceLimits, maintain
-from reasoner.clients.lake_maintenance import now_ms as wall_ms
+from reasoner.clients.lake_maintenance import Maintained, maintain
 from reasoner.recordings.message import Message
 from reasoner.recordings.player import PlayOptions, play
 from reasoner.runs import demo
@@ -101,7 +101,8 @@ def outcome(
     now_ms = messages[middle].timestamp_ms
     sent = send_garbage(kafka, topics, all_garbage(now_ms), now_ms)
     job.wait_until_read()
-    maintained = [maintain(table, MaintenanceLimits(keep_ms=0), wall_ms()) for table in lake.tables(config.lake)]
+    wall_ms = int(time.time() * 1000)
+    maintained = [maintain(table, wall_ms) for table in lake.tables(config.lake)]
     play(islice(messages, middle, None), kafka, topics, PlayOptions(compression="zstd"))
     job.wait_until_read()
     records = records_in(messages)

@@ -170,7 +170,10 @@ def test_latency_alone_has_the_stages_of_the_whole_job() -> None:
 
 @pytest.mark.parametrize(
     ("part", "config"),
-    [("pre_aggregate", PreAggregateConfig(window_ms=60_000)), ("gap", TelemetryGapConfig(emission=EmissionConfig(lateness_ms=1)))],
+    [
+        ("pre_aggregate", PreAggregateConfig(window_ms=60_000)),
+        ("gap", TelemetryGapConfig(emission=EmissionConfig(lateness_ms=1))),
+    ],
 )
 def test_machines_that_disagree_on_window_or_lateness_make_no_graph(part: str, config: Any) -> None:
     with pytest.raises(AssertionError, match="expected one of each"):

@@ -12,12 +12,12 @@ import pytest
 from pyiceberg.table import Table
 
 from reasoner.clients import lake, lake_maintenance
-from reasoner.clients.lake_maintenance import Maintained, MaintenanceLimits, maintain
+from reasoner.clients.lake_maintenance import Maintained, maintain
 from state_schemas.contracts.settings import Lake
 
 HOUR = datetime(2026, 1, 1, 10, tzinfo=UTC)
 FUTURE_MS = 4_000_000_000_000  # every snapshot of these tests is older
-NOTHING_KEPT = MaintenanceLimits(keep_ms=0)
+DAY_MS = 24 * 3_600_000
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_small_files_of_a_partition_become_one_and_no_row_changes(table: Table) 
     for number in range(8):
         append(table, number)
     before = ids(table)
-    done = maintain(table, MaintenanceLimits(), FUTURE_MS)
+    done = maintain(table, FUTURE_MS - DAY_MS)
     assert ids(table) == before
     assert (done.files_before, done.files_after) == (16, 4), "two hours, two buckets of services"
 
@@ -58,9 +58,9 @@ def test_small_files_of_a_partition_become_one_and_no_row_changes(table: Table) 
 def test_a_second_run_finds_nothing_to_do(table: Table) -> None:
     for number in range(4):
         append(table, number)
-    maintain(table, NOTHING_KEPT, FUTURE_MS)
+    maintain(table, FUTURE_MS)
     at_rest = table.refresh().metadata_location
-    assert maintain(table, NOTHING_KEPT, FUTURE_MS).snapshots_expired == 0
+    assert maintain(table, FUTURE_MS).snapshots_expired == 0
     assert table.refresh().metadata_location == at_rest
 
 
@@ -68,7 +68,7 @@ def test_old_snapshots_are_removed_with_the_files_that_only_they_name(table: Tab
     for number in range(8):
         append(table, number)
     before = ids(table)
-    done = maintain(table, NOTHING_KEPT, FUTURE_MS)
+    done = maintain(table, FUTURE_MS)
     assert len(table.refresh().snapshots()) == 1
     assert len(stored(table)) == done.files_after == 4
     assert done.files_removed > 16, "the replaced data files, their manifests and manifest lists"
@@ -80,7 +80,7 @@ def test_young_snapshots_and_their_files_stay_for_readers_of_older_data(table: T
         append(table, number)
     looked_at = table.refresh().current_snapshot()
     assert looked_at is not None
-    maintain(table, MaintenanceLimits(), looked_at.timestamp_ms)
+    maintain(table, looked_at.timestamp_ms - DAY_MS)
     assert table.scan(snapshot_id=looked_at.snapshot_id).to_arrow().num_rows == 8
 
 
@@ -89,7 +89,7 @@ def test_the_newest_snapshot_of_each_job_and_sink_is_reached_by_parents(table: T
     for number, job in enumerate(("a", "b", "a", "b", "a")):
         append(table, number, **{"flink.job-id": job, "flink.operator-id": "sink"})
     append(table, 5)
-    maintain(table, MaintenanceLimits(keep_ms=0, partitions_max=1), FUTURE_MS)
+    maintain(table, FUTURE_MS, partitions_max=1)
     assert len(table.refresh().snapshots()) < 6 + 4, "six appends and four compactions"
     here, met = table.current_snapshot(), []
     while here is not None:
@@ -108,7 +108,7 @@ def test_a_job_that_stopped_more_than_seven_days_ago_keeps_no_snapshot(
     append(table, 0, **{"flink.job-id": "old", "flink.operator-id": "sink"})
     clock.time = lambda: 2_000_000_000.0 + days * 86_400
     append(table, 1, **{"flink.job-id": "new", "flink.operator-id": "sink"})
-    maintain(table, NOTHING_KEPT, FUTURE_MS)
+    maintain(table, FUTURE_MS)
     jobs = {s.summary["flink.job-id"] for s in table.refresh().snapshots() if s.summary and s.summary["flink.job-id"]}
     assert jobs == kept
 
@@ -131,7 +131,7 @@ def test_rows_that_a_job_commits_meanwhile_are_kept(table: Table, monkeypatch: p
         append(table, number)
     others = table.catalog.load_table(table.name())
     meanwhile(monkeypatch, lambda: append(others, 100))
-    maintain(table, NOTHING_KEPT, FUTURE_MS)
+    maintain(table, FUTURE_MS)
     assert ids(table) == Counter(f"{n}-{service}" for n in (0, 1, 2, 3, 100) for service in ("cart", "mail"))
 
 
@@ -142,7 +142,7 @@ def test_two_runs_at_once_compact_nothing_twice(table: Table, monkeypatch: pytes
     before = ids(table)
     others = table.catalog.load_table(table.name())
     found: list[Maintained] = []
-    meanwhile(monkeypatch, lambda: found.append(maintain(others, MaintenanceLimits(), 0)))
-    done = maintain(table, MaintenanceLimits(), 0)
+    meanwhile(monkeypatch, lambda: found.append(maintain(others, 0)))
+    done = maintain(table, 0)
     assert ids(table) == before
     assert (found[0].files_after, done.files_after) == (4, 4)
