@@ -23,7 +23,7 @@ class Finding:
     severity: Severity
     confidence: float
     cold_start: bool = False
-    # The title behind `SERVICE: `; it may be too long.
+    # The title behind `SERVICE: `; it is cut to the limit of the contract.
     text: str
     measures: dict[str, float]
     evidence: Evidence

@@ -4,7 +4,6 @@ An exception has the same pattern as if a log record had it in its attributes. I
 end. So it is counted in the window in which the span is counted, and is late where the span is late.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -30,17 +29,15 @@ def fold_exceptions(
 ) -> tuple[LogAggregate, ...]:
     """Count the exceptions of accepted spans: one aggregate for each service, in key order. counted: bool (spans,)."""
     records = [exception_record(spans, exception) for exception in spans.exceptions if counted[exception.span]]
-    return fold_lines(_placed(records, reader, at, limits), at) if records else ()
-
-
-def _placed(
-    records: list[LogRecord], reader: LineReader, at: KafkaPosition, limits: TimeLimits
-) -> Iterator[PlacedLine]:
+    if not records:
+        return ()
+    lines: list[PlacedLine] = []
     for number, (record, line) in enumerate(zip(records, reader.read(records), strict=True)):
         at_ms = record.time_ns // _NS_PER_MS
         late = at_ms < limits.late_before(at.timestamp_ms)
         start_ms = limits.window_start(at_ms)
-        yield PlacedLine(record.resource, at_ms, start_ms, late, record.trace_id, number, line)
+        lines.append(PlacedLine(record.resource, at_ms, start_ms, late, record.trace_id, number, line))
+    return fold_lines(lines, at)
 
 
 def exception_record(spans: SpanColumns, exception: SpanException) -> LogRecord:
