@@ -6,9 +6,10 @@ from typing import Final
 
 from operators.detectors.latency import LatencyConfig, LatencySpike
 from operators.detectors.log_patterns import LogPatterns, LogPatternsConfig
-from operators.detectors.requests import RequestEffects, RequestEffectsConfig
-from operators.detectors.telemetry_gap import TelemetryGap, TelemetryGapConfig
-from operators.gates.log_silence import LogSilence, LogSilenceConfig
+from operators.detectors.requests import RequestEffects
+from operators.detectors.telemetry_gap import TelemetryGap
+from operators.emission import EmissionConfig
+from operators.gates.log_silence import LogSilence
 from operators.gates.novelty import NoveltyConfig, NoveltyGate
 from operators.ingest.call_pairs import CallPairs, CallPairsConfig
 from operators.ingest.fold import FoldConfig
@@ -21,6 +22,8 @@ from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.logs import ExceptionAggregate
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import SpanAggregate
+from udfs.detect.requests.rule import EffectConfig
+from udfs.detect.telemetry_gap.rule import GapConfig
 from udfs.insights.ids import service_key
 
 
@@ -31,12 +34,13 @@ class GraphConfig:
     fold: FoldConfig = field(default_factory=FoldConfig)
     pre_aggregate: PreAggregateConfig = field(default_factory=PreAggregateConfig)
     calls: CallPairsConfig = field(default_factory=CallPairsConfig)
+    # Of all detectors, and so of the gates behind them.
+    emission: EmissionConfig = field(default_factory=EmissionConfig)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     patterns: LogPatternsConfig = field(default_factory=LogPatternsConfig)
-    effects: RequestEffectsConfig = field(default_factory=RequestEffectsConfig)
+    effects: EffectConfig = field(default_factory=EffectConfig)
     novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
-    silence: LogSilenceConfig = field(default_factory=LogSilenceConfig)
-    gap: TelemetryGapConfig = field(default_factory=TelemetryGapConfig)
+    gap: GapConfig = field(default_factory=GapConfig)
 
     def __post_init__(self) -> None:
         rules = (self.latency, self.patterns, self.effects, self.novelty, self.silence, self.gap)
@@ -64,16 +68,16 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
         Stage("pre-merge-logs", LogPreAggregate(config.pre_aggregate), BY_PARTITION, "logs"),
         Stage("pre-merge-metrics", MetricPreAggregate(config.pre_aggregate), BY_PARTITION, "metrics"),
         Stage("call-pairs", CallPairs(config.calls), BY_BUCKET),
-        Stage("latency-spike", LatencySpike(config.latency), BY_SERVICE),
-        Stage("error-patterns", LogPatterns(config.patterns), BY_SERVICE),
+        Stage("latency-spike", LatencySpike(config.latency, config.emission), BY_SERVICE),
+        Stage("error-patterns", LogPatterns(config.patterns, config.emission), BY_SERVICE),
         # A separate stage: the watermark of two inputs is the lower one, and logs must not wait for spans.
-        Stage("error-patterns-traces", LogPatterns(_of_spans(config)), BY_SERVICE),
-        Stage("pattern-news", NoveltyGate(config.novelty), BY_PATTERN),
+        Stage("error-patterns-traces", LogPatterns(_of_spans(config), config.emission), BY_SERVICE),
+        Stage("pattern-news", NoveltyGate(config.novelty, config.emission), BY_PATTERN),
         # Passes on exceptions of spans that no log has: it waits for logs, and the stage of logs waits for nothing.
-        Stage("pattern-news-traces", NoveltyGate(replace(config.novelty, source="spans")), BY_PATTERN),
-        Stage("request-shapes", RequestEffects(config.effects), BY_SERVICE),
-        Stage("log-silence", LogSilence(config.silence), BY_ENV),
-        Stage("telemetry-gap", TelemetryGap(config.gap), BY_ENV),
+        Stage("pattern-news-traces", NoveltyGate(replace(config.novelty, source="spans"), config.emission), BY_PATTERN),
+        Stage("request-shapes", RequestEffects(config.effects, config.emission), BY_SERVICE),
+        Stage("log-silence", LogSilence(config.emission), BY_ENV),
+        Stage("telemetry-gap", TelemetryGap(config.gap, config.emission), BY_ENV),
     )
 
 

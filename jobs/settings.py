@@ -8,10 +8,7 @@ from pydantic import Field
 from jobs.graph import GraphConfig
 from operators.detectors.latency import LatencyConfig
 from operators.detectors.log_patterns import LogPatternsConfig
-from operators.detectors.requests import RequestEffectsConfig
-from operators.detectors.telemetry_gap import TelemetryGapConfig
 from operators.emission import EmissionConfig, EmitWhen
-from operators.gates.log_silence import LogSilenceConfig
 from operators.gates.novelty import NoveltyConfig
 from operators.ingest.call_pairs import CallPairsConfig
 from operators.ingest.fold import FoldConfig
@@ -117,25 +114,21 @@ class JobConfig(ReaderConfig):
     def graph(self) -> GraphConfig:
         """Return the same settings as the configs of the machines."""
         d = self.detection
-        emission = EmissionConfig(lateness_ms=d.lateness_ms, emit_when=d.emit_when)
         names = NameLimits(d.hosts_max, d.operations_max, d.callees_max)
         times = TimeLimits(lateness_ms=d.lateness_ms, future_max_ms=d.future_max_ms, age_max_ms=d.age_max_ms)
         return GraphConfig(
             fold=FoldConfig(times, masks=MaskSettings(d.masks), payload_kept=d.dead_letter_payload),
             pre_aggregate=PreAggregateConfig(d.services_max, d.envs_max, names=names),
             calls=CallPairsConfig(PairLimits(d.call_pair_ms, d.lateness_ms)),
-            latency=LatencyConfig(SpikeConfig(floor_ms=d.latency_floor_ms), emission, names),
+            emission=EmissionConfig(lateness_ms=d.lateness_ms, emit_when=d.emit_when),
+            latency=LatencyConfig(SpikeConfig(floor_ms=d.latency_floor_ms), names),
             patterns=LogPatternsConfig(
                 PatternConfig(d.patterns_warm_minutes, patterns_max=d.patterns_max, seeds=self.seeds()),
-                emission,
                 d.patterns_top,
                 d.pattern_insights,
                 masks=MaskSettings(d.masks),
             ),
-            novelty=NoveltyConfig(max(600_000, 2 * d.lateness_ms), emission=emission),
-            effects=RequestEffectsConfig(emission=emission),
-            silence=LogSilenceConfig(emission),
-            gap=TelemetryGapConfig(emission=emission),
+            novelty=NoveltyConfig(max(600_000, 2 * d.lateness_ms)),
         )
 
 

@@ -33,7 +33,6 @@ class LatencyConfig:
     """Settings of the latency detector."""
 
     spike: SpikeConfig = field(default_factory=SpikeConfig)
-    emission: EmissionConfig = field(default_factory=EmissionConfig)
     # Limits of the hosts, operations and callees that have a row of their own in a window.
     names: NameLimits = field(default_factory=NameLimits)
     # A key without spans for this long (event time) is forgotten with its baseline. Longer than a week.
@@ -49,8 +48,8 @@ class LatencySpike(WindowedDetector[LatencyModel, SpanTable, SpanAggregate, Outp
     empty = LatencyModel
     resolutions_s = RESOLUTIONS_S
 
-    def __init__(self, config: LatencyConfig) -> None:
-        super().__init__(config.emission, config.idle_ms, FINGERPRINT)
+    def __init__(self, config: LatencyConfig, emission: EmissionConfig) -> None:
+        super().__init__(emission, config.idle_ms, FINGERPRINT)
         self.config = config
 
     def parts(self, event: SpanAggregate, model: LatencyModel) -> Iterator[WindowPart[SpanTable]]:

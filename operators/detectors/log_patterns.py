@@ -48,7 +48,6 @@ class LogPatternsConfig:
     """Settings of the log pattern detector."""
 
     rule: PatternConfig = field(default_factory=PatternConfig)
-    emission: EmissionConfig = field(default_factory=EmissionConfig)
     # Patterns of a window that get a row of their own in `error_patterns`.
     top: int = 20
     # Whether insights are emitted beside the rows.
@@ -69,9 +68,9 @@ class LogPatterns(WindowedDetector[LogPatternModel, LogTable, LineAggregate, Out
     empty = LogPatternModel
     resolutions_s = PATTERN_RESOLUTIONS_S
 
-    def __init__(self, config: LogPatternsConfig) -> None:
+    def __init__(self, config: LogPatternsConfig, emission: EmissionConfig) -> None:
         masks = ",".join(sorted(config.masks.masks))
-        super().__init__(config.emission, config.idle_ms, f"patterns={PATTERN_VERSION} masks={masks}")
+        super().__init__(emission, config.idle_ms, f"patterns={PATTERN_VERSION} masks={masks}")
         self.config = config
         self.takes = (LogAggregate if config.rule.source == "logs" else ExceptionAggregate,)
         self.gives = get_args(OfLogs if config.rule.source == "logs" else OfSpans)

@@ -5,7 +5,7 @@ final, and no insight is retracted.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import get_args
 
 from operators.emission import EmissionConfig
@@ -22,16 +22,6 @@ from udfs.detect.service_window import ServiceKey, ServiceWindow
 Output = LoggingWindows | Insight | DeadLetter
 
 
-@dataclass(frozen=True, slots=True)
-class RequestEffectsConfig:
-    """Settings of the request effect detector."""
-
-    rule: EffectConfig = field(default_factory=EffectConfig)
-    emission: EmissionConfig = field(default_factory=EmissionConfig)
-    # A key without requests for this long (event time) is forgotten.
-    idle_ms: int = 8 * 24 * 3_600_000
-
-
 class RequestEffects(WindowedDetector[EffectModel, EffectWindow, EffectAggregate, Output]):
     """Request effect detector. One state for each (env, service).
 
@@ -43,8 +33,8 @@ class RequestEffects(WindowedDetector[EffectModel, EffectWindow, EffectAggregate
     codec = EFFECTS_CODEC
     empty = EffectModel
 
-    def __init__(self, config: RequestEffectsConfig) -> None:
-        super().__init__(replace(config.emission, emit_when="final"), config.idle_ms, "effects=1")
+    def __init__(self, config: EffectConfig, emission: EmissionConfig) -> None:
+        super().__init__(replace(emission, emit_when="final"), config.idle_ms, "effects=1")
         self.config = config
 
     def parts(self, event: EffectAggregate, model: EffectModel) -> Iterator[WindowPart[EffectWindow]]:
@@ -63,10 +53,10 @@ class RequestEffects(WindowedDetector[EffectModel, EffectWindow, EffectAggregate
         return merged
 
     def evaluate(self, window: ServiceWindow[EffectWindow], model: EffectModel) -> tuple[EffectModel, list[Insight]]:
-        return evaluate_effects(model, window, self.config.rule)
+        return evaluate_effects(model, window, self.config)
 
     def expire(self, key: ServiceKey, model: EffectModel) -> list[Insight]:
-        return expire_effects(model, key, self.config.rule)
+        return expire_effects(model, key, self.config)
 
     def outputs(self, evaluated: Evaluated[EffectModel]) -> Iterator[Output]:
         """Yield revisions; those of missing lines go to `LogSilence`, inside a `LoggingWindows`."""

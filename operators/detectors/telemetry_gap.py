@@ -4,7 +4,6 @@ Events are `EnvActivity`, outputs `Insight`.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import get_args
 
 from operators.emission import EmissionConfig
@@ -20,14 +19,6 @@ from udfs.detect.telemetry_gap.rule import GapConfig, evaluate_activity
 Output = Insight | DeadLetter
 
 
-@dataclass(frozen=True, slots=True)
-class TelemetryGapConfig:
-    """Settings of the no-data detector."""
-
-    rule: GapConfig = field(default_factory=GapConfig)
-    emission: EmissionConfig = field(default_factory=EmissionConfig)
-
-
 class TelemetryGap(WindowedDetector[ActivityModel, WindowActivity, EnvActivity, Output]):
     """No-data detector. One state for each environment; pre-aggregation limits the services in it."""
 
@@ -36,8 +27,8 @@ class TelemetryGap(WindowedDetector[ActivityModel, WindowActivity, EnvActivity, 
     codec = GAP_CODEC
     empty = ActivityModel
 
-    def __init__(self, config: TelemetryGapConfig) -> None:
-        super().__init__(config.emission, config.rule.idle_ms, "activity=1")
+    def __init__(self, config: GapConfig, emission: EmissionConfig) -> None:
+        super().__init__(emission, config.idle_ms, "activity=1")
         self.config = config
 
     def parts(self, event: EnvActivity, model: ActivityModel) -> Iterator[WindowPart[WindowActivity]]:
@@ -61,4 +52,4 @@ class TelemetryGap(WindowedDetector[ActivityModel, WindowActivity, EnvActivity, 
     def evaluate(
         self, window: ServiceWindow[WindowActivity], model: ActivityModel
     ) -> tuple[ActivityModel, list[Insight]]:
-        return evaluate_activity(model, window, self.config.rule)
+        return evaluate_activity(model, window, self.config)

@@ -5,7 +5,7 @@ logs of all services have stopped, the transport of logs is broken: TelemetryGap
 insight for each of a thousand services. State of an environment: the recent windows in which a service logged.
 """
 
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from operators.emission import EmissionConfig
@@ -21,15 +21,8 @@ from state_schemas.state.log_silence import LOG_SILENCE_CODEC, LogSilenceState
 LOGGED_SHARE_MIN: Final = 1 / 3
 KEPT_MS: Final = 3_600_000  # windows older than this are dropped
 WINDOWS_MAX: Final = 720  # above it, old windows are dropped at the next event, not only at the next timer
-
-
-@dataclass(frozen=True, slots=True)
-class LogSilenceConfig:
-    """Settings of the gate of silent services."""
-
-    emission: EmissionConfig = field(default_factory=EmissionConfig)
-    # An environment without logs for so long is forgotten; longer than any insight stays open.
-    idle_ms: int = 9 * 24 * 3_600_000
+# An environment without logs for so long is forgotten; longer than any insight stays open.
+IDLE_MS: Final = 9 * 24 * 3_600_000
 
 
 class LogSilence:
@@ -38,8 +31,8 @@ class LogSilence:
     takes = (LoggingWindows,)
     gives = (Insight,)
 
-    def __init__(self, config: LogSilenceConfig) -> None:
-        self.config = config
+    def __init__(self, emission: EmissionConfig) -> None:
+        self._emission = emission
 
     @property
     def codec(self) -> Codec[LogSilenceState]:
@@ -63,19 +56,19 @@ class LogSilence:
         """Decide on insights whose windows are final: all logs in them have arrived."""
         due = [event for event in state.waiting if self._ready_ms(event) <= now_ms]
         state.waiting = [event for event in state.waiting if self._ready_ms(event) > now_ms]
-        passed = tuple(event.revision for event in due if event.revision and self._goes_on(state, event.revision))
+        passed = tuple(
+            event.revision
+            for event in due
+            if event.revision and goes_on(state.passed, event.revision, partial(self._is_alone, state, event.revision))
+        )
         counts: tuple[tuple[MetricName, int], ...] = (("insights_known_elsewhere_total", len(due) - len(passed)),)
-        if now_ms == END_OF_INPUT or (not state.waiting and now_ms >= state.last_seen_ms + self.config.idle_ms):
+        if now_ms == END_OF_INPUT or (not state.waiting and now_ms >= state.last_seen_ms + IDLE_MS):
             return Step(None, passed, None, (*counts, ("states_forgotten_total", 1)))
         self._prune(state, now_ms)
         return Step(state, passed, self._next_timer_ms(state, now_ms), counts)
 
-    def _goes_on(self, state: LogSilenceState, revision: Insight) -> bool:
-        insight = revision
-        return goes_on(state.passed, insight, lambda: self._is_alone(state, insight))
-
     def _is_alone(self, state: LogSilenceState, insight: Insight) -> bool:
-        window, window_ms = insight.window, self.config.emission.window_ms
+        window, window_ms = insight.window, self._emission.window_ms
         if insight.measures["silent_s"] * 1000 < insight.measures["counted_s"] * 1000 - window_ms:
             return True  # the service logs other lines
         windows = range(window.start_ms, window.end_ms, window_ms)
@@ -87,8 +80,8 @@ class LogSilence:
 
     def _ready_ms(self, event: LoggingWindows) -> int:
         """Return the time at which the windows of the insight are final, so that all logs in them have arrived."""
-        return self.config.emission.final_ms(event.until_ms - self.config.emission.window_ms)
+        return self._emission.final_ms(event.until_ms - self._emission.window_ms)
 
     def _next_timer_ms(self, state: LogSilenceState, now_ms: int) -> int:
         waits = (self._ready_ms(event) for event in state.waiting)
-        return max(now_ms + 1, min(waits, default=state.last_seen_ms + self.config.idle_ms))
+        return max(now_ms + 1, min(waits, default=state.last_seen_ms + IDLE_MS))

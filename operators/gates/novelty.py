@@ -8,7 +8,8 @@ insight of each service is passed on, and so is that of a service with very many
 services that have it, and since when.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from operators.emission import EmissionConfig
@@ -37,8 +38,6 @@ class NoveltyConfig:
     idle_ms: int = 8 * DAY_MS
     # Source of the insights that this gate passes on.
     source: LineSource = "logs"
-    # Of the detectors that send the insights. Those of spans wait until the same lines would be known from logs.
-    emission: EmissionConfig = field(default_factory=EmissionConfig)
 
 
 class NoveltyGate:
@@ -46,8 +45,10 @@ class NoveltyGate:
 
     gives = (Insight,)
 
-    def __init__(self, config: NoveltyConfig) -> None:
+    def __init__(self, config: NoveltyConfig, emission: EmissionConfig) -> None:
+        """Prepare the gate. emission: of the detectors that send the insights."""
         self.config = config
+        self._emission = emission
         self.takes = (LogPatternSighting if config.source == "logs" else PatternSighting,)
 
     @property
@@ -77,18 +78,18 @@ class NoveltyGate:
         due = [event for event in state.waiting if self._ready_ms(event) <= now_ms]
         state.waiting = [event for event in state.waiting if self._ready_ms(event) > now_ms]
         novelty = tuple(
-            event.revision for event in due if event.revision and self._goes_on(state, event, event.revision)
+            event.revision
+            for event in due
+            if event.revision and goes_on(state.passed, event.revision, partial(self._is_novel, state, event))
         )
         counts: tuple[tuple[MetricName, int], ...] = (("insights_known_elsewhere_total", len(due) - len(novelty)),)
         if now_ms == END_OF_INPUT or (not state.waiting and now_ms >= state.last_seen_ms + self.config.idle_ms):
             return Step(None, novelty, None, (*counts, ("states_forgotten_total", 1)))
         return Step(state, novelty, self._next_timer_ms(state, now_ms), counts)
 
-    def _goes_on(self, state: NoveltyState, event: PatternSighting, revision: Insight) -> bool:
-        insight = revision
-        return goes_on(state.passed, insight, lambda: self._is_novel(state, event, insight.kind))
-
-    def _is_novel(self, state: NoveltyState, event: PatternSighting, kind: Kind) -> bool:
+    def _is_novel(self, state: NoveltyState, event: PatternSighting) -> bool:
+        assert event.revision is not None, "only sightings with an insight are held back"
+        kind = event.revision.kind
         if event.source == "spans" and self._is_logged(state, event, kind):
             return False
         if kind != "error_pattern_new" or event.lines >= STORM_LINES:
@@ -108,14 +109,14 @@ class NoveltyGate:
     def _ready_ms(self, event: PatternSighting) -> int:
         if event.source == "logs":
             return event.seen_ms
-        return self.config.emission.final_ms(self._logged_by_ms(event))
+        return self._emission.final_ms(self._logged_by_ms(event))
 
     def _logged_by_ms(self, event: PatternSighting) -> int:
         """Return the start of the last window in which the same error may be logged.
 
         A line comes before the end of its span or soon after it.
         """
-        return event.seen_ms + self.config.emission.window_ms
+        return event.seen_ms + self._emission.window_ms
 
     def _next_timer_ms(self, state: NoveltyState, now_ms: int) -> int:
         waits = (self._ready_ms(event) for event in state.waiting)

@@ -15,9 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.graph import GraphConfig
-from operators.detectors.latency import LatencyConfig
-from operators.detectors.log_patterns import LogPatternsConfig
-from operators.detectors.telemetry_gap import TelemetryGapConfig
 from operators.emission import EmissionConfig
 from reasoner.clients.insight_topic import last_revisions
 from reasoner.errors import WrongUse
@@ -125,13 +122,7 @@ def _later(truth: Truth, by_ms: int) -> Truth:
 
 
 def _detect(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path | None) -> Detected:
-    emission = EmissionConfig(emit_when="final")
-    config = GraphConfig(
-        latency=LatencyConfig(emission=emission),
-        patterns=LogPatternsConfig(emission=emission),
-        gap=TelemetryGapConfig(emission=emission),
-    )
-    run = LocalRun(config)
+    run = LocalRun(GraphConfig(emission=EmissionConfig(emit_when="final")))
     messages = read(days_of(data), BadLines())
     if shift_ms:
         messages = shifted(messages, shift_ms)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from jobs.graph import JOBS, GraphConfig, stages
 from jobs.settings import JobConfig
 from operators.detectors.latency import LatencyConfig, LatencySpike
+from operators.emission import EmissionConfig
 from state_schemas.contracts.counters import REJECTED, MetricName
 from state_schemas.contracts.dead_letter import DeadLetter, RejectReason
 from state_schemas.contracts.insight import Kind, Severity, Status
@@ -61,7 +62,7 @@ def test_names_and_versions_of_codecs() -> None:
 
 def test_the_state_of_the_latency_machine_keeps_its_meaning() -> None:
     """Another text here and every service starts afresh after a restore."""
-    assert LatencySpike(LatencyConfig()).fingerprint == "window_ms=10000 bins=1142 growth=1.0195"
+    assert LatencySpike(LatencyConfig(), EmissionConfig()).fingerprint == "window_ms=10000 bins=1142 growth=1.0195"
 
 
 def test_topic_names() -> None:

@@ -10,12 +10,8 @@ import msgspec
 import numpy as np
 
 from jobs.graph import GraphConfig
-from operators.detectors.latency import LatencyConfig
 from operators.detectors.log_patterns import LogPatternsConfig
-from operators.detectors.requests import RequestEffectsConfig
-from operators.detectors.telemetry_gap import TelemetryGapConfig
 from operators.emission import EmissionConfig, EmitWhen
-from operators.gates.log_silence import LogSilenceConfig
 from operators.gates.novelty import NoveltyConfig
 from operators.ingest.call_pairs import CallPairsConfig
 from operators.ingest.fold import FoldConfig
@@ -50,30 +46,21 @@ TIMERS_MAX: Final = 5_000  # far more than the longest story needs
 
 def graph_config(emit_when: EmitWhen = "early", services_max: int = 5_000, envs_max: int = 50) -> GraphConfig:
     """Return the shipped settings with the lateness of the stories."""
-    emission = EmissionConfig(lateness_ms=LATENESS_MS, emit_when=emit_when)
     return GraphConfig(
         fold=FoldConfig(TIMES),
         pre_aggregate=PreAggregateConfig(services_max, envs_max, activity_report_ms=60_000),
         calls=CallPairsConfig(PairLimits(lateness_ms=LATENESS_MS)),
-        latency=LatencyConfig(emission=emission),
+        emission=EmissionConfig(lateness_ms=LATENESS_MS, emit_when=emit_when),
         patterns=LogPatternsConfig(
-            PatternConfig(warm_minutes=1, away_minutes=1, life=replace(LIFE, close_after_ms=40_000)),
-            emission,
-            3,
-            insights=True,
+            PatternConfig(warm_minutes=1, away_minutes=1, life=replace(LIFE, close_after_ms=40_000)), top=3
         ),
-        novelty=NoveltyConfig(known_ms=60_000, emission=emission),
-        effects=RequestEffectsConfig(
-            EffectConfig(
-                ChangeConfig(windows_min=3, nats_open=3.0),
-                life=replace(EFFECT_LIFE, close_after_ms=60_000),
-                past_windows_min=1,
-                seen_windows_min=3,
-            ),
-            emission,
+        novelty=NoveltyConfig(known_ms=60_000),
+        effects=EffectConfig(
+            ChangeConfig(windows_min=3, nats_open=3.0),
+            life=replace(EFFECT_LIFE, close_after_ms=60_000),
+            past_windows_min=1,
+            seen_windows_min=3,
         ),
-        silence=LogSilenceConfig(emission),
-        gap=TelemetryGapConfig(emission=emission),
     )
 
 

@@ -103,14 +103,7 @@ def test_an_empty_file_lacks_the_lake(tmp_path: Path) -> None:
 
 # A value other than the default of each setting of the section `detection`, and everywhere it must arrive.
 REACHED: dict[str, tuple[object, tuple[str, ...]]] = {
-    "lateness_ms": (
-        7_000,
-        (
-            *("fold.times.lateness_ms", "calls.limits.lateness_ms", "latency.emission.lateness_ms"),
-            *("patterns.emission.lateness_ms", "novelty.emission.lateness_ms", "effects.emission.lateness_ms"),
-            *("silence.emission.lateness_ms", "gap.emission.lateness_ms"),
-        ),
-    ),
+    "lateness_ms": (7_000, ("fold.times.lateness_ms", "calls.limits.lateness_ms", "emission.lateness_ms")),
     "future_max_ms": (8_000, ("fold.times.future_max_ms",)),
     "age_max_ms": (9_000, ("fold.times.age_max_ms",)),
     "services_max": (3, ("pre_aggregate.services_max",)),
@@ -126,13 +119,7 @@ REACHED: dict[str, tuple[object, tuple[str, ...]]] = {
     "pattern_insights": (False, ("patterns.insights",)),
     "patterns_warm_minutes": (13, ("patterns.rule.warm_minutes",)),
     "dead_letter_payload": (True, ("fold.payload_kept",)),
-    "emit_when": (
-        "final",
-        (
-            *("latency.emission.emit_when", "patterns.emission.emit_when", "novelty.emission.emit_when"),
-            *("effects.emission.emit_when", "silence.emission.emit_when", "gap.emission.emit_when"),
-        ),
-    ),
+    "emit_when": ("final", ("emission.emit_when",)),
 }
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from operators.detectors.latency import LatencyConfig, LatencySpike
 from operators.detectors.log_patterns import LogPatterns, LogPatternsConfig
+from operators.emission import EmissionConfig
 from operators.machine import END_OF_INPUT
 from state_schemas.aggregates.logs import LogAggregate
 from state_schemas.aggregates.spans import SpanAggregate, SpanTable
@@ -18,6 +19,7 @@ from udfs.detect.service_window import ServiceWindow
 from udfs.logs.masking.masker import MaskSettings
 
 KEY = "prod|cart"
+EMISSION = EmissionConfig()
 
 
 def events(number: int) -> tuple[SpanAggregate, LogAggregate]:
@@ -29,7 +31,7 @@ def events(number: int) -> tuple[SpanAggregate, LogAggregate]:
 
 
 def test_a_state_under_other_parameters_is_discarded_and_counted_once() -> None:
-    machine = LatencySpike(LatencyConfig())
+    machine = LatencySpike(LatencyConfig(), EMISSION)
     old = machine.on_event(machine.initial(KEY), events(0)[0], START_MS).state
     assert old is not None
     old.fingerprint = "window_ms=5000"
@@ -46,11 +48,11 @@ def test_a_state_under_other_parameters_is_discarded_and_counted_once() -> None:
 def test_patterns_of_other_masks_are_discarded() -> None:
     """Other masks give other pattern ids: with the old registry each known error would be reported as new."""
     config = LogPatternsConfig()
-    old = LogPatterns(config)
+    old = LogPatterns(config, EMISSION)
     state = old.on_event(old.initial(KEY), events(0)[1], START_MS).state
     assert state is not None
     assert old.on_event(state, events(1)[1], START_MS).counts == ()
-    without_ids = LogPatterns(replace(config, masks=MaskSettings(("number",))))
+    without_ids = LogPatterns(replace(config, masks=MaskSettings(("number",))), EMISSION)
     assert without_ids.on_event(state, events(2)[1], START_MS).counts == (("states_reset_total", 1),)
 
 
@@ -78,7 +80,7 @@ class BrokenSpike(LatencySpike):
 
 
 def test_an_insight_that_breaks_its_contract_is_a_dead_letter_and_is_not_emitted() -> None:
-    machine = BrokenSpike(LatencyConfig())
+    machine = BrokenSpike(LatencyConfig(), EMISSION)
     state = machine.on_event(machine.initial(KEY), events(0)[0], START_MS).state
     assert state is not None
     step = machine.on_timer(state, END_OF_INPUT)

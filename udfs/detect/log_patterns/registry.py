@@ -33,13 +33,11 @@ class Registry(NamedTuple):
 
     entries: by pattern id.
     added: canonical ids of new patterns.
-    aliased: ids that are part of a wider pattern now.
     refused: ids for which there was no room.
     """
 
     entries: dict[str, Registered]
     added: tuple[str, ...]
-    aliased: tuple[str, ...]
     refused: frozenset[str]
 
 
@@ -69,7 +67,6 @@ def register(known: Mapping[str, Registered], new: Mapping[str, Registered], roo
     """
     entries = dict(known)
     added: set[str] = set()
-    aliased: list[str] = []
     refused: set[str] = set()
     holes = _holes(entries) if new else {}
     for pattern_id, entry in sorted(new.items()):
@@ -87,10 +84,9 @@ def register(known: Mapping[str, Registered], new: Mapping[str, Registered], roo
                 _join(entries, name, wide)
             added -= names
             added |= {wide.pattern_id} if is_new else set()
-            aliased += sorted(names)
             _index(holes, wide.pattern_id, entries[wide.pattern_id], add=True)
             pattern_id = wide.pattern_id
-    return Registry(entries, tuple(sorted(added)), tuple(aliased), frozenset(refused))
+    return Registry(entries, tuple(sorted(added)), frozenset(refused))
 
 
 @lru_cache(_KEYS_REMEMBERED)

@@ -59,6 +59,8 @@ class EffectConfig:
     # than strange_min times.
     strange_max: float = 0.1
     strange_min: float = 30.0
+    # A service without requests for this long (event time) is forgotten.
+    idle_ms: int = 8 * 24 * 3_600_000
 
 
 class _Changes(NamedTuple):
