@@ -43,11 +43,9 @@ class GraphConfig:
     gap: GapConfig = field(default_factory=GapConfig)
 
     def __post_init__(self) -> None:
-        rules = (self.latency, self.patterns, self.effects, self.novelty, self.silence, self.gap)
-        times, calls = self.fold.times, self.calls.limits
-        windows_ms = {times.window_ms, calls.window_ms, self.pre_aggregate.window_ms}
-        windows_ms |= {rule.emission.window_ms for rule in rules}
-        latenesses_ms = {times.lateness_ms, calls.lateness_ms, *(rule.emission.lateness_ms for rule in rules)}
+        times = (self.fold.times, self.calls.limits, self.emission)
+        windows_ms = {self.pre_aggregate.window_ms, *(part.window_ms for part in times)}
+        latenesses_ms = {part.lateness_ms for part in times}
         assert len(windows_ms) == len(latenesses_ms) == 1, (
             f"found windows of {sorted(windows_ms)} ms, lateness of {sorted(latenesses_ms)} ms, expected one of each: "
             "give all machines of a job the same, or a stage waits for windows that no other stage makes"

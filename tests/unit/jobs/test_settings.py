@@ -10,7 +10,6 @@ import yaml
 
 from jobs.graph import JOBS, GraphConfig, stages
 from jobs.settings import Detection, JobConfig, load
-from operators.detectors.telemetry_gap import TelemetryGapConfig
 from operators.emission import EmissionConfig
 from operators.ingest.name_admission import PreAggregateConfig
 from state_schemas.contracts import settings
@@ -159,7 +158,7 @@ def test_latency_alone_has_the_stages_of_the_whole_job() -> None:
     ("part", "config"),
     [
         ("pre_aggregate", PreAggregateConfig(window_ms=60_000)),
-        ("gap", TelemetryGapConfig(emission=EmissionConfig(lateness_ms=1))),
+        ("emission", EmissionConfig(lateness_ms=1)),
     ],
 )
 def test_machines_that_disagree_on_window_or_lateness_make_no_graph(part: str, config: Any) -> None:
