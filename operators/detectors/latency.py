@@ -11,13 +11,12 @@ from operators.emission import EmissionConfig
 from operators.windowed import Counts, WindowedDetector, WindowPart
 from state_schemas.aggregates.names import OTHER
 from state_schemas.aggregates.requests import EffectAggregate
-from state_schemas.aggregates.spans import DIMENSION_SERVICE, SpanAggregate, SpanTable
+from state_schemas.aggregates.spans import Dimension, SpanAggregate, SpanTable
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight
 from state_schemas.contracts.tables import RESOLUTIONS_S, EdgeRow, RollupRow
 from state_schemas.state.detector import RollupWindow
 from state_schemas.state.latency import LATENCY_CODEC, LatencyModel
-from state_schemas.telemetry.spans import ENTRY_KINDS
 from udfs.detect.latency.baseline import SpikeConfig
 from udfs.detect.latency.rule import evaluate_spans, expire
 from udfs.detect.requests.counts import effects_of_spans
@@ -65,7 +64,7 @@ class LatencySpike(WindowedDetector[LatencyModel, SpanTable, SpanAggregate, Outp
         return merge_span_tables(parts, self.config.names)
 
     def overflow(self, aggregate: SpanTable) -> Counts:
-        rows = sum(name == OTHER and dimension != DIMENSION_SERVICE for _, dimension, name in aggregate.keys)
+        rows = sum(key.name == OTHER and key.dimension is not Dimension.SERVICE for key in aggregate.keys)
         return (("names_overflowed_total", rows),)
 
     def rows(
@@ -76,7 +75,7 @@ class LatencySpike(WindowedDetector[LatencyModel, SpanTable, SpanAggregate, Outp
             yield from effects_of_spans(key.env, key.service, window.start_ms, aggregate)
 
     def watched(self, aggregate: SpanTable) -> SpanTable:
-        return entry_table(aggregate, ENTRY_KINDS)
+        return entry_table(aggregate)
 
     def evaluate(self, window: ServiceWindow[SpanTable], model: LatencyModel) -> tuple[LatencyModel, list[Insight]]:
         if not window.table.keys:  # only spans of other kinds: no requests and no calls, so nothing to evaluate
@@ -84,4 +83,4 @@ class LatencySpike(WindowedDetector[LatencyModel, SpanTable, SpanAggregate, Outp
         return evaluate_spans(model, window, self.config.spike, self.config.names)
 
     def expire(self, key: ServiceKey, model: LatencyModel) -> list[Insight]:
-        return expire(model, key.env, key.service)
+        return expire(key, model, self.config.spike)

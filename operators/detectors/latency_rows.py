@@ -1,96 +1,94 @@
 """Rows of the tables `latency_rollups` and `service_edges`: deltas, so rows of a window add up."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from state_schemas.aggregates.spans import (
-    DIMENSION_AHEAD,
-    DIMENSION_BEHIND,
-    DIMENSION_CALLEE,
-    DIMENSION_NETWORK_TIME,
-    DIMENSIONS,
-    SpanTable,
-)
+from state_schemas.aggregates.spans import CALL_DIMENSIONS, Dimension, Series, SpanTable
 from state_schemas.contracts.tables import EdgeRow, RollupRow
 from state_schemas.state.detector import RollupWindow
 from state_schemas.telemetry.resource import ServiceName
 from state_schemas.telemetry.spans import SPAN_KINDS
 from udfs.detect.service_window import ServiceKey
-from udfs.spans.window import Row, rows
-from udfs.stats.duration_histogram import REPRESENTATIVE_NS, pack, quantile_ns
+from udfs.spans.sketches import NO_SPANS, Sketch
+from udfs.spans.window import rows
+from udfs.stats.duration_histogram import REPRESENTATIVE_NS, pack
 
 
 def rollup_rows(key: ServiceKey, window: RollupWindow, table: SpanTable) -> Iterator[RollupRow | EdgeRow]:
     """Yield a row for each span kind and name, and one for each callee. O(rows + bins)."""
-    calls: dict[str, dict[int, Row]] = {}
-    for row in rows(table):
-        _, dimension, name = row.key
-        if dimension < len(DIMENSIONS):
-            yield _row(key, window, table, row)
+    writer = _Writer(key, window, table.info.site_id)
+    calls: dict[str, dict[Dimension, Sketch]] = {}
+    for series, sketch in rows(table):
+        if series.dimension in CALL_DIMENSIONS:
+            calls.setdefault(series.name, {})[series.dimension] = sketch
         else:
-            calls.setdefault(name, {})[dimension] = row
-    for callee, row_of in calls.items():
-        yield _edge(key, window, table, callee, row_of)
+            yield writer.rollup(series, sketch)
+    for callee, sketches in calls.items():
+        yield writer.edge(callee, sketches)
 
 
-def _edge(key: ServiceKey, window: RollupWindow, table: SpanTable, callee: str, row_of: dict[int, Row]) -> EdgeRow:
-    resolution_s, start_ms, late = window
-    answers = ServiceName.parse(callee)
-    call, gap = row_of[DIMENSION_CALLEE], row_of[DIMENSION_NETWORK_TIME]
-    p50, p95, p99 = (round(quantile_ns(call.bins, call.counts, q) / 1e6, 6) for q in (0.5, 0.95, 0.99))
-    gap_p50, gap_p95 = (round(quantile_ns(gap.bins, gap.counts, q) / 1e6, 6) for q in (0.5, 0.95))
-    ahead, behind = (row_of.get(dimension) for dimension in (DIMENSION_AHEAD, DIMENSION_BEHIND))
-    return EdgeRow(
-        env=key.env,
-        site_id=table.info.site_id,
-        service=key.name.name,
-        callee=answers.name,
-        resolution_s=resolution_s,
-        window_start_ms=start_ms,
-        late=late,
-        count=call.spans,
-        error_count=call.errors,
-        latency_ms_p50=p50,
-        latency_ms_p95=p95,
-        latency_ms_p99=p99,
-        gap_ms_p50=gap_p50,
-        gap_ms_p95=gap_p95,
-        clock_skew_ms_p50=round(_median_skew_ns(ahead, behind) / 1e6, 6),
-        sketch=pack(call.bins, call.counts),
-        namespace=key.name.namespace,
-        callee_namespace=answers.namespace,
-    )
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Writer of the rows of one window of a service."""
+
+    key: ServiceKey
+    window: RollupWindow
+    site_id: str
+
+    def rollup(self, series: Series, sketch: Sketch) -> RollupRow:
+        return RollupRow(
+            env=self.key.env,
+            site_id=self.site_id,
+            service=self.key.name.name,
+            dimension=series.dimension.name.lower(),
+            name=series.name,
+            span_kind=SPAN_KINDS[series.kind],
+            resolution_s=self.window.resolution_s,
+            window_start_ms=self.window.start_ms,
+            late=self.window.late,
+            count=sketch.spans,
+            error_count=sketch.errors,
+            latency_ms_p50=_quantile_ms(sketch, 0.5),
+            latency_ms_p95=_quantile_ms(sketch, 0.95),
+            latency_ms_p99=_quantile_ms(sketch, 0.99),
+            sketch=pack(sketch.bins, sketch.counts),
+            namespace=self.key.name.namespace,
+        )
+
+    def edge(self, callee: str, sketches: Mapping[Dimension, Sketch]) -> EdgeRow:
+        answers = ServiceName.parse(callee)
+        call, gap = sketches[Dimension.CALLEE], sketches[Dimension.NETWORK_TIME]
+        ahead, behind = (sketches.get(dimension, NO_SPANS) for dimension in (Dimension.AHEAD, Dimension.BEHIND))
+        return EdgeRow(
+            env=self.key.env,
+            site_id=self.site_id,
+            service=self.key.name.name,
+            callee=answers.name,
+            resolution_s=self.window.resolution_s,
+            window_start_ms=self.window.start_ms,
+            late=self.window.late,
+            count=call.spans,
+            error_count=call.errors,
+            latency_ms_p50=_quantile_ms(call, 0.5),
+            latency_ms_p95=_quantile_ms(call, 0.95),
+            latency_ms_p99=_quantile_ms(call, 0.99),
+            gap_ms_p50=_quantile_ms(gap, 0.5),
+            gap_ms_p95=_quantile_ms(gap, 0.95),
+            clock_skew_ms_p50=round(_median_skew_ns(ahead, behind) / 1e6, 6),
+            sketch=pack(call.bins, call.counts),
+            namespace=self.key.name.namespace,
+            callee_namespace=answers.namespace,
+        )
 
 
-def _median_skew_ns(ahead: Row | None, behind: Row | None) -> float:
-    """Return the median clock skew: ahead is positive, behind is negative; at least one of the two is given."""
-    values = [REPRESENTATIVE_NS[row.bins] * sign for row, sign in ((behind, -1), (ahead, 1)) if row]
-    counts = [row.counts for row in (behind, ahead) if row]
-    order = np.argsort(np.concatenate(values))
-    reached = np.cumsum(np.concatenate(counts)[order])
-    return float(np.concatenate(values)[order][np.searchsorted(reached, (reached[-1] + 1) // 2)])
+def _quantile_ms(sketch: Sketch, q: float) -> float:
+    return round(sketch.quantile_ns(q) / 1e6, 6)
 
 
-def _row(key: ServiceKey, window: RollupWindow, table: SpanTable, row: Row) -> RollupRow:
-    resolution_s, start_ms, late = window
-    kind, dimension, name = row.key
-    p50, p95, p99 = (round(quantile_ns(row.bins, row.counts, q) / 1e6, 6) for q in (0.5, 0.95, 0.99))
-    return RollupRow(
-        env=key.env,
-        site_id=table.info.site_id,
-        service=key.name.name,
-        dimension=DIMENSIONS[dimension],
-        name=name,
-        span_kind=SPAN_KINDS[kind],
-        resolution_s=resolution_s,
-        window_start_ms=start_ms,
-        late=late,
-        count=row.spans,
-        error_count=row.errors,
-        latency_ms_p50=p50,
-        latency_ms_p95=p95,
-        latency_ms_p99=p99,
-        sketch=pack(row.bins, row.counts),
-        namespace=key.name.namespace,
-    )
+def _median_skew_ns(ahead: Sketch, behind: Sketch) -> float:
+    """Return the median clock skew: ahead is positive, behind is negative; at least one of the two has spans."""
+    values = np.concatenate((-REPRESENTATIVE_NS[behind.bins][::-1], REPRESENTATIVE_NS[ahead.bins]))
+    reached = np.cumsum(np.concatenate((behind.counts[::-1], ahead.counts)))
+    return float(values[np.searchsorted(reached, (reached[-1] + 1) // 2)])

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.machine import END_OF_INPUT, Step
-from state_schemas.aggregates.calls import NAMED_SIDE_DTYPE, CallSides
+from state_schemas.aggregates.calls import CALL_SIDE_DTYPE, CallSides
 from state_schemas.aggregates.spans import SpanAggregate
 from state_schemas.codec import Codec
 from state_schemas.contracts.counters import MetricName
 from state_schemas.state.call_pairs import CALL_PAIRS_CODEC, CallPairsState
-from udfs.spans.calls import PairLimits, call_aggregates, named, pair, thinned, united
+from udfs.spans.calls import PairLimits, call_aggregates, pair, thinned, united
 
 SAMPLING_LOG2_MAX: Final = 63
 _Counts = tuple[tuple[MetricName, int], ...]
@@ -61,7 +61,7 @@ class CallPairs:
         state.waiting.append(event)
         state.waiting_sides += _count(event)
         counts: _Counts = (("call_halves_dropped_total", came - _count(event)),)
-        sides = np.frombuffer(event.sides, NAMED_SIDE_DTYPE)
+        sides = np.frombuffer(event.sides, CALL_SIDE_DTYPE)
         if len(sides):
             # Not by the end of the span alone: with a clock that is ahead, it would wait past the other side's window.
             first_ms = min(int(sides["end_ns"].min()) // 1_000_000, int(sides["sent_ms"].min()))
@@ -84,22 +84,21 @@ class CallPairs:
     def _join(self, state: CallPairsState, now_ms: int) -> tuple[tuple[SpanAggregate, ...], _Counts]:
         """Pair all call sides that are present; drop those that are too old or exceed the limit."""
         names = united([state.held, *state.waiting])
-        calls = pair(names.sides, self.config.limits)
-        out = call_aggregates(state.env, names, calls, self.config.limits)
+        calls = pair(names, self.config.limits)
+        out = call_aggregates(state.env, calls, self.config.limits)
         # Never below the range of int64: numpy 2.1 crashes when it compares 8,193 unaligned values with such a number.
         oldest_ms = max(0, now_ms - self.config.limits.pair_ms)
         sides = names.sides[names.sides["sent_ms"] >= oldest_ms]
         if len(sides) > self.config.sides_max:
             # Paired sides are kept for further server spans under the client span and for messages that arrive twice.
             sides = sides[sides["paired"] == 0]
-        tables = (names.services, names.hosts, names.operations)
-        state.held = named(state.env, state.bucket, sides, tables)
+        state.held = names._replace(sides=sides).packed(state.env, state.bucket)
         state.waiting, state.waiting_sides, state.join_at_ms = [], 0, None
         while _count(state.held) > self.config.sides_max and state.sampling_log2 < SAMPLING_LOG2_MAX:
             state.sampling_log2 += 1
             state.held = thinned(state.held, state.sampling_log2)
         dropped = len(sides) - _count(state.held)
-        return out, (("calls_paired_total", len(calls[0])), ("call_halves_dropped_total", dropped))
+        return out, (("calls_paired_total", len(calls.client)), ("call_halves_dropped_total", dropped))
 
     def _join_after(self, at_ms: int) -> int:
         """Return the next time at which the latency detector evaluates a window early or finally.
@@ -114,7 +113,7 @@ class CallPairs:
         # Dropping old call sides can wait; pairing cannot.
         if state.join_at_ms is not None:
             return max(now_ms + 1, state.join_at_ms)
-        held: NDArray[np.void] = np.frombuffer(state.held.sides, NAMED_SIDE_DTYPE)
+        held: NDArray[np.void] = np.frombuffer(state.held.sides, CALL_SIDE_DTYPE)
         newest_ms = int(held["sent_ms"].max(initial=now_ms))
         return self._join_after(max(now_ms, newest_ms + self.config.limits.pair_ms))
 
@@ -124,4 +123,4 @@ def _none(env: str, bucket: int) -> CallSides:
 
 
 def _count(part: CallSides) -> int:
-    return len(part.sides) // NAMED_SIDE_DTYPE.itemsize
+    return len(part.sides) // CALL_SIDE_DTYPE.itemsize

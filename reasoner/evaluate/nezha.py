@@ -26,7 +26,7 @@ from state_schemas.contracts.insight import Insight, to_json
 from state_schemas.contracts.tables import RollupRow
 from state_schemas.telemetry.spans import SpanColumns
 from udfs.otlp.decoder import SpanDecoder
-from udfs.spans.window import sum_by_code
+from udfs.spans.sketches import sum_by_code
 from udfs.stats.duration_histogram import quantile_ns, unpack
 
 BEFORE_MS: Final = 90_000

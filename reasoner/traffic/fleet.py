@@ -5,27 +5,19 @@ a window; calls to other services over networks with queues. A slow-down can be 
 of sketch bins: a window of 100,000 spans costs little more than one of 1,000.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log, pi, sin
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from state_schemas.aggregates.spans import (
-    DIMENSION_CALLEE,
-    DIMENSION_HOST,
-    DIMENSION_NETWORK_TIME,
-    DIMENSION_OPERATION,
-    DIMENSION_SERVICE,
-    Exemplar,
-    RowKey,
-    SpanTable,
-)
+from state_schemas.aggregates.spans import Dimension, Exemplar, Series, SpanTable
 from state_schemas.telemetry.message import OffsetRange
 from state_schemas.telemetry.resource import ServiceInfo
-from state_schemas.telemetry.spans import ENTRY_KINDS, KIND_CLIENT, KIND_SERVER
-from udfs.spans.window import BIN_MASK, NameLimits, entry_table, merge_span_tables, pack_counts
+from state_schemas.telemetry.spans import KIND_CLIENT, KIND_SERVER
+from udfs.spans.sketches import BIN_MASK, Sketches, sum_by_code
+from udfs.spans.window import NameLimits, entry_table, merge_span_tables
 from udfs.stats.duration_histogram import BIN_BITS, BIN_OVER, EDGES_NS, REPRESENTATIVE_NS, bins_of
 
 SERVICES: Final = 30
@@ -170,7 +162,7 @@ class Traffic:
         counts, hosts = self._drawn(int(spans), usual, number)
         tables = [self._table(counts, hosts, start_ms, number)]
         tables += [called for callee in service.callees if (called := self._calls(callee, number)) is not None]
-        return entry_table(merge_span_tables(tables, NameLimits()), ENTRY_KINDS)
+        return entry_table(merge_span_tables(tables, NameLimits()))
 
     def _renew(self, number: int) -> None:
         if number % 4_320 == 1_800:
@@ -209,25 +201,22 @@ class Traffic:
         cell, bins = codes >> BIN_BITS, codes & BIN_MASK
         operation, host = np.divmod(cell, service.hosts)
         names = sorted(set(self._names))
-        keys: list[RowKey] = [(KIND_SERVER, DIMENSION_SERVICE, "")]
-        keys += [(KIND_SERVER, DIMENSION_HOST, name) for name in names]
-        keys += [(KIND_SERVER, DIMENSION_OPERATION, f"GET /{number:02d}") for number in range(operation.max() + 1)]
+        keys = [Series(KIND_SERVER, Dimension.SERVICE, "")]
+        keys += [Series(KIND_SERVER, Dimension.HOST, name) for name in names]
+        operations = (f"GET /{number:02d}" for number in range(operation.max() + 1))
+        keys += [Series(KIND_SERVER, Dimension.OPERATION, name) for name in operations]
         place = np.array([names.index(name) for name in self._names])[host]
         row = np.concatenate((np.zeros_like(cell), 1 + place, 1 + len(names) + operation))
-        cells, inverse = np.unique((row << BIN_BITS) | np.tile(bins, 3), return_inverse=True)
-        sums = np.bincount(inverse, weights=np.tile(counts, 3)).astype(np.int64)
-        present, sizes = np.unique(cells >> BIN_BITS, return_counts=True)
-        spans_of = np.bincount(cells >> BIN_BITS, weights=sums)[present].astype(np.int64)
-        errors = random.binomial(spans_of, service.error_share)
-        errors[0] = min(int(spans_of[0]), int(errors[0]))
+        cells, sums = sum_by_code((row << BIN_BITS) | np.tile(bins, 3), np.tile(counts, 3))
+        present, row = np.unique(cells >> BIN_BITS, return_inverse=True)
+        keys = [keys[index] for index in present.tolist()]
+        sketches = Sketches(keys, np.zeros(len(keys), np.int64), (row << BIN_BITS) | (cells & BIN_MASK), sums)
+        errors = random.binomial(sketches.spans(), service.error_share)
+        errors[0] = min(int(sketches.spans()[0]), int(errors[0]))
         longest = int(EDGES_NS[min(int(bins.max()), len(EDGES_NS) - 1)])
         trace = f"{number:016x}{int(service.name[-2:]):016x}"
         return SpanTable(
-            keys=tuple(keys[index] for index in present.tolist()),
-            errors=pack_counts(errors),
-            sizes=sizes.astype("<u2").tobytes(),
-            bins=(cells & BIN_MASK).astype("<u2").tobytes(),
-            counts=pack_counts(sums),
+            replace(sketches, errors=errors).pack(),
             info=ServiceInfo(f"1.{self._version}", start_ms),
             slowest=(Exemplar(longest, trace, self._names[int(host[bins.argmax()])], "GET /"),),
             ranges=(OffsetRange("trace_events", 0, number, number),),
@@ -244,16 +233,10 @@ class Traffic:
         usual_ns = callee.way_ns * float(np.exp(0.1 * random.standard_normal()))
         way_ns = usual_ns * np.exp(callee.way_sigma * random.standard_normal(calls))
         way_ns[random.random(calls) < callee.queued_share] *= callee.queued
-        found = [np.unique(bins_of(ns.astype(np.int64)), return_counts=True) for ns in (work_ns + way_ns, way_ns)]
+        codes = [(row << BIN_BITS) | bins_of(ns.astype(np.int64)) for row, ns in enumerate((work_ns + way_ns, way_ns))]
+        cells, counts = np.unique(np.concatenate(codes), return_counts=True)
+        keys = [Series(KIND_CLIENT, dimension, callee.name) for dimension in (Dimension.CALLEE, Dimension.NETWORK_TIME)]
         longest_ns = int((work_ns + way_ns).max())
         exemplar = Exemplar(longest_ns, f"{number:016x}{int(self._service.name[-2:]):016x}", self._names[0], "call")
-        return SpanTable(
-            keys=tuple(
-                (KIND_CLIENT, dimension, callee.name) for dimension in (DIMENSION_CALLEE, DIMENSION_NETWORK_TIME)
-            ),
-            errors=bytes(2),
-            sizes=np.array([len(bins) for bins, _ in found], "<u2").tobytes(),
-            bins=np.concatenate([bins for bins, _ in found]).astype("<u2").tobytes(),
-            counts=pack_counts(np.concatenate([counts for _, counts in found])),
-            calls=((callee.name, exemplar),),
-        )
+        sketches = Sketches(keys, np.zeros(len(keys), np.int64), cells, counts)
+        return SpanTable(sketches.pack(), calls=((callee.name, exemplar),))

@@ -6,21 +6,13 @@ import msgspec
 import numpy as np
 
 # One call side: a client span (parent 0), or the server span under it. high, low: the trace id; span, parent: span ids
-# (all read as big-endian words). place: index of the span in its batch.
+# (all read as big-endian words). service, host, operation: indices into names. error: 1 where the span has status
+# ERROR. paired: 1 for both sides of a call that has been counted. sent_ms: Kafka timestamp of its message.
 CALL_SIDE_DTYPE: Final = np.dtype(
     [
         *(("high", "<u8"), ("low", "<u8"), ("span", "<u8"), ("parent", "<u8")),
-        *(("end_ns", "<i8"), ("duration_ns", "<i8"), ("place", "<u4")),
-    ]
-)
-
-# One call side with indices into the names of its service, host and operation. error: 1 where the span has status
-# ERROR. paired: 1 for both sides of a call that has been counted. sent_ms: Kafka timestamp of its message.
-NAMED_SIDE_DTYPE: Final = np.dtype(
-    [
-        *((name, CALL_SIDE_DTYPE[name]) for name in ("high", "low", "span", "parent", "end_ns", "duration_ns")),
-        *(("sent_ms", "<i8"), ("service", "<u4"), ("host", "<u4"), ("operation", "<u4")),
-        *(("error", "u1"), ("paired", "u1")),
+        *(("end_ns", "<i8"), ("duration_ns", "<i8"), ("sent_ms", "<i8")),
+        *(("service", "<u4"), ("host", "<u4"), ("operation", "<u4"), ("error", "u1"), ("paired", "u1")),
     ]
 )
 
@@ -34,5 +26,5 @@ class CallSides(msgspec.Struct, frozen=True, array_like=True, gc=False):
     services: tuple[str, ...]
     hosts: tuple[str, ...]
     operations: tuple[str, ...]
-    # An array of n `NAMED_SIDE_DTYPE`.
+    # An array of n `CALL_SIDE_DTYPE`.
     sides: bytes

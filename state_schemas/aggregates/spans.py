@@ -1,6 +1,7 @@
 """Spans of one service, aggregated: by message when they are sent, by window when they are merged."""
 
-from typing import Final
+from enum import IntEnum
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -8,26 +9,39 @@ import numpy as np
 from state_schemas.telemetry.message import OffsetRange
 from state_schemas.telemetry.resource import ServiceInfo
 
-DIMENSION_SERVICE: Final = 0
 
-DIMENSION_HOST: Final = 1
+class Dimension(IntEnum):
+    """The service itself, or the names by which its spans are counted. The values are stored and order the rows."""
 
-DIMENSION_OPERATION: Final = 2
+    SERVICE = 0
+    HOST = 1
+    OPERATION = 2
+    # The dimensions below are of calls, by callee. CALLEE: duration of the client span, the time that the caller waits.
+    CALLEE = 3
+    # Duration of the client span less that of the server span: the network and its queues.
+    NETWORK_TIME = 4
+    # Amount of the clock skew of a callee whose clock is ahead, or behind; a call is in one of these two.
+    AHEAD = 5
+    BEHIND = 6
 
-DIMENSIONS: Final = ("service", "host", "operation")  # of every span; those below are of calls, by callee
 
-DIMENSION_CALLEE: Final = 3  # the time that the caller waited: duration of the client span
+SPAN_DIMENSIONS: Final = (Dimension.SERVICE, Dimension.HOST, Dimension.OPERATION)
+CALL_DIMENSIONS: Final = (Dimension.CALLEE, Dimension.NETWORK_TIME, Dimension.AHEAD, Dimension.BEHIND)
+ANY_KIND: Final = 0  # of a series of detection: entry spans of all kinds, or calls
 
-DIMENSION_NETWORK_TIME: Final = 4  # duration of the client span less the server span: the network and its queues
 
-DIMENSION_AHEAD: Final = 5  # clock skew of a callee whose clock is ahead; a call is in one of these two
+class Series(NamedTuple):
+    """Key of a row: the spans of one kind (OTLP enum), of the service ("") or of one host, operation or callee."""
 
-DIMENSION_BEHIND: Final = 6  # amount of the clock skew of a callee whose clock is behind
+    kind: int
+    dimension: Dimension
+    name: str
 
-CALL_DIMENSIONS: Final = (DIMENSION_CALLEE, DIMENSION_NETWORK_TIME, DIMENSION_AHEAD, DIMENSION_BEHIND)
+    def of_any_kind(self) -> "Series":
+        return Series(ANY_KIND, self.dimension, self.name)
 
-# Key of one row of a table: span kind (OTLP enum), dimension, name ("" for the service itself).
-RowKey = tuple[int, int, str]
+
+SERVICE: Final = Series(ANY_KIND, Dimension.SERVICE, "")
 
 
 class Exemplar(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
@@ -40,24 +54,30 @@ class Exemplar(msgspec.Struct, frozen=True, array_like=True, gc=False, order=Tru
     operation: str
 
 
-class SpanTable(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Spans of one service in one window: a latency sketch and an error count for each row.
+class PackedSketches(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A latency sketch and an error count for each of n series, as messages and states hold them.
 
-    The arrays are little-endian and are read by `udfs.spans.window`. counts and errors are unsigned integers of 1, 2, 4
-    or 8 bytes: the smallest size that holds all of them, because most counts are small and fill most of the state.
+    The arrays are little-endian; `udfs.spans.sketches` reads and writes them. counts and errors are unsigned integers
+    of 1, 2, 4 or 8 bytes: the smallest size that holds all of them, because most counts are small and fill most of the
+    state.
     """
 
-    # The n rows, distinct and ascending.
-    keys: tuple[RowKey, ...]
+    # Distinct and ascending.
+    keys: tuple[Series, ...] = ()
     # n counts of spans with status ERROR.
-    errors: bytes
-    # n uint16: the number of bins of each row, > 0.
-    sizes: bytes
-    # m uint16, ascending within a row, as in `udfs.stats.duration_histogram`.
-    bins: bytes
+    errors: bytes = b""
+    # n uint16: the number of bins of each series, > 0.
+    sizes: bytes = b""
+    # m uint16, ascending within a series, as in `udfs.stats.duration_histogram`.
+    bins: bytes = b""
     # m counts of spans, > 0.
-    counts: bytes
-    # Of all spans of the table.
+    counts: bytes = b""
+
+
+class SpanTable(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Spans of one service in one window: a row for each series, and exemplars and attributes of all spans."""
+
+    sketches: PackedSketches
     info: ServiceInfo = ServiceInfo()
     # At most 3 entry spans, longest first.
     slowest: tuple[Exemplar, ...] = ()
@@ -73,6 +93,10 @@ class SpanTable(msgspec.Struct, frozen=True, array_like=True, gc=False):
     # (callee, client span with the longest network time), ascending; duration_ns of the exemplar is the network time.
     network_times: tuple[tuple[str, Exemplar], ...] = ()
 
+    @property
+    def keys(self) -> tuple[Series, ...]:
+        return self.sketches.keys
+
 
 class SpanBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The n accepted spans of one message, not yet grouped by name.
@@ -81,8 +105,6 @@ class SpanBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """
 
     at: OffsetRange
-    # Kafka timestamp of the message.
-    sent_ms: int
     # (env, service).
     services: tuple[tuple[str, str], ...]
     # hosts and operations: ascending and distinct.

@@ -1,17 +1,14 @@
 """State of the latency detector for one (env, service)."""
 
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from state_schemas.aggregates.spans import SpanTable
+from state_schemas.aggregates.spans import PackedSketches, Series, SpanTable
 from state_schemas.codec import zipped
 from state_schemas.state.detector import DetectorState
 
 SpikeKind = Literal["latency_spike", "error_ratio"]
-
-# A series: (dimension, name), `(DIMENSION_SERVICE, "")` for the service itself.
-Series = tuple[int, str]
 
 WEIGHT_ONE: Final = 1 << 12  # weight of a span of the newest window in the sketch of a baseline
 
@@ -28,10 +25,10 @@ class SeriesHistory(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Baseline(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Baseline of a service: decaying sketches of entry spans over final windows without an anomaly."""
 
-    # The rows of a window (`udfs.spans.window.entry_table`) under keys (0, dimension, name), without exemplars and
-    # offsets. Counts and errors are in fixed point: `WEIGHT_ONE` is one span of the newest window.
-    sketch: SpanTable = SpanTable((), b"", b"", b"", b"")
-    # One for each key of the sketch.
+    # The series of windows (`udfs.spans.window.entry_table`). Counts and errors are in fixed point: `WEIGHT_ONE` is one
+    # span of the newest window.
+    sketches: PackedSketches = PackedSketches()
+    # One for each key of the sketches.
     known: tuple[SeriesHistory, ...] = ()
 
 
@@ -44,8 +41,8 @@ class Season(msgspec.Struct, frozen=True, array_like=True, gc=False):
     before: bytes = b""
     # Number of the current hour since the epoch.
     hour: int = 0
-    # Spans of the service in the current hour so far.
-    sketch: SpanTable = SpanTable((), b"", b"", b"", b"")
+    # Spans of the service in the current hour so far: `udfs.stats.duration_histogram.pack`.
+    sketch: bytes = b""
 
 
 class AlertThresholds(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -87,6 +84,7 @@ class EvidenceWindow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Episode(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An open insight."""
 
+    kind: SpikeKind
     series: Series
     thresholds: AlertThresholds
     start_ms: int
@@ -104,21 +102,25 @@ class Episode(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tail: SpanTable | None = None
 
 
+class SeenVersion(NamedTuple):
+    """The newest `service.version`, "" before there is one; since_ms: 0 where it is the first one."""
+
+    name: str = ""
+    since_ms: int = 0
+
+
 class LatencyModel(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Model of a service as of its last final window."""
 
     baseline: Baseline = Baseline()
     season: Season = Season()
-    # By (kind, dimension, name).
-    pending_alerts: dict[tuple[SpikeKind, int, str], PendingAlert] = {}
+    pending_alerts: dict[SpikeKind, dict[Series, PendingAlert]] = {}
     # Windows since the start of the oldest pending alert; the newest ones where there are too many.
     evidence: tuple[EvidenceWindow, ...] = ()
     episodes: dict[SpikeKind, Episode] = {}
     # End of the last final window, 0 before there is one.
     last_end_ms: int = 0
-    # The newest `service.version`, seen since version_since_ms.
-    version: str = ""
-    version_since_ms: int = 0
+    version: SeenVersion = SeenVersion()
     # End of the newest window of an episode of any kind: windows before it are never learned.
     anomalous_until_ms: int = 0
 

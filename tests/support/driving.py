@@ -23,7 +23,7 @@ from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.logs import LineAggregate
 from state_schemas.aggregates.novelty import PatternSighting
 from state_schemas.aggregates.requests import EffectAggregate, EffectWindow
-from state_schemas.aggregates.spans import SpanAggregate
+from state_schemas.aggregates.spans import SpanAggregate, SpanTable
 from state_schemas.codec import Box, Codec
 from state_schemas.contracts.insight import Insight
 from state_schemas.contracts.tables import EdgeRow, PatternName, PatternRow, RollupRow
@@ -35,7 +35,7 @@ from udfs.detect.requests.rule import LIFE as EFFECT_LIFE
 from udfs.detect.requests.rule import EffectConfig
 from udfs.logs.window import merge_log_aggregates
 from udfs.spans.calls import PairLimits
-from udfs.spans.window import NameLimits, merge_aggregates
+from udfs.spans.window import NameLimits, merge_span_tables
 from udfs.stats.duration_histogram import unpack
 from udfs.stats.poisson_change import ChangeConfig
 
@@ -247,19 +247,20 @@ def effects_of(outputs: Iterable[Any]) -> dict[tuple[Any, ...], EffectWindow]:
 
 def summary(outputs: Sequence[Any], *, kafka: bool = True) -> tuple[Any, ...]:
     """Return everything in outputs that must not depend on order, chunks or watermarks; parts are added up."""
-    aggregates: dict[tuple[str, str], list[SpanAggregate]] = {}
+    tables: dict[tuple[str, str, int, bool], list[SpanTable]] = {}
     activity: dict[str, list[Any]] = {}
     lines = merge_log_aggregates(output for output in outputs if isinstance(output, LineAggregate))
     for output in outputs:
         if isinstance(output, SpanAggregate):
-            aggregates.setdefault((output.env, output.service), []).append(output)
+            for start_ms, late, table in output.windows:
+                tables.setdefault((output.env, output.service, start_ms, late), []).append(table)
         elif isinstance(output, EnvActivity):
             activity.setdefault(output.env, []).extend(output.windows)
     return (
         last_revisions(outputs, kafka=kafka),
         rollup_sums(outputs),
         edge_sums(outputs),
-        {place: merge_aggregates(found, NameLimits()) for place, found in sorted(aggregates.items())},
+        {place: merge_span_tables(found, NameLimits()) for place, found in sorted(tables.items())},
         {env: merge_activity(windows) for env, windows in sorted(activity.items())},
         pattern_sums(outputs),
         names_of(outputs),

@@ -18,8 +18,7 @@ __all__ = [
     "SLOWEST_MAX",
     "exemplars_of",
     "hash_table",
-    "intern_groups",
-    "intern_rows",
+    "numbered",
     "repeated",
     "smallest_of",
 ]
@@ -103,7 +102,7 @@ def _intern(key: Any, keys: Any, slots: Any, count: Any) -> Any:
 
 
 @njit
-def intern_groups(codes: Any, keys: Any, slots: Any, group: Any) -> Any:
+def _number(codes: Any, keys: Any, slots: Any, group: Any) -> Any:
     """Number the distinct codes by first appearance; return their count. codes, keys: int64 (n,). group: int32 (n,)."""
     count = 0
     last = np.int64(-1)
@@ -117,22 +116,10 @@ def intern_groups(codes: Any, keys: Any, slots: Any, group: Any) -> Any:
     return count
 
 
-@njit
-def intern_rows(codes: Any, error: Any, keys: Any, errors: Any, slots: Any, row: Any) -> Any:
-    """Number the distinct codes and count the errors of each; return their count, or -1 where keys is too short.
-
-    codes: int64 (n,). error: uint8 (n,). row: int32 (n,). keys, errors: int64, half as long as `slots`, errors zeroed.
-    """
-    count = 0
-    for i in range(codes.shape[0]):
-        number = _intern(codes[i], keys, slots, count)
-        if number == count:
-            count += 1
-            if count >= keys.shape[0]:
-                return -1
-        errors[number] += error[i]
-        row[i] = number
-    return count
+def numbered(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return the distinct codes by first appearance, and the number of each code. O(n)."""
+    keys, group = np.empty(len(codes), np.int64), np.empty(len(codes), np.int32)
+    return keys[: _number(codes, keys, hash_table(len(codes)), group)], group
 
 
 @njit

@@ -4,8 +4,9 @@ The event time of a span is its *end*: with its start, slow spans would be late.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +19,8 @@ from udfs.event_time import TimeLimits
 from udfs.otlp.resource import NAME_CHARS_MAX, short_name
 from udfs.service_info import ranked
 from udfs.spans.calls import trace_hash
-from udfs.spans.kernels import exemplars_of, hash_table, intern_groups, repeated, smallest_of
+from udfs.spans.joined_names import JoinedNames
+from udfs.spans.kernels import exemplars_of, numbered, repeated, smallest_of
 from udfs.stats.duration_histogram import bins_of
 
 _NS_PER_MS: Final = 1_000_000
@@ -27,9 +29,8 @@ _NS_PER_MS: Final = 1_000_000
 # the smallest hashes of the call. So both sides choose the same calls, and a trace with many calls displaces no others.
 CALL_SIDES_MAX: Final = 4
 
-T = TypeVar("T", str, tuple[str, str], tuple[str, str, str, str])
-
-_Ints = NDArray[np.int64]
+_PER_SPAN: Final = ("resource", "name", "start_ns", "end_ns", "kind", "error", "trace_id", "span_id", "parent_span_id")
+_Records = NDArray[np.void]
 
 
 class FoldResult(NamedTuple):
@@ -52,141 +53,127 @@ def fold_spans(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> Fol
     O(spans + names log names), vectorised.
     """
     ok, rejected = _judge(spans, at, limits)
-    chosen = np.flatnonzero(ok)
-    if not len(chosen):
+    if not ok.any():
         return FoldResult(None, rejected, 0, 0, ok)
-    batch = _batch(spans, chosen, at, limits)
+    batch = _batch(_accepted(spans, ok), at, limits)
     groups = np.frombuffer(batch.groups, GROUP_DTYPE)
-    return FoldResult(batch, rejected, len(chosen), int(groups["count"][groups["late"] == 1].sum()), ok)
+    return FoldResult(batch, rejected, int(ok.sum()), int(groups["count"][groups["late"] == 1].sum()), ok)
 
 
-def _batch(spans: SpanColumns, chosen: _Ints, at: KafkaPosition, limits: TimeLimits) -> SpanBatch:
-    resources = spans.resources
-    service_of, services = _index([(r.env, r.qualified_service) for r in resources])
-    host_of, hosts = _index([r.host for r in resources])
-    info_index, infos = _index([(r.version, r.image, r.container, r.site_id) for r in resources])
-    operation_of, operations = _index(_short(spans.names))
-    resource = spans.resource[chosen]
-    start_ns, end_ns = (ns[chosen].astype(np.int64) for ns in (spans.start_ns, spans.end_ns))
-    end_ms = end_ns // _NS_PER_MS
-    late = end_ms < limits.late_before(at.timestamp_ms)
-    window = end_ms // limits.window_ms * 2 + late
-    codes = window * len(services) + service_of[resource]
-    keys, group = np.empty(len(chosen), np.int64), np.empty(len(chosen), np.int32)
-    keys = keys[: intern_groups(codes, keys, hash_table(len(chosen)), group)]
-
-    found = np.empty(len(chosen), SPAN_DTYPE)
-    found["group"] = group
-    found["host"] = host_of[resource]
-    found["operation"] = operation_of[spans.name[chosen]]
-    found["bin"] = bins_of(end_ns - start_ns)
-    found["kind"] = spans.kind[chosen]
-    found["error"] = spans.error[chosen]
-
-    newest = np.zeros(len(keys), np.int64)
-    np.maximum.at(newest, group, end_ms * len(infos) + info_index[resource])
-    groups = np.zeros(len(keys), GROUP_DTYPE)
-    groups["start_ms"] = keys // len(services) // 2 * limits.window_ms
-    groups["late"] = keys // len(services) % 2
-    groups["service"] = keys % len(services)
-    groups["newest_ms"], groups["info"] = np.divmod(newest, len(infos))
-    groups["count"] = np.bincount(group, minlength=len(keys))
-    trace_id = spans.trace_id[chosen]
-    exemplars = _exemplars(found, end_ns - start_ns, trace_id, len(groups)).tobytes()
-    sides = _call_sides(spans, chosen, found, len(groups)).tobytes()
-    if len(set(zip(service_of.tolist(), info_index.tolist(), strict=True))) > len(services):
-        groups = np.concatenate([groups, _attribute_rows(groups, group, end_ms, info_index[resource], infos)])
-    return SpanBatch(
-        at=OffsetRange(at.topic, at.partition, at.offset, at.offset),
-        sent_ms=at.timestamp_ms,
-        services=tuple(services),
-        hosts=tuple(hosts),
-        operations=tuple(operations),
-        infos=tuple(infos),
-        spans=found.tobytes(),
-        groups=groups.tobytes(),
-        exemplars=exemplars,
-        sides=sides,
+def _accepted(spans: SpanColumns, ok: NDArray[np.bool_]) -> SpanColumns:
+    return (
+        spans if ok.all() else msgspec.structs.replace(spans, **{name: getattr(spans, name)[ok] for name in _PER_SPAN})
     )
 
 
-def _attribute_rows(
-    groups: NDArray[np.void],
-    group: NDArray[np.int32],
-    end_ms: _Ints,
-    info_index: _Ints,
-    infos: Sequence[tuple[str, ...]],
-) -> NDArray[np.void]:
+def _batch(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> SpanBatch:
+    resources = spans.resources
+    services = JoinedNames.of([[(r.env, r.qualified_service) for r in resources]])
+    hosts = JoinedNames.of([[r.host for r in resources]])
+    infos = JoinedNames.of([[(r.version, r.image, r.container, r.site_id) for r in resources]])
+    operations = JoinedNames.of([_short(spans.names)])
+    end_ms = (spans.end_ns // _NS_PER_MS).astype(np.int64)
+    late = end_ms < limits.late_before(at.timestamp_ms)
+    codes = (end_ms // limits.window_ms * 2 + late) * len(services.names) + services.indices[spans.resource]
+    keys, group = numbered(codes)
+    found = np.empty(len(codes), SPAN_DTYPE)
+    found["group"] = group
+    found["host"] = hosts.indices[spans.resource]
+    found["operation"] = operations.indices[spans.name]
+    found["bin"] = bins_of(_duration_ns(spans))
+    found["kind"] = spans.kind
+    found["error"] = spans.error
+
+    info = infos.indices[spans.resource]
+    newest = np.zeros(len(keys), np.int64)
+    np.maximum.at(newest, group, end_ms * len(infos.names) + info)
+    groups = np.zeros(len(keys), GROUP_DTYPE)
+    windows, groups["service"] = np.divmod(keys, len(services.names))
+    groups["start_ms"], groups["late"] = windows // 2 * limits.window_ms, windows % 2
+    groups["newest_ms"], groups["info"] = np.divmod(newest, len(infos.names))
+    groups["count"] = np.bincount(group, minlength=len(keys))
+    exemplars, sides = _exemplars(spans, found, len(groups)), _call_sides(spans, found, groups)
+    sides["sent_ms"] = at.timestamp_ms
+    if len(set(zip(services.indices.tolist(), infos.indices.tolist(), strict=True))) > len(services.names):
+        alone = groups[group]  # the group of each span, as if it had no other
+        alone["newest_ms"], alone["info"], alone["count"] = end_ms, info, 0
+        groups = np.concatenate([groups, _attribute_rows(alone, group, infos.names)])
+    return SpanBatch(
+        at=OffsetRange(at.topic, at.partition, at.offset, at.offset),
+        services=tuple(services.names),
+        hosts=tuple(hosts.names),
+        operations=tuple(operations.names),
+        infos=tuple(infos.names),
+        spans=found.tobytes(),
+        groups=groups.tobytes(),
+        exemplars=exemplars.tobytes(),
+        sides=sides.tobytes(),
+    )
+
+
+def _attribute_rows(alone: _Records, group: NDArray[np.int32], infos: Sequence[tuple[str, ...]]) -> _Records:
     """Return group rows without spans that repeat, for each attribute of `infos`, the newest span that has it.
 
-    group, end_ms, info_index: one element for each span. Seldom needed: the resources of a service are mostly equal.
+    alone: the row of each span. Seldom needed: the resources of a service are mostly equal.
     """
-    rows: set[tuple[int, int, int]] = set()
+    last = []
     for attribute in zip(*infos, strict=True):
         rank_of, _ = ranked(attribute)
-        rank = rank_of[info_index]
-        order = np.lexsort((rank, end_ms, group))
+        rank = rank_of[alone["info"]]
+        order = np.lexsort((rank, alone["newest_ms"], group))
         order = order[rank[order] > 0]
-        last = order[np.flatnonzero(np.diff(group[order], append=-1))]
-        rows.update(zip(group[last].tolist(), end_ms[last].tolist(), info_index[last].tolist(), strict=True))
-    newest = np.array(sorted(rows), np.int64).reshape(-1, 3)
-    extra: NDArray[np.void] = groups[newest[:, 0]]
-    extra["newest_ms"], extra["info"] = newest[:, 1], newest[:, 2]
-    extra["count"] = 0
-    return extra
+        last.append(order[np.flatnonzero(np.diff(group[order], append=-1))])
+    rows: _Records = np.unique(alone[np.concatenate(last)])
+    return rows
 
 
-def _exemplars(
-    found: NDArray[np.void], duration_ns: _Ints, trace_id: NDArray[np.uint8], groups: int
-) -> NDArray[np.void]:
+def _exemplars(spans: SpanColumns, found: _Records, groups: int) -> _Records:
     """Return the slowest, the sampled and the failing entry spans of each group; only spans with a trace id."""
-    words = np.ascontiguousarray(trace_id).view(">u8").astype(np.uint64)
+    words = _words(spans.trace_id)
     entry = np.flatnonzero(np.isin(found["kind"], list(ENTRY_KINDS)) & words.any(axis=1))
     candidates = np.empty(len(entry), EXEMPLAR_DTYPE)
-    candidates["duration_ns"] = duration_ns[entry]
+    candidates["duration_ns"] = _duration_ns(spans)[entry]
     candidates["high"], candidates["low"] = words[entry].T
     for field in ("group", "host", "operation"):
         candidates[field] = found[field][entry]
     return exemplars_of(candidates, (3 + 4 * found["error"][entry]).astype(np.uint8), groups)
 
 
-def _call_sides(spans: SpanColumns, chosen: _Ints, found: NDArray[np.void], groups: int) -> NDArray[np.void]:
+def _call_sides(spans: SpanColumns, found: _Records, groups: _Records) -> _Records:
     """Return the call sides: client spans, and server spans with a parent, that have a trace id and a span id."""
-    span, parent = (_word(ids)[chosen] for ids in (spans.span_id, spans.parent_span_id))
+    trace, span, parent = _words(spans.trace_id), _words(spans.span_id)[:, 0], _words(spans.parent_span_id)[:, 0]
     is_server = found["kind"] == KIND_SERVER
-    place = np.flatnonzero(((found["kind"] == KIND_CLIENT) | (is_server & (parent != 0))) & (span != 0))
-    words = np.ascontiguousarray(spans.trace_id[chosen[place]]).view(">u8").astype(np.uint64)
-    place, words = place[words.any(axis=1)], words[words.any(axis=1)]
+    is_side = ((found["kind"] == KIND_CLIENT) | (is_server & (parent != 0))) & (span != 0) & trace.any(axis=1)
+    place = np.flatnonzero(is_side)
     side = found["group"][place].astype(np.int64) * 2 + is_server[place]
     call = np.where(is_server[place], parent[place], span[place])
-    rank = trace_hash(trace_hash(words[:, 0], words[:, 1]), call)
-    kept = smallest_of(rank, side, 2 * groups, CALL_SIDES_MAX)
-    place, words = place[kept], words[kept]
-    sides = np.empty(len(place), CALL_SIDE_DTYPE)
-    sides["high"], sides["low"] = words.T
+    rank = trace_hash(trace_hash(trace[place, 0], trace[place, 1]), call)
+    place = place[smallest_of(rank, side, 2 * len(groups), CALL_SIDES_MAX)]
+    sides = np.zeros(len(place), CALL_SIDE_DTYPE)
+    sides["high"], sides["low"] = trace[place].T
     sides["span"] = span[place]
     sides["parent"] = np.where(is_server[place], parent[place], 0)
-    sides["end_ns"] = spans.end_ns[chosen[place]]
-    sides["duration_ns"] = sides["end_ns"] - spans.start_ns[chosen[place]].astype(np.int64)
-    sides["place"] = place
+    sides["end_ns"] = spans.end_ns[place]
+    sides["duration_ns"] = _duration_ns(spans)[place]
+    sides["service"] = groups["service"][found["group"][place]]
+    for field in ("host", "operation", "error"):
+        sides[field] = found[field][place]
     return sides
 
 
-def _word(ids: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    return np.ascontiguousarray(ids).view(">u8")[:, 0].astype(np.uint64)
+def _duration_ns(spans: SpanColumns) -> NDArray[np.int64]:
+    return (spans.end_ns - spans.start_ns).astype(np.int64)
+
+
+def _words(ids: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return ids as big-endian words: two of a trace id, one of a span id."""
+    return np.ascontiguousarray(ids).view(">u8").astype(np.uint64)
 
 
 def _short(names: tuple[str, ...]) -> list[str]:
     if max(map(len, names), default=0) <= NAME_CHARS_MAX:
         return list(names)
     return [short_name(name) for name in names]
-
-
-def _index(values: list[T]) -> tuple[_Ints, list[T]]:
-    """Return the index of each value among the distinct values, and these, ascending."""
-    distinct = sorted(set(values))
-    index_of = {value: index for index, value in enumerate(distinct)}
-    return np.array([index_of[value] for value in values], dtype=np.int64), distinct
 
 
 def _judge(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> tuple[NDArray[np.bool_], tuple[Rejected, ...]]:

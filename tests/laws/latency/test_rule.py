@@ -6,15 +6,16 @@ from random import Random
 import msgspec
 import pytest
 
-from state_schemas.aggregates.spans import DIMENSION_OPERATION, SpanTable
+from state_schemas.aggregates.spans import ANY_KIND, Dimension, Series, SpanTable
 from state_schemas.contracts.insight import Insight
 from state_schemas.state.latency import LatencyModel, PendingAlert
 from state_schemas.telemetry.resource import ServiceInfo
-from state_schemas.telemetry.spans import ENTRY_KINDS, KIND_SERVER
+from state_schemas.telemetry.spans import KIND_SERVER
 from tests.support.timeline import emitted, sent
 from tests.support.traffic import START_MS, WINDOW_MS, OneSpan, Sent, aggregates, fold
 from udfs.detect.latency.baseline import SpikeConfig, reference
-from udfs.detect.latency.rule import ACCEPTED, ACCEPTED_VERSION, UNSEEN, evaluate_spans
+from udfs.detect.latency.rule import ACCEPTED_VERSION, evaluate_spans
+from udfs.detect.lifecycle import UNSEEN
 from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.spans.window import NameLimits, entry_table
 from udfs.stats.duration_histogram import RELATIVE_ERROR
@@ -29,7 +30,7 @@ def window_of(spans: list[OneSpan], version: str = "1.0") -> SpanTable:
     assert message is not None
     ((_, _, table),) = aggregates(message)[0].windows
     info = ServiceInfo(version, START_MS)
-    return entry_table(msgspec.structs.replace(table, info=info), ENTRY_KINDS)
+    return entry_table(msgspec.structs.replace(table, info=info))
 
 
 def spans_of(latency_ms: float, count: int = 12, operation: str = "GET /", host: str = "host-0") -> list[OneSpan]:
@@ -74,12 +75,12 @@ def test_an_episode_without_data_for_ten_minutes_is_closed_and_ends_before_the_m
     candidates = candidates_of([*before, *during, *after])
     first, second = opened(candidates)
     closed = [insight for insight in candidates if insight.status == "closed"]
-    assert [(insight.insight_id, insight.reason) for insight in closed] == [(first.insight_id, UNSEEN)]
+    assert [(insight.insight_id, insight.reason) for insight in closed] == [(first.insight_id, UNSEEN.reason)]
     assert closed[0].window.end_ms == START_MS + 46 * WINDOW_MS
     assert second.window.start_ms == after[0][0]
 
 
-@pytest.mark.parametrize(("before_ms", "reasons"), [(0, [UNSEEN]), (WINDOW_MS, [])])
+@pytest.mark.parametrize(("before_ms", "reasons"), [(0, [UNSEEN.reason]), (WINDOW_MS, [])])
 def test_an_episode_is_closed_from_exactly_ten_minutes_without_its_service_on(
     before_ms: int, reasons: list[str]
 ) -> None:
@@ -177,29 +178,27 @@ def test_an_operation_called_every_minute_gets_a_baseline_beside_ever_new_names(
         start_ms = START_MS + number * WINDOW_MS
         window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, window_of([*fresh, *pay]))
         model, _ = evaluate_spans(model, window, SpikeConfig(), NameLimits())
-    known = dict(zip(model.baseline.sketch.keys, model.baseline.known, strict=True))
-    assert known[0, DIMENSION_OPERATION, "POST /pay"].windows == 30
+    known = dict(zip(model.baseline.sketches.keys, model.baseline.known, strict=True))
+    assert known[Series(ANY_KIND, Dimension.OPERATION, "POST /pay")].windows == 30
 
 
 def test_a_pending_alert_whose_windows_are_no_longer_held_waits_for_its_next_window() -> None:
     """Windows with many series displace those of the alert; then the bound becomes lower, as series are evicted."""
-    pay = (0, DIMENSION_OPERATION, "POST /pay")
+    pay = Series(ANY_KIND, Dimension.OPERATION, "POST /pay")
     usual = window_of(spans_of(100, 60) + [s._replace(number=90 + s.number) for s in spans_of(100, 20, "POST /pay")])
     model = LatencyModel()
     for number in range(60):
         start_ms = START_MS + number * WINDOW_MS
         window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, usual)
         model, _ = evaluate_spans(model, window, SpikeConfig(), NameLimits())
-    usual_shares = reference(model.baseline, 0.0, SpikeConfig())
-    pending_alert = PendingAlert(
-        usual_shares.thresholds(usual_shares.row_of[pay], of_errors=False), (40.0,) * 6, START_MS, START_MS + 1
-    )
-    model = msgspec.structs.replace(model, pending_alerts={("latency_spike", *pay[1:]): pending_alert})
+    thresholds = reference(model.baseline, 0.0, SpikeConfig()).thresholds("latency_spike", pay)
+    pending_alert = PendingAlert(thresholds, (40.0,) * 6, START_MS, START_MS + 1)
+    model = msgspec.structs.replace(model, pending_alerts={"latency_spike": {pay: pending_alert}})
     start_ms = START_MS + 60 * WINDOW_MS
     window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, window_of(spans_of(100, 60)))
     model, candidates = evaluate_spans(model, window, SpikeConfig(close_after_ms=10**9, accept_ms=10**9), NameLimits())
     assert candidates == []
-    assert ("latency_spike", *pay[1:]) in model.pending_alerts
+    assert pay in model.pending_alerts["latency_spike"]
 
 
 def test_the_first_version_seen_is_no_change_of_version() -> None:
@@ -207,7 +206,7 @@ def test_the_first_version_seen_is_no_change_of_version() -> None:
     slow = window_of(spans_of(11_000))
     candidates = candidates_of([(START_MS + n * WINDOW_MS, slow) for n in range(200)])
     (closed,) = [insight for insight in candidates if insight.status == "closed"]
-    assert closed.reason == ACCEPTED
+    assert closed.reason == SpikeConfig().life.accepted
 
 
 def test_an_error_insight_shows_failing_traces_and_no_slow_ones() -> None:

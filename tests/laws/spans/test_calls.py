@@ -14,14 +14,8 @@ from jobs.graph import stages
 from operators.ingest.call_pairs import CallPairs, CallPairsConfig
 from operators.machine import Stage
 from operators.runtime.local import LocalGraph
-from state_schemas.aggregates.calls import NAMED_SIDE_DTYPE, CallSides
-from state_schemas.aggregates.spans import (
-    DIMENSION_AHEAD,
-    DIMENSION_BEHIND,
-    DIMENSION_CALLEE,
-    DIMENSION_NETWORK_TIME,
-    SpanAggregate,
-)
+from state_schemas.aggregates.calls import CALL_SIDE_DTYPE, CallSides
+from state_schemas.aggregates.spans import Dimension, SpanAggregate
 from state_schemas.contracts.tables import EdgeRow
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_SERVER
 from tests.support.driving import graph_config, run
@@ -57,9 +51,9 @@ def calls_of(aggregates: list[SpanAggregate]) -> Counter[tuple[Any, ...]]:
     found: Counter[tuple[Any, ...]] = Counter()
     for aggregate in aggregates:
         for start_ms, late, table in aggregate.windows:
-            for row in rows(table):
-                if row.key[1] == DIMENSION_CALLEE:
-                    found[aggregate.service, row.key[2], start_ms, late] += row.spans
+            for series, sketch in rows(table):
+                if series.dimension is Dimension.CALLEE:
+                    found[aggregate.service, series.name, start_ms, late] += sketch.spans
     return found
 
 
@@ -120,20 +114,20 @@ def call(
 @pytest.mark.parametrize("skew_ms", [-900, -3, 0, 3, 900])
 def test_network_time_and_clock_skew_do_not_affect_each_other(skew_ms: int) -> None:
     sent = [message for number in range(40) for message in call(number, skew_ms=skew_ms)]
-    found = {dimension: Counter[int]() for dimension in range(7)}
+    found = {dimension: Counter[int]() for dimension in Dimension}
     for aggregate in paired(sent):
         for _, _, table in aggregate.windows:
-            for row in rows(table):
-                found[row.key[1]].update(dict(zip(row.bins.tolist(), row.counts.tolist(), strict=True)))
+            for series, sketch in rows(table):
+                found[series.dimension].update(dict(zip(sketch.bins.tolist(), sketch.counts.tolist(), strict=True)))
     quantile = {
         dimension: quantile_ns(np.array(sorted(bins)), np.array([bins[b] for b in sorted(bins)]), 0.5) / 1e6
         for dimension, bins in found.items()
         if bins
     }
-    assert quantile[DIMENSION_CALLEE] == pytest.approx(140, rel=0.01)
-    assert quantile[DIMENSION_NETWORK_TIME] == pytest.approx(40, rel=0.01)
+    assert quantile[Dimension.CALLEE] == pytest.approx(140, rel=0.01)
+    assert quantile[Dimension.NETWORK_TIME] == pytest.approx(40, rel=0.01)
     if skew_ms:
-        side, other = (DIMENSION_AHEAD, DIMENSION_BEHIND)[:: 1 if skew_ms > 0 else -1]
+        side, other = (Dimension.AHEAD, Dimension.BEHIND)[:: 1 if skew_ms > 0 else -1]
         assert quantile[side] == pytest.approx(abs(skew_ms), rel=0.01)
         assert other not in quantile
 
@@ -181,7 +175,7 @@ def test_beyond_the_bound_whole_traces_are_dropped_and_counted() -> None:
         newest_ms = max(newest_ms, message.timestamp_ms)
         out += graph.advance(newest_ms - 5_000)
         for (_, key), size in graph.state_bytes().items():
-            assert size < (bound * 3 // 2 + 100) * NAMED_SIDE_DTYPE.itemsize + 400, key
+            assert size < (bound * 3 // 2 + 100) * CALL_SIDE_DTYPE.itemsize + 400, key
     out += graph.finish()
     found = sum(calls_of(out).values())
     assert graph.counts["call_halves_dropped_total"] > 0
@@ -230,7 +224,7 @@ def test_the_sampling_rate_returns_to_one_when_there_is_room_again() -> None:
 
 
 def _count(event: CallSides) -> int:
-    return len(event.sides) // NAMED_SIDE_DTYPE.itemsize
+    return len(event.sides) // CALL_SIDE_DTYPE.itemsize
 
 
 def _folded(message: Sent) -> Any:

@@ -13,14 +13,7 @@ from hypothesis import strategies as st
 
 from state_schemas.aggregates.activity import Activity, ActivityWindow
 from state_schemas.aggregates.names import OTHER
-from state_schemas.aggregates.spans import (
-    DIMENSION_HOST,
-    DIMENSION_OPERATION,
-    DIMENSION_SERVICE,
-    Exemplar,
-    SpanAggregate,
-    SpanBatch,
-)
+from state_schemas.aggregates.spans import SPAN_DIMENSIONS, Dimension, Exemplar, Series, SpanBatch, SpanTable
 from state_schemas.telemetry.message import KafkaPosition, OffsetRange
 from state_schemas.telemetry.spans import ENTRY_KINDS, KIND_CONSUMER, KIND_SERVER
 from tests.support.traffic import LATENESS_MS, START_MS, TIMES, WINDOW_MS, OneSpan, columns, resource_of
@@ -31,18 +24,9 @@ from udfs.service_info import info_of, merge_info
 from udfs.spans.grouping import activity_of, aggregates_of, common
 from udfs.spans.kernels import SAMPLED_MAX, SLOWEST_MAX, repeated
 from udfs.spans.message import FoldResult, fold_spans
-from udfs.spans.window import (
-    COARSE,
-    NameLimits,
-    entry_table,
-    from_rows,
-    merge_aggregates,
-    merge_rows,
-    merge_span_tables,
-    rows,
-    span_count,
-)
-from udfs.stats.duration_histogram import BINS, bins_of, count_from
+from udfs.spans.sketches import Sketches, merge_sketches
+from udfs.spans.window import COARSE, NameLimits, entry_table, merge_span_tables, rows, span_count
+from udfs.stats.duration_histogram import BINS, bins_of
 
 WIDE = NameLimits()
 TIGHT = NameLimits(hosts_max=2, operations_max=3)
@@ -75,13 +59,17 @@ def batch_at(spans: Sequence[OneSpan], offset: int = 5) -> SpanBatch:
     return batch
 
 
-def aggregate_at(spans: Sequence[OneSpan], offset: int = 5) -> SpanAggregate:
+Windows = dict[tuple[int, bool], SpanTable]  # by (start, late)
+
+
+def windows_at(spans: Sequence[OneSpan], offset: int = 5) -> Windows:
     (aggregate,) = aggregates_of(common([batch_at(spans, offset)]), WIDE)
-    return aggregate
+    return {(start_ms, late): table for start_ms, late, table in aggregate.windows}
 
 
-def aggregates(parts: Sequence[Sequence[OneSpan]]) -> list[SpanAggregate]:
-    return [aggregate_at(part, offset) for offset, part in enumerate(parts)]
+def merge(parts: Sequence[Windows], limits: NameLimits) -> Windows:
+    places = sorted({place for part in parts for place in part})
+    return {place: merge_span_tables([part[place] for part in parts if place in part], limits) for place in places}
 
 
 def in_parts(spans: list[OneSpan], random: Random) -> list[list[OneSpan]]:
@@ -89,13 +77,13 @@ def in_parts(spans: list[OneSpan], random: Random) -> list[list[OneSpan]]:
     return [spans[a:b] for a, b in zip([0, *cuts], [*cuts, len(spans)], strict=True)]
 
 
-def tree(items: list[SpanAggregate], limits: NameLimits, random: Random) -> SpanAggregate:
-    """Merge the aggregates pair by pair in random order."""
+def tree(items: list[Windows], limits: NameLimits, random: Random) -> Windows:
+    """Merge the windows pair by pair in random order."""
     items = list(items)
     while len(items) > 1:
         random.shuffle(items)
-        items = [merge_aggregates(items[:2], limits), *items[2:]]
-    return merge_aggregates(items, limits)
+        items = [merge(items[:2], limits), *items[2:]]
+    return merge(items, limits)
 
 
 @pytest.mark.parametrize("limits", [WIDE, TIGHT], ids=["wide", "tight"])
@@ -103,19 +91,19 @@ def tree(items: list[SpanAggregate], limits: NameLimits, random: Random) -> Span
 def test_merging_is_commutative_associative_and_leaves_its_arguments_alone(
     limits: NameLimits, spans: list[OneSpan], random: Random
 ) -> None:
-    parts = aggregates(in_parts(spans, random))
+    parts = [windows_at(part, offset) for offset, part in enumerate(in_parts(spans, random))]
     before = msgspec.msgpack.encode(parts)
-    at_once = merge_aggregates(parts, limits)
+    at_once = merge(parts, limits)
     assert tree(parts, limits, random) == at_once
-    assert merge_aggregates([at_once], limits) == at_once
+    assert merge([at_once], limits) == at_once
     assert msgspec.msgpack.encode(parts) == before
 
 
 @given(spans=some_spans, random=st.randoms(use_true_random=False))
 def test_merging_the_parts_of_a_message_gives_the_message(spans: list[OneSpan], random: Random) -> None:
-    parts = [aggregate_at(part) for part in in_parts(spans, random)]
-    assert merge_aggregates(parts, WIDE) == aggregate_at(spans)
-    assert merge_aggregates(parts, TIGHT) == merge_aggregates([aggregate_at(spans)], TIGHT)
+    parts = [windows_at(part) for part in in_parts(spans, random)]
+    assert merge(parts, WIDE) == windows_at(spans)
+    assert merge(parts, TIGHT) == merge([windows_at(spans)], TIGHT)
 
 
 @pytest.mark.parametrize("limits", [WIDE, TIGHT], ids=["wide", "tight"])
@@ -128,12 +116,17 @@ def test_merging_batches_equals_merging_the_aggregates_of_each(
         span._replace(service=random.choice(("cart", "mail")), env=random.choice(("prod", "test"))) for span in spans
     ]
     batches = [batch_at(part, offset) for offset, part in enumerate(in_parts(spans, random))]
-    one_by_one: dict[tuple[str, str], list[SpanAggregate]] = {}
+    one_by_one: dict[tuple[str, str, int, bool], list[SpanTable]] = {}
     for batch in batches:
         for aggregate in aggregates_of(common([batch]), limits):
-            one_by_one.setdefault((aggregate.env, aggregate.service), []).append(aggregate)
+            for start_ms, late, table in aggregate.windows:
+                one_by_one.setdefault((aggregate.env, aggregate.service, start_ms, late), []).append(table)
     merged = aggregates_of(common(random.sample(batches, len(batches))), limits)
-    assert merged == tuple(merge_aggregates(found, limits) for _, found in sorted(one_by_one.items()))
+    assert [
+        ((aggregate.env, aggregate.service, start_ms, late), table)
+        for aggregate in merged
+        for start_ms, late, table in aggregate.windows
+    ] == [(place, merge_span_tables(tables, limits)) for place, tables in sorted(one_by_one.items())]
     seen = activity_of(batches)
     assert sum(window.records for windows in seen.values() for found in windows for window in found.seen) == sum(
         span_count(table) for aggregate in merged for _, late, table in aggregate.windows if not late
@@ -142,46 +135,45 @@ def test_merging_batches_equals_merging_the_aggregates_of_each(
 
 @given(spans=some_spans, random=st.randoms(use_true_random=False))
 def test_names_beyond_the_bound_are_counted_under_other_and_sums_stay(spans: list[OneSpan], random: Random) -> None:
-    for _, _, table in merge_aggregates(aggregates(in_parts(spans, random)), TIGHT).windows:
-        sums: Counter[int] = Counter()
-        names: dict[tuple[int, bool], set[str]] = {}
-        for row in rows(table):
-            sums[row.key[1]] += row.spans
-            names.setdefault((row.key[1], row.key[0] in ENTRY_KINDS), set()).add(row.key[2])
-        assert sums[DIMENSION_SERVICE] == sums[DIMENSION_HOST] == sums[DIMENSION_OPERATION] == span_count(table)
+    parts = [windows_at(part, offset) for offset, part in enumerate(in_parts(spans, random))]
+    for table in merge(parts, TIGHT).values():
+        sums: Counter[Dimension] = Counter()
+        names: dict[tuple[Dimension, bool], set[str]] = {}
+        for (kind, dimension, name), sketch in rows(table):
+            sums[dimension] += sketch.spans
+            names.setdefault((dimension, kind in ENTRY_KINDS), set()).add(name)
+        assert sums[Dimension.SERVICE] == sums[Dimension.HOST] == sums[Dimension.OPERATION] == span_count(table)
         for (dimension, _), kept in names.items():
-            assert dimension == DIMENSION_SERVICE or len(kept - {OTHER}) <= TIGHT.of(dimension)
+            assert dimension is Dimension.SERVICE or len(kept - {OTHER}) <= TIGHT.of(dimension)
 
 
 @given(spans=some_spans)
 def test_a_span_table_is_sorted_and_has_no_empty_row_or_bin(spans: list[OneSpan]) -> None:
-    for _, _, table in aggregate_at(spans).windows:
+    for table in windows_at(spans).values():
         assert list(table.keys) == sorted(set(table.keys))
-        for row in rows(table):
-            assert (np.diff(row.bins) > 0).all()
-            assert (row.counts > 0).all()
-            assert row.spans > 0
-        assert from_rows(list(rows(table)), table) == table
+        for _, sketch in rows(table):
+            assert (np.diff(sketch.bins) > 0).all()
+            assert (sketch.counts > 0).all()
+            assert sketch.spans > 0
+        assert Sketches.unpack(table.sketches).pack() == table.sketches
 
 
 @given(spans=some_spans)
 def test_an_entry_table_holds_the_entry_spans_and_counts_exactly_from_coarse_bins_on(
     spans: list[OneSpan],
 ) -> None:
-    for _, _, table in aggregate_at(spans).windows:
-        kept = entry_table(table, ENTRY_KINDS)
+    for table in windows_at(spans).values():
+        kept = entry_table(table)
         assert (kept.info, kept.slowest, kept.ranges) == (table.info, table.slowest, table.ranges)
-        entry = [row for row in rows(table) if row.key[0] in ENTRY_KINDS]
-        assert kept.keys == tuple(sorted({(0, *row.key[1:]) for row in entry}))
-        for row in rows(kept):
-            same = merge_rows([other for other in entry if other.key[1:] == row.key[1:]])
-            assert (row.spans, row.errors) == (same.spans, same.errors)
+        entry = Sketches.unpack(table.sketches).only([key for key in table.keys if key.kind in ENTRY_KINDS])
+        exact = dict(merge_sketches([entry], {key: key.of_any_kind() for key in entry.keys}).items())
+        assert kept.keys == tuple(sorted(exact))
+        for series, sketch in rows(kept):
+            assert (sketch.spans, sketch.errors) == (exact[series].spans, exact[series].errors)
             for first_bin in range(0, BINS, COARSE):
-                assert count_from(row.bins, row.counts, first_bin) == count_from(same.bins, same.counts, first_bin)
-        assert entry_table(merge_span_tables([table, table], WIDE), ENTRY_KINDS) == merge_span_tables(
-            [kept, kept], WIDE
-        )
-        bounded = entry_table(merge_span_tables([table], TIGHT), ENTRY_KINDS)
+                assert sketch.count_from(first_bin) == exact[series].count_from(first_bin)
+        assert entry_table(merge_span_tables([table, table], WIDE)) == merge_span_tables([kept, kept], WIDE)
+        bounded = entry_table(merge_span_tables([table], TIGHT))
         assert bounded == merge_span_tables([kept], TIGHT), "other kinds do not change the names for detection"
 
 
@@ -195,9 +187,10 @@ def by_hand(spans: Sequence[OneSpan], limits: TimeLimits) -> dict[tuple[int, boo
         duration_ns = round(span.latency_ms * 1_000_000)
         bin_ = int(bins_of(np.array([duration_ns]))[0])
         window["info"].append(info_of(resource_of(span.env, span.service, span.host), span.end_ms))
-        for dimension, name in ((0, ""), (1, span.host), (2, span.operation)):
-            window["spans"][(span.kind, dimension, name), bin_] += 1
-            window["errors"][span.kind, dimension, name] += span.error
+        for dimension, name in zip(SPAN_DIMENSIONS, ("", span.host, span.operation), strict=True):
+            series = Series(span.kind, dimension, name)
+            window["spans"][series, bin_] += 1
+            window["errors"][series] += span.error
         if span.kind in (KIND_SERVER, KIND_CONSUMER):
             trace_id = columns([span]).trace_id[0].tobytes().hex()
             window["exemplars"].add(Exemplar(duration_ns, trace_id, span.host, span.operation))
@@ -205,15 +198,19 @@ def by_hand(spans: Sequence[OneSpan], limits: TimeLimits) -> dict[tuple[int, boo
 
 
 def check_by_hand(spans: Sequence[OneSpan]) -> None:
-    result, aggregate = fold_at(spans), aggregate_at(spans)
+    result, windows = fold_at(spans), windows_at(spans)
     expected = by_hand(spans, TIMES)
-    assert [window[:2] for window in aggregate.windows] == sorted(expected)
+    assert list(windows) == sorted(expected)
     assert (result.folded, result.late) == (len(spans), sum(span.end_ms < NOW_MS - LATENESS_MS for span in spans))
-    for start_ms, late, table in aggregate.windows:
-        window = expected[start_ms, late]
-        found = {(row.key, int(b)): int(n) for row in rows(table) for b, n in zip(row.bins, row.counts, strict=True)}
+    for place, table in windows.items():
+        window = expected[place]
+        found = {
+            (series, int(b)): int(n)
+            for series, sketch in rows(table)
+            for b, n in zip(sketch.bins, sketch.counts, strict=True)
+        }
         assert found == window["spans"]
-        assert {row.key: row.errors for row in rows(table)} == window["errors"]
+        assert {series: sketch.errors for series, sketch in rows(table)} == window["errors"]
         slowest = sorted(window["exemplars"], key=lambda e: (-e.duration_ns, e.trace_id, e.host, e.operation))
         assert table.slowest == tuple(slowest[:SLOWEST_MAX])
         longest = {e.trace_id: e for e in sorted(window["exemplars"])}
@@ -237,8 +234,8 @@ def test_many_equal_spans_of_one_trace_do_not_hide_the_next_slowest() -> None:
 def test_an_operation_name_is_cut_and_names_that_differ_late_stay_apart() -> None:
     """If a span name is a statement or a stack trace, state and insights hold its first characters and a hash."""
     long = [OneSpan("cart", NOW_MS - 1, 5, number, operation="x" * 100_000 + str(number % 2)) for number in range(1, 5)]
-    table = aggregate_at(long).windows[0][2]
-    names = [key[2] for key in table.keys if key[1] == DIMENSION_OPERATION]
+    (table,) = windows_at(long).values()
+    names = [key.name for key in table.keys if key.dimension is Dimension.OPERATION]
     assert [len(name) for name in names] == [NAME_CHARS_MAX, NAME_CHARS_MAX]
     assert {exemplar.operation for exemplar in table.slowest} <= set(names)
 
@@ -329,8 +326,8 @@ def test_merging_nothing_is_refused() -> None:
 
 def test_names_within_the_bound_are_chosen_by_hash_and_not_alphabetically() -> None:
     spans = [OneSpan("cart", NOW_MS - 1, 5, n, host=f"host-{n:04}", operation=f"op-{n:04}") for n in range(1, 1_001)]
-    ((_, _, table),) = aggregate_at(spans).windows
-    hosts = {key[2] for key in table.keys if key[1] == DIMENSION_HOST}
+    (table,) = windows_at(spans).values()
+    hosts = {key.name for key in table.keys if key.dimension is Dimension.HOST}
     assert len(hosts) == WIDE.hosts_max + 1
     first = {f"host-{number:04}" for number in range(1, WIDE.hosts_max + 1)}
     assert len(hosts & first) < WIDE.hosts_max / 2

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from udfs.detect.latency.baseline import bin_from, threshold_ns
-from udfs.spans.window import COARSE, sum_by_code
+from udfs.spans.sketches import sum_by_code
+from udfs.spans.window import COARSE
 from udfs.stats.duration_histogram import (
     BIN_BITS,
     BIN_OVER,

@@ -1,23 +1,28 @@
 """Baseline of a service, its hosts, operations and callees: learned window by window, read as thresholds."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from state_schemas.aggregates.spans import CALL_DIMENSIONS, DIMENSION_SERVICE, RowKey, SpanTable
-from state_schemas.state.latency import WEIGHT_ONE, AlertThresholds, Baseline, SeriesHistory
-from udfs.spans.window import BIN_MASK, COARSE, Cells, cells_of, pack_counts, sum_by_code
-from udfs.stats.duration_histogram import BIN_BITS, BIN_OVER, EDGES_NS, REPRESENTATIVE_NS
+from state_schemas.aggregates.spans import CALL_DIMENSIONS, SERVICE, Series
+from state_schemas.state.latency import WEIGHT_ONE, AlertThresholds, Baseline, SeriesHistory, SpikeKind
+from udfs.detect.lifecycle import Lifecycle
+from udfs.spans.sketches import Sketches, merge_sketches
+from udfs.spans.window import COARSE
+from udfs.stats.duration_histogram import BIN_OVER, EDGES_NS, REPRESENTATIVE_NS
 from udfs.stats.likelihood_ratio import usual_share
 
 DECAY_SHIFT: Final = 8  # a window weighs half after 177 further windows: half an hour of 10 s windows with traffic
-SERVICE: Final[RowKey] = (0, DIMENSION_SERVICE, "")
+WHOLE_SHARE: Final = 0.95  # a host or operation with this share of the traffic repeats the series of the service
 # A cell that weighs less than 1/16 span is dropped: it carries no information, and integer decay cannot reduce it.
 _WEIGHT_MIN: Final = WEIGHT_ONE >> 4
+# Usual shares of a series without a baseline: hardly any span is slower than guard_ms, ...
+_GUARD_SLOW: Final = 0.03
+_GUARD_ERRORS: Final = 0.085  # ... and 5 % fail: 1.5 x 5 % + 1 %, as in `usual_share`
 _Ints = NDArray[np.int64]
 _Floats = NDArray[np.float64]
 
@@ -58,119 +63,123 @@ class SpikeConfig:
     # A series without spans for this long is forgotten.
     idle_ms: int = 24 * 3_600_000
 
+    @property
+    def life(self) -> Lifecycle:
+        """Return the life cycle of its episodes."""
+        return Lifecycle(
+            recovered="back to usual",
+            accepted="the level has stayed: it is the new normal",
+            expired="no more spans",
+            nats_close=self.score_close,
+            close_after_ms=self.close_after_ms,
+            accept_ms=self.accept_ms,
+        )
 
-def learn(baseline: Baseline, window: SpanTable, windows: int, start_ms: int, config: SpikeConfig) -> Baseline:
-    """Return the baseline after the rows of one more normal window, or of `windows` windows merged.
+    def share_min(self, kind: SpikeKind) -> float:
+        """Return the smallest share of anomalous spans that counts."""
+        return self.error_share_min if kind == "error_ratio" else self.slow_share_min
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """Update of a baseline by windows up to the one that starts at start_ms.
 
     A series decays only in windows in which it has spans, so gaps in the data and rare operations do not weaken it. All
-    arithmetic is on integers: the same windows give the same bytes on every machine. O(rows + bins log bins).
+    arithmetic is on integers: the same windows give the same bytes on every machine.
     """
-    if not window.keys:
-        return baseline
-    old, new = cells_of(baseline.sketch), cells_of(window)
-    known = _known_after(baseline, window, new, windows, start_ms, config)
-    keys = tuple(sorted(known))
-    index = {key: row for row, key in enumerate(keys)}
-    old_row, new_row = (_rows_of(sketch.keys, index) for sketch in (baseline.sketch, window))
-    ages = np.zeros(len(keys) + 1, np.bool_)
-    ages[new_row] = True
-    errors = np.zeros(len(keys) + 1, np.int64)
-    errors[old_row] = _aged(old.errors, ages[old_row])
-    np.add.at(errors, new_row, new.errors * WEIGHT_ONE)
-    old_cell_row, new_cell_row = old_row[old.row], new_row[new.row]
-    codes = np.concatenate(((old_cell_row << BIN_BITS) | old.bins, (new_cell_row << BIN_BITS) | new.bins))
-    weights = np.concatenate((_aged(old.counts, ages[old_cell_row]), new.counts * WEIGHT_ONE))
-    codes, weights = sum_by_code(codes, weights)
-    alive = (weights >= _WEIGHT_MIN) & (codes >> BIN_BITS < len(keys))
-    codes, weights = codes[alive], weights[alive]
-    sketch = SpanTable(
-        keys=keys,
-        errors=pack_counts(errors[: len(keys)]),
-        sizes=np.bincount(codes >> BIN_BITS, minlength=len(keys)).astype("<u2").tobytes(),
-        bins=(codes & BIN_MASK).astype("<u2").tobytes(),
-        counts=pack_counts(weights),
+
+    config: SpikeConfig
+    start_ms: int
+
+    def learn(self, baseline: Baseline, window: Sketches, windows: int = 1) -> Baseline:
+        """Return the baseline after the rows of one more normal window, or of `windows` windows merged.
+
+        O(rows + bins log bins).
+        """
+        if not window.keys:
+            return baseline
+        known = self._known_after(baseline, window, windows)
+        old, new = Sketches.unpack(baseline.sketches).only(known), window.only(known)
+        merged = merge_sketches((_aged(old, set(new.keys)), _weighed(new)), {})
+        alive = merged.counts >= _WEIGHT_MIN
+        merged = replace(merged, codes=merged.codes[alive], counts=merged.counts[alive])
+        return Baseline(merged.pack(), tuple(known[key] for key in merged.keys))
+
+    def _known_after(self, baseline: Baseline, window: Sketches, windows: int) -> dict[Series, SeriesHistory]:
+        """Return the history of each series after the window; beyond series_max, `_eviction_order` decides."""
+        known = dict(zip(baseline.sketches.keys, baseline.known, strict=True))
+        for key, spans in zip(window.keys, window.spans().tolist(), strict=True):
+            before = known.get(key, SeriesHistory())
+            last_ms = max(self.start_ms, before.last_ms)
+            known[key] = SeriesHistory(before.windows + windows, before.spans + spans, last_ms)
+        oldest_ms = self.start_ms - self.config.idle_ms
+        kept = {key: entry for key, entry in known.items() if key == SERVICE or entry.last_ms > oldest_ms}
+        if len(kept) > self.config.series_max + 1:
+            order = sorted(kept, key=lambda key: self._eviction_order(key, kept[key]))
+            kept = {key: kept[key] for key in order[: self.config.series_max + 1]}
+        return kept
+
+    def _eviction_order(self, key: Series, known: SeriesHistory) -> tuple[bool, int, int, int, Series]:
+        """Return the sort key by which series are kept: the service, then most spans, then most recent, then by hash.
+
+        Spans count only where the series had some within close_after_ms. Without this, a series with spans once a
+        minute would be evicted by names that occur once, and would start again each time. Ties go by hash, so that no
+        dimension is preferred.
+        """
+        seen_lately = self.start_ms - known.last_ms < self.config.close_after_ms
+        known_spans = min(known.spans, self.config.cold_spans) if seen_lately else 0
+        return key != SERVICE, -known_spans, -known.last_ms, crc32(f"{key.dimension:d}|{key.name}".encode()), key
+
+
+def _aged(old: Sketches, seen: Container[Series]) -> Sketches:
+    """Return the weights after one more window, in which these series have spans."""
+    ages = np.array([key in seen for key in old.keys], np.int64)
+    return replace(
+        old,
+        errors=old.errors - (old.errors >> DECAY_SHIFT) * ages,
+        counts=old.counts - (old.counts >> DECAY_SHIFT) * ages[old.row],
     )
-    return Baseline(sketch, tuple(known[key] for key in keys))
 
 
-def _aged(weights: _Ints, ages: NDArray[np.bool_]) -> _Ints:
-    older: _Ints = weights - np.where(ages, weights >> DECAY_SHIFT, 0)
-    return older
+def _weighed(new: Sketches) -> Sketches:
+    return replace(new, errors=new.errors * WEIGHT_ONE, counts=new.counts * WEIGHT_ONE)
 
 
-def _rows_of(keys: tuple[RowKey, ...], index: Mapping[RowKey, int]) -> _Ints:
-    """Return the row of each key; forgotten keys share one row behind all others."""
-    return np.array([index.get(key, len(index)) for key in keys], dtype=np.int64)
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Values that a window is compared with, an element for each row of the baseline."""
 
-
-def _known_after(
-    baseline: Baseline, window: SpanTable, new: Cells, windows: int, start_ms: int, config: SpikeConfig
-) -> dict[RowKey, SeriesHistory]:
-    """Return the history of each series after the window; beyond series_max, `_eviction_order` decides.
-
-    new: the cells of the window.
-    """
-    known = dict(zip(baseline.sketch.keys, baseline.known, strict=True))
-    spans = np.bincount(new.row, weights=new.counts, minlength=len(window.keys)).astype(np.int64)
-    for key, added in zip(window.keys, spans.tolist(), strict=True):
-        before = known.get(key, SeriesHistory())
-        known[key] = SeriesHistory(before.windows + windows, before.spans + added, max(start_ms, before.last_ms))
-    kept = {key: entry for key, entry in known.items() if key == SERVICE or start_ms - entry.last_ms < config.idle_ms}
-    if len(kept) > config.series_max + 1:
-        order = sorted(kept, key=lambda key: _eviction_order(key, kept[key], start_ms, config))
-        kept = {key: kept[key] for key in order[: config.series_max + 1]}
-    return kept
-
-
-def _eviction_order(
-    key: RowKey, known: SeriesHistory, start_ms: int, config: SpikeConfig
-) -> tuple[bool, int, int, int, RowKey]:
-    """Return the sort key by which series are kept: the service, then most spans, then most recent, then by hash.
-
-    Spans count only where the series had some within close_after_ms. Without this, a series with spans once a minute
-    would be evicted by names that occur once, and would start again each time. Ties go by hash, so that no dimension is
-    preferred.
-    """
-    seen_lately = start_ms - known.last_ms < config.close_after_ms
-    known_spans = min(known.spans, config.cold_spans) if seen_lately else 0
-    return key != SERVICE, -known_spans, -known.last_ms, crc32(f"{key[1]}|{key[2]}".encode()), key
-
-
-class Reference(NamedTuple):
-    """Values that a window is compared with, an element for each row of the baseline.
-
-    row_of: key -> row.
-    p95_ns: usual P95.
-    threshold_bin: the bin from which a span is slow.
-    slow_share, error_share, very_share: upper estimates of the usual shares of slow, failing and very slow spans.
-    very_bin: the bin from which a span is very slow.
-    warm: whether enough was learned to evaluate the series. A host, operation or callee must also not be cold, and a
-        host or operation must not have WHOLE_SHARE of the traffic.
-    cold: whether so little was learned that insights are marked `cold_start`.
-    """
-
-    row_of: dict[RowKey, int]
+    row_of: Mapping[Series, int]
+    # Usual P95.
     p95_ns: _Floats
+    # The bins from which a span is slow, and very slow.
     threshold_bin: _Ints
-    slow_share: _Floats
-    error_share: _Floats
     very_bin: _Ints
+    # Upper estimates of the usual shares of slow, very slow and failing spans.
+    slow_share: _Floats
     very_share: _Floats
+    error_share: _Floats
+    # Whether enough was learned to evaluate the series. A host, operation or callee must also not be cold, and a host
+    # or operation must not have WHOLE_SHARE of the traffic.
     warm: NDArray[np.bool_]
+    # Whether so little was learned that insights are marked `cold_start`.
     cold: NDArray[np.bool_]
 
-    def thresholds(self, row: int, *, of_errors: bool) -> AlertThresholds:
-        """Return the thresholds for a pending alert of this row that begins now."""
-        usual_ns = float(self.p95_ns[row]) if self.warm[row] else 0.0
-        if of_errors:
-            return AlertThresholds(0, 0, float(self.error_share[row]), 0.0, usual_ns, bool(self.cold[row]))
+    def is_warm(self, series: Series) -> bool:
+        """Return whether enough was learned of a series to evaluate it."""
+        return series in self.row_of and bool(self.warm[self.row_of[series]])
+
+    def thresholds(self, kind: SpikeKind, series: Series) -> AlertThresholds:
+        """Return the thresholds for a pending alert that begins now; of an unknown series, those of the service."""
+        row = self.row_of.get(series, 0)
+        of_errors = kind == "error_ratio"
         return AlertThresholds(
-            int(self.threshold_bin[row]),
-            int(self.very_bin[row]),
-            float(self.slow_share[row]),
-            float(self.very_share[row]),
-            usual_ns,
-            bool(self.cold[row]),
+            threshold_bin=0 if of_errors else int(self.threshold_bin[row]),
+            very_bin=0 if of_errors else int(self.very_bin[row]),
+            usual_share=float((self.error_share if of_errors else self.slow_share)[row]),
+            very_share=0.0 if of_errors else float(self.very_share[row]),
+            usual_ns=float(self.p95_ns[row]) if self.warm[row] else 0.0,
+            cold_start=bool(self.cold[row]),
         )
 
 
@@ -180,78 +189,48 @@ def reference(baseline: Baseline, season_ns: float, config: SpikeConfig) -> Refe
     season_ns: usual P95 of the service at this hour of the week, 0 where unknown. The first row is that of the service;
     a baseline without it gets one with the cold-start thresholds.
     """
-    sketch, known = baseline.sketch, baseline.known
-    if not sketch.keys or sketch.keys[0] != SERVICE:
-        return _with_guard(_reference(sketch, known, season_ns, config), config)
-    return _reference(sketch, known, season_ns, config)
-
-
-def _reference(sketch: SpanTable, known: tuple[SeriesHistory, ...], season_ns: float, config: SpikeConfig) -> Reference:
-    cells = cells_of(sketch)
-    rows = len(sketch.keys)
-    is_service = np.array([key == SERVICE for key in sketch.keys], np.bool_)
-    is_call = np.array([dimension in CALL_DIMENSIONS for _, dimension, _ in sketch.keys], np.bool_)
-    totals = np.bincount(cells.row, weights=cells.counts, minlength=rows)
-    p95_ns = _p95_ns(cells.row, cells.bins, cells.counts, rows)
-    own_ns = p95_ns[is_service].max(initial=0.0)
-    lift = max(1.0, season_ns / own_ns) if own_ns else 1.0
+    sketches, known = Sketches.unpack(baseline.sketches), baseline.known
+    if SERVICE not in sketches.keys:
+        none = np.empty(0, np.int64)
+        sketches = merge_sketches((Sketches((SERVICE,), np.zeros(1, np.int64), none, none), sketches), {})
+        known = (SeriesHistory(), *known)
     windows, spans = (np.array([getattr(entry, name) for entry in known], np.int64) for name in ("windows", "spans"))
+    weights = sketches.spans()
+    is_call = np.array([key.dimension in CALL_DIMENSIONS for key in sketches.keys], np.bool_)
     cold = (windows < config.cold_windows) | (spans < config.cold_spans)
-    well = (windows >= config.warm_windows) & (spans >= config.warm_spans)
-    whole = ~is_call & (totals >= WHOLE_SHARE * totals[is_service].max(initial=0.0))
-    warm = np.where(is_service, well, ~cold & ~whole)
-    usual_ns = p95_ns * lift
-    least_ns = np.maximum(config.ratio_min * usual_ns, usual_ns + config.floor_ms * 1e6)
+    warm = ~cold & (is_call | (weights < WHOLE_SHARE * weights[0]))
+    warm[0] = windows[0] >= config.warm_windows and spans[0] >= config.warm_spans
+    p95_ns = _p95_ns(sketches, weights)
+    if p95_ns[0]:
+        p95_ns = p95_ns * max(1.0, season_ns / p95_ns[0])
+    least_ns = np.maximum(config.ratio_min * p95_ns, p95_ns + config.floor_ms * 1e6)
     threshold_bin = bin_from(np.where(warm, least_ns, config.guard_ms * 1e6))
-    very_bin = bin_from(threshold_ns(threshold_bin) * config.very_ratio)
-    slow, very = (
-        np.bincount(cells.row, weights=cells.counts * (cells.bins >= first[cells.row]), minlength=rows)
-        for first in (threshold_bin, very_bin)
-    )
-    slow_share, very_share = (usual_share(part / WEIGHT_ONE, totals / WEIGHT_ONE, 2.0) for part in (slow, very))
-    error_share = usual_share(cells.errors / WEIGHT_ONE, totals / WEIGHT_ONE, 1.5)
+    very_bin = np.where(windows > 0, bin_from(threshold_ns(threshold_bin) * config.very_ratio), threshold_bin)
+
+    def upper_share(beyond: _Ints, margin: float, guard: float) -> _Floats:
+        return np.where(warm, usual_share(beyond / WEIGHT_ONE, weights / WEIGHT_ONE, margin), guard)
+
     return Reference(
-        {key: row for row, key in enumerate(sketch.keys)},
-        usual_ns,
-        threshold_bin,
-        np.where(warm, slow_share, _GUARD_SLOW),
-        np.where(warm, error_share, _GUARD_ERRORS),
-        very_bin,
-        np.where(warm, very_share, _GUARD_SLOW),
-        warm,
-        cold,
+        row_of={key: row for row, key in enumerate(sketches.keys)},
+        p95_ns=p95_ns,
+        threshold_bin=threshold_bin,
+        very_bin=very_bin,
+        slow_share=upper_share(sketches.spans_from(threshold_bin), 2.0, _GUARD_SLOW),
+        very_share=upper_share(sketches.spans_from(very_bin), 2.0, _GUARD_SLOW),
+        error_share=upper_share(sketches.errors, 1.5, _GUARD_ERRORS),
+        warm=warm,
+        cold=cold,
     )
 
 
-WHOLE_SHARE: Final = 0.95  # a host or operation with this share of the traffic repeats the series of the service
-# Usual shares of a series without a baseline: hardly any span is slower than guard_ms, ...
-_GUARD_SLOW: Final = 0.03
-_GUARD_ERRORS: Final = 0.085  # ... and 5 % fail: 1.5 x 5 % + 1 %, as in `usual_share`
-
-
-def _with_guard(parts: Reference, config: SpikeConfig) -> Reference:
-    """Return the reference with a cold-start row of the service before all others."""
-    guard = _guard(config)
-    row_of = guard.row_of | {key: row + 1 for key, row in parts.row_of.items()}
-    return Reference(row_of, *(np.concatenate(pair) for pair in zip(guard[1:], parts[1:], strict=True)))
-
-
-def _guard(config: SpikeConfig) -> Reference:
-    one = np.ones(1)
-    guard_bin = bin_from(one * config.guard_ms * 1e6)
-    cold = np.ones(1, np.bool_)
-    slow, errors = _GUARD_SLOW * one, _GUARD_ERRORS * one
-    return Reference({SERVICE: 0}, 0 * one, guard_bin, slow, errors, guard_bin, slow, ~cold, cold)
-
-
-def _p95_ns(row: _Ints, bins: _Ints, counts: _Ints, rows: int) -> _Floats:
+def _p95_ns(sketches: Sketches, weights: _Ints) -> _Floats:
     """Return the P95 of each row: that of the bin in which 95 % of the row's weight is reached."""
-    cumulative = np.cumsum(counts)
-    totals = np.bincount(row, weights=counts, minlength=rows).astype(np.int64)
-    before = np.cumsum(totals) - totals
-    wanted = before + np.maximum(1, np.ceil(0.95 * totals).astype(np.int64))
-    cell = np.minimum(np.searchsorted(cumulative, wanted), max(0, len(bins) - 1))
-    return np.where(totals > 0, REPRESENTATIVE_NS[bins[cell]] if len(bins) else 0.0, 0.0)
+    if not len(sketches.codes):
+        return np.zeros(len(weights))
+    before = np.cumsum(weights) - weights
+    wanted = before + np.maximum(1, np.ceil(0.95 * weights).astype(np.int64))
+    cell = np.minimum(np.searchsorted(np.cumsum(sketches.counts), wanted), len(sketches.codes) - 1)
+    return np.where(weights > 0, REPRESENTATIVE_NS[sketches.bins[cell]], 0.0)
 
 
 def bin_from(threshold_ns: _Floats) -> _Ints:

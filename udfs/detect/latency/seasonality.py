@@ -4,11 +4,9 @@ from typing import Final
 
 import numpy as np
 
-from state_schemas.aggregates.spans import SpanTable
 from state_schemas.state.latency import Season
-from udfs.detect.latency.baseline import SERVICE
-from udfs.spans.window import NameLimits, merge_span_tables, only_rows, rows
-from udfs.stats.duration_histogram import REPRESENTATIVE_NS, quantile_bin
+from udfs.spans.sketches import Sketch, sum_by_code
+from udfs.stats.duration_histogram import REPRESENTATIVE_NS, pack, quantile_bin, unpack
 
 HOURS: Final = 168
 HOUR_MS: Final = 3_600_000
@@ -16,16 +14,19 @@ SPANS_MIN: Final = 50  # an hour with fewer spans has no P95 that is worth keepi
 _NONE: Final = bytes(2 * HOURS)
 
 
-def observe(season: Season, window: SpanTable, start_ms: int) -> Season:
-    """Return the season after one more window, anomalous or not: a P95 is used only if two weeks in a row had it."""
-    hour = start_ms // HOUR_MS
-    service = only_rows(window, (SERVICE,))
-    if not service.keys:
+def observe(season: Season, service: Sketch, start_ms: int) -> Season:
+    """Return the season after one more window, anomalous or not: a P95 is used only if two weeks in a row had it.
+
+    service: spans of the service in the window.
+    """
+    if not service.spans:
         return season
-    bare = SpanTable(service.keys, service.errors, service.sizes, service.bins, service.counts)
+    hour = start_ms // HOUR_MS
     if hour != season.hour:
-        return Season(*_closed(season), hour, bare)
-    return Season(season.last, season.before, hour, merge_span_tables([season.sketch, bare], NameLimits()))
+        return Season(*_closed(season), hour, pack(service.bins, service.counts))
+    bins, counts = unpack(season.sketch)
+    sums = sum_by_code(np.concatenate((bins, service.bins)), np.concatenate((counts, service.counts)))
+    return Season(season.last, season.before, hour, pack(*sums))
 
 
 def usual_ns(season: Season, start_ms: int) -> float:
@@ -40,13 +41,11 @@ def usual_ns(season: Season, start_ms: int) -> float:
 
 def _closed(season: Season) -> tuple[bytes, bytes]:
     """Return (last, before) with the P95 of the running hour added."""
-    if not season.sketch.keys:
-        return season.last, season.before
-    (row,) = rows(season.sketch)
-    if row.spans < SPANS_MIN:
+    bins, counts = unpack(season.sketch)
+    if counts.sum() < SPANS_MIN:
         return season.last, season.before
     last, before = (np.frombuffer(data or _NONE, "<u2").copy() for data in (season.last, season.before))
     hour = season.hour % HOURS
     before[hour] = last[hour]
-    last[hour] = quantile_bin(row.bins, row.counts, 0.95)
+    last[hour] = quantile_bin(bins, counts, 0.95)
     return last.tobytes(), before.tobytes()

@@ -10,7 +10,7 @@ from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.logs import OTHER_PATTERNS, LogAggregate, LogTable
 from state_schemas.aggregates.names import OTHER
 from state_schemas.aggregates.requests import CALL, FAILED_REQUESTS, LINE, OTHER_REQUESTS, EffectAggregate, EffectWindow
-from state_schemas.aggregates.spans import DIMENSION_OPERATION, SpanTable
+from state_schemas.aggregates.spans import Dimension, SpanTable
 from state_schemas.telemetry.resource import ServiceInfo
 from state_schemas.telemetry.spans import ENTRY_KINDS
 from udfs.activity import merge_ranges
@@ -66,16 +66,15 @@ def effects_of_spans(env: str, service: str, start_ms: int, table: SpanTable) ->
     """Yield the requests and calls of a window; nothing where there are neither."""
     requests: dict[str, int] = {}
     effects: dict[str, int] = {}
-    for row in rows(table):
-        kind, dimension, name = row.key
-        if dimension != DIMENSION_OPERATION:
+    for (kind, dimension, name), sketch in rows(table):
+        if dimension is not Dimension.OPERATION:
             continue
         if kind in ENTRY_KINDS:
-            for operation, count in ((name or UNNAMED, row.spans - row.errors), (FAILED_REQUESTS, row.errors)):
+            for operation, count in ((name or UNNAMED, sketch.spans - sketch.errors), (FAILED_REQUESTS, sketch.errors)):
                 if count:
                     requests[operation] = requests.get(operation, 0) + count
         elif name != OTHER:
-            effects[f"{CALL}{kind}|{name}"] = row.spans
+            effects[f"{CALL}{kind}|{name}"] = sketch.spans
     if requests or effects:
         window = EffectWindow(requests, effects, {}, table.sampled, table.info, table.ranges)
         yield EffectAggregate(env, service, ((start_ms, window),))
