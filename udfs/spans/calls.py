@@ -17,7 +17,7 @@ from state_schemas.aggregates.calls import CALL_SIDE_DTYPE, CallSides
 from state_schemas.aggregates.spans import CALL_DIMENSIONS, Dimension, Exemplar, Series, SpanAggregate, SpanTable
 from state_schemas.telemetry.spans import KIND_CLIENT
 from udfs.event_time import LATENESS_MS, WINDOW_MS
-from udfs.spans.joined_names import JoinedNames
+from udfs.spans.joined import JoinedNames, joined_records, trace_ids
 from udfs.spans.sketches import Sketches, sum_by_code
 from udfs.spans.window import merge_calls
 from udfs.stats.duration_histogram import BIN_BITS, bins_of
@@ -100,8 +100,7 @@ def thinned(event: CallSides, sampling_log2: int) -> CallSides:
 
 def united(parts: Sequence[CallSides]) -> NamedSides:
     """Return the call sides of all parts, each span once: of equal ids the one already paired, else the first."""
-    sides = np.concatenate([np.frombuffer(part.sides, CALL_SIDE_DTYPE) for part in parts])
-    part_of = np.repeat(np.arange(len(parts)), [len(part.sides) // CALL_SIDE_DTYPE.itemsize for part in parts])
+    sides, part_of = joined_records([part.sides for part in parts], CALL_SIDE_DTYPE)
     services = JoinedNames.of([part.services for part in parts])
     hosts = JoinedNames.of([part.hosts for part in parts])
     operations = JoinedNames.of([part.operations for part in parts])
@@ -189,12 +188,11 @@ def _tables(calls: Calls, group: _Ints) -> list[SpanTable]:
 def _longest(calls: Calls, durations_ns: _Ints, group: _Ints) -> list[tuple[tuple[str, Exemplar], ...]]:
     """Return the longest call to each callee, for each group."""
     names = calls.names
-    traces = calls.client[["high", "low"]].astype([("high", ">u8"), ("low", ">u8")]).tobytes().hex()
     by_group: list[list[tuple[str, Exemplar]]] = [[] for _ in range(group.max() + 1)]
+    places = zip(group.tolist(), calls.server["service"].tolist(), strict=True)
     origins = calls.client[["host", "operation"]].tolist()
-    fields = zip(group.tolist(), calls.server["service"].tolist(), durations_ns.tolist(), origins, strict=True)
-    for index, (number, callee, duration_ns, (host, operation)) in enumerate(fields):
-        trace_id = traces[32 * index : 32 * index + 32]
+    fields = zip(places, origins, durations_ns.tolist(), trace_ids(calls.client), strict=True)
+    for (number, callee), (host, operation), duration_ns, trace_id in fields:
         exemplar = Exemplar(duration_ns, trace_id, names.hosts[host], names.operations[operation])
         by_group[number].append((names.services[callee], exemplar))
     return [merge_calls(calls_of_group) for calls_of_group in by_group]

@@ -30,7 +30,7 @@ from state_schemas.telemetry.spans import SPAN_KINDS
 from udfs.activity import merge_activity, merge_ranges
 from udfs.service_info import newest_info
 from udfs.spans.calls import BUCKETS, NamedSides, trace_hash
-from udfs.spans.joined_names import JoinedNames
+from udfs.spans.joined import JoinedNames, joined_records, trace_ids
 from udfs.spans.kernels import exemplars_of, numbered
 from udfs.spans.sketches import Sketches
 from udfs.spans.window import NameLimits, merge_span_tables
@@ -113,14 +113,14 @@ def common(batches: Sequence[SpanBatch]) -> Columns:
     hosts = JoinedNames.of([batch.hosts for batch in batches])
     operations = JoinedNames.of([batch.operations for batch in batches])
     infos = JoinedNames.of([batch.infos for batch in batches])
-    groups, batch_of = _joined([batch.groups for batch in batches], GROUP_DTYPE)
+    groups, batch_of = joined_records([batch.groups for batch in batches], GROUP_DTYPE)
     first_group = np.searchsorted(batch_of, np.arange(len(batches)))
     groups["service"] = services.at(batch_of, groups["service"])
     groups["info"] = infos.at(batch_of, groups["info"])
     windows, window_of = _distinct(groups)
-    spans, batch_of_span = _joined([batch.spans for batch in batches], SPAN_DTYPE)
-    exemplars, batch_of_exemplar = _joined([batch.exemplars for batch in batches], EXEMPLAR_DTYPE)
-    sides, batch_of_side = _joined([batch.sides for batch in batches], CALL_SIDE_DTYPE)
+    spans, batch_of_span = joined_records([batch.spans for batch in batches], SPAN_DTYPE)
+    exemplars, batch_of_exemplar = joined_records([batch.exemplars for batch in batches], EXEMPLAR_DTYPE)
+    sides, batch_of_side = joined_records([batch.sides for batch in batches], CALL_SIDE_DTYPE)
     for records, of in ((spans, batch_of_span), (exemplars, batch_of_exemplar), (sides, batch_of_side)):
         records["host"] = hosts.at(of, records["host"])
         records["operation"] = operations.at(of, records["operation"])
@@ -140,12 +140,6 @@ def common(batches: Sequence[SpanBatch]) -> Columns:
         exemplars=exemplars,
         sides=sides,
     )
-
-
-def _joined(parts: Sequence[bytes], dtype: np.dtype[np.void]) -> tuple[_Records, _Ints]:
-    """Return the records of all parts, and for each record the number of its part."""
-    records: _Records = np.frombuffer(bytearray().join(parts), dtype)
-    return records, np.repeat(np.arange(len(parts)), [len(part) // dtype.itemsize for part in parts])
 
 
 def _distinct(groups: _Records) -> tuple[_Records, _Ints]:
@@ -218,10 +212,8 @@ def _exemplars(columns: Columns) -> list[tuple[list[Exemplar], list[Exemplar], l
     roles = (1 << columns.exemplars["role"]).astype(np.uint8)
     kept = exemplars_of(columns.exemplars, roles, len(columns.windows))
     found: list[tuple[list[Exemplar], list[Exemplar], list[Exemplar]]] = [([], [], []) for _ in columns.windows]
-    traces = kept[["high", "low"]].astype([("high", ">u8"), ("low", ">u8")]).tobytes().hex()
-    fields = ["role", "group", "duration_ns", "host", "operation"]
-    for index, (role, window, duration_ns, host, operation) in enumerate(kept[fields].tolist()):
-        trace_id = traces[32 * index : 32 * index + 32]
+    fields = kept[["role", "group", "duration_ns", "host", "operation"]].tolist()
+    for (role, window, duration_ns, host, operation), trace_id in zip(fields, trace_ids(kept), strict=True):
         exemplar = Exemplar(duration_ns, trace_id, columns.hosts[host], columns.operations[operation])
         found[window][role].append(exemplar)
     return found

@@ -19,7 +19,7 @@ from udfs.event_time import TimeLimits
 from udfs.otlp.resource import NAME_CHARS_MAX, short_name
 from udfs.service_info import ranked
 from udfs.spans.calls import trace_hash
-from udfs.spans.joined_names import JoinedNames
+from udfs.spans.joined import JoinedNames
 from udfs.spans.kernels import exemplars_of, numbered, repeated, smallest_of
 from udfs.stats.duration_histogram import bins_of
 
@@ -61,9 +61,9 @@ def fold_spans(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> Fol
 
 
 def _accepted(spans: SpanColumns, ok: NDArray[np.bool_]) -> SpanColumns:
-    return (
-        spans if ok.all() else msgspec.structs.replace(spans, **{name: getattr(spans, name)[ok] for name in _PER_SPAN})
-    )
+    if ok.all():
+        return spans
+    return msgspec.structs.replace(spans, **{name: getattr(spans, name)[ok] for name in _PER_SPAN})
 
 
 def _batch(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> SpanBatch:

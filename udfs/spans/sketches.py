@@ -60,10 +60,8 @@ class Sketches:
 
     def pack_groups(self, first_row: Sequence[int]) -> Iterator[PackedSketches]:
         """Yield rows first_row[g] to first_row[g + 1] of each group g, packed."""
-        sizes = np.bincount(self.row, minlength=len(self.keys))
-        bins = self.bins.astype("<u2")
-        first_cell = np.cumsum([0, *sizes.tolist()])[list(first_row)].tolist()
-        sizes = sizes.astype("<u2")
+        sizes, bins = np.bincount(self.row, minlength=len(self.keys)).astype("<u2"), self.bins.astype("<u2")
+        first_cell = np.searchsorted(self.row, first_row).tolist()
         for (row, next_row), (cell, next_cell) in zip(pairwise(first_row), pairwise(first_cell), strict=True):
             yield PackedSketches(
                 keys=tuple(self.keys[row:next_row]),
@@ -95,9 +93,10 @@ class Sketches:
 
     def only(self, wanted: Container[Series]) -> "Sketches":
         """Return the rows of the series that are wanted."""
-        kept = np.array([key in wanted for key in self.keys], np.bool_)
-        if kept.all():
+        is_wanted = [key in wanted for key in self.keys]
+        if all(is_wanted):
             return self
+        kept = np.array(is_wanted)
         of_kept = kept[self.row]
         codes = self.codes_in(np.cumsum(kept) - 1)[of_kept]
         return Sketches(tuple(compress(self.keys, kept)), self.errors[kept], codes, self.counts[of_kept])
@@ -115,7 +114,12 @@ class Sketches:
 
     def sketch(self, series: Series) -> Sketch:
         """Return the sketch of a series, without spans where there is none."""
-        return dict(self.only((series,)).items()).get(series, NO_SPANS)
+        if series not in self.keys:
+            return NO_SPANS
+        row = self.keys.index(series)
+        start, end = np.searchsorted(self.codes, (row << BIN_BITS, (row + 1) << BIN_BITS)).tolist()
+        counts = self.counts[start:end]
+        return Sketch(int(counts.sum()), int(self.errors[row]), self.codes[start:end] & BIN_MASK, counts)
 
 
 def merge_sketches(parts: Sequence[Sketches], renamed: Mapping[Series, Series]) -> Sketches:

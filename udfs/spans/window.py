@@ -5,7 +5,7 @@ is also true of the limit on names: the names with the smallest hashes among all
 in the union was kept in every part of it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 from typing import Final
@@ -68,8 +68,8 @@ def merge_span_tables(tables: Sequence[SpanTable], limits: NameLimits, keep: Ser
         sampled=merge_sampled(exemplar for table in tables for exemplar in table.sampled),
         failing=merge_slowest(exemplar for table in tables for exemplar in table.failing),
         ranges=merge_ranges(part for table in tables for part in table.ranges),
-        calls=_merge_calls(dropped, (call for table in tables for call in table.calls)),
-        network_times=_merge_calls(dropped, (call for table in tables for call in table.network_times)),
+        calls=merge_calls((call for table in tables for call in table.calls), dropped),
+        network_times=merge_calls((call for table in tables for call in table.network_times), dropped),
     )
 
 
@@ -126,17 +126,18 @@ def merge_sampled(exemplars: Iterable[Exemplar]) -> tuple[Exemplar, ...]:
     return tuple(longest[trace_id] for trace_id in nsmallest(SAMPLED_MAX, longest))
 
 
-def merge_calls(calls: Iterable[tuple[str, Exemplar]]) -> tuple[tuple[str, Exemplar], ...]:
-    """Return the longest call to each callee, ascending by callee; of ties the greater trace id."""
+def merge_calls(
+    calls: Iterable[tuple[str, Exemplar]], dropped: Container[str] = ()
+) -> tuple[tuple[str, Exemplar], ...]:
+    """Return the longest call to each callee, ascending by callee; of ties the greater trace id.
+
+    dropped: callees that count as `other`.
+    """
     longest: dict[str, Exemplar] = {}
     for callee, exemplar in calls:
-        longest[callee] = max(exemplar, longest.get(callee, exemplar))
+        name = OTHER if callee in dropped else callee
+        longest[name] = max(exemplar, longest.get(name, exemplar))
     return tuple(sorted(longest.items()))
-
-
-def _merge_calls(dropped: set[str], calls: Iterable[tuple[str, Exemplar]]) -> tuple[tuple[str, Exemplar], ...]:
-    """Return the longest call to each callee, with dropped callees under `other`."""
-    return merge_calls((OTHER if callee in dropped else callee, exemplar) for callee, exemplar in calls)
 
 
 def entry_table(table: SpanTable) -> SpanTable:

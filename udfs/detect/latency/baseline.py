@@ -100,7 +100,8 @@ class Learning:
             return baseline
         known = self._known_after(baseline, window, windows)
         old, new = Sketches.unpack(baseline.sketches).only(known), window.only(known)
-        merged = merge_sketches((_aged(old, set(new.keys)), _weighed(new)), {})
+        weighed = replace(new, errors=new.errors * WEIGHT_ONE, counts=new.counts * WEIGHT_ONE)
+        merged = merge_sketches((_aged(old, set(new.keys)), weighed), {})
         alive = merged.counts >= _WEIGHT_MIN
         merged = replace(merged, codes=merged.codes[alive], counts=merged.counts[alive])
         return Baseline(merged.pack(), tuple(known[key] for key in merged.keys))
@@ -139,10 +140,6 @@ def _aged(old: Sketches, seen: Container[Series]) -> Sketches:
         errors=old.errors - (old.errors >> DECAY_SHIFT) * ages,
         counts=old.counts - (old.counts >> DECAY_SHIFT) * ages[old.row],
     )
-
-
-def _weighed(new: Sketches) -> Sketches:
-    return replace(new, errors=new.errors * WEIGHT_ONE, counts=new.counts * WEIGHT_ONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def expire(key: ServiceKey, model: LatencyModel, config: SpikeConfig) -> list[In
 
 
 class _Evaluation:
-    """One window of a service beside the model before it; `judge` adds to the fields below `candidates`."""
+    """One window of a service and the model before it; `judge` adds to `candidates` and to the fields below it."""
 
     def __init__(
         self, before: LatencyModel, window: ServiceWindow[SpanTable], config: SpikeConfig, names: NameLimits
@@ -145,7 +145,7 @@ class _Evaluation:
     def _grown(self, kind: SpikeKind, alerts: Mapping[Series, PendingAlert]) -> dict[Series, PendingAlert]:
         """Return the alerts of all series of this window that have an alert already or give evidence for one."""
         window = self.window
-        rows = self.rows.only([key for key in self.rows.keys if self._is_watched(key) or key in alerts])
+        rows = self.rows.only({key for key in self.rows.keys if self._is_watched(key) or key in alerts})
         limits = [alerts[key].thresholds if key in alerts else self.usual.thresholds(kind, key) for key in rows.keys]
         usual, very, first, first_very = (
             np.array([getattr(limit, name) for limit in limits])
@@ -316,14 +316,15 @@ class _Evaluation:
 
     def _evidence_after(self) -> tuple[EvidenceWindow, ...]:
         """Return the windows since the oldest pending alert: at least the newest, at most EVIDENCE_BYTES_MAX."""
-        alerts = [alert.start_ms for pending in self.pending.values() for alert in pending.values()]
-        if not alerts:
+        starts = (alert.start_ms for pending in self.pending.values() for alert in pending.values())
+        oldest_ms = min(starts, default=None)
+        if oldest_ms is None:
             return ()
         kept: list[EvidenceWindow] = []
         size = 0
         for part in reversed(self.evidence):
             size += table_bytes(part.table)
-            if part.start_ms < min(alerts) or (kept and size > EVIDENCE_BYTES_MAX):
+            if part.start_ms < oldest_ms or (kept and size > EVIDENCE_BYTES_MAX):
                 break
             kept.append(part)
         return tuple(reversed(kept))
