@@ -70,6 +70,7 @@ def _run(console: Console, stack: RunningStack, folder: Path, plan: demo.DemoPla
             bars.update(task, completed=timestamp_ms - plan.start_ms)
 
         topic = demo.run(job, folder, plan, progress, show)
+        bars.update(task, completed=demo.DURATION_MS)
     table = demo.in_table(job)
     console.print(_view(table))
     spans = lake.read(job.lake, "latency_rollups", row_filter="dimension = 'service' and resolution_s = 60")

@@ -48,7 +48,7 @@ def messages(seed: int, start_ms: int, duration_ms: int, incident: Incident | No
     second. timestamp_ms is the send time: never before an event in the message, and at most 1,045 ms after the oldest
     one. The last messages are up to some seconds after the end of the interval, when the last requests have been
     answered. With the same seed the same requests with the same ids arrive with and without an incident, and all
-    messages up to its start are equal byte by byte. Cost: 12 minutes (250,000 spans, 59 MB) in about 1 s of one core;
+    messages up to its start are equal byte by byte. Cost: 12 minutes (250,000 spans, 59 MB) in about 2 s of one core;
     memory is that of the slowest request.
     """
     yield from _Shop(seed, start_ms, incident).run(duration_ms)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -143,4 +144,5 @@ def test_topics_are_created_once_and_then_left_alone(kafka: str) -> None:
     for partitions in (3, 5):
         create_topics(kafka, {name: TopicSpec(partitions, KEEP_FOR_EVER_MS)})
 
-    assert len(KafkaConsumer(bootstrap_servers=kafka).partitions_for_topic(name)) == 3
+    with closing(KafkaConsumer(bootstrap_servers=kafka)) as consumer:
+        assert len(consumer.partitions_for_topic(name)) == 3
