@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from jobs.graph import stages
 from state_schemas.contracts import insight as contract
 from state_schemas.contracts.insight import from_json, insight_schema, to_json
-from tests.laws.test_graph import GRAPH, folded
-from tests.support.driving import insights, run
+from tests.support.driving import graph_config, insights, run
+from tests.support.machines import folded
 from tests.support.stories import busy
 from tests.support.traffic import messages
 
@@ -60,7 +61,9 @@ def test_the_schema_has_every_field_of_v1_still() -> None:
 
 def test_what_was_sent_once_is_read_and_written_the_same() -> None:
     if WRITE:
-        found = {insight.insight_id: insight for insight in insights(run(GRAPH, folded(messages(busy()))[0]))}
+        found = {
+            insight.insight_id: insight for insight in insights(run(stages(graph_config()), folded(messages(busy()))))
+        }
         GOLDEN.write_bytes(b"\n".join(to_json(insight) for insight in found.values()) + b"\n")
     for line in GOLDEN.read_bytes().splitlines():
         assert to_json(from_json(line)) == line

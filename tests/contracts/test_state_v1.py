@@ -11,16 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from jobs.graph import stages
-from operators.machine import BEGIN_OF_TIME, Stage
+from operators.machine import BEGIN_OF_TIME
 from operators.runtime.local import LocalGraph
 from state_schemas.codec import Box, Codec, UnknownStateVersion, open_box, register
 from state_schemas.contracts.insight import Insight
 from state_schemas.state.latency import LATENCY_CODEC
-from tests.laws.test_machines import GAP_STORY, UIDS, events_of
-from tests.support.driving import graph_config, insights, summary
-from tests.support.stories import busy
-from tests.support.traffic import OUT_OF_ORDER_MS, messages
+from tests.support.driving import insights, summary
+from tests.support.machines import MACHINES, eventful, events_of, stage_of
+from tests.support.traffic import OUT_OF_ORDER_MS
 
 GOLDEN = Path(__file__).parent / "golden"
 WRITE = os.environ.get("GOLDEN") == "write"
@@ -28,31 +26,24 @@ WRITE = os.environ.get("GOLDEN") == "write"
 CUTS = {
     "pre-merge": 0.5,
     "pre-merge-logs": 0.5,
-    "pre-merge-metrics": 0.5,
     "call-pairs": 0.5,
     "latency-spike": 0.63,
     "error-patterns": 0.8,
-    "error-patterns-traces": 0.8,
-    "pattern-news": 0.5,
     "pattern-news-traces": 0.5,
     "request-shapes": 0.8,
     "log-silence": 0.5,
     "telemetry-gap": 0.66,
 }
 
-SILENT = ("pre-merge", "pre-merge-logs", "pre-merge-metrics", "call-pairs")  # they put out no insights
+SILENT = ("pre-merge", "pre-merge-logs", "call-pairs")  # they put out no insights
 # Something is open at the cut.
-SPEAKING = ("latency-spike", "error-patterns", "error-patterns-traces", "request-shapes", "telemetry-gap")
-
-
-def stage_of(uid: str) -> Stage:
-    return next(stage for stage in stages(graph_config()) if stage.uid == uid)
+SPEAKING = ("latency-spike", "error-patterns", "request-shapes", "telemetry-gap")
 
 
 def run_from(uid: str, saved: bytes | None) -> tuple[list[Any], bytes]:
     """Outputs after the cut and the state of one key at the cut; `saved` takes the place of that state."""
     stage = stage_of(uid)
-    events = events_of(uid, messages(GAP_STORY if uid == "telemetry-gap" else busy()))
+    events = events_of(uid, eventful(uid))
     key = stage.key.of(events[0 if uid == "request-shapes" else -1][1])  # of the service that has something to tell
     events = [(at_ms, event) for at_ms, event in events if stage.key.of(event) == key]
     graph, cut, newest_ms = LocalGraph([stage]), int(len(events) * CUTS[uid]), BEGIN_OF_TIME
@@ -70,7 +61,7 @@ def run_from(uid: str, saved: bytes | None) -> tuple[list[Any], bytes]:
     return out + graph.finish(), at_cut
 
 
-@pytest.mark.parametrize("uid", UIDS)
+@pytest.mark.parametrize("uid", MACHINES)
 def test_state_v1_is_read_and_continued(uid: str) -> None:
     path = GOLDEN / f"{uid}_v1.bin"
     expected, at_cut = run_from(uid, None)
@@ -110,7 +101,7 @@ def test_each_value_of_a_state_is_read_into_the_field_that_it_was_written_from()
     path = GOLDEN / "state_v1.json"
     found = {}
     # Of the stages with one codec the one with the largest state stands for all: that of metrics has no spans.
-    for uid in sorted(UIDS, key=lambda uid: (GOLDEN / f"{uid}_v1.bin").stat().st_size):
+    for uid in sorted(MACHINES, key=lambda uid: (GOLDEN / f"{uid}_v1.bin").stat().st_size):
         codec = stage_of(uid).machine.codec
         found[codec.name] = named(codec.decode((GOLDEN / f"{uid}_v1.bin").read_bytes()))
     if WRITE:
@@ -118,7 +109,7 @@ def test_each_value_of_a_state_is_read_into_the_field_that_it_was_written_from()
     assert found == json.loads(path.read_text())
 
 
-@pytest.mark.parametrize("uid", UIDS)
+@pytest.mark.parametrize("uid", MACHINES)
 def test_an_unknown_version_is_refused_with_what_to_do(uid: str) -> None:
     codec = stage_of(uid).machine.codec
     for data, version in ((bytes((9,)) + b"x", 9), (b"", 0)):

@@ -18,7 +18,8 @@ from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.resource import Resource
 from state_schemas.telemetry.signals import SignalType
 from tests.support.driving import graph_config, insights
-from tests.support.traffic import MS, READER, START_MS, WINDOW_MS, OneSpan, Sent, activity, fold
+from tests.support.machines import events_of, folded, stage_of
+from tests.support.traffic import MS, READER, START_MS, WINDOW_MS, OneSpan, Sent
 from udfs.detect.requests.rates import EFFECTS_MAX
 from udfs.otlp.decoder import DecodeSettings
 
@@ -32,9 +33,7 @@ def grown(sent: list[Sent], services_max: int = 5_000) -> tuple[dict[str, int], 
     largest: dict[str, int] = {}
     out: list[Any] = []
     for message in sent:
-        event = fold(message)[0]
-        assert isinstance(event, FoldedMessage)
-        out += graph.feed((event,))
+        out += graph.feed(event for _, event in folded([message]))
         out += graph.advance(message.timestamp_ms - 5_000)
         for (uid, _), size in graph.state_bytes().items():
             largest[uid] = max(largest.get(uid, 0), size)
@@ -98,12 +97,10 @@ def test_services_that_come_and_go_leave_no_state() -> None:
 
 def grown_gap(sent: list[Sent]) -> tuple[int, list[Insight]]:
     """Return the size of the state of the no-data detector at the end, and its insights; no other stage runs."""
-    graph = LocalGraph([stage for stage in stages(graph_config("final")) if stage.uid == "telemetry-gap"])
+    graph = LocalGraph([stage_of("telemetry-gap", "final")])
     out: list[Any] = []
     for message in sent:
-        event = fold(message)[0]
-        assert event is not None
-        out += graph.feed(activity(event))
+        out += graph.feed(event for _, event in events_of("telemetry-gap", [message]))
         out += graph.advance(message.timestamp_ms - 5_000)
     ((_, size),) = graph.state_bytes().items()
     return size, insights(out)
@@ -113,9 +110,7 @@ def fed(graph: LocalGraph, sent: list[Sent]) -> list[Any]:
     """Return the outputs of the messages; event time advances to the timestamp of each."""
     out: list[Any] = []
     for message in sent:
-        event = fold(message)[0]
-        assert event is not None
-        out += graph.feed((event,))
+        out += graph.feed(event for _, event in folded([message]))
         out += graph.advance(message.timestamp_ms)
     return out
 

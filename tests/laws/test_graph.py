@@ -4,16 +4,15 @@ from collections import Counter
 from random import Random
 from typing import Any
 
-import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.graph import stages
 from operators.runtime.local import LocalGraph, through_bytes
-from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from state_schemas.telemetry.spans import SPAN_KINDS
-from tests.support.driving import Timed, graph_config, insights, last_revisions, pattern_sums, rollup_sums, run, summary
+from tests.support.driving import graph_config, insights, last_revisions, pattern_sums, rollup_sums, run, summary
+from tests.support.machines import folded
 from tests.support.stories import Story, busy, stories
 from tests.support.traffic import AGE_MS_MAX, LATENESS_MS, OneSpan, Sent, displaced, fold, messages, split, without_late
 
@@ -23,22 +22,8 @@ DAY_MS = 86_400_000
 BAD_ENDS_MS = (0, 7_258_118_400_000, 400_000, -8 * DAY_MS)  # no time, the year 2200, 400 s ahead, 8 days old
 
 
-def folded(sent: list[Sent]) -> tuple[list[Timed], list[Rejected]]:
-    """Fold all messages; each line is an exception of its span and also a log record in a separate message."""
-    events: list[Timed] = []
-    rejected: list[Rejected] = []
-    for message in sent:
-        event, faults = fold(message)
-        rejected += faults
-        if event is not None:
-            events.append((message.timestamp_ms, event))
-            logged = msgspec.structs.replace(event, spans=None, activity=(), signal="logs")
-            events.append((message.timestamp_ms, logged))
-    return events, rejected
-
-
 def run_graph(sent: list[Sent]) -> list[Any]:
-    return run(GRAPH, folded(sent)[0])
+    return run(GRAPH, folded(sent))
 
 
 def with_bad_spans(sent: list[Sent], random: Random) -> list[Sent]:
@@ -76,10 +61,9 @@ def counted_by_hand(sent: list[Sent]) -> Counter[tuple[Any, ...]]:
 @given(stories(), st.randoms(use_true_random=False))
 def test_every_span_is_counted_in_exactly_one_place_at_every_resolution(story: Story, random: Random) -> None:
     sent = with_bad_spans(messages(story), random)
-    events, rejected = folded(sent)
-    sums = rollup_sums(run(GRAPH, events))
+    sums = rollup_sums(run(GRAPH, folded(sent)))
     spans_sent = sum(len(message.spans) for message in sent)
-    spans_rejected = sum(fault.records for fault in rejected)
+    spans_rejected = sum(letter.records for message in sent for letter in fold(message).dead_letters)
     for resolution_s in RESOLUTIONS_S:
         for dimension in ("service", "host", "operation"):
             counted = sum(sums[key][0] for key in sums if (key[0], key[5]) == (resolution_s, dimension))
@@ -139,7 +123,7 @@ def test_late_spans_are_marked_and_change_no_insight(story: Story) -> None:
 @few
 @given(stories())
 def test_states_that_are_encoded_after_each_step_give_the_same_outputs(story: Story) -> None:
-    events, _ = folded(messages(story))
+    events = folded(messages(story))
     assert run(GRAPH, events, through_bytes) == run(GRAPH, events)
 
 
@@ -148,9 +132,9 @@ def test_records_behind_the_watermark_are_counted_one_by_one_and_treated_as_late
     sent = messages(Story(windows=12, services=1))
     old = sent[0]._replace(spans=tuple(OneSpan("service-0", sent[0].timestamp_ms - 1, 20, 9_000 + n) for n in range(3)))
     graph = LocalGraph(GRAPH)
-    out = graph.feed(event for _, event in folded(sent)[0])
+    out = graph.feed(event for _, event in folded(sent))
     out += graph.advance(sent[-1].timestamp_ms)
-    out += graph.feed(event for _, event in folded([old])[0])
+    out += graph.feed(event for _, event in folded([old]))
     out += graph.finish()
     assert last_revisions(out) == last_revisions(run_graph(sent))
     late = {key[5]: found[0] for key, found in rollup_sums(out).items() if key[2] and key[0] == 10}
@@ -168,12 +152,12 @@ def test_a_final_window_stays_final_after_a_restore_whose_watermark_starts_anew(
     sent = messages(Story(windows=12, services=1))
     old = sent[0]._replace(spans=(OneSpan("service-0", sent[0].timestamp_ms - 1, 20, 9_000),))
     before = LocalGraph(GRAPH)
-    before.feed(event for _, event in folded(sent)[0])
+    before.feed(event for _, event in folded(sent))
     before.advance(sent[-1].timestamp_ms)
     after = LocalGraph(GRAPH)
     for uid, key in before.state_bytes():
         after.restore(uid, key, before.state(uid, key))
-    out = after.feed(event for _, event in folded([old])[0])
+    out = after.feed(event for _, event in folded([old]))
     out += after.advance(sent[-1].timestamp_ms)
     late = {key[5]: found[0] for key, found in rollup_sums(out).items() if key[2] and key[0] == 10}
     assert late == {"service": 1, "host": 1, "operation": 1}

@@ -58,7 +58,12 @@ def sent(lines: dict[str, str], logs: dict[str, str] | None = None) -> list[Sent
 
 def emitted(messages: Iterable[Sent], emit_when: EmitWhen = "early", services_max: int = 5_000) -> list[Insight]:
     """Return every revision of insights about spans and about no data, in order; log patterns have their own tests."""
-    events = [(message.timestamp_ms, folded) for message in messages if (folded := fold(message)[0]) is not None]
+    events = [
+        (message.timestamp_ms, event)
+        for message in messages
+        for event in (fold(message).message, fold(message._replace(spans=()), "logs").message)
+        if event is not None
+    ]
     graph = [
         stage for stage in stages(graph_config(emit_when, services_max)) if not stage.uid.startswith("error-patterns")
     ]

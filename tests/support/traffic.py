@@ -5,43 +5,41 @@ spans of a service. Batches are sent every 5 s, so a record is up to `AGE_MS_MAX
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from random import Random
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 
 import msgspec
 import numpy as np
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource as OtlpResource
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from operators.ingest.fold import FoldConfig, logs_part
+from operators.ingest.fold import FOLDS, FoldConfig, Folded
 from operators.ingest.name_admission import PreAggregateConfig
-from operators.ingest.pre_aggregate import TracePreAggregate
+from operators.ingest.pre_aggregate import LogPreAggregate, PreAggregate, TracePreAggregate
 from operators.machine import END_OF_INPUT
-from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.aggregates.calls import CallSides
 from state_schemas.aggregates.log_silence import LoggingWindows
-from state_schemas.aggregates.logs import ExceptionAggregate
-from state_schemas.aggregates.message import FoldedMessage
+from state_schemas.aggregates.logs import LogAggregate
 from state_schemas.aggregates.novelty import LogPatternSighting, PatternSighting, SpanPatternSighting
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import SpanAggregate
-from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.state.log_patterns import PatternEpisode, Registered
 from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.resource import Resource
+from state_schemas.telemetry.signals import SignalType
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_SERVER, SpanColumns
 from tests.support.stories import Story
-from udfs.activity import merge_activity
 from udfs.detect.lifecycle import OPEN
 from udfs.detect.log_patterns.report import report
-from udfs.detect.requests.counts import effects_of_lines, effects_of_spans, logging_windows
+from udfs.detect.requests.counts import effects_of_spans
 from udfs.detect.service_window import ServiceKey
 from udfs.event_time import TimeLimits
 from udfs.insights.ids import insight_id
 from udfs.logs.reader import LineReader
-from udfs.logs.window import merge_log_aggregates
-from udfs.spans.grouping import activity_of, aggregates_of, call_sides_of, common
-from udfs.spans.message import fold_spans
-from udfs.spans.window import NameLimits
 
 NOON_MS: Final = 1_700_049_600_000
 START_MS: Final = 1_700_000_100_000  # 22:15:00 UTC, the start of a five minute window
@@ -53,6 +51,7 @@ OUT_OF_ORDER_MS: Final = 5_000
 TIMES: Final = TimeLimits(lateness_ms=LATENESS_MS)
 MS: Final = 1_000_000
 READER: Final = LineReader()
+TRACE_STEP: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835  # spreads the numbers of traces over their ids
 
 
 class OneSpan(NamedTuple):
@@ -168,7 +167,7 @@ def columns_of(spans: Sequence[OneSpan], produced_by: Sequence[Resource]) -> Spa
     names = sorted({span.operation for span in spans})
     ends = [span.end_ms * MS for span in spans]
     starts = [end - round(span.latency_ms * MS) for span, end in zip(spans, ends, strict=True)]
-    traces = [(span.trace or span.number) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128 for span in spans]
+    traces = [(span.trace or span.number) * TRACE_STEP % 2**128 for span in spans]
     return SpanColumns(
         resources=tuple(resources),
         names=tuple(names),
@@ -195,61 +194,120 @@ def _ids(values: Sequence[bytes], size: int) -> np.ndarray[tuple[int, ...], np.d
     return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), size).copy()
 
 
-def fold(sent: Sent, times: TimeLimits = TIMES) -> tuple[FoldedMessage | None, tuple[Rejected, ...]]:
-    """Return the result of `operators.ingest.fold` for the decoded message, and the rejected records."""
-    result = fold_spans(columns(sent.spans), sent.at, times)
-    activity = logs_part([_log(*log) for log in sent.logs], READER, sent.at, FoldConfig(times))
-    records = [_record_of(span) for span in sent.spans if span.error or not span.mute]
-    logged = logs_part(records, READER, sent.at, FoldConfig(times))
-    if result.batch is None and not activity.activity:
-        return None, result.rejected
-    lines = tuple(merge_log_aggregates((*activity.logs, *logged.logs)))
-    return FoldedMessage(
-        f"{sent.at.topic}|{sent.partition}", result.batch, activity.activity, "traces", lines
-    ), result.rejected
+# The laws run one story through many machines and in several orders, and folding takes most of their time.
+@lru_cache(maxsize=4_096)
+def fold(sent: Sent, signal: SignalType = "traces") -> Folded:
+    """Fold the spans of a message, or its log records, from the bytes that a Collector sends.
+
+    A span that fails records an exception with the text of its log record.
+    """
+    if signal == "traces":
+        return _FOLDS[signal].fold(_request_of_spans(sent.spans), sent.at)
+    records = [_log(*log) for log in sent.logs]
+    records += [_record_of(span) for span in sent.spans if span.error or not span.mute]
+    at = KafkaPosition("logs_raw", sent.partition, sent.offset, sent.timestamp_ms)
+    return _FOLDS[signal].fold(_request_of_logs(records), at)
 
 
-def aggregates(message: FoldedMessage) -> tuple[SpanAggregate, ...]:
-    """Return the aggregates that pre-aggregation emits for this message alone."""
-    return aggregates_of(common([message.spans]), NameLimits()) if message.spans else ()
+_FOLDS: Final = {signal: fold(FoldConfig(TIMES)) for signal, fold in FOLDS.items()}
 
 
-def sides(message: FoldedMessage) -> tuple[CallSides, ...]:
-    """Return the call sides that pre-aggregation emits for this message alone."""
-    return call_sides_of(common([message.spans])) if message.spans else ()
+def _request_of_spans(spans: Sequence[OneSpan]) -> bytes:
+    request = ExportTraceServiceRequest()
+    groups: dict[Resource, Any] = {}
+    for span in spans:
+        resource = resource_of(span.env, span.service, span.host)
+        if resource not in groups:
+            groups[resource] = request.resource_spans.add(resource=_attributes_of(resource)).scope_spans.add().spans
+        trace = (span.trace or span.number) * TRACE_STEP % 2**128
+        sent = groups[resource].add(
+            trace_id=trace.to_bytes(16, "big"),
+            span_id=span.number.to_bytes(8, "big"),
+            parent_span_id=span.parent.to_bytes(8, "big"),
+            name=span.operation,
+            kind=span.kind,
+            start_time_unix_nano=span.end_ms * MS - round(span.latency_ms * MS),
+            end_time_unix_nano=span.end_ms * MS,
+        )
+        if span.error:
+            sent.status.code = Status.STATUS_CODE_ERROR
+            text = sent.events.add(name="exception").attributes.add(key="exception.message")
+            text.value.string_value = _record_of(span).body
+    return bytes(request.SerializeToString())
 
 
-def exception(message: FoldedMessage) -> tuple[ExceptionAggregate, ...]:
-    """Return the lines of this message as exceptions of spans, and the minutes in which it has spans."""
-    machine = TracePreAggregate(PreAggregateConfig(activity_report_ms=60_000))
+def _request_of_logs(records: Sequence[LogRecord]) -> bytes:
+    request = ExportLogsServiceRequest()
+    groups: dict[Resource, Any] = {}
+    for record in records:
+        if record.resource not in groups:
+            group = request.resource_logs.add(resource=_attributes_of(record.resource))
+            groups[record.resource] = group.scope_logs.add().log_records
+        sent = groups[record.resource].add(
+            time_unix_nano=record.time_ns,
+            severity_number=record.severity_number,
+            trace_id=bytes.fromhex(record.trace_id),
+        )
+        sent.body.string_value = record.body
+    return bytes(request.SerializeToString())
+
+
+_ATTRIBUTES: Final = {
+    "deployment.environment.name": "env",
+    "service.name": "service",
+    "host.name": "host",
+    "site.id": "site_id",
+    "service.version": "version",
+}
+
+
+@lru_cache(maxsize=4_096)
+def _attributes_of(resource: Resource) -> OtlpResource:
+    found = OtlpResource()
+    for key, name in _ATTRIBUTES.items():
+        if value := getattr(resource, name):
+            found.attributes.add(key=key).value.string_value = value
+    return found
+
+
+@lru_cache(maxsize=4_096)
+def pre_aggregated(sent: Sent, signal: SignalType = "traces") -> tuple[Any, ...]:
+    """Return the outputs of pre-aggregation for this message alone."""
+    message = fold(sent, signal).message
+    if message is None:
+        return ()
+    config = PreAggregateConfig(activity_report_ms=60_000)
+    machine: PreAggregate[Any] = TracePreAggregate(config) if signal == "traces" else LogPreAggregate(config)
     state = machine.on_event(machine.initial(""), message, START_MS).state
     assert state is not None, "waiting aggregates are kept in the state"
-    return tuple(out for out in machine.on_timer(state, END_OF_INPUT).outputs if isinstance(out, ExceptionAggregate))
+    return machine.on_timer(state, END_OF_INPUT).outputs
 
 
-def activity(message: FoldedMessage) -> tuple[EnvActivity, ...]:
-    """Return the activity that pre-aggregation emits for this message alone."""
-    windows = activity_of([message.spans] if message.spans else [])
-    for other in message.activity:
-        windows[other.env] = merge_activity((*windows.get(other.env, ()), *other.windows))
-    return tuple(EnvActivity(env, merged) for env, merged in sorted(windows.items()))
+def aggregates(sent: Sent) -> tuple[SpanAggregate, ...]:
+    """Return the aggregates of the spans of this message."""
+    return tuple(output for output in pre_aggregated(sent) if isinstance(output, SpanAggregate))
 
 
-def effects(message: FoldedMessage) -> Iterator[EffectAggregate]:
+def sides(sent: Sent) -> tuple[CallSides, ...]:
+    """Return the call sides of this message."""
+    return tuple(output for output in pre_aggregated(sent) if isinstance(output, CallSides))
+
+
+def effects(sent: Sent) -> Iterator[EffectAggregate]:
     """Yield the effects of the requests in this message: of spans as latency-spike emits them, and of lines."""
-    for aggregate in aggregates(message):
+    for aggregate in aggregates(sent):
         for start_ms, late, table in aggregate.windows:
             yield from () if late else effects_of_spans(aggregate.env, aggregate.service, start_ms, table)
-    yield from effects_of_lines(message.logs)
+    yield from (output for output in pre_aggregated(sent, "logs") if isinstance(output, EffectAggregate))
 
 
-def silence(message: FoldedMessage) -> Iterator[LoggingWindows]:
+def silence(sent: Sent) -> Iterator[LoggingWindows]:
     """Yield the windows with logs of this message, and `pattern_missing` insights for its severe lines.
 
     In every other window the service of the insight logs no other line.
     """
-    yield from logging_windows(message.logs)
-    for sighting in sightings(message):
+    yield from (output for output in pre_aggregated(sent, "logs") if isinstance(output, LoggingWindows))
+    for sighting in sightings(sent):
         if sighting.revision is not None:
             insight = sighting.revision
             silent_s = float(insight.window.start_ms % 20_000)  # not 0 in every other window
@@ -259,9 +317,9 @@ def silence(message: FoldedMessage) -> Iterator[LoggingWindows]:
             yield LoggingWindows(sighting.env, (), insight.window.end_ms, missed)
 
 
-def sightings(message: FoldedMessage) -> Iterator[LogPatternSighting]:
+def sightings(sent: Sent) -> Iterator[LogPatternSighting]:
     """Yield sightings of the severe lines of this message, each without and with an insight about a new error."""
-    for aggregate in message.logs:
+    for aggregate in (output for output in pre_aggregated(sent, "logs") if isinstance(output, LogAggregate)):
         for start_ms, late, table in aggregate.windows:
             for counted in (counted for counted in table.patterns if counted.severe and not late):
                 episode = PatternEpisode(
@@ -270,17 +328,16 @@ def sightings(message: FoldedMessage) -> Iterator[LogPatternSighting]:
                 pattern = (aggregate.env, counted.pattern_id, aggregate.service)
                 entry = Registered(counted.texts, start_ms, start_ms, 1)
                 insight = report(ServiceKey(aggregate.env, aggregate.service), episode, entry, OPEN, "logs")
-                own = insight_id(
-                    "error_pattern_new", *pattern[:2], f"{pattern[2]}{table.ranges}", start_ms
-                )  # one a message
+                subject = f"{aggregate.service}{table.ranges}"  # one insight a message
+                own = insight_id("error_pattern_new", *pattern[:2], subject, start_ms)
                 insight = msgspec.structs.replace(insight, insight_id=own)
                 yield LogPatternSighting(*pattern, start_ms, "logs")
                 yield LogPatternSighting(*pattern, start_ms, "logs", counted.count, insight)
 
 
-def sightings_of_both(message: FoldedMessage) -> Iterator[PatternSighting]:
+def sightings_of_both(sent: Sent) -> Iterator[PatternSighting]:
     """Yield the sightings as sightings of exceptions of spans; every fourth pattern is logged as well."""
-    for sighting in sightings(message):
+    for sighting in sightings(sent):
         if int(sighting.pattern_id, 16) % 4 == 0 and sighting.revision is None:
             yield sighting
         pattern = (sighting.env, sighting.pattern_id, sighting.service, sighting.seen_ms)
@@ -305,7 +362,7 @@ def _record_of(span: OneSpan) -> LogRecord:
     else:
         severity, line = 9, f"served {span.operation} in {span.latency_ms:.1f} ms"
     resource = resource_of(span.env, span.service, span.host)
-    trace = (span.trace or span.number) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128
+    trace = (span.trace or span.number) * TRACE_STEP % 2**128
     return LogRecord(resource, span.end_ms * MS, severity, "", line, "", (), f"{trace:032x}", "")
 
 

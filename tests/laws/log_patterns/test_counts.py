@@ -16,8 +16,9 @@ from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.resource import Resource
 from tests.support.driving import graph_config
+from tests.support.machines import events_of
 from tests.support.stories import Story, stories
-from tests.support.traffic import MS, OUT_OF_ORDER_MS, READER, START_MS, TIMES, WINDOW_MS, fold, messages
+from tests.support.traffic import MS, OUT_OF_ORDER_MS, READER, START_MS, TIMES, WINDOW_MS, messages
 from udfs.detect.log_patterns.registry import VARIANTS_MIN
 
 few = settings(max_examples=settings().max_examples // 5)
@@ -42,8 +43,7 @@ def test_top_patterns_and_other_add_up_to_all_severe_lines_in_each_emission_and_
     graph, rows, newest_ms = LocalGraph(STAGES), [], START_MS
     together = []
     for message in sent:
-        folded = fold(message)[0]
-        graph.feed(folded.logs if folded else ())
+        graph.feed(event for _, event in events_of("error-patterns", [message]))
         newest_ms = max(newest_ms, message.timestamp_ms)
         together += emissions(graph, newest_ms - OUT_OF_ORDER_MS)
     together += emissions(graph, 2**63 - 1)

@@ -19,8 +19,9 @@ from state_schemas.aggregates.spans import Dimension, SpanAggregate
 from state_schemas.contracts.tables import EdgeRow
 from state_schemas.telemetry.spans import KIND_CLIENT, KIND_SERVER
 from tests.support.driving import graph_config, run
+from tests.support.machines import events_of, folded
 from tests.support.stories import Story, stories
-from tests.support.traffic import LATENESS_MS, START_MS, WINDOW_MS, OneSpan, Sent, displaced, fold, messages, sides
+from tests.support.traffic import LATENESS_MS, START_MS, WINDOW_MS, OneSpan, Sent, displaced, messages, sides
 from udfs.spans.calls import BUCKETS, PairLimits, trace_hash
 from udfs.spans.message import CALL_SIDES_MAX
 from udfs.spans.window import rows
@@ -37,13 +38,7 @@ def pairing(sides_max: int = 8_192) -> Stage:
 
 
 def paired(sent: list[Sent], every: int = 1) -> list[SpanAggregate]:
-    events = [
-        (message.timestamp_ms, event)
-        for message in sent
-        if (folded := fold(message)[0]) is not None
-        for event in sides(folded)
-    ]
-    return run([pairing()], events, advance_every=every)
+    return run([pairing()], events_of("call-pairs", sent), advance_every=every)
 
 
 def calls_of(aggregates: list[SpanAggregate]) -> Counter[tuple[Any, ...]]:
@@ -134,7 +129,7 @@ def test_network_time_and_clock_skew_do_not_affect_each_other(skew_ms: int) -> N
 
 def test_edge_rows_hold_the_signed_clock_skew_of_the_callee() -> None:
     for skew_ms in (-250, 250):
-        events = [(m.timestamp_ms, fold(m)[0]) for n in range(30) for m in call(n, skew_ms=skew_ms)]
+        events = folded(message for n in range(30) for message in call(n, skew_ms=skew_ms))
         edges = [row for row in run(GRAPH, events) if isinstance(row, EdgeRow)]
         assert {(row.service, row.callee, row.resolution_s, row.count) for row in edges} == {
             ("a", "b", resolution_s, 30) for resolution_s in (10, 60, 300)
@@ -150,7 +145,7 @@ def test_call_sides_sent_too_far_apart_do_not_pair_and_leave_no_state() -> None:
     assert sum(calls_of(paired(sorted(near, key=lambda m: m.timestamp_ms))).values()) == 5
     graph = LocalGraph([pairing()])
     for message in apart[:2]:
-        graph.feed(sides(_folded(message)))
+        graph.feed(sides(message))
     assert graph.state_bytes()
     graph.advance(apart[1].timestamp_ms + 2 * LIMITS.pair_ms)
     assert not graph.state_bytes()
@@ -171,7 +166,7 @@ def test_beyond_the_bound_whole_traces_are_dropped_and_counted() -> None:
     out: list[SpanAggregate] = []
     newest_ms = 0
     for message in sent:
-        out += graph.feed(sides(_folded(message)))
+        out += graph.feed(sides(message))
         newest_ms = max(newest_ms, message.timestamp_ms)
         out += graph.advance(newest_ms - 5_000)
         for (_, key), size in graph.state_bytes().items():
@@ -188,7 +183,7 @@ def test_each_call_side_is_held_or_counted_as_dropped() -> None:
     """Client spans alone, while event time stands still: none is paired and none is too old."""
     graph, came = LocalGraph([pairing(200)]), Counter[str]()
     for number in range(4_000):
-        for event in sides(_folded(call(number)[0])):
+        for event in sides(call(number)[0]):
             came[f"{event.env}|{event.bucket}"] += _count(event)
             graph.feed((event,))
     states = {key: graph.state(uid, key) for uid, key in graph.state_bytes()}
@@ -203,7 +198,7 @@ def test_paired_call_sides_are_removed_before_any_trace_is_dropped() -> None:
     graph = LocalGraph([pairing(200)])
     out: list[Any] = []
     for message in sent:
-        out += graph.feed(sides(_folded(message)))  # event time does not advance: no call side expires
+        out += graph.feed(sides(message))  # event time does not advance: no call side expires
     out += graph.finish()
     assert sum(calls_of(out).values()) == 4_000
     assert graph.counts["call_halves_dropped_total"] == 0
@@ -215,7 +210,7 @@ def test_the_sampling_rate_returns_to_one_when_there_is_room_again() -> None:
     state.sampling_log2 = 3
     now_ms = START_MS
     for _ in range(3):
-        (event, *_) = sides(_folded(call(0)[0]))
+        (event, *_) = sides(call(0)[0])
         state.held = event
         step = machine.on_timer(state, now_ms)
         assert step.state is not None
@@ -225,12 +220,6 @@ def test_the_sampling_rate_returns_to_one_when_there_is_room_again() -> None:
 
 def _count(event: CallSides) -> int:
     return len(event.sides) // CALL_SIDE_DTYPE.itemsize
-
-
-def _folded(message: Sent) -> Any:
-    folded = fold(message)[0]
-    assert folded is not None
-    return folded
 
 
 def test_messages_of_callers_and_of_callees_select_the_same_traces() -> None:
@@ -264,7 +253,7 @@ def test_a_call_side_whose_clock_is_ahead_waits_no_longer_than_its_message() -> 
     for first, second in ((client, ahead), (ahead, client)):
         state = machine.initial("prod|0")
         for message in (first, second):
-            (event, *_) = sides(_folded(message))
+            (event, *_) = sides(message)
             step = machine.on_event(state, event, message.timestamp_ms - 5_000)
             assert step.state is not None
             assert step.timer_at_ms is not None

@@ -35,9 +35,7 @@ def aggregates_by_service(sent: list[Sent]) -> Counter[str]:
     graph = LocalGraph([stage for stage in GRAPH if stage.uid == "pre-merge"])
     out: list[Any] = []
     for message in sent:
-        event = fold(message)[0]
-        assert event is not None
-        out += graph.feed((event,))
+        out += graph.feed((fold(message).message,))
         out += graph.advance(message.timestamp_ms - OUT_OF_ORDER_MS)
     out += graph.finish()
     return Counter(aggregate.service for aggregate in out if isinstance(aggregate, SpanAggregate))
@@ -55,7 +53,7 @@ def test_a_hot_service_changes_no_result_of_other_services() -> None:
     """Compare roll-ups and insights of ten services alone with those beside a service of ninety times their traffic."""
 
     def of_the_others(hot: int) -> tuple[Any, ...]:
-        events = [(message.timestamp_ms, fold(message)[0]) for message in sent_by_fleet(hot) if message.spans]
+        events = [(message.timestamp_ms, fold(message).message) for message in sent_by_fleet(hot) if message.spans]
         out = run(GRAPH, events)
         rows = {key: found for key, found in rollup_sums(out).items() if key[4] != "hot"}
         brief = [(i.kind, i.service, i.status, i.window, i.measures) for i in insights(out) if i.service != "hot"]

@@ -162,7 +162,7 @@ def test_a_service_active_once_a_day_keeps_its_baseline_in_small_and_large_steps
         for message in sent({"cart": "S" * 8})
     ]
     messages = [message._replace(offset=offset) for offset, message in enumerate([*first, *second])]
-    events = [(message.timestamp_ms, folded) for message in messages if (folded := fold(message)[0])]
+    events = [(message.timestamp_ms, event) for message in messages if (event := fold(message).message)]
     latency = [stage for stage in stages(graph_config("final")) if stage.uid in ("pre-merge", "latency-spike")]
     runs = []
     for step_ms in (0, 5_000):

@@ -14,7 +14,7 @@ from state_schemas.aggregates.spans import SpanAggregate, SpanTable
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Evidence, Insight, Window
 from state_schemas.state.latency import LatencyModel
-from tests.support.traffic import START_MS, WINDOW_MS, OneSpan, Sent, aggregates, fold
+from tests.support.traffic import START_MS, WINDOW_MS, OneSpan, Sent, aggregates, pre_aggregated
 from udfs.detect.service_window import ServiceWindow
 from udfs.logs.masking.masker import MaskSettings
 
@@ -25,9 +25,9 @@ EMISSION = EmissionConfig()
 def events(number: int) -> tuple[SpanAggregate, LogAggregate]:
     """Fold a message with one failed span, which is also logged, to spans and lines."""
     span = OneSpan("cart", START_MS + number * WINDOW_MS, 20, number + 1, error=True)
-    message, _ = fold(Sent(span.end_ms + 1, (span,), 0, number))
-    assert message is not None
-    return aggregates(message)[0], message.logs[0]
+    message = Sent(span.end_ms + 1, (span,), 0, number)
+    (logged,) = (output for output in pre_aggregated(message, "logs") if isinstance(output, LogAggregate))
+    return aggregates(message)[0], logged
 
 
 def test_a_state_under_other_parameters_is_discarded_and_counted_once() -> None:

@@ -17,6 +17,7 @@ from reasoner.recordings.message import Message
 from reasoner.recordings.read import BadLines, read, times_ns
 from reasoner.recordings.reshape import denser, dump, rechunk, shifted
 from reasoner.traffic import shop
+from state_schemas.telemetry.signals import SignalType
 from tests.support.recorded import NEZHA
 from tests.support.reshaped import Lateness, make_late, shuffle_within, spread
 from udfs.otlp.decoder import SpanDecoder
@@ -34,26 +35,29 @@ def recording(seed: int = 3) -> tuple[Message, ...]:
 
 def records(messages: Iterable[Message]) -> list[Record]:
     """Return each record once: a span by its ids and resource, other records by their bytes."""
-    found: list[Record] = []
-    for message in messages:
-        request = otlp_json.parse(message.topic_kind, message.value)
-        for resource in getattr(
-            request, f"resource_{'spans' if message.topic_kind == 'traces' else message.topic_kind}"
-        ):
-            part = type(request)()
-            getattr(part, request.ListFields()[0][0].name).append(resource)
-            times = times_ns(message.topic_kind, part.SerializeToString(), DECODER)
-            head = resource.resource.SerializeToString()
-            if message.topic_kind == "traces":
-                spans = [span for scope in resource.scope_spans for span in scope.spans]
-                identities = [head + span.SerializeToString() for span in spans]
-            else:
-                identities = [resource.SerializeToString() + str(n).encode() for n in range(len(times))]
-            found += [
-                (message.topic_kind, identity, time_ns, message.timestamp_ms)
-                for identity, time_ns in zip(identities, times, strict=True)
-            ]
-    return found
+    return [
+        (message.topic_kind, identity, time_ns, message.timestamp_ms)
+        for message in messages
+        for identity, time_ns in _timed(message.topic_kind, message.value)
+    ]
+
+
+@cache  # most transformations send the same bytes at another time
+def _timed(kind: SignalType, value: bytes) -> tuple[tuple[bytes, int], ...]:
+    request = otlp_json.parse(kind, value)
+    found: list[tuple[bytes, int]] = []
+    for resource in getattr(request, f"resource_{'spans' if kind == 'traces' else kind}"):
+        part = type(request)()
+        getattr(part, request.ListFields()[0][0].name).append(resource)
+        times_ns = times_ns(kind, part.SerializeToString(), DECODER)
+        head = resource.resource.SerializeToString()
+        if kind == "traces":
+            spans = [span for scope in resource.scope_spans for span in scope.spans]
+            identities = [head + span.SerializeToString() for span in spans]
+        else:
+            identities = [resource.SerializeToString() + str(n).encode() for n in range(len(times_ns))]
+        found += zip(identities, times_ns, strict=True)
+    return tuple(found)
 
 
 def without_send_time(found: Iterable[Record]) -> Counter[tuple[str, bytes, int]]:

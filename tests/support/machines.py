@@ -1,0 +1,89 @@
+"""The machines of the graph, one stage for each, and their events: made of the messages of a story."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from jobs.graph import stages
+from operators.emission import EmitWhen
+from operators.machine import Stage
+from state_schemas.aggregates.activity import EnvActivity
+from state_schemas.aggregates.logs import LogAggregate
+from state_schemas.aggregates.message import FoldedMessage
+from state_schemas.telemetry.signals import SignalType
+from tests.support.driving import Timed, graph_config
+from tests.support.stories import Episode, Story, busy, stories
+from tests.support.traffic import (
+    Sent,
+    aggregates,
+    effects,
+    fold,
+    messages,
+    pre_aggregated,
+    sides,
+    sightings_of_both,
+    silence,
+)
+
+SIGNALS: Final[tuple[SignalType, ...]] = ("traces", "logs")
+SHORT: Final = stories()
+# No data is reported only of a service that was active in 30 windows: longer stories, with few spans.
+LONG: Final = stories(windows_min=50, windows_max=75, rate_max=2)
+GAP_STORY: Final = Story(windows=75, rate=2, holes=(Episode(1, 35, 18),))
+
+# Events of each machine in a message. A new stage has no laws before it is here or in TWINS.
+_EVENTS: Final[dict[str, Callable[[Sent], Iterable[Any]]]] = {
+    "pre-merge": lambda sent: _folded(sent, "traces"),
+    "pre-merge-logs": lambda sent: _folded(sent, "logs"),
+    "call-pairs": sides,
+    "latency-spike": aggregates,
+    "error-patterns": lambda sent: _of_type(LogAggregate, pre_aggregated(sent, "logs")),
+    "pattern-news-traces": sightings_of_both,
+    "request-shapes": effects,
+    "log-silence": silence,
+    "telemetry-gap": lambda sent: _of_type(EnvActivity, pre_aggregated(sent) + pre_aggregated(sent, "logs")),
+}
+MACHINES: Final = tuple(_EVENTS)
+# Stage -> the stage with the same machine that has the laws and the golden state.
+TWINS: Final = {
+    "pre-merge-metrics": "pre-merge-logs",
+    "error-patterns-traces": "error-patterns",
+    "pattern-news": "pattern-news-traces",
+}
+
+
+def stage_of(uid: str, emit_when: EmitWhen = "early") -> Stage:
+    """Return a stage of the graph under the settings of the stories."""
+    return next(stage for stage in stages(graph_config(emit_when)) if stage.uid == uid)
+
+
+def stories_of(uid: str) -> st.SearchStrategy[Story]:
+    """Return the stories that this machine needs; most machines share theirs, so that each is folded once."""
+    return LONG if uid == "telemetry-gap" else SHORT
+
+
+def eventful(uid: str) -> list[Sent]:
+    """Return the messages of a story in which this machine opens and closes insights."""
+    return messages(GAP_STORY if uid == "telemetry-gap" else busy())
+
+
+def events_of(uid: str, sent: Iterable[Sent]) -> list[Timed]:
+    """Return the events of a stage."""
+    return [(message.timestamp_ms, event) for message in sent for event in _EVENTS[uid](message)]
+
+
+def folded(sent: Iterable[Sent]) -> list[Timed]:
+    """Return each message of spans and the message of their log records."""
+    return [
+        (message.timestamp_ms, event) for message in sent for signal in SIGNALS for event in _folded(message, signal)
+    ]
+
+
+def _folded(sent: Sent, signal: SignalType) -> Iterator[FoldedMessage]:
+    message = fold(sent, signal).message
+    yield from () if message is None else (message,)
+
+
+def _of_type(wanted: type, outputs: Iterable[Any]) -> Iterator[Any]:
+    return (output for output in outputs if isinstance(output, wanted))
