@@ -154,7 +154,11 @@ def test_reject_reasons_and_dead_letters() -> None:
 def test_words_of_an_insight() -> None:
     assert get_args(Status) == ("open", "updated", "closed", "retracted")
     assert get_args(Severity) == ("info", "warning", "critical")
-    assert set(get_args(Kind)) >= {"latency_spike", "error_ratio", "telemetry_gap", "incident"}
+    assert get_args(Kind) == (
+        *("latency_spike", "error_ratio", "error_pattern_new", "error_pattern_returned", "error_pattern_surge"),
+        *("pattern_missing", "trace_shape_change", "metric_shift", "sequence_match", "sequence_missing"),
+        *("incident", "telemetry_gap", "rule_rejected"),
+    )
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -131,6 +131,12 @@ def service_imports(module: Module) -> Iterator[str]:
                 yield f"{module.name}:{line}: imports {found}; a service knows {CONTRACTS} only"
 
 
+def imports_of_tests(module: Module) -> Iterator[str]:
+    for line, name, _ in imports(module):
+        if name.startswith("tests.") and name.rpartition(".")[2].startswith("test_"):
+            yield f"{module.name}:{line}: imports {name}; helpers of several tests are in tests.support"
+
+
 def machine_words(module: Module) -> Iterator[str]:
     for number, line in enumerate(module.text.splitlines(), 1):
         if found := _FORBIDDEN.search(line):
@@ -169,5 +175,6 @@ RULES: Final = (
     blind_excepts,
     private_imports,
     service_imports,
+    imports_of_tests,
     machine_words,
 )

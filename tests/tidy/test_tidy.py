@@ -17,6 +17,7 @@ from tests.tidy.rules import (
     blind_excepts,
     clocks,
     import_graph,
+    imports_of_tests,
     long_code,
     machine_words,
     modules,
@@ -65,6 +66,7 @@ def test_the_repository_keeps(rule: Rule) -> None:
         (service_imports, "services", "from state_schemas.state.latency import Learned\n"),
         (service_imports, "services", "from state_schemas import codec\n"),
         (service_imports, "services", "import jobs.settings\n"),
+        (imports_of_tests, "tests", "from tests.laws.test_graph import GRAPH\n"),
         (machine_words, "jobs", 'PATH = "/ro' + 'ot/x"\n'),
     ],
 )
@@ -93,6 +95,7 @@ def test_a_rule_finds(rule: Rule, room: str, text: str) -> None:
         (service_imports, "services", "import fastapi\nfrom state_schemas.contracts.settings import Kafka\n"),
         (service_imports, "services", "from state_schemas import contracts\nfrom services.api import routes\n"),
         (service_imports, "reasoner", "import jobs.settings\n"),
+        (imports_of_tests, "tests", "from tests.support.traffic import fold\n"),
         (machine_words, "jobs", 'PATH = "/tmp/x"\n'),
     ],
 )

@@ -13,9 +13,9 @@ from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.contracts.tables import PatternName, PatternRow
 from state_schemas.telemetry.message import KafkaPosition
 from tests.support.driving import Timed, graph_config, insights, run
+from tests.support.span_exceptions import JAVA, request_of, span_of
 from tests.support.timeline import last, window_of
 from tests.support.traffic import START_MS, WINDOW_MS
-from tests.unit.logs.test_span_exceptions import JAVA, request_of, span_of
 
 OLD = {"exception.type": "java.net.SocketTimeoutException", "exception.message": "read timed out after 30 s"}
 NEW = {"exception.type": "java.lang.IllegalStateException", "exception.stacktrace": JAVA}

@@ -1,25 +1,18 @@
 """Exceptions of spans (span events): which are counted, under which pattern and window; the same in each encoding."""
 
-from collections.abc import Sequence
-
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from operators.ingest.fold import FoldConfig, Folded, LogFold, TraceFold
 from state_schemas.aggregates.logs import LogTable, PatternCount
 from state_schemas.telemetry.message import KafkaPosition
 from tests.support.otlp_forms import otlp_json
+from tests.support.span_exceptions import END_MS, JAVA, ExceptionAttributes, request_of, span_of
 from tests.support.traffic import LATENESS_MS, MS, START_MS, TIMES, WINDOW_MS
 
 AT = KafkaPosition("trace_events", 0, 7, START_MS)
 FOLD = TraceFold(FoldConfig(TIMES))
-END_MS = START_MS - 3_000
-JAVA = """java.lang.IllegalStateException: cart 4711 is closed
-\tat java.base/java.util.Optional.orElseThrow(Optional.java:403)
-\tat com.shop.cart.Cart.add(Cart.java:88)
-\tat com.shop.cart.Api.put(Api.java:17)"""
 PYTHON = """Traceback (most recent call last):
   File "/srv/shop/cart.py", line 88, in add
     raise Closed(cart)
@@ -31,27 +24,6 @@ EXCEPTIONS = [
     pytest.param({"exception.type": "IllegalStateException", "exception.stacktrace": JAVA}, id="with its frames"),
     pytest.param({"exception.stacktrace": PYTHON}, id="a stack trace alone"),
 ]
-ExceptionAttributes = dict[str, str]
-
-
-def span_of(number: int, *exceptions: ExceptionAttributes, end_ms: int = END_MS, name: str = "exception") -> Span:
-    """Return a span of 20 ms with these exceptions. Their time is 40 s before its end, as in a slow span."""
-    span = Span(trace_id=b"\xab" * 16, span_id=number.to_bytes(8, "big"), name="PUT /cart", kind=Span.SPAN_KIND_SERVER)
-    span.start_time_unix_nano, span.end_time_unix_nano = (end_ms - 20) * MS, end_ms * MS
-    for attributes in exceptions:
-        event = span.events.add(name=name, time_unix_nano=(end_ms - 4 * WINDOW_MS) * MS)
-        for key, value in attributes.items():
-            event.attributes.add(key=key).value.string_value = value
-    return span
-
-
-def request_of(spans: Sequence[Span], service: str = "cart") -> ExportTraceServiceRequest:
-    request = ExportTraceServiceRequest()
-    group = request.resource_spans.add()
-    for key, value in (("service.name", service), ("deployment.environment.name", "prod"), ("host.name", "host-1")):
-        group.resource.attributes.add(key=key).value.string_value = value
-    group.scope_spans.add().spans.extend(spans)
-    return request
 
 
 def folded(*spans: Span) -> Folded:
