@@ -11,7 +11,7 @@ from jobs.graph import stages
 from operators.runtime.local import LocalGraph, through_bytes
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from state_schemas.telemetry.spans import SPAN_KINDS
-from tests.support.driving import graph_config, insights, last_revisions, pattern_sums, rollup_sums, run, summary
+from tests.support.driving import assert_same, graph_config, insights, last_revisions, pattern_sums, rollup_sums, run
 from tests.support.machines import folded
 from tests.support.stories import Story, busy, stories
 from tests.support.traffic import AGE_MS_MAX, LATENESS_MS, OneSpan, Sent, displaced, fold, messages, split, without_late
@@ -94,7 +94,7 @@ def test_exceptions_of_spans_and_log_records_are_counted_the_same_way_and_never_
 def test_how_spans_are_cut_into_messages_changes_nothing_but_offsets(story: Story, spans_max: int, seed: int) -> None:
     sent = messages(story)
     cut = displaced(list(split(sent, spans_max)), Random(seed), AGE_MS_MAX)
-    assert summary(run_graph(cut), kafka=False) == summary(run_graph(sent), kafka=False)
+    assert_same(run_graph(cut), run_graph(sent), kafka=False)
 
 
 @few
@@ -107,7 +107,7 @@ def test_partitions_of_the_source_change_nothing_but_offsets(story: Story, parti
         partition = number % partitions
         spread.append(message._replace(partition=partition, offset=offsets[partition]))
         offsets[partition] += 1
-    assert summary(run_graph(spread), kafka=False) == summary(run_graph(sent), kafka=False)
+    assert_same(run_graph(spread), run_graph(sent), kafka=False)
 
 
 @few

@@ -3,7 +3,7 @@
 import pickle
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -18,9 +18,9 @@ from operators.ingest.fold import FoldConfig
 from operators.ingest.name_admission import PreAggregateConfig
 from operators.machine import END_OF_INPUT, Machine, Stage, Step
 from operators.runtime.local import LocalGraph, Through, unchanged
-from state_schemas.aggregates.activity import EnvActivity
+from state_schemas.aggregates.activity import ActivityWindow, EnvActivity
 from state_schemas.aggregates.log_silence import LoggingWindows
-from state_schemas.aggregates.logs import LineAggregate
+from state_schemas.aggregates.logs import LineAggregate, LogAggregate
 from state_schemas.aggregates.novelty import PatternSighting
 from state_schemas.aggregates.requests import EffectAggregate, EffectWindow
 from state_schemas.aggregates.spans import SpanAggregate, SpanTable
@@ -245,35 +245,52 @@ def effects_of(outputs: Iterable[Any]) -> dict[tuple[Any, ...], EffectWindow]:
     return dict(sorted(found.items()))
 
 
-def summary(outputs: Sequence[Any], *, kafka: bool = True) -> tuple[Any, ...]:
-    """Return everything in outputs that must not depend on order, chunks or watermarks; parts are added up."""
+@dataclass(frozen=True)
+class Summary:
+    """Everything in outputs that must not depend on order, chunks or watermarks; parts are added up."""
+
+    rollups: dict[tuple[Any, ...], tuple[int, int, dict[int, int]]]
+    edges: dict[tuple[Any, ...], tuple[int, int, dict[int, int]]]
+    spans: dict[tuple[str, str, int, bool], SpanTable]
+    activity: dict[str, tuple[ActivityWindow, ...]]
+    pattern_lines: dict[tuple[Any, ...], int]
+    pattern_names: dict[str, tuple[str, int, str]]
+    sightings: dict[str, int]
+    logging_windows: set[tuple[str, int]]
+    effects: dict[tuple[Any, ...], EffectWindow]
+    lines: list[LogAggregate]
+
+
+def summary(outputs: Sequence[Any]) -> Summary:
+    """Return the sums of everything but insights, see `last_revisions`."""
     tables: dict[tuple[str, str, int, bool], list[SpanTable]] = {}
-    activity: dict[str, list[Any]] = {}
-    lines = merge_log_aggregates(output for output in outputs if isinstance(output, LineAggregate))
+    activity: dict[str, list[ActivityWindow]] = {}
     for output in outputs:
         if isinstance(output, SpanAggregate):
             for start_ms, late, table in output.windows:
                 tables.setdefault((output.env, output.service, start_ms, late), []).append(table)
         elif isinstance(output, EnvActivity):
             activity.setdefault(output.env, []).extend(output.windows)
-    return (
-        last_revisions(outputs, kafka=kafka),
-        rollup_sums(outputs),
-        edge_sums(outputs),
-        {place: merge_span_tables(found, NameLimits()) for place, found in sorted(tables.items())},
-        {env: merge_activity(windows) for env, windows in sorted(activity.items())},
-        pattern_sums(outputs),
-        names_of(outputs),
-        sightings_of(outputs),
-        sorted(
-            {
-                window
-                for output in outputs
-                if isinstance(output, LoggingWindows)
-                for window in (output.env, *output.windows)
-            },
-            key=str,
-        ),
-        effects_of(outputs),
-        lines,
+    return Summary(
+        rollups=rollup_sums(outputs),
+        edges=edge_sums(outputs),
+        spans={place: merge_span_tables(found, NameLimits()) for place, found in tables.items()},
+        activity={env: merge_activity(windows) for env, windows in activity.items()},
+        pattern_lines=pattern_sums(outputs),
+        pattern_names=names_of(outputs),
+        sightings=sightings_of(outputs),
+        logging_windows={
+            (output.env, start_ms)
+            for output in outputs
+            if isinstance(output, LoggingWindows)
+            for start_ms in output.windows
+        },
+        effects=effects_of(outputs),
+        lines=list(merge_log_aggregates(output for output in outputs if isinstance(output, LineAggregate))),
     )
+
+
+def assert_same(found: Sequence[Any], expected: Sequence[Any], *, kafka: bool = True) -> None:
+    """Assert that two runs end with the same insights and the same sums. kafka: whether offsets must be the same."""
+    assert last_revisions(found, kafka=kafka) == last_revisions(expected, kafka=kafka)
+    assert summary(found) == summary(expected)
