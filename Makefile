@@ -29,7 +29,7 @@ check: setup ## Check lint, format, types and import contracts, and run the test
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(call pytest,tests -n 2 --dist worksteal)
+	@$(call pytest,tests -n 2 --dist worksteal $(addprefix --ignore=tests/,flink services faults))
 
 test-flink: setup ## Test the adapter and the jobs on a Flink mini-cluster
 	@$(call pytest,tests -m flink)

@@ -47,7 +47,7 @@ values = st.recursive(
 attribute_names = (
     st.sampled_from(("service.name", "host.name", "site_id", "container.image.tags", "http.method")) | text
 )
-attributes = st.lists(st.builds(KeyValue, key=attribute_names, value=values), max_size=3)
+attributes = st.lists(st.builds(KeyValue, key=attribute_names, value=values), max_size=2)
 # Names of nine and of eight letters, of events that are read and that are not; their attributes are those of exceptions
 # and others, with texts and with values that no exception has.
 event_names = st.sampled_from(("exception", "exception", "exceptioN", "exceptio", "message")) | text
@@ -56,7 +56,7 @@ events = st.builds(
     Span.Event,
     time_unix_nano=uint64,
     name=event_names,
-    attributes=st.lists(st.builds(KeyValue, key=exception_names | attribute_names, value=values), max_size=4),
+    attributes=st.lists(st.builds(KeyValue, key=exception_names | attribute_names, value=values), max_size=3),
     dropped_attributes_count=uint32,
 )
 links = st.builds(
@@ -81,7 +81,7 @@ spans = st.builds(
     end_time_unix_nano=uint64,
     attributes=attributes,
     dropped_attributes_count=uint32,
-    events=st.lists(events, max_size=2) | st.lists(events, min_size=8, max_size=20),
+    events=st.lists(events, max_size=2) | st.lists(events, min_size=8, max_size=10),
     dropped_events_count=uint32,
     links=st.lists(links, max_size=2),
     dropped_links_count=uint32,
@@ -91,7 +91,7 @@ scopes = st.builds(
     ScopeSpans,
     scope=st.none()
     | st.builds(InstrumentationScope, name=text, version=text, attributes=attributes, dropped_attributes_count=uint32),
-    spans=st.lists(spans, max_size=4),
+    spans=st.lists(spans, max_size=3),
     schema_url=text,
 )
 resources = st.builds(
@@ -110,6 +110,6 @@ requests = st.builds(
             schema_url=text,
         ),
         min_size=1,
-        max_size=3,
+        max_size=2,
     ),
 )

@@ -14,10 +14,11 @@ from typing import Any
 from jobs.graph import stages
 from operators.emission import EmitWhen
 from state_schemas.contracts.insight import Insight
-from tests.support.driving import graph_config, insights, run
+from tests.support.driving import Timed, graph_config, insights, run
 from tests.support.traffic import START_MS, WINDOW_MS, OneSpan, Sent, fold
 
 _NUMBERS = count(1)
+_UIDS = ("pre-merge", "pre-merge-logs", "call-pairs", "latency-spike", "telemetry-gap")
 
 
 def spans_of(service: str, character: str, start_ms: int) -> Iterator[OneSpan]:
@@ -57,16 +58,14 @@ def sent(lines: dict[str, str], logs: dict[str, str] | None = None) -> list[Sent
 
 
 def emitted(messages: Iterable[Sent], emit_when: EmitWhen = "early", services_max: int = 5_000) -> list[Insight]:
-    """Return every revision of insights about spans and about no data, in order; log patterns have their own tests."""
-    events = [
-        (message.timestamp_ms, event)
-        for message in messages
-        for event in (fold(message).message, fold(message._replace(spans=()), "logs").message)
-        if event is not None
-    ]
-    graph = [
-        stage for stage in stages(graph_config(emit_when, services_max)) if not stage.uid.startswith("error-patterns")
-    ]
+    """Return every revision of insights about spans and about no data, in order; no stage of other kinds runs."""
+    events: list[Timed] = []
+    for message in messages:
+        found = [fold(message)]
+        if message.logs:
+            found.append(fold(message._replace(spans=()), "logs"))
+        events += ((message.timestamp_ms, part.message) for part in found if part.message is not None)
+    graph = [stage for stage in stages(graph_config(emit_when, services_max)) if stage.uid in _UIDS]
     outputs: Sequence[Any] = run(graph, events)
     return insights(outputs)
 

@@ -67,12 +67,12 @@ def line(at_ms: int, body: str) -> LogRecord:
 
 
 def test_a_flood_of_new_words_stays_within_its_bound_and_hides_no_known_pattern() -> None:
-    """30,000 different lines beside a known one: the known one is counted exactly, and all lines add up."""
+    """15,000 different lines beside a known one: the known one is counted exactly, and all lines add up."""
     random = Random(3)
     words = ["".join(random.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(8)) for _ in range(30_000)]
     graph, rows = LocalGraph(STAGES), []
     sizes = []
-    for window in range(40):
+    for window in range(25):
         at_ms = START_MS + window * WINDOW_MS
         flood = [f"{a} {b} {c}" for a, b, c in (random.sample(words, 3) for _ in range(1_000 if window >= 10 else 0))]
         records = [line(at_ms + 1, body) for body in (*flood, *["payment was declined by the bank"] * 7)]
@@ -85,7 +85,7 @@ def test_a_flood_of_new_words_stays_within_its_bound_and_hides_no_known_pattern(
     for row in rows:
         known[row.window_start_ms] += row.count if row.template == "payment was declined by the bank" else 0
     assert set(known.values()) == {7}
-    assert sum(row.count for row in rows) == 30 * 1_000 + 40 * 7
-    assert sum(row.count for row in rows if row.pattern_id == OTHER_PATTERNS) > 20_000
+    assert sum(row.count for row in rows) == 15 * 1_000 + 25 * 7
+    assert sum(row.count for row in rows if row.pattern_id == OTHER_PATTERNS) > 10_000
     assert max(sizes) < 700_000
-    assert graph.counts["lines_overflowed_total"] >= 30 * (1_000 - UNKNOWN_MAX - VARIANTS_MIN)
+    assert graph.counts["lines_overflowed_total"] >= 15 * (1_000 - UNKNOWN_MAX - VARIANTS_MIN)

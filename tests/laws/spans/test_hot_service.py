@@ -14,7 +14,7 @@ PARTITIONS = 4
 HOT = 90  # of a hundred spans a second
 
 
-def sent_by_fleet(hot: int, windows: int = 60, slow: range = range(45, 55)) -> list[Sent]:
+def sent_by_fleet(hot: int, windows: int = 20, slow: range = range(12, 18)) -> list[Sent]:
     """Return messages of ten services with a span a second, and of one with `hot`; `svc-3` is slow in some windows."""
     sent, number = [], 0
     for second in range(windows * WINDOW_MS // 1_000):

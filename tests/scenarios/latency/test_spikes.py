@@ -49,15 +49,15 @@ def test_failing_spans_are_an_error_ratio_and_no_latency_spike() -> None:
 
 
 def test_a_level_that_stays_is_accepted_and_opens_no_second_insight() -> None:
-    """After 30 minutes the level is the new normal: one insight in 90 minutes, and not one every 30 minutes."""
-    found = last(emitted(sent({"cart": "." * 40 + "S" * 540}), "final"))
+    """After 30 minutes the level is the new normal: one insight in 67 minutes, and not one every 30 minutes."""
+    found = last(emitted(sent({"cart": "." * 40 + "S" * 400}), "final"))
     assert [(insight.kind, insight.status, insight.reason) for insight in found] == [
         ("latency_spike", "closed", "the level has stayed: it is the new normal")
     ]
 
 
 def test_an_error_level_that_stays_is_accepted_and_opens_no_second_insight() -> None:
-    found = last(emitted(sent({"cart": "." * 40 + "e" * 540}), "final"))
+    found = last(emitted(sent({"cart": "." * 40 + "e" * 400}), "final"))
     assert [(insight.kind, insight.status, insight.reason) for insight in found] == [
         ("error_ratio", "closed", "the level has stayed: it is the new normal")
     ]
@@ -65,7 +65,7 @@ def test_an_error_level_that_stays_is_accepted_and_opens_no_second_insight() -> 
 
 def test_an_error_ratio_of_50_percent_is_never_accepted() -> None:
     """It is accepted neither after 30 minutes nor earlier with a new version: one insight stays open until the end."""
-    found = emitted(sent({"cart": "." * 40 + "!" * 540 + "." * 40}), "final")
+    found = emitted(sent({"cart": "." * 40 + "!" * 400 + "." * 40}), "final")
     assert brief(last(found)) == [("error_ratio", "cart", "closed")]
     assert last(found)[0].reason == "back to usual"
 
@@ -76,7 +76,7 @@ def test_slow_and_failing_spans_are_accepted_when_both_levels_have_stayed() -> N
         message._replace(spans=tuple(span._replace(error=span.number % 12 == 0) for span in message.spans))
         if window >= 40
         else message
-        for window, message in enumerate(sent({"cart": "." * 40 + "S" * 540}))
+        for window, message in enumerate(sent({"cart": "." * 40 + "S" * 400}))
     ]
     found = last(emitted(slow_and_failing, "final"))
     assert {(insight.kind, insight.status) for insight in found} == {
@@ -107,7 +107,7 @@ def test_an_incident_that_weakens_stays_open() -> None:
 
 @pytest.mark.parametrize("always", ["!", "X"])
 def test_a_service_that_always_fails_is_one_insight(always: str) -> None:
-    found = last(emitted(sent({"cart": always * 540}), "final"))
+    found = last(emitted(sent({"cart": always * 400}), "final"))
     assert brief(found) == [("error_ratio", "cart", "closed")]
     assert found[0].cold_start
 
