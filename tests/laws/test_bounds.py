@@ -99,7 +99,7 @@ def grown_gap(sent: list[EnvActivity]) -> tuple[int, int, list[Insight]]:
     """Return the size of the state of the no-data detector after a half and at the end, and its insights."""
     graph = LocalGraph([stage_of("telemetry-gap", "final")])
     out: list[Any] = []
-    sizes = []
+    sizes: list[int] = []
     for half in (sent[: len(sent) // 2], sent[len(sent) // 2 :]):
         for event in half:
             out += graph.feed((event,))
