@@ -30,7 +30,7 @@ PATTERN_BYTES_MAX = 640 * 1024  # of a service, with default settings
 
 def grown(sent: list[Sent], every: int = 1) -> int:
     """Return the largest state of latency-spike in bytes, of those after every n-th message."""
-    graph = LocalGraph(latency_stages(graph_config()))
+    graph = LocalGraph(JOBS["latency-spikes"].stages(graph_config()))
     largest = 0
     for number, message in enumerate(sent, 1):
         graph.feed((fold(message).message,))

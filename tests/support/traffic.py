@@ -7,7 +7,7 @@ spans of a service. Batches are sent every 5 s, so a record is up to `AGE_MS_MAX
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from random import Random
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np

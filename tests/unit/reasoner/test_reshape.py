@@ -49,14 +49,14 @@ def _timed(kind: SignalType, value: bytes) -> tuple[tuple[bytes, int], ...]:
     for resource in getattr(request, f"resource_{'spans' if kind == 'traces' else kind}"):
         part = type(request)()
         getattr(part, request.ListFields()[0][0].name).append(resource)
-        times_ns = times_ns(kind, part.SerializeToString(), DECODER)
+        found_ns = times_ns(kind, part.SerializeToString(), DECODER)
         head = resource.resource.SerializeToString()
         if kind == "traces":
             spans = [span for scope in resource.scope_spans for span in scope.spans]
             identities = [head + span.SerializeToString() for span in spans]
         else:
-            identities = [resource.SerializeToString() + str(n).encode() for n in range(len(times_ns))]
-        found += zip(identities, times_ns, strict=True)
+            identities = [resource.SerializeToString() + str(n).encode() for n in range(len(found_ns))]
+        found += zip(identities, found_ns, strict=True)
     return tuple(found)
 
 
