@@ -7,8 +7,8 @@ from pyflink.table import StreamTableEnvironment
 
 from jobs.settings import JobConfig
 from jobs.sinks import SHIPPED, Insert
-from jobs.sources import kafka_options, stable_uids, with_clause
-from state_schemas.contracts.settings import Kafka, Lake
+from jobs.table_sql import stable_uids, with_clause
+from state_schemas.contracts.settings import Lake
 
 
 def attach(
@@ -30,9 +30,8 @@ def attach(
     for insert in inserts:
         if insert.rows.name not in views:
             continue
-        if insert.topic:
-            table, topic_of = insert.topic
-            _create_topic_table(tables, table, topic_of(config), config.kafka, config.name)
+        if insert.table:
+            tables.execute_sql(insert.table(config))
         stable_uids(tables, insert.uid)
         statements = tables.create_statement_set()
         statements.add_insert_sql(insert.sql.format(view=views[insert.rows.name]))
@@ -51,19 +50,3 @@ def _create_catalog(tables: StreamTableEnvironment, lake: Lake) -> None:
         **lake.properties,
     }
     tables.execute_sql(f"CREATE CATALOG lake {with_clause(options)}")
-
-
-def _create_topic_table(tables: StreamTableEnvironment, name: str, topic: str, kafka: Kafka, job_name: str) -> None:
-    options = {
-        **kafka_options(topic, kafka),
-        "key.format": "raw",
-        "key.fields": "k",
-        "value.format": "raw",
-        "value.fields-include": "EXCEPT_KEY",
-        "sink.delivery-guarantee": kafka.guarantee,
-    }
-    if kafka.guarantee == "exactly-once":
-        options["sink.transactional-id-prefix"] = f"{job_name}-{topic}"
-        options["properties.transaction.timeout.ms"] = str(kafka.transaction_timeout_ms)
-    columns = "k STRING, v STRING, headers MAP<STRING, BYTES> METADATA"
-    tables.execute_sql(f"CREATE TEMPORARY TABLE {name} ({columns}) {with_clause(options)}")

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from jobs.settings import JobConfig
+from jobs.table_sql import kafka_options, with_clause
 from operators.runtime.routing import SinkRows
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight, to_json
@@ -48,14 +49,38 @@ class Insert:
 
     - uid: names the state of the sink in savepoints. It never changes and is never used again for another sink.
     - sql: an INSERT statement with `{view}` as placeholder for the rows of `rows`.
-    - topic: only for a sink into Kafka: the name of the Kafka table, which is declared first, and a function that
-      returns its topic from the settings.
+    - table: only for a sink outside the lake: returns the CREATE TEMPORARY TABLE of its table from the settings.
     """
 
     uid: str
     rows: SinkRows
     sql: str
-    topic: tuple[str, Callable[[JobConfig], str]] | None = None
+    table: Callable[[JobConfig], str] | None = None
+
+
+def topic_table(name: str, topic_of: Callable[[JobConfig], str]) -> Callable[[JobConfig], str]:
+    """Return the `table` of a sink into Kafka: key, value and headers of a message.
+
+    topic_of: returns the topic from the settings.
+    """
+
+    def declared(config: JobConfig) -> str:
+        kafka, topic = config.kafka, topic_of(config)
+        options = {
+            **kafka_options(topic, kafka),
+            "key.format": "raw",
+            "key.fields": "k",
+            "value.format": "raw",
+            "value.fields-include": "EXCEPT_KEY",
+            "sink.delivery-guarantee": kafka.guarantee,
+        }
+        if kafka.guarantee == "exactly-once":
+            options["sink.transactional-id-prefix"] = f"{config.name}-{topic}"
+            options["properties.transaction.timeout.ms"] = str(kafka.transaction_timeout_ms)
+        columns = "k STRING, v STRING, headers MAP<STRING, BYTES> METADATA"
+        return f"CREATE TEMPORARY TABLE {name} ({columns}) {with_clause(options)}"
+
+    return declared
 
 
 def _table_insert(uid: str, spec: TableSpec, rows: SinkRows) -> Insert:
@@ -104,13 +129,13 @@ SHIPPED = (
             ce_source="'/metric-reasoner/' || message_key",
             ce_type="'metric-reasoner.insight.v1'",
         ),
-        ("insights_topic", lambda config: config.kafka.topics.insights),
+        topic_table("insights_topic", lambda config: config.kafka.topics.insights),
     ),
     Insert(
         "kafka-dead-letters",
         DEAD_LETTERS,
         _event_sql("rejected_topic", ce_type="'metric-reasoner.rejected.v1'"),
-        ("rejected_topic", lambda config: config.kafka.topics.rejected),
+        topic_table("rejected_topic", lambda config: config.kafka.topics.rejected),
     ),
 )
 

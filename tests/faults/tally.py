@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from jobs.graph import BY_SERVICE
-from jobs.sinks import Insert
+from jobs.sinks import Insert, topic_table
 from operators.machine import END_OF_INPUT, Stage, Step
 from operators.runtime.routing import SinkRows
 from state_schemas.aggregates.spans import SpanAggregate
@@ -57,5 +57,5 @@ INSERT = Insert(
     SinkRows("tallies", Tally, (("message_key", "string"), ("body", "string")), _row),
     """INSERT INTO tallies_topic
        SELECT message_key, body, MAP['content-type', ENCODE('text/plain', 'UTF-8')] FROM {view}""",
-    ("tallies_topic", lambda config: f"{config.name}-tallies"),
+    topic_table("tallies_topic", lambda config: f"{config.name}-tallies"),
 )
