@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-PACKAGES: Final = ("state_schemas", "udfs", "operators", "jobs", "reasoner", "tests")
+PACKAGES: Final = ("state_schemas", "udfs", "operators", "jobs", "reasoner", "examples", "tests")
 CONTRACTS: Final = "state_schemas.contracts"  # the only package that a service may import
 PURE: Final = ("state_schemas", "udfs", "operators")  # types, functions and machines: time is an argument
 

@@ -1,0 +1,10 @@
+"""The shipped job with a further sink: `python -m examples.own_sink.job --config FILE`."""
+
+from examples.own_sink.insight_lines import INSERT
+from jobs.graph import stages
+from jobs.insights import config_from, run
+from jobs.sinks import SHIPPED
+
+if __name__ == "__main__":
+    config = config_from(None, "insights, also as lines of JSON in a folder")
+    run(config, stages(config.graph()), (*SHIPPED, INSERT))
