@@ -93,7 +93,7 @@ def run(
     environment.execute(config.name)
 
 
-def parsed(arguments: Sequence[str] | None) -> tuple[str, JobConfig]:
+def parsed(arguments: Sequence[str] | None = None) -> tuple[str, JobConfig]:
     """Return the job of JOBS and the settings that the command line names.
 
     Exit with code 2 and one message if they are wrong.

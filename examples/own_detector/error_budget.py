@@ -1,7 +1,7 @@
 """Error budget detector: more requests of a service have failed in the last hour than its budget allows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -9,18 +9,21 @@ import msgspec
 from jobs.graph import BY_SERVICE
 from operators.emission import EmissionConfig
 from operators.machine import Stage
-from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
-from state_schemas.aggregates.spans import DIMENSION_SERVICE, Exemplar, SpanAggregate
-from state_schemas.codec import Codec, zipped
+from operators.windowed import WindowedDetector, WindowPart
+from state_schemas.aggregates.spans import Dimension, Exemplar, SpanAggregate
+from state_schemas.codec import zipped
 from state_schemas.contracts.dead_letter import DeadLetter
-from state_schemas.contracts.insight import Evidence, Insight, TraceExemplar, Window
-from state_schemas.state.detector import DetectorState, RollupWindow
+from state_schemas.contracts.insight import Evidence, Insight, TraceExemplar
+from state_schemas.state.detector import DetectorState
+from state_schemas.telemetry.resource import ServiceInfo
 from state_schemas.telemetry.spans import ENTRY_KINDS
+from udfs.detect.finding import Finding
+from udfs.detect.lifecycle import OPEN, Course
 from udfs.detect.service_window import ServiceKey, ServiceWindow
-from udfs.insights.ids import insight_id
 from udfs.spans.window import merge_slowest, rows
 
 SUBJECT: Final = "error budget"
+CLOSED: Final = Course("closed", "within the error budget again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,6 @@ class BudgetConfig:
     period_ms: int = 3_600_000
     # Requests of the period before a budget can be spent.
     requests_min: int = 1_000
-    emission: EmissionConfig = field(default_factory=EmissionConfig)
     idle_ms: int = 24 * 3_600_000
 
 
@@ -56,32 +58,31 @@ class BudgetModel(msgspec.Struct, frozen=True, array_like=True):
     open: Insight | None = None
 
 
-CODEC: Final = zipped("example-error-budget", DetectorState[BudgetModel, Requests])
+class ErrorBudget(WindowedDetector[BudgetModel, Requests, SpanAggregate, Insight]):
+    """Error budget detector. One state for each (env, service); nothing is rolled up."""
 
+    takes = (SpanAggregate,)
+    gives = (Insight, DeadLetter)
+    codec = zipped("example-error-budget", DetectorState[BudgetModel, Requests])
+    empty = BudgetModel
 
-class BudgetRule:
-    """Rule for the requests of a service against its budget. Nothing is rolled up."""
-
-    resolutions_s: Final = ()
-    codec: Codec[DetectorState[BudgetModel, Requests]] = CODEC
-
-    def __init__(self, config: BudgetConfig) -> None:
+    def __init__(self, config: BudgetConfig, emission: EmissionConfig) -> None:
+        super().__init__(emission, config.idle_ms, f"period_ms={config.period_ms} budget=1")
         self.config = config
-        self.emission = config.emission
-        self.idle_ms = config.idle_ms
-        self.fingerprint = f"window_ms={config.emission.window_ms} period_ms={config.period_ms} budget=1"
-
-    def empty(self) -> BudgetModel:
-        return BudgetModel()
 
     def parts(self, event: SpanAggregate, model: BudgetModel) -> Iterator[WindowPart[Requests]]:
         for start_ms, late, table in event.windows:
-            answered = [row for row in rows(table) if row.key[0] in ENTRY_KINDS and row.key[1] == DIMENSION_SERVICE]
-            total, failed = sum(row.spans for row in answered), sum(row.errors for row in answered)
+            answered = [
+                spans for key, spans in rows(table) if key.kind in ENTRY_KINDS and key.dimension is Dimension.SERVICE
+            ]
+            total, failed = sum(spans.spans for spans in answered), sum(spans.errors for spans in answered)
             yield WindowPart(start_ms, late, Requests(total, failed, table.failing))
 
     def records(self, aggregate: Requests) -> int:
         return aggregate.total
+
+    def names(self, aggregate: Requests) -> int:
+        return 1
 
     def merge(self, start_ms: int, parts: Sequence[Requests], model: BudgetModel) -> Requests:
         traces = merge_slowest(trace for part in parts for trace in part.traces)
@@ -100,40 +101,20 @@ class BudgetRule:
     def expire(self, key: ServiceKey, model: BudgetModel) -> list[Insight]:
         return [] if model.open is None else [_closed(model.open, model.last_end_ms)]
 
-    def outputs(self, evaluated: Evaluated[BudgetModel]) -> Sequence[Insight]:
-        return evaluated.revisions
-
-    def overflow(self, aggregate: Requests) -> Counts:
-        return ()
-
-    def rows(
-        self, key: ServiceKey, window: RollupWindow, aggregate: Requests, model: BudgetModel
-    ) -> tuple[Insight, ...]:
-        return ()
-
-    def watched(self, aggregate: Requests) -> Requests:
-        return aggregate
-
-    def counts(self, evaluated: Evaluated[BudgetModel]) -> Counts:
-        return ()
-
     def _opened(self, window: ServiceWindow[Requests], total: int, failed: int) -> Insight:
         share = self.config.budget_share
-        return Insight(
-            insight_id=insight_id("error_ratio", window.env, window.service, SUBJECT, window.start_ms),
-            revision=0,
-            status="open",
+        return Finding(
             kind="error_ratio",
-            env=window.env,
-            service=window.service,
             subject=SUBJECT,
-            window=Window(window.start_ms, window.end_ms),
+            start_ms=window.start_ms,
+            end_ms=window.end_ms,
             severity="critical",
             confidence=1.0,
-            title=f"{window.service}: {failed} of {total} requests failed, {share:.1%} may: no error budget is left",
+            text=f"{failed} of {total} requests failed, {share:.1%} may: no error budget is left",
             measures={"requests": total, "requests_failed": failed, "budget_ratio": share},
             evidence=Evidence(traces=tuple(map(_failing, window.table.traces))),
-        )
+            info=ServiceInfo(),
+        ).candidate(window.key, OPEN)
 
 
 def _failing(span: Exemplar) -> TraceExemplar:
@@ -141,20 +122,10 @@ def _failing(span: Exemplar) -> TraceExemplar:
 
 
 def _closed(opened: Insight, end_ms: int) -> Insight:
-    window = Window(opened.window.start_ms, end_ms)
-    return msgspec.structs.replace(opened, status="closed", reason="within the error budget again", window=window)
+    window = msgspec.structs.replace(opened.window, end_ms=end_ms)
+    return msgspec.structs.replace(opened, status=CLOSED.status, reason=CLOSED.reason, window=window)
 
 
-class ErrorBudget(WindowedDetector[BudgetModel, Requests, SpanAggregate, Insight]):
-    """Error budget detector. One state for each (env, service)."""
-
-    takes = (SpanAggregate,)
-    gives = (Insight, DeadLetter)
-
-    def __init__(self, config: BudgetConfig) -> None:
-        super().__init__(BudgetRule(config), lambda requests: 1)
-
-
-def stage(config: BudgetConfig) -> Stage:
+def stage(config: BudgetConfig, emission: EmissionConfig) -> Stage:
     """Return the stage of the detector. Its uid names its state in savepoints and never changes."""
-    return Stage("own-error-budget", ErrorBudget(config), BY_SERVICE)
+    return Stage("own-error-budget", ErrorBudget(config, emission), BY_SERVICE)

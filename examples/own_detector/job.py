@@ -2,8 +2,9 @@
 
 from examples.own_detector.error_budget import BudgetConfig, stage
 from jobs.graph import stages
-from jobs.insights import config_from, run
+from jobs.insights import parsed, run
 
 if __name__ == "__main__":
-    config = config_from(None, "insights, and services without an error budget")
-    run(config, (*stages(config.graph()), stage(BudgetConfig(emission=config.graph().latency.emission))))
+    _, config = parsed()
+    graph = config.graph()
+    run(config, (*stages(graph), stage(BudgetConfig(), graph.emission)))

@@ -2,9 +2,9 @@
 
 from examples.own_sink.insight_lines import INSERT
 from jobs.graph import stages
-from jobs.insights import config_from, run
+from jobs.insights import parsed, run
 from jobs.sinks import SHIPPED
 
 if __name__ == "__main__":
-    config = config_from(None, "insights, also as lines of JSON in a folder")
+    _, config = parsed()
     run(config, stages(config.graph()), (*SHIPPED, INSERT))

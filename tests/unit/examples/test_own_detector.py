@@ -12,12 +12,11 @@ def emitted(line: str, config: BudgetConfig) -> list[Insight]:
     """Return all revisions for a service drawn as in `tests.support.timeline`, with a restart after each step."""
     events = [(message.timestamp_ms, folded) for message in sent({"cart": line}) if (folded := fold(message)[0])]
     pre_merge = next(stage for stage in stages(graph_config()) if stage.uid == "pre-merge")
-    return insights(run((pre_merge, stage(config)), events, restarts(lambda step: True)))
+    return insights(run((pre_merge, stage(config, graph_config().emission)), events, restarts(lambda step: True)))
 
 
 def config_of(budget_share: float, windows: int = 360, requests_min: int = 1) -> BudgetConfig:
-    emission = graph_config().latency.emission
-    return BudgetConfig(budget_share, windows * WINDOW_MS, requests_min, emission)
+    return BudgetConfig(budget_share, windows * WINDOW_MS, requests_min)
 
 
 def test_a_spent_budget_opens_one_insight_and_closes_it_within_the_budget() -> None:
