@@ -6,7 +6,7 @@ from jobs.settings import JobConfig
 from jobs.sinks import SHIPPED, rows_of
 from state_schemas.contracts.insight import from_json
 from tests.support.fake_tables import FakeStream, FakeTables
-from tests.unit.jobs.test_sinks import INSIGHT, LETTER
+from tests.support.outputs import INSIGHT, LETTER
 
 CONFIG = JobConfig.model_validate({"lake": {"uri": "jdbc:sqlite:x.db", "warehouse": "file:///w"}})
 

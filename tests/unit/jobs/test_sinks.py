@@ -13,9 +13,10 @@ from jobs.settings import JobConfig
 from jobs.sinks import DEAD_LETTERS, INSIGHT_REVISIONS, SHIPPED, Insert, rows_of
 from operators.runtime.flink import sink_tag
 from state_schemas.contracts.dead_letter import DeadLetter
-from state_schemas.contracts.insight import Evidence, Insight, Window, to_json
+from state_schemas.contracts.insight import to_json
 from state_schemas.contracts.tables import INSIGHTS, LATENCY_ROLLUPS, TABLES, ColumnType, RollupRow, TableSpec
 from tests.support.fake_tables import FakeStream, FakeTables
+from tests.support.outputs import INSIGHT, LETTER
 
 TABLE_SINKS = [(insert, spec) for insert in SHIPPED for spec in TABLES if f".{spec.name} " in insert.sql]
 DERIVED = [(insert, spec) for insert, spec in TABLE_SINKS if spec.row]
@@ -28,24 +29,6 @@ PYTHON_TYPES: dict[ColumnType, type] = {
     "boolean": bool,
     "binary": bytes,
 }
-LETTER = DeadLetter("too_old", "a week", 3, "trace_events", 1, 42, 1_000, 9, "ab" * 32)
-INSIGHT = Insight(
-    insight_id="1f" * 16,
-    revision=3,
-    status="closed",
-    kind="error_ratio",
-    env="prod",
-    site_id="site-7",
-    service="cart",
-    subject="GET /cart",
-    window=Window(start_ms=10_000, end_ms=20_000),
-    severity="critical",
-    confidence=0.75,
-    cold_start=True,
-    title="cart fails",
-    measures={},
-    evidence=Evidence(),
-)
 BODY = to_json(INSIGHT).decode()
 
 
