@@ -18,7 +18,6 @@ from reasoner.stack.process import Launch, ProcessRecord, start, stop
 from reasoner.waiting import wait_until
 
 STOP_DEADLINE_S: Final = 20.0
-_MODULE: Final = "jobs.insights"
 
 
 def write_config(config: JobConfig, path: Path) -> Path:
@@ -29,7 +28,7 @@ def write_config(config: JobConfig, path: Path) -> Path:
 
 @dataclass
 class JobProcess:
-    """A running `python -m jobs.insights`. log: its output, with the reason if it fails."""
+    """A running `python -m MODULE`. log: its output, with the reason if it fails."""
 
     child: Popen[bytes]
     record: ProcessRecord
@@ -53,7 +52,7 @@ class JobProcess:
 
 
 @contextmanager
-def job_process(config: JobConfig, folder: Path) -> Iterator[JobProcess]:
+def job_process(config: JobConfig, folder: Path, module: str = "jobs.insights") -> Iterator[JobProcess]:
     """Yield the job, started before the `with` body and stopped after it.
 
     folder: for its config, logs and output; it must exist.
@@ -61,8 +60,8 @@ def job_process(config: JobConfig, folder: Path) -> Iterator[JobProcess]:
     logs = folder / "flink-log"
     logs.mkdir(exist_ok=True)
     launch = Launch(
-        name=_MODULE,
-        command=[executable, "-m", _MODULE, "--config", str(write_config(config, folder / "job.yaml"))],
+        name=module,
+        command=[executable, "-m", module, "--config", str(write_config(config, folder / "job.yaml"))],
         environment=flink_env(log_folder=logs),
         log=folder / "job.log",
         owner=str(checkout()),

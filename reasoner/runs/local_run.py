@@ -1,13 +1,14 @@
 """Recordings through the shipped graph in this process: messages in, all outputs of the graph out."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from jobs.graph import GraphConfig, stages
 from jobs.sinks import SHIPPED, rows_of
 from operators.ingest.fold import FOLDS
+from operators.machine import Stage
 from operators.runtime.local import LocalGraph, unchanged
 from reasoner.recordings.message import Message
 from state_schemas.telemetry.message import KafkaPosition
@@ -16,17 +17,23 @@ from state_schemas.telemetry.signals import SignalType
 OUT_OF_ORDER_MS: Final = 5_000  # as in the watermark of the job's sources
 TOPICS: Final[dict[SignalType, str]] = {"traces": "trace_events", "logs": "logs_raw", "metrics": "metrics_rollup"}
 
+StagesOf = Callable[[GraphConfig], Sequence[Stage]]
+
 
 @dataclass
 class LocalRun:
-    """The graph with its folds. Offsets count up for each partition as in Kafka; a message without one goes to 0."""
+    """The graph with its folds. Offsets count up for each partition as in Kafka; a message without one goes to 0.
+
+    stages_of: returns the stages from their settings, those of the shipped job by default.
+    """
 
     config: GraphConfig
     counts: Counter[str] = field(default_factory=Counter)
+    stages_of: StagesOf = stages
 
     def run(self, messages: Iterable[Message]) -> Iterator[Any]:
         """Yield outputs in the order in which they leave the graph: dead letters, roll-up rows, insight revisions."""
-        graph = LocalGraph(stages(self.config), unchanged, rows_of(SHIPPED))
+        graph = LocalGraph(self.stages_of(self.config), unchanged, rows_of(SHIPPED))
         folds = {signal: FOLDS[signal](self.config.fold) for signal in TOPICS}
         offsets: Counter[tuple[SignalType, int]] = Counter()
         watermark_ms: int | None = None

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from jobs.graph import stages
 from jobs.settings import JobConfig
 from reasoner.clients import lake
 from reasoner.clients.insight_topic import last_revisions, read_all, sort_key
@@ -14,7 +15,7 @@ from reasoner.recordings.read import BadLines, read
 from reasoner.recordings.reshape import placed
 from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.runs.job_process import job_process, lake_in
-from reasoner.runs.local_run import TOPICS, LocalRun
+from reasoner.runs.local_run import TOPICS, LocalRun, StagesOf
 from reasoner.stack.running import running
 from reasoner.stack.settings import StackSettings
 from state_schemas.contracts.insight import Insight, from_json, to_json
@@ -40,16 +41,21 @@ def settings(
             "engine": {
                 "parallelism": parallelism,
                 "state_backend": "hashmap",
-                "checkpoint_interval_ms": 10_000,
+                "checkpoint_interval_ms": 2_000,  # a bounded job ends at the first checkpoint after its input
             },
             "detection": {"emit_when": emit_when},
         }
     )
 
 
-def replay_local(paths: Sequence[Path], bad: BadLines, *, all_revisions: bool) -> list[Insight]:
-    """Return the insights of the recordings, in fixed order, computed in this process."""
-    run = LocalRun(settings("early" if all_revisions else "final").graph())
+def replay_local(
+    paths: Sequence[Path], bad: BadLines, *, all_revisions: bool, stages_of: StagesOf = stages
+) -> list[Insight]:
+    """Return the insights of the recordings, in fixed order, computed in this process.
+
+    stages_of: returns the stages from their settings, those of the shipped job by default.
+    """
+    run = LocalRun(settings("early" if all_revisions else "final").graph(), stages_of=stages_of)
     bodies = [to_json(out) for out in run.run(placed(read(paths, bad), PARTITIONS)) if isinstance(out, Insight)]
     return _ordered(bodies, all_revisions=all_revisions)
 
@@ -64,7 +70,7 @@ def replay_flink(
         with running(stack_settings, ["kafka"], report=report) as stack:
             kafka = stack.settings.kafka_bootstrap
             config = settings("early" if all_revisions else "final", kafka, parallelism, folder)
-            _fill(paths, bad, config)
+            fill(paths, bad, config)
             lake.create_tables(config.lake)
             report("running the job on a Flink mini-cluster")
             with job_process(config, folder) as job:
@@ -73,7 +79,8 @@ def replay_flink(
     return _ordered(bodies, all_revisions=all_revisions)
 
 
-def _fill(paths: Sequence[Path], bad: BadLines, config: JobConfig) -> None:
+def fill(paths: Sequence[Path], bad: BadLines, config: JobConfig) -> None:
+    """Create the topics of the job, and send it the recordings."""
     # Retention is by record timestamp: a recording of last year would be deleted while it is written.
     forever = TopicSpec(PARTITIONS, KEEP_FOR_EVER_MS)
     topics, bootstrap = config.kafka.topics, config.kafka.bootstrap_servers

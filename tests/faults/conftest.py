@@ -16,7 +16,7 @@ from reasoner.recordings.message import Message
 from reasoner.recordings.player import PlayOptions, PlayReport, play
 from reasoner.stack import RunningStack, StackSettings, running
 from state_schemas.telemetry.signals import SignalType
-from tests.services.conftest import skip_unless_set_up, skip_without_postgres
+from tests.support.components import skip_unless_set_up, skip_without_postgres
 
 
 @pytest.fixture

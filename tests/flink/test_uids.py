@@ -1,14 +1,8 @@
 """The uids of the job are a contract: Flink assigns the state of a savepoint by uid."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from reasoner.stack.environment import flink_env
-from tests.services.conftest import skip_unless_set_up
+from tests.flink.conftest import Replays
 
 pytestmark = pytest.mark.flink
 
@@ -39,14 +33,9 @@ STATEFUL_OR_NAMED = {
 WITHOUT_UID = {"Map", "_stream_key_by_map_operator"}
 
 
-def test_uids_are_those_that_savepoints_were_written_with(tmp_path: Path) -> None:
-    skip_unless_set_up()
-    command = [sys.executable, "-m", "tests.flink.uids", str(tmp_path)]
-    done = subprocess.run(command, env=flink_env(), capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr[-2_000:]
-    operators = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+def test_uids_are_those_that_savepoints_were_written_with(replays: Replays) -> None:
     uids: dict[str, list[str]] = {job: [] for job in ("insights", "latency-spikes", "error-patterns")}
-    for operator in operators:
+    for operator in replays.operators:
         uids[operator["job"]] += [operator["uid"]] if operator["uid"] else []
     assert sorted(uids["insights"]) == sorted(STATEFUL_OR_NAMED)
     for job, stage, table in (
@@ -54,4 +43,4 @@ def test_uids_are_those_that_savepoints_were_written_with(tmp_path: Path) -> Non
         ("error-patterns", "error-patterns", "lake.insights.error_patterns"),
     ):
         assert {stage, table} <= set(uids[job]) < STATEFUL_OR_NAMED, f"{job} alone must continue a savepoint of all"
-    assert {operator["name"] for operator in operators if not operator["uid"]} == WITHOUT_UID
+    assert {operator["name"] for operator in replays.operators if not operator["uid"]} == WITHOUT_UID

@@ -24,6 +24,8 @@ from state_schemas.contracts.tables import RESOLUTIONS_S
 from state_schemas.telemetry.signals import SignalType
 
 DRAIN_DEADLINE_S = 240.0
+START_MS = 1_700_000_000_000  # a recording: older than the default retention of a topic
+SEED = 12  # plants an incident in which a whole service is slow
 
 
 def database(sqlalchemy_url: str, jdbc_url: str, name: str) -> str:

@@ -5,7 +5,6 @@ import re
 import time
 from collections import Counter
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import pytest
@@ -25,9 +24,9 @@ from reasoner.traffic import shop
 from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import from_json
 from state_schemas.contracts.tables import RESOLUTIONS_S
-from tests.services.conftest import FlinkCluster, PostgresUrls
 from tests.services.garbage import Sent, all_garbage, rejections_of, send_garbage
-from tests.services.job_runs import ClusterJob, database, job_config, rejected_records, topics_in
+from tests.services.job_runs import SEED, START_MS, ClusterJob, database, job_config, rejected_records, topics_in
+from tests.support.components import FlinkCluster, PostgresUrls
 from tests.support.reshaped import spread
 from udfs.logs.severity import WARN
 
@@ -35,7 +34,6 @@ pytestmark = pytest.mark.services
 
 NAME = "cluster"
 PARTITIONS = 4
-START_MS = 1_700_000_000_000  # a recording: older than the default retention of a topic
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,8 @@ class Outcome:
     plan: demo.DemoPlan
     records: Counter[str]
     sent: list[Sent]
+    # Values of the topic while logs and metrics were at their first minute.
+    early: list[bytes]
     maintained: list[Maintained]
     counters: dict[str, int]
     expected_counters: dict[str, int]
@@ -78,32 +78,39 @@ def records_in(messages: list[Message]) -> Counter[str]:
 
 @pytest.fixture(scope="module")
 def outcome(
-    kafka: str, postgres: PostgresUrls, flink_cluster: FlinkCluster, tmp_path_factory: pytest.TempPathFactory
+    silent: ClusterJob,  # starts first: it needs nothing but time while this job is submitted
+    kafka: str,
+    postgres: PostgresUrls,
+    flink_cluster: FlinkCluster,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Outcome:
-    """Run the job on 12 minutes of the shop: 50 % as gzip, the broken messages, the rest as zstd; drain and read back.
+    """Run the job on 12 minutes of the shop, drain it and read everything back.
 
-    Before the rest is sent, the tables are maintained under the running job with keep_ms=0.
+    Logs and metrics stay at their first minute until all traces and the broken messages are read, and no partition is
+    marked idle. Then the tables are maintained under the running job with keep_ms=0, and the rest is sent.
     """
     folder = tmp_path_factory.mktemp("job")
     jdbc = database(postgres.sqlalchemy, postgres.jdbc, NAME)
     config = job_config(NAME, kafka, jdbc, folder)
     job = ClusterJob(config, FlinkRest(flink_cluster.rest_url), folder)
     job.prepare(PARTITIONS)
-    plan = demo.plan(7, True, START_MS)
+    plan = demo.plan(SEED, True, START_MS)
     messages = list(spread(shop.messages(plan.seed, plan.start_ms, demo.DURATION_MS, plan.incident), PARTITIONS, 1))
-    middle = len(messages) // 2
+    first, second, lagging = _parts(messages, plan.start_ms + 60_000)
     topics = topics_in(config)
     job = job.started()
 
-    play(islice(messages, middle // 2), kafka, topics, PlayOptions(compression="gzip"))
+    play(first, kafka, topics, PlayOptions(compression="gzip"))
     job.wait_until_read()  # so that there are files of more than one commit to compact
-    play(islice(messages, middle // 2, middle), kafka, topics, PlayOptions(compression="gzip"))
-    now_ms = messages[middle].timestamp_ms
+    now_ms = second[0].timestamp_ms
     sent = send_garbage(kafka, topics, all_garbage(now_ms), now_ms)
+    play(second, kafka, topics, PlayOptions(compression="zstd"))
+    wait_until(lambda: bool(job.insight_records()), "an insight while logs are at their first minute", 120.0, 1.0)
+    early = [record.value for record in job.insight_records()]
     job.wait_until_read()
     wall_ms = int(time.time() * 1000)
     maintained = [maintain(table, wall_ms) for table in lake.tables(config.lake)]
-    play(islice(messages, middle, None), kafka, topics, PlayOptions(compression="zstd"))
+    play(lagging, kafka, topics, PlayOptions(compression="zstd"))
     job.wait_until_read()
     records = records_in(messages)
     expected = _expected_counters(records, sent)
@@ -116,6 +123,7 @@ def outcome(
         plan,
         records,
         sent,
+        early,
         maintained,
         counters,
         expected,
@@ -127,6 +135,14 @@ def outcome(
         job.severe_lines(),
         known_patterns(config.lake, ""),
     )
+
+
+def _parts(messages: list[Message], lag_from_ms: int) -> tuple[list[Message], list[Message], list[Message]]:
+    """Divide messages in order: the first quarter, the rest, and all later logs and metrics."""
+    lagging = [m for m in messages if m.topic_kind != "traces" and m.timestamp_ms > lag_from_ms]
+    present = [m for m in messages if m.topic_kind == "traces" or m.timestamp_ms <= lag_from_ms]
+    quarter = len(present) // 4
+    return present[:quarter], present[quarter:], lagging
 
 
 def _expected_counters(records: Counter[str], sent: list[Sent]) -> dict[str, int]:
@@ -179,6 +195,11 @@ def test_exactly_the_planted_incident_is_in_topic_and_table(outcome: Outcome) ->
     assert bodies == outcome.table_bodies
     held = last_revisions(bodies)
     assert demo.faults(outcome.plan, held, last_revisions(outcome.table_bodies)) == []
+
+
+def test_a_latency_insight_does_not_wait_for_logs_and_metrics_that_lag_behind(outcome: Outcome) -> None:
+    """The results in the end equal those without a lag: `test_exactly_the_planted_incident_is_in_topic_and_table`."""
+    assert {insight.kind for insight in last_revisions(outcome.early)} == {"latency_spike"}
 
 
 def test_tables_were_maintained_under_the_running_job(outcome: Outcome) -> None:

@@ -14,7 +14,7 @@ from reasoner.clients.flink_rest import FlinkRest
 from reasoner.stack import StackSettings, running
 from reasoner.stack.process import OWNER_VARIABLE
 from reasoner.waiting import wait_until
-from tests.services.conftest import FlinkCluster, PostgresUrls, skip_unless_set_up, skip_without_postgres
+from tests.support.components import FlinkCluster, PostgresUrls, skip_unless_set_up, skip_without_postgres
 
 pytestmark = pytest.mark.services
 
