@@ -18,7 +18,7 @@ from udfs.spans.window import NameLimits
 
 texts = st.sampled_from(("", "a", "b"))
 resources = st.builds(
-    Resource, st.just("prod"), st.just("cart"), st.sampled_from(("h", "i")), texts, texts, texts, texts
+    Resource, st.just("prod"), st.just("cart"), st.sampled_from(("h", "i")), st.just(""), texts, texts, texts, texts
 )
 dated = st.lists(st.tuples(resources, st.integers(1, 4)), min_size=1, max_size=12)
 
