@@ -217,11 +217,11 @@ def test_no_revision_is_emitted_twice(outcome: Outcome) -> None:
 def test_insights_are_cloud_events_with_the_service_as_key(outcome: Outcome) -> None:
     for record in outcome.insight_records:
         insight = from_json(record.value)
-        assert record.key.decode() == f"{insight.env}|{insight.service}"
+        assert record.key.decode() == f"{insight.env}|shop/{insight.service}"
         assert dict(record.headers) == {
             "ce_specversion": b"1.0",
             "ce_id": f"{insight.insight_id}:{insight.revision}".encode(),
-            "ce_source": f"/metric-reasoner/{insight.env}|{insight.service}".encode(),
+            "ce_source": f"/metric-reasoner/{insight.env}|shop/{insight.service}".encode(),
             "ce_type": b"metric-reasoner.insight.v1",
             "content-type": b"application/json",
         }
