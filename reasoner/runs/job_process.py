@@ -12,9 +12,9 @@ import yaml
 
 from jobs.settings import JobConfig
 from reasoner.errors import CommandFailed
-from reasoner.stack.component import last_lines
-from reasoner.stack.environment import checkout, flink_env
-from reasoner.stack.process import Launch, ProcessRecord, start, stop
+from reasoner.stack.component import Component, last_lines
+from reasoner.stack.environment import flink_env
+from reasoner.stack.process import ProcessRecord, start, stop
 from reasoner.waiting import wait_until
 
 STOP_DEADLINE_S: Final = 20.0
@@ -59,17 +59,16 @@ def job_process(config: JobConfig, folder: Path, module: str = "jobs.insights") 
     """
     logs = folder / "flink-log"
     logs.mkdir(exist_ok=True)
-    launch = Launch(
-        name=module,
-        command=[executable, "-m", module, "--config", str(write_config(config, folder / "job.yaml"))],
-        environment=flink_env(log_folder=logs),
-        log=folder / "job.log",
-        owner=str(checkout()),
-        die_with_parent=True,
+    file = write_config(config, folder / "job.yaml")
+    job = Component(
+        name="job",
+        folder=folder,
+        command=lambda: [executable, "-m", module, "--config", str(file)],
+        environment=lambda: flink_env(log_folder=logs),
     )
-    child, record = start(launch)
+    child, record = start(job, die_with_parent=True)
     try:
-        yield JobProcess(child, record, launch.log)
+        yield JobProcess(child, record, job.log)
     finally:
         stop(record, deadline_s=STOP_DEADLINE_S)
         child.wait(STOP_DEADLINE_S)

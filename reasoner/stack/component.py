@@ -22,10 +22,10 @@ class Component:
 
     name: str
     folder: Path
-    prepare: Callable[[], None]
     command: Callable[[], list[str]]
-    not_ready_because: Callable[[], str | None]
-    ready_deadline_s: float
+    prepare: Callable[[], None] = lambda: None
+    not_ready_because: Callable[[], str | None] = lambda: None
+    ready_deadline_s: float = 60.0
     environment: Callable[[], Mapping[str, str]] = os.environ.copy
     setpriv: Callable[[], Sequence[str]] = tuple
     stop_signal: signal.Signals = signal.SIGTERM

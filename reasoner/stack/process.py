@@ -9,13 +9,15 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
+
+from reasoner.stack.component import Component
 
 # Every process of the stack inherits this variable; it identifies workers whose parent has died.
 OWNER_VARIABLE = "REASONER_STACK_OWNER"
@@ -28,7 +30,6 @@ class ProcessRecord:
     - started_s (since boot) and boot_id: distinguish it from a later process with the same id.
     - stop_signal: signal that ends it in an orderly way.
     - ports: setting name -> number with which it was started.
-    - endpoints: service -> address, for example {"kafka": "127.0.0.1:9092"}.
     """
 
     name: str
@@ -38,7 +39,6 @@ class ProcessRecord:
     owner: str
     stop_signal: int = signal.SIGTERM
     ports: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    endpoints: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the record so that a reader sees either the old or the new one, never an incomplete one."""
@@ -77,39 +77,21 @@ def living(pid: int) -> Any:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """A process to start.
+def start(component: Component, *, die_with_parent: bool = False) -> tuple[subprocess.Popen[bytes], ProcessRecord]:
+    """Start the process of a prepared component in a session of its own and append its output to the log.
 
-    - setpriv: options of the command of that name, for example another user.
-    - die_with_parent: the kernel sends SIGTERM when the thread that launched the process ends in any way.
+    die_with_parent: the kernel sends SIGTERM when the thread that started the process ends in any way. The caller keeps
+    the Popen for its own lifetime and calls `poll` to reap the child.
     """
-
-    name: str
-    command: Sequence[str]
-    environment: Mapping[str, str]
-    log: Path
-    owner: str
-    setpriv: Sequence[str] = ()
-    die_with_parent: bool = False
-
-    def command_line(self) -> list[str]:
-        # One setpriv for both: the kernel clears the death signal when the user changes after it was set.
-        options = [*self.setpriv, *(["--pdeathsig=TERM"] if self.die_with_parent else [])]
-        # The parent may end before the death signal is set, and then no signal is ever sent.
-        guard = ["sh", "-c", UNLESS_ORPHANED, str(os.getpid())] if self.die_with_parent else []
-        return ["setpriv", *options, "--", *guard, *self.command] if options else list(self.command)
-
-
-def start(launch: Launch) -> tuple[subprocess.Popen[bytes], ProcessRecord]:
-    """Start a process in a session of its own and append its output to the log.
-
-    The caller keeps the Popen for its own lifetime and calls `poll` to reap the child.
-    """
-    with launch.log.open("ab") as output:
+    command, owner = component.command(), str(component.folder)
+    # One setpriv for both: the kernel clears the death signal when the user changes after it was set.
+    options = [*component.setpriv(), *(["--pdeathsig=TERM"] if die_with_parent else [])]
+    # The parent may end before the death signal is set, and then no signal is ever sent.
+    guard = ["sh", "-c", UNLESS_ORPHANED, str(os.getpid())] if die_with_parent else []
+    with component.log.open("ab") as output:
         child = subprocess.Popen(
-            launch.command_line(),
-            env={**launch.environment, OWNER_VARIABLE: launch.owner},
+            ["setpriv", *options, "--", *guard, *command] if options else command,
+            env={**component.environment(), OWNER_VARIABLE: owner},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -117,9 +99,9 @@ def start(launch: Launch) -> tuple[subprocess.Popen[bytes], ProcessRecord]:
         )
     process = living(child.pid)
     # -1 for a child that has already ended: no process has that start time, so no process ever matches the record.
-    return child, ProcessRecord(
-        launch.name, child.pid, _started_s(process) if process else -1.0, _boot_id(), launch.owner
-    )
+    started_s = _started_s(process) if process else -1.0
+    about = (component.stop_signal, dict(component.ports))
+    return child, ProcessRecord(component.name, child.pid, started_s, _boot_id(), owner, *about)
 
 
 def stop(record: ProcessRecord, *, deadline_s: float) -> bool:

@@ -3,14 +3,14 @@
 import fcntl
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reasoner.errors import CommandFailed
 from reasoner.stack.component import Component, last_lines
-from reasoner.stack.process import Launch, ProcessRecord, start, stop
+from reasoner.stack.process import ProcessRecord, start, stop
 from reasoner.stack.settings import flag_of, is_port_free
 
 # Seconds. A broker that writes its last segments, or a checkpoint that is being completed, may take this long.
@@ -106,18 +106,7 @@ class Supervisor:
         self._end(component.record)  # The process of an old record may have left children.
         component.prepare()
         _rotate(component.log)
-        launch = Launch(
-            name=component.name,
-            command=component.command(),
-            environment=component.environment(),
-            log=component.log,
-            owner=str(component.folder),
-            setpriv=component.setpriv(),
-            die_with_parent=self.die_with_parent,
-        )
-        self._children[component.name], record = start(launch)
-        ports, endpoints = dict(component.ports), dict(component.endpoints)
-        record = replace(record, stop_signal=component.stop_signal, ports=ports, endpoints=endpoints)
+        self._children[component.name], record = start(component, die_with_parent=self.die_with_parent)
         record.save(component.record)
         return record
 
@@ -132,7 +121,8 @@ class Supervisor:
             if time.monotonic() > began_s + deadline_s:
                 self._fail(component, f"not ready after {deadline_s:.0f} s: {reason}")
             time.sleep(0.2)
-        self.report(f"{component.name}: {how}, {time.monotonic() - began_s:.1f} s{_where(record.endpoints)}")
+        where = ", ".join((f"{time.monotonic() - began_s:.1f} s", *component.endpoints.values()))
+        self.report(f"{component.name}: {how}, {where}")
 
     def _fail(self, component: Component, finding: str) -> None:
         tail = "\n  ".join(last_lines(component.log, 15)) or "(nothing)"
@@ -154,17 +144,15 @@ class Supervisor:
             self.report(f"{record.name}: ended")
 
     def _status_of(self, component: Component) -> ComponentStatus:
+        name, log = component.name, str(component.log)
         record = ProcessRecord.load(component.record)
-        log = str(component.log)
         if record is None:
-            return ComponentStatus(component.name, "down", None, {}, log)
-        endpoints = dict(record.endpoints)
+            return ComponentStatus(name, "down", None, {}, log)
         if not record.is_running():
-            reason = f"process {record.pid} ended by itself; see its log"
-            return ComponentStatus(component.name, "dead", None, endpoints, log, reason)
-        reason_now = component.not_ready_because()
-        state = "up" if reason_now is None else "starting"
-        return ComponentStatus(component.name, state, record.pid, endpoints, log, reason_now)
+            ended = f"process {record.pid} ended by itself; see its log"
+            return ComponentStatus(name, "dead", None, {}, log, ended)
+        reason, endpoints = component.not_ready_because(), dict(component.endpoints)
+        return ComponentStatus(name, "starting" if reason else "up", record.pid, endpoints, log, reason)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -194,7 +182,3 @@ def _rotate(log: Path) -> None:
     """Rename a log that has grown large; one older log is kept."""
     if log.exists() and log.stat().st_size > _LOG_BYTES_MAX:
         log.replace(log.with_suffix(".log.1"))
-
-
-def _where(endpoints: Mapping[str, str]) -> str:
-    return ", " + ", ".join(endpoints.values()) if endpoints else ""

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from reasoner.stack.process import Launch, ProcessRecord, living, start, stop
+from reasoner.stack.component import Component
+from reasoner.stack.process import ProcessRecord, living, start, stop
 from reasoner.waiting import wait_until
 from tests.support.crash import kill_leader
 
@@ -37,8 +38,7 @@ def begin(tmp_path: Path) -> Iterator[Starter]:
     children: list[subprocess.Popen[bytes]] = []
 
     def _begin(command: list[str]) -> ProcessRecord:
-        launch = Launch("part", command, dict(os.environ), tmp_path / "part.log", owner=str(tmp_path))
-        child, record = start(launch)
+        child, record = start(Component(name="part", folder=tmp_path, command=lambda: command))
         children.append(child)
         return record
 
@@ -115,16 +115,17 @@ def test_a_process_that_must_die_with_its_parent_does_so_when_the_parent_is_kill
         slow.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     program = (
-        "import os, sys, time\n"
+        "import sys, time\n"
         "from pathlib import Path\n"
-        "from reasoner.stack.process import Launch, start\n"
+        "from reasoner.stack.component import Component\n"
+        "from reasoner.stack.process import start\n"
         "command = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
-        "log = Path(sys.argv[1])\n"
-        "child, record = start(Launch('part', command, dict(os.environ), log, owner='test', die_with_parent=True))\n"
+        "part = Component(name='part', folder=Path(sys.argv[1]), command=lambda: command)\n"
+        "child, record = start(part, die_with_parent=True)\n"
         "print(child.pid, flush=True)\n"
         "time.sleep(600)\n"
     )
-    command = [sys.executable, "-c", program, str(tmp_path / "log")]
+    command = [sys.executable, "-c", program, str(tmp_path)]
     parent = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     with parent.stdout:
@@ -136,7 +137,7 @@ def test_a_process_that_must_die_with_its_parent_does_so_when_the_parent_is_kill
 
 
 def test_a_record_survives_the_way_through_its_file(begin: Starter, tmp_path: Path) -> None:
-    record = replace(begin(SLEEPER), ports={"kafka_port": 9092}, endpoints={"kafka": "127.0.0.1:9092"})
+    record = replace(begin(SLEEPER), ports={"kafka_port": 9092})
     record.save(tmp_path / "part.process.json")
     assert ProcessRecord.load(tmp_path / "part.process.json") == record
 
