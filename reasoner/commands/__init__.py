@@ -7,20 +7,9 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-# One line per command: its name and the module with its typer `app`. A module is imported when its command is called,
-# so that `reasoner stack status` does not load PyFlink or pyarrow.
-COMMANDS = {
-    "stack": "reasoner.commands.stack",
-    "demo": "reasoner.commands.demo",
-    "submit": "reasoner.commands.submit",
-    "replay": "reasoner.commands.replay",
-    "explain": "reasoner.commands.explain",
-    "graph": "reasoner.commands.graph",
-    "insights": "reasoner.commands.insights",
-    "tables": "reasoner.commands.tables",
-    "evaluate": "reasoner.commands.evaluate",
-    "bench": "reasoner.commands.bench",
-}
+# Names of the modules with a typer `app`. A module is imported when its command is called, so that `reasoner stack
+# status` does not load PyFlink or pyarrow.
+COMMANDS = ("stack", "demo", "submit", "replay", "explain", "graph", "insights", "tables", "evaluate", "bench")
 
 
 class _LazyGroup(TyperGroup):
@@ -32,7 +21,7 @@ class _LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        command = get_command(importlib.import_module(COMMANDS[cmd_name]).app)
+        command = get_command(importlib.import_module(f"reasoner.commands.{cmd_name}").app)
         command.name = cmd_name
         return command
 

@@ -1,15 +1,13 @@
 """`reasoner bench`: throughput and memory of the shipped job on this machine."""
 
-import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from reasoner.commands.printing import ResultAsJson, print_result, say
 from reasoner.errors import WrongUse
-from reasoner.evaluate.result import Result
 from reasoner.extras import require
 
 app = typer.Typer(
@@ -19,7 +17,6 @@ app = typer.Typer(
         "Example: reasoner bench job --spans 20000000 --json"
     ),
 )
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object with machine and commit.")]
 Hours = Annotated[int, typer.Option(min=1, help="Hours of generated normal traffic.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Number of generated fleets, one environment each.")]
 
@@ -48,7 +45,7 @@ def job(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the generated spans.")] = 1,
     profile: Annotated[bool, typer.Option("--profile", help="Also print the time of stages and threads.")] = False,
-    as_json: AsJson = False,
+    as_json: ResultAsJson = False,
 ) -> None:
     """Measure the spans per second of the whole job in steady state.
 
@@ -66,25 +63,16 @@ def job(
     from reasoner.bench.job import bench_job
 
     if recorded is None:
-        lean = job_input.LEAN
-        traffic = replace(
-            lean,
-            services=services or lean.services,
-            hosts=hosts or lean.hosts,
-            operations=operations or lean.operations,
-        )
+        sizes = {"services": services, "hosts": hosts, "operations": operations}
+        traffic = replace(job_input.LEAN, **{name: size for name, size in sizes.items() if size})
         given = job_input.generated(traffic, spans_wanted, rate, seed)
     else:
         given = job_input.recorded(recorded, spans_wanted)
-    _print(bench_job(given, profile=profile, report=_say), as_json)
+    print_result(bench_job(given, profile=profile, report=say), as_json)
 
 
 @app.command()
-def quiet(
-    hours: Hours = 24,
-    seeds: Seeds = 5,
-    as_json: AsJson = False,
-) -> None:
+def quiet(hours: Hours = 24, seeds: Seeds = 5, as_json: ResultAsJson = False) -> None:
     """Measure false latency alarms on normal traffic, and detection of planted slow-downs.
 
     Prints false alarms per day, and the share and the delay of 200 planted slow-downs that are detected.
@@ -95,15 +83,11 @@ def quiet(
     """
     from reasoner.bench.quiet import bench_quiet
 
-    _print(bench_quiet(hours, seeds, _say), as_json)
+    print_result(bench_quiet(hours, seeds, say), as_json)
 
 
 @app.command()
-def effects(
-    hours: Hours = 24,
-    seeds: Seeds = 5,
-    as_json: AsJson = False,
-) -> None:
+def effects(hours: Hours = 24, seeds: Seeds = 5, as_json: ResultAsJson = False) -> None:
     """Measure false alarms about lines and calls on normal traffic, and detection of planted stops.
 
     Prints false alarms per day, and the share and the delay of 150 planted stops that are detected.
@@ -114,7 +98,7 @@ def effects(
     """
     from reasoner.bench.shapes import bench_shapes
 
-    _print(bench_shapes(hours, seeds, _say), as_json)
+    print_result(bench_shapes(hours, seeds, say), as_json)
 
 
 @app.command()
@@ -122,7 +106,7 @@ def templates(
     loghub: Annotated[Path, typer.Option(help="Folder of the Loghub samples.")],
     recorded: Annotated[Path, typer.Option(help="Folder of a recording with logs.")],
     long_lines: Annotated[int, typer.Option("--long", min=10_000, help="Lines of the long run.")] = 5_000_000,
-    as_json: AsJson = False,
+    as_json: ResultAsJson = False,
 ) -> None:
     """Measure how many log lines per second are masked and assigned to patterns on one core.
 
@@ -135,18 +119,4 @@ def templates(
     require("evaluation", "reasoner bench templates")
     from reasoner.bench.templates import bench_templates
 
-    _print(bench_templates(loghub, recorded, long_lines, _say), as_json)
-
-
-def _print(result: Result, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(result.as_json()))
-        return
-    for name, value in result.scores.items():
-        print(f"{name:24} {value:,.6g}")
-    for row in result.detail:
-        print("  ".join(f"{key}={value}" for key, value in row.items()))
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+    print_result(bench_templates(loghub, recorded, long_lines, say), as_json)

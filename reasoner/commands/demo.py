@@ -10,9 +10,9 @@ from pathlib import Path
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from reasoner.clients import lake
+from reasoner.commands.printing import print_table
 from reasoner.errors import CommandFailed, WrongUse
 from reasoner.extras import require
 from reasoner.runs import demo
@@ -72,7 +72,8 @@ def _run(console: Console, stack: RunningStack, folder: Path, plan: demo.DemoPla
         topic = demo.run(job, folder, plan, progress, show)
         bars.update(task, completed=demo.DURATION_MS)
     table = demo.in_table(job)
-    console.print(_view(table))
+    console.print("lake.insights.insights: last revisions")
+    print_table(("status", "kind", "service", "title"), ((i.status, i.kind, i.service, i.title) for i in table))
     spans = lake.read(job.lake, "latency_rollups", row_filter="dimension = 'service' and resolution_s = 60")
     console.print(f"latency_rollups: {spans.num_rows} service rows a minute, {sum(spans['count'].to_pylist())} spans")
     found = demo.faults(plan, topic, table)
@@ -83,15 +84,6 @@ def _run(console: Console, stack: RunningStack, folder: Path, plan: demo.DemoPla
         if plan.incident
         else "no incident was planted and no insight was emitted"
     )
-
-
-def _view(held: list[Insight]) -> Table:
-    table = Table(title="lake.insights.insights: last revisions", title_justify="left")
-    for name in ("status", "kind", "service", "title"):
-        table.add_column(name, overflow="fold")
-    for insight in held:
-        table.add_row(insight.status, insight.kind, insight.service, insight.title)
-    return table
 
 
 def _wishes() -> tuple[int, bool, bool]:

@@ -1,14 +1,11 @@
 """`reasoner evaluate`: score detection on recordings with known truth."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from reasoner.evaluate.result import Result
+from reasoner.commands.printing import ResultAsJson, print_result
 from reasoner.extras import require
 
 app = typer.Typer(
@@ -19,14 +16,13 @@ app = typer.Typer(
 )
 
 Data = Annotated[Path, typer.Option(help="Folder of the data set.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object with machine and commit.")]
 Dump = Annotated[Path | None, typer.Option(help="Write the evaluated OTLP to this folder; `reasoner replay` reads it.")]
 
 
 @app.command(name="nezha")
 def nezha_command(
     data: Data,
-    as_json: AsJson = False,
+    as_json: ResultAsJson = False,
     rechunk: Annotated[
         Literal["none", "pod"], typer.Option(help="`pod`: send the spans of each pod in separate messages.")
     ] = "none",
@@ -43,13 +39,13 @@ def nezha_command(
     """
     from reasoner.evaluate import nezha
 
-    _print(nezha.evaluate(data, rechunk == "pod", shift_ms, dump_otlp), as_json)
+    print_result(nezha.evaluate(data, rechunk == "pod", shift_ms, dump_otlp), as_json)
 
 
 @app.command(name="visible")
 def visible_command(
     data: Data,
-    as_json: AsJson = False,
+    as_json: ResultAsJson = False,
     report: Annotated[Path | None, typer.Option(help="Write the table to this Markdown file.")] = None,
 ) -> None:
     """Show in which signal each TrainTicket fault is visible at all, and which are found.
@@ -63,11 +59,11 @@ def visible_command(
     result = visible.evaluate(data)
     if report is not None:
         report.write_text(visible.markdown(result))
-    _print(result, as_json)
+    print_result(result, as_json)
 
 
 @app.command(name="loghub")
-def loghub_command(data: Data, as_json: AsJson = False) -> None:
+def loghub_command(data: Data, as_json: ResultAsJson = False) -> None:
     """Score the grouping of log lines into events, with Drain3 on the same lines.
 
     Also scores whether the ten most frequent patterns are the ten most frequent events.
@@ -79,21 +75,4 @@ def loghub_command(data: Data, as_json: AsJson = False) -> None:
     require("evaluation", "reasoner evaluate loghub")
     from reasoner.evaluate import loghub
 
-    _print(loghub.evaluate(data), as_json)
-
-
-def _print(result: Result, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(result.as_json()))
-        return
-    console = Console()
-    table = Table("score", "value", box=None)
-    for name, value in result.scores.items():
-        table.add_row(name, f"{value:g}")
-    console.print(table)
-    for row in result.detail:
-        console.print(_line(row))
-
-
-def _line(row: dict[str, Any]) -> str:
-    return "  ".join(f"{key}={value}" for key, value in row.items() if value not in ("", None, 0))
+    print_result(loghub.evaluate(data), as_json)

@@ -10,7 +10,7 @@ from jobs.graph import JOBS, GraphConfig
 from jobs.sinks import SHIPPED, rows_of
 from operators.machine import RuledMachine, Stage
 from operators.runtime.routing import RoutingTable, SinkRows, Takers, routes
-from reasoner.errors import WrongUse
+from reasoner.runs.submit import job_named
 
 app = typer.Typer(help="Print the stages of a job and the types that flow between them.")
 
@@ -41,12 +41,8 @@ def graph(job: JobName = "insights", dot: AsDot = False) -> None:
 
     Exit codes: 0 ok, 2 wrong use.
     """
-    if job not in JOBS:
-        message = f"unknown job {job!r}; there are {', '.join(JOBS)}"
-        raise WrongUse(message)
-    stages = JOBS[job].stages(GraphConfig())
-    table = routes(stages, rows_of(SHIPPED), JOBS[job].unused)
-    flows = list(_flows(stages, table))
+    stages = job_named(job).stages(GraphConfig())
+    flows = list(_flows(stages, routes(stages, rows_of(SHIPPED), JOBS[job].unused)))
     for line in _dot(job, flows) if dot else _table(flows):
         print(line)
 

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from reasoner.clients.insight_topic import committed, last_revisions, poll, read_all
+from reasoner.commands.printing import print_table
 from reasoner.errors import CommandFailed
 from state_schemas.contracts.insight import from_json, to_json
 from state_schemas.contracts.settings import Kafka, ReaderConfig, load
@@ -43,10 +42,8 @@ def list_command(config: Config = None, bootstrap: Bootstrap = None, as_json: As
         for insight in held:
             print(to_json(insight).decode())
         return
-    table = Table("id", "status", "kind", "env", "service", "title", box=None)
-    for insight in held:
-        table.add_row(insight.insight_id[:8], insight.status, insight.kind, insight.env, insight.service, insight.title)
-    Console().print(table)
+    rows = ((i.insight_id[:8], i.status, i.kind, i.env, i.service, i.title) for i in held)
+    print_table(("id", "status", "kind", "env", "service", "title"), rows)
 
 
 @app.command()
@@ -106,12 +103,11 @@ def patterns(
         for pattern in found:
             print(json.dumps(pattern._asdict()))
         return
-    table = Table("pattern", "lines", "first seen", "env", "service", "of", "template", box=None)
-    for pattern in found:
-        at, lines = pattern.first_seen[:19].replace("T", " "), f"{pattern.lines:,}"
-        place = (pattern.env, pattern.service, pattern.source)
-        table.add_row(pattern.pattern_id, lines, at, *place, pattern.template)
-    Console().print(table)
+    rows = (
+        (p.pattern_id, f"{p.lines:,}", p.first_seen[:19].replace("T", " "), p.env, p.service, p.source, p.template)
+        for p in found
+    )
+    print_table(("pattern", "lines", "first seen", "env", "service", "of", "template"), rows)
 
 
 def _kafka(config: Path | None, bootstrap: str | None) -> Kafka:

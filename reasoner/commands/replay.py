@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from reasoner.commands.printing import say
 from reasoner.extras import require
 from state_schemas.contracts.insight import to_json
 
@@ -39,18 +40,14 @@ def replay(
     if engine == "local":
         insights = replay_local(paths, bad, all_revisions=all_revisions)
     else:
-        insights = replay_flink(paths, bad, _say, parallelism=parallelism, all_revisions=all_revisions)
+        insights = replay_flink(paths, bad, say, parallelism=parallelism, all_revisions=all_revisions)
     lines = b"".join(to_json(insight) + b"\n" for insight in insights)
     if out:
         out.write_bytes(lines)
     else:
         sys.stdout.buffer.write(lines)
     for example in bad.examples:
-        _say(f"{example.file}:{example.line}: {example.reason}")
+        say(f"{example.file}:{example.line}: {example.reason}")
     if bad.dropped:
-        _say(f"{bad.dropped} lines could not be read")
+        say(f"{bad.dropped} lines could not be read")
         raise typer.Exit(1)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)

@@ -1,15 +1,14 @@
 """`reasoner stack`: start, inspect and stop the components on this machine."""
 
-import dataclasses
 import json
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from reasoner.commands.printing import print_table
 from reasoner.errors import CommandFailed
 from reasoner.stack.postgres import postgres_programs
 from reasoner.stack.running import COMPONENTS, components_of
@@ -33,23 +32,19 @@ Names = Annotated[
 Folder = Annotated[Path | None, typer.Option(help="Folder of data and logs (default: .run).", show_default=False)]
 
 
+def _port(default: int) -> Any:
+    return typer.Option(metavar="PORT", help=f"A number or `auto` (default: {default}).")
+
+
 @app.command()
 def up(
     components: Names = None,
     folder: Folder = None,
-    kafka_port: Annotated[str | None, typer.Option(metavar="PORT", help="A number or `auto` (default: 9092).")] = None,
-    kafka_controller_port: Annotated[
-        str | None, typer.Option(metavar="PORT", help="A number or `auto` (default: 9093).")
-    ] = None,
-    postgres_port: Annotated[
-        str | None, typer.Option(metavar="PORT", help="A number or `auto` (default: 5433).")
-    ] = None,
-    flink_rest_port: Annotated[
-        str | None, typer.Option(metavar="PORT", help="A number or `auto` (default: 8081).")
-    ] = None,
-    flink_rpc_port: Annotated[
-        str | None, typer.Option(metavar="PORT", help="A number or `auto` (default: 6123).")
-    ] = None,
+    kafka_port: Annotated[str | None, _port(9092)] = None,
+    kafka_controller_port: Annotated[str | None, _port(9093)] = None,
+    postgres_port: Annotated[str | None, _port(5433)] = None,
+    flink_rest_port: Annotated[str | None, _port(8081)] = None,
+    flink_rpc_port: Annotated[str | None, _port(6123)] = None,
     flink_taskmanagers: Annotated[int | None, typer.Option(help="Worker processes (default: 2).")] = None,
     flink_slots: Annotated[int | None, typer.Option(help="Slots of each worker (default: 2).")] = None,
 ) -> None:
@@ -84,15 +79,10 @@ def status(
     supervisor, settings = _existing(folder)
     found = supervisor.status(components_of(settings, components or COMPONENTS))
     if as_json:
-        print(
-            json.dumps({"folder": str(settings.folder), "components": [dataclasses.asdict(entry) for entry in found]})
-        )
+        print(json.dumps({"folder": str(settings.folder), "components": [asdict(entry) for entry in found]}))
     else:
-        table = Table("component", "state", "process", "where", box=None)
-        for entry in found:
-            where = entry.reason or ", ".join(entry.endpoints.values())
-            table.add_row(entry.name, entry.state, str(entry.pid or ""), where)
-        Console().print(table)
+        rows = ((e.name, e.state, str(e.pid or ""), e.reason or ", ".join(e.endpoints.values())) for e in found)
+        print_table(("component", "state", "process", "where"), rows)
     if any(entry.state in {"dead", "starting"} for entry in found):
         raise typer.Exit(1)
 
@@ -133,10 +123,7 @@ def down(components: Names = None, folder: Folder = None) -> None:
     Exit codes: 0 ok, 1 another `reasoner stack` command is running, 2 wrong use.
     """
     supervisor, settings = _existing(folder)
-    if not components:
-        supervisor.down()
-        return
-    supervisor.down([component.name for component in components_of(settings, components)])
+    supervisor.down([component.name for component in components_of(settings, components)] if components else None)
 
 
 def _existing(folder: Path | None) -> tuple[Supervisor, StackSettings]:

@@ -2,9 +2,10 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
@@ -23,10 +24,7 @@ CLOSE_S_MAX: Final = 10.0
 
 
 class PlayError(CommandFailed):
-    """A message that the broker did not accept.
-
-    The text states what was found, what was expected and the next step.
-    """
+    """A message that the broker did not accept; the text states what was expected and the next step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +73,6 @@ def play(
     return player.report
 
 
-class _Sent(NamedTuple):
-    """A message that the broker has not confirmed yet. future: of kafka-python."""
-
-    message: Message
-    topic: str
-    partition: int
-    future: Any
-
-
 class _Player:
     def __init__(self, bootstrap: str, topics: Mapping[SignalType, str], options: PlayOptions) -> None:
         self._topics = topics
@@ -98,7 +87,7 @@ class _Player:
             max_block_ms=BLOCK_MS_MAX,
             bootstrap_timeout_ms=BLOCK_MS_MAX,
         )
-        self._unconfirmed: deque[_Sent] = deque()
+        self._unconfirmed: deque[tuple[Message, Any]] = deque()  # with the future of kafka-python
         self._start: tuple[float, int] | None = None  # clock, timestamp of the first message
         self.report = PlayReport()
         self._sent_bytes = 0
@@ -108,22 +97,27 @@ class _Player:
         if topic is None:
             text = f"no topic for {message.topic_kind}; expected one of {', '.join(self._topics)}; name a topic for it"
             raise PlayError(text)
-        partition = message.partition
+        partition, size = message.partition, len(message.value)
         assert partition is not None, "a message without a partition, expected `placed` ones"
         partitions = self._producer.partitions_for(topic)
         if partition not in partitions:
             text = f"{topic} has no partition {partition}, only {len(partitions)}; create it with more"
             raise PlayError(text)
-        self._wait_for_turn(message.timestamp_ms)
-        self._wait_for_room(len(message.value))
-        try:
+        if self._options.speed is not None:
+            self._wait_for_turn(message.timestamp_ms, self._options.speed)
+        # kafka-python 3 has no bound of waiting bytes (2.x had `buffer_memory`). A message larger than the bound is
+        # sent alone. The delivery timeout of the producer ends each wait.
+        room = self._options.in_flight_bytes_max - size
+        while self._unconfirmed and (
+            self._unconfirmed[0][1].is_done or self._sent_bytes - self.report.value_bytes > room
+        ):
+            self._confirm_oldest()
+        with self._refusals_of(message):
             future = self._producer.send(
                 topic, value=message.value, partition=partition, timestamp_ms=message.timestamp_ms
             )
-        except KafkaError as error:
-            raise PlayError(_refused(topic, partition, message.timestamp_ms, error)) from error
-        self._unconfirmed.append(_Sent(message, topic, partition, future))
-        self._sent_bytes += len(message.value)
+        self._unconfirmed.append((message, future))
+        self._sent_bytes += size
 
     def finish(self) -> None:
         self._producer.flush()
@@ -133,39 +127,27 @@ class _Player:
     def close(self) -> None:
         self._producer.close(timeout=CLOSE_S_MAX)
 
-    def _wait_for_turn(self, timestamp_ms: int) -> None:
-        if self._options.speed is None:
-            return
-        if self._start is None:
-            self._start = (time.monotonic(), timestamp_ms)
+    def _wait_for_turn(self, timestamp_ms: int, speed: float) -> None:
+        self._start = self._start or (time.monotonic(), timestamp_ms)
         began_s, first_ms = self._start
-        due_s = began_s + (timestamp_ms - first_ms) / 1000.0 / self._options.speed
-        if (wait_s := due_s - time.monotonic()) > 0:
-            time.sleep(wait_s)
-
-    def _wait_for_room(self, size: int) -> None:
-        """Wait until `size` more bytes fit; a message larger than the bound is sent alone.
-
-        kafka-python 3 has no such bound (2.x had `buffer_memory`). The delivery timeout of the producer ends each wait.
-        """
-        while self._unconfirmed and (self._unconfirmed[0].future.is_done or not self._has_room(size)):
-            self._confirm_oldest()
-
-    def _has_room(self, size: int) -> bool:
-        return self._sent_bytes - self.report.value_bytes + size <= self._options.in_flight_bytes_max
+        time.sleep(max(0.0, began_s + (timestamp_ms - first_ms) / 1000.0 / speed - time.monotonic()))
 
     def _confirm_oldest(self) -> None:
-        message, topic, partition, future = self._unconfirmed.popleft()
-        try:
+        message, future = self._unconfirmed.popleft()
+        with self._refusals_of(message):
             future.get()
-        except KafkaError as error:
-            raise PlayError(_refused(topic, partition, message.timestamp_ms, error)) from error
         self.report.messages[message.topic_kind] += 1
         self.report.value_bytes += len(message.value)
 
-
-def _refused(topic: str, partition: int, timestamp_ms: int, error: BaseException) -> str:
-    return (
-        f"{topic}, partition {partition}: the message with timestamp {timestamp_ms} was not taken: "
-        f"{type(error).__name__}: {error}; see max.message.bytes and message.timestamp.after.max.ms of the topic"
-    )
+    @contextmanager
+    def _refusals_of(self, message: Message) -> Iterator[None]:
+        """Raise PlayError where Kafka's client refuses this message."""
+        try:
+            yield
+        except KafkaError as error:
+            text = (
+                f"{self._topics[message.topic_kind]}, partition {message.partition}: the message with timestamp "
+                f"{message.timestamp_ms} was not taken: {type(error).__name__}: {error}; "
+                "see max.message.bytes and message.timestamp.after.max.ms of the topic"
+            )
+            raise PlayError(text) from error

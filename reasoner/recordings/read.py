@@ -43,12 +43,7 @@ _SIDECAR: Final = re.compile(rb'\{"kafkaTimestampUnixMs":(\d+)(?:,"kafkaPartitio
 _Key = tuple[int, str, int]  # timestamp, name, line
 
 
-class NoRecording(WrongUse):
-    """A path that cannot be read as a recording; the text states what was found and expected, and the next step."""
-
-
-@dataclass(frozen=True, slots=True)
-class BadLine:
+class BadLine(NamedTuple):
     """A line that was dropped, or (delivered) that came out of order. line counts from 1: a line or a message."""
 
     file: str
@@ -94,8 +89,7 @@ def sidecar(timestamp_ms: int, partition: int | None) -> bytes:
 
 def kept_timestamp_ms(value: bytes) -> int | None:
     """Read the Kafka timestamp that `sidecar` put before a message, epoch ms; None if there is none."""
-    found = _SIDECAR.match(value)
-    return int(found[1]) if found else None
+    return int(found[1]) if (found := _SIDECAR.match(value)) else None
 
 
 def read(paths: Sequence[Path], on_bad: Callable[[BadLine], None]) -> Iterator[Message]:
@@ -104,7 +98,7 @@ def read(paths: Sequence[Path], on_bad: Callable[[BadLine], None]) -> Iterator[M
     timestamp_ms is that of the sidecar if there is one, else the newest event time in the message. Values are the bytes
     of the recording without the sidecar. Lazy: memory is bounded by the number of files, not by their
     length. A file may be out of order by REORDER_MESSAGES lines; a message further out of order is delivered late and
-    reported. Raises NoRecording for a path that does not exist, has no file, or has more than FILES_OPEN_MAX files.
+    reported. Raises WrongUse for a path that does not exist, has no file, or has more than FILES_OPEN_MAX files.
     """
     files = _files(paths)
     with contextlib.ExitStack() as stack:
@@ -123,13 +117,13 @@ def _files(paths: Sequence[Path]) -> list[_File]:
             found.append(_File(path, path.name))
         else:
             message = f"{path}: no such file or folder; expected a recording of the Collector's file exporter"
-            raise NoRecording(message)
+            raise WrongUse(message)
     if not found:
         message = f"{', '.join(map(str, paths)) or 'no path'}: holds no file; expected OTLP/JSON lines or protobuf"
-        raise NoRecording(message)
+        raise WrongUse(message)
     if len(found) > FILES_OPEN_MAX:
         message = f"{len(found)} files, expected at most {FILES_OPEN_MAX} at once; name fewer, for example one day"
-        raise NoRecording(message)
+        raise WrongUse(message)
     return found
 
 

@@ -7,7 +7,7 @@ from sys import executable
 from typing import Final
 from urllib.parse import urlsplit
 
-from jobs.graph import JOBS
+from jobs.graph import JOBS, Job
 from jobs.settings import load
 from reasoner.errors import CommandFailed, WrongUse
 from reasoner.stack.environment import checkout, flink_env, flink_home
@@ -17,11 +17,17 @@ SUBMIT_DEADLINE_S: Final = 180.0
 _JOB_ID: Final = re.compile(r"JobID ([0-9a-f]{32})")
 
 
+def job_named(name: str) -> Job:
+    """Return the job of this name. Raises WrongUse with the names that there are."""
+    if name not in JOBS:
+        message = f"unknown job {name!r}; there are {', '.join(JOBS)}"
+        raise WrongUse(message)
+    return JOBS[name]
+
+
 def check(job: str, config: Path) -> None:
     """Check the name and the settings of a job before Flink is called. Raises WrongUse or BadConfig with the faults."""
-    if job not in JOBS:
-        message = f"unknown job {job!r}; there are {', '.join(JOBS)}"
-        raise WrongUse(message)
+    job_named(job)
     load(config)
 
 

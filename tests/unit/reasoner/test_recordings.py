@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from reasoner.errors import WrongUse
 from reasoner.recordings import otlp_json
 from reasoner.recordings import read as recordings
 from reasoner.recordings.message import Message
-from reasoner.recordings.read import BadLines, NoRecording, read, times_ns
+from reasoner.recordings.read import BadLines, read, times_ns
 from state_schemas.telemetry.signals import SignalType
 from tests.support.recorded import NEZHA
 from udfs.otlp.decoder import SpanDecoder
@@ -213,7 +214,7 @@ def test_a_file_that_is_no_recording_is_reported_once_and_its_neighbours_are_rea
 
 def test_paths_that_hold_nothing_are_refused_with_the_path_in_the_message(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(NoRecording, match=str(path)):
+        with pytest.raises(WrongUse, match=str(path)):
             list(read([path], BadLines()))
 
 

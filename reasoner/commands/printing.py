@@ -1,0 +1,38 @@
+"""Printing that several commands share: tables, results of measurements, lines on standard error."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from reasoner.evaluate.result import Result
+
+ResultAsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object with machine and commit.")]
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of cells under the names of their columns, as wide as the terminal."""
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def print_result(result: Result, as_json: bool) -> None:
+    """Print a result as one JSON object, or as lines: each score, then each case with its fields that have a value."""
+    if as_json:
+        print(json.dumps(result.as_json()))
+        return
+    for name, value in result.scores.items():
+        print(f"{name:24} {value:,.6g}")
+    for row in result.detail:
+        print("  ".join(f"{key}={value}" for key, value in row.items() if value not in ("", None)))
+
+
+def say(line: str) -> None:
+    """Print a line for people on standard error, so that standard output holds the result alone."""
+    print(line, file=sys.stderr)
