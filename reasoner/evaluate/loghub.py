@@ -50,18 +50,10 @@ def evaluate(data: Path) -> Result:
     systems = systems_in(data)
     detail = [_scored(system) for system in systems]
     shuffled = [fmean(_grouped(_shuffled(system, seed))[0] for system in systems) for seed in range(SHUFFLES)]
-    means = {
-        name: round(fmean(row[name] for row in detail), 4) for name in ("ga", "ga_aliased", "ga_drain3", "topk_overlap")
-    }
-    scores = {
-        "mean_ga": means["ga"],
-        "mean_ga_aliased": means["ga_aliased"],
-        "mean_ga_drain3": means["ga_drain3"],
-        "mean_ga_shuffled_min": round(min(shuffled), 4),
-        "mean_ga_shuffled_max": round(max(shuffled), 4),
-        "topk_overlap": means["topk_overlap"],
-        "systems": float(len(systems)),
-    }
+    grouped = {f"mean_{name}": fmean(row[name] for row in detail) for name in ("ga", "ga_aliased", "ga_drain3")}
+    grouped |= {"mean_ga_shuffled_min": min(shuffled), "mean_ga_shuffled_max": max(shuffled)}
+    grouped["topk_overlap"] = fmean(row["topk_overlap"] for row in detail)
+    scores = {name: round(share, 4) for name, share in grouped.items()} | {"systems": float(len(systems))}
     return Result("loghub", "one setting, Content as body, drain3 with its own", scores, detail)
 
 

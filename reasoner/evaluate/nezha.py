@@ -9,10 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Final
 
 from jobs.graph import GraphConfig
 from operators.emission import EmissionConfig
@@ -23,11 +20,8 @@ from reasoner.recordings.read import BadLines, read
 from reasoner.recordings.reshape import dump, rechunk, shifted
 from reasoner.runs.local_run import LocalRun
 from state_schemas.contracts.insight import Insight, to_json
-from state_schemas.contracts.tables import RollupRow
 from state_schemas.telemetry.spans import SpanColumns
 from udfs.otlp.decoder import SpanDecoder
-from udfs.spans.sketches import sum_by_code
-from udfs.stats.duration_histogram import quantile_ns, unpack
 
 BEFORE_MS: Final = 90_000
 AFTER_MS: Final = 120_000
@@ -81,36 +75,21 @@ def evaluate(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path 
     shift_ms: all times are moved by so many ms.
     """
     truth = _later(truth_of(data), shift_ms)
-    detected = _detect(data, rechunk_by_pod, shift_ms, dump_folder)
+    insights = _detect(data, rechunk_by_pod, shift_ms, dump_folder)
     setting = "rechunk pod" if rechunk_by_pod else "as recorded"
-    return _score(truth, detected, f"{setting}, {shift_ms} ms later" if shift_ms else setting)
+    return _score(truth, insights, f"{setting}, {shift_ms} ms later" if shift_ms else setting)
 
 
 def found_faults(data: Path, truth: Truth) -> dict[str, str]:
     """Return by fault the kind of insight by which it was found, "" if it was not found."""
-    detected = _detect(data, rechunk_by_pod=False, shift_ms=0, dump_folder=None)
-    rows = (_fault_row(truth, fault, detected) for fault in truth.faults)
+    insights = _detect(data, rechunk_by_pod=False, shift_ms=0, dump_folder=None)
+    rows = (_fault_row(truth, fault, insights) for fault in truth.faults)
     return {row["fault"]: row["kind"] for row in rows}
 
 
 def days_of(data: Path) -> list[Path]:
     """Return the folders of recorded days, in the order of time."""
     return sorted(path for path in data.iterdir() if path.is_dir())
-
-
-class Traffic(NamedTuple):
-    """Answers of a service in [start, start + 10 s), as a sketch."""
-
-    start_ms: int
-    bins: NDArray[np.int64]
-    counts: NDArray[np.int64]
-
-
-class Detected(NamedTuple):
-    """The insights, and the traffic by service from which they were made."""
-
-    insights: list[Insight]
-    traffic: dict[str, list[Traffic]]
 
 
 def _later(truth: Truth, by_ms: int) -> Truth:
@@ -121,28 +100,17 @@ def _later(truth: Truth, by_ms: int) -> Truth:
     )
 
 
-def _detect(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path | None) -> Detected:
+def _detect(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path | None) -> list[Insight]:
     run = LocalRun(GraphConfig(emission=EmissionConfig(emit_when="final")))
     messages = read(days_of(data), BadLines())
     if shift_ms:
         messages = shifted(messages, shift_ms)
     if rechunk_by_pod:
-        messages = rechunk(messages, by="pod")
+        messages = rechunk(messages)
     if dump_folder is not None:
         dump(messages, dump_folder)
         messages = read([dump_folder], BadLines())
-    bodies: list[bytes] = []
-    traffic: dict[str, list[Traffic]] = {}
-    for out in run.run(messages):
-        if isinstance(out, Insight):
-            bodies.append(to_json(out))
-        elif isinstance(out, RollupRow) and (out.dimension, out.resolution_s, out.span_kind) == (
-            "service",
-            10,
-            "server",
-        ):
-            traffic.setdefault(out.service, []).append(Traffic(out.window_start_ms, *unpack(out.sketch)))
-    return Detected(last_revisions(bodies), traffic)
+    return last_revisions(to_json(out) for out in run.run(messages) if isinstance(out, Insight))
 
 
 def truth_of(data: Path) -> Truth:
@@ -200,9 +168,8 @@ def _reach(start: str, edges: frozenset[tuple[str, str]] | set[tuple[str, str]])
     return found
 
 
-def _score(truth: Truth, detected: Detected, setting: str) -> Result:
-    insights = detected.insights
-    rows = [_fault_row(truth, fault, detected) for fault in truth.faults]
+def _score(truth: Truth, insights: list[Insight], setting: str) -> Result:
+    rows = [_fault_row(truth, fault, insights) for fault in truth.faults]
     alarms = [insight for insight in insights if _false_reason(truth, insight)]
     hours = sum(interval.end_ms - interval.start_ms for interval in truth.intervals) / 3_600_000
     of_latency = [row for row in rows if row["type"] in LATENCY_FAULTS]
@@ -222,13 +189,10 @@ def _score(truth: Truth, detected: Detected, setting: str) -> Result:
     return Result("nezha", setting, scores, rows + false)
 
 
-def _fault_row(truth: Truth, fault: Fault, detected: Detected) -> dict[str, Any]:
-    insights = detected.insights
+def _fault_row(truth: Truth, fault: Fault, insights: list[Insight]) -> dict[str, Any]:
     near = {fault.service, *truth.callers(fault.service)}
     touching = [insight for insight in insights if insight.service in near and _touches(insight, fault.at_ms)]
-    episodes: dict[tuple[str, str], int] = {}
-    for insight in touching:
-        episodes[insight.service, insight.kind] = episodes.get((insight.service, insight.kind), 0) + 1
+    episodes = {(insight.service, insight.kind) for insight in touching}
     # An insight that was already open is taken only if none opens near the injection.
     first = min(touching, key=lambda i: (i.window.start_ms < fault.at_ms - BEFORE_MS, i.window.start_ms), default=None)
     return {
@@ -241,31 +205,12 @@ def _fault_row(truth: Truth, fault: Fault, detected: Detected) -> dict[str, Any]
         "signal": _signal_of(first) if first else "",
         "says": first.title if first else "",
         "after_s": (first.window.start_ms - fault.at_ms) / 1000 if first else None,
-        "why_not": "" if first else _why_not(fault, detected.traffic.get(fault.service, [])),
-        "repeats": sum(number - 1 for number in episodes.values()),
+        "repeats": len(touching) - len(episodes),
     }
 
 
 def _signal_of(insight: Insight) -> str:
     return insight.subject if insight.kind == "telemetry_gap" else SIGNAL_OF.get(insight.kind, "traces")
-
-
-def _why_not(fault: Fault, traffic: list[Traffic]) -> str:
-    """Describe the traces of the service: two minutes after the injection against what was recorded before it."""
-    near = [window for window in traffic if abs(window.start_ms - fault.at_ms) <= AFTER_MS]
-    emitted = []
-    for name, windows in (
-        ("after", [window for window in near if window.start_ms >= fault.at_ms]),
-        ("before", [window for window in near if window.start_ms < fault.at_ms]),
-    ):
-        if not windows:
-            emitted.append(f"no answers {name}")
-            continue
-        bins, counts = sum_by_code(
-            np.concatenate([window.bins for window in windows]), np.concatenate([window.counts for window in windows])
-        )
-        emitted.append(f"{counts.sum()} answers {name}, P95 {quantile_ns(bins, counts, 0.95) / 1e6:.0f} ms")
-    return f"nothing unusual in its traces ({', '.join(emitted)}), nor in its lines or calls"
 
 
 def _touches(insight: Insight, at_ms: int) -> bool:

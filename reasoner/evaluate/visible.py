@@ -7,8 +7,8 @@ evidence, with as many tests as there are counts), by a factor of 1.5 at least, 
 reference. The comparison uses the future, which no detector has: the result is a bound, not a detector.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from math import log
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -169,9 +169,9 @@ def _free_minutes(truth: Truth, service: str) -> Iterator[range]:
 
 def _seen(data: Path) -> tuple[dict[str, Seen], dict[str, str]]:
     """Return all counts by service, and the templates of patterns."""
-    services: dict[str, Seen] = {}
+    services: defaultdict[str, Seen] = defaultdict(lambda: Seen(Counter(), defaultdict(Counter)))
     names: dict[str, str] = {}
-    answers: dict[str, list[tuple[int, int]]] = {}
+    answers: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     reader, decoder = LineReader(), SpanDecoder()
     for message in read(days_of(data), BadLines()):
         if message.topic_kind == "logs":
@@ -192,7 +192,7 @@ def _add_lines(data: bytes, reader: LineReader, services: dict[str, Seen], names
     for record, line in zip(records, reader.read(records), strict=True):
         key = ("error lines" if line.severe else "other lines", line.pattern.pattern_id)
         names.setdefault(line.pattern.pattern_id, template_of(line.pattern.texts)[:200])
-        _count(services, record.resource.service, [(key, record.time_ns // 10**9)])
+        services[record.resource.service].counts[key][record.time_ns // 10**9] += 1
 
 
 def _add_spans(
@@ -205,13 +205,7 @@ def _add_spans(
     for place, resource in enumerate(spans.resource.tolist()):
         service, kind = spans.resources[resource].service, int(spans.kind[place])
         if kind in ENTRY_KINDS:
-            services.setdefault(service, Seen(Counter(), {})).requests[seconds[place]] += 1
-            answers.setdefault(service, []).append((seconds[place], durations[place]))
+            services[service].requests[seconds[place]] += 1
+            answers[service].append((seconds[place], durations[place]))
         else:
-            _count(services, service, [(("calls", spans.names[spans.name[place]]), seconds[place])])
-
-
-def _count(services: dict[str, Seen], service: str, found: Iterable[tuple[tuple[str, str], int]]) -> None:
-    seen = services.setdefault(service, Seen(Counter(), {}))
-    for key, second in found:
-        seen.counts.setdefault(key, Counter())[second] += 1
+            services[service].counts["calls", spans.names[spans.name[place]]][seconds[place]] += 1

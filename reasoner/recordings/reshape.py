@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import zstandard
@@ -17,13 +16,12 @@ from reasoner.recordings.read import sidecar
 from state_schemas.telemetry.signals import SignalType
 
 
-def rechunk(messages: Iterable[Message], by: Literal["pod"]) -> Iterator[Message]:
+def rechunk(messages: Iterable[Message]) -> Iterator[Message]:
     """Yield one resource per message, as an agent on each pod would send. Lazy.
 
     Values become protobuf, records stay in order. All parts keep timestamp and partition of their message, so no record
     changes between late and not late.
     """
-    assert by == "pod", f"rechunk by {by!r}: only 'pod' is known"
     for message in messages:
         request = otlp_json.parse(message.topic_kind, message.value)
         for field, resources in request.ListFields():
@@ -86,16 +84,16 @@ def placed(messages: Iterable[Message], partitions: int) -> Iterator[Message]:
             yield message
 
 
-def dump(messages: Iterable[Message], folder: Path) -> int:
+def dump(messages: Iterable[Message], folder: Path) -> None:
     """Write OTLP/JSON lines from which `recordings.read` returns the same timestamps, partitions and order.
 
     One file `recording.jsonl.zst`, one line per message. Kafka timestamp and partition are at the start of the line as
     the unknown fields kafkaTimestampUnixMs and kafkaPartition, which OTLP/JSON readers ignore. JSON values are read
     back byte by byte, protobuf values as OTLP/JSON of the same content. The folder is created and must not contain such
-    a file. Raises FileExistsError, and ValueError if the timestamps fall. Returns the number of messages. Lazy.
+    a file. Raises FileExistsError, and ValueError if the timestamps fall. Lazy.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    count = newest_ms = 0
+    newest_ms = 0
     with zstandard.open(folder / "recording.jsonl.zst", "xb") as file:
         for message in messages:
             if message.timestamp_ms < newest_ms:
@@ -103,8 +101,6 @@ def dump(messages: Iterable[Message], folder: Path) -> int:
                 raise ValueError(text)
             newest_ms = message.timestamp_ms
             file.write(_line(message))
-            count += 1
-    return count
 
 
 def _line(message: Message) -> bytes:
