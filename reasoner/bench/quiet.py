@@ -31,10 +31,7 @@ Report = Callable[[str], None]
 
 
 class Planted(NamedTuple):
-    """A planted slow-down and its detection.
-
-    delay_windows: windows from the start of the slow-down to the first insight, None without an insight.
-    """
+    """A planted slow-down and the windows from its start to the first insight, None without an insight."""
 
     slowdown: Slowdown
     delay_windows: int | None
@@ -61,35 +58,33 @@ def bench_quiet(hours: int, seeds: int, report: Report) -> Result:
     Takes minutes for a seed of 24 hours, on two cores.
     """
     scores, alarms = false_alarms(fleet, watch, hours, seeds, report)
-    detail = [
-        {"seed": seed, "service": service.name, "spans_a_pane": round(service.rate), "pane": number}
-        | {"alarm": insight.title}
-        for seed, service, number, insight in alarms
-    ]
     report(f"{PLANTED} planted slow-downs")
     with ProcessPoolExecutor(2) as pool:
         found = list(pool.map(_detected, *zip(*_plan(), strict=True), chunksize=4))
     rows = [_by_size(found, factor) for factor in FACTORS]
     scores |= {f"detected_{str(row['factor']).replace('.', '_')}x": row["detected"] for row in rows}
-    return Result("bench quiet", f"{SETTING}, {hours} h", scores, rows + detail)
+    return Result("bench quiet", f"{SETTING}, {hours} h", scores, rows + alarms)
 
 
 def false_alarms(
     fleet: Callable[[int], Sequence[Any]], watch: Callable[..., Any], hours: int, seeds: int, report: Report
-) -> tuple[dict[str, float], list[tuple[int, Any, int, Insight]]]:
-    """Return the scores of normal days, and (seed, service, window, insight) of each alarm.
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Return the scores of normal days, and a row for each alarm. mean_a_pane: spans or requests of a usual window.
 
     watch: a function of (service, seed, number of windows) as `watch` here; it runs in two other processes.
     """
     windows = hours * 3_600_000 // WINDOW_MS
     quiet = [(service, seed, windows) for seed in range(seeds) for service in fleet(seed)]
-    alarms: list[tuple[int, Any, int, Insight]] = []
+    alarms: list[dict[str, Any]] = []
     with ProcessPoolExecutor(2) as pool:
         watched = pool.map(watch, *zip(*quiet, strict=True), chunksize=2)
         for (service, seed, _), opened in zip(quiet, watched, strict=True):
-            alarms += [(seed, service, number, insight) for number, insight in opened]
+            about = {"seed": seed, "service": service.name, "mean_a_pane": round(service.rate, 1)}
+            alarms += [
+                {**about, "pane": number, "alarm": insight.title, "kind": insight.kind} for number, insight in opened
+            ]
             report(f"seed {seed}, {service.name} ({service.rate:,.0f} a window): {len(opened)} alarms")
-    per_day = [sum(alarm[0] == seed for alarm in alarms) * 24 / hours for seed in range(seeds)]
+    per_day = [sum(alarm["seed"] == seed for alarm in alarms) * 24 / hours for seed in range(seeds)]
     scores = {
         "alarms_per_env_day": round(max(per_day), 3),
         "alarms_per_env_day_mean": round(sum(per_day) / len(per_day), 3),
@@ -125,18 +120,20 @@ def _plan() -> list[tuple[QuietService, int]]:
 
 def _by_size(found: list[Planted], factor: float) -> dict[str, Any]:
     of_size = [planted for planted in found if planted.slowdown.factor == factor]
-    row: dict[str, Any] = {"factor": factor, "planted": len(of_size), **_rate("detected", of_size)}
-    row |= _rate("detected_all_hosts", [planted for planted in of_size if not planted.slowdown.one_host])
-    row |= _rate("detected_one_host", [planted for planted in of_size if planted.slowdown.one_host])
-    for name, gradual in (("sudden", False), ("gradual", True)):
-        of_form = [planted.delay_windows for planted in of_size if planted.slowdown.gradual == gradual]
-        row[f"delay_s_median_{name}"] = delay_s_median(of_form)
-    return row
+    return {
+        "factor": factor,
+        "planted": len(of_size),
+        "detected": _rate(of_size),
+        "detected_all_hosts": _rate([planted for planted in of_size if not planted.slowdown.one_host]),
+        "detected_one_host": _rate([planted for planted in of_size if planted.slowdown.one_host]),
+        "delay_s_median_sudden": delay_s_median(p.delay_windows for p in of_size if not p.slowdown.gradual),
+        "delay_s_median_gradual": delay_s_median(p.delay_windows for p in of_size if p.slowdown.gradual),
+    }
 
 
-def _rate(name: str, of_size: list[Planted]) -> dict[str, float]:
-    hits = sum(planted.delay_windows is not None for planted in of_size)
-    return {name: round(hits / len(of_size), 3) if of_size else 0.0}
+def _rate(planted: list[Planted]) -> float:
+    hits = sum(one.delay_windows is not None for one in planted)
+    return round(hits / len(planted), 3) if planted else 0.0
 
 
 def delay_s_median(delays_windows: Iterable[int | None]) -> float | None:

@@ -62,21 +62,15 @@ def bench_shapes(hours: int, seeds: int, report: Report) -> Result:
     Takes minutes for a seed of 24 hours, on two cores.
     """
     scores, alarms = false_alarms(fleet_of_effects, watch, hours, seeds, report)
-    detail = [
-        {"seed": seed, "service": service.name, "requests_a_pane": round(service.rate, 1), "pane": number}
-        | {"alarm": insight.title, "kind": insight.kind}
-        for seed, service, number, insight in alarms
-    ]
     report(f"{PLANTED} stops")
     with ProcessPoolExecutor(2) as pool:
         found = list(pool.map(_detected, *zip(*_plan(), strict=True), chunksize=4))
     rows = [row for left in LEFT for row in _by_rate(found, left)]
-    return Result("bench shapes", f"{SETTING}, {hours} h", scores, rows + detail)
+    return Result("bench shapes", f"{SETTING}, {hours} h", scores, rows + alarms)
 
 
 def _plan() -> list[tuple[QuietEffects, int]]:
-    random = np.random.default_rng(5)
-    tasks = []
+    random, tasks = np.random.default_rng(5), []
     for number in range(PLANTED):
         seed = 100 + number
         service = fleet_of_effects(seed)[number % SERVICES]
@@ -103,13 +97,6 @@ def _by_rate(found: list[Planted], left: float) -> list[dict[str, Any]]:
     for name, low, high in (("under 1 a window", 0, 1), ("1 to 10", 1, 10), ("10 and more", 10, float("inf"))):
         of_rate = [planted for planted in found if planted.left == left and low <= planted.expected < high]
         delays = [planted.delay_windows for planted in of_rate if planted.delay_windows is not None]
-        rows.append(
-            {
-                "left": left,
-                "usually": name,
-                "planted": len(of_rate),
-                "found": len(delays),
-                "delay_s_median": delay_s_median(delays),
-            }
-        )
+        row = {"left": left, "usually": name, "planted": len(of_rate), "found": len(delays)}
+        rows.append({**row, "delay_s_median": delay_s_median(delays)})
     return rows

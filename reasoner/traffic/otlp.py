@@ -10,18 +10,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from reasoner.recordings.otlp_json import REQUESTS
 from state_schemas.telemetry.signals import SignalType
-from state_schemas.telemetry.spans import KIND_CLIENT, KIND_INTERNAL, KIND_SERVER
 
 SCOPE: Final = InstrumentationScope(name="shop.instrumentation", version="1.9.0")
 VERSION: Final = "2.14.0"
 ENVIRONMENT: Final = "production"
 SITE_ID: Final = "fra-1"
 
-_KINDS: Final = {
-    KIND_INTERNAL: Span.SPAN_KIND_INTERNAL,
-    KIND_SERVER: Span.SPAN_KIND_SERVER,
-    KIND_CLIENT: Span.SPAN_KIND_CLIENT,
-}
 # Suffix of the fields of resources and scopes, and the field of the records.
 _FIELDS: Final[dict[SignalType, tuple[str, str]]] = {
     "traces": ("spans", "spans"),
@@ -45,10 +39,10 @@ def _any_value(value: str | int | list[str]) -> AnyValue:
     return array
 
 
-def span_template(name: str, kind: int, values: Mapping[str, str | int], *, failed: bool) -> Span:
-    """Build the common part of the spans of one operation, kind (internal, server, client) and outcome."""
+def span_template(name: str, kind: "Span.SpanKind.ValueType", values: Mapping[str, str | int], *, failed: bool) -> Span:
+    """Build the common part of the spans of one operation, kind and outcome."""
     status = Status(code=Status.STATUS_CODE_ERROR) if failed else None
-    return Span(name=name, kind=_KINDS[kind], attributes=attributes(dict(values)), status=status)
+    return Span(name=name, kind=kind, attributes=attributes(dict(values)), status=status)
 
 
 def filled(template: Span, trace_id: bytes, parent_and_id: tuple[bytes, bytes], start_ns: int, end_ns: int) -> Span:

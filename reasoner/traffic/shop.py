@@ -22,7 +22,6 @@ from reasoner.traffic.otlp import filled, request, resource, span_template
 from reasoner.traffic.shop_graph import HOSTS, REQUESTS_PER_S, SHOP, Call, Incident, Operation
 from reasoner.traffic.shop_records import Event, HostMetrics, log_record
 from state_schemas.telemetry.signals import SignalType
-from state_schemas.telemetry.spans import KIND_CLIENT, KIND_INTERNAL, KIND_SERVER
 
 ERROR_SHARE: Final = 0.003  # of SERVER spans that fail by themselves; of all spans 0.3 % fail, with callers and CLIENT
 OWN_TIME_SIGMA: Final = 0.3  # of the logarithm: P95 of a service's own time is 1.64 times its median
@@ -275,18 +274,18 @@ def _endpoint(service: str, operation: Operation, hosts: list[int]) -> _Endpoint
         good: _Attributes = {"http.request.method": method, "http.route": route, "url.scheme": "https"}
         bad = good | {"http.response.status_code": 500, "error.type": "500"}
         good |= {"http.response.status_code": 200}
-        server = _templates(operation.name, KIND_SERVER, good, bad)
+        server = _templates(operation.name, Span.SPAN_KIND_SERVER, good, bad)
     else:
         good, bad = _rpc(service, operation.name)
-        server = _templates(f"shop.{service}/{operation.name}", KIND_SERVER, good, bad)
-    internal = span_template(f"{operation.name} work", KIND_INTERNAL, {}, failed=False)
+        server = _templates(f"shop.{service}/{operation.name}", Span.SPAN_KIND_SERVER, good, bad)
+    internal = span_template(f"{operation.name} work", Span.SPAN_KIND_INTERNAL, {}, failed=False)
     return _Endpoint(service, operation.name, hosts, own_ns_log, server, internal)
 
 
 def _step(call: Call, target: _Endpoint) -> _Step:
     address: _Attributes = {"server.address": call.service, "server.port": 8080}
     good, bad = _rpc(call.service, call.operation)
-    client = _templates(f"shop.{call.service}/{call.operation}", KIND_CLIENT, address | good, address | bad)
+    client = _templates(f"shop.{call.service}/{call.operation}", Span.SPAN_KIND_CLIENT, address | good, address | bad)
     return _Step(target, client, call.probability, call.required)
 
 
@@ -296,5 +295,5 @@ def _rpc(service: str, operation: str) -> tuple[_Attributes, _Attributes]:
     return good, bad
 
 
-def _templates(name: str, kind: int, good: _Attributes, bad: _Attributes) -> _SpanTemplates:
+def _templates(name: str, kind: "Span.SpanKind.ValueType", good: _Attributes, bad: _Attributes) -> _SpanTemplates:
     return _SpanTemplates(span_template(name, kind, good, failed=False), span_template(name, kind, bad, failed=True))

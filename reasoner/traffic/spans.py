@@ -16,7 +16,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from reasoner.recordings.message import Message
 from reasoner.traffic.otlp import filled, request, resource, span_template
-from state_schemas.telemetry.spans import KIND_CLIENT, KIND_INTERNAL, KIND_SERVER
 
 TEMPLATES: Final = 32  # at least; more if needed to include every host of every service
 SIGMA: Final = 0.3  # of the logarithm of a duration
@@ -27,7 +26,7 @@ _SPAN: Final = b"\xa6" * 8
 _PARENT: Final = b"\xa7" * 8
 _START: Final = 0xA8A8A8A8A8A8A8A8
 _END: Final = 0xA9A9A9A9A9A9A9A9
-_KINDS: Final = (KIND_SERVER, KIND_SERVER, KIND_SERVER, KIND_CLIENT, KIND_INTERNAL)
+_KINDS: Final = (*3 * (Span.SPAN_KIND_SERVER,), Span.SPAN_KIND_CLIENT, Span.SPAN_KIND_INTERNAL)
 
 _Places = NDArray[np.int64]
 

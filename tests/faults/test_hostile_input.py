@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.recordings.message import Message
@@ -21,7 +22,6 @@ from reasoner.traffic.otlp import attributes, filled, span_template
 from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import from_json
 from state_schemas.contracts.tables import RESOLUTIONS_S
-from state_schemas.telemetry.spans import KIND_SERVER
 from tests.faults.conftest import setting
 from tests.services.garbage import all_garbage, rejections_of, send_garbage
 from tests.services.job_runs import ClusterJob, job_config, rejected_records, topics_in
@@ -48,7 +48,7 @@ BATCH_HEADER = struct.Struct(">qiibih")  # base offset, length, leader epoch, ma
 
 def names(messages: int) -> Iterator[Message]:
     """Yield messages that each hold one span of each of 1,000 services that no earlier message has."""
-    template = span_template("GET /", KIND_SERVER, {}, failed=False)
+    template = span_template("GET /", Span.SPAN_KIND_SERVER, {}, failed=False)
     scope = scope_head()
     for number in range(messages):
         timestamp_ms = START_MS + number * STEP_MS
