@@ -73,10 +73,8 @@ class _SpanTemplates(NamedTuple):
 class _Step:
     """A call from an endpoint to another one."""
 
-    target: "_Endpoint"
+    call: Call
     client: _SpanTemplates
-    probability: float
-    required: bool
 
 
 @dataclass(slots=True)
@@ -89,7 +87,7 @@ class _Endpoint:
     own_ns_log: float
     server: _SpanTemplates
     internal: Span
-    steps: list[_Step] = field(default_factory=list)
+    steps: list[_Step]
 
 
 @dataclass(slots=True)
@@ -112,7 +110,13 @@ class _Shop:
         self._random = Random(f"shop-{seed}")
         self._send_random = Random(f"shop-send-{seed}")
         self._hosts = _hosts(seed, start_ms)
-        self._entries, self._entry_shares = _entries(self._hosts)
+        self._endpoints = {
+            (service, operation.name): _endpoint(service, operation, self._hosts)
+            for service, operations in SHOP.items()
+            for operation in operations
+        }
+        self._entries = [self._endpoints["frontend", operation.name] for operation in SHOP["frontend"]]
+        self._entry_shares = [operation.share for operation in SHOP["frontend"]]
         self._batches: defaultdict[int, _Batch] = defaultdict(_Batch)  # by batch number, see `_batch`
         self._next_batch = 1 - GATEWAYS
 
@@ -120,7 +124,8 @@ class _Shop:
         end_ms = self._start_ms + duration_ms
         now_ns = self._start_ms * 1_000_000
         while True:
-            now_ns += int(self._random.expovariate(_requests_per_s(now_ns // 1_000_000)) * 1e9)
+            wave = math.sin(2.0 * math.pi * (now_ns // 1_000_000 % DAY_MS) / DAY_MS)
+            now_ns += int(self._random.expovariate(REQUESTS_PER_S * (1.0 + DAY_CURVE * wave)) * 1e9)
             if now_ns >= end_ms * 1_000_000:
                 break
             # A span that ends before now began before now, so these batches are complete.
@@ -140,10 +145,10 @@ class _Shop:
         now_ns = start_ns + own_ns // 4
         call_failed = False
         for step in endpoint.steps:
-            if step.probability < 1.0 and random() >= step.probability:
+            if step.call.probability < 1.0 and random() >= step.call.probability:
                 continue
             now_ns, failed = self._call(step, host, trace_id, span_id, now_ns)
-            call_failed |= failed and step.required
+            call_failed |= failed and step.call.required
         work_ns = now_ns
         now_ns += own_ns // 2
         factor, error_share = self._burden(endpoint, host, start_ns)
@@ -165,7 +170,9 @@ class _Shop:
     def _call(self, step: _Step, host: int, trace_id: bytes, parent_id: bytes, start_ns: int) -> tuple[int, bool]:
         span_id = self._random.randbytes(8)
         there_ns, back_ns = (int(NETWORK_NS * self._random.uniform(0.6, 1.4)) for _ in range(2))
-        end_ns, failed = self._serve(step.target, trace_id, span_id, start_ns + there_ns)
+        end_ns, failed = self._serve(
+            self._endpoints[step.call.service, step.call.operation], trace_id, span_id, start_ns + there_ns
+        )
         end_ns += back_ns
         template = step.client.failed if failed else step.client.ok
         span = filled(template, trace_id, (parent_id, span_id), start_ns, end_ns)
@@ -225,10 +232,6 @@ class _Shop:
                 yield Message(kind, value, timestamp_ms)
 
 
-def _requests_per_s(now_ms: int) -> float:
-    return REQUESTS_PER_S * (1.0 + DAY_CURVE * math.sin(2.0 * math.pi * (now_ms % DAY_MS) / DAY_MS))
-
-
 def _event(luck: float, own_failure: bool, call_failed: bool) -> Event | None:
     """Return the log record of a served call. luck is uniform in 0..1; its low end has decided about failure."""
     if own_failure:
@@ -252,22 +255,8 @@ def _hosts(seed: int, start_ms: int) -> list[_Host]:
     return hosts
 
 
-def _entries(hosts: list[_Host]) -> tuple[list[_Endpoint], list[float]]:
-    """Return the endpoints that are called from outside, connected to all below them, and their request shares."""
-    endpoints: dict[tuple[str, str], _Endpoint] = {}
-    for service, operations in SHOP.items():
-        places = [index for index, host in enumerate(hosts) if host.service == service]
-        for operation in operations:
-            endpoints[service, operation.name] = _endpoint(service, operation, places)
-    for service, operations in SHOP.items():
-        for operation in operations:
-            steps = [_step(call, endpoints[call.service, call.operation]) for call in operation.calls]
-            endpoints[service, operation.name].steps.extend(steps)
-    entries = [(endpoints["frontend", operation.name], operation.share) for operation in SHOP["frontend"]]
-    return [endpoint for endpoint, _ in entries], [share for _, share in entries]
-
-
-def _endpoint(service: str, operation: Operation, hosts: list[int]) -> _Endpoint:
+def _endpoint(service: str, operation: Operation, hosts: list[_Host]) -> _Endpoint:
+    places = [index for index, host in enumerate(hosts) if host.service == service]
     own_ns_log = math.log(operation.own_ms * 1e6)
     if operation.share:
         method, _, route = operation.name.partition(" ")
@@ -279,20 +268,19 @@ def _endpoint(service: str, operation: Operation, hosts: list[int]) -> _Endpoint
         good, bad = _rpc(service, operation.name)
         server = _templates(f"shop.{service}/{operation.name}", Span.SPAN_KIND_SERVER, good, bad)
     internal = span_template(f"{operation.name} work", Span.SPAN_KIND_INTERNAL, {}, failed=False)
-    return _Endpoint(service, operation.name, hosts, own_ns_log, server, internal)
+    return _Endpoint(service, operation.name, places, own_ns_log, server, internal, list(map(_step, operation.calls)))
 
 
-def _step(call: Call, target: _Endpoint) -> _Step:
+def _step(call: Call) -> _Step:
     address: _Attributes = {"server.address": call.service, "server.port": 8080}
     good, bad = _rpc(call.service, call.operation)
-    client = _templates(f"shop.{call.service}/{call.operation}", Span.SPAN_KIND_CLIENT, address | good, address | bad)
-    return _Step(target, client, call.probability, call.required)
+    name = f"shop.{call.service}/{call.operation}"
+    return _Step(call, _templates(name, Span.SPAN_KIND_CLIENT, address | good, address | bad))
 
 
 def _rpc(service: str, operation: str) -> tuple[_Attributes, _Attributes]:
     base: _Attributes = {"rpc.system.name": "grpc", "rpc.method": f"shop.{service}/{operation}"}
-    good, bad = base | {"rpc.status_code": "OK"}, base | {"rpc.status_code": "INTERNAL", "error.type": "INTERNAL"}
-    return good, bad
+    return base | {"rpc.status_code": "OK"}, base | {"rpc.status_code": "INTERNAL", "error.type": "INTERNAL"}
 
 
 def _templates(name: str, kind: "Span.SpanKind.ValueType", good: _Attributes, bad: _Attributes) -> _SpanTemplates:
