@@ -23,10 +23,6 @@ MESSAGE_BYTES_MAX: Final = (8 << 20) + (1 << 10)  # with the overhead of a recor
 CLOSE_S_MAX: Final = 10.0
 
 
-class PlayError(CommandFailed):
-    """A message that the broker did not accept; the text states what was expected and the next step."""
-
-
 @dataclass(frozen=True, slots=True)
 class PlayOptions:
     """Options of sending. acks are always `all`."""
@@ -58,8 +54,8 @@ def play(
 
     Each message needs a partition (`placed`), and each kind a topic that exists. The order within a partition is kept.
     With a speed, a message is sent when (its timestamp - the first timestamp) / speed has passed on the clock; a slow
-    broker delays the recording and loses nothing. Raises PlayError at the first message that fails; those before it are
-    in Kafka.
+    broker delays the recording and loses nothing. Raises CommandFailed at the first message that fails, with what
+    was expected and the next step; those before it are in Kafka.
     """
     player = _Player(bootstrap, topics, options)
     try:
@@ -96,13 +92,13 @@ class _Player:
         topic = self._topics.get(message.topic_kind)
         if topic is None:
             text = f"no topic for {message.topic_kind}; expected one of {', '.join(self._topics)}; name a topic for it"
-            raise PlayError(text)
+            raise CommandFailed(text)
         partition, size = message.partition, len(message.value)
         assert partition is not None, "a message without a partition, expected `placed` ones"
         partitions = self._producer.partitions_for(topic)
         if partition not in partitions:
             text = f"{topic} has no partition {partition}, only {len(partitions)}; create it with more"
-            raise PlayError(text)
+            raise CommandFailed(text)
         if self._options.speed is not None:
             self._wait_for_turn(message.timestamp_ms, self._options.speed)
         # kafka-python 3 has no bound of waiting bytes (2.x had `buffer_memory`). A message larger than the bound is
@@ -141,7 +137,7 @@ class _Player:
 
     @contextmanager
     def _refusals_of(self, message: Message) -> Iterator[None]:
-        """Raise PlayError where Kafka's client refuses this message."""
+        """Raise CommandFailed where Kafka's client refuses this message."""
         try:
             yield
         except KafkaError as error:
@@ -150,4 +146,4 @@ class _Player:
                 f"{message.timestamp_ms} was not taken: {type(error).__name__}: {error}; "
                 "see max.message.bytes and message.timestamp.after.max.ms of the topic"
             )
-            raise PlayError(text) from error
+            raise CommandFailed(text) from error

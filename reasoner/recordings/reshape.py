@@ -62,12 +62,9 @@ def denser(messages: Iterable[Message], times: int) -> Iterator[Message]:
             for resource in request.resource_spans:
                 for scope in resource.scope_spans:
                     for span in scope.spans:
-                        span.trace_id = _of_copy(span.trace_id, copy)
+                        changed = int.from_bytes(span.trace_id, "big") ^ copy
+                        span.trace_id = changed.to_bytes(len(span.trace_id), "big")
             yield replace(message, value=request.SerializeToString())
-
-
-def _of_copy(trace_id: bytes, copy: int) -> bytes:
-    return (int.from_bytes(trace_id, "big") ^ copy).to_bytes(len(trace_id), "big")
 
 
 def placed(messages: Iterable[Message], partitions: int) -> Iterator[Message]:
