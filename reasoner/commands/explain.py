@@ -36,8 +36,7 @@ def explain(file: FileArgument, config: Config = None, as_json: AsJson = False) 
 
     Exit codes: 0 ok, 1 none of the messages is an OTLP request, 2 wrong use or a file that cannot be read.
     """
-    from reasoner.runs.explain import Explainer
-    from reasoner.runs.explain_file import add_messages, fold_config, json_lines, tables
+    from reasoner.runs.explain import Explainer, add_messages, fold_config, json_lines, tables
 
     explainer = Explainer(fold_config(config))
     unread = add_messages(explainer, file)
