@@ -1,6 +1,7 @@
 """Client of Flink's REST API, as far as the command line and the tests need it."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -88,7 +89,7 @@ class FlinkRest:
 
         step: only steps whose name contains this text.
         """
-        sums: dict[str, int] = {}
+        sums = Counter[str]()
         for vertex in self.get(f"/jobs/{job_id}")["vertices"]:
             if step not in vertex["name"]:
                 continue
@@ -97,8 +98,7 @@ class FlinkRest:
             for start in range(0, len(ids), 20):
                 asked = quote(",".join(ids[start : start + 20]))
                 for entry in self.get(f"{path}?get={asked}&agg=sum"):
-                    name = entry["id"].rpartition(".")[2]
-                    sums[name] = sums.get(name, 0) + int(entry["sum"])
+                    sums[entry["id"].rpartition(".")[2]] += int(entry["sum"])
         return sums
 
     def _call(self, request: Request) -> Any:

@@ -48,12 +48,8 @@ def read_all(bootstrap: str, topic: str) -> list[bytes]:
 
 def last_revisions(bodies: Iterable[bytes]) -> list[Insight]:
     """Return the highest revision of each id, without retracted insights, in the order of `sort_key`."""
-    newest: dict[str, Insight] = {}
-    for body in bodies:
-        insight = from_json(body)
-        known = newest.get(insight.insight_id)
-        if known is None or insight.revision > known.revision:
-            newest[insight.insight_id] = insight
+    in_order = sorted(map(from_json, bodies), key=lambda insight: insight.revision)
+    newest = {insight.insight_id: insight for insight in in_order}
     return sorted((insight for insight in newest.values() if insight.status != "retracted"), key=sort_key)
 
 

@@ -74,12 +74,15 @@ def _create_or_evolve(opened: Catalog, spec: TableSpec) -> str:
     try:
         table = opened.load_table(name)
     except NoSuchTableError:
-        schema = _schema(spec)
+        # Every column is optional: a column that is added later must be, and one rule for all is simpler.
+        fields = (NestedField(n, c.name, _type(c), required=False, doc=c.doc) for n, c in enumerate(spec.columns, 1))
+        schema = Schema(*fields)
+        sorted_by = (SortField(schema.find_field(name).field_id, transform=IdentityTransform()) for name in spec.sort)
         opened.create_table(
             name,
             schema,
             partition_spec=_partitions(spec, schema),
-            sort_order=_order(spec, schema),
+            sort_order=SortOrder(*sorted_by),
             properties=_PROPERTIES,
         )
         return f"{spec.name}: created"
@@ -93,16 +96,6 @@ def _create_or_evolve(opened: Catalog, spec: TableSpec) -> str:
     return f"{spec.name}: added {', '.join(column.name for column in added)}"
 
 
-def _schema(spec: TableSpec) -> Schema:
-    # Every column is optional: a column that is added later must be, and one rule for all is simpler.
-    return Schema(
-        *(
-            NestedField(index, column.name, _type(column), required=False, doc=column.doc)
-            for index, column in enumerate(spec.columns, 1)
-        )
-    )
-
-
 def _type(column: Column) -> IcebergType:
     return IcebergType.model_validate(column.type)
 
@@ -114,9 +107,3 @@ def _partitions(spec: TableSpec, schema: Schema) -> PartitionSpec:
         label = column if isinstance(parsed, IdentityTransform) else f"{column}_{transform.partition('[')[0]}"
         fields.append(PartitionField(schema.find_field(column).field_id, 1000 + index, parsed, label))
     return PartitionSpec(*fields)
-
-
-def _order(spec: TableSpec, schema: Schema) -> SortOrder:
-    return SortOrder(
-        *(SortField(schema.find_field(column).field_id, transform=IdentityTransform()) for column in spec.sort)
-    )

@@ -26,10 +26,6 @@ SMALL_BYTES: Final = 64 * 2**20  # a file of this size or more is not merged
 GROUP_BYTES: Final = 256 * 2**20  # of a partition that are merged at a time, at most: in memory, uncompressed
 FILES_MIN: Final = 2  # small files that a partition must have to be merged
 TRIES: Final = 5
-_CONFLICTS: Final = (
-    f"{{}}: jobs committed {TRIES} times while files were merged, expected fewer commits; "
-    "run it again, or with a smaller --partitions"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +59,9 @@ def maintain(table: Table, before_ms: int, partitions_max: int = 64) -> Maintain
             # The same files were replaced by others, or jobs committed faster; pyiceberg has removed the new files.
             conflicts += 1
             if conflicts == TRIES:
-                raise CommandFailed(_CONFLICTS.format(table.name()[-1])) from None
+                found = f"{table.name()[-1]}: jobs committed {TRIES} times while files were merged"
+                message = f"{found}, expected fewer commits; run it again, or with a smaller --partitions"
+                raise CommandFailed(message) from None
     try:
         expired, removed = _expire(table, before_ms)
     except CommitFailedException:

@@ -195,6 +195,7 @@ def _fault_row(truth: Truth, fault: Fault, insights: list[Insight]) -> dict[str,
     episodes = {(insight.service, insight.kind) for insight in touching}
     # An insight that was already open is taken only if none opens near the injection.
     first = min(touching, key=lambda i: (i.window.start_ms < fault.at_ms - BEFORE_MS, i.window.start_ms), default=None)
+    signal = SIGNAL_OF.get(first.kind, "traces") if first else ""
     return {
         "fault": fault.id,
         "type": fault.kind,
@@ -202,15 +203,11 @@ def _fault_row(truth: Truth, fault: Fault, insights: list[Insight]) -> dict[str,
         "found": bool(touching),
         "kind": first.kind if first else "",
         "at": first.service if first else "",
-        "signal": _signal_of(first) if first else "",
+        "signal": first.subject if first and first.kind == "telemetry_gap" else signal,
         "says": first.title if first else "",
         "after_s": (first.window.start_ms - fault.at_ms) / 1000 if first else None,
         "repeats": len(touching) - len(episodes),
     }
-
-
-def _signal_of(insight: Insight) -> str:
-    return insight.subject if insight.kind == "telemetry_gap" else SIGNAL_OF.get(insight.kind, "traces")
 
 
 def _touches(insight: Insight, at_ms: int) -> bool:
