@@ -1,5 +1,6 @@
 """CPU time and memory of the processes of a run, by role."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,17 +33,15 @@ class Usage:
 
     def sample(self) -> None:
         """Measure every process of the run once; call it about once a second."""
-        cpu: dict[str, float] = {}
-        rss: dict[str, float] = {}
+        cpu, rss = Counter[str](), Counter[str]()
         for process, role in self._processes():
             with suppress(*_GONE):
                 spent, memory = process.cpu_times(), process.memory_full_info()
-                cpu[role] = cpu.get(role, 0.0) + spent.user + spent.system
-                rss[role] = rss.get(role, 0.0) + memory.pss / (1 << 20)
-        for role, seconds in cpu.items():
-            self.cpu_s[role] = max(self.cpu_s.get(role, 0.0), seconds)
-        for role, megabytes in rss.items():
-            self.rss_mb_max[role] = max(self.rss_mb_max.get(role, 0.0), megabytes)
+                cpu[role] += spent.user + spent.system
+                rss[role] += memory.pss / (1 << 20)
+        for role in cpu:
+            self.cpu_s[role] = max(self.cpu_s.get(role, 0.0), cpu[role])
+            self.rss_mb_max[role] = max(self.rss_mb_max.get(role, 0.0), rss[role])
         self.all_rss_mb_max = max(self.all_rss_mb_max, sum(rss.values()))
 
     def threads_cpu_s(self) -> dict[tuple[str, str], float]:

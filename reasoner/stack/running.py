@@ -51,7 +51,7 @@ def running(
     Components of the folder that already run are used as they are and stay. keep: leave everything running.
     """
     supervisor = Supervisor(settings.folder.expanduser().resolve(), die_with_parent=not keep, report=report)
-    before = [name for name in supervisor.recorded_names() if supervisor.record(name)]
+    before = [record.name for record in supervisor.running()]
     settings = settings.model_copy(update=supervisor.running_ports()).resolved()
     supervisor.up(components_of(settings, names))
     try:

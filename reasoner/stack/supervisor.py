@@ -90,13 +90,16 @@ class Supervisor:
 
     def running_ports(self) -> dict[str, int]:
         """Return the ports of all running components by setting name; they override those of the command line."""
-        records = [record for name in self.recorded_names() if (record := self.record(name))]
-        return {name: port for record in records for name, port in record.ports.items()}
+        return {name: port for record in self.running() for name, port in record.ports.items()}
+
+    def running(self) -> list[ProcessRecord]:
+        """Return the records of the components that run, the oldest first."""
+        records = map(ProcessRecord.load, self.record_paths())
+        return [record for record in records if record and record.is_running()]
 
     def record(self, name: str) -> ProcessRecord | None:
         """Return the record of a component that runs; None if it does not run."""
-        records = (ProcessRecord.load(path) for path in self.folder.glob(f"*/{name}{_RECORD_SUFFIX}"))
-        return next((record for record in records if record and record.is_running()), None)
+        return next((record for record in self.running() if record.name == name), None)
 
     def record_paths(self) -> list[Path]:
         """Return the process records in this folder, the oldest first."""
@@ -105,7 +108,8 @@ class Supervisor:
     def _start(self, component: Component) -> ProcessRecord:
         self._end(component.record)  # The process of an old record may have left children.
         component.prepare()
-        _rotate(component.log)
+        if component.log.exists() and component.log.stat().st_size > _LOG_BYTES_MAX:
+            component.log.replace(component.log.with_suffix(".log.1"))  # one older log is kept
         self._children[component.name], record = start(component, die_with_parent=self.die_with_parent)
         record.save(component.record)
         return record
@@ -176,9 +180,3 @@ def _refuse_busy_ports(component: Component) -> None:
         ports = ", ".join(f"{port} (change it with {flag_of(name)})" for name, port in busy)
         message = f"{component.name}: another program uses port {ports}; end that program or choose another port"
         raise CommandFailed(message)
-
-
-def _rotate(log: Path) -> None:
-    """Rename a log that has grown large; one older log is kept."""
-    if log.exists() and log.stat().st_size > _LOG_BYTES_MAX:
-        log.replace(log.with_suffix(".log.1"))
