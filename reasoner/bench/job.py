@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from jobs.settings import Detection, JobConfig
+from jobs.settings import Detection, Engine, JobConfig
 from reasoner.bench.processes import Usage
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
@@ -28,7 +28,8 @@ from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topic
 from reasoner.runs.job_process import write_config
 from reasoner.runs.submit import submit
 from reasoner.stack.running import RunningStack, running
-from reasoner.stack.settings import StackSettings
+from reasoner.stack.settings import POSTGRES_USER, StackSettings
+from state_schemas.contracts.settings import Kafka, Lake, Topics
 from state_schemas.telemetry.signals import SignalType
 
 PARTITIONS: Final = 4
@@ -52,12 +53,7 @@ def limit(rows: list[dict[str, Any]], cores_used: float, cores: int) -> dict[str
 
 
 class Checkpoint(NamedTuple):
-    """A completed checkpoint.
-
-    - triggered_ms: by the clock of the machine.
-    - took_ms: duration.
-    - size_bytes: bytes that it wrote.
-    """
+    """A completed checkpoint: when it was triggered by the machine's clock, its duration, and the bytes written."""
 
     triggered_ms: int
     took_ms: int
@@ -172,26 +168,15 @@ def bench_job(given: BenchInput, *, profile: bool, report: Callable[[str], None]
 
 
 def _config(stack: RunningStack, folder: Path, services: int) -> JobConfig:
-    return JobConfig.model_validate(
-        {
-            "name": "bench",
-            "kafka": {
-                "bootstrap_servers": stack.settings.kafka_bootstrap,
-                "idle_ms": 0,
-                "topics": {"logs": "", "metrics": ""},
-            },
-            "lake": {
-                "uri": stack.settings.postgres_jdbc_url.partition("?")[0],
-                "user": "reasoner",
-                "warehouse": f"file://{folder}/warehouse",
-            },
-            "engine": {
-                "parallelism": 2,
-                "checkpoint_interval_ms": CHECKPOINT_MS,
-                "checkpoint_dir": f"file://{folder}/checkpoints",
-            },
-            "detection": {"services_max": max(services, Detection().services_max)},
-        }
+    address, uri = stack.settings.kafka_bootstrap, stack.settings.postgres_jdbc_url.partition("?")[0]
+    return JobConfig(
+        name="bench",
+        kafka=Kafka(bootstrap_servers=address, idle_ms=0, topics=Topics(logs="", metrics="")),
+        lake=Lake(uri=uri, user=POSTGRES_USER, warehouse=f"file://{folder}/warehouse"),
+        engine=Engine(
+            parallelism=2, checkpoint_interval_ms=CHECKPOINT_MS, checkpoint_dir=f"file://{folder}/checkpoints"
+        ),
+        detection=Detection(services_max=max(services, Detection().services_max)),
     )
 
 
@@ -206,7 +191,8 @@ def _create(config: JobConfig) -> None:
 def _run(
     stack: RunningStack, config: JobConfig, folder: Path, spans: int, profile: bool, report: Callable[[str], None]
 ) -> tuple[Usage, Progress]:
-    rest, usage, progress = FlinkRest(stack.settings.flink_rest_url), Usage(_roots(stack)), Progress()
+    roots = {record.pid: record.name for record in stack.supervisor.running()}
+    rest, usage, progress = FlinkRest(stack.settings.flink_rest_url), Usage(roots), Progress()
     job_id = submit("insights", write_config(config, folder / "job.yaml"), rest.url)
     page = f"{rest.url}/jobs/{job_id}/exceptions"
     report(f"job {job_id} reads {spans} spans")
@@ -231,11 +217,6 @@ def _run(
     rest.stop(job_id, f"file://{folder}/savepoints", drain=True, deadline_s=STOP_DEADLINE_S)
     usage.sample()
     return usage, progress
-
-
-def _roots(stack: RunningStack) -> dict[int, str]:
-    records = {name: stack.supervisor.record(name) for name in stack.supervisor.recorded_names()}
-    return {record.pid: name for name, record in records.items() if record is not None}
 
 
 def _checkpoints(rest: FlinkRest, job_id: str) -> dict[int, Checkpoint]:

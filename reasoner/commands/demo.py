@@ -1,19 +1,18 @@
 """`reasoner demo`: plant an incident, run the real job, and check both sinks."""
 
-import os
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from reasoner.clients import lake
-from reasoner.commands.printing import print_table
-from reasoner.errors import CommandFailed, WrongUse
+from reasoner.commands.shared import print_table
+from reasoner.errors import CommandFailed
 from reasoner.extras import require
 from reasoner.runs import demo
 from reasoner.stack.environment import checkout
@@ -25,7 +24,11 @@ app = typer.Typer(help="Plant an incident in the telemetry of a small shop and c
 
 
 @app.command()
-def demo_command() -> None:
+def demo_command(
+    seed: Annotated[int, typer.Option(envvar="DEMO_SEED", min=0, hidden=True)] = 5,
+    incident: Annotated[Literal["planted", "none"], typer.Option(envvar="DEMO_INCIDENT", hidden=True)] = "planted",
+    keep: Annotated[bool, typer.Option(envvar="DEMO_KEEP", hidden=True)] = False,
+) -> None:
     """Plant an incident in the telemetry of a small shop and check that the job finds it.
 
     The telemetry passes through real Kafka, Flink and Iceberg, which are started for the demo.
@@ -39,12 +42,14 @@ def demo_command() -> None:
     """
     require("job", "reasoner demo")
     console = Console()
-    seed, with_incident, keep = _wishes()
-    plan = demo.plan(seed, with_incident, int(time.time() * 1000))
+    plan = demo.plan(seed, incident == "planted", int(time.time() * 1000))
     console.print(
         f"seed {seed}: " + (f"planted: {demo.describe(plan.incident)}" if plan.incident else "nothing planted")
     )
-    with _folder(keep) as folder:
+    kept = checkout() / ".run" / "demo"
+    with nullcontext(str(kept)) if keep else tempfile.TemporaryDirectory(prefix="reasoner-demo-") as name:
+        folder = Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
         settings = StackSettings(folder=folder / "stack").with_auto_ports()
         with running(settings, ["kafka"], report=console.print, keep=keep) as stack:
             _run(console, stack, folder, plan)
@@ -84,27 +89,3 @@ def _run(console: Console, stack: RunningStack, folder: Path, plan: demo.DemoPla
         if plan.incident
         else "no incident was planted and no insight was emitted"
     )
-
-
-def _wishes() -> tuple[int, bool, bool]:
-    text = os.environ.get("DEMO_SEED") or "5"
-    if not text.isdigit():
-        message = f"DEMO_SEED is {text!r}; expected a whole number, such as DEMO_SEED=3"
-        raise WrongUse(message)
-    incident = os.environ.get("DEMO_INCIDENT") or "planted"
-    if incident not in ("planted", "none"):
-        message = f"DEMO_INCIDENT is {incident!r}; expected `none` or no value"
-        raise WrongUse(message)
-    return int(text), incident == "planted", os.environ.get("DEMO_KEEP") == "1"
-
-
-@contextmanager
-def _folder(keep: bool) -> Iterator[Path]:
-    """Yield the folder of this run; it is removed afterwards unless it is kept."""
-    if keep:
-        folder = checkout() / ".run" / "demo"
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="reasoner-demo-") as name:
-        yield Path(name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
-from jobs.settings import JobConfig
+from jobs.settings import Engine, JobConfig
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest, NoAnswer
 from reasoner.clients.insight_topic import committed, last_revisions, poll
@@ -31,7 +31,8 @@ PARTITIONS: Final = 2
 SPEED: Final = 22.0  # 12 minutes in 33 s: slow enough to see an insight open before it closes
 DEADLINE_S: Final = 240.0
 
-RETENTION_MS: Final = {"raw": 6 * HOUR_MS, "insights": 90 * 24 * HOUR_MS}
+RAW_RETENTION_MS: Final = 6 * HOUR_MS
+INSIGHTS_RETENTION_MS: Final = 90 * 24 * HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,34 +53,18 @@ def plan(seed: int, with_incident: bool, now_ms: int) -> DemoPlan:
 
 def config(bootstrap: str, folder: Path, rest_port: int) -> JobConfig:
     """Return the settings of the job: the defaults with small sizes and short checkpoints, for early results."""
-    return JobConfig.model_validate(
-        {
-            "name": "demo",
-            "kafka": {"bootstrap_servers": bootstrap, "idle_ms": 0},
-            "lake": lake_in(folder),
-            "engine": {
-                "parallelism": 1,
-                "checkpoint_interval_ms": 3_000,
-                "state_backend": "hashmap",
-                "bundle_time_ms": 200,
-                "flink": {"rest.port": str(rest_port), "rest.address": "127.0.0.1", "rest.bind-address": "127.0.0.1"},
-            },
-        }
-    )
+    kafka = Kafka(bootstrap_servers=bootstrap, idle_ms=0)
+    rest = {"rest.port": str(rest_port), "rest.address": "127.0.0.1", "rest.bind-address": "127.0.0.1"}
+    sizes = Engine(parallelism=1, checkpoint_interval_ms=3_000, state_backend="hashmap", bundle_time_ms=200, flink=rest)
+    return JobConfig(name="demo", kafka=kafka, lake=lake_in(folder), engine=sizes)
 
 
 def prepare(job: JobConfig) -> None:
     """Create the topics with their retention, and the tables."""
     topics = job.kafka.topics
-    long = TopicSpec(PARTITIONS, RETENTION_MS["insights"])
-    raw = TopicSpec(PARTITIONS, RETENTION_MS["raw"])
-    rules = TopicSpec(1, RETENTION_MS["insights"], cleanup_policy="compact")
-    wanted = {
-        **dict.fromkeys(TOPICS.values(), raw),
-        topics.insights: long,
-        topics.rejected: raw,
-        "insight_rules": rules,
-    }
+    wanted = dict.fromkeys((*TOPICS.values(), topics.rejected), TopicSpec(PARTITIONS, RAW_RETENTION_MS))
+    wanted[topics.insights] = TopicSpec(PARTITIONS, INSIGHTS_RETENTION_MS)
+    wanted["insight_rules"] = TopicSpec(1, INSIGHTS_RETENTION_MS, cleanup_policy="compact")
     create_topics(job.kafka.bootstrap_servers, wanted)
     lake.create_tables(job.lake)
 
@@ -153,13 +138,16 @@ def in_table(job: JobConfig) -> list[Insight]:
 
 def faults(demo: DemoPlan, topic: list[Insight], table: list[Insight]) -> list[str]:
     """Return what is wrong with the outcome; empty if exactly the planted incident is in both sinks."""
-    found = []
+    found, incident = [], demo.incident
     if topic != table:
         found.append(f"the topic holds {len(topic)} insights, the table {len(table)}, and they are not the same")
-    strangers = [insight.title for insight in topic if not _belongs(demo.incident, insight)]
-    found += [f"not planted: {title}" for title in strangers]
-    if demo.incident and not any(_is_it(demo.incident, insight) for insight in topic):
-        found.append(f"not found: {describe(demo.incident)}")
+    during = [insight for insight in topic if incident and _overlaps(incident, insight)]
+    near = {incident.service, *incident.affected} if incident else set()  # also services that wait for the faulty one
+    belonging = [insight for insight in during if insight.service in near]
+    found += [f"not planted: {insight.title}" for insight in topic if insight not in belonging]
+    kind = "error_ratio" if incident and incident.kind == "errors" else "latency_spike"
+    if incident and (incident.service, kind) not in [(insight.service, insight.kind) for insight in during]:
+        found.append(f"not found: {describe(incident)}")
     return found
 
 
@@ -173,19 +161,6 @@ def describe(incident: Incident) -> str:
     length_s = (incident.end_ms - incident.start_ms) / 1000
     clock = time.strftime("%H:%M:%S", time.gmtime(incident.start_ms / 1000))
     return f"{incident.service}{where}: {size} from {clock} for {length_s:.0f} s{reached}"
-
-
-def _is_it(incident: Incident, insight: Insight) -> bool:
-    kind = "error_ratio" if incident.kind == "errors" else "latency_spike"
-    return insight.service == incident.service and insight.kind == kind and _overlaps(incident, insight)
-
-
-def _belongs(incident: Incident | None, insight: Insight) -> bool:
-    """Return whether an insight is about the incident, or about a service that waits for the faulty one."""
-    if incident is None:
-        return False
-    near = {incident.service, *incident.affected}
-    return insight.service in near and _overlaps(incident, insight)
 
 
 def _overlaps(incident: Incident, insight: Insight) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 from sys import executable
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
@@ -16,6 +16,7 @@ from reasoner.stack.component import Component, last_lines
 from reasoner.stack.environment import flink_env
 from reasoner.stack.process import ProcessRecord, start, stop
 from reasoner.waiting import wait_until
+from state_schemas.contracts.settings import Lake
 
 STOP_DEADLINE_S: Final = 20.0
 
@@ -74,6 +75,6 @@ def job_process(config: JobConfig, folder: Path, module: str = "jobs.insights") 
         child.wait(STOP_DEADLINE_S)
 
 
-def lake_in(folder: Path) -> dict[str, Any]:
+def lake_in(folder: Path) -> Lake:
     """Return the settings of a catalog in SQLite with its warehouse in this folder, for a single writing process."""
-    return {"uri": f"jdbc:sqlite:{folder}/catalog.db", "warehouse": f"file://{folder}/warehouse"}
+    return Lake(uri=f"jdbc:sqlite:{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from jobs.graph import stages
-from jobs.settings import JobConfig
+from jobs.settings import Detection, Engine, JobConfig
+from operators.emission import EmitWhen
 from reasoner.clients import lake
 from reasoner.clients.insight_topic import last_revisions, read_all, sort_key
 from reasoner.recordings.player import PlayOptions, play
@@ -19,6 +20,7 @@ from reasoner.runs.local_run import TOPICS, LocalRun, StagesOf
 from reasoner.stack.running import running
 from reasoner.stack.settings import StackSettings
 from state_schemas.contracts.insight import Insight, from_json, to_json
+from state_schemas.contracts.settings import Kafka
 
 PARTITIONS: Final = 4
 FLINK_DEADLINE_S: Final = 1_800.0
@@ -27,25 +29,17 @@ Report = Callable[[str], None]
 
 
 def settings(
-    emit_when: str, kafka: str = "127.0.0.1:9092", parallelism: int = 1, lake_folder: Path = Path("/nonexistent")
+    emit_when: EmitWhen, kafka: str = "127.0.0.1:9092", parallelism: int = 1, lake_folder: Path = Path("/nonexistent")
 ) -> JobConfig:
     """Return the default settings of the job for a replay: bounded, and waiting for every partition.
 
     emit_when: `final` emits only final insights; `early` also emits earlier revisions.
     """
-    return JobConfig.model_validate(
-        {
-            "name": "replay",
-            "kafka": {"bootstrap_servers": kafka, "bounded": True, "idle_ms": 0},
-            "lake": lake_in(lake_folder),
-            "engine": {
-                "parallelism": parallelism,
-                "state_backend": "hashmap",
-                "checkpoint_interval_ms": 2_000,  # a bounded job ends at the first checkpoint after its input
-            },
-            "detection": {"emit_when": emit_when},
-        }
-    )
+    # A bounded job ends at the first checkpoint after its input.
+    engine = Engine(parallelism=parallelism, state_backend="hashmap", checkpoint_interval_ms=2_000)
+    sources = Kafka(bootstrap_servers=kafka, bounded=True, idle_ms=0)
+    detection = Detection(emit_when=emit_when)
+    return JobConfig(name="replay", kafka=sources, lake=lake_in(lake_folder), engine=engine, detection=detection)
 
 
 def replay_local(
