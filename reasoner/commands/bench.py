@@ -6,16 +6,12 @@ from typing import Annotated
 
 import typer
 
-from reasoner.commands.printing import ResultAsJson, print_result, say
+from reasoner.commands.shared import ResultAsJson, group, print_result, say
 from reasoner.errors import WrongUse
 from reasoner.extras import require
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help=(
-        "Measure throughput, memory and false alarms on this machine.\n\n"
-        "Example: reasoner bench job --spans 20000000 --json"
-    ),
+app = group(
+    "Measure throughput, memory and false alarms on this machine.", "reasoner bench job --spans 20000000 --json"
 )
 Hours = Annotated[int, typer.Option(min=1, help="Hours of generated normal traffic.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Number of generated fleets, one environment each.")]

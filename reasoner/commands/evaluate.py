@@ -5,15 +5,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from reasoner.commands.printing import ResultAsJson, print_result
+from reasoner.commands.shared import ResultAsJson, group, print_result
 from reasoner.extras import require
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help=(
-        "Score detection on public data sets with known truth.\n\nExample: reasoner evaluate nezha --data nezha/ --json"
-    ),
-)
+app = group("Score detection on public data sets with known truth.", "reasoner evaluate nezha --data nezha/ --json")
 
 Data = Annotated[Path, typer.Option(help="Folder of the data set.")]
 Dump = Annotated[Path | None, typer.Option(help="Write the evaluated OTLP to this folder; `reasoner replay` reads it.")]

@@ -8,17 +8,15 @@ import msgspec
 import typer
 
 from reasoner.clients.insight_topic import committed, last_revisions, poll, read_all
-from reasoner.commands.printing import print_table
+from reasoner.commands.shared import group, print_table
 from reasoner.errors import CommandFailed
 from state_schemas.contracts.insight import from_json, to_json
 from state_schemas.contracts.settings import Kafka, ReaderConfig, load
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help=(
-        "Print insights from the topic `insight_out` and log patterns from the tables.\n\n"
-        "Only committed messages are read.\n\nExample: reasoner insights list --config job.yaml"
-    ),
+app = group(
+    "Print insights from the topic `insight_out` and log patterns from the tables.\n\n"
+    "Only committed messages are read.",
+    "reasoner insights list --config job.yaml",
 )
 
 Config = Annotated[Path | None, typer.Option(help="YAML file of the job (default: the default settings).")]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from reasoner.commands.printing import say
+from reasoner.commands.shared import say
 from reasoner.extras import require
 from state_schemas.contracts.insight import to_json
 

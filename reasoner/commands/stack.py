@@ -8,19 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from reasoner.commands.printing import print_table
+from reasoner.commands.shared import group, print_table
 from reasoner.errors import CommandFailed
 from reasoner.stack.postgres import postgres_programs
 from reasoner.stack.running import COMPONENTS, components_of
 from reasoner.stack.settings import StackSettings
 from reasoner.stack.supervisor import Supervisor
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help=(
-        "Run Kafka, PostgreSQL and Flink as native processes on this machine, without Docker.\n\n"
-        "Data and logs are in one folder.\n\nExample: reasoner stack up kafka postgres"
-    ),
+app = group(
+    "Run Kafka, PostgreSQL and Flink as native processes on this machine, without Docker.\n\n"
+    "Data and logs are in one folder.",
+    "reasoner stack up kafka postgres",
 )
 
 Names = Annotated[

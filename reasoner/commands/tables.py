@@ -8,15 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from reasoner.commands.shared import group
 from state_schemas.contracts.settings import Lake, ReaderConfig, load
 from state_schemas.contracts.tables import TABLES
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help=(
-        "Create, describe and maintain the Iceberg tables that the jobs write.\n\n"
-        "Example: reasoner tables create --config job.yaml"
-    ),
+app = group(
+    "Create, describe and maintain the Iceberg tables that the jobs write.", "reasoner tables create --config job.yaml"
 )
 
 Config = Annotated[Path, typer.Option(help="YAML file of the job; its section `lake` names the catalog.")]

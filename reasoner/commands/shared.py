@@ -1,4 +1,4 @@
-"""Printing that several commands share: tables, results of measurements, lines on standard error."""
+"""Parts that several commands share: groups of commands, an option, and printing."""
 
 import json
 import sys
@@ -12,6 +12,11 @@ from rich.table import Table
 from reasoner.evaluate.result import Result
 
 ResultAsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object with machine and commit.")]
+
+
+def group(text: str, example: str) -> typer.Typer:
+    """Return the application of a command with sub-commands; without one it prints its help."""
+    return typer.Typer(no_args_is_help=True, help=f"{text}\n\nExample: {example}")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
