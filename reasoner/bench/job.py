@@ -127,6 +127,72 @@ class BenchInput:
     paced: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Measurement:
+    """A measurement on a running stack. folder: for the settings, tables, checkpoints and savepoints of the job."""
+
+    stack: RunningStack
+    folder: Path
+    given: BenchInput
+    profile: bool
+    report: Callable[[str], None]
+
+    @property
+    def config(self) -> JobConfig:
+        address, uri = self.stack.settings.kafka_bootstrap, self.stack.settings.postgres_jdbc_url.partition("?")[0]
+        checkpoints = f"file://{self.folder}/checkpoints"
+        return JobConfig(
+            name="bench",
+            kafka=Kafka(bootstrap_servers=address, idle_ms=0, topics=Topics(logs="", metrics="")),
+            lake=Lake(uri=uri, user=POSTGRES_USER, warehouse=f"file://{self.folder}/warehouse"),
+            engine=Engine(parallelism=2, checkpoint_interval_ms=CHECKPOINT_MS, checkpoint_dir=checkpoints),
+            detection=Detection(services_max=max(self.given.services, Detection().services_max)),
+        )
+
+    def run(self) -> tuple[Usage, Progress]:
+        """Run the job until all spans are read, and drain it. Raises CommandFailed if it stops or is restarted."""
+        roots = {record.pid: record.name for record in self.stack.supervisor.running()}
+        rest, usage, progress = FlinkRest(self.stack.settings.flink_rest_url), Usage(roots), Progress()
+        job_id = submit("insights", write_config(self.config, self.folder / "job.yaml"), rest.url)
+        page = f"{rest.url}/jobs/{job_id}/exceptions"
+        self.report(f"job {job_id} reads {self.given.spans} spans")
+        moved_s, read = time.monotonic(), 0
+        while read < self.given.spans:
+            time.sleep(_SAMPLE_S)
+            usage.sample()
+            counters = rest.counters(job_id, "fold-traces")
+            before, read = read, counters.get("records_folded_total", 0)
+            at_ms = int(time.time() * 1000)
+            progress.samples.append((at_ms, read))
+            progress.checkpoints |= _checkpoints(rest, job_id)
+            if self.profile:
+                progress.profile.append((at_ms, usage.threads_cpu_s(), _stage_times(rest, job_id)))
+            moved_s = time.monotonic() if read > before else moved_s
+            if time.monotonic() - moved_s > STALLED_S:
+                message = f"the job stopped at {read} of {self.given.spans} spans; see {page}"
+                raise CommandFailed(message)
+        if rest.restarts(job_id):
+            message = f"the job was restarted during the measurement; see {page}"
+            raise CommandFailed(message)
+        rest.stop(job_id, f"file://{self.folder}/savepoints", drain=True, deadline_s=STOP_DEADLINE_S)
+        usage.sample()
+        return usage, progress
+
+    def require_exact(self) -> None:
+        """Check that the roll-ups hold each span once at each resolution. Raises CommandFailed."""
+        rows = lake.read(
+            self.config.lake,
+            "latency_rollups",
+            row_filter="dimension = 'service'",
+            selected_fields=("resolution_s", "count"),
+        )
+        sums = rows.group_by("resolution_s").aggregate([("count", "sum")]).to_pylist()
+        wrong = [row for row in sums if row["count_sum"] != self.given.spans]
+        if wrong or len(sums) != 3:
+            message = f"the roll-ups hold {sums}, expected {self.given.spans} spans at each of 3 resolutions: no result"
+            raise CommandFailed(message)
+
+
 def bench_job(given: BenchInput, *, profile: bool, report: Callable[[str], None]) -> Result:
     """Run the job over these messages; takes minutes. profile: also return where the time went."""
     with tempfile.TemporaryDirectory(prefix="reasoner-bench-") as name:
@@ -138,17 +204,22 @@ def bench_job(given: BenchInput, *, profile: bool, report: Callable[[str], None]
             running(stack_settings, ["kafka", "postgres", "flink"], report=report) as stack,
             ThreadPoolExecutor(1) as sender,
         ):
-            config = _config(stack, folder, given.services)
-            _create(config)
+            measurement = _Measurement(stack, folder, given, profile, report)
+            kafka, names = measurement.config.kafka, measurement.config.kafka.topics
+            forever = TopicSpec(PARTITIONS, KEEP_FOR_EVER_MS)
+            create_topics(
+                kafka.bootstrap_servers, dict.fromkeys((names.traces, names.insights, names.rejected), forever)
+            )
+            lake.create_tables(measurement.config.lake)
             options = PlayOptions(speed=1.0 if given.paced else None)
-            topics: dict[SignalType, str] = {"traces": config.kafka.topics.traces}
-            sending = sender.submit(play, given.messages, stack.settings.kafka_bootstrap, topics, options)
+            topics: dict[SignalType, str] = {"traces": names.traces}
+            sending = sender.submit(play, given.messages, kafka.bootstrap_servers, topics, options)
             if not given.paced:
                 report("filling the topic")
                 sending.result()
-            usage, progress = _run(stack, config, folder, given.spans, profile, report)
+            usage, progress = measurement.run()
             filled_bytes = sending.result().value_bytes
-            _require_exact(config, given.spans)
+            measurement.require_exact()
     spans_per_s = progress.steady_spans_per_s()
     scores = {
         "spans_per_s": round(spans_per_s),
@@ -167,58 +238,6 @@ def bench_job(given: BenchInput, *, profile: bool, report: Callable[[str], None]
     return Result("bench job", given.setting, scores, [*shares, *(progress.steady_profile() if profile else [])])
 
 
-def _config(stack: RunningStack, folder: Path, services: int) -> JobConfig:
-    address, uri = stack.settings.kafka_bootstrap, stack.settings.postgres_jdbc_url.partition("?")[0]
-    return JobConfig(
-        name="bench",
-        kafka=Kafka(bootstrap_servers=address, idle_ms=0, topics=Topics(logs="", metrics="")),
-        lake=Lake(uri=uri, user=POSTGRES_USER, warehouse=f"file://{folder}/warehouse"),
-        engine=Engine(
-            parallelism=2, checkpoint_interval_ms=CHECKPOINT_MS, checkpoint_dir=f"file://{folder}/checkpoints"
-        ),
-        detection=Detection(services_max=max(services, Detection().services_max)),
-    )
-
-
-def _create(config: JobConfig) -> None:
-    topics = config.kafka.topics
-    forever = TopicSpec(PARTITIONS, KEEP_FOR_EVER_MS)
-    wanted = dict.fromkeys((topics.traces, topics.insights, topics.rejected), forever)
-    create_topics(config.kafka.bootstrap_servers, wanted)
-    lake.create_tables(config.lake)
-
-
-def _run(
-    stack: RunningStack, config: JobConfig, folder: Path, spans: int, profile: bool, report: Callable[[str], None]
-) -> tuple[Usage, Progress]:
-    roots = {record.pid: record.name for record in stack.supervisor.running()}
-    rest, usage, progress = FlinkRest(stack.settings.flink_rest_url), Usage(roots), Progress()
-    job_id = submit("insights", write_config(config, folder / "job.yaml"), rest.url)
-    page = f"{rest.url}/jobs/{job_id}/exceptions"
-    report(f"job {job_id} reads {spans} spans")
-    moved_s, read = time.monotonic(), 0
-    while read < spans:
-        time.sleep(_SAMPLE_S)
-        usage.sample()
-        counters = rest.counters(job_id, "fold-traces")
-        before, read = read, counters.get("records_folded_total", 0)
-        at_ms = int(time.time() * 1000)
-        progress.samples.append((at_ms, read))
-        progress.checkpoints |= _checkpoints(rest, job_id)
-        if profile:
-            progress.profile.append((at_ms, usage.threads_cpu_s(), _stage_times(rest, job_id)))
-        moved_s = time.monotonic() if read > before else moved_s
-        if time.monotonic() - moved_s > STALLED_S:
-            message = f"the job stopped at {read} of {spans} spans; see {page}"
-            raise CommandFailed(message)
-    if rest.restarts(job_id):
-        message = f"the job was restarted during the measurement; see {page}"
-        raise CommandFailed(message)
-    rest.stop(job_id, f"file://{folder}/savepoints", drain=True, deadline_s=STOP_DEADLINE_S)
-    usage.sample()
-    return usage, progress
-
-
 def _checkpoints(rest: FlinkRest, job_id: str) -> dict[int, Checkpoint]:
     """Return the newest completed checkpoints by number; Flink keeps ten."""
     history = rest.get(f"/jobs/{job_id}/checkpoints")["history"]
@@ -235,14 +254,3 @@ def _stage_times(rest: FlinkRest, job_id: str) -> dict[str, tuple[int, int, int]
         busy, waited, idle = (0 if value == "NaN" else int(value) for value in spent)  # not started
         found[vertex["name"][:60]] = (busy, waited, busy + waited + idle)
     return found
-
-
-def _require_exact(config: JobConfig, spans: int) -> None:
-    rows = lake.read(
-        config.lake, "latency_rollups", row_filter="dimension = 'service'", selected_fields=("resolution_s", "count")
-    )
-    sums = rows.group_by("resolution_s").aggregate([("count", "sum")]).to_pylist()
-    wrong = [row for row in sums if row["count_sum"] != spans]
-    if wrong or len(sums) != 3:
-        message = f"the roll-ups hold {sums}, expected {spans} spans at each of 3 resolutions: no result"
-        raise CommandFailed(message)
