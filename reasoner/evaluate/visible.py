@@ -42,21 +42,64 @@ class Seen(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A count that differs: evidence in nats, times counted, times expected."""
+    """A count that differs: evidence in nats, its service, its name, times counted, times expected."""
 
     nats: float
-    service: str
-    name: str
-    times: int
+    at: str
+    what: str
+    count: int
     expected: float
+
+
+class _Recorded:
+    """The counts of a recording by service, and the templates of its patterns by id."""
+
+    def __init__(self, data: Path) -> None:
+        self.services: defaultdict[str, Seen] = defaultdict(lambda: Seen(Counter(), defaultdict(Counter)))
+        self.templates: dict[str, str] = {}
+        self._answers: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        self._reader, self._decoder = LineReader(), SpanDecoder()
+        for message in read(days_of(data), BadLines()):
+            if message.topic_kind == "logs":
+                self._add_lines(message.value)
+            elif message.topic_kind == "traces":
+                self._add_spans(message.value)
+        for service, times in self._answers.items():
+            slow_ns = float(np.quantile([duration for _, duration in times], SLOW_QUANTILE))
+            slow = Counter(second for second, duration in times if duration > slow_ns)
+            self.services[service].counts["latency", f"slower than {slow_ns / 1e6:.0f} ms"] = slow
+
+    def _add_lines(self, data: bytes) -> None:
+        records = decode_logs(data)
+        assert not isinstance(records, Rejected), "a recorded message cannot be decoded"
+        for record, line in zip(records, self._reader.read(records), strict=True):
+            key = ("error lines" if line.severe else "other lines", line.pattern.pattern_id)
+            self.templates.setdefault(line.pattern.pattern_id, template_of(line.pattern.texts)[:200])
+            self.services[record.resource.service].counts[key][record.time_ns // 10**9] += 1
+
+    def _add_spans(self, data: bytes) -> None:
+        spans = self._decoder.decode(data)
+        assert not isinstance(spans, Rejected), "a recorded message cannot be decoded"
+        seconds = (spans.end_ns // np.uint64(10**9)).tolist()
+        durations = (spans.end_ns - spans.start_ns).tolist()
+        for place, resource in enumerate(spans.resource.tolist()):
+            service = spans.resources[resource].service
+            if int(spans.kind[place]) in ENTRY_KINDS:
+                self.services[service].requests[seconds[place]] += 1
+                self._answers[service].append((seconds[place], durations[place]))
+            else:
+                self.services[service].counts["calls", spans.names[spans.name[place]]][seconds[place]] += 1
 
 
 def evaluate(data: Path) -> Result:
     """Return the result; takes minutes, because the recording is read twice, once by the shipped detectors."""
     truth = truth_of(data)
-    services, names = _seen(data)
+    recorded = _Recorded(data)
     found = found_faults(data, truth)
-    rows = [_row(truth, fault, services, names, found) for fault in truth.faults]
+    rows = [
+        _row(truth, fault, recorded) | {"found": bool(found[fault.id]), "found_as": found[fault.id]}
+        for fault in truth.faults
+    ]
     asked = [row for row in rows if row["type"] in ("exception", "return") and row["visible"]]
     scores = {
         "visible": float(sum(row["visible"] for row in rows)),
@@ -94,27 +137,21 @@ def _cell(found: dict[str, Any] | None) -> str:
     return f"{found['count']} for {found['expected']:.0f} at {found['at'].removeprefix('ts-').removesuffix('-service')}"
 
 
-def _row(
-    truth: Truth, fault: Fault, services: dict[str, Seen], names: dict[str, str], found: dict[str, str]
-) -> dict[str, Any]:
+def _row(truth: Truth, fault: Fault, recorded: _Recorded) -> dict[str, Any]:
     best: dict[str, Difference] = {}
     for service in sorted({fault.service, *truth.callers(fault.service)}):
-        for signal, difference in differences(truth, fault, service, services[service]):
-            if signal not in best or difference > best[signal]:
-                best[signal] = difference
+        for signal, difference in differences(truth, fault, service, recorded.services[service]):
+            best[signal] = max(best.get(signal, difference), difference)
     return {
         "fault": fault.id,
         "type": fault.kind,
         "service": fault.service,
         "visible": bool(best),
-        "found": bool(found[fault.id]),
-        "found_as": found[fault.id],
         "signals": {
-            signal: {
+            signal: one._asdict()
+            | {
                 "nats": round(one.nats, 1),
-                "at": one.service,
-                "what": names.get(one.name, one.name),
-                "count": one.times,
+                "what": recorded.templates.get(one.what, one.what),
                 "expected": round(one.expected, 2),
             }
             for signal, one in sorted(best.items())
@@ -165,47 +202,3 @@ def _free_minutes(truth: Truth, service: str) -> Iterator[range]:
         first_s, end_s = interval.start_ms // 1000, interval.end_ms // 1000
         for start_s in range(first_s, end_s - MINUTE_S + 1, MINUTE_S):
             yield range(start_s, start_s + MINUTE_S)
-
-
-def _seen(data: Path) -> tuple[dict[str, Seen], dict[str, str]]:
-    """Return all counts by service, and the templates of patterns."""
-    services: defaultdict[str, Seen] = defaultdict(lambda: Seen(Counter(), defaultdict(Counter)))
-    names: dict[str, str] = {}
-    answers: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    reader, decoder = LineReader(), SpanDecoder()
-    for message in read(days_of(data), BadLines()):
-        if message.topic_kind == "logs":
-            _add_lines(message.value, reader, services, names)
-        elif message.topic_kind == "traces":
-            _add_spans(message.value, decoder, services, answers)
-    for service, times in answers.items():
-        slow_ns = float(np.quantile([duration for _, duration in times], SLOW_QUANTILE))
-        services[service].counts["latency", f"slower than {slow_ns / 1e6:.0f} ms"] = Counter(
-            second for second, duration in times if duration > slow_ns
-        )
-    return services, names
-
-
-def _add_lines(data: bytes, reader: LineReader, services: dict[str, Seen], names: dict[str, str]) -> None:
-    records = decode_logs(data)
-    assert not isinstance(records, Rejected), "a recorded message cannot be decoded"
-    for record, line in zip(records, reader.read(records), strict=True):
-        key = ("error lines" if line.severe else "other lines", line.pattern.pattern_id)
-        names.setdefault(line.pattern.pattern_id, template_of(line.pattern.texts)[:200])
-        services[record.resource.service].counts[key][record.time_ns // 10**9] += 1
-
-
-def _add_spans(
-    data: bytes, decoder: SpanDecoder, services: dict[str, Seen], answers: dict[str, list[tuple[int, int]]]
-) -> None:
-    spans = decoder.decode(data)
-    assert not isinstance(spans, Rejected), "a recorded message cannot be decoded"
-    seconds = (spans.end_ns // np.uint64(10**9)).tolist()
-    durations = (spans.end_ns - spans.start_ns).tolist()
-    for place, resource in enumerate(spans.resource.tolist()):
-        service, kind = spans.resources[resource].service, int(spans.kind[place])
-        if kind in ENTRY_KINDS:
-            services[service].requests[seconds[place]] += 1
-            answers[service].append((seconds[place], durations[place]))
-        else:
-            services[service].counts["calls", spans.names[spans.name[place]]][seconds[place]] += 1

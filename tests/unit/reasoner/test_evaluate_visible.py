@@ -29,7 +29,7 @@ def test_signals_that_stop_or_begin_with_the_fault_are_visible_and_others_are_no
     usual: int, after: int, visible: bool
 ) -> None:
     found = list(differences(TRUTH, FAULT, "cart", seen(usual, after)))
-    assert [(signal, difference.name) for signal, difference in found] == ([("other lines", "x")] if visible else [])
+    assert [(signal, difference.what) for signal, difference in found] == ([("other lines", "x")] if visible else [])
 
 
 def test_a_difference_that_a_fault_free_minute_has_too_is_not_visible() -> None:
