@@ -17,11 +17,10 @@ from reasoner.errors import CommandFailed
 from reasoner.recordings.player import PlayOptions, play
 from reasoner.recordings.reshape import placed
 from reasoner.recordings.topics import TopicSpec, create_topics
-from reasoner.runs.job_process import JobProcess, job_process, lake_in
+from reasoner.runs.job_process import job_process, lake_in
 from reasoner.runs.local_run import TOPICS
 from reasoner.traffic import shop
 from reasoner.traffic.shop_graph import Incident, plan_incident
-from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import Insight, from_json
 from state_schemas.contracts.settings import Kafka
 
@@ -90,14 +89,22 @@ def run(
     """Run the job on a mini-cluster while the telemetry is played, drain it, and return the insights of the topic."""
     ended = Event()
     rest = FlinkRest(f"http://127.0.0.1:{job.engine.flink['rest.port']}")
+
+    def running_id() -> str:
+        with suppress(CommandFailed):
+            return next((job_id for job_id, state in rest.jobs().items() if state == "RUNNING"), "")
+        return ""
+
     with job_process(job, folder) as process, ThreadPoolExecutor(1) as pool:
         watching = pool.submit(_watch, job.kafka, on_insight, ended)
         try:
             messages = placed(shop.messages(demo.seed, demo.start_ms, DURATION_MS, demo.incident), PARTITIONS)
             options = PlayOptions(compression="gzip", speed=SPEED)
             play(messages, job.kafka.bootstrap_servers, TOPICS, options, on_progress=on_progress)
-            job_id = _running_job(rest, process)
-            _until_read(rest, job_id, process)
+            job_id = process.wait_until(running_id, "the job runs", DEADLINE_S)
+            # The insights of a checkpoint that began after the last message are committed.
+            wanted = rest.completed_checkpoints(job_id) + 2
+            process.wait_until(lambda: rest.completed_checkpoints(job_id) >= wanted, "two more checkpoints", DEADLINE_S)
             # A mini-cluster ends with its job, sometimes before it has answered that the savepoint is complete.
             with suppress(NoAnswer):
                 rest.stop(job_id, f"file://{folder}/savepoints", drain=True, deadline_s=DEADLINE_S)
@@ -105,29 +112,6 @@ def run(
         finally:
             ended.set()
         return last_revisions(watching.result())
-
-
-def _running_job(rest: FlinkRest, process: JobProcess) -> str:
-    """Return the id of the job when it runs. Raises CommandFailed if it ends before."""
-
-    def running_id() -> str:
-        process.require_running()
-        with suppress(CommandFailed):
-            return next((job_id for job_id, state in rest.jobs().items() if state == "RUNNING"), "")
-        return ""
-
-    return wait_until(running_id, f"the job runs; its log is {process.log}", DEADLINE_S)
-
-
-def _until_read(rest: FlinkRest, job_id: str, process: JobProcess) -> None:
-    """Wait until a checkpoint was taken after all messages were played: its insights are then committed."""
-    wanted = rest.completed_checkpoints(job_id) + 2
-
-    def has_read() -> bool:
-        process.require_running()
-        return rest.completed_checkpoints(job_id) >= wanted
-
-    wait_until(has_read, f"two checkpoints after the last message; the job's log is {process.log}", DEADLINE_S)
 
 
 def in_table(job: JobConfig) -> list[Insight]:

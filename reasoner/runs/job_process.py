@@ -1,6 +1,6 @@
 """A job as a separate process on a mini-cluster: started with a config file, watched and stopped."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from reasoner.errors import CommandFailed
 from reasoner.stack.component import Component, last_lines
 from reasoner.stack.environment import flink_env
 from reasoner.stack.process import ProcessRecord, start, stop
-from reasoner.waiting import wait_until
+from reasoner.waiting import Answer, wait_until
 from state_schemas.contracts.settings import Lake
 
 STOP_DEADLINE_S: Final = 20.0
@@ -35,11 +35,18 @@ class JobProcess:
     record: ProcessRecord
     log: Path
 
-    def require_running(self) -> None:
-        """Check that the job runs. Raises CommandFailed with the end of the log if it has ended."""
-        code = self.child.poll()
-        if code is not None:
-            raise CommandFailed(self._ended(code))
+    def wait_until(self, condition: Callable[[], Answer], what: str, deadline_s: float) -> Answer:
+        """Return the first true answer of `condition` while the job runs; `what` is in words.
+
+        Raises CommandFailed, with the end of the log if the job has ended.
+        """
+
+        def checked() -> Answer:
+            if (code := self.child.poll()) is not None:
+                raise CommandFailed(self._ended(code))
+            return condition()
+
+        return wait_until(checked, f"{what}; the job's log is {self.log}", deadline_s)
 
     def wait(self, deadline_s: float) -> None:
         """Wait until a bounded job has ended with code 0. Raises CommandFailed if it fails or takes longer."""
