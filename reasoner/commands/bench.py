@@ -1,6 +1,5 @@
 """`reasoner bench`: throughput and memory of the shipped job on this machine."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -57,11 +56,12 @@ def job(
     require("job", "reasoner bench job")
     from reasoner.bench import job_input
     from reasoner.bench.job import bench_job
+    from reasoner.traffic.spans import SpanProfile
 
     if recorded is None:
-        sizes = {"services": services, "hosts": hosts, "operations": operations}
-        traffic = replace(job_input.LEAN, **{name: size for name, size in sizes.items() if size})
-        given = job_input.generated(traffic, spans_wanted, rate, seed)
+        lean = job_input.LEAN
+        sizes = (services or lean.services, hosts or lean.hosts, operations or lean.operations)
+        given = job_input.generated(SpanProfile(*sizes), spans_wanted, rate, seed)
     else:
         given = job_input.recorded(recorded, spans_wanted)
     print_result(bench_job(given, profile=profile, report=say), as_json)

@@ -9,7 +9,7 @@ import typer
 from jobs.graph import JOBS, GraphConfig
 from jobs.sinks import SHIPPED, rows_of
 from operators.machine import RuledMachine, Stage
-from operators.runtime.routing import RoutingTable, SinkRows, Takers, routes
+from operators.runtime.routing import RoutingTable, SinkRows, routes
 from reasoner.runs.submit import job_named
 
 app = typer.Typer(help="Print the stages of a job and the types that flow between them.")
@@ -50,22 +50,16 @@ def graph(job: JobName = "insights", dot: AsDot = False) -> None:
 def _flows(stages: Sequence[Stage], table: RoutingTable[SinkRows]) -> Iterator[Flow]:
     by_uid = {stage.uid: stage for stage in stages}
     for uid, takers in table.takers.items():
-        key, takes = _inputs(by_uid[uid]) if uid in by_uid else ("-", ("OTLP",))
+        key = "-"
+        takes: tuple[str, ...] = ("OTLP",)
+        if stage := by_uid.get(uid):
+            rules = (stage.machine.rules,) if isinstance(stage.machine, RuledMachine) else ()
+            key, takes = stage.key.fields, tuple(kind.__name__ for kind in (*stage.machine.takes, *rules))
         for given, found in takers.items():
-            yield Flow(uid, key, takes, given.__name__, _names(found))
-
-
-def _inputs(stage: Stage) -> tuple[str, tuple[str, ...]]:
-    """Return the key and the names of the input types of a stage."""
-    rules = (stage.machine.rules,) if isinstance(stage.machine, RuledMachine) else ()
-    return stage.key.fields, tuple(takes.__name__ for takes in (*stage.machine.takes, *rules))
-
-
-def _names(takers: Takers[SinkRows]) -> tuple[str, ...]:
-    """Return the uids of the takers; for a sink the uid of each insert that it feeds."""
-    names = {sink.name for sink in takers.sinks}
-    inserts = (insert.uid for insert in SHIPPED if insert.rows.name in names)
-    return (*(stage.uid for stage in takers.stages), *inserts)
+            # A sink has the uid of each insert that it feeds.
+            sinks = {sink.name for sink in found.sinks}
+            inserts = (insert.uid for insert in SHIPPED if insert.rows.name in sinks)
+            yield Flow(uid, key, takes, given.__name__, (*(stage.uid for stage in found.stages), *inserts))
 
 
 def _table(flows: Sequence[Flow]) -> Iterator[str]:
