@@ -69,7 +69,7 @@ def bench_quiet(hours: int, seeds: int, report: Report) -> Result:
 def false_alarms(
     fleet: Callable[[int], Sequence[Any]], watch: Callable[..., Any], hours: int, seeds: int, report: Report
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Return the scores of normal days, and a row for each alarm. mean_a_pane: spans or requests of a usual window.
+    """Return the scores of normal days, and a row for each alarm. mean_a_window: spans or requests of a usual window.
 
     watch: a function of (service, seed, number of windows) as `watch` here; it runs in two other processes.
     """
@@ -79,9 +79,9 @@ def false_alarms(
     with ProcessPoolExecutor(2) as pool:
         watched = pool.map(watch, *zip(*quiet, strict=True), chunksize=2)
         for (service, seed, _), opened in zip(quiet, watched, strict=True):
-            about = {"seed": seed, "service": service.name, "mean_a_pane": round(service.rate, 1)}
+            about = {"seed": seed, "service": service.name, "mean_a_window": round(service.rate, 1)}
             alarms += [
-                {**about, "pane": number, "alarm": insight.title, "kind": insight.kind} for number, insight in opened
+                {**about, "window": number, "alarm": insight.title, "kind": insight.kind} for number, insight in opened
             ]
             report(f"seed {seed}, {service.name} ({service.rate:,.0f} a window): {len(opened)} alarms")
     per_day = [sum(alarm["seed"] == seed for alarm in alarms) * 24 / hours for seed in range(seeds)]

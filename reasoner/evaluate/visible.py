@@ -9,6 +9,7 @@ reference. The comparison uses the future, which no detector has: the result is 
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from math import log
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -41,7 +42,8 @@ class Seen(NamedTuple):
     counts: dict[tuple[str, str], _Seconds]
 
 
-class Difference(NamedTuple):
+@dataclass(frozen=True, order=True)
+class Difference:
     """A count that differs: evidence in nats, its service, its name, times counted, times expected."""
 
     nats: float
@@ -148,7 +150,7 @@ def _row(truth: Truth, fault: Fault, recorded: _Recorded) -> dict[str, Any]:
         "service": fault.service,
         "visible": bool(best),
         "signals": {
-            signal: one._asdict()
+            signal: asdict(one)
             | {
                 "nats": round(one.nats, 1),
                 "what": recorded.templates.get(one.what, one.what),
