@@ -82,13 +82,13 @@ def quiet(hours: Hours = 24, seeds: Seeds = 5, as_json: ResultAsJson = False) ->
     print_result(bench_quiet(hours, seeds, say), as_json)
 
 
-@app.command()
+@app.command(name="shapes")
 def effects(hours: Hours = 24, seeds: Seeds = 5, as_json: ResultAsJson = False) -> None:
     """Measure false alarms about lines and calls on normal traffic, and detection of planted stops.
 
     Prints false alarms per day, and the share and the delay of 150 planted stops that are detected.
 
-    Example: reasoner bench effects --hours 24 --seeds 5
+    Example: reasoner bench shapes --hours 24 --seeds 5
 
     Exit codes: 0 ok, 2 wrong use.
     """

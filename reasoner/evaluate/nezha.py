@@ -9,7 +9,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 from jobs.graph import GraphConfig
 from operators.emission import EmissionConfig
@@ -20,8 +22,11 @@ from reasoner.recordings.read import BadLines, read
 from reasoner.recordings.reshape import dump, rechunk, shifted
 from reasoner.runs.local_run import LocalRun
 from state_schemas.contracts.insight import Insight, to_json
+from state_schemas.contracts.tables import RollupRow
 from state_schemas.telemetry.spans import SpanColumns
 from udfs.otlp.decoder import SpanDecoder
+from udfs.spans.sketches import sum_by_code
+from udfs.stats.duration_histogram import quantile_ns, unpack
 
 BEFORE_MS: Final = 90_000
 AFTER_MS: Final = 120_000
@@ -75,21 +80,28 @@ def evaluate(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path 
     shift_ms: all times are moved by so many ms.
     """
     truth = _later(truth_of(data), shift_ms)
-    insights = _detect(data, rechunk_by_pod, shift_ms, dump_folder)
+    detected = _detect(data, rechunk_by_pod, shift_ms, dump_folder)
     setting = "rechunk pod" if rechunk_by_pod else "as recorded"
-    return _score(truth, insights, f"{setting}, {shift_ms} ms later" if shift_ms else setting)
+    return _score(truth, detected, f"{setting}, {shift_ms} ms later" if shift_ms else setting)
 
 
 def found_faults(data: Path, truth: Truth) -> dict[str, str]:
     """Return by fault the kind of insight by which it was found, "" if it was not found."""
-    insights = _detect(data, rechunk_by_pod=False, shift_ms=0, dump_folder=None)
-    rows = (_fault_row(truth, fault, insights) for fault in truth.faults)
+    detected = _detect(data, rechunk_by_pod=False, shift_ms=0, dump_folder=None)
+    rows = (_fault_row(truth, fault, detected) for fault in truth.faults)
     return {row["fault"]: row["kind"] for row in rows}
 
 
 def days_of(data: Path) -> list[Path]:
     """Return the folders of recorded days, in the order of time."""
     return sorted(path for path in data.iterdir() if path.is_dir())
+
+
+class Detected(NamedTuple):
+    """The insights, and the answers of each service in windows of 10 s."""
+
+    insights: list[Insight]
+    answers: dict[str, list[RollupRow]]
 
 
 def _later(truth: Truth, by_ms: int) -> Truth:
@@ -100,7 +112,7 @@ def _later(truth: Truth, by_ms: int) -> Truth:
     )
 
 
-def _detect(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path | None) -> list[Insight]:
+def _detect(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path | None) -> Detected:
     run = LocalRun(GraphConfig(emission=EmissionConfig(emit_when="final")))
     messages = read(days_of(data), BadLines())
     if shift_ms:
@@ -110,7 +122,14 @@ def _detect(data: Path, rechunk_by_pod: bool, shift_ms: int, dump_folder: Path |
     if dump_folder is not None:
         dump(messages, dump_folder)
         messages = read([dump_folder], BadLines())
-    return last_revisions(to_json(out) for out in run.run(messages) if isinstance(out, Insight))
+    bodies: list[bytes] = []
+    answers: dict[str, list[RollupRow]] = {}
+    for out in run.run(messages):
+        if isinstance(out, Insight):
+            bodies.append(to_json(out))
+        elif isinstance(out, RollupRow) and (out.dimension, out.resolution_s) == ("service", 10):
+            answers.setdefault(out.service, []).append(out)
+    return Detected(last_revisions(bodies), answers)
 
 
 def truth_of(data: Path) -> Truth:
@@ -168,8 +187,9 @@ def _reach(start: str, edges: frozenset[tuple[str, str]] | set[tuple[str, str]])
     return found
 
 
-def _score(truth: Truth, insights: list[Insight], setting: str) -> Result:
-    rows = [_fault_row(truth, fault, insights) for fault in truth.faults]
+def _score(truth: Truth, detected: Detected, setting: str) -> Result:
+    insights = detected.insights
+    rows = [_fault_row(truth, fault, detected) for fault in truth.faults]
     alarms = [insight for insight in insights if _false_reason(truth, insight)]
     hours = sum(interval.end_ms - interval.start_ms for interval in truth.intervals) / 3_600_000
     of_latency = [row for row in rows if row["type"] in LATENCY_FAULTS]
@@ -189,9 +209,9 @@ def _score(truth: Truth, insights: list[Insight], setting: str) -> Result:
     return Result("nezha", setting, scores, rows + false)
 
 
-def _fault_row(truth: Truth, fault: Fault, insights: list[Insight]) -> dict[str, Any]:
+def _fault_row(truth: Truth, fault: Fault, detected: Detected) -> dict[str, Any]:
     near = {fault.service, *truth.callers(fault.service)}
-    touching = [insight for insight in insights if insight.service in near and _touches(insight, fault.at_ms)]
+    touching = [i for i in detected.insights if i.service in near and _touches(i, fault.at_ms)]
     episodes = {(insight.service, insight.kind) for insight in touching}
     # An insight that was already open is taken only if none opens near the injection.
     first = min(touching, key=lambda i: (i.window.start_ms < fault.at_ms - BEFORE_MS, i.window.start_ms), default=None)
@@ -206,8 +226,26 @@ def _fault_row(truth: Truth, fault: Fault, insights: list[Insight]) -> dict[str,
         "signal": first.subject if first and first.kind == "telemetry_gap" else signal,
         "says": first.title if first else "",
         "after_s": (first.window.start_ms - fault.at_ms) / 1000 if first else None,
+        "why_not": "" if first else _why_not(fault, detected.answers.get(fault.service, [])),
         "repeats": len(touching) - len(episodes),
     }
+
+
+def _why_not(fault: Fault, answers: list[RollupRow]) -> str:
+    """Describe the answers of the service in two minutes from the injection on, and in two minutes before it."""
+    near = [row for row in answers if row.span_kind == "server" and abs(row.window_start_ms - fault.at_ms) <= AFTER_MS]
+    after = [row for row in near if row.window_start_ms >= fault.at_ms]
+    before = [row for row in near if row.window_start_ms < fault.at_ms]
+    found = f"{_described(after)} after, {_described(before)} before"
+    return f"nothing unusual in its traces ({found}), nor in its lines or calls"
+
+
+def _described(answers: list[RollupRow]) -> str:
+    if not answers:
+        return "no answers"
+    bins, counts = (np.concatenate(parts) for parts in zip(*(unpack(row.sketch) for row in answers), strict=True))
+    p95_ms = quantile_ns(*sum_by_code(bins, counts), 0.95) / 1e6
+    return f"{counts.sum()} answers, P95 {p95_ms:.0f} ms"
 
 
 def _touches(insight: Insight, at_ms: int) -> bool:
