@@ -55,6 +55,12 @@ def register(codec: Codec[S]) -> Codec[S]:
     return codec
 
 
+def packed(name: str, state: type[S]) -> Codec[S]:
+    """Return a codec of version 1 that writes a state as MessagePack."""
+    write, read = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(state).decode
+    return register(Codec(name=name, version=1, write=write, readers={1: read}))
+
+
 def zipped(name: str, state: type[S]) -> Codec[S]:
     """Return a codec of version 1 for a state of mostly names and small numbers: MessagePack, compressed at level 1.
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from operators.machine import END_OF_INPUT, Step
 from state_schemas.aggregates.calls import CALL_SIDE_DTYPE, CallSides
 from state_schemas.aggregates.spans import SpanAggregate
-from state_schemas.codec import Codec
 from state_schemas.contracts.counters import MetricName
 from state_schemas.state.call_pairs import CALL_PAIRS_CODEC, CallPairsState
 from udfs.spans.calls import PairLimits, call_aggregates, pair, thinned, united
@@ -39,15 +38,12 @@ class CallPairsConfig:
 class CallPairs:
     """The machine that pairs call sides; see the module."""
 
+    codec = CALL_PAIRS_CODEC
     takes = (CallSides,)
     gives = (SpanAggregate,)
 
     def __init__(self, config: CallPairsConfig) -> None:
         self.config = config
-
-    @property
-    def codec(self) -> Codec[CallPairsState]:
-        return CALL_PAIRS_CODEC
 
     def initial(self, key: str) -> CallPairsState:
         env, _, bucket = key.partition("|")

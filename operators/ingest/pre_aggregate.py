@@ -23,7 +23,6 @@ from state_schemas.aggregates.logs import ExceptionAggregate, LogAggregate, LogT
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import GROUP_DTYPE, SPAN_DTYPE, SpanAggregate, SpanBatch
-from state_schemas.codec import Codec
 from state_schemas.state.pre_aggregate import PRE_AGGREGATE_CODEC, PreAggregateState
 from udfs.activity import merge_activity
 from udfs.detect.requests.counts import effects_of_lines, logging_windows
@@ -45,15 +44,12 @@ Out = TypeVar("Out")  # the outputs of a signal type beside activity
 class PreAggregate(ABC, Generic[Out]):
     """Pre-aggregation of one signal type, with one state for each (topic, partition)."""
 
+    codec = PRE_AGGREGATE_CODEC
     takes = (FoldedMessage,)
     gives: tuple[type, ...]
 
     def __init__(self, config: PreAggregateConfig) -> None:
         self.config = config
-
-    @property
-    def codec(self) -> Codec[PreAggregateState]:
-        return PRE_AGGREGATE_CODEC
 
     def initial(self, key: str) -> PreAggregateState:
         return PreAggregateState()

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from state_schemas.aggregates.calls import CallSides
-from state_schemas.codec import Codec, register
+from state_schemas.codec import packed
 
 
 class CallPairsState(msgspec.Struct, array_like=True, gc=False):
@@ -24,11 +24,4 @@ class CallPairsState(msgspec.Struct, array_like=True, gc=False):
     sampling_log2: int = 0
 
 
-CALL_PAIRS_CODEC: Final = register(
-    Codec(
-        name="call-pairs",
-        version=1,
-        write=msgspec.msgpack.Encoder().encode,
-        readers={1: msgspec.msgpack.Decoder(CallPairsState).decode},
-    )
-)
+CALL_PAIRS_CODEC: Final = packed("call-pairs", CallPairsState)

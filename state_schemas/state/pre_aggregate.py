@@ -7,7 +7,7 @@ import msgspec
 from state_schemas.aggregates.activity import ActivityWindow
 from state_schemas.aggregates.logs import LogAggregate
 from state_schemas.aggregates.spans import SpanBatch
-from state_schemas.codec import Codec, register
+from state_schemas.codec import packed
 
 
 class PreAggregateState(msgspec.Struct, array_like=True, gc=False):
@@ -29,11 +29,4 @@ class PreAggregateState(msgspec.Struct, array_like=True, gc=False):
     reported: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
 
 
-PRE_AGGREGATE_CODEC: Final = register(
-    Codec(
-        name="pre-merge",
-        version=1,
-        write=msgspec.msgpack.Encoder().encode,
-        readers={1: msgspec.msgpack.Decoder(PreAggregateState).decode},
-    )
-)
+PRE_AGGREGATE_CODEC: Final = packed("pre-merge", PreAggregateState)
