@@ -150,8 +150,7 @@ def _sightings(
     for insight in evaluated.revisions:
         if insight.kind == "error_pattern_new" or source == "spans":
             pattern_id = insight.subject.partition("@")[0]
-            lines = int(insight.measures["lines"])
-            yield sighting(env, pattern_id, service, insight.window.start_ms, source, lines, insight)
+            yield sighting(env, pattern_id, service, insight.window.start_ms, source, insight)
         else:
             yield insight
 

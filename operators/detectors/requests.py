@@ -62,4 +62,4 @@ class RequestEffects(WindowedDetector[EffectModel, EffectWindow, EffectAggregate
         """Yield revisions; those of missing lines go to `LogSilence`, inside a `LoggingWindows`."""
         for insight in evaluated.revisions:
             is_line = insight.kind == "pattern_missing"
-            yield LoggingWindows(insight.env, (), insight.window.end_ms, insight) if is_line else insight
+            yield LoggingWindows(insight.env, revision=insight) if is_line else insight

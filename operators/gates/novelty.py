@@ -9,18 +9,15 @@ services that have it, and since when.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from operators.emission import EmissionConfig
-from operators.held_back import goes_on
-from operators.machine import END_OF_INPUT, Step
+from operators.gates.gate import Gate
 from state_schemas.aggregates.logs import LineSource
 from state_schemas.aggregates.novelty import LogPatternSighting, PatternSighting
-from state_schemas.codec import Codec
-from state_schemas.contracts.counters import MetricName
-from state_schemas.contracts.insight import Insight, Kind
-from state_schemas.state.novelty import NOVELTY_CODEC, NoveltyState
+from state_schemas.contracts.insight import Insight
+from state_schemas.state.gates import NOVELTY_CODEC, NoveltyState
+from state_schemas.telemetry.resource import ServiceName
 
 STORM_LINES: Final = 100  # an insight of so many lines is passed on even where the pattern is known
 SERVICES_MAX: Final = 100  # of a pattern; the ones with the earliest first sighting are kept
@@ -40,87 +37,61 @@ class NoveltyConfig:
     source: LineSource = "logs"
 
 
-class NoveltyGate:
+class NoveltyGate(Gate[NoveltyState, PatternSighting]):
     """See the module. One state for each (env, pattern id)."""
 
-    gives = (Insight,)
+    codec = NOVELTY_CODEC
+    empty = NoveltyState
 
     def __init__(self, config: NoveltyConfig, emission: EmissionConfig) -> None:
-        """Prepare the gate. emission: of the detectors that send the insights."""
+        super().__init__(emission, config.idle_ms)
         self.config = config
-        self._emission = emission
         self.takes = (LogPatternSighting if config.source == "logs" else PatternSighting,)
 
-    @property
-    def codec(self) -> Codec[NoveltyState]:
-        return NOVELTY_CODEC
-
-    def initial(self, key: str) -> NoveltyState:
-        return NoveltyState()
-
-    def on_event(self, state: NoveltyState, event: PatternSighting, watermark_ms: int) -> Step[NoveltyState, Insight]:
+    def learn(self, state: NoveltyState, event: PatternSighting, watermark_ms: int) -> Insight | None:
         state.last_seen_ms = max(state.last_seen_ms, event.seen_ms)
-        if event.revision is None:
-            first = state.first_seen_ms
-            first[event.service] = min(event.seen_ms, first.get(event.service, event.seen_ms))
-            if event.source == "logs":
-                state.logged[event.service] = _by_day((*state.logged.get(event.service, ()), event.seen_ms))
-            if len(state.first_seen_ms) > SERVICES_MAX:
-                expired = max(state.first_seen_ms, key=lambda name: (state.first_seen_ms[name], name))
-                del state.first_seen_ms[expired]
-                state.logged.pop(expired, None)
-        elif event.source == self.config.source:
-            state.waiting.append(event)
-        return Step(state, timer_at_ms=self._next_timer_ms(state, watermark_ms))
+        if event.revision is not None:
+            return event.revision if event.source == self.config.source else None
+        first = state.first_seen_ms
+        first[event.service] = min(event.seen_ms, first.get(event.service, event.seen_ms))
+        if event.source == "logs":
+            state.logged[event.service] = _by_day((*state.logged.get(event.service, ()), event.seen_ms))
+        if len(first) > SERVICES_MAX:
+            expired = max(first, key=lambda name: (first[name], name))
+            del first[expired]
+            state.logged.pop(expired, None)
+        return None
 
-    def on_timer(self, state: NoveltyState, now_ms: int) -> Step[NoveltyState, Insight]:
-        """Decide on insights that are due: all services have sent their sightings of known_ms before."""
-        due = [event for event in state.waiting if self._ready_ms(event) <= now_ms]
-        state.waiting = [event for event in state.waiting if self._ready_ms(event) > now_ms]
-        novelty = tuple(
-            event.revision
-            for event in due
-            if event.revision and goes_on(state.passed, event.revision, partial(self._is_novel, state, event))
-        )
-        counts: tuple[tuple[MetricName, int], ...] = (("insights_known_elsewhere_total", len(due) - len(novelty)),)
-        if now_ms == END_OF_INPUT or (not state.waiting and now_ms >= state.last_seen_ms + self.config.idle_ms):
-            return Step(None, novelty, None, (*counts, ("states_forgotten_total", 1)))
-        return Step(state, novelty, self._next_timer_ms(state, now_ms), counts)
+    def ready_ms(self, insight: Insight) -> int:
+        """Return when all services have sent their sightings of known_ms before, and of logs that of the same error."""
+        if self.config.source == "logs":
+            return insight.window.start_ms
+        return self.emission.final_ms(self._logged_by_ms(insight))
 
-    def _is_novel(self, state: NoveltyState, event: PatternSighting) -> bool:
-        assert event.revision is not None, "only sightings with an insight are held back"
-        kind = event.revision.kind
-        if event.source == "spans" and self._is_logged(state, event, kind):
+    def may_begin(self, state: NoveltyState, insight: Insight) -> bool:
+        if self.config.source == "spans" and self._is_logged(state, insight):
             return False
-        if kind != "error_pattern_new" or event.lines >= STORM_LINES:
+        if insight.kind != "error_pattern_new" or insight.measures["lines"] >= STORM_LINES:
             return True
-        known_ms = event.seen_ms - self.config.known_ms
+        known_ms = insight.window.start_ms - self.config.known_ms
         return all(first_ms >= known_ms for first_ms in state.first_seen_ms.values())
 
-    def _is_logged(self, state: NoveltyState, event: PatternSighting, kind: Kind) -> bool:
+    def _is_logged(self, state: NoveltyState, insight: Insight) -> bool:
         """Return whether the log of the service has the pattern, so that its own insight covers it.
 
         Any earlier day counts for a new pattern, the same day for all other kinds of insight.
         """
-        since_ms = 0 if kind == "error_pattern_new" else event.seen_ms - event.seen_ms % DAY_MS
-        days = state.logged.get(event.service, ())
-        return any(since_ms <= seen_ms <= self._logged_by_ms(event) for seen_ms in days)
+        seen_ms = insight.window.start_ms
+        since_ms = 0 if insight.kind == "error_pattern_new" else seen_ms - seen_ms % DAY_MS
+        days = state.logged.get(str(ServiceName(insight.namespace, insight.service)), ())
+        return any(since_ms <= logged_ms <= self._logged_by_ms(insight) for logged_ms in days)
 
-    def _ready_ms(self, event: PatternSighting) -> int:
-        if event.source == "logs":
-            return event.seen_ms
-        return self._emission.final_ms(self._logged_by_ms(event))
-
-    def _logged_by_ms(self, event: PatternSighting) -> int:
+    def _logged_by_ms(self, insight: Insight) -> int:
         """Return the start of the last window in which the same error may be logged.
 
         A line comes before the end of its span or soon after it.
         """
-        return event.seen_ms + self._emission.window_ms
-
-    def _next_timer_ms(self, state: NoveltyState, now_ms: int) -> int:
-        waits = (self._ready_ms(event) for event in state.waiting)
-        return max(now_ms + 1, min(waits, default=state.last_seen_ms + self.config.idle_ms))
+        return insight.window.start_ms + self.emission.window_ms
 
 
 def _by_day(seen_ms: tuple[int, ...]) -> tuple[int, ...]:

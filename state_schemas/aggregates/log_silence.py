@@ -11,6 +11,4 @@ class LoggingWindows(msgspec.Struct, frozen=True, array_like=True, gc=False):
     env: str
     # Window starts in epoch ms.
     windows: tuple[int, ...] = ()
-    # End of the newest window of the insight, 0 without an insight.
-    until_ms: int = 0
     revision: Insight | None = None

@@ -2,9 +2,7 @@
 
 import msgspec
 
-from state_schemas.aggregates.logs import (
-    LineSource,
-)
+from state_schemas.aggregates.logs import LineSource
 from state_schemas.contracts.insight import Insight
 
 
@@ -17,8 +15,6 @@ class PatternSighting(msgspec.Struct, frozen=True, array_like=True, gc=False):
     # Start of the first window with the pattern, or of a newer one.
     seen_ms: int
     source: LineSource
-    # Number of lines that the insight of `revision` is about.
-    lines: int = 0
     # Revision of an insight that begins at seen_ms: of logs an `error_pattern_new`, of spans an insight of any kind.
     # None for a sighting that only states that the service has the pattern.
     revision: Insight | None = None

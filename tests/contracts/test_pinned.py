@@ -18,10 +18,9 @@ from state_schemas.contracts.insight import Kind, Severity, Status
 from state_schemas.contracts.settings import Topics
 from state_schemas.contracts.tables import NAMESPACE, PATTERN_REGISTRY, RESOLUTIONS_S, TABLES
 from state_schemas.state.call_pairs import CALL_PAIRS_CODEC
+from state_schemas.state.gates import LOG_SILENCE_CODEC, NOVELTY_CODEC
 from state_schemas.state.latency import LATENCY_CODEC
 from state_schemas.state.log_patterns import PATTERNS_CODEC
-from state_schemas.state.log_silence import LOG_SILENCE_CODEC
-from state_schemas.state.novelty import NOVELTY_CODEC
 from state_schemas.state.pre_aggregate import PRE_AGGREGATE_CODEC
 from state_schemas.state.requests import EFFECTS_CODEC
 from state_schemas.state.telemetry_gap import GAP_CODEC

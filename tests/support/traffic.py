@@ -314,7 +314,7 @@ def silence(sent: Sent) -> Iterator[LoggingWindows]:
             missed = msgspec.structs.replace(
                 insight, kind="pattern_missing", measures={"silent_s": silent_s, "counted_s": 10.0}
             )
-            yield LoggingWindows(sighting.env, (), insight.window.end_ms, missed)
+            yield LoggingWindows(sighting.env, revision=missed)
 
 
 def sightings(sent: Sent) -> Iterator[LogPatternSighting]:
@@ -332,7 +332,7 @@ def sightings(sent: Sent) -> Iterator[LogPatternSighting]:
                 own = insight_id("error_pattern_new", *pattern[:2], subject, start_ms)
                 insight = msgspec.structs.replace(insight, insight_id=own)
                 yield LogPatternSighting(*pattern, start_ms, "logs")
-                yield LogPatternSighting(*pattern, start_ms, "logs", counted.count, insight)
+                yield LogPatternSighting(*pattern, start_ms, "logs", insight)
 
 
 def sightings_of_both(sent: Sent) -> Iterator[PatternSighting]:
@@ -341,7 +341,7 @@ def sightings_of_both(sent: Sent) -> Iterator[PatternSighting]:
         if int(sighting.pattern_id, 16) % 4 == 0 and sighting.revision is None:
             yield sighting
         pattern = (sighting.env, sighting.pattern_id, sighting.service, sighting.seen_ms)
-        yield SpanPatternSighting(*pattern, "spans", sighting.lines, sighting.revision)
+        yield SpanPatternSighting(*pattern, "spans", sighting.revision)
 
 
 def _log(service: str, at_ms: int) -> LogRecord:

@@ -54,7 +54,7 @@ def new(
         START_MS + int(minute * MINUTE_MS),
     )
     emitted = revision(kind, service, at_ms, number, status, lines=float(lines))
-    return sighting("prod", "p", service, at_ms, source, lines, emitted)
+    return sighting("prod", "p", service, at_ms, source, emitted)
 
 
 def emitted(uid: str, events: Iterable[Any]) -> list[tuple[str, str]]:
@@ -101,7 +101,7 @@ def test_a_surge_of_spans_is_emitted_where_the_log_does_not_have_the_pattern_tha
 def missed(service: str, minute: int, silent_s: float, number: int = 0, status: Status = "open") -> LoggingWindows:
     at_ms = START_MS + minute * MINUTE_MS
     emitted = revision("pattern_missing", service, at_ms, number, status, silent_s=silent_s, counted_s=60)
-    return LoggingWindows("prod", (), at_ms + MINUTE_MS, emitted)
+    return LoggingWindows("prod", revision=emitted)
 
 
 def others(minutes: range, every: int = 1) -> LoggingWindows:
