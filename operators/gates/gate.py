@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from operators.emission import EmissionConfig
 from operators.machine import END_OF_INPUT, Step
 from state_schemas.codec import Codec
+from state_schemas.contracts.counters import MetricName
 from state_schemas.contracts.insight import Insight
 from state_schemas.state.gates import GateState
 
@@ -63,11 +64,11 @@ class Gate(ABC, Generic[S, E_contra]):
         due = [insight for insight in state.waiting if self.ready_ms(insight) <= now_ms]
         state.waiting = [insight for insight in state.waiting if self.ready_ms(insight) > now_ms]
         emitted = tuple(insight for insight in due if self._goes_on(state, insight))
-        suppressed = ("insights_known_elsewhere_total", len(due) - len(emitted))
+        counts: tuple[tuple[MetricName, int], ...] = (("insights_known_elsewhere_total", len(due) - len(emitted)),)
         if now_ms == END_OF_INPUT or (not state.waiting and now_ms >= state.last_seen_ms + self._idle_ms):
-            return Step(None, emitted, None, (suppressed, ("states_forgotten_total", 1)))
+            return Step(None, emitted, None, (*counts, ("states_forgotten_total", 1)))
         self.prune(state, now_ms)
-        return Step(state, emitted, self._next_timer_ms(state, now_ms), (suppressed,))
+        return Step(state, emitted, self._next_timer_ms(state, now_ms), counts)
 
     def _goes_on(self, state: S, insight: Insight) -> bool:
         was_passed = state.passed.pop(insight.insight_id, False)
