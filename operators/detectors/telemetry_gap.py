@@ -8,18 +8,18 @@ from typing import get_args
 
 from operators.emission import EmissionConfig
 from operators.windowed import WindowedDetector, WindowPart
-from state_schemas.aggregates.activity import EnvActivity
+from state_schemas.aggregates.activity import ActivityWindow, EnvActivity
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight
-from state_schemas.state.telemetry_gap import GAP_CODEC, ActivityModel, WindowActivity
-from udfs.activity import merge_ranges
+from state_schemas.state.telemetry_gap import GAP_CODEC, ActivityModel
+from udfs.activity import merge_activity
 from udfs.detect.service_window import ServiceWindow
 from udfs.detect.telemetry_gap.rule import GapConfig, evaluate_activity
 
 Output = Insight | DeadLetter
 
 
-class TelemetryGap(WindowedDetector[ActivityModel, WindowActivity, EnvActivity, Output]):
+class TelemetryGap(WindowedDetector[ActivityModel, ActivityWindow, EnvActivity, Output]):
     """No-data detector. One state for each environment; pre-aggregation limits the services in it."""
 
     takes = (EnvActivity,)
@@ -31,25 +31,20 @@ class TelemetryGap(WindowedDetector[ActivityModel, WindowActivity, EnvActivity, 
         super().__init__(emission, config.idle_ms, "activity=1")
         self.config = config
 
-    def parts(self, event: EnvActivity, model: ActivityModel) -> Iterator[WindowPart[WindowActivity]]:
-        for window in event.windows:
-            seen = {f"{active.signal}|{active.service}": active.records for active in window.seen}
-            yield WindowPart(window.start_ms, False, WindowActivity(seen, window.ranges))
+    def parts(self, event: EnvActivity, model: ActivityModel) -> Iterator[WindowPart[ActivityWindow]]:
+        return (WindowPart(window.start_ms, False, window) for window in event.windows)
 
-    def records(self, aggregate: WindowActivity) -> int:
-        return sum(aggregate.seen.values())
+    def records(self, aggregate: ActivityWindow) -> int:
+        return sum(active.records for active in aggregate.seen)
 
-    def names(self, aggregate: WindowActivity) -> int:
+    def names(self, aggregate: ActivityWindow) -> int:
         return len(aggregate.seen)
 
-    def merge(self, start_ms: int, parts: Sequence[WindowActivity], model: ActivityModel) -> WindowActivity:
-        seen: dict[str, int] = {}
-        for part in parts:
-            for name, records in part.seen.items():
-                seen[name] = seen.get(name, 0) + records
-        return WindowActivity(seen, merge_ranges(offsets for part in parts for offsets in part.ranges))
+    def merge(self, start_ms: int, parts: Sequence[ActivityWindow], model: ActivityModel) -> ActivityWindow:
+        (merged,) = merge_activity(parts)
+        return merged
 
     def evaluate(
-        self, window: ServiceWindow[WindowActivity], model: ActivityModel
+        self, window: ServiceWindow[ActivityWindow], model: ActivityModel
     ) -> tuple[ActivityModel, list[Insight]]:
         return evaluate_activity(model, window, self.config)

@@ -4,9 +4,9 @@ from typing import Final
 
 import msgspec
 
+from state_schemas.aggregates.activity import ActivityWindow
 from state_schemas.codec import zipped
 from state_schemas.state.detector import DetectorState
-from state_schemas.telemetry.message import OffsetRange
 
 
 class ActivityHistory(msgspec.Struct, array_like=True, gc=False):
@@ -34,11 +34,4 @@ class ActivityModel(msgspec.Struct, array_like=True, gc=False):
     last_end_ms: int = 0
 
 
-class WindowActivity(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Number of records in one window by "signal|service", and the offsets of their messages."""
-
-    seen: dict[str, int] = {}
-    ranges: tuple[OffsetRange, ...] = ()
-
-
-GAP_CODEC: Final = zipped("telemetry-gap", DetectorState[ActivityModel, WindowActivity])
+GAP_CODEC: Final = zipped("telemetry-gap", DetectorState[ActivityModel, ActivityWindow])

@@ -9,8 +9,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Final
 
+from state_schemas.aggregates.activity import ActivityWindow
 from state_schemas.contracts.insight import Insight
-from state_schemas.state.telemetry_gap import ActivityHistory, ActivityModel, WindowActivity
+from state_schemas.state.telemetry_gap import ActivityHistory, ActivityModel
 from udfs.detect.lifecycle import OPEN, Course
 from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.detect.telemetry_gap.report import EXPIRED, RESUMED, Silence, report
@@ -46,12 +47,12 @@ class GapConfig:
 
 
 def evaluate_activity(
-    model: ActivityModel, window: ServiceWindow[WindowActivity], config: GapConfig
+    model: ActivityModel, window: ServiceWindow[ActivityWindow], config: GapConfig
 ) -> tuple[ActivityModel, list[Insight]]:
     """Return the model after the window, and its candidates. O(services)."""
     after = deepcopy(model)
-    signals = {_split(source)[0] for source in window.table.seen}
-    seen = {ENVIRONMENT, *(f"{signal}|" for signal in signals), *window.table.seen}
+    active = window.table.seen
+    seen = {ENVIRONMENT, *(f"{part.signal}|" for part in active), *(f"{part.signal}|{part.service}" for part in active)}
     candidates = list(_Evaluation(after.sources, window, config, seen).candidates())
     after.last_end_ms = window.end_ms
     return after, candidates
@@ -62,7 +63,7 @@ class _Evaluation:
     """Evaluation of one window, which changes the histories of the sources. seen: sources with records in it."""
 
     sources: dict[str, ActivityHistory]
-    window: ServiceWindow[WindowActivity]
+    window: ServiceWindow[ActivityWindow]
     config: GapConfig
     seen: set[str]
 
@@ -139,7 +140,7 @@ class _Evaluation:
     def _insight(self, source: str, since_ms: int, course: Course) -> Insight:
         signal, service = _split(source)
         end_ms = self.window.end_ms if course == OPEN else self.window.start_ms
-        key = ServiceKey(self.window.env, service)
+        key = ServiceKey(self.window.key.env, service)
         return report(Silence(key, signal, since_ms, end_ms, self.window.table.ranges), course)
 
 
