@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from jobs.graph import JOBS, GraphConfig, stages
 from jobs.settings import JobConfig
-from operators.detectors.latency import LatencyConfig, LatencySpike
+from operators.detectors.latency import LatencySpike
 from operators.emission import EmissionConfig
 from state_schemas.contracts.counters import REJECTED, MetricName
 from state_schemas.contracts.dead_letter import DeadLetter, RejectReason
@@ -24,7 +24,9 @@ from state_schemas.state.log_patterns import PATTERNS_CODEC
 from state_schemas.state.pre_aggregate import PRE_AGGREGATE_CODEC
 from state_schemas.state.requests import EFFECTS_CODEC
 from state_schemas.state.telemetry_gap import GAP_CODEC
-from udfs.insights.ids import insight_id, service_key, split_service_key
+from udfs.detect.latency.baseline import SpikeConfig
+from udfs.detect.service_window import ServiceKey
+from udfs.insights.ids import insight_id, service_key
 
 UIDS = [
     *("pre-merge", "pre-merge-logs", "pre-merge-metrics"),
@@ -61,7 +63,7 @@ def test_names_and_versions_of_codecs() -> None:
 
 def test_the_state_of_the_latency_machine_keeps_its_meaning() -> None:
     """Another text here and every service starts afresh after a restore."""
-    assert LatencySpike(LatencyConfig(), EmissionConfig()).fingerprint == "window_ms=10000 bins=1142 growth=1.0195"
+    assert LatencySpike(SpikeConfig(), EmissionConfig()).fingerprint == "window_ms=10000 bins=1142 growth=1.0195"
 
 
 def test_topic_names() -> None:
@@ -201,4 +203,4 @@ def test_an_insight_id_is_the_same_on_every_machine() -> None:
 
 @pytest.mark.parametrize("service", ["cart", "a|b", "", "ü"])
 def test_a_service_key_splits_into_what_it_was_made_of(service: str) -> None:
-    assert split_service_key(service_key("prod", service)) == ("prod", service)
+    assert ServiceKey.of(service_key("prod", service)) == ("prod", service)

@@ -3,7 +3,6 @@
 from typing import Generic, NamedTuple, TypeVar
 
 from state_schemas.telemetry.resource import ServiceName
-from udfs.insights.ids import split_service_key
 
 A = TypeVar("A")
 
@@ -22,7 +21,8 @@ class ServiceKey(NamedTuple):
     @classmethod
     def of(cls, key: str) -> "ServiceKey":
         """Parse the key of a state, which `udfs.insights.ids.service_key` made."""
-        return cls(*split_service_key(key))
+        env, _, service = key.partition("|")
+        return cls(env, service)
 
 
 class ServiceWindow(NamedTuple, Generic[A]):
@@ -32,11 +32,3 @@ class ServiceWindow(NamedTuple, Generic[A]):
     start_ms: int
     end_ms: int
     table: A
-
-    @property
-    def env(self) -> str:
-        return self.key.env
-
-    @property
-    def service(self) -> str:
-        return self.key.service

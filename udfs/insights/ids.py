@@ -20,9 +20,3 @@ def service_key(env: str, service: str) -> str:
     env contains no `|` (`udfs.otlp.resource` ensures it), so the first `|` separates the two.
     """
     return f"{env}|{service}"
-
-
-def split_service_key(key: str) -> tuple[str, str]:
-    """Return (env, service), the inverse of `service_key`."""
-    env, _, service = key.partition("|")
-    return env, service

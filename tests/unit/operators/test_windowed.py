@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import msgspec
 
-from operators.detectors.latency import LatencyConfig, LatencySpike
+from operators.detectors.latency import LatencySpike
 from operators.detectors.log_patterns import LogPatterns, LogPatternsConfig
 from operators.emission import EmissionConfig
 from operators.machine import END_OF_INPUT
@@ -15,6 +15,7 @@ from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Evidence, Insight, Window
 from state_schemas.state.latency import LatencyModel
 from tests.support.traffic import START_MS, WINDOW_MS, OneSpan, Sent, aggregates, pre_aggregated
+from udfs.detect.latency.baseline import SpikeConfig
 from udfs.detect.service_window import ServiceWindow
 from udfs.logs.masking.masker import MaskSettings
 
@@ -31,7 +32,7 @@ def events(number: int) -> tuple[SpanAggregate, LogAggregate]:
 
 
 def test_a_state_under_other_parameters_is_discarded_and_counted_once() -> None:
-    machine = LatencySpike(LatencyConfig(), EMISSION)
+    machine = LatencySpike(SpikeConfig(), EMISSION)
     old = machine.on_event(machine.initial(KEY), events(0)[0], START_MS).state
     assert old is not None
     old.fingerprint = "window_ms=5000"
@@ -65,8 +66,8 @@ class BrokenSpike(LatencySpike):
             revision=0,
             status="open",
             kind="latency_spike",
-            env=window.env,
-            service=window.service,
+            env=window.key.env,
+            service=window.key.service,
             subject="",
             window=Window(start_ms=window.start_ms, end_ms=window.end_ms),
             severity="warning",
@@ -80,7 +81,7 @@ class BrokenSpike(LatencySpike):
 
 
 def test_an_insight_that_breaks_its_contract_is_a_dead_letter_and_is_not_emitted() -> None:
-    machine = BrokenSpike(LatencyConfig(), EMISSION)
+    machine = BrokenSpike(SpikeConfig(), EMISSION)
     state = machine.on_event(machine.initial(KEY), events(0)[0], START_MS).state
     assert state is not None
     step = machine.on_timer(state, END_OF_INPUT)
