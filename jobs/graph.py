@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from operators.detectors.latency import LatencyConfig, LatencySpike
+from operators.detectors.latency import LatencySpike
 from operators.detectors.log_patterns import LogPatterns, LogPatternsConfig
 from operators.detectors.requests import RequestEffects
 from operators.detectors.telemetry_gap import TelemetryGap
@@ -22,6 +22,7 @@ from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.logs import ExceptionAggregate
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import SpanAggregate
+from udfs.detect.latency.baseline import SpikeConfig
 from udfs.detect.requests.rule import EffectConfig
 from udfs.detect.telemetry_gap.rule import GapConfig
 from udfs.insights.ids import service_key
@@ -36,7 +37,7 @@ class GraphConfig:
     calls: CallPairsConfig = field(default_factory=CallPairsConfig)
     # Of all detectors, and so of the gates behind them.
     emission: EmissionConfig = field(default_factory=EmissionConfig)
-    latency: LatencyConfig = field(default_factory=LatencyConfig)
+    latency: SpikeConfig = field(default_factory=SpikeConfig)
     patterns: LogPatternsConfig = field(default_factory=LogPatternsConfig)
     effects: EffectConfig = field(default_factory=EffectConfig)
     novelty: NoveltyConfig = field(default_factory=NoveltyConfig)

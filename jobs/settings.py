@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from jobs.graph import GraphConfig
-from operators.detectors.latency import LatencyConfig
 from operators.detectors.log_patterns import LogPatternsConfig
 from operators.emission import EmissionConfig, EmitWhen
 from operators.gates.novelty import NoveltyConfig
@@ -121,7 +120,7 @@ class JobConfig(ReaderConfig):
             pre_aggregate=PreAggregateConfig(d.services_max, d.envs_max, names=names),
             calls=CallPairsConfig(PairLimits(d.call_pair_ms, d.lateness_ms)),
             emission=EmissionConfig(lateness_ms=d.lateness_ms, emit_when=d.emit_when),
-            latency=LatencyConfig(SpikeConfig(floor_ms=d.latency_floor_ms), names),
+            latency=SpikeConfig(floor_ms=d.latency_floor_ms, names=names),
             patterns=LogPatternsConfig(
                 PatternConfig(d.patterns_warm_minutes, patterns_max=d.patterns_max, seeds=self.seeds()),
                 d.patterns_top,

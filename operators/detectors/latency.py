@@ -1,7 +1,6 @@
 """Latency detector: roll-ups of a service, and insights of anomalies of its latency and error ratio."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import get_args
 
 import msgspec
@@ -21,21 +20,10 @@ from udfs.detect.latency.baseline import SpikeConfig
 from udfs.detect.latency.rule import evaluate_spans, expire
 from udfs.detect.requests.counts import effects_of_spans
 from udfs.detect.service_window import ServiceKey, ServiceWindow
-from udfs.spans.window import NameLimits, entry_table, merge_span_tables, span_count
+from udfs.spans.window import entry_table, merge_span_tables, span_count
 from udfs.stats.duration_histogram import FINGERPRINT
 
 Output = RollupRow | EdgeRow | EffectAggregate | Insight | DeadLetter
-
-
-@dataclass(frozen=True, slots=True)
-class LatencyConfig:
-    """Settings of the latency detector."""
-
-    spike: SpikeConfig = field(default_factory=SpikeConfig)
-    # Limits of the hosts, operations and callees that have a row of their own in a window.
-    names: NameLimits = field(default_factory=NameLimits)
-    # A key without spans for this long (event time) is forgotten with its baseline. Longer than a week.
-    idle_ms: int = 8 * 24 * 3_600_000
 
 
 class LatencySpike(WindowedDetector[LatencyModel, SpanTable, SpanAggregate, Output]):
@@ -47,7 +35,7 @@ class LatencySpike(WindowedDetector[LatencyModel, SpanTable, SpanAggregate, Outp
     empty = LatencyModel
     resolutions_s = RESOLUTIONS_S
 
-    def __init__(self, config: LatencyConfig, emission: EmissionConfig) -> None:
+    def __init__(self, config: SpikeConfig, emission: EmissionConfig) -> None:
         super().__init__(emission, config.idle_ms, FINGERPRINT)
         self.config = config
 
@@ -80,7 +68,7 @@ class LatencySpike(WindowedDetector[LatencyModel, SpanTable, SpanAggregate, Outp
     def evaluate(self, window: ServiceWindow[SpanTable], model: LatencyModel) -> tuple[LatencyModel, list[Insight]]:
         if not window.table.keys:  # only spans of other kinds: no requests and no calls, so nothing to evaluate
             return msgspec.structs.replace(model, last_end_ms=window.end_ms), []
-        return evaluate_spans(model, window, self.config.spike, self.config.names)
+        return evaluate_spans(model, window, self.config)
 
     def expire(self, key: ServiceKey, model: LatencyModel) -> list[Insight]:
-        return expire(key, model, self.config.spike)
+        return expire(key, model, self.config)

@@ -18,7 +18,6 @@ from state_schemas.state.latency import LatencyModel
 from udfs.detect.latency.baseline import SpikeConfig
 from udfs.detect.latency.rule import evaluate_spans
 from udfs.detect.service_window import ServiceKey, ServiceWindow
-from udfs.spans.window import NameLimits
 
 START_MS: Final = 1_700_006_400_000  # midnight
 FACTORS: Final = (1.3, 1.5, 2.0, 3.0, 5.0, 10.0)
@@ -40,14 +39,14 @@ class Planted(NamedTuple):
 def watch(service: QuietService, seed: int, windows: int) -> list[tuple[int, Insight]]:
     """Return (window, insight) for each insight that opens in the first `windows` windows of the service."""
     traffic, model, opened = Traffic(service, seed), LatencyModel(), []
-    config, names = SpikeConfig(), NameLimits()
+    config = SpikeConfig()
     for number in range(windows):
         start_ms = START_MS + number * WINDOW_MS
         table = traffic.window(number, start_ms)
         if table is None:
             continue
         window = ServiceWindow(ServiceKey(ENV, service.name), start_ms, start_ms + WINDOW_MS, table)
-        model, candidates = evaluate_spans(model, window, config, names)
+        model, candidates = evaluate_spans(model, window, config)
         opened += [(number, candidate) for candidate in candidates if candidate.status == "open"]
     return opened
 

@@ -47,6 +47,18 @@ class EmittedInsight(msgspec.Struct, array_like=True, gc=False):
         return -1 if self.sent is None else self.sent.revision
 
 
+class OpenEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
+    """An open insight of any detector: the fields that decide its course."""
+
+    start_ms: int
+    # End of the newest window that supports it.
+    end_ms: int
+    # Number of its windows: of latency all since it opened, of others those that support it.
+    windows: int = 1
+    # Evidence for its end, in nats.
+    recovery: float = 0.0
+
+
 class DetectorState(msgspec.Struct, Generic[M, A], array_like=True, gc=False):
     """State of one key."""
 

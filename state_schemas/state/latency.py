@@ -6,7 +6,7 @@ import msgspec
 
 from state_schemas.aggregates.spans import PackedSketches, Series, SpanTable
 from state_schemas.codec import zipped
-from state_schemas.state.detector import DetectorState
+from state_schemas.state.detector import DetectorState, OpenEpisode
 
 SpikeKind = Literal["latency_spike", "error_ratio"]
 
@@ -81,19 +81,12 @@ class EvidenceWindow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     table: SpanTable
 
 
-class Episode(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Episode(OpenEpisode, frozen=True, array_like=True, gc=False):
     """An open insight."""
 
     kind: SpikeKind
     series: Series
     thresholds: AlertThresholds
-    start_ms: int
-    # End of the last window that supports the anomaly.
-    end_ms: int
-    # Number of windows since it opened.
-    windows: int
-    # Evidence for its end, in nats.
-    recovery: float
     # A `service.version` that began with the anomaly and has been the only one since, or "".
     version: str
     # Spans from start_ms to end_ms.

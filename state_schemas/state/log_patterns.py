@@ -4,12 +4,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from state_schemas.aggregates.logs import (
-    LogTable,
-    PatternCount,
-)
+from state_schemas.aggregates.logs import LogTable, PatternCount
 from state_schemas.codec import zipped
-from state_schemas.state.detector import DetectorState
+from state_schemas.state.detector import DetectorState, OpenEpisode
 from state_schemas.telemetry.message import OffsetRange
 from state_schemas.telemetry.resource import ServiceInfo
 
@@ -62,12 +59,10 @@ class Registered(msgspec.Struct, frozen=True, array_like=True, gc=False):
     rate: LineRate = LineRate()
 
 
-class PatternEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class PatternEpisode(OpenEpisode, frozen=True, array_like=True, gc=False):
     """An open insight about a pattern."""
 
     kind: PatternKind
-    start_ms: int
-    end_ms: int
     # Lines of the pattern from start_ms to end_ms.
     counted: PatternCount
     info: ServiceInfo
@@ -76,11 +71,8 @@ class PatternEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
     window_ms: int
     # `error_pattern_returned`: time for which the pattern had not been seen.
     absent_ms: int = 0
-    # `error_pattern_surge`: usual lines a window, and evidence for the end of the surge in nats.
+    # `error_pattern_surge`: usual lines a window.
     usual: float = 0.0
-    recovery: float = 0.0
-    # Number of windows with lines.
-    windows: int = 1
     # True where the insight may be emitted; a single line may be chance.
     visible: bool = True
 

@@ -7,7 +7,7 @@ import msgspec
 from state_schemas.aggregates.requests import EffectWindow
 from state_schemas.aggregates.spans import Exemplar
 from state_schemas.codec import zipped
-from state_schemas.state.detector import DetectorState
+from state_schemas.state.detector import DetectorState, OpenEpisode
 from state_schemas.telemetry.message import OffsetRange
 from state_schemas.telemetry.resource import ServiceInfo
 
@@ -54,12 +54,10 @@ class EffectMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
     recovery: float = 0.0
 
 
-class EffectEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class EffectEpisode(OpenEpisode, frozen=True, array_like=True, gc=False):
     """An open insight."""
 
     kind: EffectKind
-    start_ms: int
-    end_ms: int
     # By strength of evidence when it opened; the first is its subject.
     members: tuple[EffectMember, ...]
     # Requests in the windows that support it.
@@ -68,15 +66,8 @@ class EffectEpisode(msgspec.Struct, frozen=True, array_like=True, gc=False):
     info: ServiceInfo
     ranges: tuple[OffsetRange, ...]
     window_ms: int
-    # Number of windows that support it; all its counts are of these windows.
-    windows: int = 0
-    # Number of those windows without any line.
+    # Number of its windows without any line; all its counts are of the windows that support it.
     silent: int = 0
-
-    @property
-    def recovery(self) -> float:
-        """Evidence for the end of all changes, in nats."""
-        return min(member.recovery for member in self.members)
 
 
 class EffectModel(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -323,7 +323,9 @@ def sightings(sent: Sent) -> Iterator[LogPatternSighting]:
         for start_ms, late, table in aggregate.windows:
             for counted in (counted for counted in table.patterns if counted.severe and not late):
                 episode = PatternEpisode(
-                    "error_pattern_new", start_ms, start_ms + WINDOW_MS, counted, table.info, table.ranges, WINDOW_MS
+                    *("error_pattern_new", counted, table.info, table.ranges, WINDOW_MS),
+                    start_ms=start_ms,
+                    end_ms=start_ms + WINDOW_MS,
                 )
                 pattern = (aggregate.env, counted.pattern_id, aggregate.service)
                 entry = Registered(counted.texts, start_ms, start_ms, 1)

@@ -1,11 +1,12 @@
 """Life cycle of an episode: after a window it goes on without a revision, or is updated, or closes."""
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from state_schemas.contracts.insight import Status
+from state_schemas.state.detector import OpenEpisode
 
-__all__ = ["OPEN", "UNSEEN", "Course", "Lifecycle", "OpenEpisode"]
+__all__ = ["OPEN", "UNSEEN", "Course", "Lifecycle"]
 
 UPDATE_WINDOWS: Final = 3  # an episode is updated after 3, 6, 12, 24 ... windows
 
@@ -21,24 +22,6 @@ OPEN: Final = Course("open")
 UNSEEN: Final = Course("closed", "not seen again")
 
 
-class OpenEpisode(Protocol):
-    """The part of an episode that decides its course."""
-
-    @property
-    def start_ms(self) -> int: ...
-    @property
-    def end_ms(self) -> int:
-        """End of the newest window that supports it, epoch ms."""
-
-    @property
-    def windows(self) -> int:
-        """Number of its windows, of which it is updated after 3, 6, 12 ..."""
-
-    @property
-    def recovery(self) -> float:
-        """Evidence for its end, in nats."""
-
-
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
     """Limits of the episodes of a detector, and the reasons with which they close."""
@@ -51,8 +34,8 @@ class Lifecycle:
     nats_close: float = 6.0
     # An episode without support for this long closes.
     close_after_ms: int = 600_000
-    # An episode that lasts this long is the new normal; None where that is never so.
-    accept_ms: int | None = 1_800_000
+    # An episode that lasts this long is the new normal; infinite where that is never so.
+    accept_ms: float = 1_800_000
 
     def is_unseen(self, episode: OpenEpisode, start_ms: int) -> bool:
         """Return whether an episode closes, without support for long, before the window that starts then."""
@@ -62,7 +45,7 @@ class Lifecycle:
         """Return the revision that is due after a window, None for none. before, after: the episode around it."""
         if after.recovery >= self.nats_close:
             return Course("closed", self.recovered)
-        if self.accept_ms is not None and after.end_ms - after.start_ms >= self.accept_ms:
+        if after.end_ms - after.start_ms >= self.accept_ms:
             return Course("closed", self.accepted)
         return Course("updated") if after.windows > before.windows and _is_update(after.windows) else None
 

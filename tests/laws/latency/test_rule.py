@@ -1,5 +1,6 @@
 """Laws of the latency rule on drawn windows: weeks, missing windows, versions, parts of a service, exact numbers."""
 
+from dataclasses import replace
 from math import ceil
 from random import Random
 
@@ -13,11 +14,11 @@ from state_schemas.telemetry.resource import ServiceInfo
 from state_schemas.telemetry.spans import KIND_SERVER
 from tests.support.timeline import emitted, sent
 from tests.support.traffic import START_MS, WINDOW_MS, OneSpan, Sent, aggregates
-from udfs.detect.latency.baseline import SpikeConfig, reference
+from udfs.detect.latency.baseline import LIFE, SpikeConfig, reference
 from udfs.detect.latency.rule import ACCEPTED_VERSION, evaluate_spans
 from udfs.detect.lifecycle import UNSEEN
 from udfs.detect.service_window import ServiceKey, ServiceWindow
-from udfs.spans.window import NameLimits, entry_table
+from udfs.spans.window import entry_table
 from udfs.stats.duration_histogram import RELATIVE_ERROR
 
 DAY_MS = 86_400_000
@@ -43,7 +44,7 @@ def candidates_of(windows: list[tuple[int, SpanTable]]) -> list[Insight]:
     model, out = LatencyModel(), []
     for start_ms, table in windows:
         window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, table)
-        model, candidates = evaluate_spans(model, window, SpikeConfig(), NameLimits())
+        model, candidates = evaluate_spans(model, window, SpikeConfig())
         out += candidates
     return out
 
@@ -84,7 +85,7 @@ def test_an_episode_is_closed_from_exactly_ten_minutes_without_its_service_on(
 ) -> None:
     normal, slow = window_of(spans_of(100)), window_of(spans_of(900))
     until = [(START_MS + n * WINDOW_MS, slow if n >= 40 else normal) for n in range(46)]
-    next_ms = START_MS + 46 * WINDOW_MS + SpikeConfig().close_after_ms - before_ms
+    next_ms = START_MS + 46 * WINDOW_MS + LIFE.close_after_ms - before_ms
     found = candidates_of([*until, (next_ms, slow)])
     assert len(opened(found)) == 1
     assert [insight.reason for insight in found if insight.status == "closed"] == reasons
@@ -97,7 +98,7 @@ def test_a_level_that_came_with_a_new_version_is_accepted_sooner() -> None:
     assert len(opened(candidates)) == 1
     assert (candidates[-1].status, candidates[-1].reason) == ("closed", ACCEPTED_VERSION.format("2.0"))
     lasted_ms = candidates[-1].window.end_ms - candidates[-1].window.start_ms
-    assert lasted_ms == SpikeConfig().accept_version_ms < SpikeConfig().accept_ms
+    assert lasted_ms == SpikeConfig().accept_version_ms < LIFE.accept_ms
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_an_operation_called_every_minute_gets_a_baseline_beside_ever_new_names(
         ]
         start_ms = START_MS + number * WINDOW_MS
         window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, window_of([*fresh, *pay]))
-        model, _ = evaluate_spans(model, window, SpikeConfig(), NameLimits())
+        model, _ = evaluate_spans(model, window, SpikeConfig())
     known = dict(zip(model.baseline.sketches.keys, model.baseline.known, strict=True))
     assert known[Series(ANY_KIND, Dimension.OPERATION, "POST /pay")].windows == 30
 
@@ -188,13 +189,14 @@ def test_a_pending_alert_whose_windows_are_no_longer_held_waits_for_its_next_win
     for number in range(60):
         start_ms = START_MS + number * WINDOW_MS
         window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, usual)
-        model, _ = evaluate_spans(model, window, SpikeConfig(), NameLimits())
+        model, _ = evaluate_spans(model, window, SpikeConfig())
     thresholds = reference(model.baseline, 0.0, SpikeConfig()).thresholds("latency_spike", pay)
     pending_alert = PendingAlert(thresholds, (40.0,) * 6, START_MS, START_MS + 1)
     model = msgspec.structs.replace(model, pending_alerts={"latency_spike": {pay: pending_alert}})
     start_ms = START_MS + 60 * WINDOW_MS
     window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, window_of(spans_of(100, 60)))
-    model, candidates = evaluate_spans(model, window, SpikeConfig(close_after_ms=10**9, accept_ms=10**9), NameLimits())
+    config = SpikeConfig(life=replace(LIFE, close_after_ms=10**9, accept_ms=10**9))
+    model, candidates = evaluate_spans(model, window, config)
     assert candidates == []
     assert pay in model.pending_alerts["latency_spike"]
 
@@ -204,7 +206,7 @@ def test_the_first_version_seen_is_no_change_of_version() -> None:
     slow = window_of(spans_of(11_000))
     candidates = candidates_of([(START_MS + n * WINDOW_MS, slow) for n in range(200)])
     (closed,) = [insight for insight in candidates if insight.status == "closed"]
-    assert closed.reason == SpikeConfig().life.accepted
+    assert closed.reason == LIFE.accepted
 
 
 def test_an_error_insight_shows_failing_traces_and_no_slow_ones() -> None:

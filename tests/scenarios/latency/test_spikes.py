@@ -5,11 +5,11 @@ from itertools import groupby
 import pytest
 
 from jobs.graph import stages
-from operators.detectors.latency import LatencyConfig
 from operators.runtime.local import LocalGraph
 from tests.support.driving import graph_config, insights
 from tests.support.timeline import brief, emitted, last, sent, spans_of, window_of
 from tests.support.traffic import START_MS, WINDOW_MS, Sent, fold
+from udfs.detect.latency.baseline import SpikeConfig
 
 USUAL = "." * 12
 
@@ -151,7 +151,7 @@ def test_an_early_spike_is_retracted_when_normal_spans_arrive_later() -> None:
 
 def test_a_service_active_once_a_day_keeps_its_baseline_in_small_and_large_steps_of_event_time() -> None:
     """Its second run begins shortly before its state expires, and is sent 20 s after its spans ended."""
-    idle_ms = LatencyConfig().idle_ms
+    idle_ms = SpikeConfig().idle_ms
     first = sent({"cart": "." * 40})
     pause_ms = 40 * WINDOW_MS + idle_ms - WINDOW_MS
     second = [

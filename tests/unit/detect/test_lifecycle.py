@@ -1,21 +1,20 @@
 """Life cycle of episodes: when one is updated, and with which reason it closes."""
 
 from dataclasses import replace
-from typing import NamedTuple
+from math import inf
 
 import pytest
 
+from state_schemas.state.detector import OpenEpisode
 from udfs.detect.lifecycle import Course, Lifecycle
 
 LIFE = Lifecycle("back to usual", "it has stayed", "no more spans", nats_close=6, close_after_ms=600, accept_ms=1_800)
 RECOVERED, ACCEPTED = Course("closed", "back to usual"), Course("closed", "it has stayed")
 
 
-class Episode(NamedTuple):
+class Episode(OpenEpisode, frozen=True, kw_only=True):
     start_ms: int = 0
     end_ms: int = 10
-    windows: int = 1
-    recovery: float = 0.0
 
 
 def test_an_episode_is_updated_after_three_windows_and_each_time_their_number_has_doubled() -> None:
@@ -47,7 +46,7 @@ def test_an_episode_closes_at_its_limits_the_evidence_for_its_end_first(after: E
 
 
 def test_without_a_limit_an_anomaly_never_becomes_the_new_normal() -> None:
-    assert replace(LIFE, accept_ms=None).course(Episode(), Episode(end_ms=10**12)) is None
+    assert replace(LIFE, accept_ms=inf).course(Episode(), Episode(end_ms=10**12)) is None
 
 
 def test_an_episode_without_support_is_unseen_from_exactly_its_limit_on() -> None:

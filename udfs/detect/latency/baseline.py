@@ -1,7 +1,7 @@
 """Baseline of a service, its hosts, operations and callees: learned window by window, read as thresholds."""
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 from zlib import crc32
 
@@ -12,10 +12,11 @@ from state_schemas.aggregates.spans import CALL_DIMENSIONS, SERVICE, Series
 from state_schemas.state.latency import WEIGHT_ONE, AlertThresholds, Baseline, SeriesHistory, SpikeKind
 from udfs.detect.lifecycle import Lifecycle
 from udfs.spans.sketches import Sketches, merge_sketches
-from udfs.spans.window import COARSE
+from udfs.spans.window import COARSE, NameLimits
 from udfs.stats.duration_histogram import BIN_OVER, EDGES_NS, REPRESENTATIVE_NS
 from udfs.stats.likelihood_ratio import usual_share
 
+LIFE: Final = Lifecycle("back to usual", "the level has stayed: it is the new normal", "no more spans", nats_close=8.0)
 DECAY_SHIFT: Final = 8  # a window weighs half after 177 further windows: half an hour of 10 s windows with traffic
 WHOLE_SHARE: Final = 0.95  # a host or operation with this share of the traffic repeats the series of the service
 # A cell that weighs less than 1/16 span is dropped: it carries no information, and integer decay cannot reduce it.
@@ -41,9 +42,9 @@ class SpikeConfig:
     # Smallest shares, 0..1, of slow and of failing spans that count as an anomaly.
     slow_share_min: float = 0.2
     error_share_min: float = 0.02
-    # Nats of evidence that open and that close an episode.
+    # Nats of evidence that open an episode.
     score_open: float = 12.0
-    score_close: float = 8.0
+    life: Lifecycle = LIFE
     # Nats that one window can add at most: at least score_open / window_score_max windows must agree.
     window_score_max: float = 6.0
     # Windows and spans that are learned before a baseline is used.
@@ -52,28 +53,15 @@ class SpikeConfig:
     # Windows and spans until which insights are marked `cold_start`.
     cold_windows: int = 30
     cold_spans: int = 300
-    # An episode that lasts this long is the new normal.
-    accept_ms: int = 1_800_000
-    # The same, where a new `service.version` came with the episode.
+    # Time after which an episode is the new normal where a new `service.version` came with it.
     accept_version_ms: int = 600_000
-    # An episode without evidence for this long ends.
-    close_after_ms: int = 600_000
-    # Hosts, operations and callees that are watched.
+    # Hosts, operations and callees that have a row of their own in a window, and those that are watched.
+    names: NameLimits = field(default_factory=NameLimits)
     series_max: int = 480
     # A series without spans for this long is forgotten.
-    idle_ms: int = 24 * 3_600_000
-
-    @property
-    def life(self) -> Lifecycle:
-        """Return the life cycle of its episodes."""
-        return Lifecycle(
-            recovered="back to usual",
-            accepted="the level has stayed: it is the new normal",
-            expired="no more spans",
-            nats_close=self.score_close,
-            close_after_ms=self.close_after_ms,
-            accept_ms=self.accept_ms,
-        )
+    series_idle_ms: int = 24 * 3_600_000
+    # A service without spans for this long is forgotten with its baseline. Longer than a week.
+    idle_ms: int = 8 * 24 * 3_600_000
 
     def share_min(self, kind: SpikeKind) -> float:
         """Return the smallest share of anomalous spans that counts."""
@@ -113,7 +101,7 @@ class Learning:
             before = known.get(key, SeriesHistory())
             last_ms = max(self.start_ms, before.last_ms)
             known[key] = SeriesHistory(before.windows + windows, before.spans + spans, last_ms)
-        oldest_ms = self.start_ms - self.config.idle_ms
+        oldest_ms = self.start_ms - self.config.series_idle_ms
         kept = {key: entry for key, entry in known.items() if key == SERVICE or entry.last_ms > oldest_ms}
         if len(kept) > self.config.series_max + 1:
             order = sorted(kept, key=lambda key: self._eviction_order(key, kept[key]))
@@ -123,11 +111,11 @@ class Learning:
     def _eviction_order(self, key: Series, known: SeriesHistory) -> tuple[bool, int, int, int, Series]:
         """Return the sort key by which series are kept: the service, then most spans, then most recent, then by hash.
 
-        Spans count only where the series had some within close_after_ms. Without this, a series with spans once a
+        Spans count only where the series had some within life.close_after_ms. Without this, a series with spans once a
         minute would be evicted by names that occur once, and would start again each time. Ties go by hash, so that no
         dimension is preferred.
         """
-        seen_lately = self.start_ms - known.last_ms < self.config.close_after_ms
+        seen_lately = self.start_ms - known.last_ms < self.config.life.close_after_ms
         known_spans = min(known.spans, self.config.cold_spans) if seen_lately else 0
         return key != SERVICE, -known_spans, -known.last_ms, crc32(f"{key.dimension:d}|{key.name}".encode()), key
 

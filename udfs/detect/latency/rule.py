@@ -8,7 +8,7 @@ alert has cleared. All functions are pure: arguments are not changed.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import log
+from math import inf, log
 from typing import Final
 
 import msgspec
@@ -33,7 +33,7 @@ from udfs.detect.latency.report import anomalous_spans, report
 from udfs.detect.lifecycle import OPEN, UNSEEN, Course
 from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.spans.sketches import Sketch, Sketches
-from udfs.spans.window import NameLimits, merge_span_tables, table_bytes
+from udfs.spans.window import merge_span_tables, table_bytes
 from udfs.stats.likelihood_ratio import ALTERNATIVES, SHARE_MAX, accumulate, alternatives, evidence_nats
 
 KINDS: Final[tuple[SpikeKind, ...]] = ("latency_spike", "error_ratio")
@@ -54,10 +54,10 @@ _Floats = NDArray[np.float64]
 
 
 def evaluate_spans(
-    model: LatencyModel, window: ServiceWindow[SpanTable], config: SpikeConfig, names: NameLimits
+    model: LatencyModel, window: ServiceWindow[SpanTable], config: SpikeConfig
 ) -> tuple[LatencyModel, list[Insight]]:
     """Return the model after the window, and at most two candidates of each kind. O(rows + bins)."""
-    evaluation = _Evaluation(model, window, config, names)
+    evaluation = _Evaluation(model, window, config)
     for kind in KINDS:
         evaluation.judge(kind)
     return evaluation.model_after(), evaluation.candidates
@@ -71,14 +71,11 @@ def expire(key: ServiceKey, model: LatencyModel, config: SpikeConfig) -> list[In
 class _Evaluation:
     """One window of a service and the model before it; `judge` adds to `candidates` and to the fields below it."""
 
-    def __init__(
-        self, before: LatencyModel, window: ServiceWindow[SpanTable], config: SpikeConfig, names: NameLimits
-    ) -> None:
+    def __init__(self, before: LatencyModel, window: ServiceWindow[SpanTable], config: SpikeConfig) -> None:
         self.before = before
         self.window = window
         self.config = config
         self.life = config.life
-        self.names = names
         self.rows = Sketches.unpack(window.table.sketches)
         self.usual = reference(before.baseline, season.usual_ns(before.season, window.start_ms), config)
         self.evidence = (*before.evidence, EvidenceWindow(window.start_ms, window.end_ms, window.table))
@@ -119,20 +116,20 @@ class _Evaluation:
         self.candidates.append(report(self.window.key, episode, course))
 
     def _merged(self, tables: Sequence[SpanTable], series: Series) -> SpanTable:
-        return merge_span_tables(tables, self.names, series)
+        return merge_span_tables(tables, self.config.names, series)
 
     # Without an open episode.
 
     def _weigh(self, kind: SpikeKind) -> None:
         """Add the evidence of the window to the pending alerts of a kind: open an episode, or clear alerts."""
-        window, config = self.window, self.config
+        window, life = self.window, self.life
         alerts = self.before.pending_alerts.get(kind, {})
-        held = {key: alert for key, alert in alerts.items() if window.start_ms - alert.end_ms < config.close_after_ms}
+        held = {key: alert for key, alert in alerts.items() if window.start_ms - alert.end_ms < life.close_after_ms}
         after = held | self._grown(kind, held)
         pending = {
             key: alert
             for key, alert in after.items()
-            if max(alert.scores) > 0 and window.end_ms - alert.start_ms <= config.accept_ms
+            if max(alert.scores) > 0 and window.end_ms - alert.start_ms <= life.accept_ms
         }
         opened = self._opened(kind, pending)
         if opened is None:
@@ -210,8 +207,6 @@ class _Evaluation:
             thresholds=alert.thresholds,
             start_ms=start_ms,
             end_ms=alert.end_ms,
-            windows=1,
-            recovery=0.0,
             version=self.version.name if came_with_it else "",
             table=self._merged([part.table for part in parts], series),
             tail=self._merged(after, series) if after else None,
@@ -247,8 +242,8 @@ class _Evaluation:
         own = _own(after)
         was_well = not is_latency and not after.thresholds.cold_start
         failing = was_well and own.errors >= OUTAGE_SHARE * max(1, own.spans)
-        all_stay = all(self.window.end_ms - other.start_ms >= self.config.accept_ms for other in others)
-        life = self.life if all_stay and not failing else replace(self.life, accept_ms=None)
+        all_stay = all(self.window.end_ms - other.start_ms >= self.life.accept_ms for other in others)
+        life = self.life if all_stay and not failing else replace(self.life, accept_ms=inf)
         return life.course(before, after)
 
     def _recovery_nats(self, episode: Episode) -> float:

@@ -256,13 +256,13 @@ class _Evaluation:
         window = self.window
         return PatternEpisode(
             kind,
-            window.start_ms,
-            window.end_ms,
             counted,
             window.table.info,
             window.table.ranges,
             window.end_ms - window.start_ms,
             absent_ms=away_ms,
+            start_ms=window.start_ms,
+            end_ms=window.end_ms,
         )
 
     def _with_visibility(self, episode: PatternEpisode) -> PatternEpisode:

@@ -178,7 +178,8 @@ class _Evaluation:
         known, changes = _names(episode), self._changes()
         rows = [row for row in self._changed(changes) if self.rates.names[row] not in known]
         moved = [self._moved(member) for member in (*episode.members, *self._members(changes, rows))]
-        episode = msgspec.structs.replace(episode, members=tuple(member for member, _ in moved))
+        members = tuple(member for member, _ in moved)
+        episode = msgspec.structs.replace(episode, members=members, recovery=min(m.recovery for m in members))
         if sum(nats for _, nats in moved) >= 0:
             return episode
         recent = self.rates.recent[-1]
