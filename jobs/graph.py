@@ -11,7 +11,7 @@ from operators.detectors.telemetry_gap import TelemetryGap
 from operators.emission import EmissionConfig
 from operators.gates.log_silence import LogSilence
 from operators.gates.novelty import NoveltyConfig, NoveltyGate
-from operators.ingest.call_pairs import CallPairs, CallPairsConfig
+from operators.ingest.call_pairs import CallPairs
 from operators.ingest.fold import FoldConfig
 from operators.ingest.name_admission import PreAggregateConfig
 from operators.ingest.pre_aggregate import LogPreAggregate, MetricPreAggregate, TracePreAggregate
@@ -26,6 +26,7 @@ from udfs.detect.latency.baseline import SpikeConfig
 from udfs.detect.requests.rule import EffectConfig
 from udfs.detect.telemetry_gap.rule import GapConfig
 from udfs.insights.ids import service_key
+from udfs.spans.calls import PairLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class GraphConfig:
 
     fold: FoldConfig = field(default_factory=FoldConfig)
     pre_aggregate: PreAggregateConfig = field(default_factory=PreAggregateConfig)
-    calls: CallPairsConfig = field(default_factory=CallPairsConfig)
+    calls: PairLimits = field(default_factory=PairLimits)
     # Of all detectors, and so of the gates behind them.
     emission: EmissionConfig = field(default_factory=EmissionConfig)
     latency: SpikeConfig = field(default_factory=SpikeConfig)
@@ -44,7 +45,7 @@ class GraphConfig:
     gap: GapConfig = field(default_factory=GapConfig)
 
     def __post_init__(self) -> None:
-        times = (self.fold.times, self.calls.limits, self.emission)
+        times = (self.fold.times, self.calls, self.emission)
         windows_ms = {self.pre_aggregate.window_ms, *(part.window_ms for part in times)}
         latenesses_ms = {part.lateness_ms for part in times}
         assert len(windows_ms) == len(latenesses_ms) == 1, (

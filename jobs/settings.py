@@ -9,7 +9,6 @@ from jobs.graph import GraphConfig
 from operators.detectors.log_patterns import LogPatternsConfig
 from operators.emission import EmissionConfig, EmitWhen
 from operators.gates.novelty import NoveltyConfig
-from operators.ingest.call_pairs import CallPairsConfig
 from operators.ingest.fold import FoldConfig
 from operators.ingest.name_admission import PreAggregateConfig
 from state_schemas.contracts import settings
@@ -118,7 +117,7 @@ class JobConfig(ReaderConfig):
         return GraphConfig(
             fold=FoldConfig(times, masks=MaskSettings(d.masks), payload_kept=d.dead_letter_payload),
             pre_aggregate=PreAggregateConfig(d.services_max, d.envs_max, names=names),
-            calls=CallPairsConfig(PairLimits(d.call_pair_ms, d.lateness_ms)),
+            calls=PairLimits(d.call_pair_ms, d.lateness_ms),
             emission=EmissionConfig(lateness_ms=d.lateness_ms, emit_when=d.emit_when),
             latency=SpikeConfig(floor_ms=d.latency_floor_ms, names=names),
             patterns=LogPatternsConfig(

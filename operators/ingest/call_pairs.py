@@ -6,7 +6,6 @@ when their messages were sent within `pair_ms` of each other, in any order. A ca
 cannot arrive any more.
 """
 
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -17,22 +16,10 @@ from state_schemas.aggregates.calls import CALL_SIDE_DTYPE, CallSides
 from state_schemas.aggregates.spans import SpanAggregate
 from state_schemas.contracts.counters import MetricName
 from state_schemas.state.call_pairs import CALL_PAIRS_CODEC, CallPairsState
-from udfs.spans.calls import PairLimits, call_aggregates, pair, thinned, united
+from udfs.spans.calls import PairLimits, thinned, united
 
 SAMPLING_LOG2_MAX: Final = 63
 _Counts = tuple[tuple[MetricName, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CallPairsConfig:
-    """Settings of CallPairs."""
-
-    # How far apart in time the two sides of a call may be, and the windows of the calls.
-    limits: PairLimits = field(default_factory=PairLimits)
-    # Call sides kept in one bucket; when more than half as many wait to be paired, they are paired at once. Beyond the
-    # limit, paired sides are dropped first, then every second trace until the rest fits. The default keeps 1,000
-    # unpaired sides per second of an environment; below a fourth of the limit the sampling rate doubles again.
-    sides_max: int = 4_096
 
 
 class CallPairs:
@@ -42,12 +29,12 @@ class CallPairs:
     takes = (CallSides,)
     gives = (SpanAggregate,)
 
-    def __init__(self, config: CallPairsConfig) -> None:
-        self.config = config
+    def __init__(self, limits: PairLimits) -> None:
+        self.limits = limits
 
     def initial(self, key: str) -> CallPairsState:
         env, _, bucket = key.partition("|")
-        return CallPairsState(env, int(bucket), _none(env, int(bucket)))
+        return CallPairsState(env, int(bucket), CallSides(env, int(bucket), (), (), (), b""))
 
     def on_event(
         self, state: CallPairsState, event: CallSides, watermark_ms: int
@@ -64,7 +51,7 @@ class CallPairs:
             join_ms = self._join_after(max(first_ms, watermark_ms))
             state.join_at_ms = min(join_ms, state.join_at_ms or join_ms)
         out: tuple[SpanAggregate, ...] = ()
-        if state.waiting_sides > self.config.sides_max // 2:
+        if state.waiting_sides > self.limits.sides_max // 2:
             out, joined = self._join(state, watermark_ms)
             counts += joined
         return Step(state, out, self._next_timer_ms(state, watermark_ms), counts)
@@ -73,24 +60,24 @@ class CallPairs:
         out, counts = self._join(state, now_ms)
         if now_ms == END_OF_INPUT or not state.held.sides:
             return Step(None, out, None, (*counts, ("states_forgotten_total", 1)))
-        if state.sampling_log2 and _count(state.held) < self.config.sides_max // 4:
+        if state.sampling_log2 and _count(state.held) < self.limits.sides_max // 4:
             state.sampling_log2 -= 1
         return Step(state, out, self._next_timer_ms(state, now_ms), counts)
 
     def _join(self, state: CallPairsState, now_ms: int) -> tuple[tuple[SpanAggregate, ...], _Counts]:
         """Pair all call sides that are present; drop those that are too old or exceed the limit."""
         names = united([state.held, *state.waiting])
-        calls = pair(names, self.config.limits)
-        out = call_aggregates(state.env, calls, self.config.limits)
+        calls = names.paired(self.limits)
+        out = calls.aggregates(state.env, self.limits)
         # Never below the range of int64: numpy 2.1 crashes when it compares 8,193 unaligned values with such a number.
-        oldest_ms = max(0, now_ms - self.config.limits.pair_ms)
+        oldest_ms = max(0, now_ms - self.limits.pair_ms)
         sides = names.sides[names.sides["sent_ms"] >= oldest_ms]
-        if len(sides) > self.config.sides_max:
+        if len(sides) > self.limits.sides_max:
             # Paired sides are kept for further server spans under the client span and for messages that arrive twice.
             sides = sides[sides["paired"] == 0]
         state.held = names._replace(sides=sides).packed(state.env, state.bucket)
         state.waiting, state.waiting_sides, state.join_at_ms = [], 0, None
-        while _count(state.held) > self.config.sides_max and state.sampling_log2 < SAMPLING_LOG2_MAX:
+        while _count(state.held) > self.limits.sides_max and state.sampling_log2 < SAMPLING_LOG2_MAX:
             state.sampling_log2 += 1
             state.held = thinned(state.held, state.sampling_log2)
         dropped = len(sides) - _count(state.held)
@@ -101,7 +88,7 @@ class CallPairs:
 
         Calls that are paired by then count in that evaluation.
         """
-        limits = self.config.limits
+        limits = self.limits
         phases = (0, limits.lateness_ms % limits.window_ms)
         return min(((at_ms - phase) // limits.window_ms + 1) * limits.window_ms + phase for phase in phases)
 
@@ -111,11 +98,7 @@ class CallPairs:
             return max(now_ms + 1, state.join_at_ms)
         held: NDArray[np.void] = np.frombuffer(state.held.sides, CALL_SIDE_DTYPE)
         newest_ms = int(held["sent_ms"].max(initial=now_ms))
-        return self._join_after(max(now_ms, newest_ms + self.config.limits.pair_ms))
-
-
-def _none(env: str, bucket: int) -> CallSides:
-    return CallSides(env, bucket, (), (), (), b"")
+        return self._join_after(max(now_ms, newest_ms + self.limits.pair_ms))
 
 
 def _count(part: CallSides) -> int:

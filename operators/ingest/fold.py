@@ -13,7 +13,7 @@ from state_schemas.aggregates.spans import SpanBatch
 from state_schemas.contracts.counters import REJECTED, MetricName
 from state_schemas.contracts.dead_letter import DeadLetter, Rejected, RejectReason
 from state_schemas.telemetry.logs import LogRecord
-from state_schemas.telemetry.message import KafkaPosition, OffsetRange
+from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.metrics import MetricPoint
 from state_schemas.telemetry.signals import SignalType
 from udfs.activity import merge_activity
@@ -26,8 +26,6 @@ from udfs.otlp.decoder import DecodeSettings, SpanDecoder, decode_logs, decode_m
 from udfs.spans.message import fold_spans
 
 _NS_PER_MS: Final = 1_000_000
-
-_ActivityByEnv = dict[str, dict[int, list[Activity]]]  # env -> window start -> activity by service
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,25 +207,19 @@ def _with_activity(
     signal: SignalType, records: Sequence[LogRecord | MetricPoint], placed: Placed, at: KafkaPosition
 ) -> _Part:
     """Add the activity of each service by window. Late records do not count."""
-    by_env: _ActivityByEnv = {}
+    by_env: dict[str, dict[int, list[Activity]]] = {}  # by environment and start of the window
     for place in placed.places:
         if not place.late:
             resource = records[place.number].resource
-            _add(by_env, resource.env, place.start_ms, Activity(signal, resource.qualified_service, 1))
+            active = by_env.setdefault(resource.env, {}).setdefault(place.start_ms, [])
+            active.append(Activity(signal, resource.qualified_service, 1))
     late = sum(place.late for place in placed.places)
-    return _Part(rejected=placed.rejected, activity=_activity_of(by_env, at), folded=len(placed.places), late=late)
-
-
-def _add(by_env: _ActivityByEnv, env: str, start_ms: int, activity: Activity) -> None:
-    by_env.setdefault(env, {}).setdefault(start_ms, []).append(activity)
-
-
-def _activity_of(by_env: _ActivityByEnv, at: KafkaPosition) -> tuple[EnvActivity, ...]:
-    ranges = (OffsetRange(at.topic, at.partition, at.offset, at.offset),)
-    return tuple(
+    ranges = (at.range,)
+    activity = tuple(
         EnvActivity(env, merge_activity(ActivityWindow(start, tuple(seen), ranges) for start, seen in windows.items()))
         for env, windows in sorted(by_env.items())
     )
+    return _Part(rejected=placed.rejected, activity=activity, folded=len(placed.places), late=late)
 
 
 def _counts(part: _Part) -> tuple[tuple[MetricName, int], ...]:

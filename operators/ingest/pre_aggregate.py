@@ -27,7 +27,7 @@ from state_schemas.state.pre_aggregate import PRE_AGGREGATE_CODEC, PreAggregateS
 from udfs.activity import merge_activity
 from udfs.detect.requests.counts import effects_of_lines, logging_windows
 from udfs.logs.window import merge_log_aggregates, with_ordinary_as_one
-from udfs.spans.grouping import activity_of, aggregates_of, call_sides_of, common
+from udfs.spans.grouping import activity_of, common
 
 # More spans or messages are flushed early. Those that wait are state, written after each bundle: 16 bytes a span.
 SPANS_WAITING_MAX: Final = 32_768
@@ -122,8 +122,8 @@ class TracePreAggregate(PreAggregate[OfTraces]):
     def _merged(self, state: PreAggregateState) -> Iterator[OfTraces]:
         if state.spans:
             columns = common(state.spans)
-            yield from aggregates_of(columns, self.config.names)
-            yield from call_sides_of(columns)
+            yield from columns.aggregates(self.config.names)
+            yield from columns.call_sides()
         for part in with_ordinary_as_one(merge_log_aggregates(state.logs)):
             yield ExceptionAggregate(part.env, part.service, part.windows)
 

@@ -22,3 +22,8 @@ class KafkaPosition(NamedTuple):
     offset: int
     # Kafka timestamp of the message, epoch ms.
     timestamp_ms: int
+
+    @property
+    def range(self) -> OffsetRange:
+        """Return the range of this message alone."""
+        return OffsetRange(self.topic, self.partition, self.offset, self.offset)

@@ -13,7 +13,6 @@ from jobs.graph import GraphConfig
 from operators.detectors.log_patterns import LogPatternsConfig
 from operators.emission import EmissionConfig, EmitWhen
 from operators.gates.novelty import NoveltyConfig
-from operators.ingest.call_pairs import CallPairsConfig
 from operators.ingest.fold import FoldConfig
 from operators.ingest.name_admission import PreAggregateConfig
 from operators.machine import END_OF_INPUT, Machine, Stage, Step
@@ -49,7 +48,7 @@ def graph_config(emit_when: EmitWhen = "early", services_max: int = 5_000, envs_
     return GraphConfig(
         fold=FoldConfig(TIMES),
         pre_aggregate=PreAggregateConfig(services_max, envs_max, activity_report_ms=60_000),
-        calls=CallPairsConfig(PairLimits(lateness_ms=LATENESS_MS)),
+        calls=PairLimits(lateness_ms=LATENESS_MS),
         emission=EmissionConfig(lateness_ms=LATENESS_MS, emit_when=emit_when),
         patterns=LogPatternsConfig(
             PatternConfig(warm_minutes=1, away_minutes=1, life=replace(LIFE, close_after_ms=40_000)), top=3

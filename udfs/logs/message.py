@@ -6,7 +6,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from state_schemas.aggregates.logs import LineSample, LogAggregate, LogTable, PatternCount
-from state_schemas.telemetry.message import KafkaPosition, OffsetRange
+from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.resource import Resource
 from udfs.logs.reader import ReadLine
 from udfs.logs.template import merge_texts
@@ -54,7 +54,7 @@ def _aggregate(lines: list[PlacedLine], at: KafkaPosition) -> LogAggregate:
         samples=tuple(sorted(_sample(line, at) for line in lines)[:SAMPLES_MAX]) if severe else (),
     )
     info = info_of(resource, max(line.at_ms for line in lines))
-    ranges = (OffsetRange(at.topic, at.partition, at.offset, at.offset),)
+    ranges = (at.range,)
     table = LogTable((counted,), count if severe else 0, info, ranges)
     return LogAggregate(resource.env, resource.qualified_service, ((first.start_ms, first.late, table),))
 

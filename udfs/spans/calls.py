@@ -32,13 +32,17 @@ _Records = NDArray[np.void]
 
 @dataclass(frozen=True, slots=True)
 class PairLimits:
-    """Limits of the pairing of calls."""
+    """Settings of the pairing of calls."""
 
     # Two call sides are paired only if the Kafka timestamps of their messages differ by at most this.
     pair_ms: int = 30_000
     # Allowed lateness and length of the windows of detection.
     lateness_ms: int = LATENESS_MS
     window_ms: int = WINDOW_MS
+    # Call sides kept in one bucket; when more than half as many wait to be paired, they are paired at once. Beyond the
+    # limit, paired sides are dropped first, then every second trace until the rest fits. The default keeps 1,000
+    # unpaired sides per second of an environment; below a fourth of the limit the sampling rate doubles again.
+    sides_max: int = 4_096
 
 
 class NamedSides(NamedTuple):
@@ -58,6 +62,26 @@ class NamedSides(NamedTuple):
             names.append(tuple(pool[index] for index in used.tolist()))
         services, hosts, operations = names
         return CallSides(env, bucket, services, hosts, operations, kept.tobytes())
+
+    def paired(self, limits: PairLimits) -> "Calls":
+        """Return the new calls, and mark both sides of each as paired. O(n log n)."""
+        sides = self.sides
+        is_server = sides["parent"] != 0
+        clients, servers = np.flatnonzero(~is_server), np.flatnonzero(is_server & (sides["paired"] == 0))
+        if not len(clients) or not len(servers):
+            return Calls(self, sides[:0], sides[:0])
+        trace = trace_hash(sides["high"], sides["low"])
+        calls = trace_hash(trace[clients], sides["span"][clients])
+        order = np.argsort(calls, kind="stable")
+        clients, calls = clients[order], calls[order]
+        wanted = trace_hash(trace[servers], sides["parent"][servers])
+        candidates = clients[np.minimum(np.searchsorted(calls, wanted), len(clients) - 1)]
+        matches = np.abs(sides["sent_ms"][candidates] - sides["sent_ms"][servers]) <= limits.pair_ms
+        for of_client, of_server in (("high", "high"), ("low", "low"), ("span", "parent")):
+            matches &= sides[of_client][candidates] == sides[of_server][servers]
+        sides["paired"][servers[matches]] = 1
+        sides["paired"][candidates[matches]] = 1
+        return Calls(self, sides[candidates[matches]], sides[servers[matches]])
 
 
 class Calls(NamedTuple):
@@ -79,6 +103,66 @@ class Calls(NamedTuple):
         middles = (side["end_ns"] - side["duration_ns"] // 2 for side in (self.server, self.client))
         ahead: _Ints = np.subtract(*middles)
         return ahead
+
+    def aggregates(self, env: str, limits: PairLimits) -> tuple[SpanAggregate, ...]:
+        """Return the calls as aggregates of their callers, ascending; a call counts where its client span ends."""
+        client, server = self.client, self.server
+        if not len(client):
+            return ()
+        end_ms = client["end_ns"] // 1_000_000
+        late = end_ms < np.maximum(client["sent_ms"], server["sent_ms"]) - limits.lateness_ms
+        late |= server["end_ns"] // 1_000_000 < server["sent_ms"] - limits.lateness_ms
+        windows = (end_ms // limits.window_ms) * 2 + late
+        group_codes, group = np.unique(
+            np.stack((client["service"].astype(np.int64), windows)), axis=1, return_inverse=True
+        )
+        by_caller: dict[int, list[tuple[int, bool, SpanTable]]] = {}
+        for (caller, window), table in zip(group_codes.T.tolist(), self._tables(group.reshape(-1)), strict=True):
+            by_caller.setdefault(caller, []).append((window // 2 * limits.window_ms, bool(window % 2), table))
+        services = self.names.services
+        return tuple(SpanAggregate(env, services[caller], tuple(windows)) for caller, windows in by_caller.items())
+
+    def _tables(self, group: _Ints) -> list[SpanTable]:
+        """Return the table of each group of calls, with a row for each callee in each of CALL_DIMENSIONS."""
+        services = self.names.services
+        width = len(services)
+        skew_ns = self.skew_ns
+        values = (
+            (Dimension.CALLEE, self.client["duration_ns"], self.client["error"]),
+            (Dimension.NETWORK_TIME, self.network_ns, 0),
+            (np.where(skew_ns >= 0, Dimension.AHEAD, Dimension.BEHIND), np.abs(skew_ns), 0),
+        )
+        row_codes = [
+            (group * len(CALL_DIMENSIONS) + dimension - CALL_DIMENSIONS[0]) * width + self.server["service"]
+            for dimension, _, _ in values
+        ]
+        distinct, row = np.unique(np.concatenate(row_codes), return_inverse=True)
+        errors = np.zeros(len(distinct), np.int64)
+        np.add.at(errors, row, np.concatenate([np.broadcast_to(failed, len(group)) for _, _, failed in values]))
+        bins = bins_of(np.concatenate([duration_ns for _, duration_ns, _ in values]))
+        keys = [
+            Series(KIND_CLIENT, CALL_DIMENSIONS[code // width % len(CALL_DIMENSIONS)], services[code % width])
+            for code in distinct.tolist()
+        ]
+        rows = Sketches(keys, errors, *sum_by_code((row << BIN_BITS) | bins, np.ones(len(row), np.int64)))
+        first_row = np.searchsorted(distinct, np.arange(group.max() + 2) * len(CALL_DIMENSIONS) * width).tolist()
+        slowest, widest = (self._longest(ns, group) for ns in (self.client["duration_ns"], self.network_ns))
+        return [
+            SpanTable(packed, calls=slowest[index], network_times=widest[index])
+            for index, packed in enumerate(rows.pack_groups(first_row))
+        ]
+
+    def _longest(self, durations_ns: _Ints, group: _Ints) -> list[tuple[tuple[str, Exemplar], ...]]:
+        """Return the longest call to each callee, for each group."""
+        names = self.names
+        by_group: list[list[tuple[str, Exemplar]]] = [[] for _ in range(group.max() + 1)]
+        places = zip(group.tolist(), self.server["service"].tolist(), strict=True)
+        origins = self.client[["host", "operation"]].tolist()
+        fields = zip(places, origins, durations_ns.tolist(), trace_ids(self.client), strict=True)
+        for (number, callee), (host, operation), duration_ns, trace_id in fields:
+            exemplar = Exemplar(duration_ns, trace_id, names.hosts[host], names.operations[operation])
+            by_group[number].append((names.services[callee], exemplar))
+        return [merge_calls(calls_of_group) for calls_of_group in by_group]
 
 
 def trace_hash(high: _Words, low: _Words) -> _Words:
@@ -114,85 +198,3 @@ def united(parts: Sequence[CallSides]) -> NamedSides:
     for field in ("span", "low", "high"):
         again[1:] &= sides[field][1:] == sides[field][:-1]
     return NamedSides(sides[~again], services.names, hosts.names, operations.names)
-
-
-def pair(names: NamedSides, limits: PairLimits) -> Calls:
-    """Return the new calls, and mark both sides of each as paired. O(n log n)."""
-    sides = names.sides
-    is_server = sides["parent"] != 0
-    clients, servers = np.flatnonzero(~is_server), np.flatnonzero(is_server & (sides["paired"] == 0))
-    if not len(clients) or not len(servers):
-        return Calls(names, sides[:0], sides[:0])
-    trace = trace_hash(sides["high"], sides["low"])
-    calls = trace_hash(trace[clients], sides["span"][clients])
-    order = np.argsort(calls, kind="stable")
-    clients, calls = clients[order], calls[order]
-    wanted = trace_hash(trace[servers], sides["parent"][servers])
-    candidates = clients[np.minimum(np.searchsorted(calls, wanted), len(clients) - 1)]
-    matches = np.abs(sides["sent_ms"][candidates] - sides["sent_ms"][servers]) <= limits.pair_ms
-    for of_client, of_server in (("high", "high"), ("low", "low"), ("span", "parent")):
-        matches &= sides[of_client][candidates] == sides[of_server][servers]
-    sides["paired"][servers[matches]] = 1
-    sides["paired"][candidates[matches]] = 1
-    return Calls(names, sides[candidates[matches]], sides[servers[matches]])
-
-
-def call_aggregates(env: str, calls: Calls, limits: PairLimits) -> tuple[SpanAggregate, ...]:
-    """Return the calls as aggregates of their callers, ascending; a call counts where its client span ends."""
-    client, server = calls.client, calls.server
-    if not len(client):
-        return ()
-    end_ms = client["end_ns"] // 1_000_000
-    late = end_ms < np.maximum(client["sent_ms"], server["sent_ms"]) - limits.lateness_ms
-    late |= server["end_ns"] // 1_000_000 < server["sent_ms"] - limits.lateness_ms
-    windows = (end_ms // limits.window_ms) * 2 + late
-    group_codes, group = np.unique(np.stack((client["service"].astype(np.int64), windows)), axis=1, return_inverse=True)
-    by_caller: dict[int, list[tuple[int, bool, SpanTable]]] = {}
-    for (caller, window), table in zip(group_codes.T.tolist(), _tables(calls, group.reshape(-1)), strict=True):
-        by_caller.setdefault(caller, []).append((window // 2 * limits.window_ms, bool(window % 2), table))
-    services = calls.names.services
-    return tuple(SpanAggregate(env, services[caller], tuple(windows)) for caller, windows in by_caller.items())
-
-
-def _tables(calls: Calls, group: _Ints) -> list[SpanTable]:
-    """Return the table of each group of calls, with a row for each callee in each of CALL_DIMENSIONS."""
-    services = calls.names.services
-    width = len(services)
-    skew_ns = calls.skew_ns
-    values = (
-        (Dimension.CALLEE, calls.client["duration_ns"], calls.client["error"]),
-        (Dimension.NETWORK_TIME, calls.network_ns, 0),
-        (np.where(skew_ns >= 0, Dimension.AHEAD, Dimension.BEHIND), np.abs(skew_ns), 0),
-    )
-    row_codes = [
-        (group * len(CALL_DIMENSIONS) + dimension - CALL_DIMENSIONS[0]) * width + calls.server["service"]
-        for dimension, _, _ in values
-    ]
-    distinct, row = np.unique(np.concatenate(row_codes), return_inverse=True)
-    errors = np.zeros(len(distinct), np.int64)
-    np.add.at(errors, row, np.concatenate([np.broadcast_to(failed, len(group)) for _, _, failed in values]))
-    bins = bins_of(np.concatenate([duration_ns for _, duration_ns, _ in values]))
-    keys = [
-        Series(KIND_CLIENT, CALL_DIMENSIONS[code // width % len(CALL_DIMENSIONS)], services[code % width])
-        for code in distinct.tolist()
-    ]
-    rows = Sketches(keys, errors, *sum_by_code((row << BIN_BITS) | bins, np.ones(len(row), np.int64)))
-    first_row = np.searchsorted(distinct, np.arange(group.max() + 2) * len(CALL_DIMENSIONS) * width).tolist()
-    slowest, widest = (_longest(calls, ns, group) for ns in (calls.client["duration_ns"], calls.network_ns))
-    return [
-        SpanTable(packed, calls=slowest[index], network_times=widest[index])
-        for index, packed in enumerate(rows.pack_groups(first_row))
-    ]
-
-
-def _longest(calls: Calls, durations_ns: _Ints, group: _Ints) -> list[tuple[tuple[str, Exemplar], ...]]:
-    """Return the longest call to each callee, for each group."""
-    names = calls.names
-    by_group: list[list[tuple[str, Exemplar]]] = [[] for _ in range(group.max() + 1)]
-    places = zip(group.tolist(), calls.server["service"].tolist(), strict=True)
-    origins = calls.client[["host", "operation"]].tolist()
-    fields = zip(places, origins, durations_ns.tolist(), trace_ids(calls.client), strict=True)
-    for (number, callee), (host, operation), duration_ns, trace_id in fields:
-        exemplar = Exemplar(duration_ns, trace_id, names.hosts[host], names.operations[operation])
-        by_group[number].append((names.services[callee], exemplar))
-    return [merge_calls(calls_of_group) for calls_of_group in by_group]

@@ -61,35 +61,97 @@ class Columns(NamedTuple):
     exemplars: _Records
     sides: _Records
 
+    def aggregates(self, limits: NameLimits) -> tuple[SpanAggregate, ...]:
+        """Return one aggregate for each (env, service), ascending.
 
-def aggregates_of(columns: Columns, limits: NameLimits) -> tuple[SpanAggregate, ...]:
-    """Return one aggregate for each (env, service), ascending.
+        O(spans + cells log cells), vectorised over all services.
+        """
+        places = self.windows[["service", "start_ms", "late"]].tolist()
+        windows = [
+            (self.services[service], (start_ms, bool(late), merge_span_tables([table], limits)))
+            for (service, start_ms, late), table in zip(places, self._tables(), strict=True)
+        ]
+        return tuple(
+            SpanAggregate(env, service, tuple(window for _, window in members))
+            for (env, service), members in groupby(windows, key=lambda member: member[0])
+        )
 
-    O(spans + cells log cells), vectorised over all services.
-    """
-    places = columns.windows[["service", "start_ms", "late"]].tolist()
-    windows = [
-        (columns.services[service], (start_ms, bool(late), merge_span_tables([table], limits)))
-        for (service, start_ms, late), table in zip(places, _tables(columns), strict=True)
-    ]
-    return tuple(
-        SpanAggregate(env, service, tuple(window for _, window in members))
-        for (env, service), members in groupby(windows, key=lambda member: member[0])
-    )
+    def call_sides(self) -> tuple[CallSides, ...]:
+        """Return the call sides of each environment and bucket of traces, in that order."""
+        sides = self.sides
+        names = NamedSides(sides, [name for _, name in self.services], self.hosts, self.operations)
+        envs = sorted({env for env, _ in self.services})
+        env_of = np.array([envs.index(env) for env, _ in self.services], np.int64)
+        bucket = trace_hash(sides["high"], sides["low"]) & np.uint64(BUCKETS - 1)
+        code = env_of[sides["service"]] * BUCKETS + bucket.astype(np.int64)
+        return tuple(
+            names._replace(sides=sides[code == key]).packed(envs[key // BUCKETS], key % BUCKETS)
+            for key in np.unique(code).tolist()
+        )
 
+    def _tables(self) -> Iterator[SpanTable]:
+        """Yield the table of each window."""
+        exemplars = self._exemplars()
+        fields = zip(self._sketches(), self._newest_info(), exemplars, self._ranges(), strict=True)
+        for packed, info, (slowest, sampled, failing), ranges in fields:
+            yield SpanTable(
+                packed, info, slowest=tuple(slowest), sampled=tuple(sampled), failing=tuple(failing), ranges=ranges
+            )
 
-def call_sides_of(columns: Columns) -> tuple[CallSides, ...]:
-    """Return the call sides of each environment and bucket of traces, in that order."""
-    sides = columns.sides
-    names = NamedSides(sides, [name for _, name in columns.services], columns.hosts, columns.operations)
-    envs = sorted({env for env, _ in columns.services})
-    env_of = np.array([envs.index(env) for env, _ in columns.services], np.int64)
-    bucket = trace_hash(sides["high"], sides["low"]) & np.uint64(BUCKETS - 1)
-    code = env_of[sides["service"]] * BUCKETS + bucket.astype(np.int64)
-    return tuple(
-        names._replace(sides=sides[code == key]).packed(envs[key // BUCKETS], key % BUCKETS)
-        for key in np.unique(code).tolist()
-    )
+    def _sketches(self) -> Iterator[PackedSketches]:
+        """Yield the rows of each window."""
+        # Codes have the order of keys: window, kind, dimension, then the index of the name, as names are ascending.
+        spans = self.spans
+        width = max(1, len(self.hosts), len(self.operations))
+        in_kind = (spans["group"].astype(np.int64) * _KINDS + spans["kind"]) * _DIMENSIONS
+        indices = zip(SPAN_DIMENSIONS, (0, spans["host"], spans["operation"]), strict=True)
+        codes = np.concatenate([(in_kind + dimension) * width + index for dimension, index in indices])
+        values, number = numbered(codes)
+        order = np.argsort(values)
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order))
+        values, row = values[order], rank[number]
+        errors = np.bincount(row, weights=np.tile(spans["error"], _DIMENSIONS), minlength=len(values)).astype(np.int64)
+        cells = np.sort((row << BIN_BITS) | np.tile(spans["bin"], _DIMENSIONS))
+        starts = np.flatnonzero(np.concatenate(([True], cells[1:] != cells[:-1])))
+        names = ([""], self.hosts, self.operations)
+        kinds, dimensions = (
+            (values // (width * _DIMENSIONS) % _KINDS).tolist(),
+            (values // width % _DIMENSIONS).tolist(),
+        )
+        keys = [
+            Series(kind, SPAN_DIMENSIONS[dimension], names[dimension][index])
+            for kind, dimension, index in zip(kinds, dimensions, (values % width).tolist(), strict=True)
+        ]
+        rows = Sketches(keys, errors, cells[starts], np.diff(starts, append=len(cells)))
+        first_row = np.searchsorted(values, np.arange(len(self.windows) + 1) * (_KINDS * _DIMENSIONS * width))
+        return rows.pack_groups(first_row.tolist())
+
+    def _newest_info(self) -> list[ServiceInfo]:
+        """Return the attributes of each window."""
+        groups = self.groups
+        return newest_info(
+            len(self.windows), self.window_of, groups["newest_ms"], groups["info"].astype(np.int64), self.infos
+        )
+
+    def _ranges(self) -> list[tuple[OffsetRange, ...]]:
+        found: list[list[OffsetRange]] = [[] for _ in self.windows]
+        indices = iter(self.window_of.tolist())
+        for batch in self.batches:
+            for _ in range(len(batch.groups) // GROUP_DTYPE.itemsize):
+                found[next(indices)].append(batch.at)
+        return [merge_ranges(ranges) for ranges in found]
+
+    def _exemplars(self) -> list[tuple[list[Exemplar], list[Exemplar], list[Exemplar]]]:
+        """Return the slowest, the sampled and the failing exemplars of each window."""
+        roles = (1 << self.exemplars["role"]).astype(np.uint8)
+        kept = exemplars_of(self.exemplars, roles, len(self.windows))
+        found: list[tuple[list[Exemplar], list[Exemplar], list[Exemplar]]] = [([], [], []) for _ in self.windows]
+        fields = kept[["role", "group", "duration_ns", "host", "operation"]].tolist()
+        for (role, window, duration_ns, host, operation), trace_id in zip(fields, trace_ids(kept), strict=True):
+            exemplar = Exemplar(duration_ns, trace_id, self.hosts[host], self.operations[operation])
+            found[window][role].append(exemplar)
+        return found
 
 
 def activity_of(batches: Iterable[SpanBatch]) -> dict[str, tuple[ActivityWindow, ...]]:
@@ -151,69 +213,3 @@ def _distinct(groups: _Records) -> tuple[_Records, _Ints]:
     index = np.empty(len(order), np.int64)
     index[order] = np.cumsum(changed) - 1
     return groups[order[changed]], index
-
-
-def _tables(columns: Columns) -> Iterator[SpanTable]:
-    """Yield the table of each window."""
-    exemplars = _exemplars(columns)
-    fields = zip(_sketches(columns), _newest_info(columns), exemplars, _ranges(columns), strict=True)
-    for packed, info, (slowest, sampled, failing), ranges in fields:
-        yield SpanTable(
-            packed, info, slowest=tuple(slowest), sampled=tuple(sampled), failing=tuple(failing), ranges=ranges
-        )
-
-
-def _sketches(columns: Columns) -> Iterator[PackedSketches]:
-    """Yield the rows of each window."""
-    # Codes have the order of keys: window, kind, dimension, then the index of the name, as names are ascending.
-    spans = columns.spans
-    width = max(1, len(columns.hosts), len(columns.operations))
-    in_kind = (spans["group"].astype(np.int64) * _KINDS + spans["kind"]) * _DIMENSIONS
-    indices = zip(SPAN_DIMENSIONS, (0, spans["host"], spans["operation"]), strict=True)
-    codes = np.concatenate([(in_kind + dimension) * width + index for dimension, index in indices])
-    values, number = numbered(codes)
-    order = np.argsort(values)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    values, row = values[order], rank[number]
-    errors = np.bincount(row, weights=np.tile(spans["error"], _DIMENSIONS), minlength=len(values)).astype(np.int64)
-    cells = np.sort((row << BIN_BITS) | np.tile(spans["bin"], _DIMENSIONS))
-    starts = np.flatnonzero(np.concatenate(([True], cells[1:] != cells[:-1])))
-    names = ([""], columns.hosts, columns.operations)
-    kinds, dimensions = (values // (width * _DIMENSIONS) % _KINDS).tolist(), (values // width % _DIMENSIONS).tolist()
-    keys = [
-        Series(kind, SPAN_DIMENSIONS[dimension], names[dimension][index])
-        for kind, dimension, index in zip(kinds, dimensions, (values % width).tolist(), strict=True)
-    ]
-    rows = Sketches(keys, errors, cells[starts], np.diff(starts, append=len(cells)))
-    first_row = np.searchsorted(values, np.arange(len(columns.windows) + 1) * (_KINDS * _DIMENSIONS * width))
-    return rows.pack_groups(first_row.tolist())
-
-
-def _newest_info(columns: Columns) -> list[ServiceInfo]:
-    """Return the attributes of each window."""
-    groups = columns.groups
-    return newest_info(
-        len(columns.windows), columns.window_of, groups["newest_ms"], groups["info"].astype(np.int64), columns.infos
-    )
-
-
-def _ranges(columns: Columns) -> list[tuple[OffsetRange, ...]]:
-    found: list[list[OffsetRange]] = [[] for _ in columns.windows]
-    indices = iter(columns.window_of.tolist())
-    for batch in columns.batches:
-        for _ in range(len(batch.groups) // GROUP_DTYPE.itemsize):
-            found[next(indices)].append(batch.at)
-    return [merge_ranges(ranges) for ranges in found]
-
-
-def _exemplars(columns: Columns) -> list[tuple[list[Exemplar], list[Exemplar], list[Exemplar]]]:
-    """Return the slowest, the sampled and the failing exemplars of each window."""
-    roles = (1 << columns.exemplars["role"]).astype(np.uint8)
-    kept = exemplars_of(columns.exemplars, roles, len(columns.windows))
-    found: list[tuple[list[Exemplar], list[Exemplar], list[Exemplar]]] = [([], [], []) for _ in columns.windows]
-    fields = kept[["role", "group", "duration_ns", "host", "operation"]].tolist()
-    for (role, window, duration_ns, host, operation), trace_id in zip(fields, trace_ids(kept), strict=True):
-        exemplar = Exemplar(duration_ns, trace_id, columns.hosts[host], columns.operations[operation])
-        found[window][role].append(exemplar)
-    return found

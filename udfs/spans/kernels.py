@@ -155,19 +155,9 @@ def smallest_of(ranks: NDArray[np.uint64], group: NDArray[np.int64], groups: int
 
 
 @njit
-def _is_slower(found: Any, i: Any, kept: Any, j: Any) -> Any:
-    """Return 1 if exemplar i of found comes before j of kept: longer, then by trace id, host, operation; 2 if equal."""
-    if found[i].duration_ns != kept[j].duration_ns:
-        return 1 if found[i].duration_ns > kept[j].duration_ns else 0
-    if found[i].high != kept[j].high:
-        return 1 if found[i].high < kept[j].high else 0
-    if found[i].low != kept[j].low:
-        return 1 if found[i].low < kept[j].low else 0
-    if found[i].host != kept[j].host:
-        return 1 if found[i].host < kept[j].host else 0
-    if found[i].operation != kept[j].operation:
-        return 1 if found[i].operation < kept[j].operation else 0
-    return 2
+def _order(one: Any) -> Any:
+    """Return the sort key of an exemplar: longest first, then by trace id, host, operation."""
+    return -one.duration_ns, one.high, one.low, one.host, one.operation
 
 
 @njit
@@ -187,23 +177,19 @@ def _offer_slowest(found: Any, i: Any, kept: Any, first: Any, count: Any) -> Any
     """Insert exemplar i into kept[first:first + count], ordered, at most SLOWEST_MAX; return the new count."""
     at = count
     while at > 0:
-        order = _is_slower(found, i, kept, first + at - 1)
-        if order == 2:
+        own, other = _order(found[i]), _order(kept[first + at - 1])
+        if own == other:
             return count
-        if order == 0:
+        if own > other:
             break
         at -= 1
     return _insert(found, i, kept, first, at, count, SLOWEST_MAX)
 
 
 @njit
-def _is_longer(found: Any, i: Any, kept: Any, j: Any) -> Any:
-    """Return whether exemplar i replaces j of the same trace: longer, then the greater host and operation."""
-    if found[i].duration_ns != kept[j].duration_ns:
-        return found[i].duration_ns > kept[j].duration_ns
-    if found[i].host != kept[j].host:
-        return found[i].host > kept[j].host
-    return found[i].operation > kept[j].operation
+def _size(one: Any) -> Any:
+    """Return the sort key of an exemplar among those of its trace: of equal durations the greater names count more."""
+    return one.duration_ns, one.host, one.operation
 
 
 @njit
@@ -212,11 +198,12 @@ def _offer_sampled(found: Any, i: Any, kept: Any, first: Any, count: Any) -> Any
     at = count
     while at > 0:
         j = first + at - 1
-        if found[i].high == kept[j].high and found[i].low == kept[j].low:
-            if _is_longer(found, i, kept, j):
+        trace, other = (found[i].high, found[i].low), (kept[j].high, kept[j].low)
+        if trace == other:
+            if _size(found[i]) > _size(kept[j]):
                 kept[j] = found[i]
             return count
-        if found[i].high > kept[j].high or (found[i].high == kept[j].high and found[i].low > kept[j].low):
+        if trace > other:
             break
         at -= 1
     return _insert(found, i, kept, first, at, count, SAMPLED_MAX)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from state_schemas.aggregates.calls import CALL_SIDE_DTYPE
 from state_schemas.aggregates.spans import EXEMPLAR_DTYPE, GROUP_DTYPE, SPAN_DTYPE, SpanBatch
 from state_schemas.contracts.dead_letter import Rejected, RejectReason
-from state_schemas.telemetry.message import KafkaPosition, OffsetRange
+from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.spans import ENTRY_KINDS, KIND_CLIENT, KIND_SERVER, SpanColumns
 from udfs.event_time import TimeLimits
 from udfs.otlp.resource import NAME_CHARS_MAX, short_name
@@ -99,7 +99,7 @@ def _batch(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> SpanBat
         alone["newest_ms"], alone["info"], alone["count"] = end_ms, info, 0
         groups = np.concatenate([groups, _attribute_rows(alone, group, infos.names)])
     return SpanBatch(
-        at=OffsetRange(at.topic, at.partition, at.offset, at.offset),
+        at=at.range,
         services=tuple(services.names),
         hosts=tuple(hosts.names),
         operations=tuple(operations.names),

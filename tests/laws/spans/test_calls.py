@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.graph import stages
-from operators.ingest.call_pairs import CallPairs, CallPairsConfig
+from operators.ingest.call_pairs import CallPairs
 from operators.machine import Stage
 from operators.runtime.local import LocalGraph
 from state_schemas.aggregates.calls import CALL_SIDE_DTYPE, CallSides
@@ -34,7 +34,7 @@ GRAPH = stages(graph_config())
 
 def pairing(sides_max: int = 8_192) -> Stage:
     stage = next(stage for stage in GRAPH if stage.uid == "call-pairs")
-    return replace(stage, machine=CallPairs(CallPairsConfig(LIMITS, sides_max)))
+    return replace(stage, machine=CallPairs(replace(LIMITS, sides_max=sides_max)))
 
 
 def paired(sent: list[Sent], every: int = 1) -> list[SpanAggregate]:
@@ -205,7 +205,7 @@ def test_paired_call_sides_are_removed_before_any_trace_is_dropped() -> None:
 
 
 def test_the_sampling_rate_returns_to_one_when_there_is_room_again() -> None:
-    machine = CallPairs(CallPairsConfig(LIMITS, sides_max=100))
+    machine = CallPairs(replace(LIMITS, sides_max=100))
     state = machine.initial("prod|0")
     state.sampling_log2 = 3
     now_ms = START_MS
@@ -249,7 +249,7 @@ def test_a_call_side_whose_clock_is_ahead_waits_no_longer_than_its_message() -> 
     """If the end of the span (200 s ahead) decided how long it waits, the call would come after its window is final."""
     client, server = call(0)
     ahead = server._replace(spans=(server.spans[0]._replace(end_ms=server.spans[0].end_ms + 200_000),))
-    machine = CallPairs(CallPairsConfig(LIMITS))
+    machine = CallPairs(LIMITS)
     for first, second in ((client, ahead), (ahead, client)):
         state = machine.initial("prod|0")
         for message in (first, second):

@@ -12,7 +12,7 @@ from state_schemas.telemetry.resource import Resource, ServiceInfo
 from tests.support.traffic import NOON_MS, OneSpan, columns_of
 from udfs.event_time import TimeLimits
 from udfs.service_info import info_of, merge_info, newest_info
-from udfs.spans.grouping import aggregates_of, common
+from udfs.spans.grouping import common
 from udfs.spans.message import fold_spans
 from udfs.spans.window import NameLimits
 
@@ -64,6 +64,6 @@ def test_a_span_without_a_version_hides_no_version_in_its_message_or_in_another(
         batch = fold_spans(decoded, KafkaPosition("trace_events", 0, offset, NOON_MS + 1_000), TimeLimits()).batch
         assert batch is not None
         batches.append(batch)
-    (aggregate,) = aggregates_of(common(batches), NameLimits())
+    (aggregate,) = common(batches).aggregates(NameLimits())
     ((_, _, table),) = aggregate.windows
     assert table.info == by_hand([(resource, NOON_MS + at_ms) for records in messages for resource, at_ms in records])

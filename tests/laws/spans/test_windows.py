@@ -21,7 +21,7 @@ from udfs.activity import RANGES_MAX, merge_activity, merge_ranges
 from udfs.event_time import TimeLimits
 from udfs.otlp.resource import NAME_CHARS_MAX
 from udfs.service_info import info_of, merge_info
-from udfs.spans.grouping import activity_of, aggregates_of, common
+from udfs.spans.grouping import activity_of, common
 from udfs.spans.kernels import SAMPLED_MAX, SLOWEST_MAX, repeated
 from udfs.spans.message import FoldResult, fold_spans
 from udfs.spans.sketches import Sketches, merge_sketches
@@ -63,7 +63,7 @@ Windows = dict[tuple[int, bool], SpanTable]  # by (start, late)
 
 
 def windows_at(spans: Sequence[OneSpan], offset: int = 5) -> Windows:
-    (aggregate,) = aggregates_of(common([batch_at(spans, offset)]), WIDE)
+    (aggregate,) = common([batch_at(spans, offset)]).aggregates(WIDE)
     return {(start_ms, late): table for start_ms, late, table in aggregate.windows}
 
 
@@ -118,10 +118,10 @@ def test_merging_batches_equals_merging_the_aggregates_of_each(
     batches = [batch_at(part, offset) for offset, part in enumerate(in_parts(spans, random))]
     one_by_one: dict[tuple[str, str, int, bool], list[SpanTable]] = {}
     for batch in batches:
-        for aggregate in aggregates_of(common([batch]), limits):
+        for aggregate in common([batch]).aggregates(limits):
             for start_ms, late, table in aggregate.windows:
                 one_by_one.setdefault((aggregate.env, aggregate.service, start_ms, late), []).append(table)
-    merged = aggregates_of(common(random.sample(batches, len(batches))), limits)
+    merged = common(random.sample(batches, len(batches))).aggregates(limits)
     assert [
         ((aggregate.env, aggregate.service, start_ms, late), table)
         for aggregate in merged

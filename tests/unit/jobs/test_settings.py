@@ -102,7 +102,7 @@ def test_an_empty_file_lacks_the_lake(tmp_path: Path) -> None:
 
 # A value other than the default of each setting of the section `detection`, and everywhere it must arrive.
 REACHED: dict[str, tuple[object, tuple[str, ...]]] = {
-    "lateness_ms": (7_000, ("fold.times.lateness_ms", "calls.limits.lateness_ms", "emission.lateness_ms")),
+    "lateness_ms": (7_000, ("fold.times.lateness_ms", "calls.lateness_ms", "emission.lateness_ms")),
     "future_max_ms": (8_000, ("fold.times.future_max_ms",)),
     "age_max_ms": (9_000, ("fold.times.age_max_ms",)),
     "services_max": (3, ("pre_aggregate.services_max",)),
@@ -110,8 +110,8 @@ REACHED: dict[str, tuple[object, tuple[str, ...]]] = {
     "hosts_max": (4, ("pre_aggregate.names.hosts_max", "latency.names.hosts_max")),
     "operations_max": (5, ("pre_aggregate.names.operations_max", "latency.names.operations_max")),
     "callees_max": (6, ("pre_aggregate.names.callees_max", "latency.names.callees_max")),
-    "call_pair_ms": (9_000, ("calls.limits.pair_ms",)),
-    "latency_floor_ms": (60.0, ("latency.spike.floor_ms",)),
+    "call_pair_ms": (9_000, ("calls.pair_ms",)),
+    "latency_floor_ms": (60.0, ("latency.floor_ms",)),
     "masks": (("uuid", "number"), ("fold.masks.masks", "patterns.masks.masks")),
     "patterns_max": (11, ("patterns.rule.patterns_max",)),
     "patterns_top": (12, ("patterns.top",)),
