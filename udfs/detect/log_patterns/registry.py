@@ -4,6 +4,7 @@ Registering is a pure function of the registry and the *set* of patterns in a wi
 their ids, so the ids do not depend on arrival or parallelism.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -24,8 +25,6 @@ WORDS_LEFT_MIN: Final = 3
 
 _KEYS_REMEMBERED: Final = 20_000
 EVICTED_MAX: Final = 4_000  # evicted patterns of a service that are remembered, so that their return is recognised
-
-_Holes = dict[tuple[str, ...], set[str]]  # a key with one word left out -> entries that differ only in that word
 
 
 class Registry(NamedTuple):
@@ -65,26 +64,28 @@ def register(known: Mapping[str, Registered], new: Mapping[str, Registered], roo
     A new pattern is refused when there are `room` entries; wider patterns that result from merging are always added.
     O(entries), and where nothing is new only a copy.
     """
-    entries = dict(known)
+    merging, entries = _Merging(), dict(known)
     added: set[str] = set()
     refused: set[str] = set()
-    holes = _holes(entries) if new else {}
+    for name, entry in known.items() if new else ():
+        if not entry.alias_of:
+            merging.add(name, entry)
     for pattern_id, entry in sorted(new.items()):
         if len(entries) >= room:
             refused.add(pattern_id)
             continue
         entries[pattern_id] = entry
         added.add(pattern_id)
-        _index(holes, pattern_id, entry, add=True)
-        while (variants := _variants(entries, holes, pattern_id)) is not None:
+        merging.add(pattern_id, entry)
+        while (variants := merging.variants(entries, pattern_id)) is not None:
             wide, names = variants
             is_new = wide.pattern_id not in entries and names <= added
             for name in sorted(names):
-                _index(holes, name, entries[name], add=False)
+                merging.discard(name, entries[name])
                 _join(entries, name, wide)
             added -= names
             added |= {wide.pattern_id} if is_new else set()
-            _index(holes, wide.pattern_id, entries[wide.pattern_id], add=True)
+            merging.add(wide.pattern_id, entries[wide.pattern_id])
             pattern_id = wide.pattern_id
     return Registry(entries, tuple(sorted(added)), frozenset(refused))
 
@@ -103,30 +104,27 @@ def _without(key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield from ((*key[:index], HOLE, *key[index + 1 :]) for index in words)
 
 
-def _holes(entries: Mapping[str, Registered]) -> _Holes:
-    holes: _Holes = {}
-    for name, entry in entries.items():
-        if not entry.alias_of:
-            _index(holes, name, entry, add=True)
-    return holes
+class _Merging:
+    """Entries that differ in one word only, by their key without that word; aliases are left out."""
 
+    def __init__(self) -> None:
+        self._names: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
 
-def _index(holes: _Holes, name: str, entry: Registered, *, add: bool) -> None:
-    for hole in _without(_key(name, entry.texts)):
-        alike = holes.setdefault(hole, set())
-        if add:
-            alike.add(name)
-        else:
-            alike.discard(name)
+    def add(self, name: str, entry: Registered) -> None:
+        for hole in _without(_key(name, entry.texts)):
+            self._names[hole].add(name)
 
+    def discard(self, name: str, entry: Registered) -> None:
+        for hole in _without(_key(name, entry.texts)):
+            self._names[hole].discard(name)
 
-def _variants(entries: Mapping[str, Registered], holes: _Holes, name: str) -> tuple[Pattern, set[str]] | None:
-    """Return the wider pattern that an entry belongs to, with all its entries; the first by position of the hole."""
-    for hole in _without(_key(name, entries[name].texts)):
-        wide = named_pattern(hole, hole)
-        if wide.pattern_id in entries or len(holes[hole]) >= VARIANTS_MIN:
-            return wide, set(holes[hole])
-    return None
+    def variants(self, entries: Mapping[str, Registered], name: str) -> tuple[Pattern, set[str]] | None:
+        """Return the wider pattern of an entry, with all entries of it; the first by position of the hole."""
+        for hole in _without(_key(name, entries[name].texts)):
+            wide = named_pattern(hole, hole)
+            if wide.pattern_id in entries or len(self._names[hole]) >= VARIANTS_MIN:
+                return wide, set(self._names[hole])
+        return None
 
 
 def _join(entries: dict[str, Registered], name: str, wide: Pattern) -> None:
