@@ -8,6 +8,7 @@ import pytest
 
 from jobs.graph import JOBS, GraphConfig, stages
 from jobs.sinks import SHIPPED, rows_of
+from operators.gates.gate import Gate
 from operators.ingest.pre_aggregate import PreAggregate
 from operators.runtime import flink
 from operators.runtime.flink import KeyedMachine, wire
@@ -16,6 +17,7 @@ from operators.runtime.routing import BadGraph, SinkRows, routes
 from operators.windowed import WindowedDetector
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.aggregates.novelty import LogPatternSighting
+from state_schemas.contracts.insight import Insight
 from tests.support.parcels import (
     COUNTER,
     HOUR_MS,
@@ -47,6 +49,8 @@ def declared(machine: Any) -> tuple[Any, Any]:
         if get_origin(base) is WindowedDetector:
             _, _, event, output = get_args(base)
             return event, output
+        if get_origin(base) is Gate:
+            return get_args(base)[1], Insight
     hints = get_type_hints(machine.on_event)
     return hints["event"], get_args(hints["return"])[1]
 
