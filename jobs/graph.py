@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from operators.detectors.latency import LatencySpike
-from operators.detectors.log_patterns import LogPatterns, LogPatternsConfig
+from operators.detectors.log_patterns import LogPatterns
 from operators.detectors.requests import RequestEffects
 from operators.detectors.telemetry_gap import TelemetryGap
 from operators.emission import EmissionConfig
@@ -23,6 +23,7 @@ from state_schemas.aggregates.logs import ExceptionAggregate
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import SpanAggregate
 from udfs.detect.latency.baseline import SpikeConfig
+from udfs.detect.log_patterns.rule import PatternConfig
 from udfs.detect.requests.rule import EffectConfig
 from udfs.detect.telemetry_gap.rule import GapConfig
 from udfs.insights.ids import service_key
@@ -39,7 +40,7 @@ class GraphConfig:
     # Of all detectors, and so of the gates behind them.
     emission: EmissionConfig = field(default_factory=EmissionConfig)
     latency: SpikeConfig = field(default_factory=SpikeConfig)
-    patterns: LogPatternsConfig = field(default_factory=LogPatternsConfig)
+    patterns: PatternConfig = field(default_factory=PatternConfig)
     effects: EffectConfig = field(default_factory=EffectConfig)
     novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
     gap: GapConfig = field(default_factory=GapConfig)
@@ -81,10 +82,9 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
     )
 
 
-def _of_spans(config: GraphConfig) -> LogPatternsConfig:
+def _of_spans(config: GraphConfig) -> PatternConfig:
     """Return the settings for spans: activity is reported for them, so that windows without exceptions count as 0."""
-    rule = replace(config.patterns.rule, source="spans", observed_ms=config.pre_aggregate.activity_report_ms)
-    return replace(config.patterns, rule=rule)
+    return replace(config.patterns, source="spans", observed_ms=config.pre_aggregate.activity_report_ms)
 
 
 @dataclass(frozen=True, slots=True)

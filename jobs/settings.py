@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from jobs.graph import GraphConfig
-from operators.detectors.log_patterns import LogPatternsConfig
 from operators.emission import EmissionConfig, EmitWhen
 from operators.gates.novelty import NoveltyConfig
 from operators.ingest.fold import FoldConfig
@@ -120,10 +119,12 @@ class JobConfig(ReaderConfig):
             calls=PairLimits(d.call_pair_ms, d.lateness_ms),
             emission=EmissionConfig(lateness_ms=d.lateness_ms, emit_when=d.emit_when),
             latency=SpikeConfig(floor_ms=d.latency_floor_ms, names=names),
-            patterns=LogPatternsConfig(
-                PatternConfig(d.patterns_warm_minutes, patterns_max=d.patterns_max, seeds=self.seeds()),
-                d.patterns_top,
-                d.pattern_insights,
+            patterns=PatternConfig(
+                d.patterns_warm_minutes,
+                patterns_max=d.patterns_max,
+                seeds=self.seeds(),
+                top=d.patterns_top,
+                insights=d.pattern_insights,
                 masks=MaskSettings(d.masks),
             ),
             novelty=NoveltyConfig(max(600_000, 2 * d.lateness_ms)),

@@ -4,7 +4,6 @@ One instance reads log records, another one reads exceptions of spans; their lin
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final, get_args
 
 import msgspec
@@ -29,7 +28,6 @@ from state_schemas.state.detector import RollupWindow
 from state_schemas.state.log_patterns import PATTERNS_CODEC, LogPatternModel, Registered
 from udfs.detect.log_patterns.rule import PatternConfig, evaluate_lines, expire_patterns
 from udfs.detect.service_window import ServiceKey, ServiceWindow
-from udfs.logs.masking.masker import MaskSettings
 from udfs.logs.template import PATTERN_VERSION, merge_texts
 from udfs.logs.window import line_count, merge_log_tables
 
@@ -43,21 +41,6 @@ KNOWN_MS: Final = 1_800_000
 DAY_MS: Final = 86_400_000
 
 
-@dataclass(frozen=True, slots=True)
-class LogPatternsConfig:
-    """Settings of the log pattern detector."""
-
-    rule: PatternConfig = field(default_factory=PatternConfig)
-    # Patterns of a window that get a row of their own in `error_patterns`.
-    top: int = 20
-    # Whether insights are emitted beside the rows.
-    insights: bool = True
-    # A key without lines or spans for this long (event time) is forgotten.
-    idle_ms: int = 7 * 24 * 3_600_000
-    # Masks of the patterns: other masks give other pattern ids.
-    masks: MaskSettings = field(default_factory=MaskSettings)
-
-
 class LogPatterns(WindowedDetector[LogPatternModel, LogTable, LineAggregate, Output]):
     """Log pattern detector. One state for each (env, service).
 
@@ -68,12 +51,12 @@ class LogPatterns(WindowedDetector[LogPatternModel, LogTable, LineAggregate, Out
     empty = LogPatternModel
     resolutions_s = PATTERN_RESOLUTIONS_S
 
-    def __init__(self, config: LogPatternsConfig, emission: EmissionConfig) -> None:
+    def __init__(self, config: PatternConfig, emission: EmissionConfig) -> None:
         masks = ",".join(sorted(config.masks.masks))
         super().__init__(emission, config.idle_ms, f"patterns={PATTERN_VERSION} masks={masks}")
         self.config = config
-        self.takes = (LogAggregate if config.rule.source == "logs" else ExceptionAggregate,)
-        self.gives = get_args(OfLogs if config.rule.source == "logs" else OfSpans)
+        self.takes = (LogAggregate if config.source == "logs" else ExceptionAggregate,)
+        self.gives = get_args(OfLogs if config.source == "logs" else OfSpans)
 
     def parts(self, event: LineAggregate, model: LogPatternModel) -> Iterator[WindowPart[LogTable]]:
         for start_ms, late, table in event.windows:
@@ -95,20 +78,20 @@ class LogPatterns(WindowedDetector[LogPatternModel, LogTable, LineAggregate, Out
     def rows(
         self, key: ServiceKey, window: RollupWindow, aggregate: LogTable, model: LogPatternModel
     ) -> Iterator[PatternRow]:
-        return top_rows(PatternWindow(key, self.config.rule.source, window, aggregate), self.config.top, model.registry)
+        return top_rows(PatternWindow(key, self.config.source, window, aggregate), self.config.top, model.registry)
 
     def evaluate(
         self, window: ServiceWindow[LogTable], model: LogPatternModel
     ) -> tuple[LogPatternModel, list[Insight]]:
-        model, candidates = evaluate_lines(model, window, self.config.rule)
+        model, candidates = evaluate_lines(model, window, self.config)
         return model, candidates if self.config.insights else []
 
     def expire(self, key: ServiceKey, model: LogPatternModel) -> list[Insight]:
-        return expire_patterns(model, key, self.config.rule) if self.config.insights else []
+        return expire_patterns(model, key, self.config) if self.config.insights else []
 
     def outputs(self, evaluated: Evaluated[LogPatternModel]) -> Iterator[Output]:
-        yield from pattern_names(evaluated.key, evaluated.before, evaluated.after, self.config.rule.source)
-        yield from _sightings(evaluated, self.config.rule.source)
+        yield from pattern_names(evaluated.key, evaluated.before, evaluated.after, self.config.source)
+        yield from _sightings(evaluated, self.config.source)
 
     def counts(self, evaluated: Evaluated[LogPatternModel]) -> Counts:
         before, after = evaluated.before, evaluated.after

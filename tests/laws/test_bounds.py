@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from jobs.graph import JOBS, GraphConfig, stages
-from operators.detectors.log_patterns import LogPatternsConfig
 from operators.ingest.fold import FoldConfig, LogFold, logs_part
 from operators.runtime.local import LocalGraph
 from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
@@ -21,6 +20,7 @@ from state_schemas.telemetry.signals import SignalType
 from tests.support.driving import graph_config, insights
 from tests.support.machines import stage_of
 from tests.support.traffic import MS, READER, START_MS, WINDOW_MS, OneSpan, Sent, fold
+from udfs.detect.log_patterns.rule import PatternConfig
 from udfs.detect.requests.rates import EFFECTS_MAX
 from udfs.otlp.decoder import DecodeSettings
 
@@ -186,7 +186,7 @@ def test_a_message_beyond_its_length_is_counted_and_not_read() -> None:
 def test_a_flood_of_lines_without_common_words_fills_the_state_of_a_service_up_to_its_bound() -> None:
     """Default settings with insights on: after the warm-up 800 such lines a window, for five minutes."""
     random, at_rest, windows = Random(4), 66, 96
-    config = replace(GraphConfig(), patterns=LogPatternsConfig(insights=True))
+    config = replace(GraphConfig(), patterns=PatternConfig(insights=True))
     graph, sizes = LocalGraph([stage for stage in JOBS["error-patterns"].stages(config) if stage.signal is None]), []
     for window in range(windows):
         time_ms = START_MS + window * WINDOW_MS

@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 
 from jobs.graph import GraphConfig
-from operators.detectors.log_patterns import LogPatternsConfig
 from operators.emission import EmissionConfig, EmitWhen
 from operators.gates.novelty import NoveltyConfig
 from operators.ingest.fold import FoldConfig
@@ -50,9 +49,7 @@ def graph_config(emit_when: EmitWhen = "early", services_max: int = 5_000, envs_
         pre_aggregate=PreAggregateConfig(services_max, envs_max, activity_report_ms=60_000),
         calls=PairLimits(lateness_ms=LATENESS_MS),
         emission=EmissionConfig(lateness_ms=LATENESS_MS, emit_when=emit_when),
-        patterns=LogPatternsConfig(
-            PatternConfig(warm_minutes=1, away_minutes=1, life=replace(LIFE, close_after_ms=40_000)), top=3
-        ),
+        patterns=PatternConfig(warm_minutes=1, away_minutes=1, life=replace(LIFE, close_after_ms=40_000), top=3),
         novelty=NoveltyConfig(known_ms=60_000),
         effects=EffectConfig(
             ChangeConfig(windows_min=3, nats_open=3.0),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import count
 
 from jobs.graph import stages
-from operators.detectors.log_patterns import LogPatterns, LogPatternsConfig
+from operators.detectors.log_patterns import LogPatterns
 from operators.emission import EmissionConfig
 from operators.ingest.fold import FoldConfig, logs_part
 from operators.machine import Stage
@@ -49,7 +49,7 @@ def emitted(drawing: str) -> list[Insight]:
 def stage_with_insights(on: bool) -> Stage:
     (stage,) = (stage for stage in stages(graph_config("final")) if stage.uid == "error-patterns")
     emission = EmissionConfig(lateness_ms=LATENESS_MS, emit_when="final")
-    return replace(stage, machine=LogPatterns(LogPatternsConfig(insights=on), emission))
+    return replace(stage, machine=LogPatterns(PatternConfig(insights=on), emission))
 
 
 def events_of(drawing: str) -> list[Timed]:
@@ -141,8 +141,7 @@ def test_a_seeded_error_is_never_new() -> None:
     seeds = pattern_ids("# known errors\ncould not reserve 3 pieces of item in store\n", MaskSettings())
     (stage,) = (stage for stage in stages(graph_config("final")) if stage.uid == "error-patterns")
     for known, kinds in ((seeds, []), (frozenset[str](), ["error_pattern_new"])):
-        rule = PatternConfig(seeds=known)
-        machine = LogPatterns(LogPatternsConfig(rule), EmissionConfig(lateness_ms=LATENESS_MS, emit_when="final"))
+        machine = LogPatterns(PatternConfig(seeds=known), EmissionConfig(lateness_ms=LATENESS_MS, emit_when="final"))
         found = insights(run([replace(stage, machine=machine)], events_of(WARM + "F" + "." * 70)))
         assert [insight.kind for insight in last(found)] == kinds
 
@@ -157,7 +156,7 @@ def test_ten_of_a_storm_of_new_errors_are_insights_and_lines_beyond_the_registry
     storm = [f"{a}{a}{b} broke the {b}{a}{b} of a shop" for a in kinds[:6] for b in kinds[:10]] * 2
     (stage,) = (stage for stage in stages(graph_config("final")) if stage.uid == "error-patterns")
     emission = EmissionConfig(lateness_ms=LATENESS_MS, emit_when="final")
-    few = LogPatterns(LogPatternsConfig(PatternConfig(patterns_max=40)), emission)
+    few = LogPatterns(PatternConfig(patterns_max=40), emission)
     calm = events_of(WARM)
     start_ms = START_MS + len(WARM) * WINDOW_MS
     records = [LogRecord(CART, (start_ms + 1) * MS, 17, "", body, "", (), "", "") for body in storm]

@@ -15,13 +15,13 @@ import pytest
 import zstandard
 
 from jobs.graph import GraphConfig
-from operators.detectors.log_patterns import LogPatternsConfig
 from operators.detectors.pattern_rows import PATTERN_RESOLUTIONS_S
 from reasoner.recordings.read import BadLines, read
 from reasoner.runs.local_run import LocalRun
 from state_schemas.aggregates.logs import OTHER_PATTERNS
 from state_schemas.contracts.tables import PatternRow
 from tests.support.recorded import NEZHA as RECORDED
+from udfs.detect.log_patterns.rule import PatternConfig
 from udfs.logs.severity import WARN
 
 TOP = 1  # a service logs up to three patterns in one window, so some lines are left for `other`
@@ -66,7 +66,7 @@ def emissions(rows: list[PatternRow]) -> list[list[PatternRow]]:
 def test_top_patterns_and_other_of_a_recorded_day_add_up_to_all_its_severe_lines(day: str, severe: int) -> None:
     paths = sorted((RECORDED / day).glob("*.logs.jsonl.zst"))
     expected, bad = severe_lines(paths), BadLines()
-    run = LocalRun(replace(GraphConfig(), patterns=LogPatternsConfig(top=TOP)))
+    run = LocalRun(replace(GraphConfig(), patterns=PatternConfig(top=TOP)))
     rows = [row for row in run.run(read(paths, bad)) if isinstance(row, PatternRow)]
 
     counted: Counter[tuple[str, int, int]] = Counter()

@@ -113,10 +113,10 @@ REACHED: dict[str, tuple[object, tuple[str, ...]]] = {
     "call_pair_ms": (9_000, ("calls.pair_ms",)),
     "latency_floor_ms": (60.0, ("latency.floor_ms",)),
     "masks": (("uuid", "number"), ("fold.masks.masks", "patterns.masks.masks")),
-    "patterns_max": (11, ("patterns.rule.patterns_max",)),
+    "patterns_max": (11, ("patterns.patterns_max",)),
     "patterns_top": (12, ("patterns.top",)),
     "pattern_insights": (False, ("patterns.insights",)),
-    "patterns_warm_minutes": (13, ("patterns.rule.warm_minutes",)),
+    "patterns_warm_minutes": (13, ("patterns.warm_minutes",)),
     "dead_letter_payload": (True, ("fold.payload_kept",)),
     "emit_when": ("final", ("emission.emit_when",)),
 }
@@ -141,7 +141,7 @@ def test_seeds_are_read_at_start_and_a_file_that_is_not_there_stops_it(tmp_path:
     seeds.write_text("# known\nconnection to 10.0.0.1 was refused\n00112233445566aa\n")
     config = tmp_path / "job.yaml"
     config.write_text(f"lake: {json.dumps(LAKE)}\ndetection: {{pattern_seeds: {seeds}}}\n")
-    assert len(load(config).graph().patterns.rule.seeds) == 2
+    assert len(load(config).graph().patterns.seeds) == 2
     seeds.unlink()
     with pytest.raises(BadConfig, match=r"pattern_seeds.*cannot be read.*expected a text file"):
         load(config)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import msgspec
 
 from operators.detectors.latency import LatencySpike
-from operators.detectors.log_patterns import LogPatterns, LogPatternsConfig
+from operators.detectors.log_patterns import LogPatterns
 from operators.emission import EmissionConfig
 from operators.machine import END_OF_INPUT
 from state_schemas.aggregates.logs import LogAggregate
@@ -16,6 +16,7 @@ from state_schemas.contracts.insight import Evidence, Insight, Window
 from state_schemas.state.latency import LatencyModel
 from tests.support.traffic import START_MS, WINDOW_MS, OneSpan, Sent, aggregates, pre_aggregated
 from udfs.detect.latency.baseline import SpikeConfig
+from udfs.detect.log_patterns.rule import PatternConfig
 from udfs.detect.service_window import ServiceWindow
 from udfs.logs.masking.masker import MaskSettings
 
@@ -48,7 +49,7 @@ def test_a_state_under_other_parameters_is_discarded_and_counted_once() -> None:
 
 def test_patterns_of_other_masks_are_discarded() -> None:
     """Other masks give other pattern ids: with the old registry each known error would be reported as new."""
-    config = LogPatternsConfig()
+    config = PatternConfig()
     old = LogPatterns(config, EMISSION)
     state = old.on_event(old.initial(KEY), events(0)[1], START_MS).state
     assert state is not None

@@ -20,6 +20,7 @@ from udfs.detect.log_patterns.rate import MINUTE_MS, Rates
 from udfs.detect.log_patterns.registry import canonical, evicted_patterns, register
 from udfs.detect.log_patterns.report import FATAL, report
 from udfs.detect.service_window import ServiceKey, ServiceWindow
+from udfs.logs.masking.masker import MaskSettings
 from udfs.logs.template import merge_texts
 from udfs.logs.window import merge_counts
 from udfs.service_info import merge_info
@@ -50,6 +51,11 @@ class PatternConfig:
     # Length of the intervals by which activity is reported; each counts as a whole.
     observed_ms: int = MINUTE_MS
     seeds: frozenset[str] = frozenset()  # ids of patterns that are never new
+    top: int = 20  # patterns of a window that get a row of their own in `error_patterns`
+    insights: bool = True  # whether insights are emitted beside the rows
+    idle_ms: int = 7 * 24 * 3_600_000  # a key without lines or spans for this long (event time) is forgotten
+    # Masks of the patterns: other masks give other pattern ids.
+    masks: MaskSettings = field(default_factory=MaskSettings)
 
     @property
     def observed_minutes(self) -> int:
