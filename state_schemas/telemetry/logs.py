@@ -19,6 +19,5 @@ class LogRecord:
     event_name: str
     # Strings as they are, other scalars as JSON text.
     attributes: tuple[tuple[str, str], ...]
-    # trace_id and span_id: lower-case hex or "".
+    # Lower-case hex or "".
     trace_id: str
-    span_id: str

@@ -29,8 +29,6 @@ class SpanException:
 
     # Index of the span in the columns.
     span: int
-    # Time of the event, unchecked.
-    time_ns: int
     # Attributes `exception.*`, texts as in `LogRecord`, "" where absent.
     type: str
     message: str

@@ -18,7 +18,7 @@ CART: Final = Resource("prod", "cart", "host-1")
 def record(line: dict[str, Any]) -> LogRecord:
     names = ("exception.type", "exception.message", "exception.stacktrace")
     attributes = tuple(zip(names, line.get("exception", ()), strict=False))
-    return LogRecord(CART, 0, 17, "", line["body"], "", attributes, "", "")
+    return LogRecord(CART, 0, 17, "", line["body"], "", attributes, "")
 
 
 def ids_of(lines: list[dict[str, Any]]) -> list[str]:

@@ -142,7 +142,7 @@ def pattern_ids(severe: Iterable[Template]) -> dict[Template, str]:
         body = _filled(template.form, random)
         attributes = (("exception.type", template.exception), ("exception.message", body)) if template.exception else ()
         resource = Resource("production", template.service, "h")
-        record = LogRecord(resource, 1, template.severity, "", body, "", attributes, "", "")
+        record = LogRecord(resource, 1, template.severity, "", body, "", attributes, "")
         found[template] = reader.read([record])[0].pattern.pattern_id
     return found
 

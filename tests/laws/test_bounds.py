@@ -153,7 +153,7 @@ def test_the_names_of_services_are_bounded_and_no_record_is_lost() -> None:
 def test_names_beyond_the_bounds_are_counted_in_logs_and_metrics_once_a_message(signal: SignalType) -> None:
     """Lines and activity of one message name the same service: the name counts once."""
     records = [
-        LogRecord(Resource(f"env-{n % 6}", f"svc-{n}", "h"), START_MS * MS, 9, "", "hello", "", (), "", "")
+        LogRecord(Resource(f"env-{n % 6}", f"svc-{n}", "h"), START_MS * MS, 9, "", "hello", "", (), "")
         for n in range(60)
     ]
     graph = LocalGraph(stages(graph_config(services_max=5, envs_max=3)))
@@ -192,7 +192,7 @@ def test_a_flood_of_lines_without_common_words_fills_the_state_of_a_service_up_t
         time_ms = START_MS + window * WINDOW_MS
         flood = [" ".join(_word(random) for _ in range(4)) for _ in range(800 if window >= at_rest else 0)]
         records = [
-            LogRecord(Resource("prod", "cart", "h"), time_ms * MS, 17, "", body, "", (), "", "")
+            LogRecord(Resource("prod", "cart", "h"), time_ms * MS, 17, "", body, "", (), "")
             for body in ("payment was declined by the bank", *flood)
         ]
         at = KafkaPosition("logs_raw", 0, window, time_ms + WINDOW_MS)

@@ -16,7 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.telemetry.spans import SpanColumns
 from udfs.otlp.decoder import SpanDecoder
-from udfs.otlp.values import EXCEPTION_ATTRIBUTES
+from udfs.otlp.protobuf import EXCEPTION_ATTRIBUTES
 
 ID_FIELDS = ("traceId", "spanId", "parentSpanId")
 

@@ -1,40 +1,51 @@
 """Reference decoder of spans, with protobuf's own parser, to compare the wire scanner with."""
 
+import numpy as np
+from numpy.typing import NDArray
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from state_schemas.telemetry.spans import SpanColumns
 from udfs.otlp.decoder import SpanDecoder
-from udfs.otlp.protobuf import exception_from, resource_from
-from udfs.otlp.values import SpanRows, clean_kind
+from udfs.otlp.refused import Refused
 
 
 class ReferenceDecoder(SpanDecoder):
     """A SpanDecoder that parses the whole protobuf message; it is about 9 times slower."""
 
-    def _from_proto(self, data: bytes) -> SpanColumns:
-        rows = SpanRows()
-        for group in ExportTraceServiceRequest.FromString(data).resource_spans:
-            rows.resources.append(resource_from([group.resource.SerializeToString()], self._settings.depth_max))
-            for scope in group.scope_spans:
-                for span in scope.spans:
-                    _add_span(rows, span)
-                    _add_exceptions(rows, span, self._settings.depth_max)
-        return self._bounded(rows.columns())
+    def _columns(self, data: bytes) -> SpanColumns:
+        groups = ExportTraceServiceRequest.FromString(data).resource_spans
+        found = [
+            (index, span) for index, group in enumerate(groups) for scope in group.scope_spans for span in scope.spans
+        ]
+        if max(len(found), len(groups)) > self._settings.spans_max:
+            raise Refused(reason="too_large")
+        resources = tuple(self._reader.resource([group.resource.SerializeToString()]) for group in groups)
+        spans = [span for _, span in found]
+        thrown = [[event for event in span.events if event.name == "exception"] for span in spans]
+        names = tuple(dict.fromkeys(span.name for span in spans))
+        return SpanColumns(
+            resources=resources,
+            names=names,
+            resource=np.array([index for index, _ in found], np.int32),
+            name=np.array([names.index(span.name) for span in spans], np.int32),
+            start_ns=np.array([span.start_time_unix_nano for span in spans], np.uint64),
+            end_ns=np.array([span.end_time_unix_nano for span in spans], np.uint64),
+            kind=np.array([span.kind if 0 <= span.kind <= Span.SPAN_KIND_CONSUMER else 0 for span in spans], np.uint8),
+            error=np.array([span.status.code == Status.STATUS_CODE_ERROR for span in spans], np.bool_),
+            trace_id=_ids([span.trace_id for span in spans], 16),
+            span_id=_ids([span.span_id for span in spans], 8),
+            parent_span_id=_ids([span.parent_span_id for span in spans], 8),
+            exceptions=tuple(
+                self._reader.exception(event.SerializeToString(), index)
+                for index, events in enumerate(thrown)
+                for event in events[:8]
+            ),
+            exceptions_beyond=sum(len(events[8:]) for events in thrown),
+        )
 
 
-def _add_span(rows: SpanRows, span: Span) -> None:
-    rows.resource.append(len(rows.resources) - 1)
-    rows.add_name(span.name)
-    rows.add_ids(span.trace_id, span.span_id, span.parent_span_id)
-    rows.start_ns.append(span.start_time_unix_nano)
-    rows.end_ns.append(span.end_time_unix_nano)
-    rows.kind.append(clean_kind(span.kind))
-    rows.error.append(span.status.code == Status.STATUS_CODE_ERROR)
-
-
-def _add_exceptions(rows: SpanRows, span: Span, depth_max: int) -> None:
-    """Add the exceptions of the span that was added last."""
-    named = [event.SerializeToString() for event in span.events if event.name == "exception"]
-    rows.exceptions += (exception_from(event, len(rows.name) - 1, depth_max) for event in named[:8])
-    rows.exceptions_beyond += len(named[8:])
+def _ids(ids: list[bytes], size: int) -> NDArray[np.uint8]:
+    """Stack ids; those of another length are zeros."""
+    same = [value if len(value) == size else bytes(size) for value in ids]
+    return np.frombuffer(b"".join(same), np.uint8).reshape(-1, size)

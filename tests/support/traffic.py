@@ -347,7 +347,7 @@ def sightings_of_both(sent: Sent) -> Iterator[PatternSighting]:
 
 
 def _log(service: str, at_ms: int) -> LogRecord:
-    return LogRecord(Resource("prod", service, "host-0"), at_ms * MS, 9, "INFO", "hello", "", (), "", "")
+    return LogRecord(Resource("prod", service, "host-0"), at_ms * MS, 9, "INFO", "hello", "", (), "")
 
 
 FAULTS: Final = ("connection refused", "no route", "card declined", "stock empty")
@@ -365,7 +365,7 @@ def _record_of(span: OneSpan) -> LogRecord:
         severity, line = 9, f"served {span.operation} in {span.latency_ms:.1f} ms"
     resource = resource_of(span.env, span.service, span.host)
     trace = (span.trace or span.number) * TRACE_STEP % 2**128
-    return LogRecord(resource, span.end_ms * MS, severity, "", line, "", (), f"{trace:032x}", "")
+    return LogRecord(resource, span.end_ms * MS, severity, "", line, "", (), f"{trace:032x}")
 
 
 def split(sent: Iterable[Sent], spans_max: int) -> Iterator[Sent]:

@@ -16,7 +16,7 @@ from state_schemas.telemetry.spans import SpanColumns, SpanException
 from udfs.event_time import TimeLimits
 from udfs.logs.message import PlacedLine, fold_lines
 from udfs.logs.reader import LineReader
-from udfs.otlp.values import EXCEPTION, SPAN_ID_BYTES, TRACE_ID_BYTES, hex_id
+from udfs.otlp.protobuf import hex_id
 
 __all__ = ["exception_record", "fold_exceptions"]
 
@@ -56,8 +56,7 @@ def exception_record(spans: SpanColumns, exception: SpanException) -> LogRecord:
         severity_number=_ERROR,
         severity_text="",
         body=exception.message,
-        event_name=EXCEPTION,
+        event_name="exception",
         attributes=tuple(attributes.items()),
-        trace_id=hex_id(spans.trace_id[exception.span].tobytes(), TRACE_ID_BYTES),
-        span_id=hex_id(spans.span_id[exception.span].tobytes(), SPAN_ID_BYTES),
+        trace_id=hex_id(spans.trace_id[exception.span].tobytes()),
     )

@@ -1,12 +1,11 @@
-"""Decoding of OTLP/protobuf with upb, the C parser of `protobuf`: logs, metrics, and resources and exceptions of spans.
-
-Functions raise `DecodeError` (for bytes that upb rejects, including messages nested over 100 deep) and `TooDeep`;
-`udfs.otlp.decoder` turns them into `Rejected`.
-"""
+"""Decoding of OTLP/protobuf with upb, the C parser of `protobuf`: logs, metrics, resources, exceptions of spans."""
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from math import isfinite
 from typing import Final, Literal
 
+import msgspec
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf 5 has no py.typed
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -19,32 +18,26 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.metrics import (
     ExponentialHistogramValue,
+    HistogramValue,
     MetricKind,
     MetricPoint,
     MetricValue,
     SummaryValue,
+    Temporality,
 )
 from state_schemas.telemetry.resource import Resource
 from state_schemas.telemetry.spans import SpanException
+from udfs.otlp.refused import Refused
 from udfs.otlp.resource import resource_of
-from udfs.otlp.values import (
-    EXCEPTION_ATTRIBUTES,
-    SPAN_ID_BYTES,
-    TRACE_ID_BYTES,
-    Plain,
-    TooDeep,
-    attributes_of,
-    exception_of,
-    hex_id,
-    histogram,
-    temporality,
-    text_of,
-)
 
-__all__ = ["DecodeError", "exception_from", "log_records", "metric_points", "resource_from"]
+__all__ = ["EXCEPTION_ATTRIBUTES", "DecodeError", "ProtobufReader", "hex_id"]
 
+EXCEPTION_ATTRIBUTES: Final = ("exception.type", "exception.message", "exception.stacktrace")
 _NO_RECORDED_VALUE: Final = 1
+_TEMPORALITIES: Final[dict[int, Temporality]] = {1: "delta", 2: "cumulative"}
 
+# An AnyValue as plain data.
+_Plain = None | bool | int | float | str | bytes | list["_Plain"] | dict[str, "_Plain"]
 _Histogram = metrics_pb2.HistogramDataPoint | metrics_pb2.ExponentialHistogramDataPoint
 _Point = (
     metrics_pb2.NumberDataPoint
@@ -54,99 +47,137 @@ _Point = (
 )
 
 
-def plain_of(value: AnyValue, depth_max: int) -> Plain:
-    """Return an AnyValue as plain data. Raises TooDeep if arrays and objects nest deeper than depth_max."""
+class ProtobufReader:
+    """A reader of messages that upb parses.
+
+    Raises `DecodeError` for bytes that upb rejects, including messages nested over 100 deep, and Refused for a value
+    with more than depth_max nested arrays and objects.
+    """
+
+    def __init__(self, depth_max: int) -> None:
+        self._depth_max = depth_max
+
+    def resource(self, parts: Iterable[bytes]) -> Resource:
+        """Decode the `resource` fields of one group, which protobuf merges. Each must be complete by itself."""
+        message = resource_pb2.Resource()
+        for part in parts:
+            message.MergeFromString(part)
+        return self._resource(message)
+
+    def exception(self, data: bytes, span: int) -> SpanException:
+        """Decode an event named `exception`; of several attributes with one name the last is kept.
+
+        span: index of its span in the columns. About 0.2 M/s of 1.4 kB.
+        """
+        attributes = Span.Event.FromString(data).attributes
+        found = dict(self._texts(pair for pair in attributes if pair.key in EXCEPTION_ATTRIBUTES))
+        return SpanException(span, *(found.get(name, "") for name in EXCEPTION_ATTRIBUTES))
+
+    def log_records(self, data: bytes) -> tuple[LogRecord, ...]:
+        """Decode a logs request."""
+        records: list[LogRecord] = []
+        for group in ExportLogsServiceRequest.FromString(data).resource_logs:
+            resource = self._resource(group.resource)
+            records += (self._log(record, resource) for scope in group.scope_logs for record in scope.log_records)
+        return tuple(records)
+
+    def metric_points(self, data: bytes) -> tuple[MetricPoint, ...]:
+        """Decode a metrics request."""
+        points: list[MetricPoint] = []
+        for group in ExportMetricsServiceRequest.FromString(data).resource_metrics:
+            resource = self._resource(group.resource)
+            for scope in group.scope_metrics:
+                for metric in scope.metrics:
+                    points += self._points(metric, resource)
+        return tuple(points)
+
+    def _resource(self, message: resource_pb2.Resource) -> Resource:
+        return resource_of(dict(self._texts(message.attributes)))
+
+    def _log(self, record: logs_pb2.LogRecord, resource: Resource) -> LogRecord:
+        return LogRecord(
+            resource=resource,
+            time_ns=record.time_unix_nano or record.observed_time_unix_nano,
+            severity_number=record.severity_number,
+            severity_text=record.severity_text,
+            body=_text(_plain(record.body, self._depth_max)),
+            event_name=record.event_name,
+            attributes=self._attributes(record.attributes),
+            trace_id=hex_id(record.trace_id),
+        )
+
+    def _points(self, metric: metrics_pb2.Metric, resource: Resource) -> Iterator[MetricPoint]:
+        kind: MetricKind | None = metric.WhichOneof("data")
+        if kind is None:
+            return
+        data = getattr(metric, kind)
+        for point in data.data_points:
+            yield MetricPoint(
+                resource=resource,
+                name=metric.name,
+                unit=metric.unit,
+                kind=kind,
+                # Gauges and summaries have neither field.
+                temporality=_TEMPORALITIES.get(getattr(data, "aggregation_temporality", 0), "unspecified"),
+                monotonic=getattr(data, "is_monotonic", False),
+                start_ns=point.start_time_unix_nano,
+                time_ns=point.time_unix_nano,
+                attributes=self._attributes(point.attributes),
+                value=None if point.flags & _NO_RECORDED_VALUE else _value(point),
+            )
+
+    def _texts(self, pairs: Iterable[KeyValue]) -> Iterator[tuple[str, str]]:
+        return ((pair.key, _text(_plain(pair.value, self._depth_max))) for pair in pairs)
+
+    def _attributes(self, pairs: Iterable[KeyValue]) -> tuple[tuple[str, str], ...]:
+        """Sort attributes by name; of several with one name the greatest is kept, in whichever order they come."""
+        return tuple(dict(sorted(self._texts(pairs))).items())
+
+
+def hex_id(value: bytes) -> str:
+    """Return a trace id as lower-case hex, "" if it is all zero or does not have 16 bytes."""
+    return value.hex() if len(value) == 16 and any(value) else ""
+
+
+def _plain(value: AnyValue, depth_max: int) -> _Plain:
+    """Return an AnyValue as plain data. Raises Refused if arrays and objects nest deeper than depth_max."""
     which = value.WhichOneof("value")
     if which is None or which == "string_value_strindex":  # the latter is for profiles only
         return None
     if which not in ("array_value", "kvlist_value"):
-        scalar: Plain = getattr(value, which)
+        scalar: _Plain = getattr(value, which)
         return scalar
     if depth_max == 0:
-        raise TooDeep
+        raise Refused(reason="too_deep")
     if which == "array_value":
-        return [plain_of(element, depth_max - 1) for element in value.array_value.values]
-    return {pair.key: plain_of(pair.value, depth_max - 1) for pair in value.kvlist_value.values}
+        return [_plain(element, depth_max - 1) for element in value.array_value.values]
+    return {pair.key: _plain(pair.value, depth_max - 1) for pair in value.kvlist_value.values}
 
 
-def _texts(pairs: Iterable[KeyValue], depth_max: int) -> Iterator[tuple[str, str]]:
-    return ((pair.key, text_of(plain_of(pair.value, depth_max))) for pair in pairs)
+def _text(value: _Plain) -> str:
+    """Return a value as text: strings unchanged, bytes as lower-case hex, None as "", all others as JSON.
+
+    Objects have sorted keys; bytes inside them are hex strings, NaN and infinities are the strings of OTLP/JSON.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    jsonable = _jsonable(value)
+    return jsonable if isinstance(jsonable, str) else msgspec.json.encode(jsonable, order="sorted").decode()
 
 
-def resource_from(parts: Iterable[bytes], depth_max: int) -> Resource:
-    """Decode the `resource` fields of one group, which protobuf merges. Each must be complete by itself."""
-    message = resource_pb2.Resource()
-    for part in parts:
-        message.MergeFromString(part)
-    return _resource(message, depth_max)
-
-
-def _resource(message: resource_pb2.Resource, depth_max: int) -> Resource:
-    return resource_of(dict(_texts(message.attributes, depth_max)))
-
-
-def exception_from(data: bytes, span: int, depth_max: int) -> SpanException:
-    """Decode an event named `exception`. span: index of its span in the columns. About 0.2 M/s of 1.4 kB."""
-    event = Span.Event.FromString(data)
-    pairs = (pair for pair in event.attributes if pair.key in EXCEPTION_ATTRIBUTES)
-    return exception_of(span, event.time_unix_nano, _texts(pairs, depth_max))
-
-
-def log_records(data: bytes, depth_max: int) -> tuple[LogRecord, ...]:
-    """Decode a logs request."""
-    records: list[LogRecord] = []
-    for group in ExportLogsServiceRequest.FromString(data).resource_logs:
-        resource = _resource(group.resource, depth_max)
-        records += (_log(record, resource, depth_max) for scope in group.scope_logs for record in scope.log_records)
-    return tuple(records)
-
-
-def _log(record: logs_pb2.LogRecord, resource: Resource, depth_max: int) -> LogRecord:
-    return LogRecord(
-        resource=resource,
-        time_ns=record.time_unix_nano or record.observed_time_unix_nano,
-        severity_number=record.severity_number,
-        severity_text=record.severity_text,
-        body=text_of(plain_of(record.body, depth_max)),
-        event_name=record.event_name,
-        attributes=attributes_of(_texts(record.attributes, depth_max)),
-        trace_id=hex_id(record.trace_id, TRACE_ID_BYTES),
-        span_id=hex_id(record.span_id, SPAN_ID_BYTES),
-    )
-
-
-def metric_points(data: bytes, depth_max: int) -> tuple[MetricPoint, ...]:
-    """Decode a metrics request."""
-    points: list[MetricPoint] = []
-    for group in ExportMetricsServiceRequest.FromString(data).resource_metrics:
-        resource = _resource(group.resource, depth_max)
-        for scope in group.scope_metrics:
-            for metric in scope.metrics:
-                points += _points(metric, resource, depth_max)
-    return tuple(points)
-
-
-def _points(metric: metrics_pb2.Metric, resource: Resource, depth_max: int) -> Iterator[MetricPoint]:
-    kind: MetricKind | None = metric.WhichOneof("data")
-    if kind is None:
-        return
-    data = getattr(metric, kind)
-    # Gauges and summaries have neither field.
-    aggregation = temporality(getattr(data, "aggregation_temporality", 0))
-    monotonic = getattr(data, "is_monotonic", False)
-    for point in data.data_points:
-        yield MetricPoint(
-            resource=resource,
-            name=metric.name,
-            unit=metric.unit,
-            kind=kind,
-            temporality=aggregation,
-            monotonic=monotonic,
-            start_ns=point.start_time_unix_nano,
-            time_ns=point.time_unix_nano,
-            attributes=attributes_of(_texts(point.attributes, depth_max)),
-            value=None if point.flags & _NO_RECORDED_VALUE else _value(point),
-        )
+def _jsonable(value: _Plain) -> _Plain:
+    """Replace values that JSON does not have. Recursion is bounded by `depth_max`: deeper values were rejected."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float) and not isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, list):
+        return [_jsonable(element) for element in value]
+    if isinstance(value, dict):
+        return {key: _jsonable(element) for key, element in value.items()}
+    return value
 
 
 def _value(point: _Point) -> MetricValue:
@@ -156,13 +187,26 @@ def _value(point: _Point) -> MetricValue:
             number: MetricValue = getattr(point, which) if which else None
             return number
         case metrics_pb2.HistogramDataPoint():
-            limits = _optional(point, "min"), _optional(point, "max")
-            return histogram(point.count, _optional(point, "sum"), point.explicit_bounds, point.bucket_counts, limits)
+            return _histogram(point)
         case metrics_pb2.ExponentialHistogramDataPoint():
             return _exponential(point)
         case metrics_pb2.SummaryDataPoint():
             pairs = tuple((q.quantile, q.value) for q in point.quantile_values)
             return SummaryValue(point.count, point.sum, pairs)
+
+
+def _histogram(point: metrics_pb2.HistogramDataPoint) -> HistogramValue:
+    """Build an explicit-bucket histogram.
+
+    Buckets that contradict their bounds (lengths, order, NaN) are left out; count, sum, min and max are kept, because
+    they are valid without buckets. One faulty exporter must not cost the points of others in the same message.
+    """
+    bounds, counts = tuple(point.explicit_bounds), tuple(point.bucket_counts)
+    rising = all(a < b for a, b in pairwise(bounds)) and not any(b != b for b in bounds)
+    if not rising or len(counts) != len(bounds) + 1:
+        bounds, counts = (), ()
+    limits = _optional(point, "min"), _optional(point, "max")
+    return HistogramValue(point.count, _optional(point, "sum"), bounds, counts, *limits)
 
 
 def _exponential(point: metrics_pb2.ExponentialHistogramDataPoint) -> ExponentialHistogramValue:

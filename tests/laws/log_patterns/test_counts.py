@@ -63,7 +63,7 @@ def test_top_patterns_and_other_add_up_to_all_severe_lines_in_each_emission_and_
 
 
 def line(at_ms: int, body: str) -> LogRecord:
-    return LogRecord(Resource("prod", "cart", "h"), at_ms * MS, 17, "", body, "", (), "", "")
+    return LogRecord(Resource("prod", "cart", "h"), at_ms * MS, 17, "", body, "", (), "")
 
 
 def test_a_flood_of_new_words_stays_within_its_bound_and_hides_no_known_pattern() -> None:

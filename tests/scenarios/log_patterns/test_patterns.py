@@ -66,7 +66,6 @@ def events_of(drawing: str) -> list[Timed]:
                 event_name="",
                 attributes=(),
                 trace_id=f"{window * 100 + number + 1:032x}",
-                span_id="",
             )
             for number, (severity, line) in enumerate(LINES.get(character, []))
         ]
@@ -159,7 +158,7 @@ def test_ten_of_a_storm_of_new_errors_are_insights_and_lines_beyond_the_registry
     few = LogPatterns(PatternConfig(patterns_max=40), emission)
     calm = events_of(WARM)
     start_ms = START_MS + len(WARM) * WINDOW_MS
-    records = [LogRecord(CART, (start_ms + 1) * MS, 17, "", body, "", (), "", "") for body in storm]
+    records = [LogRecord(CART, (start_ms + 1) * MS, 17, "", body, "", (), "") for body in storm]
     at = KafkaPosition("logs_raw", 0, len(WARM), start_ms + WINDOW_MS)
     stormy = [(at.timestamp_ms, part) for part in logs_part(records, READER, at, FoldConfig(TIMES)).logs]
     graph, out = LocalGraph([replace(stage, machine=few)]), []

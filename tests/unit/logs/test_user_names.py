@@ -47,7 +47,7 @@ NAMES = ["alice", "Bob", "carol.smith", "service-erin", "frank42", "mallory_x", 
 
 
 def read(line: str, reader: LineReader) -> ReadLine:
-    return reader.read([LogRecord(Resource("prod", "gate", "host-0"), 0, 13, "WARN", line, "", (), "", "")])[0]
+    return reader.read([LogRecord(Resource("prod", "gate", "host-0"), 0, 13, "WARN", line, "", (), "")])[0]
 
 
 @pytest.mark.parametrize("text", LINES)

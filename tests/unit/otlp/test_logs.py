@@ -76,7 +76,6 @@ def test_a_log_record_is_decoded_field_by_field() -> None:
         event_name="payment.refused",
         attributes=(("http.method", "GET"),),
         trace_id="ab" * 16,
-        span_id="cd" * 8,
     )
     assert decoded(request_with(record).SerializeToString()) == (expected,)
     assert decoded(otlp_json(request_with(record))) == (expected,)
