@@ -1,8 +1,10 @@
 """Resource attributes of a service: version, image, container and site of its newest records."""
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import numpy as np
+from msgspec import convert, structs
 from numpy.typing import NDArray
 
 from state_schemas.telemetry.resource import Resource, ServiceInfo
@@ -14,12 +16,8 @@ _Ints = NDArray[np.int64]
 
 def info_of(resource: Resource, at_ms: int) -> ServiceInfo:
     """Return the attributes of a record with this event time."""
-    return ServiceInfo(
-        *_dated(resource.version, at_ms),
-        *_dated(resource.image, at_ms),
-        *_dated(resource.container, at_ms),
-        *_dated(resource.site_id, at_ms),
-    )
+    values = (resource.version, resource.image, resource.container, resource.site_id)
+    return convert([part for value in values for part in (value, at_ms if value else 0)], ServiceInfo)
 
 
 def merge_info(infos: Iterable[ServiceInfo]) -> ServiceInfo:
@@ -27,12 +25,9 @@ def merge_info(infos: Iterable[ServiceInfo]) -> ServiceInfo:
     distinct = set(infos)
     if len(distinct) == 1:
         return distinct.pop()
-    return ServiceInfo(
-        *_newest((info.version_ms, info.version) for info in distinct),
-        *_newest((info.image_ms, info.image) for info in distinct),
-        *_newest((info.container_ms, info.container) for info in distinct),
-        *_newest((info.site_id_ms, info.site_id) for info in distinct),
-    )
+    columns = list(zip(*map(structs.astuple, distinct), strict=True))
+    newest = (max(zip(times, values, strict=True)) for values, times in zip(columns[::2], columns[1::2], strict=True))
+    return ServiceInfo(*chain.from_iterable((value, at_ms) for at_ms, value in newest))
 
 
 def newest_info(
@@ -59,12 +54,3 @@ def ranked(values: Sequence[str]) -> tuple[_Ints, list[str]]:
     distinct = sorted({"", *values})
     rank = {value: index for index, value in enumerate(distinct)}
     return np.array([rank[value] for value in values], np.int64), distinct
-
-
-def _dated(value: str, at_ms: int) -> tuple[str, int]:
-    return value, at_ms if value else 0
-
-
-def _newest(dated: Iterable[tuple[int, str]]) -> tuple[str, int]:
-    at_ms, value = max(dated, default=(0, ""))
-    return value, at_ms
