@@ -1,7 +1,7 @@
 """Event time: the window of a record, and whether it is late, too old or in the future."""
 
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,21 @@ WINDOW_MS: Final = 10_000
 # Allowed lateness: agents send every 5 to 60 s, and a retry waits for up to a minute.
 LATENESS_MS: Final = 120_000
 
+_NS_PER_MS: Final = 1_000_000
+
 Time = TypeVar("Time", int, NDArray[np.int64])
+
+
+class Place(NamedTuple):
+    """Place of a record in event time."""
+
+    # Number of the record in its message.
+    number: int
+    # Event time, epoch ms.
+    at_ms: int
+    # Start of its window, epoch ms.
+    start_ms: int
+    late: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +59,11 @@ class TimeLimits:
     def oldest_ms(self, sent_ms: int) -> int:
         """Return the oldest event time that is not `too_old`."""
         return sent_ms - self.age_max_ms
+
+    def place(self, number: int, time_ns: int, sent_ms: int) -> Place:
+        """Return the place of a record of a message that was sent at sent_ms."""
+        at_ms = time_ns // _NS_PER_MS
+        return Place(number, at_ms, self.window_start(at_ms), at_ms < self.late_before(sent_ms))
 
     def fault(self, at_ms: int, sent_ms: int) -> RejectReason | None:
         """Return why a record with this event time is rejected, None where it counts."""

@@ -17,15 +17,13 @@ from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.metrics import MetricPoint
 from state_schemas.telemetry.signals import SignalType
 from udfs.activity import merge_activity
-from udfs.event_time import TimeLimits
+from udfs.event_time import Place, TimeLimits
 from udfs.logs.masking.masker import MaskSettings
 from udfs.logs.message import PlacedLine, fold_lines
 from udfs.logs.reader import LineReader
 from udfs.logs.span_exceptions import fold_exceptions
 from udfs.otlp.decoder import DecodeSettings, SpanDecoder, decode_logs, decode_metrics
 from udfs.spans.message import fold_spans
-
-_NS_PER_MS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +56,6 @@ class _Part(NamedTuple):
     folded: int = 0
     late: int = 0
     exceptions_beyond: int = 0
-
-
-class Place(NamedTuple):
-    """Position of a record: its number in the message, its event time and the start of its window in epoch ms."""
-
-    number: int
-    at_ms: int
-    start_ms: int
-    late: bool
 
 
 class Placed(NamedTuple):
@@ -178,10 +167,7 @@ def logs_part(records: Sequence[LogRecord], reader: LineReader, at: KafkaPositio
     """Aggregate log records; records without a usable time are counted as rejected."""
     placed = place_records("logs", records, at.timestamp_ms, config.times)
     kept = [records[place.number] for place in placed.places]
-    lines = [
-        PlacedLine(record.resource, place.at_ms, place.start_ms, place.late, record.trace_id, place.number, line)
-        for place, record, line in zip(placed.places, kept, reader.read(kept), strict=True)
-    ]
+    lines = map(PlacedLine, kept, placed.places, reader.read(kept))
     return _with_activity("logs", records, placed, at)._replace(logs=fold_lines(lines, at))
 
 
@@ -192,13 +178,12 @@ def place_records(
     places: list[Place] = []
     rejected: dict[RejectReason, int] = {}
     for number, record in enumerate(records):
-        at_ms = record.time_ns // _NS_PER_MS
-        reason = times.fault(at_ms, timestamp_ms)
+        place = times.place(number, record.time_ns, timestamp_ms)
+        reason = times.fault(place.at_ms, timestamp_ms)
         if reason:
             rejected[reason] = rejected.get(reason, 0) + 1
-            continue
-        late = at_ms < times.late_before(timestamp_ms)
-        places.append(Place(number, at_ms, times.window_start(at_ms), late))
+        else:
+            places.append(place)
     faults = tuple(Rejected(reason, f"event time of {signal}", rejected[reason]) for reason in sorted(rejected))
     return Placed(tuple(places), faults)
 

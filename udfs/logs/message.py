@@ -6,8 +6,10 @@ from typing import NamedTuple
 from zlib import crc32
 
 from state_schemas.aggregates.logs import LineSample, LogAggregate, LogTable, PatternCount
+from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.resource import Resource
+from udfs.event_time import Place
 from udfs.logs.reader import ReadLine
 from udfs.logs.template import merge_texts
 from udfs.logs.window import SAMPLES_MAX, merge_log_aggregates
@@ -17,17 +19,10 @@ __all__ = ["PlacedLine", "fold_lines"]
 
 
 class PlacedLine(NamedTuple):
-    """A line with its resource, its window and its pattern."""
+    """A log record, its place in event time and its line."""
 
-    resource: Resource
-    # Event time of the line, epoch ms.
-    at_ms: int
-    # Start of its window, epoch ms.
-    start_ms: int
-    late: bool
-    trace_id: str
-    # Index of the line in the message.
-    number: int
+    record: LogRecord
+    place: Place
     read: ReadLine
 
 
@@ -35,31 +30,32 @@ def fold_lines(lines: Iterable[PlacedLine], at: KafkaPosition) -> tuple[LogAggre
     """Count the lines: return one aggregate for each service, in key order. O(lines)."""
     groups: dict[tuple[Resource, int, bool, bool, str], list[PlacedLine]] = {}
     for line in lines:
-        key = (line.resource, line.start_ms, line.late, line.read.severe, line.read.pattern.pattern_id)
+        record, place, read = line
+        key = (record.resource, place.start_ms, place.late, read.severe, read.pattern.pattern_id)
         groups.setdefault(key, []).append(line)
     return tuple(merge_log_aggregates(_aggregate(members, at) for members in groups.values()))
 
 
 def _aggregate(lines: list[PlacedLine], at: KafkaPosition) -> LogAggregate:
     """Return the aggregate of lines of one pattern, from one resource and window, either severe ones or others."""
-    first, count = lines[0], len(lines)
-    resource, severe = first.resource, first.read.severe
+    (record, place, read), count = lines[0], len(lines)
+    resource, severe = record.resource, read.severe
     counted = PatternCount(
         severe=severe,
-        pattern_id=first.read.pattern.pattern_id,
+        pattern_id=read.pattern.pattern_id,
         count=count,
         severity=max(line.read.severity for line in lines),
         texts=reduce(merge_texts, {line.read.pattern.texts for line in lines}),
         hosts=((resource.host, count),) if severe else (),
         samples=tuple(sorted(_sample(line, at) for line in lines)[:SAMPLES_MAX]) if severe else (),
     )
-    info = info_of(resource, max(line.at_ms for line in lines))
-    ranges = (at.range,)
-    table = LogTable((counted,), count if severe else 0, info, ranges)
-    return LogAggregate(resource.env, resource.qualified_service, ((first.start_ms, first.late, table),))
+    info = info_of(resource, max(line.place.at_ms for line in lines))
+    table = LogTable((counted,), count if severe else 0, info, (at.range,))
+    return LogAggregate(resource.env, resource.qualified_service, ((place.start_ms, place.late, table),))
 
 
 def _sample(line: PlacedLine, at: KafkaPosition) -> LineSample:
     """Return a sample. Lines of one trace get one rank, so samples of several patterns tend to share their traces."""
-    name = line.trace_id or f"{at.topic}|{at.partition}|{at.offset}|{line.number}"
-    return LineSample(crc32(name.encode()), line.trace_id, line.resource.host, line.read.line)
+    trace_id = line.record.trace_id
+    name = trace_id or f"{at.topic}|{at.partition}|{at.offset}|{line.place.number}"
+    return LineSample(crc32(name.encode()), trace_id, line.record.resource.host, line.read.line)

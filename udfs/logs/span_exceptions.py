@@ -16,12 +16,11 @@ from state_schemas.telemetry.spans import SpanColumns, SpanException
 from udfs.event_time import TimeLimits
 from udfs.logs.message import PlacedLine, fold_lines
 from udfs.logs.reader import LineReader
-from udfs.otlp.protobuf import hex_id
+from udfs.otlp.protobuf import EXCEPTION_ATTRIBUTES, hex_id
 
 __all__ = ["exception_record", "fold_exceptions"]
 
 _ERROR: Final = 17
-_NS_PER_MS: Final = 1_000_000
 
 
 def fold_exceptions(
@@ -31,13 +30,8 @@ def fold_exceptions(
     records = [exception_record(spans, exception) for exception in spans.exceptions if counted[exception.span]]
     if not records:
         return ()
-    lines: list[PlacedLine] = []
-    for number, (record, line) in enumerate(zip(records, reader.read(records), strict=True)):
-        at_ms = record.time_ns // _NS_PER_MS
-        late = at_ms < limits.late_before(at.timestamp_ms)
-        start_ms = limits.window_start(at_ms)
-        lines.append(PlacedLine(record.resource, at_ms, start_ms, late, record.trace_id, number, line))
-    return fold_lines(lines, at)
+    places = (limits.place(number, record.time_ns, at.timestamp_ms) for number, record in enumerate(records))
+    return fold_lines(map(PlacedLine, records, places, reader.read(records)), at)
 
 
 def exception_record(spans: SpanColumns, exception: SpanException) -> LogRecord:
@@ -45,11 +39,7 @@ def exception_record(spans: SpanColumns, exception: SpanException) -> LogRecord:
 
     An exception that has only a message gives the record of that message.
     """
-    attributes = {
-        "exception.message": exception.message,
-        "exception.stacktrace": exception.stacktrace,
-        "exception.type": exception.type,
-    }
+    texts = (exception.type, exception.message, exception.stacktrace)
     return LogRecord(
         resource=spans.resources[spans.resource[exception.span]],
         time_ns=int(spans.end_ns[exception.span]),
@@ -57,6 +47,6 @@ def exception_record(spans: SpanColumns, exception: SpanException) -> LogRecord:
         severity_text="",
         body=exception.message,
         event_name="exception",
-        attributes=tuple(attributes.items()),
+        attributes=tuple(zip(EXCEPTION_ATTRIBUTES, texts, strict=True)),
         trace_id=hex_id(spans.trace_id[exception.span].tobytes()),
     )
