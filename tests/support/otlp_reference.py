@@ -22,7 +22,7 @@ class ReferenceDecoder(SpanDecoder):
             raise Refused(reason="too_large")
         resources = tuple(self._reader.resource([group.resource.SerializeToString()]) for group in groups)
         spans = [span for _, span in found]
-        thrown = [[event for event in span.events if event.name == "exception"] for span in spans]
+        exceptions = [[event for event in span.events if event.name == "exception"] for span in spans]
         names = tuple(dict.fromkeys(span.name for span in spans))
         return SpanColumns(
             resources=resources,
@@ -38,10 +38,10 @@ class ReferenceDecoder(SpanDecoder):
             parent_span_id=_ids([span.parent_span_id for span in spans], 8),
             exceptions=tuple(
                 self._reader.exception(event.SerializeToString(), index)
-                for index, events in enumerate(thrown)
+                for index, events in enumerate(exceptions)
                 for event in events[:8]
             ),
-            exceptions_beyond=sum(len(events[8:]) for events in thrown),
+            exceptions_beyond=sum(len(events[8:]) for events in exceptions),
         )
 
 

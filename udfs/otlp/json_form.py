@@ -101,7 +101,9 @@ def _fill(message: Any, found: dict[str, Any], fields: _Fields, level: int) -> N
         else:
             children = getattr(message, name)
             for child in value:
-                if name != "events" or child.get("name") == "exception":  # no other event is read
+                if name == "attributes" and "stringValue" in child.get("value", ()):  # the common case, by one call
+                    children.add(key=child.get("key", ""), value={"string_value": child["value"]["stringValue"]})
+                elif name != "events" or child.get("name") == "exception":  # no other event is read
                     _fill(children.add(), child, inner, level + 1)
 
 

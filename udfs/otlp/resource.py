@@ -64,7 +64,7 @@ _TAGS: Final = ("container.image.tags", "container.image.tag")
 def resource_of(attributes: Mapping[str, str]) -> Resource:
     """Return the resource of these attributes.
 
-    Values are texts as `udfs.otlp.values.text_of` writes them; of a JSON array the first element is taken. Every field
+    Values are texts as `udfs.otlp.protobuf` writes them; of a JSON array the first element is taken. Every field
     is cleaned: control characters become spaces, and a value longer than NAME_CHARS_MAX characters is cut, with a hash
     of the complete value at its end that distinguishes two long names. '|' in env, namespace and service, and '/' in
     namespace, become '_', because they join the parts of keys and names.
