@@ -65,18 +65,18 @@ BY_PATTERN: Final = Key("env|pattern", lambda event: f"{event.env}|{event.patter
 def stages(config: GraphConfig) -> tuple[Stage, ...]:
     """Return every keyed stage. A uid names state in savepoints: it never changes and is never used again."""
     return (
-        Stage("pre-merge", TracePreAggregate(config.pre_aggregate), BY_PARTITION, "traces"),
-        Stage("pre-merge-logs", LogPreAggregate(config.pre_aggregate), BY_PARTITION, "logs"),
-        Stage("pre-merge-metrics", MetricPreAggregate(config.pre_aggregate), BY_PARTITION, "metrics"),
+        Stage("pre-aggregate-traces", TracePreAggregate(config.pre_aggregate), BY_PARTITION, "traces"),
+        Stage("pre-aggregate-logs", LogPreAggregate(config.pre_aggregate), BY_PARTITION, "logs"),
+        Stage("pre-aggregate-metrics", MetricPreAggregate(config.pre_aggregate), BY_PARTITION, "metrics"),
         Stage("call-pairs", CallPairs(config.calls), BY_BUCKET),
         Stage("latency-spike", LatencySpike(config.latency, config.emission), BY_SERVICE),
         Stage("error-patterns", LogPatterns(config.patterns, config.emission), BY_SERVICE),
         # A separate stage: the watermark of two inputs is the lower one, and logs must not wait for spans.
         Stage("error-patterns-traces", LogPatterns(_of_spans(config), config.emission), BY_SERVICE),
-        Stage("pattern-news", NoveltyGate(config.novelty, config.emission), BY_PATTERN),
+        Stage("novelty", NoveltyGate(config.novelty, config.emission), BY_PATTERN),
         # Passes on exceptions of spans that no log has: it waits for logs, and the stage of logs waits for nothing.
-        Stage("pattern-news-traces", NoveltyGate(replace(config.novelty, source="spans"), config.emission), BY_PATTERN),
-        Stage("request-shapes", RequestEffects(config.effects, config.emission), BY_SERVICE),
+        Stage("novelty-traces", NoveltyGate(replace(config.novelty, source="spans"), config.emission), BY_PATTERN),
+        Stage("request-effects", RequestEffects(config.effects, config.emission), BY_SERVICE),
         Stage("log-silence", LogSilence(config.emission), BY_ENV),
         Stage("telemetry-gap", TelemetryGap(config.gap, config.emission), BY_ENV),
     )
@@ -100,15 +100,15 @@ class Job:
         return tuple(stage for stage in stages(config) if not self.uids or stage.uid in self.uids)
 
 
-_PATTERNS: Final = ("error-patterns", "error-patterns-traces", "pattern-news", "pattern-news-traces")
+_PATTERNS: Final = ("error-patterns", "error-patterns-traces", "novelty", "novelty-traces")
 
 JOBS: Final[Mapping[str, Job]] = {
     "insights": Job(),
     "latency-spikes": Job(
-        ("pre-merge", "call-pairs", "latency-spike"), (ExceptionAggregate, EnvActivity, EffectAggregate)
+        ("pre-aggregate-traces", "call-pairs", "latency-spike"), (ExceptionAggregate, EnvActivity, EffectAggregate)
     ),
     "error-patterns": Job(
-        ("pre-merge", "pre-merge-logs", *_PATTERNS),
+        ("pre-aggregate-traces", "pre-aggregate-logs", *_PATTERNS),
         (SpanAggregate, CallSides, EffectAggregate, LoggingWindows, EnvActivity),
     ),
 }

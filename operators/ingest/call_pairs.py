@@ -43,7 +43,7 @@ class CallPairs:
         event = thinned(event, state.sampling_log2)
         state.waiting.append(event)
         state.waiting_sides += _count(event)
-        counts: _Counts = (("call_halves_dropped_total", came - _count(event)),)
+        counts: _Counts = (("call_sides_dropped_total", came - _count(event)),)
         sides = np.frombuffer(event.sides, CALL_SIDE_DTYPE)
         if len(sides):
             # Not by the end of the span alone: with a clock that is ahead, it would wait past the other side's window.
@@ -81,7 +81,7 @@ class CallPairs:
             state.sampling_log2 += 1
             state.held = thinned(state.held, state.sampling_log2)
         dropped = len(sides) - _count(state.held)
-        return out, (("calls_paired_total", len(calls.client)), ("call_halves_dropped_total", dropped))
+        return out, (("calls_paired_total", len(calls.client)), ("call_sides_dropped_total", dropped))
 
     def _join_after(self, at_ms: int) -> int:
         """Return the next time at which the latency detector evaluates a window early or finally.

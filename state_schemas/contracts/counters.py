@@ -29,7 +29,7 @@ MetricName = Literal[
     "envs_overflowed_total",  # environment names of a message counted as `other`: raise envs_max or fix the names
     # Keyed machines.
     "calls_paired_total",  # client spans that found their server span
-    "call_halves_dropped_total",  # call sides of a share of all traces, not paired because their bucket was full
+    "call_sides_dropped_total",  # call sides of a share of all traces, not paired because their bucket was full
     "names_overflowed_total",  # rows `other` of 10 s: raise hosts_max, operations_max, callees_max or fix the names
     "lines_overflowed_total",  # severe lines whose pattern had no room in the registry: raise patterns_max
     "patterns_evicted_total",  # patterns not seen for long, dropped from the registry to make room for new ones

@@ -35,5 +35,5 @@ class LogSilenceState(GateState, array_like=True, gc=False):
     windows: dict[int, bool] = msgspec.field(default_factory=dict)
 
 
-NOVELTY_CODEC: Final = packed("pattern-news", NoveltyState)
+NOVELTY_CODEC: Final = packed("novelty", NoveltyState)
 LOG_SILENCE_CODEC: Final = packed("log-silence", LogSilenceState)

@@ -29,4 +29,4 @@ class PreAggregateState(msgspec.Struct, array_like=True, gc=False):
     reported: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
 
 
-PRE_AGGREGATE_CODEC: Final = packed("pre-merge", PreAggregateState)
+PRE_AGGREGATE_CODEC: Final = packed("pre-aggregate", PreAggregateState)

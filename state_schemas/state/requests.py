@@ -83,4 +83,4 @@ class EffectModel(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last_end_ms: int = 0
 
 
-EFFECTS_CODEC: Final = zipped("request-shapes", DetectorState[EffectModel, EffectWindow])
+EFFECTS_CODEC: Final = zipped("request-effects", DetectorState[EffectModel, EffectWindow])

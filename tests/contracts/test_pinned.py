@@ -29,18 +29,18 @@ from udfs.detect.service_window import ServiceKey
 from udfs.insights.ids import insight_id, service_key
 
 UIDS = [
-    *("pre-merge", "pre-merge-logs", "pre-merge-metrics"),
-    *("call-pairs", "latency-spike", "error-patterns", "error-patterns-traces", "pattern-news", "pattern-news-traces"),
-    *("request-shapes", "log-silence", "telemetry-gap"),
+    *("pre-aggregate-traces", "pre-aggregate-logs", "pre-aggregate-metrics"),
+    *("call-pairs", "latency-spike", "error-patterns", "error-patterns-traces", "novelty", "novelty-traces"),
+    *("request-effects", "log-silence", "telemetry-gap"),
 ]
 
 
 def test_uids_of_stages() -> None:
     assert [stage.uid for stage in stages(GraphConfig())] == UIDS
-    latency = ["pre-merge", "call-pairs", "latency-spike"]
+    latency = ["pre-aggregate-traces", "call-pairs", "latency-spike"]
     assert [stage.uid for stage in JOBS["latency-spikes"].stages(GraphConfig())] == latency
-    patterns = ["pre-merge", "pre-merge-logs", "error-patterns", "error-patterns-traces"]
-    patterns += ["pattern-news", "pattern-news-traces"]
+    patterns = ["pre-aggregate-traces", "pre-aggregate-logs", "error-patterns", "error-patterns-traces"]
+    patterns += ["novelty", "novelty-traces"]
     assert [stage.uid for stage in JOBS["error-patterns"].stages(GraphConfig())] == patterns
 
 
@@ -50,13 +50,13 @@ def test_names_and_versions_of_codecs() -> None:
         *(PATTERNS_CODEC, NOVELTY_CODEC, EFFECTS_CODEC, LOG_SILENCE_CODEC),
     )
     assert [(codec.name, codec.version, sorted(codec.readers)) for codec in codecs] == [
-        ("pre-merge", 1, [1]),
+        ("pre-aggregate", 1, [1]),
         ("call-pairs", 1, [1]),
         ("latency-spike", 1, [1]),
         ("telemetry-gap", 1, [1]),
         ("error-patterns", 1, [1]),
-        ("pattern-news", 1, [1]),
-        ("request-shapes", 1, [1]),
+        ("novelty", 1, [1]),
+        ("request-effects", 1, [1]),
         ("log-silence", 1, [1]),
     ]
 
@@ -116,7 +116,7 @@ def test_tables_and_their_columns() -> None:
 
 def test_metric_names() -> None:
     assert sorted(get_args(MetricName)) == [
-        "call_halves_dropped_total",
+        "call_sides_dropped_total",
         "calls_paired_total",
         "envs_overflowed_total",
         "exceptions_overflowed_total",

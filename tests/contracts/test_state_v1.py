@@ -24,27 +24,27 @@ GOLDEN = Path(__file__).parent / "golden"
 WRITE = os.environ.get("GOLDEN") == "write"
 # Part of the events before the cut: in the middle of an episode, a gap.
 CUTS = {
-    "pre-merge": 0.5,
-    "pre-merge-logs": 0.5,
+    "pre-aggregate-traces": 0.5,
+    "pre-aggregate-logs": 0.5,
     "call-pairs": 0.5,
     "latency-spike": 0.63,
     "error-patterns": 0.8,
-    "pattern-news-traces": 0.5,
-    "request-shapes": 0.8,
+    "novelty-traces": 0.5,
+    "request-effects": 0.8,
     "log-silence": 0.5,
     "telemetry-gap": 0.66,
 }
 
-SILENT = ("pre-merge", "pre-merge-logs", "call-pairs")  # they put out no insights
+SILENT = ("pre-aggregate-traces", "pre-aggregate-logs", "call-pairs")  # they put out no insights
 # Something is open at the cut.
-SPEAKING = ("latency-spike", "error-patterns", "request-shapes", "telemetry-gap")
+SPEAKING = ("latency-spike", "error-patterns", "request-effects", "telemetry-gap")
 
 
 def run_from(uid: str, saved: bytes | None) -> tuple[list[Any], bytes]:
     """Outputs after the cut and the state of one key at the cut; `saved` takes the place of that state."""
     stage = stage_of(uid)
     events = events_of(uid, eventful(uid))
-    key = stage.key.of(events[0 if uid == "request-shapes" else -1][1])  # of the service that has something to tell
+    key = stage.key.of(events[0 if uid == "request-effects" else -1][1])  # of the service that has something to tell
     events = [(at_ms, event) for at_ms, event in events if stage.key.of(event) == key]
     graph, cut, newest_ms = LocalGraph([stage]), int(len(events) * CUTS[uid]), BEGIN_OF_TIME
     out: list[Any] = []

@@ -42,7 +42,7 @@ SPREAD = 27_182_819  # has no common factor with the number of possible words, s
 
 
 def lines(first: int, count: int) -> NDArray[np.uint8]:
-    """Return `count` lines from number `first` on, shape (count, length), each row ASCII."""
+    """Return `count` lines from number `first` on: (count, length), each row ASCII."""
     spread = np.arange(first * WORDS, (first + count) * WORDS, dtype=np.int64) * SPREAD % len(LETTERS) ** WORD_LETTERS
     letters = spread[:, None] // len(LETTERS) ** np.arange(WORD_LETTERS) % len(LETTERS)
     words = np.full((count * WORDS, WORD_LETTERS + 1), ord(" "), np.uint8)

@@ -212,7 +212,7 @@ def _word(random: Random) -> str:
 def test_a_flood_of_lines_beside_requests_keeps_the_usual_effects_and_the_bound() -> None:
     """Each window has 1,000 different lines of 60 words, and the 50 usual lines, which stay in the model."""
     random = Random(4)
-    (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "request-shapes")
+    (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "request-effects")
     graph, largest = LocalGraph([stage]), 0
     usual = {f"line|{random.getrandbits(64):016x}": 5 for _ in range(50)}
     for window in range(80):
@@ -224,7 +224,7 @@ def test_a_flood_of_lines_beside_requests_keeps_the_usual_effects_and_the_bound(
             graph.feed((EffectAggregate("prod", "cart", ((start_ms, table),)),))
         graph.advance(start_ms)
         largest = max(largest, *graph.state_bytes().values())
-    model = graph.state("request-shapes", "prod|cart").model
+    model = graph.state("request-effects", "prod|cart").model
     assert len(model.rates.names) == EFFECTS_MAX
     assert set(usual) <= set(model.rates.names)
     assert largest < STATE_BYTES_MAX

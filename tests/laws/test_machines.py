@@ -42,7 +42,7 @@ DISPLACED_MS = 10_000  # with AGE_MS_MAX and OUT_OF_ORDER_MS under the lateness:
 EXPIRED = {
     "latency-spike": "no more spans",
     "error-patterns": "no more lines",
-    "request-shapes": "no more requests",
+    "request-effects": "no more requests",
 }
 each_machine = pytest.mark.parametrize("uid", MACHINES)
 # An example runs a story of hundreds of spans several times: a fifth of the examples of the profile. What is drawn does
@@ -161,7 +161,7 @@ def test_an_idle_key_is_forgotten_and_only_closes_the_episodes_it_had_open(uid: 
     out += graph.advance(newest_ms + 10 * 24 * HOUR_MS)
     assert not graph.state_bytes(), "a key still has a state after ten days without an event"
     assert graph.finish() == []
-    if events and not uid.startswith("pre-merge"):
+    if events and not uid.startswith("pre-aggregate-traces"):
         assert graph.counts["states_forgotten_total"] >= 1
     plain = run([stage_of(uid)], events)
     assert summary(out) == summary(plain)
@@ -181,7 +181,7 @@ def test_a_key_with_late_records_alone_has_a_timer_for_each_window_and_no_loop_o
     run([stage_of(uid)], events_of(uid, sent))  # `Checked` counts the timers
 
 
-@pytest.mark.parametrize("uid", ["latency-spike", "telemetry-gap", "error-patterns", "request-shapes"])
+@pytest.mark.parametrize("uid", ["latency-spike", "telemetry-gap", "error-patterns", "request-effects"])
 def test_the_cache_of_evaluated_windows_changes_no_result(uid: str, monkeypatch: pytest.MonkeyPatch) -> None:
     events = events_of(uid, eventful(uid))
     plain = run([stage_of(uid)], events)
@@ -197,13 +197,13 @@ def test_the_stories_do_make_insights_of_every_kind() -> None:
         for uid in MACHINES
     }
     assert kinds == {
-        "pre-merge": set(),
-        "pre-merge-logs": set(),
+        "pre-aggregate-traces": set(),
+        "pre-aggregate-logs": set(),
         "call-pairs": set(),
         "latency-spike": {"latency_spike", "error_ratio"},
         "error-patterns": {"error_pattern_new", "error_pattern_returned"},
-        "pattern-news-traces": {"error_pattern_new"},
-        "request-shapes": {"pattern_missing", "trace_shape_change"},
+        "novelty-traces": {"error_pattern_new"},
+        "request-effects": {"pattern_missing", "trace_shape_change"},
         "log-silence": {"pattern_missing"},
         "telemetry-gap": {"telemetry_gap"},
     }

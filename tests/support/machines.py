@@ -34,22 +34,22 @@ GAP_STORY: Final = Story(windows=75, rate=2, holes=(Episode(1, 35, 18),))
 
 # Events of each machine in a message. A new stage has no laws before it is here or in TWINS.
 _EVENTS: Final[dict[str, Callable[[Sent], Iterable[Any]]]] = {
-    "pre-merge": lambda sent: _folded(sent, "traces"),
-    "pre-merge-logs": lambda sent: _folded(sent, "logs"),
+    "pre-aggregate-traces": lambda sent: _folded(sent, "traces"),
+    "pre-aggregate-logs": lambda sent: _folded(sent, "logs"),
     "call-pairs": sides,
     "latency-spike": aggregates,
     "error-patterns": lambda sent: _of_type(LogAggregate, pre_aggregated(sent, "logs")),
-    "pattern-news-traces": sightings_of_both,
-    "request-shapes": effects,
+    "novelty-traces": sightings_of_both,
+    "request-effects": effects,
     "log-silence": silence,
     "telemetry-gap": lambda sent: _of_type(EnvActivity, pre_aggregated(sent) + pre_aggregated(sent, "logs")),
 }
 MACHINES: Final = tuple(_EVENTS)
 # Stage -> the stage with the same machine that has the laws and the golden state.
 TWINS: Final = {
-    "pre-merge-metrics": "pre-merge-logs",
+    "pre-aggregate-metrics": "pre-aggregate-logs",
     "error-patterns-traces": "error-patterns",
-    "pattern-news": "pattern-news-traces",
+    "novelty": "novelty-traces",
 }
 
 

@@ -22,7 +22,7 @@ ID_FIELDS = ("traceId", "spanId", "parentSpanId")
 
 
 def same(left: SpanColumns, right: SpanColumns) -> bool:
-    """Return whether two decodings are equal element by element, with the same types and array shapes."""
+    """Return whether two decodings are equal element by element, with the same types and sizes of arrays."""
     plain = ("resources", "names", "exceptions", "exceptions_beyond")
     return all(getattr(left, name) == getattr(right, name) for name in plain) and all(
         _same_array(getattr(left, name), getattr(right, name))

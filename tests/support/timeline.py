@@ -18,7 +18,7 @@ from tests.support.driving import Timed, graph_config, insights, run
 from tests.support.traffic import START_MS, WINDOW_MS, OneSpan, Sent, fold
 
 _NUMBERS = count(1)
-_UIDS = ("pre-merge", "pre-merge-logs", "call-pairs", "latency-spike", "telemetry-gap")
+_UIDS = ("pre-aggregate-traces", "pre-aggregate-logs", "call-pairs", "latency-spike", "telemetry-gap")
 
 
 def spans_of(service: str, character: str, start_ms: int) -> Iterator[OneSpan]:

@@ -173,7 +173,7 @@ def test_beyond_the_bound_whole_traces_are_dropped_and_counted() -> None:
             assert size < (bound * 3 // 2 + 100) * CALL_SIDE_DTYPE.itemsize + 400, key
     out += graph.finish()
     found = sum(calls_of(out).values())
-    assert graph.counts["call_halves_dropped_total"] > 0
+    assert graph.counts["call_sides_dropped_total"] > 0
     # A bucket holds 50 call sides, and 62 client spans wait in it for their server spans at any time.
     assert traces // 20 < found < traces
     assert found == graph.counts["calls_paired_total"]
@@ -190,7 +190,7 @@ def test_each_call_side_is_held_or_counted_as_dropped() -> None:
     held = sum(_count(part) for state in states.values() for part in (state.held, *state.waiting))
     assert came.keys() == states.keys()
     assert 0 < held < 50 * len(states) * 3 // 2 < sum(came.values())
-    assert graph.counts["call_halves_dropped_total"] == sum(came.values()) - held
+    assert graph.counts["call_sides_dropped_total"] == sum(came.values()) - held
 
 
 def test_paired_call_sides_are_removed_before_any_trace_is_dropped() -> None:
@@ -201,7 +201,7 @@ def test_paired_call_sides_are_removed_before_any_trace_is_dropped() -> None:
         out += graph.feed(sides(message))  # event time does not advance: no call side expires
     out += graph.finish()
     assert sum(calls_of(out).values()) == 1_000
-    assert graph.counts["call_halves_dropped_total"] == 0
+    assert graph.counts["call_sides_dropped_total"] == 0
 
 
 def test_the_sampling_rate_returns_to_one_when_there_is_room_again() -> None:

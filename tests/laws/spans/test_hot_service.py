@@ -32,7 +32,7 @@ def sent_by_fleet(hot: int, windows: int = 20, slow: range = range(12, 18)) -> l
 
 def aggregates_by_service(sent: list[Sent]) -> Counter[str]:
     """Count the events that the key of each service gets."""
-    graph = LocalGraph([stage for stage in GRAPH if stage.uid == "pre-merge"])
+    graph = LocalGraph([stage for stage in GRAPH if stage.uid == "pre-aggregate-traces"])
     out: list[Any] = []
     for message in sent:
         out += graph.feed((fold(message).message,))

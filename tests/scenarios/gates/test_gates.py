@@ -66,36 +66,34 @@ def emitted(uid: str, events: Iterable[Any]) -> list[tuple[str, str]]:
 
 
 def test_a_pattern_of_another_service_is_new_for_ten_minutes_only() -> None:
-    assert emitted("pattern-news", [logged("a", 0), new("b", 11)]) == []
-    assert emitted("pattern-news", [logged("a", 0), new("a", 0), new("b", 9)]) == [("a", "open"), ("b", "open")]
+    assert emitted("novelty", [logged("a", 0), new("b", 11)]) == []
+    assert emitted("novelty", [logged("a", 0), new("a", 0), new("b", 9)]) == [("a", "open"), ("b", "open")]
 
 
 def test_an_insight_of_very_many_lines_is_passed_on_though_the_pattern_is_known() -> None:
-    assert emitted("pattern-news", [logged("a", 0), new("b", 60, lines=1_000)]) == [("b", "open")]
+    assert emitted("novelty", [logged("a", 0), new("b", 60, lines=1_000)]) == [("b", "open")]
 
 
 def test_an_emitted_insight_is_also_closed_where_another_service_has_its_pattern_earlier() -> None:
     events = [new("a", 60), logged("b", 0), new("a", 60, number=1, status="closed")]
-    assert emitted("pattern-news", events[:1] + events[2:]) == [("a", "open"), ("a", "closed")]
-    (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "pattern-news")
+    assert emitted("novelty", events[:1] + events[2:]) == [("a", "open"), ("a", "closed")]
+    (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "novelty")
     graph = LocalGraph([stage])
     out = graph.feed(events[:1]) + graph.advance(START_MS + 61 * MINUTE_MS) + graph.feed(events[1:]) + graph.finish()
     assert [insight.status for insight in out] == ["open", "closed"]
 
 
 def test_an_exception_of_spans_is_emitted_where_the_log_of_the_service_does_not_have_it() -> None:
-    assert emitted("pattern-news-traces", [new("a", 30, source="spans")]) == [("a", "open")]
-    assert emitted("pattern-news-traces", [new("a", 30, source="spans"), logged("a", 30)]) == []
-    assert emitted("pattern-news-traces", [new("a", 30, source="spans"), logged("b", 30), new("b", 30)]) == [
-        ("a", "open")
-    ]
+    assert emitted("novelty-traces", [new("a", 30, source="spans")]) == [("a", "open")]
+    assert emitted("novelty-traces", [new("a", 30, source="spans"), logged("a", 30)]) == []
+    assert emitted("novelty-traces", [new("a", 30, source="spans"), logged("b", 30), new("b", 30)]) == [("a", "open")]
 
 
 def test_a_surge_of_spans_is_emitted_where_the_log_does_not_have_the_pattern_that_day() -> None:
     surge = new("a", 3 * 1_440, source="spans", kind="error_pattern_surge")
-    assert emitted("pattern-news-traces", [logged("a", 0), surge]) == [("a", "open")]
-    assert emitted("pattern-news-traces", [logged("a", 0), logged("a", 3 * 1_440 - 5), surge]) == []
-    assert emitted("pattern-news-traces", [logged("b", 0, "spans"), surge]) == [("a", "open")], "others do not matter"
+    assert emitted("novelty-traces", [logged("a", 0), surge]) == [("a", "open")]
+    assert emitted("novelty-traces", [logged("a", 0), logged("a", 3 * 1_440 - 5), surge]) == []
+    assert emitted("novelty-traces", [logged("b", 0, "spans"), surge]) == [("a", "open")], "others do not matter"
 
 
 def missed(service: str, minute: int, silent_s: float, number: int = 0, status: Status = "open") -> LoggingWindows:

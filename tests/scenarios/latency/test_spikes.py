@@ -163,7 +163,9 @@ def test_a_service_active_once_a_day_keeps_its_baseline_in_small_and_large_steps
     ]
     messages = [message._replace(offset=offset) for offset, message in enumerate([*first, *second])]
     events = [(message.timestamp_ms, event) for message in messages if (event := fold(message).message)]
-    latency = [stage for stage in stages(graph_config("final")) if stage.uid in ("pre-merge", "latency-spike")]
+    latency = [
+        stage for stage in stages(graph_config("final")) if stage.uid in ("pre-aggregate-traces", "latency-spike")
+    ]
     runs = []
     for step_ms in (0, 5_000):
         graph, out, watermark_ms = LocalGraph(latency), [], START_MS

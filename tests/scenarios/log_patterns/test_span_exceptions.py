@@ -87,8 +87,8 @@ def test_an_exception_in_logs_and_spans_is_counted_once_in_each_source() -> None
 def test_rows_of_logs_wait_for_no_spans_and_rows_of_spans_for_no_logs() -> None:
     """A machine with both inputs would wait for the slower topic: each has one pre-aggregation as its only input."""
     for aggregate, pre_aggregate, uid in (
-        (LogAggregate, "pre-merge-logs", "error-patterns"),
-        (ExceptionAggregate, "pre-merge", "error-patterns-traces"),
+        (LogAggregate, "pre-aggregate-logs", "error-patterns"),
+        (ExceptionAggregate, "pre-aggregate-traces", "error-patterns-traces"),
     ):
         for graph in (stages(GraphConfig()), JOBS["error-patterns"].stages(GraphConfig())):
             takers = routes(graph, open_ends(graph)).takers
@@ -133,7 +133,7 @@ def test_a_rare_exception_that_comes_in_each_window_is_a_surge() -> None:
 
 
 def exceptions_of(events: list[Timed]) -> list[ExceptionAggregate]:
-    stage = next(stage for stage in stages(CONFIG) if stage.uid == "pre-merge")
+    stage = next(stage for stage in stages(CONFIG) if stage.uid == "pre-aggregate-traces")
     return [part for part in run((stage,), events) if isinstance(part, ExceptionAggregate)]
 
 

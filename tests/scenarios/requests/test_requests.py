@@ -90,7 +90,7 @@ def test_an_insight_names_every_effect_that_changes_while_it_is_open() -> None:
         lambda window, n: Done({"a": n}, {k: 0 if window >= stops.get(k, 9_999) else v for k, v in usual(n).items()}),
     )
     assert {insight.insight_id for insight in found} == {found[0].insight_id}
-    assert (found[0].measures["shapes"], found[-1].measures["shapes"]) == (1.0, 2.0)
+    assert (found[0].measures["effects"], found[-1].measures["effects"]) == (1.0, 2.0)
 
 
 def test_a_change_that_stays_is_usual_after_half_an_hour() -> None:

@@ -11,7 +11,7 @@ from tests.support.traffic import WINDOW_MS, fold
 def emitted(line: str, config: BudgetConfig) -> list[Insight]:
     """Return all revisions for a service drawn as in `tests.support.timeline`, with a restart after each step."""
     events = [(message.timestamp_ms, folded) for message in sent({"cart": line}) if (folded := fold(message)[0])]
-    pre_merge = next(stage for stage in stages(graph_config()) if stage.uid == "pre-merge")
+    pre_merge = next(stage for stage in stages(graph_config()) if stage.uid == "pre-aggregate-traces")
     return insights(run((pre_merge, stage(config, graph_config().emission)), events, restarts(lambda step: True)))
 
 

@@ -151,7 +151,7 @@ def test_latency_alone_has_the_stages_of_the_whole_job() -> None:
     graph = JobConfig.model_validate({"lake": LAKE}).graph()
     whole = {stage.uid for stage in stages(graph)}
     part = {stage.uid for stage in JOBS["latency-spikes"].stages(graph)}
-    assert part == {"pre-merge", "call-pairs", "latency-spike"} <= whole
+    assert part == {"pre-aggregate-traces", "call-pairs", "latency-spike"} <= whole
 
 
 @pytest.mark.parametrize(

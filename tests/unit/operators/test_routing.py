@@ -74,7 +74,7 @@ def test_the_shipped_jobs_lose_no_output(job: str) -> None:
 
 def test_an_output_goes_to_each_stage_that_takes_its_type_or_the_type_that_it_derives_from() -> None:
     takers = routes(stages(GraphConfig()), rows_of(SHIPPED)).takers["error-patterns"][LogPatternSighting]
-    assert [stage.uid for stage in takers.stages] == ["pattern-news", "pattern-news-traces"]
+    assert [stage.uid for stage in takers.stages] == ["novelty", "novelty-traces"]
 
 
 def test_every_output_that_nothing_takes_is_named_before_anything_starts() -> None:

@@ -74,7 +74,7 @@ def test_a_row_names_key_and_inputs_of_its_stage(
 ) -> None:
     rows = [line.split() for line in printed(capsys, monkeypatch)]
     assert ["latency-spike", "env|service", "SpanAggregate", "RollupRow", "lake-rollups"] in rows
-    assert ["fold-logs", "-", "OTLP", "FoldedMessage", "pre-merge-logs"] in rows
+    assert ["fold-logs", "-", "OTLP", "FoldedMessage", "pre-aggregate-logs"] in rows
 
 
 def test_an_unknown_job_is_wrong_use(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def _measures(episode: EffectEpisode) -> dict[str, float]:
         f"{unit}_per_request": round(first.count / requests, 4),
         f"{unit}_per_request_usual": round(first.expected / requests, 4),
         "requests": float(episode.requests),
-        "shapes": float(len(episode.members)),
+        "effects": float(len(episode.members)),
         "counted_s": float(episode.windows * episode.window_ms // 1000),
         "silent_s": float(episode.silent * episode.window_ms // 1000),
     }
