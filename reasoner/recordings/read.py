@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, cast
 import zstandard
 
 from reasoner.errors import WrongUse
+from reasoner.recordings import json_times
 from reasoner.recordings.message import Message
 from reasoner.recordings.otlp_json import NotOtlp
 from state_schemas.contracts.dead_letter import Rejected
@@ -228,7 +229,7 @@ def _length_prefixed(stream: io.BufferedReader) -> Iterator[bytes]:
 def _message(value: bytes, decoder: SpanDecoder) -> Message:
     if not (prefix := _SIDECAR.match(value)):
         kind = signal_of(value)
-        newest_ns = max(times_ns(kind, value, decoder), default=0)
+        newest_ns = json_times.newest_ns(value) or max(times_ns(kind, value, decoder), default=0)
         if not newest_ns:
             message = f"no record of {kind} with a time, expected at least one"
             raise NotOtlp(message)

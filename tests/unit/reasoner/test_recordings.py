@@ -17,11 +17,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from reasoner.errors import WrongUse
 from reasoner.recordings import otlp_json
 from reasoner.recordings import read as recordings
+from reasoner.recordings.json_times import newest_ns
 from reasoner.recordings.message import Message
 from reasoner.recordings.read import BadLines, read, times_ns
+from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.telemetry.signals import SignalType
 from tests.support.recorded import NEZHA
-from udfs.otlp.decoder import SpanDecoder
+from udfs.otlp.decoder import SpanDecoder, decode_logs
 
 needs_nezha = pytest.mark.skipif(not NEZHA.is_dir(), reason=f"recorded data is absent: {NEZHA}")
 
@@ -142,15 +144,33 @@ def test_bad_lines_are_reported_with_their_place_and_the_rest_is_read(tmp_path: 
     assert bad.dropped == len(broken)
 
 
-@pytest.mark.parametrize("depth", [300, 10_000], ids=["Python's limit", "the JSON reader's limit"])
-def test_a_document_nested_too_deep_is_one_bad_line(tmp_path: Path, depth: int) -> None:
-    path = write(tmp_path / "t.jsonl", logs(5), logs(6))
+def nested(path: Path, depth: int) -> Path:
+    """Write two log messages; the body of the first is nested so deep."""
+    write(path, logs(5), logs(6))
     body = '{"arrayValue":{"values":[' * depth + '{"stringValue":"x"}' + "]}}" * depth
     path.write_text(path.read_text().replace('{"timeUnixNano"', f'{{"body":{body},"timeUnixNano"', 1))
-    bad = BadLines()
+    return path
 
-    assert [m.timestamp_ms for m in read([path], bad)] == [6]
+
+def test_a_document_that_no_json_reader_can_nest_is_one_bad_line(tmp_path: Path) -> None:
+    bad = BadLines()
+    assert [m.timestamp_ms for m in read([nested(tmp_path / "t.jsonl", 10_000)], bad)] == [6]
     assert bad.dropped == 1
+
+
+def test_a_document_nested_beyond_the_limit_of_the_job_is_read_and_rejected_by_the_job(tmp_path: Path) -> None:
+    bad = BadLines()
+    first, second = read([nested(tmp_path / "t.jsonl", 300)], bad)
+    assert (first.timestamp_ms, second.timestamp_ms, bad.dropped) == (5, 6, 0)
+    rejected = decode_logs(first.value)
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason == "too_deep"
+
+
+@pytest.mark.parametrize("text", ["-1", "x", str(2**63), "1.5"])
+def test_a_time_that_only_a_decoder_can_judge_is_left_to_it(text: str) -> None:
+    value = json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [{"timeUnixNano": text}]}]}]}).encode()
+    assert newest_ns(value) is None
 
 
 @pytest.mark.parametrize("form", ["plain", "gzip", "zstd", "zstd frames"])
