@@ -126,7 +126,9 @@ class _Player:
     def _wait_for_turn(self, timestamp_ms: int, speed: float) -> None:
         self._start = self._start or (time.monotonic(), timestamp_ms)
         began_s, first_ms = self._start
-        time.sleep(max(0.0, began_s + (timestamp_ms - first_ms) / 1000.0 / speed - time.monotonic()))
+        early_s = began_s + (timestamp_ms - first_ms) / 1000.0 / speed - time.monotonic()
+        if early_s > 0:
+            time.sleep(early_s)
 
     def _confirm_oldest(self) -> None:
         message, future = self._unconfirmed.popleft()

@@ -142,7 +142,10 @@ def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:
         "python.executable": python,
         # A dead TaskManager is detected after 10 s, not 50 s, because a person or a test waits for it.
         "heartbeat.interval": "2 s",
-        "heartbeat.timeout": "10 s",
+        # A busy machine may pause a TaskManager for ten seconds and more while two jobs start. A killed one is noticed
+        # earlier: two heartbeats in a row are refused.
+        "heartbeat.timeout": "50 s",
+        "heartbeat.rpc-failure-threshold": "2",
         # Counters in REST and dashboard are at most 2 s old, not 10 s.
         "metrics.fetcher.update-interval": "2 s",
     }
