@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Final
@@ -12,6 +13,7 @@ from typing import Final
 from jobs.settings import Engine, JobConfig
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest, NoAnswer
+from reasoner.clients.group_offsets import has_read_all
 from reasoner.clients.insight_topic import committed, last_revisions, poll
 from reasoner.errors import CommandFailed
 from reasoner.recordings.player import PlayOptions, play
@@ -102,9 +104,9 @@ def run(
             options = PlayOptions(compression="gzip", speed=SPEED)
             play(messages, job.kafka.bootstrap_servers, TOPICS, options, on_progress=on_progress)
             job_id = process.wait_until(running_id, "the job runs", DEADLINE_S)
-            # The insights of a checkpoint that began after the last message are committed.
-            wanted = rest.completed_checkpoints(job_id) + 2
-            process.wait_until(lambda: rest.completed_checkpoints(job_id) >= wanted, "two more checkpoints", DEADLINE_S)
+            bootstrap, group = job.kafka.bootstrap_servers, job.kafka.group_id
+            read = partial(has_read_all, bootstrap, group, TOPICS.values())
+            process.wait_until(read, "a checkpoint behind the last message", DEADLINE_S)
             # A mini-cluster ends with its job, sometimes before it has answered that the savepoint is complete.
             with suppress(NoAnswer):
                 rest.stop(job_id, f"file://{folder}/savepoints", drain=True, deadline_s=DEADLINE_S)

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.errors import CoordinatorNotAvailableError, NotCoordinatorError
 
 from jobs.settings import JobConfig
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
+from reasoner.clients.group_offsets import committed_offsets, end_offsets
 from reasoner.clients.insight_topic import committed
 from reasoner.errors import CommandFailed
 from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
@@ -199,26 +198,3 @@ def committed_records(bootstrap: str, topic: str) -> list[Any]:
             for records in consumer.poll(timeout_ms=1_000).values():
                 found += records
     return sorted(found, key=lambda record: (record.partition, record.offset))
-
-
-def end_offsets(bootstrap: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
-    """Return the offset behind the last record of each partition."""
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
-    try:
-        parts = [TopicPartition(topic, part) for topic in topics for part in consumer.partitions_for_topic(topic)]
-        ends: dict[TopicPartition, int] = consumer.end_offsets(parts)
-        return ends
-    finally:
-        consumer.close()
-
-
-def committed_offsets(bootstrap: str, group: str) -> dict[TopicPartition, int]:
-    """Return the offsets that the group has committed; Flink commits at each completed checkpoint."""
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-    try:
-        offsets = admin.list_group_offsets(group).get(group, {})
-    except (CoordinatorNotAvailableError, NotCoordinatorError):
-        return {}  # the broker creates its topic of offsets at the first commit
-    finally:
-        admin.close()
-    return {part: committed_at.offset for part, committed_at in offsets.items()}

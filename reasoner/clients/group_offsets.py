@@ -1,0 +1,35 @@
+"""Offsets of topics and of the group of a job, which Flink commits at each completed checkpoint."""
+
+from collections.abc import Iterable, Sequence
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import CoordinatorNotAvailableError, NotCoordinatorError
+
+
+def end_offsets(bootstrap: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
+    """Return the offset behind the last record of each partition."""
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    try:
+        parts = [TopicPartition(topic, part) for topic in topics for part in consumer.partitions_for_topic(topic)]
+        ends: dict[TopicPartition, int] = consumer.end_offsets(parts)
+        return ends
+    finally:
+        consumer.close()
+
+
+def committed_offsets(bootstrap: str, group: str) -> dict[TopicPartition, int]:
+    """Return the offsets that the group has committed; Flink commits at each completed checkpoint."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        offsets = admin.list_group_offsets(group).get(group, {})
+    except (CoordinatorNotAvailableError, NotCoordinatorError):
+        return {}  # the broker creates its topic of offsets at the first commit
+    finally:
+        admin.close()
+    return {part: committed_at.offset for part, committed_at in offsets.items()}
+
+
+def has_read_all(bootstrap: str, group: str, topics: Iterable[str]) -> bool:
+    """Return whether a completed checkpoint of the job is behind the last record of each topic."""
+    read = committed_offsets(bootstrap, group)
+    return all(read.get(part, 0) >= end for part, end in end_offsets(bootstrap, list(topics)).items())
