@@ -145,6 +145,7 @@ def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:
         "heartbeat.interval": "2 s",
         "heartbeat.rpc-failure-threshold": "2",
         "heartbeat.timeout": "50 s",
+        "pekko.ask.timeout": "60 s",  # a task is deployed within this; 10 s is too short while the machine is busy
         # Counters in REST and dashboard are at most 2 s old, not 10 s.
         "metrics.fetcher.update-interval": "2 s",
     }
