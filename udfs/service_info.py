@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import numpy as np
-from msgspec import convert, structs
+from msgspec import structs
 from numpy.typing import NDArray
 
 from state_schemas.telemetry.resource import Resource, ServiceInfo
@@ -16,8 +16,16 @@ _Ints = NDArray[np.int64]
 
 def info_of(resource: Resource, at_ms: int) -> ServiceInfo:
     """Return the attributes of a record with this event time."""
-    values = (resource.version, resource.image, resource.container, resource.site_id)
-    return convert([part for value in values for part in (value, at_ms if value else 0)], ServiceInfo)
+    return ServiceInfo(
+        version=resource.version,
+        version_ms=at_ms if resource.version else 0,
+        image=resource.image,
+        image_ms=at_ms if resource.image else 0,
+        container=resource.container,
+        container_ms=at_ms if resource.container else 0,
+        site_id=resource.site_id,
+        site_id_ms=at_ms if resource.site_id else 0,
+    )
 
 
 def merge_info(infos: Iterable[ServiceInfo]) -> ServiceInfo:

@@ -18,7 +18,7 @@ from udfs.stats.duration_histogram import REPRESENTATIVE_NS, pack
 
 def rollup_rows(key: ServiceKey, window: RollupWindow, table: SpanTable) -> Iterator[RollupRow | EdgeRow]:
     """Yield a row for each span kind and name, and one for each callee. O(rows + bins)."""
-    writer = _Writer(key, window, table.info.site_id)
+    writer = _Writer(key.env, key.name, window, table.info.site_id)
     calls: dict[str, dict[Dimension, Sketch]] = {}
     for series, sketch in rows(table):
         if series.dimension in CALL_DIMENSIONS:
@@ -33,15 +33,16 @@ def rollup_rows(key: ServiceKey, window: RollupWindow, table: SpanTable) -> Iter
 class _Writer:
     """Writer of the rows of one window of a service."""
 
-    key: ServiceKey
+    env: str
+    service: ServiceName
     window: RollupWindow
     site_id: str
 
     def rollup(self, series: Series, sketch: Sketch) -> RollupRow:
         return RollupRow(
-            env=self.key.env,
+            env=self.env,
             site_id=self.site_id,
-            service=self.key.name.name,
+            service=self.service.name,
             dimension=series.dimension.name.lower(),
             name=series.name,
             span_kind=SPAN_KINDS[series.kind],
@@ -54,7 +55,7 @@ class _Writer:
             latency_ms_p95=_quantile_ms(sketch, 0.95),
             latency_ms_p99=_quantile_ms(sketch, 0.99),
             sketch=pack(sketch.bins, sketch.counts),
-            namespace=self.key.name.namespace,
+            namespace=self.service.namespace,
         )
 
     def edge(self, callee: str, sketches: Mapping[Dimension, Sketch]) -> EdgeRow:
@@ -62,9 +63,9 @@ class _Writer:
         call, gap = sketches[Dimension.CALLEE], sketches[Dimension.NETWORK_TIME]
         ahead, behind = (sketches.get(dimension, NO_SPANS) for dimension in (Dimension.AHEAD, Dimension.BEHIND))
         return EdgeRow(
-            env=self.key.env,
+            env=self.env,
             site_id=self.site_id,
-            service=self.key.name.name,
+            service=self.service.name,
             callee=answers.name,
             resolution_s=self.window.resolution_s,
             window_start_ms=self.window.start_ms,
@@ -78,7 +79,7 @@ class _Writer:
             gap_ms_p95=_quantile_ms(gap, 0.95),
             clock_skew_ms_p50=round(_median_skew_ns(ahead, behind) / 1e6, 6),
             sketch=pack(call.bins, call.counts),
-            namespace=self.key.name.namespace,
+            namespace=self.service.namespace,
             callee_namespace=answers.namespace,
         )
 

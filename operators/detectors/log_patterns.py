@@ -148,13 +148,10 @@ def _merged(tables: Sequence[LogTable], registry: dict[str, Registered]) -> LogT
     ]
     if len(unknown) <= UNKNOWN_MAX:
         return table
-    beyond = {counted.pattern_id for counted in unknown[UNKNOWN_MAX:]}
-    counts = (
-        msgspec.structs.replace(counted, pattern_id=OTHER_PATTERNS, texts=())
-        if counted.severe and counted.pattern_id in beyond
-        else counted
-        for counted in table.patterns
-    )
+    beyond = unknown[UNKNOWN_MAX:]
+    ids = {counted.pattern_id for counted in beyond}
+    kept = tuple(counted for counted in table.patterns if not (counted.severe and counted.pattern_id in ids))
+    others = (msgspec.structs.replace(counted, pattern_id=OTHER_PATTERNS, texts=()) for counted in beyond)
     return merge_log_tables(
-        [msgspec.structs.replace(table, patterns=()), *(LogTable((counted,)) for counted in counts)]
+        [msgspec.structs.replace(table, patterns=kept), *(LogTable((counted,)) for counted in others)]
     )

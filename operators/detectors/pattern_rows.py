@@ -45,19 +45,20 @@ def pattern_names(
     key: ServiceKey, before: LogPatternModel, after: LogPatternModel, source: LineSource
 ) -> Iterator[PatternName]:
     """Yield a name of each pattern that is new or changed since `before`, in id order."""
+    namespace, service = key.name
     for pattern_id, entry in sorted(after.registry.items()):
         known = before.registry.get(pattern_id)
         if known is None or (known.texts, known.alias_of) != (entry.texts, entry.alias_of):
             yield PatternName(
                 env=key.env,
-                service=key.name.name,
+                service=service,
                 source=source,
                 pattern_id=pattern_id,
                 template=template_of(entry.texts),
                 first_seen_ms=entry.first_seen_ms,
                 alias_of=entry.alias_of,
                 at_ms=after.last_end_ms,
-                namespace=key.name.namespace,
+                namespace=namespace,
             )
 
 
@@ -66,10 +67,11 @@ def _lines(counts: list[PatternCount]) -> int:
 
 
 def _row(lines: PatternWindow, rank: int, pattern_id: str, template: str, counts: list[PatternCount]) -> PatternRow:
+    namespace, service = lines.key.name
     return PatternRow(
         env=lines.key.env,
         site_id=lines.table.info.site_id,
-        service=lines.key.name.name,
+        service=service,
         source=lines.source,
         resolution_s=lines.window.resolution_s,
         window_start_ms=lines.window.start_ms,
@@ -80,5 +82,5 @@ def _row(lines: PatternWindow, rank: int, pattern_id: str, template: str, counts
         severity_number=max(counted.severity for counted in counts),
         count=_lines(counts),
         total=lines.table.severe_lines,
-        namespace=lines.key.name.namespace,
+        namespace=namespace,
     )

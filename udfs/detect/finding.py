@@ -31,6 +31,7 @@ class Finding:
 
     def candidate(self, key: ServiceKey, course: Course) -> Insight:
         """Return the insight, as revision 0."""
+        namespace, service = key.name
         return Insight(
             insight_id=insight_id(self.kind, key.env, key.service, self.subject, self.start_ms),
             revision=0,
@@ -38,14 +39,14 @@ class Finding:
             kind=self.kind,
             env=key.env,
             site_id=self.info.site_id,
-            namespace=key.name.namespace,
-            service=key.name.name,
+            namespace=namespace,
+            service=service,
             subject=self.subject,
             window=Window(start_ms=self.start_ms, end_ms=self.end_ms),
             severity=self.severity,
             confidence=self.confidence,
             cold_start=self.cold_start,
-            title=title_of(f"{key.name.name or key.env}: {self.text}"),
+            title=title_of(f"{service or key.env}: {self.text}"),
             reason=course.reason,
             measures=self.measures,
             evidence=self.evidence,

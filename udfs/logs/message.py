@@ -7,7 +7,7 @@ from zlib import crc32
 
 from state_schemas.aggregates.logs import LineSample, LogAggregate, LogTable, PatternCount
 from state_schemas.telemetry.logs import LogRecord
-from state_schemas.telemetry.message import KafkaPosition
+from state_schemas.telemetry.message import KafkaPosition, OffsetRange
 from state_schemas.telemetry.resource import Resource
 from udfs.event_time import Place
 from udfs.logs.reader import ReadLine
@@ -33,10 +33,11 @@ def fold_lines(lines: Iterable[PlacedLine], at: KafkaPosition) -> tuple[LogAggre
         record, place, read = line
         key = (record.resource, place.start_ms, place.late, read.severe, read.pattern.pattern_id)
         groups.setdefault(key, []).append(line)
-    return tuple(merge_log_aggregates(_aggregate(members, at) for members in groups.values()))
+    ranges = (at.range,)
+    return tuple(merge_log_aggregates(_aggregate(members, at, ranges) for members in groups.values()))
 
 
-def _aggregate(lines: list[PlacedLine], at: KafkaPosition) -> LogAggregate:
+def _aggregate(lines: list[PlacedLine], at: KafkaPosition, ranges: tuple[OffsetRange, ...]) -> LogAggregate:
     """Return the aggregate of lines of one pattern, from one resource and window, either severe ones or others."""
     (record, place, read), count = lines[0], len(lines)
     resource, severe = record.resource, read.severe
@@ -50,7 +51,7 @@ def _aggregate(lines: list[PlacedLine], at: KafkaPosition) -> LogAggregate:
         samples=tuple(sorted(_sample(line, at) for line in lines)[:SAMPLES_MAX]) if severe else (),
     )
     info = info_of(resource, max(line.place.at_ms for line in lines))
-    table = LogTable((counted,), count if severe else 0, info, (at.range,))
+    table = LogTable((counted,), count if severe else 0, info, ranges)
     return LogAggregate(resource.env, resource.qualified_service, ((place.start_ms, place.late, table),))
 
 

@@ -31,6 +31,8 @@ CALL_SIDES_MAX: Final = 4
 
 _PER_SPAN: Final = ("resource", "name", "start_ns", "end_ns", "kind", "error", "trace_id", "span_id", "parent_span_id")
 _Records = NDArray[np.void]
+_Ints = NDArray[np.int64]
+_Words = NDArray[np.uint64]  # (spans, 2): a trace id as two big-endian words
 
 
 class FoldResult(NamedTuple):
@@ -80,7 +82,8 @@ def _batch(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> SpanBat
     found["group"] = group
     found["host"] = hosts.indices[spans.resource]
     found["operation"] = operations.indices[spans.name]
-    found["bin"] = bins_of(_duration_ns(spans))
+    duration_ns, trace = (spans.end_ns - spans.start_ns).astype(np.int64), _words(spans.trace_id)
+    found["bin"] = bins_of(duration_ns)
     found["kind"] = spans.kind
     found["error"] = spans.error
 
@@ -92,7 +95,8 @@ def _batch(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> SpanBat
     groups["start_ms"], groups["late"] = windows // 2 * limits.window_ms, windows % 2
     groups["newest_ms"], groups["info"] = np.divmod(newest, len(infos.names))
     groups["count"] = np.bincount(group, minlength=len(keys))
-    exemplars, sides = _exemplars(spans, found, len(groups)), _call_sides(spans, found, groups)
+    exemplars = _exemplars(found, duration_ns, trace, len(groups))
+    sides = _call_sides(spans, found, groups, duration_ns, trace)
     sides["sent_ms"] = at.timestamp_ms
     if len(set(zip(services.indices.tolist(), infos.indices.tolist(), strict=True))) > len(services.names):
         alone = groups[group]  # the group of each span, as if it had no other
@@ -127,21 +131,20 @@ def _attribute_rows(alone: _Records, group: NDArray[np.int32], infos: Sequence[t
     return rows
 
 
-def _exemplars(spans: SpanColumns, found: _Records, groups: int) -> _Records:
+def _exemplars(found: _Records, duration_ns: _Ints, trace: _Words, groups: int) -> _Records:
     """Return the slowest, the sampled and the failing entry spans of each group; only spans with a trace id."""
-    words = _words(spans.trace_id)
-    entry = np.flatnonzero(np.isin(found["kind"], list(ENTRY_KINDS)) & words.any(axis=1))
+    entry = np.flatnonzero(np.isin(found["kind"], list(ENTRY_KINDS)) & trace.any(axis=1))
     candidates = np.empty(len(entry), EXEMPLAR_DTYPE)
-    candidates["duration_ns"] = _duration_ns(spans)[entry]
-    candidates["high"], candidates["low"] = words[entry].T
+    candidates["duration_ns"] = duration_ns[entry]
+    candidates["high"], candidates["low"] = trace[entry].T
     for field in ("group", "host", "operation"):
         candidates[field] = found[field][entry]
     return exemplars_of(candidates, (3 + 4 * found["error"][entry]).astype(np.uint8), groups)
 
 
-def _call_sides(spans: SpanColumns, found: _Records, groups: _Records) -> _Records:
+def _call_sides(spans: SpanColumns, found: _Records, groups: _Records, duration_ns: _Ints, trace: _Words) -> _Records:
     """Return the call sides: client spans, and server spans with a parent, that have a trace id and a span id."""
-    trace, span, parent = _words(spans.trace_id), _words(spans.span_id)[:, 0], _words(spans.parent_span_id)[:, 0]
+    span, parent = _words(spans.span_id)[:, 0], _words(spans.parent_span_id)[:, 0]
     is_server = found["kind"] == KIND_SERVER
     is_side = ((found["kind"] == KIND_CLIENT) | (is_server & (parent != 0))) & (span != 0) & trace.any(axis=1)
     place = np.flatnonzero(is_side)
@@ -154,18 +157,14 @@ def _call_sides(spans: SpanColumns, found: _Records, groups: _Records) -> _Recor
     sides["span"] = span[place]
     sides["parent"] = np.where(is_server[place], parent[place], 0)
     sides["end_ns"] = spans.end_ns[place]
-    sides["duration_ns"] = _duration_ns(spans)[place]
+    sides["duration_ns"] = duration_ns[place]
     sides["service"] = groups["service"][found["group"][place]]
     for field in ("host", "operation", "error"):
         sides[field] = found[field][place]
     return sides
 
 
-def _duration_ns(spans: SpanColumns) -> NDArray[np.int64]:
-    return (spans.end_ns - spans.start_ns).astype(np.int64)
-
-
-def _words(ids: NDArray[np.uint8]) -> NDArray[np.uint64]:
+def _words(ids: NDArray[np.uint8]) -> _Words:
     """Return ids as big-endian words: two of a trace id, one of a span id."""
     return np.ascontiguousarray(ids).view(">u8").astype(np.uint64)
 
