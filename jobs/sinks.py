@@ -21,15 +21,13 @@ from state_schemas.contracts.tables import (
     Column,
     TableSpec,
 )
-from state_schemas.telemetry.resource import ServiceName
-from udfs.insights.ids import service_key
+from udfs.insights.ids import service_key, service_of
 
 
 def _insight_row(insight: Insight) -> Sequence[Any]:
     window = {"window_start_ms": insight.window.start_ms, "window_end_ms": insight.window.end_ms}
     fields = {**msgspec.structs.asdict(insight), **window, "body": to_json(insight).decode()}
-    key = service_key(insight.env, str(ServiceName(insight.namespace, insight.service)))
-    return (key, *(fields[name] for name, _ in INSIGHTS.fields))
+    return (service_key(insight.env, service_of(insight)), *(fields[name] for name, _ in INSIGHTS.fields))
 
 
 def _dead_letter_row(letter: DeadLetter) -> Sequence[Any]:

@@ -17,7 +17,7 @@ from state_schemas.aggregates.logs import LineSource
 from state_schemas.aggregates.novelty import LogPatternSighting, PatternSighting
 from state_schemas.contracts.insight import Insight
 from state_schemas.state.gates import NOVELTY_CODEC, NoveltyState
-from state_schemas.telemetry.resource import ServiceName
+from udfs.insights.ids import service_of
 
 STORM_LINES: Final = 100  # an insight of so many lines is passed on even where the pattern is known
 SERVICES_MAX: Final = 100  # of a pattern; the ones with the earliest first sighting are kept
@@ -83,7 +83,7 @@ class NoveltyGate(Gate[NoveltyState, PatternSighting]):
         """
         seen_ms = insight.window.start_ms
         since_ms = 0 if insight.kind == "error_pattern_new" else seen_ms - seen_ms % DAY_MS
-        days = state.logged.get(str(ServiceName(insight.namespace, insight.service)), ())
+        days = state.logged.get(service_of(insight), ())
         return any(since_ms <= logged_ms <= self._logged_by_ms(insight) for logged_ms in days)
 
     def _logged_by_ms(self, insight: Insight) -> int:

@@ -70,10 +70,6 @@ class FlinkRest:
             raise CommandFailed(message)
         return str(operation["location"])
 
-    def completed_checkpoints(self, job_id: str) -> int:
-        """Return the number of checkpoints completed since the job started, restores included."""
-        return int(self.get(f"/jobs/{job_id}/checkpoints")["counts"]["completed"])
-
     def restarts(self, job_id: str) -> int:
         """Return the largest number of restarts of a subtask.
 

@@ -15,14 +15,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from state_schemas.telemetry.signals import SignalType
+from udfs.otlp.json_form import REQUESTS
 
 Request = ExportTraceServiceRequest | ExportLogsServiceRequest | ExportMetricsServiceRequest
 
-REQUESTS: Final[dict[SignalType, type[Request]]] = {
-    "traces": ExportTraceServiceRequest,
-    "logs": ExportLogsServiceRequest,
-    "metrics": ExportMetricsServiceRequest,
-}
 # A quote inside a JSON text has a backslash before it, so this matches fields only, never a part of a text.
 _ID: Final = re.compile(r'"(traceId|spanId|parentSpanId)"\s*:\s*"([^"\\]*)"')
 
@@ -36,7 +32,7 @@ def parse(kind: SignalType, value: bytes) -> Request:
 
     Unknown fields are dropped; null means absent.
     """
-    request = REQUESTS[kind]()
+    request: Request = REQUESTS[kind]()
     try:
         if value.lstrip()[:1] == b"{":
             text = _ID.sub(

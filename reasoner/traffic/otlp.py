@@ -8,8 +8,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from reasoner.recordings.otlp_json import REQUESTS
 from state_schemas.telemetry.signals import SignalType
+from udfs.otlp.json_form import REQUESTS
 
 SCOPE: Final = InstrumentationScope(name="shop.instrumentation", version="1.9.0")
 VERSION: Final = "2.14.0"

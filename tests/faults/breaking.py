@@ -23,6 +23,11 @@ def busy_taskmanagers(rest: FlinkRest, job_id: str) -> list[int]:
     return sorted(int(name.removeprefix("flink-taskmanager-").partition("-")[0]) for name in ids)
 
 
+def completed_checkpoints(rest: FlinkRest, job_id: str) -> int:
+    """Return the number of checkpoints completed since the job started, restores included."""
+    return int(rest.get(f"/jobs/{job_id}/checkpoints")["counts"]["completed"])
+
+
 def kill_once(stack: RunningStack, job: ClusterJob, messages: int, random: Random) -> dict[str, Any]:
     """Kill a busy TaskManager after `messages` messages and CHECKPOINTS_BEFORE checkpoints, and start it again.
 
@@ -30,20 +35,20 @@ def kill_once(stack: RunningStack, job: ClusterJob, messages: int, random: Rando
     checkpoint.
     """
     rest, job_id = job.rest, job.job_id
-    wanted = rest.completed_checkpoints(job_id) + CHECKPOINTS_BEFORE
+    wanted = completed_checkpoints(rest, job_id) + CHECKPOINTS_BEFORE
     wait_until(
-        lambda: rest.completed_checkpoints(job_id) >= wanted and job.messages_read()[0] >= messages,
+        lambda: completed_checkpoints(rest, job_id) >= wanted and job.messages_read()[0] >= messages,
         f"{wanted} checkpoints and {messages} messages read",
         300.0,
     )
     (read, sent), restarts = job.messages_read(), rest.restarts(job_id)
     number = random.choice(busy_taskmanagers(rest, job_id))
-    checkpoints = rest.completed_checkpoints(job_id)
+    checkpoints = completed_checkpoints(rest, job_id)
     kill_taskmanager(stack, number)
     killed_s = time.monotonic()
     start_taskmanager(stack, number)
     wait_until(lambda: rest.restarts(job_id) > restarts, "Flink has restarted the job", 120.0)
-    wait_until(lambda: rest.completed_checkpoints(job_id) > checkpoints, "a checkpoint after the restart", 180.0)
+    wait_until(lambda: completed_checkpoints(rest, job_id) > checkpoints, "a checkpoint after the restart", 180.0)
     back_s = round(time.monotonic() - killed_s, 1)
     seen = {"messages_read": read, "messages_sent": sent, "checkpoints": checkpoints}
     return {"taskmanager": number, **seen, "next_checkpoint_after_s": back_s}

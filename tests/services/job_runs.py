@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import sqlalchemy
 from jobs.settings import JobConfig
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.clients.group_offsets import committed_offsets, end_offsets
+from reasoner.clients.group_offsets import committed_offsets, end_offsets, has_read_all
 from reasoner.clients.insight_topic import committed
 from reasoner.errors import CommandFailed
 from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
@@ -133,11 +134,9 @@ class ClusterJob:
 
     def wait_until_read(self, deadline_s: float = 300.0) -> None:
         """Wait until the offsets of the last completed checkpoint are the ends of all topics."""
-        wait_until(self._has_read_all, "a checkpoint behind everything that was sent", deadline_s, 1.0)
-
-    def _has_read_all(self) -> bool:
-        read, sent = self.messages_read()
-        return read == sent
+        kafka, topics = self.config.kafka, topics_in(self.config).values()
+        read = partial(has_read_all, kafka.bootstrap_servers, kafka.group_id, topics)
+        wait_until(read, "a checkpoint behind everything that was sent", deadline_s, 1.0)
 
     def drain(self) -> str:
         """Stop the job with event time at its end; return the savepoint when the job has finished."""

@@ -2,7 +2,8 @@
 
 from hashlib import blake2b
 
-from state_schemas.contracts.insight import Kind
+from state_schemas.contracts.insight import Insight, Kind
+from state_schemas.telemetry.resource import ServiceName
 
 
 def insight_id(kind: Kind, env: str, service: str, subject: str, start_ms: int) -> str:
@@ -12,6 +13,11 @@ def insight_id(kind: Kind, env: str, service: str, subject: str, start_ms: int) 
     """
     text = "".join(f"{part}\x1f" for part in (kind, env, service, subject, start_ms))
     return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def service_of(insight: Insight) -> str:
+    """Return the service of an insight with its namespace, as keys and states name it."""
+    return str(ServiceName(insight.namespace, insight.service))
 
 
 def service_key(env: str, service: str) -> str:
