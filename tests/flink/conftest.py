@@ -22,7 +22,7 @@ from tests.flink.graph import stages_with_budget
 from tests.support.reshaped import Lateness, make_late, shuffle_within, spread
 
 START_MS: Final = 1_700_000_000_000
-DURATION_MS: Final = 4 * 60_000
+DURATION_MS: Final = 3 * 60_000
 LATENESS_MS: Final = 120_000
 SEED: Final = 7
 INCIDENT: Final = Incident(
@@ -30,8 +30,8 @@ INCIDENT: Final = Incident(
     service="users",
     operation=None,
     host=None,
-    start_ms=START_MS + 120_000,
-    end_ms=START_MS + 200_000,
+    start_ms=START_MS + 100_000,
+    end_ms=START_MS + 160_000,
     factor=0.4,
     affected=("checkout", "frontend"),
 )
@@ -58,7 +58,7 @@ class Replays:
 
 
 def record(folder: Path) -> Lateness:
-    """Record four minutes with an incident: 5 % of the spans late, 1 % too late, shuffled, over four partitions."""
+    """Record three minutes with an incident: 5 % of the spans late, 1 % too late, shuffled, over four partitions."""
     messages = list(shop.messages(SEED, START_MS, DURATION_MS, INCIDENT))
     late, lateness = make_late(
         messages, share_late=0.05, share_too_late=0.01, lateness_ms=LATENESS_MS, age_ms_max=300_000, seed=SEED

@@ -14,8 +14,8 @@ def lines(insights: list[Insight]) -> list[bytes]:
 
 
 def test_the_recording_is_hard(replays: Replays) -> None:
-    assert replays.lateness.late > 4_000
-    assert replays.lateness.too_late > 800
+    assert replays.lateness.late > 3_000
+    assert replays.lateness.too_late > 600
     assert replays.bad.dropped == 0
 
 

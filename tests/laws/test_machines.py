@@ -27,8 +27,8 @@ from tests.support.driving import (
     run,
     summary,
 )
-from tests.support.machines import MACHINES, TWINS, eventful, events_of, stage_of, stories_of
-from tests.support.stories import Story
+from tests.support.machines import MACHINES, TWINS, eventful, events_of, stage_of
+from tests.support.stories import Story, stories
 from tests.support.traffic import (
     OUT_OF_ORDER_MS,
     START_MS,
@@ -63,7 +63,7 @@ def test_each_stage_has_laws_or_shares_machine_codec_and_settings_with_one_that_
 @few
 @given(data=st.data())
 def test_a_restart_at_any_cut_changes_nothing(uid: str, data: st.DataObject) -> None:
-    events = events_of(uid, messages(data.draw(stories_of(uid))))
+    events = events_of(uid, messages(data.draw(stories())))
     cuts = {place % (4 * len(events) + 5) for place in data.draw(st.sets(st.integers(0, 2**16), max_size=4))}
     assert run([stage_of(uid)], events, restarts(cuts.__contains__)) == run([stage_of(uid)], events)
 
@@ -74,7 +74,7 @@ def test_a_restart_at_any_cut_changes_nothing(uid: str, data: st.DataObject) -> 
 def test_the_order_of_events_between_two_watermarks_changes_no_last_revision_and_no_sum(
     uid: str, data: st.DataObject
 ) -> None:
-    events = events_of(uid, messages(data.draw(stories_of(uid))))
+    events = events_of(uid, messages(data.draw(stories())))
     chunk, random = data.draw(st.integers(2, 30)), Random(data.draw(st.integers(0, 99)))
     shuffled = []
     for first in range(0, len(events), chunk):
@@ -90,7 +90,7 @@ def test_the_order_of_events_between_two_watermarks_changes_no_last_revision_and
 def test_messages_out_of_order_within_lateness_change_no_last_revision_and_no_sum(
     uid: str, data: st.DataObject
 ) -> None:
-    sent = messages(data.draw(stories_of(uid)))
+    sent = messages(data.draw(stories()))
     other = displaced(sent, Random(data.draw(st.integers(0, 99))), DISPLACED_MS)
     assert_same(run([stage_of(uid)], events_of(uid, other)), run([stage_of(uid)], events_of(uid, sent)))
 
@@ -99,7 +99,7 @@ def test_messages_out_of_order_within_lateness_change_no_last_revision_and_no_su
 @few
 @given(data=st.data())
 def test_how_often_the_watermark_moves_changes_no_last_revision_and_no_sum(uid: str, data: st.DataObject) -> None:
-    events = events_of(uid, messages(data.draw(stories_of(uid))))
+    events = events_of(uid, messages(data.draw(stories())))
     each = run([stage_of(uid)], events)
     for advance_every in (10, 0):
         assert_same(run([stage_of(uid)], events, advance_every=advance_every), each)
@@ -109,7 +109,7 @@ def test_how_often_the_watermark_moves_changes_no_last_revision_and_no_sum(uid: 
 @few
 @given(data=st.data())
 def test_early_and_final_emission_end_with_the_same_revisions(uid: str, data: st.DataObject) -> None:
-    events = events_of(uid, messages(data.draw(stories_of(uid))))
+    events = events_of(uid, messages(data.draw(stories())))
     early, final = (run([stage_of(uid, emit_when)], events) for emit_when in ("early", "final"))
     assert last_revisions(early) == last_revisions(final)
     assert "retracted" not in {insight.status for insight in insights(final)}, "a final insight is never retracted"
@@ -119,7 +119,7 @@ def test_early_and_final_emission_end_with_the_same_revisions(uid: str, data: st
 @few
 @given(data=st.data())
 def test_revisions_of_an_insight_count_up_from_zero_and_differ(uid: str, data: st.DataObject) -> None:
-    sent = messages(data.draw(stories_of(uid)))
+    sent = messages(data.draw(stories()))
     events = events_of(uid, displaced(sent, Random(data.draw(st.integers(0, 99))), DISPLACED_MS))
     newest: dict[str, Any] = {}
     for insight in insights(run([stage_of(uid)], events)):
@@ -134,7 +134,7 @@ def test_revisions_of_an_insight_count_up_from_zero_and_differ(uid: str, data: s
 @few
 @given(data=st.data())
 def test_a_timer_that_the_key_did_not_ask_for_changes_nothing(uid: str, data: st.DataObject) -> None:
-    events = events_of(uid, messages(data.draw(stories_of(uid))))
+    events = events_of(uid, messages(data.draw(stories())))
     stray = {place % (len(events) + 1) for place in data.draw(st.sets(st.integers(0, 2**16), max_size=8))}
     stage = stage_of(uid)
     graph, plain = LocalGraph([checked(stage)]), run([stage], events)
@@ -153,7 +153,7 @@ def test_a_timer_that_the_key_did_not_ask_for_changes_nothing(uid: str, data: st
 @few
 @given(data=st.data())
 def test_an_idle_key_is_forgotten_and_only_closes_the_episodes_it_had_open(uid: str, data: st.DataObject) -> None:
-    sent = messages(data.draw(stories_of(uid)))
+    sent = messages(data.draw(stories()))
     events = events_of(uid, sent)
     graph = LocalGraph([checked(stage_of(uid))])
     out = graph.feed(event for _, event in events)

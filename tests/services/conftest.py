@@ -4,9 +4,7 @@ import pytest
 
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.recordings.player import play
-from reasoner.runs import demo
-from reasoner.traffic import shop
-from tests.services.job_runs import SEED, START_MS, ClusterJob, database, job_config, topics_in
+from tests.services.job_runs import ClusterJob, database, job_config, shop_messages, topics_in
 from tests.support.components import FlinkCluster, PostgresUrls
 from tests.support.reshaped import spread
 
@@ -18,13 +16,13 @@ PARTITIONS = 2
 def silent(
     kafka: str, postgres: PostgresUrls, flink_cluster: FlinkCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> ClusterJob:
-    """Start a job on the shop, with one more partition of each topic, which gets no message and is idle after 10 s."""
+    """Start the job of latency on the shop, with one more partition, which gets no message and is idle after 10 s."""
     folder = tmp_path_factory.mktemp(NAME)
-    config = job_config(NAME, kafka, database(postgres.sqlalchemy, postgres.jdbc, NAME), folder)
+    jdbc = database(postgres.sqlalchemy, postgres.jdbc, NAME)
+    config = job_config(NAME, kafka, jdbc, folder, signals=("traces",))
     config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"idle_ms": 10_000})})
-    job = ClusterJob(config, FlinkRest(flink_cluster.rest_url), folder)
+    job = ClusterJob(config, FlinkRest(flink_cluster.rest_url), folder, "latency-spikes")
     job.prepare(PARTITIONS + 1)
-    plan = demo.plan(SEED, True, START_MS)
-    messages = spread(shop.messages(plan.seed, plan.start_ms, demo.DURATION_MS, plan.incident), PARTITIONS, 1)
-    play(messages, kafka, topics_in(config))
+    traces = (message for message in shop_messages() if message.topic_kind == "traces")
+    play(spread(traces, PARTITIONS, 1), kafka, topics_in(config))
     return job.started()

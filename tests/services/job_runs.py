@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,25 @@ from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.group_offsets import committed_offsets, end_offsets, has_read_all
 from reasoner.clients.insight_topic import committed
 from reasoner.errors import CommandFailed
+from reasoner.recordings.message import Message
 from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
+from reasoner.runs import demo
 from reasoner.runs.job_process import write_config
 from reasoner.runs.submit import submit
+from reasoner.traffic import shop
 from reasoner.waiting import wait_until
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from state_schemas.telemetry.signals import SignalType
 
 DRAIN_DEADLINE_S = 240.0
 START_MS = 1_700_000_000_000  # a recording: older than the default retention of a topic
-SEED = 12  # plants an incident in which a whole service is slow
+PLAN = demo.plan(12, True, START_MS)  # the incident of this seed: a whole service is slow
+
+
+@cache
+def shop_messages() -> tuple[Message, ...]:
+    """Return the telemetry of the plan, which several jobs read."""
+    return tuple(shop.messages(PLAN.seed, PLAN.start_ms, demo.DURATION_MS, PLAN.incident))
 
 
 def database(sqlalchemy_url: str, jdbc_url: str, name: str) -> str:

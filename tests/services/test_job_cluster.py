@@ -20,12 +20,11 @@ from reasoner.clients.lake_maintenance import Maintained, maintain
 from reasoner.recordings.message import Message
 from reasoner.recordings.player import PlayOptions, play
 from reasoner.runs import demo
-from reasoner.traffic import shop
 from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import from_json
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from tests.services.garbage import Sent, all_garbage, rejections_of, send_garbage
-from tests.services.job_runs import SEED, START_MS, ClusterJob, database, job_config, rejected_records, topics_in
+from tests.services.job_runs import PLAN, ClusterJob, database, job_config, rejected_records, shop_messages, topics_in
 from tests.support.components import FlinkCluster, PostgresUrls
 from tests.support.reshaped import spread
 from udfs.logs.severity import WARN
@@ -40,7 +39,6 @@ PARTITIONS = 4
 class Outcome:
     """Messages that were sent, figures of the running job, and its results after it has stopped."""
 
-    plan: demo.DemoPlan
     records: Counter[str]
     sent: list[Sent]
     # Values of the topic while logs and metrics were at their first minute.
@@ -94,9 +92,8 @@ def outcome(
     config = job_config(NAME, kafka, jdbc, folder)
     job = ClusterJob(config, FlinkRest(flink_cluster.rest_url), folder)
     job.prepare(PARTITIONS)
-    plan = demo.plan(SEED, True, START_MS)
-    messages = list(spread(shop.messages(plan.seed, plan.start_ms, demo.DURATION_MS, plan.incident), PARTITIONS, 1))
-    first, second, lagging = _parts(messages, plan.start_ms + 60_000)
+    messages = list(spread(shop_messages(), PARTITIONS, 1))
+    first, second, lagging = _parts(messages, PLAN.start_ms + 60_000)
     topics = topics_in(config)
     job = job.started()
 
@@ -120,7 +117,6 @@ def outcome(
     restarts = job.rest.restarts(job.job_id)
     job.drain()
     return Outcome(
-        plan,
         records,
         sent,
         early,
@@ -194,7 +190,7 @@ def test_exactly_the_planted_incident_is_in_topic_and_table(outcome: Outcome) ->
     bodies = sorted(record.value for record in outcome.insight_records)
     assert bodies == outcome.table_bodies
     held = last_revisions(bodies)
-    assert demo.faults(outcome.plan, held, last_revisions(outcome.table_bodies)) == []
+    assert demo.faults(PLAN, held, last_revisions(outcome.table_bodies)) == []
 
 
 def test_a_latency_insight_does_not_wait_for_logs_and_metrics_that_lag_behind(outcome: Outcome) -> None:

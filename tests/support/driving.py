@@ -31,6 +31,7 @@ from udfs.detect.log_patterns.rule import LIFE, PatternConfig
 from udfs.detect.requests.counts import merge_effect_windows
 from udfs.detect.requests.rule import LIFE as EFFECT_LIFE
 from udfs.detect.requests.rule import EffectConfig
+from udfs.detect.telemetry_gap.rule import GapConfig
 from udfs.logs.window import merge_log_aggregates
 from udfs.spans.calls import PairLimits
 from udfs.spans.window import NameLimits, merge_span_tables
@@ -56,6 +57,9 @@ def graph_config(emit_when: EmitWhen = "early", services_max: int = 5_000, envs_
             life=replace(EFFECT_LIFE, close_after_ms=60_000),
             past_windows_min=1,
             seen_windows_min=3,
+        ),
+        gap=GapConfig(
+            silence_ms=40_000, signal_warm_windows=6, service_warm_windows=10, silent_ticks_min=4, silent_nats=3.0
         ),
     )
 

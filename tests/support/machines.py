@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from hypothesis import strategies as st
-
 from jobs.graph import stages
 from operators.emission import EmitWhen
 from operators.machine import Stage
@@ -13,7 +11,7 @@ from state_schemas.aggregates.logs import LogAggregate
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.telemetry.signals import SignalType
 from tests.support.driving import Timed, graph_config
-from tests.support.stories import Episode, Story, busy, stories
+from tests.support.stories import Episode, Story, busy
 from tests.support.traffic import (
     Sent,
     aggregates,
@@ -27,10 +25,7 @@ from tests.support.traffic import (
 )
 
 SIGNALS: Final[tuple[SignalType, ...]] = ("traces", "logs")
-SHORT: Final = stories()
-# No data is reported only of a service that was active in 30 windows: longer stories, with few spans.
-LONG: Final = stories(windows_min=50, windows_max=75, rate_max=2)
-GAP_STORY: Final = Story(windows=75, rate=2, holes=(Episode(1, 35, 18),))
+GAP_STORY: Final = Story(windows=40, rate=2, holes=(Episode(1, 14, 16),))
 
 # Events of each machine in a message. A new stage has no laws before it is here or in TWINS.
 _EVENTS: Final[dict[str, Callable[[Sent], Iterable[Any]]]] = {
@@ -56,11 +51,6 @@ TWINS: Final = {
 def stage_of(uid: str, emit_when: EmitWhen = "early") -> Stage:
     """Return a stage of the graph under the settings of the stories."""
     return next(stage for stage in stages(graph_config(emit_when)) if stage.uid == uid)
-
-
-def stories_of(uid: str) -> st.SearchStrategy[Story]:
-    """Return the stories that this machine needs; most machines share theirs, so that each is folded once."""
-    return LONG if uid == "telemetry-gap" else SHORT
 
 
 def eventful(uid: str) -> list[Sent]:

@@ -8,6 +8,7 @@ X  the same, all of them fail              e  twelve spans, one of them fails
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -16,6 +17,7 @@ from operators.emission import EmitWhen
 from state_schemas.contracts.insight import Insight
 from tests.support.driving import Timed, graph_config, insights, run
 from tests.support.traffic import START_MS, WINDOW_MS, OneSpan, Sent, fold
+from udfs.detect.telemetry_gap.rule import GapConfig
 
 _NUMBERS = count(1)
 _UIDS = ("pre-aggregate-traces", "pre-aggregate-logs", "call-pairs", "latency-spike", "telemetry-gap")
@@ -65,7 +67,8 @@ def emitted(messages: Iterable[Sent], emit_when: EmitWhen = "early", services_ma
         if message.logs:
             found.append(fold(message._replace(spans=()), "logs"))
         events += ((message.timestamp_ms, part.message) for part in found if part.message is not None)
-    graph = [stage for stage in stages(graph_config(emit_when, services_max)) if stage.uid in _UIDS]
+    config = replace(graph_config(emit_when, services_max), gap=GapConfig())  # a drawing is as long as needed
+    graph = [stage for stage in stages(config) if stage.uid in _UIDS]
     outputs: Sequence[Any] = run(graph, events)
     return insights(outputs)
 

@@ -1,4 +1,4 @@
-"""Recorded days (Nezha, TrainTicket) through the whole graph: top patterns and `other` add up to all severe lines.
+"""A recorded day (Nezha, TrainTicket) through the whole graph: top patterns and `other` add up to all severe lines.
 
 The expected numbers are counted in the JSON of the recording from its severity numbers, services and times alone.
 """
@@ -62,9 +62,8 @@ def emissions(rows: list[PatternRow]) -> list[list[PatternRow]]:
     return found
 
 
-@pytest.mark.parametrize(("day", "severe"), [("2023-01-29", 4_363), ("2023-01-30", 2_333)])
-def test_top_patterns_and_other_of_a_recorded_day_add_up_to_all_its_severe_lines(day: str, severe: int) -> None:
-    paths = sorted((RECORDED / day).glob("*.logs.jsonl.zst"))
+def test_top_patterns_and_other_of_a_recorded_day_add_up_to_all_its_severe_lines() -> None:
+    paths = sorted((RECORDED / "2023-01-30").glob("*.logs.jsonl.zst"))
     expected, bad = severe_lines(paths), BadLines()
     run = LocalRun(replace(GraphConfig(), patterns=PatternConfig(top=TOP)))
     rows = [row for row in run.run(read(paths, bad)) if isinstance(row, PatternRow)]
@@ -77,6 +76,6 @@ def test_top_patterns_and_other_of_a_recorded_day_add_up_to_all_its_severe_lines
     for row in rows:
         counted[row.service, row.resolution_s, row.window_start_ms] += row.count
     assert counted == expected
-    assert counted.total() == len(PATTERN_RESOLUTIONS_S) * severe
+    assert counted.total() == len(PATTERN_RESOLUTIONS_S) * 2_333
     assert sum(row.count for row in rows if row.pattern_id == OTHER_PATTERNS) > 0, "no line was left for `other`"
     assert (bad.dropped, run.counts["records_rejected_total"]) == (0, 0)
