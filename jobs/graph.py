@@ -14,7 +14,7 @@ from operators.gates.novelty import NoveltyConfig, NoveltyGate
 from operators.ingest.call_pairs import CallPairs
 from operators.ingest.fold import FoldConfig
 from operators.ingest.name_admission import PreAggregateConfig
-from operators.ingest.pre_aggregate import LogPreAggregate, MetricPreAggregate, TracePreAggregate
+from operators.ingest.pre_aggregate import PRE_AGGREGATES
 from operators.machine import Key, Stage
 from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.aggregates.calls import CallSides
@@ -65,9 +65,10 @@ BY_PATTERN: Final = Key("env|pattern", lambda event: f"{event.env}|{event.patter
 def stages(config: GraphConfig) -> tuple[Stage, ...]:
     """Return every keyed stage. A uid names state in savepoints: it never changes and is never used again."""
     return (
-        Stage("pre-aggregate-traces", TracePreAggregate(config.pre_aggregate), BY_PARTITION, "traces"),
-        Stage("pre-aggregate-logs", LogPreAggregate(config.pre_aggregate), BY_PARTITION, "logs"),
-        Stage("pre-aggregate-metrics", MetricPreAggregate(config.pre_aggregate), BY_PARTITION, "metrics"),
+        *(
+            Stage(f"pre-aggregate-{signal}", machine(config.pre_aggregate), BY_PARTITION, signal)
+            for signal, machine in PRE_AGGREGATES.items()
+        ),
         Stage("call-pairs", CallPairs(config.calls), BY_BUCKET),
         Stage("latency-spike", LatencySpike(config.latency, config.emission), BY_SERVICE),
         Stage("error-patterns", LogPatterns(config.patterns, config.emission), BY_SERVICE),

@@ -8,7 +8,6 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import get_args
 
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
@@ -23,7 +22,7 @@ from operators.machine import Stage
 from operators.runtime.flink import EVENT_TYPE, FoldMessages, wire
 from operators.runtime.routing import fold_uid
 from state_schemas.contracts.settings import BadConfig
-from state_schemas.telemetry.signals import SignalType
+from state_schemas.telemetry.signals import SIGNALS
 
 
 def build(
@@ -40,7 +39,7 @@ def build(
     """
     tables = StreamTableEnvironment.create(environment)
     folded = {}
-    for signal in get_args(SignalType):
+    for signal in SIGNALS:
         topic = getattr(config.kafka.topics, signal)
         driven = [stage for stage in graph if stage.signal == signal]
         if topic and driven:

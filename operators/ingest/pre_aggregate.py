@@ -8,8 +8,8 @@ changes no result.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Final, Generic, TypeVar, get_args
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Generic, TypeVar, get_args
 
 import msgspec
 import numpy as np
@@ -24,6 +24,7 @@ from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import GROUP_DTYPE, SPAN_DTYPE, SpanAggregate, SpanBatch
 from state_schemas.state.pre_aggregate import PRE_AGGREGATE_CODEC, PreAggregateState
+from state_schemas.telemetry.signals import SIGNALS, SignalType
 from udfs.activity import merge_activity
 from udfs.detect.requests.counts import effects_of_lines, logging_windows
 from udfs.logs.window import merge_log_aggregates, with_ordinary_as_one
@@ -176,13 +177,17 @@ class LogPreAggregate(PreAggregate[OfLogs]):
         yield from with_ordinary_as_one(lines)
 
 
-class MetricPreAggregate(PreAggregate[EnvActivity]):
-    """Metric points: only the activity of their services."""
+class ActivityPreAggregate(PreAggregate[EnvActivity]):
+    """Records of which only the activity of their services is kept."""
 
     gives = (EnvActivity,)
 
     def _merged(self, state: PreAggregateState) -> Iterator[EnvActivity]:
         return iter(())
+
+
+_OWN: Final[Mapping[SignalType, type[PreAggregate[Any]]]] = {"traces": TracePreAggregate, "logs": LogPreAggregate}
+PRE_AGGREGATES: Final = {signal: _OWN.get(signal, ActivityPreAggregate) for signal in SIGNALS}
 
 
 def _admitted(window: ActivityWindow, env: str, names: AdmittedNames) -> ActivityWindow:

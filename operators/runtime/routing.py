@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar, get_args
+from typing import Any, Final, Generic, TypeVar
 
 from operators.ingest.fold import Fold
 from operators.machine import RuledMachine, Stage
 from state_schemas.contracts.tables import ColumnType
-from state_schemas.telemetry.signals import SignalType
+from state_schemas.telemetry.signals import SIGNALS, SignalType
 
 RULES: Final = -1  # number of the input of a stage that receives rules; inputs of events count from 0
 
@@ -130,7 +130,7 @@ def unrouted(uid: str, output: object, known: Iterable[type]) -> str:
 
 def _sources(stages: Sequence[Stage]) -> Iterator[tuple[str, tuple[type, ...], list[Stage]]]:
     """Yield the uid of each fold and stage, the types that it gives, and the stages that come after it."""
-    for signal in get_args(SignalType):
+    for signal in SIGNALS:
         if driven := [stage for stage in stages if stage.signal == signal]:
             yield fold_uid(signal), Fold.gives, driven
     for number, stage in enumerate(stages, 1):

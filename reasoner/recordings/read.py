@@ -25,7 +25,7 @@ from reasoner.recordings.otlp_json import NotOtlp
 from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.telemetry.signals import SignalType
 from state_schemas.telemetry.spans import SpanColumns
-from udfs.otlp.decoder import SpanDecoder, decode_logs, decode_metrics
+from udfs.otlp.decoder import SpanDecoder, decode_records
 from udfs.otlp.signal import signal_of
 
 # All files are open while they are merged, so that their first times need not be known in advance. A file costs a
@@ -244,7 +244,7 @@ def times_ns(kind: SignalType, value: bytes, decoder: SpanDecoder) -> list[int]:
     A span's event time is its end; that of a log record is its time or else when it was observed. Raises NotOtlp if the
     job would reject the request as a whole.
     """
-    match (decoder.decode if kind == "traces" else decode_logs if kind == "logs" else decode_metrics)(value):
+    match decoder.decode(value) if kind == "traces" else decode_records(value, kind):
         case Rejected(detail=detail):
             raise NotOtlp(detail)
         case SpanColumns(end_ns=end_ns):

@@ -28,7 +28,7 @@ from udfs.logs.masking.masker import MaskName
 from udfs.logs.reader import LineReader, ReadLine
 from udfs.logs.span_exceptions import exception_record
 from udfs.logs.template import merge_texts, template_of
-from udfs.otlp.decoder import SpanDecoder, decode_logs, decode_metrics
+from udfs.otlp.decoder import SpanDecoder, decode_records
 from udfs.otlp.signal import signal_of
 from udfs.otlp.span_scanner_kernels import EXCEPTIONS_MAX
 from udfs.spans.message import fold_spans
@@ -143,7 +143,7 @@ class Explainer:
     def _decoded(self, signal: SignalType, data: bytes) -> SpanColumns | _Records | Rejected:
         if signal == "traces":
             return self._decoder.decode(data)
-        return (decode_logs if signal == "logs" else decode_metrics)(data, self._config.decode)
+        return decode_records(data, signal, self._config.decode)
 
     def _add_records(self, signal: SignalType, records: _Records, timestamp_ms: int | None) -> Sequence[Rejected]:
         """Add log records; data points are only checked, and not explained."""

@@ -11,11 +11,12 @@ from operators.ingest.fold import FOLDS
 from operators.machine import Stage
 from operators.runtime.local import LocalGraph, unchanged
 from reasoner.recordings.message import Message
+from state_schemas.contracts.settings import Topics
 from state_schemas.telemetry.message import KafkaPosition
-from state_schemas.telemetry.signals import SignalType
+from state_schemas.telemetry.signals import SIGNALS, SignalType
 
 OUT_OF_ORDER_MS: Final = 5_000  # as in the watermark of the job's sources
-TOPICS: Final[dict[SignalType, str]] = {"traces": "trace_events", "logs": "logs_raw", "metrics": "metrics_rollup"}
+TOPICS: Final[dict[SignalType, str]] = {signal: getattr(Topics(), signal) for signal in SIGNALS}
 
 StagesOf = Callable[[GraphConfig], Sequence[Stage]]
 

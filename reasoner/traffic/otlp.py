@@ -9,7 +9,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from state_schemas.telemetry.signals import SignalType
-from udfs.otlp.json_form import REQUESTS
+from udfs.otlp.signal import REQUESTS
 
 SCOPE: Final = InstrumentationScope(name="shop.instrumentation", version="1.9.0")
 VERSION: Final = "2.14.0"

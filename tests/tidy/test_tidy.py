@@ -156,3 +156,11 @@ def _loaded(code: str, names: list[str]) -> set[str]:
 def test_the_glossary_uses_none_of_the_words_that_it_replaces() -> None:
     text = (ROOT / "docs" / "glossary.md").read_text()
     assert not {word for word in re.findall(r"[a-z]+", text.lower()) if word in BANNED}
+
+
+@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/glossary.md"])
+def test_files_that_a_document_names_exist(document: str) -> None:
+    rooms = "state_schemas|udfs|operators|jobs|reasoner|tests|docs|examples|locks"
+    named = re.findall(rf"`((?:{rooms})/[a-z0-9_./-]+)`", (ROOT / document).read_text())
+    assert named
+    assert not [path for path in named if not (ROOT / path).exists()]

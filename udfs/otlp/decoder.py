@@ -6,6 +6,7 @@ The encoding, protobuf or JSON, is recognised for each message; JSON is translat
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 import numpy as np
@@ -19,11 +20,11 @@ from state_schemas.telemetry.resource import Resource
 from state_schemas.telemetry.signals import SignalType
 from state_schemas.telemetry.spans import SpanColumns
 from udfs.otlp.json_form import to_protobuf
-from udfs.otlp.protobuf import DecodeError, ProtobufReader
+from udfs.otlp.protobuf import READERS, DecodeError, ProtobufReader
 from udfs.otlp.refused import Refused
 from udfs.otlp.span_scanner import Scanned, scan
 
-__all__ = ["DEFAULTS", "DecodeSettings", "SpanDecoder", "decode_logs", "decode_metrics"]
+__all__ = ["DEFAULTS", "DecodeSettings", "SpanDecoder", "decode", "decode_logs", "decode_metrics", "decode_records"]
 
 # The scanner's positions are 31 bits wide, as are upb's lengths.
 _MESSAGE_BYTES_LIMIT: Final = 2**31 - 1
@@ -103,7 +104,7 @@ class SpanDecoder:
         broken strings and values in fields that SpanColumns does not hold, above all attributes of spans. It accepts
         faults in events too, except in events named `exception` and in fields that cannot be skipped.
         """
-        return _decode(data, "traces", self._settings, self._columns)
+        return decode(data, "traces", self._settings, self._columns)
 
     def _columns(self, data: bytes) -> SpanColumns:
         found = scan(data, self._settings.spans_max)
@@ -140,16 +141,23 @@ class SpanDecoder:
 
 def decode_logs(data: bytes, settings: DecodeSettings = DEFAULTS) -> tuple[LogRecord, ...] | Rejected:
     """Decode a logs request, in wire order. It is accepted or rejected as a whole."""
-    return _decode(data, "logs", settings, ProtobufReader(settings.depth_max).log_records)
+    return decode(data, "logs", settings, ProtobufReader(settings.depth_max).log_records)
 
 
 def decode_metrics(data: bytes, settings: DecodeSettings = DEFAULTS) -> tuple[MetricPoint, ...] | Rejected:
     """Decode a metrics request, one element per data point in wire order. It is accepted or rejected as a whole."""
-    return _decode(data, "metrics", settings, ProtobufReader(settings.depth_max).metric_points)
+    return decode(data, "metrics", settings, ProtobufReader(settings.depth_max).metric_points)
 
 
-def _decode(data: bytes, signal: SignalType, settings: DecodeSettings, read: Callable[[bytes], _T]) -> _T | Rejected:
-    """Read a request; turn its faults into Rejected."""
+def decode_records(
+    data: bytes, signal: SignalType, settings: DecodeSettings = DEFAULTS
+) -> tuple[LogRecord, ...] | tuple[MetricPoint, ...] | Rejected:
+    """Decode a request of a signal whose records are no spans."""
+    return decode(data, signal, settings, partial(READERS[signal], ProtobufReader(settings.depth_max)))
+
+
+def decode(data: bytes, signal: SignalType, settings: DecodeSettings, read: Callable[[bytes], _T]) -> _T | Rejected:
+    """Read a request, in protobuf or JSON, by `read`; turn its faults into Rejected."""
     try:
         if not data:
             raise Refused(reason="empty")

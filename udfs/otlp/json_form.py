@@ -14,20 +14,13 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from google.protobuf.descriptor import Descriptor, FieldDescriptor  # type: ignore[import-untyped]  # no py.typed
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from state_schemas.telemetry.signals import SignalType
 from udfs.otlp.refused import Refused
+from udfs.otlp.signal import REQUESTS
 
-__all__ = ["REQUESTS", "to_protobuf"]
+__all__ = ["to_protobuf"]
 
-REQUESTS: Final[dict[SignalType, Any]] = {
-    "traces": ExportTraceServiceRequest,
-    "logs": ExportLogsServiceRequest,
-    "metrics": ExportMetricsServiceRequest,
-}
 # Fields that no decoder reads; msgspec skips them.
 _UNREAD: Final = frozenset(
     (

@@ -1,6 +1,6 @@
 """Decoding of OTLP/protobuf with upb, the C parser of `protobuf`: logs, metrics, resources, exceptions of spans."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from math import isfinite
 from typing import Final, Literal
@@ -26,11 +26,12 @@ from state_schemas.telemetry.metrics import (
     Temporality,
 )
 from state_schemas.telemetry.resource import Resource
+from state_schemas.telemetry.signals import SignalType
 from state_schemas.telemetry.spans import SpanException
 from udfs.otlp.refused import Refused
 from udfs.otlp.resource import resource_of
 
-__all__ = ["EXCEPTION_ATTRIBUTES", "DecodeError", "ProtobufReader", "hex_id"]
+__all__ = ["EXCEPTION_ATTRIBUTES", "READERS", "DecodeError", "ProtobufReader", "hex_id"]
 
 EXCEPTION_ATTRIBUTES: Final = ("exception.type", "exception.message", "exception.stacktrace")
 _NO_RECORDED_VALUE: Final = 1
@@ -132,6 +133,14 @@ class ProtobufReader:
     def _attributes(self, pairs: Iterable[KeyValue]) -> tuple[tuple[str, str], ...]:
         """Sort attributes by name; of several with one name the greatest is kept, in whichever order they come."""
         return tuple(dict(sorted(self._texts(pairs))).items())
+
+
+# How the records of a request are read. Spans are not among them: the scanner reads them into columns.
+_Records = tuple[LogRecord, ...] | tuple[MetricPoint, ...]
+READERS: Final[Mapping[SignalType, Callable[[ProtobufReader, bytes], _Records]]] = {
+    "logs": ProtobufReader.log_records,
+    "metrics": ProtobufReader.metric_points,
+}
 
 
 def hex_id(value: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Recognition of the signal of an OTLP request from its bytes alone, without a topic, also for broken requests.
+"""The requests of OTLP, and recognition of their signal from the bytes alone, without a topic, also for broken ones.
 
 The three requests share their outer fields in protobuf; the first record that has a time shows which one it is.
 """
@@ -6,11 +6,21 @@ The three requests share their outer fields in protobuf; the first record that h
 import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from state_schemas.telemetry.signals import SignalType
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-__all__ = ["signal_of"]
+from state_schemas.telemetry.signals import SIGNALS, SignalType
+
+__all__ = ["REQUESTS", "signal_of"]
+
+REQUESTS: Final[dict[SignalType, Any]] = {
+    "traces": ExportTraceServiceRequest,
+    "logs": ExportLogsServiceRequest,
+    "metrics": ExportMetricsServiceRequest,
+}
 
 _RECORDS_MAX: Final = 100  # records that are inspected; a request of records without times would otherwise take seconds
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -20,8 +30,8 @@ _POINT, _POINT_TIME = 1, 3
 _LOG_TIMES: Final = frozenset((1, 11))  # time, observed time
 _SPAN_TIMES: Final = frozenset((7, 8))  # start, end
 _METRIC_DATA: Final = frozenset((5, 7, 9, 10, 11))  # gauge, sum, histogram, exponential histogram, summary
+# The groups are in the order of SIGNALS.
 _NAMES: Final = re.compile(rb'"resource_?(?i:(spans)|(logs)|(metrics))"')
-_SIGNALS: Final[tuple[SignalType, ...]] = ("traces", "logs", "metrics")
 
 
 class _Varint(NamedTuple):
@@ -53,7 +63,7 @@ def signal_of(data: bytes) -> SignalType:
         if any(field.number in _METRIC_DATA and _has_point(data, field) for field in fields):
             return "metrics"
     named = _NAMES.search(data)
-    return _SIGNALS[(named.lastindex or 1) - 1] if named else "logs"
+    return SIGNALS[(named.lastindex or 1) - 1] if named else "logs"
 
 
 def _records(data: bytes) -> Iterator[_Field]:
