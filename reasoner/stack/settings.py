@@ -3,9 +3,10 @@
 import os
 import socket
 from collections.abc import Mapping
-from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from random import SystemRandom
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -16,6 +17,7 @@ AUTO_PORT = 0
 LOOPBACK = "127.0.0.1"
 POSTGRES_DATABASE = "lake"
 POSTGRES_USER = "reasoner"
+_SERVER_PORTS: Final = range(10_000, 32_768)  # Linux gives clients the ports from 32,768 on (ip_local_port_range)
 
 
 def _auto_is_zero(value: Any) -> Any:
@@ -116,13 +118,14 @@ def is_port_free(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different loopback ports on which no server listens now."""
-    with ExitStack() as held:
-        # All sockets stay open until the last port is found, so that no port is found twice.
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((LOOPBACK, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    """Return different loopback ports on which no server listens now, outside of the range for clients.
+
+    A port of that range can become that of a client's connection before the server binds it.
+    """
+    free = (port for port in SystemRandom().sample(_SERVER_PORTS, len(_SERVER_PORTS)) if is_port_free(port))
+    found = list(islice(free, count))
+    assert len(found) == count, f"found {len(found)} free ports in {_SERVER_PORTS}, expected {count}"
+    return found
 
 
 def _port_names() -> list[str]:
