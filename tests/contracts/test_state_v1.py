@@ -82,13 +82,13 @@ def test_state_v1_is_read_and_continued(uid: str) -> None:
 
 
 def named(value: Any) -> Any:
-    """A state under the names of its fields: of each collection the first element, of bytes their first eight."""
+    """Return a state by its field names: of a mapping three elements, of a sequence one, of bytes the first eight."""
     if isinstance(value, Insight):  # no array: its fields have names in the state as well
         return value.insight_id
     if isinstance(value, msgspec.Struct):
         return {name: named(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, dict):
-        return {str(key): named(value[key]) for key in list(value)[:1]}
+        return {str(key): named(value[key]) for key in list(value)[:3]}
     if hasattr(value, "_asdict"):
         return {name: named(part) for name, part in value._asdict().items()}
     if isinstance(value, list | tuple):

@@ -25,7 +25,7 @@ from tests.support.traffic import (
 )
 
 SIGNALS: Final[tuple[SignalType, ...]] = ("traces", "logs")
-GAP_STORY: Final = Story(windows=40, rate=2, holes=(Episode(1, 14, 16),))
+GAP_STORY: Final = Story(windows=40, rate=2, holes=(Episode(1, 4, 2), Episode(1, 14, 16)))
 
 # Events of each machine in a message. A new stage has no laws before it is here or in TWINS.
 _EVENTS: Final[dict[str, Callable[[Sent], Iterable[Any]]]] = {
