@@ -3,19 +3,21 @@
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
+from jobs.settings import JobConfig
 from reasoner.evaluate.result import commit, machine
 from reasoner.recordings.message import Message
-from reasoner.recordings.player import PlayOptions, PlayReport, play
+from reasoner.recordings.player import PlayOptions, play
 from reasoner.stack import RunningStack, StackSettings, running
-from state_schemas.telemetry.signals import SignalType
+from tests.services.job_runs import topics_in
 from tests.support.components import skip_unless_set_up, skip_without_postgres
 
 
@@ -49,16 +51,26 @@ def verdict(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str
 
 
 @contextmanager
-def feeding(
-    messages: Iterable[Message], bootstrap: str, topics: Mapping[SignalType, str], speed: float
-) -> Iterator[Future[PlayReport]]:
-    """Play the messages in a thread while the caller's `with` body runs.
+def feeding(job: JobConfig, messages: Iterable[Message], count: int, speed: float) -> Iterator[None]:
+    """Play `count` messages to the topics of the job in a thread while the caller's `with` body runs.
 
-    Leaving the body waits until all messages are in Kafka, and raises the error of the player if there was one.
+    The last tenth is sent after the body, so that some come after its faults, however slow the machine is. Leaving the
+    body waits until all messages are in Kafka, and raises the error of the player if there was one.
     """
+    broken = Event()
+
+    def held() -> Iterator[Message]:
+        for number, message in enumerate(messages):
+            if number == count * 9 // 10:
+                broken.wait()
+            yield message
+
     with ThreadPoolExecutor(1, "feeding") as pool:
-        fed = pool.submit(play, messages, bootstrap, topics, PlayOptions(speed=speed))
-        yield fed
+        fed = pool.submit(play, held(), job.kafka.bootstrap_servers, topics_in(job), PlayOptions(speed=speed))
+        try:
+            yield
+        finally:
+            broken.set()
         fed.result()
 
 

@@ -21,7 +21,6 @@ from tests.services.job_runs import (
     committed_records,
     job_config,
     rejected_records,
-    topics_in,
 )
 
 pytestmark = pytest.mark.faults
@@ -50,13 +49,12 @@ def test_savepoint_evolution(
     stream = spans(PROFILE, messages, SEED, START_MS, INTERVAL_MS // messages)
 
     old = job.started()
-    with feeding(stream, bootstrap, topics_in(config), SPEED) as fed:
+    with feeding(config, stream, messages, SPEED):
         wait_until(lambda: old.messages_read()[0] >= STOP_SHARE * messages, f"{STOP_SHARE:.0%} is read", 300.0)
         savepoint = stop_with_savepoint(old)
         read, sent = old.messages_read()
         monkeypatch.setattr(submit, "SCRIPT", "tests/faults/evolved_job.py")
         new = job.started(savepoint)
-        assert not fed.done(), "everything was sent before the new job ran: raise FAULT_SPANS"
     new.wait_until_read(600.0)
     restarts = new.rest.restarts(new.job_id)
     new.drain()
