@@ -1,12 +1,16 @@
 """Offsets of topics and of the group of a job, which Flink commits at each completed checkpoint."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.errors import CoordinatorNotAvailableError, NotCoordinatorError
+from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
+
+# The broker creates its topic of offsets at the first commit, chooses its leader, and then loads it.
+_NO_OFFSETS_YET: Final = (CoordinatorNotAvailableError, NotCoordinatorError, CoordinatorLoadInProgressError)
 
 
-def end_offsets(bootstrap: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
+def end_offsets(bootstrap: str, topics: Iterable[str]) -> dict[TopicPartition, int]:
     """Return the offset behind the last record of each partition."""
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     try:
@@ -22,14 +26,14 @@ def committed_offsets(bootstrap: str, group: str) -> dict[TopicPartition, int]:
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         offsets = admin.list_group_offsets(group).get(group, {})
-    except (CoordinatorNotAvailableError, NotCoordinatorError):
-        return {}  # the broker creates its topic of offsets at the first commit
+    except _NO_OFFSETS_YET:
+        return {}
     finally:
         admin.close()
     return {part: committed_at.offset for part, committed_at in offsets.items()}
 
 
-def has_read_all(bootstrap: str, group: str, topics: Iterable[str]) -> bool:
-    """Return whether a completed checkpoint of the job is behind the last record of each topic."""
+def has_read(bootstrap: str, group: str, ends: Mapping[TopicPartition, int]) -> bool:
+    """Return whether a completed checkpoint of the job is at these offsets, or behind them."""
     read = committed_offsets(bootstrap, group)
-    return all(read.get(part, 0) >= end for part, end in end_offsets(bootstrap, list(topics)).items())
+    return all(read.get(part, 0) >= end for part, end in ends.items())

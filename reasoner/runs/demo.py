@@ -13,7 +13,7 @@ from typing import Final
 from jobs.settings import Engine, JobConfig
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest, NoAnswer
-from reasoner.clients.group_offsets import has_read_all
+from reasoner.clients.group_offsets import end_offsets, has_read
 from reasoner.clients.insight_topic import committed, last_revisions, poll
 from reasoner.errors import CommandFailed
 from reasoner.recordings.player import PlayOptions, play
@@ -105,7 +105,7 @@ def run(
             play(messages, job.kafka.bootstrap_servers, TOPICS, options, on_progress=on_progress)
             job_id = process.wait_until(running_id, "the job runs", DEADLINE_S)
             bootstrap, group = job.kafka.bootstrap_servers, job.kafka.group_id
-            read = partial(has_read_all, bootstrap, group, TOPICS.values())
+            read = partial(has_read, bootstrap, group, end_offsets(bootstrap, TOPICS.values()))
             process.wait_until(read, "a checkpoint behind the last message", DEADLINE_S)
             # A mini-cluster ends with its job, sometimes before it has answered that the savepoint is complete.
             with suppress(NoAnswer):

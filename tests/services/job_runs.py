@@ -13,7 +13,7 @@ import sqlalchemy
 from jobs.settings import JobConfig
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.clients.group_offsets import committed_offsets, end_offsets, has_read_all
+from reasoner.clients.group_offsets import committed_offsets, end_offsets, has_read
 from reasoner.clients.insight_topic import committed
 from reasoner.errors import CommandFailed
 from reasoner.recordings.message import Message
@@ -24,7 +24,7 @@ from reasoner.runs.submit import submit
 from reasoner.traffic import shop
 from reasoner.waiting import wait_until
 from state_schemas.contracts.tables import RESOLUTIONS_S
-from state_schemas.telemetry.signals import SignalType
+from state_schemas.telemetry.signals import SIGNALS, SignalType
 
 DRAIN_DEADLINE_S = 240.0
 START_MS = 1_700_000_000_000  # a recording: older than the default retention of a topic
@@ -54,12 +54,12 @@ def job_config(
     jdbc_url: str,
     folder: Path,
     *,
-    signals: Sequence[SignalType] = ("traces", "logs", "metrics"),
+    signals: Sequence[SignalType] = SIGNALS,
     engine: Mapping[str, Any] | None = None,
     detection: Mapping[str, Any] | None = None,
 ) -> JobConfig:
     """Return the default settings with the given changes; topics, group and transactions have the name of the test."""
-    topics = {signal: f"{name}-{signal}" if signal in signals else "" for signal in ("traces", "logs", "metrics")}
+    topics = {signal: f"{name}-{signal}" if signal in signals else "" for signal in SIGNALS}
     return JobConfig.model_validate(
         {
             "name": name,
@@ -83,13 +83,7 @@ def job_config(
 
 def topics_in(config: JobConfig) -> dict[SignalType, str]:
     """Return the topics that the job reads, by signal type."""
-    topics = config.kafka.topics
-    named: tuple[tuple[SignalType, str], ...] = (
-        ("traces", topics.traces),
-        ("logs", topics.logs),
-        ("metrics", topics.metrics),
-    )
-    return {signal: topic for signal, topic in named if topic}
+    return {signal: topic for signal in SIGNALS if (topic := getattr(config.kafka.topics, signal))}
 
 
 def wait_for_state(rest: FlinkRest, job_id: str, wanted: str, deadline_s: float) -> None:
@@ -138,13 +132,14 @@ class ClusterJob:
         """Return (messages before the offsets of the last completed checkpoint, messages in the topics now)."""
         bootstrap, group = self.config.kafka.bootstrap_servers, self.config.kafka.group_id
         read = committed_offsets(bootstrap, group)
-        ends = end_offsets(bootstrap, list(topics_in(self.config).values()))
+        ends = end_offsets(bootstrap, topics_in(self.config).values())
         return sum(min(read.get(part, 0), end) for part, end in ends.items()), sum(ends.values())
 
     def wait_until_read(self, deadline_s: float = 300.0) -> None:
         """Wait until the offsets of the last completed checkpoint are the ends of all topics."""
-        kafka, topics = self.config.kafka, topics_in(self.config).values()
-        read = partial(has_read_all, kafka.bootstrap_servers, kafka.group_id, topics)
+        kafka = self.config.kafka
+        ends = end_offsets(kafka.bootstrap_servers, topics_in(self.config).values())
+        read = partial(has_read, kafka.bootstrap_servers, kafka.group_id, ends)
         wait_until(read, "a checkpoint behind everything that was sent", deadline_s, 1.0)
 
     def drain(self) -> str:

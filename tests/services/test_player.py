@@ -16,13 +16,12 @@ from reasoner.recordings.message import Message
 from reasoner.recordings.player import Compression, PlayOptions, play
 from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.traffic import shop
-from state_schemas.telemetry.signals import SignalType
+from state_schemas.telemetry.signals import SIGNALS, SignalType
 from tests.support.reshaped import spread
 
 pytestmark = pytest.mark.services
 
 START_MS = 1_700_000_000_000  # older than the default retention of a topic
-KINDS: tuple[SignalType, ...] = ("traces", "logs", "metrics")
 NUMBERS = count()
 
 
@@ -43,7 +42,7 @@ class FakeTime:
 
 def fresh_topics(kafka: str, partitions: int = 2) -> dict[SignalType, str]:
     """Create topics that no other test uses."""
-    topics = {kind: f"player-{next(NUMBERS)}-{kind}" for kind in KINDS}
+    topics = {kind: f"player-{next(NUMBERS)}-{kind}" for kind in SIGNALS}
     create_topics(kafka, dict.fromkeys(topics.values(), TopicSpec(partitions, KEEP_FOR_EVER_MS)))
     return topics
 
@@ -74,7 +73,7 @@ def test_every_message_is_stored_in_its_partition_in_order_at_its_timestamp(
 
     assert report.messages == Counter(message.topic_kind for message in messages)
     assert report.value_bytes == sum(len(message.value) for message in messages)
-    for kind in KINDS:
+    for kind in SIGNALS:
         for partition in (0, 1):
             sent = [(m.timestamp_ms, m.value) for m in messages if (m.topic_kind, m.partition) == (kind, partition)]
             found = list(stored(kafka, topics[kind], partition))
