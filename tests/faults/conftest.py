@@ -69,6 +69,7 @@ def feeding(job: JobConfig, messages: Iterable[Message], count: int, speed: floa
         fed = pool.submit(play, held(), job.kafka.bootstrap_servers, topics_in(job), PlayOptions(speed=speed))
         try:
             yield
+            assert not fed.done(), "everything was sent before the faults were over, or the player has failed"
         finally:
             broken.set()
         fed.result()

@@ -61,21 +61,21 @@ def test_each_stage_has_laws_or_shares_machine_codec_and_settings_with_one_that_
 
 @each_machine
 @few
-@given(data=st.data())
-def test_a_restart_at_any_cut_changes_nothing(uid: str, data: st.DataObject) -> None:
-    events = events_of(uid, messages(data.draw(stories())))
-    cuts = {place % (4 * len(events) + 5) for place in data.draw(st.sets(st.integers(0, 2**16), max_size=4))}
+@given(story=stories(), places=st.sets(st.integers(0, 2**16), max_size=4))
+def test_a_restart_at_any_cut_changes_nothing(uid: str, story: Story, places: set[int]) -> None:
+    events = events_of(uid, messages(story))
+    cuts = {place % (4 * len(events) + 5) for place in places}
     assert run([stage_of(uid)], events, restarts(cuts.__contains__)) == run([stage_of(uid)], events)
 
 
 @each_machine
 @few
-@given(data=st.data())
+@given(story=stories(), chunk=st.integers(2, 30), seed=st.integers(0, 99))
 def test_the_order_of_events_between_two_watermarks_changes_no_last_revision_and_no_sum(
-    uid: str, data: st.DataObject
+    uid: str, story: Story, chunk: int, seed: int
 ) -> None:
-    events = events_of(uid, messages(data.draw(stories())))
-    chunk, random = data.draw(st.integers(2, 30)), Random(data.draw(st.integers(0, 99)))
+    events = events_of(uid, messages(story))
+    random = Random(seed)
     shuffled = []
     for first in range(0, len(events), chunk):
         part = events[first : first + chunk]
@@ -86,20 +86,20 @@ def test_the_order_of_events_between_two_watermarks_changes_no_last_revision_and
 
 @each_machine
 @few
-@given(data=st.data())
+@given(story=stories(), seed=st.integers(0, 99))
 def test_messages_out_of_order_within_lateness_change_no_last_revision_and_no_sum(
-    uid: str, data: st.DataObject
+    uid: str, story: Story, seed: int
 ) -> None:
-    sent = messages(data.draw(stories()))
-    other = displaced(sent, Random(data.draw(st.integers(0, 99))), DISPLACED_MS)
+    sent = messages(story)
+    other = displaced(sent, Random(seed), DISPLACED_MS)
     assert_same(run([stage_of(uid)], events_of(uid, other)), run([stage_of(uid)], events_of(uid, sent)))
 
 
 @each_machine
 @few
-@given(data=st.data())
-def test_how_often_the_watermark_moves_changes_no_last_revision_and_no_sum(uid: str, data: st.DataObject) -> None:
-    events = events_of(uid, messages(data.draw(stories())))
+@given(story=stories())
+def test_how_often_the_watermark_moves_changes_no_last_revision_and_no_sum(uid: str, story: Story) -> None:
+    events = events_of(uid, messages(story))
     each = run([stage_of(uid)], events)
     for advance_every in (10, 0):
         assert_same(run([stage_of(uid)], events, advance_every=advance_every), each)
@@ -107,9 +107,9 @@ def test_how_often_the_watermark_moves_changes_no_last_revision_and_no_sum(uid: 
 
 @each_machine
 @few
-@given(data=st.data())
-def test_early_and_final_emission_end_with_the_same_revisions(uid: str, data: st.DataObject) -> None:
-    events = events_of(uid, messages(data.draw(stories())))
+@given(story=stories())
+def test_early_and_final_emission_end_with_the_same_revisions(uid: str, story: Story) -> None:
+    events = events_of(uid, messages(story))
     early, final = (run([stage_of(uid, emit_when)], events) for emit_when in ("early", "final"))
     assert last_revisions(early) == last_revisions(final)
     assert "retracted" not in {insight.status for insight in insights(final)}, "a final insight is never retracted"
@@ -117,10 +117,10 @@ def test_early_and_final_emission_end_with_the_same_revisions(uid: str, data: st
 
 @each_machine
 @few
-@given(data=st.data())
-def test_revisions_of_an_insight_count_up_from_zero_and_differ(uid: str, data: st.DataObject) -> None:
-    sent = messages(data.draw(stories()))
-    events = events_of(uid, displaced(sent, Random(data.draw(st.integers(0, 99))), DISPLACED_MS))
+@given(story=stories(), seed=st.integers(0, 99))
+def test_revisions_of_an_insight_count_up_from_zero_and_differ(uid: str, story: Story, seed: int) -> None:
+    sent = messages(story)
+    events = events_of(uid, displaced(sent, Random(seed), DISPLACED_MS))
     newest: dict[str, Any] = {}
     for insight in insights(run([stage_of(uid)], events)):
         before = newest.get(insight.insight_id)
@@ -132,10 +132,10 @@ def test_revisions_of_an_insight_count_up_from_zero_and_differ(uid: str, data: s
 
 @each_machine
 @few
-@given(data=st.data())
-def test_a_timer_that_the_key_did_not_ask_for_changes_nothing(uid: str, data: st.DataObject) -> None:
-    events = events_of(uid, messages(data.draw(stories())))
-    stray = {place % (len(events) + 1) for place in data.draw(st.sets(st.integers(0, 2**16), max_size=8))}
+@given(story=stories(), places=st.sets(st.integers(0, 2**16), max_size=8))
+def test_a_timer_that_the_key_did_not_ask_for_changes_nothing(uid: str, story: Story, places: set[int]) -> None:
+    events = events_of(uid, messages(story))
+    stray = {place % (len(events) + 1) for place in places}
     stage = stage_of(uid)
     graph, plain = LocalGraph([checked(stage)]), run([stage], events)
     out, newest_ms = [], BEGIN_OF_TIME
@@ -151,9 +151,9 @@ def test_a_timer_that_the_key_did_not_ask_for_changes_nothing(uid: str, data: st
 
 @each_machine
 @few
-@given(data=st.data())
-def test_an_idle_key_is_forgotten_and_only_closes_the_episodes_it_had_open(uid: str, data: st.DataObject) -> None:
-    sent = messages(data.draw(stories()))
+@given(story=stories())
+def test_an_idle_key_is_forgotten_and_only_closes_the_episodes_it_had_open(uid: str, story: Story) -> None:
+    sent = messages(story)
     events = events_of(uid, sent)
     graph = LocalGraph([checked(stage_of(uid))])
     out = graph.feed(event for _, event in events)

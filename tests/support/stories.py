@@ -58,15 +58,15 @@ def episodes(windows: int, services: int, low: float, high: float) -> st.SearchS
 
 
 @st.composite
-def stories(draw: st.DrawFn, windows_min: int = 15, windows_max: int = 32, rate_max: int = 8) -> Story:
+def stories(draw: st.DrawFn) -> Story:
     """Draw a story, mostly with an episode. No message holds more calls than are selected for pairing."""
-    windows, services = draw(st.integers(windows_min, windows_max)), draw(st.integers(1, 2))
+    windows, services = draw(st.integers(15, 32)), draw(st.integers(1, 2))
     return Story(
         seed=draw(st.integers(0, 999)),
         services=services,
         hosts=draw(st.integers(1, 3)),
         operations=draw(st.integers(1, 3)),
-        rate=draw(st.integers(1, rate_max)),
+        rate=draw(st.integers(1, 8)),
         windows=windows,
         slow=draw(episodes(windows, services, 3.0, 60.0)),
         failing=draw(episodes(windows, services, 0.3, 1.0)),

@@ -24,7 +24,7 @@ from udfs.otlp.protobuf import READERS, DecodeError, ProtobufReader
 from udfs.otlp.refused import Refused
 from udfs.otlp.span_scanner import Scanned, scan
 
-__all__ = ["DEFAULTS", "DecodeSettings", "SpanDecoder", "decode", "decode_logs", "decode_metrics", "decode_records"]
+__all__ = ["DEFAULTS", "DecodeSettings", "SpanDecoder", "decode_logs", "decode_metrics", "decode_records"]
 
 # The scanner's positions are 31 bits wide, as are upb's lengths.
 _MESSAGE_BYTES_LIMIT: Final = 2**31 - 1
@@ -104,7 +104,7 @@ class SpanDecoder:
         broken strings and values in fields that SpanColumns does not hold, above all attributes of spans. It accepts
         faults in events too, except in events named `exception` and in fields that cannot be skipped.
         """
-        return decode(data, "traces", self._settings, self._columns)
+        return _decode(data, "traces", self._settings, self._columns)
 
     def _columns(self, data: bytes) -> SpanColumns:
         found = scan(data, self._settings.spans_max)
@@ -141,22 +141,22 @@ class SpanDecoder:
 
 def decode_logs(data: bytes, settings: DecodeSettings = DEFAULTS) -> tuple[LogRecord, ...] | Rejected:
     """Decode a logs request, in wire order. It is accepted or rejected as a whole."""
-    return decode(data, "logs", settings, ProtobufReader(settings.depth_max).log_records)
+    return _decode(data, "logs", settings, ProtobufReader(settings.depth_max).log_records)
 
 
 def decode_metrics(data: bytes, settings: DecodeSettings = DEFAULTS) -> tuple[MetricPoint, ...] | Rejected:
     """Decode a metrics request, one element per data point in wire order. It is accepted or rejected as a whole."""
-    return decode(data, "metrics", settings, ProtobufReader(settings.depth_max).metric_points)
+    return _decode(data, "metrics", settings, ProtobufReader(settings.depth_max).metric_points)
 
 
 def decode_records(
     data: bytes, signal: SignalType, settings: DecodeSettings = DEFAULTS
 ) -> tuple[LogRecord, ...] | tuple[MetricPoint, ...] | Rejected:
     """Decode a request of a signal whose records are no spans."""
-    return decode(data, signal, settings, partial(READERS[signal], ProtobufReader(settings.depth_max)))
+    return _decode(data, signal, settings, partial(READERS[signal], ProtobufReader(settings.depth_max)))
 
 
-def decode(data: bytes, signal: SignalType, settings: DecodeSettings, read: Callable[[bytes], _T]) -> _T | Rejected:
+def _decode(data: bytes, signal: SignalType, settings: DecodeSettings, read: Callable[[bytes], _T]) -> _T | Rejected:
     """Read a request, in protobuf or JSON, by `read`; turn its faults into Rejected."""
     try:
         if not data:

@@ -135,8 +135,8 @@ class ProtobufReader:
         return tuple(dict(sorted(self._texts(pairs))).items())
 
 
-# How the records of a request are read. Spans are not among them: the scanner reads them into columns.
 _Records = tuple[LogRecord, ...] | tuple[MetricPoint, ...]
+# How the records of a request are read. Spans are not among them: the scanner reads them into columns.
 READERS: Final[Mapping[SignalType, Callable[[ProtobufReader, bytes], _Records]]] = {
     "logs": ProtobufReader.log_records,
     "metrics": ProtobufReader.metric_points,
