@@ -1,7 +1,7 @@
 """Spans of one service, aggregated: by message when they are sent, by window when they are merged."""
 
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -30,8 +30,11 @@ CALL_DIMENSIONS: Final = (Dimension.CALLEE, Dimension.NETWORK_TIME, Dimension.AH
 ANY_KIND: Final = 0  # of a series of detection: entry spans of all kinds, or calls
 
 
-class Series(NamedTuple):
-    """Key of a row: the spans of one kind (OTLP enum), of the service ("") or of one host, operation or callee."""
+class Series(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
+    """Key of a row: the spans of one kind (OTLP enum), of the service ("") or of one host, operation or callee.
+
+    A struct and no named tuple: there is one for each row of each message, and it is made in an eighth of the time.
+    """
 
     kind: int
     dimension: Dimension

@@ -34,6 +34,11 @@ class NameLimits:
     operations_max: int = 200
     callees_max: int = 200
 
+    @property
+    def least(self) -> int:
+        """The smallest limit: so many rows have no name beyond a limit."""
+        return min(self.hosts_max, self.operations_max, self.callees_max)
+
     def of(self, dimension: Dimension) -> int:
         """Return the limit of a dimension other than `Dimension.SERVICE`."""
         if dimension in CALL_DIMENSIONS:
@@ -79,11 +84,13 @@ def _renamed(tables: Sequence[SpanTable], limits: NameLimits, keep: Series | Non
     Entry spans and other spans have separate limits: the names that detection uses must not depend on other spans. A
     callee is kept in all dimensions or in none.
     """
+    if sum(len(table.keys) for table in tables) <= limits.least:
+        return {}
+    found = {series for table in tables for series in table.keys}
     names: dict[tuple[Dimension, bool], set[str]] = {}
-    for table in tables:
-        for kind, dimension, name in table.keys:
-            if dimension is not Dimension.SERVICE:
-                names.setdefault((_name_pool(dimension), kind in ENTRY_KINDS), set()).add(name)
+    for series in found:
+        if series.dimension is not Dimension.SERVICE:
+            names.setdefault((_name_pool(series.dimension), series.kind in ENTRY_KINDS), set()).add(series.name)
     dropped: set[tuple[Dimension, bool, str]] = set()
     for (pool, is_entry), seen in names.items():
         seen.discard(OTHER)
@@ -95,9 +102,8 @@ def _renamed(tables: Sequence[SpanTable], limits: NameLimits, keep: Series | Non
     if not dropped:
         return {}
     return {
-        series: series._replace(name=OTHER)
-        for table in tables
-        for series in table.keys
+        series: Series(series.kind, series.dimension, OTHER)
+        for series in found
         if (_name_pool(series.dimension), series.kind in ENTRY_KINDS, series.name) in dropped
     }
 

@@ -139,9 +139,9 @@ def test_names_beyond_the_bound_are_counted_under_other_and_sums_stay(spans: lis
     for table in merge(parts, TIGHT).values():
         sums: Counter[Dimension] = Counter()
         names: dict[tuple[Dimension, bool], set[str]] = {}
-        for (kind, dimension, name), sketch in rows(table):
-            sums[dimension] += sketch.spans
-            names.setdefault((dimension, kind in ENTRY_KINDS), set()).add(name)
+        for series, sketch in rows(table):
+            sums[series.dimension] += sketch.spans
+            names.setdefault((series.dimension, series.kind in ENTRY_KINDS), set()).add(series.name)
         assert sums[Dimension.SERVICE] == sums[Dimension.HOST] == sums[Dimension.OPERATION] == span_count(table)
         for (dimension, _), kept in names.items():
             assert dimension is Dimension.SERVICE or len(kept - {OTHER}) <= TIGHT.of(dimension)

@@ -125,7 +125,7 @@ class _Findings:
         for q, label in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99")):
             measures[f"{quantity}_ms_{label}"] = round(total.quantile_ns(q) / 1e6, 3)
         if dimension is Dimension.CALLEE:
-            gap = self.rows[episode.series._replace(dimension=Dimension.NETWORK_TIME)]
+            gap = self.rows[Series(ANY_KIND, Dimension.NETWORK_TIME, episode.series.name)]
             measures["gap_ms_p95"] = round(gap.quantile_ns(0.95) / 1e6, 3)
         anomalous = float(anomalous_spans(episode, total))
         if episode.kind == "error_ratio":
@@ -163,7 +163,8 @@ class _Findings:
 
     def finding(self, measures: dict[str, float]) -> str:
         """Return the finding with its measure and the usual one, of the service, host, operation or callee."""
-        (_, dimension, name), thresholds = self.episode.series, self.episode.thresholds
+        series, thresholds = self.episode.series, self.episode.thresholds
+        dimension, name = series.dimension, series.name
         part = {Dimension.HOST: f" on host {name}", Dimension.OPERATION: f" in operation {name}"}.get(dimension, "")
         calls = {Dimension.CALLEE: f"latency of calls to {name}", Dimension.NETWORK_TIME: f"network time to {name}"}
         if self.episode.kind == "error_ratio":
@@ -177,10 +178,10 @@ class _Findings:
 
     def traces(self) -> tuple[TraceExemplar, ...]:
         """Return exemplars of the series: failing spans, or the slowest ones and the one nearest to the median."""
-        (_, dimension, name), table = self.episode.series, self.episode.table
-        if dimension in (Dimension.CALLEE, Dimension.NETWORK_TIME):
-            longest = table.network_times if dimension is Dimension.NETWORK_TIME else table.calls
-            return tuple(_exemplar("slowest", call) for callee, call in longest if callee == name)
+        series, table = self.episode.series, self.episode.table
+        if series.dimension in (Dimension.CALLEE, Dimension.NETWORK_TIME):
+            longest = table.network_times if series.dimension is Dimension.NETWORK_TIME else table.calls
+            return tuple(_exemplar("slowest", call) for callee, call in longest if callee == series.name)
         if self.episode.kind == "error_ratio":
             return tuple(_exemplar("failing", e) for e in table.failing if self.has(e))
         median_ns = self.total.quantile_ns(0.5)
@@ -191,9 +192,9 @@ class _Findings:
 
     def has(self, exemplar: Exemplar) -> bool:
         """Return whether an entry span belongs to the series."""
-        _, dimension, name = self.episode.series
+        series = self.episode.series
         of = {Dimension.HOST: exemplar.host, Dimension.OPERATION: exemplar.operation}
-        return dimension not in of or of[dimension] == name
+        return series.dimension not in of or of[series.dimension] == series.name
 
 
 def _carries(part: Contribution) -> bool:

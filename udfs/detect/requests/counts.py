@@ -66,15 +66,16 @@ def effects_of_spans(env: str, service: str, start_ms: int, table: SpanTable) ->
     """Yield the requests and calls of a window; nothing where there are neither."""
     requests: dict[str, int] = {}
     effects: dict[str, int] = {}
-    for (kind, dimension, name), sketch in rows(table):
-        if dimension is not Dimension.OPERATION:
+    for series, sketch in rows(table):
+        if series.dimension is not Dimension.OPERATION:
             continue
-        if kind in ENTRY_KINDS:
-            for operation, count in ((name or UNNAMED, sketch.spans - sketch.errors), (FAILED_REQUESTS, sketch.errors)):
+        if series.kind in ENTRY_KINDS:
+            succeeded = sketch.spans - sketch.errors
+            for operation, count in ((series.name or UNNAMED, succeeded), (FAILED_REQUESTS, sketch.errors)):
                 if count:
                     requests[operation] = requests.get(operation, 0) + count
-        elif name != OTHER:
-            effects[f"{CALL}{kind}|{name}"] = sketch.spans
+        elif series.name != OTHER:
+            effects[f"{CALL}{series.kind}|{series.name}"] = sketch.spans
     if requests or effects:
         window = EffectWindow(requests, effects, {}, table.sampled, table.info, table.ranges)
         yield EffectAggregate(env, service, ((start_ms, window),))
