@@ -1,8 +1,9 @@
 """Event time: the window of a record, and whether it is late, too old or in the future."""
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +19,7 @@ _NS_PER_MS: Final = 1_000_000
 Time = TypeVar("Time", int, NDArray[np.int64])
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Place of a record in event time."""
 
     # Number of the record in its message.

@@ -1,10 +1,9 @@
 """Resource attributes of a service: version, image, container and site of its newest records."""
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from functools import reduce
 
 import numpy as np
-from msgspec import structs
 from numpy.typing import NDArray
 
 from state_schemas.telemetry.resource import Resource, ServiceInfo
@@ -30,12 +29,15 @@ def info_of(resource: Resource, at_ms: int) -> ServiceInfo:
 
 def merge_info(infos: Iterable[ServiceInfo]) -> ServiceInfo:
     """Return each attribute of the newest record that has it, ties by value. Associative and commutative."""
-    distinct = set(infos)
-    if len(distinct) == 1:
-        return distinct.pop()
-    columns = list(zip(*map(structs.astuple, distinct), strict=True))
-    newest = (max(zip(times, values, strict=True)) for values, times in zip(columns[::2], columns[1::2], strict=True))
-    return ServiceInfo(*chain.from_iterable((value, at_ms) for at_ms, value in newest))
+    return reduce(_newest, set(infos))
+
+
+def _newest(left: ServiceInfo, right: ServiceInfo) -> ServiceInfo:
+    version_ms, version = max((left.version_ms, left.version), (right.version_ms, right.version))
+    image_ms, image = max((left.image_ms, left.image), (right.image_ms, right.image))
+    container_ms, container = max((left.container_ms, left.container), (right.container_ms, right.container))
+    site_id_ms, site_id = max((left.site_id_ms, left.site_id), (right.site_id_ms, right.site_id))
+    return ServiceInfo(version, version_ms, image, image_ms, container, container_ms, site_id, site_id_ms)
 
 
 def newest_info(

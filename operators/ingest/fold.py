@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import groupby
 from typing import ClassVar, Final, NamedTuple
 
 from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
@@ -193,11 +194,12 @@ def _with_activity(
 ) -> _Part:
     """Add the activity of each service by window. Late records do not count."""
     by_env: dict[str, dict[int, list[Activity]]] = {}  # by environment and start of the window
-    for place in placed.places:
-        if not place.late:
-            resource = records[place.number].resource
-            active = by_env.setdefault(resource.env, {}).setdefault(place.start_ms, [])
-            active.append(Activity(signal, resource.qualified_service, 1))
+    in_time = (place for place in placed.places if not place.late)
+    # Records of one resource follow each other.
+    groups = groupby(in_time, key=lambda place: (records[place.number].resource, place.start_ms))
+    for (resource, start_ms), members in groups:
+        active = by_env.setdefault(resource.env, {}).setdefault(start_ms, [])
+        active.append(Activity(signal, resource.qualified_service, sum(1 for _ in members)))
     late = sum(place.late for place in placed.places)
     ranges = (at.range,)
     activity = tuple(
