@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -31,14 +32,14 @@ _CLOCK_CALLS: Final = (
 _FORBIDDEN: Final = re.compile("/" + "work/|/" + "root/|artif" + "actory")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Module:
     """A Python file. name: dotted, as in an import."""
 
     name: str
     text: str
 
-    @property
+    @cached_property
     def tree(self) -> ast.Module:
         return ast.parse(self.text)
 
@@ -47,14 +48,12 @@ class Module:
         return self.name.partition(".")[0]
 
 
-def modules() -> list[Module]:
-    """Return every Python file of the repository."""
-    found = []
+def modules() -> Iterator[Module]:
+    """Yield every Python file of the repository."""
     for package in (*PACKAGES, "services"):
         for path in sorted((ROOT / package).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
-            found.append(Module(".".join(part for part in parts if part != "__init__"), path.read_text()))
-    return found
+            yield Module(".".join(part for part in parts if part != "__init__"), path.read_text())
 
 
 def imports(module: Module) -> Iterator[tuple[int, str, tuple[str, ...]]]:
