@@ -47,7 +47,8 @@ class RequestEffects(WindowedDetector[EffectModel, EffectWindow, EffectAggregate
         return len(aggregate.effects)
 
     def merge(self, start_ms: int, parts: Sequence[EffectWindow], model: EffectModel) -> EffectWindow:
-        known, (merged, *others) = frozenset(model.rates.names), parts
+        known = frozenset(model.rates.names)
+        merged, *others = parts
         for part in others or (EffectWindow(),):  # a single part has to be limited as well
             merged = merge_effect_windows(merged, part, known, start_ms)
         return merged

@@ -195,7 +195,7 @@ def _with_activity(
     """Add the activity of each service by window. Late records do not count."""
     by_env: dict[str, dict[int, list[Activity]]] = {}  # by environment and start of the window
     in_time = (place for place in placed.places if not place.late)
-    # Records of one resource follow each other.
+    # Records of one resource follow each other: there are few groups, and merge_activity adds up those of a service.
     groups = groupby(in_time, key=lambda place: (records[place.number].resource, place.start_ms))
     for (resource, start_ms), members in groups:
         active = by_env.setdefault(resource.env, {}).setdefault(start_ms, [])

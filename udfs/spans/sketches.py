@@ -124,12 +124,12 @@ class Sketches:
 
 def merge_sketches(parts: Sequence[Sketches], renamed: Mapping[Series, Series]) -> Sketches:
     """Return the sums over all parts; the series in `renamed` count under another one. O(rows + bins log bins)."""
-    names = [[renamed.get(key, key) for key in part.keys] if renamed else part.keys for part in parts]
-    keys = sorted(set().union(*names))
+    keys_of_parts = [[renamed.get(key, key) for key in part.keys] if renamed else part.keys for part in parts]
+    keys = sorted(set().union(*keys_of_parts))
     index = {key: row for row, key in enumerate(keys)}
     errors, codes = np.zeros(len(keys), np.int64), []
-    for part, of_part in zip(parts, names, strict=True):
-        row_of = np.array([index[key] for key in of_part], np.int64)
+    for part, part_keys in zip(parts, keys_of_parts, strict=True):
+        row_of = np.array([index[key] for key in part_keys], np.int64)
         np.add.at(errors, row_of, part.errors)
         codes.append(part.codes_in(row_of))
     sums = sum_by_code(np.concatenate(codes), np.concatenate([part.counts for part in parts]))

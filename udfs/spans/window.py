@@ -36,7 +36,7 @@ class NameLimits:
 
     @property
     def least(self) -> int:
-        """The smallest limit: so many rows have no name beyond a limit."""
+        """The smallest limit: tables with no more rows than this together have no name beyond any limit."""
         return min(self.hosts_max, self.operations_max, self.callees_max)
 
     def of(self, dimension: Dimension) -> int:
