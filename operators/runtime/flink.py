@@ -1,7 +1,8 @@
 """The only module that uses Flink: a fold as a process function, and any machine as a keyed process function.
 
-Events travel between steps as rows (key, MessagePack bytes). The job runs in the *process* mode of Flink, and this must
-not change: a savepoint of one mode restores in the other without an error and without its state.
+Events travel between steps as rows (key, MessagePack bytes), the form in which PyFlink itself sends a keyed element.
+The job runs in the *process* mode of Flink, and this must not change: a savepoint of one mode restores in the other
+without an error and without its state.
 """
 
 import gc
@@ -24,7 +25,8 @@ from state_schemas.contracts.tables import ColumnType
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.signals import SignalType
 
-EVENT_TYPE = Types.ROW_NAMED(["key", "payload"], [Types.STRING(), Types.PRIMITIVE_ARRAY(Types.BYTE())])
+EVENT_TYPE: Final = Types.PRIMITIVE_ARRAY(Types.BYTE())
+_KEYED_TYPE: Final = Types.ROW([Types.STRING(), EVENT_TYPE])
 
 
 _FLINK_TYPES: dict[ColumnType, Callable[[], TypeInformation]] = {
@@ -45,7 +47,7 @@ def sink_tag(sink: SinkRows) -> OutputTag:
 
 def event_tag(stage: Stage) -> OutputTag:
     """Make the side output that feeds a stage."""
-    return OutputTag(f"to-{stage.uid}", EVENT_TYPE)
+    return OutputTag(f"to-{stage.uid}", _KEYED_TYPE)
 
 
 class _Router:
@@ -153,9 +155,9 @@ class KeyedMachine(KeyedProcessFunction):
         self._router = _Router(self._stage.uid, self._takers)
         self._counters = _Counters(runtime_context)
 
-    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
-        box = self._box.value() or Box(self._machine.codec, self._machine.initial(value[0]), None)
-        step = self._machine.on_event(box.state, self._decode(value[1]), ctx.timer_service().current_watermark())
+    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        box = self._box.value() or Box(self._machine.codec, self._machine.initial(ctx.get_current_key()), None)
+        step = self._machine.on_event(box.state, self._decode(value), ctx.timer_service().current_watermark())
         yield from self._commit(box, step, ctx)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
@@ -179,25 +181,22 @@ class KeyedMachine(KeyedProcessFunction):
         yield from self._router.route(step.outputs)
 
 
-_KEYED_TYPE: Final = Types.ROW([Types.STRING(), EVENT_TYPE])
+def _side_output(stream: DataStream, tag: OutputTag) -> DataStream:
+    """Return a side output without the Python step that copies each row, which PyFlink's `get_side_output` adds.
+
+    Such a step is an operator of its own: each row makes another way to the Python workers and back, and the operator
+    takes part in each watermark and checkpoint even if it never has a row.
+    """
+    return DataStream(stream._j_data_stream.getSideOutput(tag.get_java_output_tag()))
 
 
 def _keyed(streams: Sequence[DataStream]) -> KeyedStream:
-    """Key the union of these streams as `key_by` does, with the Python step that adds the key before the union.
-
-    There the step is chained to the one that made the event. PyFlink puts it behind the union, so that each event makes
-    another way to the Python workers and back.
-    """
-    jvm = get_gateway().jvm
-    name = jvm.org.apache.flink.python.util.PythonConfigUtil.STREAM_KEY_BY_MAP_OPERATOR_NAME
-    first, *more = (stream.map(_with_key, output_type=_KEYED_TYPE).name(name) for stream in streams)
+    """Key the union of these streams by the first field, as `key_by` does behind the Python step that adds the key."""
+    first, *more = streams
     joined = first.union(*more) if more else first
-    by_key = joined._j_data_stream.keyBy(jvm.KeyByKeySelector(), Types.ROW([Types.STRING()]).get_java_type_info())
+    selector = get_gateway().jvm.KeyByKeySelector()
+    by_key = joined._j_data_stream.keyBy(selector, Types.ROW([Types.STRING()]).get_java_type_info())
     return KeyedStream(by_key, EVENT_TYPE, joined)
-
-
-def _with_key(row: Row) -> Row:
-    return Row(row[0], row)
 
 
 def wire(
@@ -217,9 +216,9 @@ def wire(
 
     def join(uid: str, stream: DataStream) -> None:
         for later in table.stages_after(uid):
-            inputs[later.uid].append(stream.get_side_output(event_tag(later)))
+            inputs[later.uid].append(_side_output(stream, event_tag(later)))
         for sink in table.sinks_after(uid):
-            rows[sink.name].append(stream.get_side_output(sink_tag(sink)))
+            rows[sink.name].append(_side_output(stream, sink_tag(sink)))
 
     for signal, stream in folded.items():
         join(fold_uid(signal), stream)

@@ -29,18 +29,15 @@ STATEFUL_OR_NAMED = {
     *(f"{table}: Sink pre-commit aggregator: {table}" for table in TABLES),
     *(f"Sink Committer: {table}" for table in TABLES),
 }
-# Operators that PyFlink inserts: they hold no state, so no savepoint needs their uid.
-WITHOUT_UID = {"Map", "_stream_key_by_map_operator"}
 
 
 def test_uids_are_those_that_savepoints_were_written_with(replays: Replays) -> None:
     uids: dict[str, list[str]] = {job: [] for job in ("insights", "latency-spikes", "error-patterns")}
     for operator in replays.operators:
-        uids[operator["job"]] += [operator["uid"]] if operator["uid"] else []
+        uids[operator["job"]].append(operator["uid"])
     assert sorted(uids["insights"]) == sorted(STATEFUL_OR_NAMED)
     for job, stage, table in (
         ("latency-spikes", "latency-spike", "lake.insights.latency_rollups"),
         ("error-patterns", "error-patterns", "lake.insights.error_patterns"),
     ):
         assert {stage, table} <= set(uids[job]) < STATEFUL_OR_NAMED, f"{job} alone must continue a savepoint of all"
-    assert {operator["name"] for operator in replays.operators if not operator["uid"]} == WITHOUT_UID

@@ -83,13 +83,17 @@ class FakeCounter:
 
 @dataclass
 class FakeContext:
-    """Context of an element: its timestamp in epoch ms, and the timers of its key."""
+    """Context of an element: its timestamp in epoch ms, its key, and the timers of the key."""
 
     timers: FakeTimers
     timestamp_ms: int | None = None
+    key: str = ""
 
     def timestamp(self) -> int | None:
         return self.timestamp_ms
+
+    def get_current_key(self) -> str:
+        return self.key
 
     def timer_service(self) -> FakeTimers:
         return self.timers
@@ -98,8 +102,9 @@ class FakeContext:
 class FakeTask:
     """A running process function; a keyed one has one key."""
 
-    def __init__(self, function: ProcessFunction | KeyedProcessFunction) -> None:
+    def __init__(self, function: ProcessFunction | KeyedProcessFunction, key: str = "") -> None:
         self.timers = FakeTimers()
+        self._key = key
         self._start(function, FakeRuntimeContext())
 
     def _start(self, function: ProcessFunction | KeyedProcessFunction, context: FakeRuntimeContext) -> None:
@@ -115,13 +120,13 @@ class FakeTask:
         """Values of the key by name of the state, without cleared states."""
         return {name: state.value() for name, state in self._context.states.items() if state.value() is not None}
 
-    def send(self, row: Row, timestamp_ms: int | None = None) -> Sent:
-        return _sent(self._function.process_element(row, FakeContext(self.timers, timestamp_ms)))
+    def send(self, value: Row | bytes, timestamp_ms: int | None = None) -> Sent:
+        return _sent(self._function.process_element(value, FakeContext(self.timers, timestamp_ms, self._key)))
 
     def fire(self, timestamp: int) -> Sent:
         """Fire a timer whether or not it is pending: Flink may fire a timer that is being deleted."""
         self.timers.pending.discard(timestamp)
-        return _sent(self._function.on_timer(timestamp, FakeContext(self.timers, timestamp)))
+        return _sent(self._function.on_timer(timestamp, FakeContext(self.timers, timestamp, self._key)))
 
     def advance(self, watermark_ms: int) -> Sent:
         """Advance event time, then fire the timers that are due, in order of time."""

@@ -119,11 +119,12 @@ class Subtask:
             register_event_time_timer=lambda at_ms: None,
             delete_event_time_timer=lambda at_ms: None,
         )
-        self._step, self._context = step, SimpleNamespace(timer_service=lambda: timers)
+        self._step = step
+        self._context = SimpleNamespace(timer_service=lambda: timers, get_current_key=lambda: self.key)
 
     def process(self, row: Any) -> list[tuple[str, Any]]:
-        self.key = row[0]
-        return [(tag.tag_id, out) for tag, out in self._step.process_element(row, self._context)]
+        self.key, event = row
+        return [(tag.tag_id, out) for tag, out in self._step.process_element(event, self._context)]
 
 
 def row_of(arrival: Arrival) -> tuple[str, bytes]:

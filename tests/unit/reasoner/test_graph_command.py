@@ -15,13 +15,10 @@ from reasoner.cli import main
 
 
 class Stream:
-    """What PyFlink's streams are to `wire`: a step with inputs, that gets a name and has side outputs."""
+    """What PyFlink's streams are to `wire`: a step with inputs, that gets a name."""
 
     def __init__(self, uid: str, inputs: Sequence[tuple[str, str]] = ()) -> None:
         self.step, self.inputs = uid, inputs
-
-    def get_side_output(self, tag: Any) -> tuple[str, str]:
-        return self.step, tag.tag_id
 
     def process(self, machine: Any, output_type: Any) -> "Stream":
         return self
@@ -41,6 +38,7 @@ wired: set[tuple[str, str]] = set()
 def edges_wired(job: str, monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
     """Every pair of steps that `wire` connects, sinks by the uids of their inserts."""
     monkeypatch.setattr(flink, "_keyed", lambda inputs: Stream("", inputs))
+    monkeypatch.setattr(flink, "_side_output", lambda stream, tag: (stream.step, tag.tag_id))
     wired.clear()
     stages = JOBS[job].stages(GraphConfig())
     folded: Any = {stage.signal: Stream(fold_uid(stage.signal)) for stage in stages if stage.signal}

@@ -100,11 +100,11 @@ def collector() -> Iterator[None]:
 
 @pytest.fixture
 def task() -> FakeTask:
-    return FakeTask(machine())
+    return FakeTask(machine(), KEY)
 
 
 def order(task: FakeTask, **fields: Any) -> list[tuple[str, Row]]:
-    return task.send(Row(KEY, msgspec.msgpack.encode(Order(**fields))))
+    return task.send(msgspec.msgpack.encode(Order(**fields)))
 
 
 def totals(sent: list[tuple[str, Row]]) -> list[Total]:
