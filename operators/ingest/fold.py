@@ -57,6 +57,8 @@ class _Part(NamedTuple):
     folded: int = 0
     late: int = 0
     exceptions_beyond: int = 0
+    texts_repaired: int = 0
+    lines_cut: int = 0
 
 
 class Placed(NamedTuple):
@@ -124,13 +126,16 @@ class TraceFold(Fold):
         if isinstance(spans, Rejected):
             return _Part((spans,))
         result = fold_spans(spans, at, self.config.times)
+        exceptions = fold_exceptions(spans, result.counted, self._reader, at, self.config.times)
         return _Part(
             rejected=result.rejected,
             spans=result.batch,
-            logs=fold_exceptions(spans, result.counted, self._reader, at, self.config.times),
+            logs=exceptions.logs,
             folded=result.folded,
             late=result.late,
             exceptions_beyond=spans.exceptions_beyond,
+            texts_repaired=spans.texts_repaired,
+            lines_cut=exceptions.cut,
         )
 
 
@@ -144,8 +149,11 @@ class LogFold(Fold):
         self._reader = LineReader(config.masks)
 
     def _aggregate(self, data: bytes, at: KafkaPosition) -> _Part:
-        records = decode_logs(data, self.config.decode)
-        return _Part((records,)) if isinstance(records, Rejected) else logs_part(records, self._reader, at, self.config)
+        found = decode_logs(data, self.config.decode)
+        if isinstance(found, Rejected):
+            return _Part((found,))
+        part = logs_part(found.records, self._reader, at, self.config)
+        return part._replace(texts_repaired=found.texts_repaired)
 
 
 class MetricFold(Fold):
@@ -154,11 +162,11 @@ class MetricFold(Fold):
     signal = "metrics"
 
     def _aggregate(self, data: bytes, at: KafkaPosition) -> _Part:
-        points = decode_metrics(data, self.config.decode)
-        if isinstance(points, Rejected):
-            return _Part((points,))
-        placed = place_records("metrics", points, at.timestamp_ms, self.config.times)
-        return _with_activity("metrics", points, placed, at)
+        found = decode_metrics(data, self.config.decode)
+        if isinstance(found, Rejected):
+            return _Part((found,))
+        placed = place_records("metrics", found.records, at.timestamp_ms, self.config.times)
+        return _with_activity("metrics", found.records, placed, at)._replace(texts_repaired=found.texts_repaired)
 
 
 FOLDS: Final[Mapping[SignalType, type[Fold]]] = {fold.signal: fold for fold in (TraceFold, LogFold, MetricFold)}
@@ -168,8 +176,10 @@ def logs_part(records: Sequence[LogRecord], reader: LineReader, at: KafkaPositio
     """Aggregate log records; records without a usable time are counted as rejected."""
     placed = place_records("logs", records, at.timestamp_ms, config.times)
     kept = [records[place.number] for place in placed.places]
-    lines = map(PlacedLine, kept, placed.places, reader.read(kept))
-    return _with_activity("logs", records, placed, at)._replace(logs=fold_lines(lines, at))
+    reads = reader.read(kept)
+    lines = map(PlacedLine, kept, placed.places, reads)
+    cut = sum(read.cut for read in reads)
+    return _with_activity("logs", records, placed, at)._replace(logs=fold_lines(lines, at), lines_cut=cut)
 
 
 def place_records(
@@ -216,6 +226,8 @@ def _counts(part: _Part) -> tuple[tuple[MetricName, int], ...]:
         ("records_late_total", part.late),
         ("records_rejected_total", sum(rejected.records for rejected in part.rejected)),
         ("exceptions_overflowed_total", part.exceptions_beyond),
+        ("texts_repaired_total", part.texts_repaired),
+        ("lines_cut_total", part.lines_cut),
         ("messages_rejected_total", whole),
     ]
     counts += [(REJECTED[rejected.reason], rejected.records or 1) for rejected in part.rejected]

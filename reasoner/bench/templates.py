@@ -47,9 +47,9 @@ def _bodies(folder: Path) -> list[str]:
     found: list[str] = []
     for message in read([folder], BadLines()):
         if message.topic_kind == "logs":
-            records = decode_logs(message.value)
-            assert not isinstance(records, Rejected), "a recorded message cannot be decoded"
-            found += [record.body for record in records]
+            logs = decode_logs(message.value)
+            assert not isinstance(logs, Rejected), "a recorded message cannot be decoded"
+            found += [record.body for record in logs.records]
         if len(found) >= BODIES_MAX:
             break
     if not found:

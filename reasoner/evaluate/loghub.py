@@ -149,9 +149,9 @@ def _ids(messages: Sequence[Message]) -> list[str]:
     """Return the pattern id that the fold gives to each line."""
     reader, found = LineReader(), []
     for message in messages:
-        records = decode_logs(message.value)
-        assert not isinstance(records, Rejected), records
-        found += [read.pattern.pattern_id for read in reader.read(records)]
+        logs = decode_logs(message.value)
+        assert not isinstance(logs, Rejected), logs
+        found += [read.pattern.pattern_id for read in reader.read(logs.records)]
     return found
 
 

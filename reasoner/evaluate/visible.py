@@ -72,9 +72,9 @@ class _Recorded:
             self.services[service].counts["latency", f"slower than {slow_ns / 1e6:.0f} ms"] = slow
 
     def _add_lines(self, data: bytes) -> None:
-        records = decode_logs(data)
-        assert not isinstance(records, Rejected), "a recorded message cannot be decoded"
-        for record, line in zip(records, self._reader.read(records), strict=True):
+        logs = decode_logs(data)
+        assert not isinstance(logs, Rejected), "a recorded message cannot be decoded"
+        for record, line in zip(logs.records, self._reader.read(logs.records), strict=True):
             key = ("error lines" if line.severe else "other lines", line.pattern.pattern_id)
             self.templates.setdefault(line.pattern.pattern_id, template_of(line.pattern.texts)[:200])
             self.services[record.resource.service].counts[key][record.time_ns // 10**9] += 1

@@ -4,7 +4,6 @@ OTLP/JSON is proto3 JSON with hexadecimal trace and span ids (opentelemetry-prot
 `google.protobuf.json_format` reads and writes as base64.
 """
 
-import re
 from base64 import b64decode, b64encode
 from typing import Final
 
@@ -15,12 +14,13 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from state_schemas.telemetry.signals import SignalType
+from udfs.linear import expression
 from udfs.otlp.signal import REQUESTS
 
 Request = ExportTraceServiceRequest | ExportLogsServiceRequest | ExportMetricsServiceRequest
 
 # A quote inside a JSON text has a backslash before it, so this matches fields only, never a part of a text.
-_ID: Final = re.compile(r'"(traceId|spanId|parentSpanId)"\s*:\s*"([^"\\]*)"')
+_ID: Final = expression(rb'"(traceId|spanId|parentSpanId)"\s*:\s*"([^"\\]*)"')
 
 
 class NotOtlp(ValueError):
@@ -35,10 +35,8 @@ def parse(kind: SignalType, value: bytes) -> Request:
     request: Request = REQUESTS[kind]()
     try:
         if value.lstrip()[:1] == b"{":
-            text = _ID.sub(
-                lambda found: f'"{found[1]}":"{b64encode(bytes.fromhex(found[2])).decode()}"', value.decode()
-            )
-            json_format.Parse(text, request, ignore_unknown_fields=True)
+            text = _ID.sub(lambda found: b'"%b":"%b"' % (found[1], b64encode(bytes.fromhex(found[2].decode()))), value)
+            json_format.Parse(text.decode(), request, ignore_unknown_fields=True)
         else:
             request.ParseFromString(value)
     except (DecodeError, json_format.ParseError, ValueError, RecursionError) as error:
@@ -50,4 +48,4 @@ def parse(kind: SignalType, value: bytes) -> Request:
 def dumps(request: Request) -> bytes:
     """Return a request as OTLP/JSON, one line, fields in the order of their numbers."""
     text = json_format.MessageToJson(request, indent=None, use_integers_for_enums=True, ensure_ascii=False)
-    return _ID.sub(lambda found: f'"{found[1]}":"{b64decode(found[2]).hex()}"', text).encode()
+    return _ID.sub(lambda found: b'"%b":"%b"' % (found[1], b64decode(found[2]).hex().encode()), text.encode())

@@ -9,7 +9,6 @@ import contextlib
 import gzip
 import heapq
 import io
-import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -25,7 +24,8 @@ from reasoner.recordings.otlp_json import NotOtlp
 from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.telemetry.signals import SignalType
 from state_schemas.telemetry.spans import SpanColumns
-from udfs.otlp.decoder import SpanDecoder, decode_records
+from udfs.linear import expression
+from udfs.otlp.decoder import Records, SpanDecoder, decode_records
 from udfs.otlp.signal import signal_of
 
 # All files are open while they are merged, so that their first times need not be known in advance. A file costs a
@@ -39,7 +39,7 @@ BAD_LINES_KEPT: Final = 20
 _BUFFER_BYTES: Final = 1 << 17
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-_SIDECAR: Final = re.compile(rb'\{"kafkaTimestampUnixMs":(\d+)(?:,"kafkaPartition":(\d+))?,')
+_SIDECAR: Final = expression(rb'\{"kafkaTimestampUnixMs":(\d+)(?:,"kafkaPartition":(\d+))?,')
 
 _Key = tuple[int, str, int]  # timestamp, name, line
 
@@ -249,5 +249,5 @@ def times_ns(kind: SignalType, value: bytes, decoder: SpanDecoder) -> list[int]:
             raise NotOtlp(detail)
         case SpanColumns(end_ns=end_ns):
             return [int(time_ns) for time_ns in end_ns.tolist()]
-        case records:
+        case Records(records=records):
             return [record.time_ns for record in records]

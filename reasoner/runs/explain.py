@@ -28,7 +28,7 @@ from udfs.logs.masking.masker import MaskName
 from udfs.logs.reader import LineReader, ReadLine
 from udfs.logs.span_exceptions import exception_record
 from udfs.logs.template import merge_texts, template_of
-from udfs.otlp.decoder import SpanDecoder, decode_records
+from udfs.otlp.decoder import Records, SpanDecoder, decode_records
 from udfs.otlp.signal import signal_of
 from udfs.otlp.span_scanner_kernels import EXCEPTIONS_MAX
 from udfs.spans.message import fold_spans
@@ -37,7 +37,7 @@ RAW_SUFFIX: Final = ".bin"
 EXCEPTIONS_OVERFLOWED: Final = "exceptions_overflowed"  # name of the metric in which the job counts them
 _BEYOND: Final = f"found more exceptions of one span, expected at most {EXCEPTIONS_MAX}; the first ones count"
 _NS_PER_MS: Final = 1_000_000
-_Records = tuple[LogRecord, ...] | tuple[MetricPoint, ...]
+_Records = Records[LogRecord] | Records[MetricPoint]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ class Explained:
     - pattern_id, template: of the pattern under which its service counts it when the whole file is known.
     - masked: the masks that replaced a part of its line.
     - line: masked; "" below WARN, where no line is kept.
+    - cut: whether only the beginning of its line or stack trace is read, because it is longer than the bound.
+    - texts_repaired: number of texts in its message that were not UTF-8; their invalid bytes are U+FFFD.
     """
 
     service: str
@@ -63,6 +65,8 @@ class Explained:
     line: str
     signal: SignalType
     namespace: str
+    cut: bool
+    texts_repaired: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class _Line(NamedTuple):
     registry: _Registry
     event_name: str
     read: ReadLine
+    texts_repaired: int
 
 
 class Explainer:
@@ -145,13 +150,14 @@ class Explainer:
             return self._decoder.decode(data)
         return decode_records(data, signal, self._config.decode)
 
-    def _add_records(self, signal: SignalType, records: _Records, timestamp_ms: int | None) -> Sequence[Rejected]:
+    def _add_records(self, signal: SignalType, found: _Records, timestamp_ms: int | None) -> Sequence[Rejected]:
         """Add log records; data points are only checked, and not explained."""
         self.messages_read += 1
+        records: Sequence[LogRecord | MetricPoint] = found.records
         sent_ms = _sent_ms(timestamp_ms, (record.time_ns for record in records))
         placed = place_records(signal, records, sent_ms, self._config.times)
         counted = (records[place.number] for place in placed.places)
-        self._add_lines(signal, [record for record in counted if isinstance(record, LogRecord)])
+        self._add_lines(signal, [record for record in counted if isinstance(record, LogRecord)], found.texts_repaired)
         return placed.rejected
 
     def _add_spans(self, spans: SpanColumns, timestamp_ms: int | None) -> Sequence[Rejected]:
@@ -159,15 +165,15 @@ class Explainer:
         at = KafkaPosition("", 0, 0, _sent_ms(timestamp_ms, spans.end_ns.tolist()))
         found = fold_spans(spans, at, self._config.times)
         counted = [exception for exception in spans.exceptions if found.counted[exception.span]]
-        self._add_lines("traces", [exception_record(spans, exception) for exception in counted])
+        self._add_lines("traces", [exception_record(spans, item) for item in counted], spans.texts_repaired)
         if spans.exceptions_beyond:
             self._rows.append(NotCounted("traces", EXCEPTIONS_OVERFLOWED, _BEYOND, spans.exceptions_beyond))
         return found.rejected
 
-    def _add_lines(self, signal: SignalType, records: Sequence[LogRecord]) -> None:
+    def _add_lines(self, signal: SignalType, records: Sequence[LogRecord], texts_repaired: int) -> None:
         for record, read in zip(records, self._reader.read(records), strict=True):
             registry = _Registry(signal, record.resource.env, record.resource.namespace, record.resource.service)
-            self._rows.append(_Line(registry, record.event_name, read))
+            self._rows.append(_Line(registry, record.event_name, read, texts_repaired))
 
     def _explained(self, line: _Line, known: dict[str, Registered]) -> Explained:
         read, pattern = line.read, line.read.pattern
@@ -187,6 +193,8 @@ class Explainer:
             line=read.line,
             signal=line.registry.signal,
             namespace=line.registry.namespace,
+            cut=read.cut,
+            texts_repaired=line.texts_repaired,
         )
 
 
@@ -267,6 +275,8 @@ def _table(row: Explained) -> Iterator[str]:
         "pattern": f"{row.pattern_id}  {row.template}",
         "masked": ", ".join(row.masked),
         "line": row.line,
+        "cut": "only the beginning is read" if row.cut else "",
+        "repaired": f"{row.texts_repaired} texts of its message were not UTF-8" if row.texts_repaired else "",
     }
     yield from (f"  {name:10} {text}" for name, text in named.items() if text)
 

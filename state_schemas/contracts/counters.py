@@ -12,6 +12,8 @@ MetricName = Literal[
     "records_late_total",  # event time older than the Kafka timestamp - lateness_ms: in the roll-ups, not in detection
     "records_rejected_total",  # in dead letters on insight_rejected; by reason below
     "exceptions_overflowed_total",  # exceptions beyond the first eight of their span: in no pattern and no count
+    "texts_repaired_total",  # names, values and lines that were not UTF-8: their invalid bytes became U+FFFD
+    "lines_cut_total",  # lines longer than line_bytes_max, or traces longer than 16,384 characters: read in part
     "messages_rejected_total",  # whole messages that could not be decoded; by reason below
     "rejected_malformed_protobuf_total",  # by reason: messages
     "rejected_malformed_json_total",

@@ -122,6 +122,7 @@ def test_metric_names() -> None:
         "exceptions_overflowed_total",
         "insights_emitted_total",
         "insights_known_elsewhere_total",
+        "lines_cut_total",
         "lines_overflowed_total",
         "messages_rejected_total",
         "names_overflowed_total",
@@ -134,6 +135,7 @@ def test_metric_names() -> None:
         "services_overflowed_total",
         "states_forgotten_total",
         "states_reset_total",
+        "texts_repaired_total",
     ]
 
 

@@ -30,7 +30,7 @@ with atheris.instrument_imports(include=["udfs", "tests"], exclude=_KERNELS):
     from state_schemas.contracts.dead_letter import Rejected
     from tests.support.otlp_forms import check_scan, request_of, sized
     from tests.support.otlp_reference import ReferenceDecoder
-    from udfs.otlp.decoder import DecodeSettings, SpanDecoder, decode_logs, decode_metrics
+    from udfs.otlp.decoder import DecodeSettings, Records, SpanDecoder, decode_logs, decode_metrics
 
 # Lower than the default bounds, with which one input of 2-byte spans would take seconds.
 _SETTINGS = DecodeSettings(message_bytes_max=1 << 16, spans_max=10_000, resources_cached_max=64)
@@ -45,7 +45,7 @@ def fuzz(data: bytes) -> None:
     for message in whole:
         check_scan(message, _SCANNER, _REFERENCE)
     for result in (decode_logs(data, _SETTINGS), decode_metrics(data, _SETTINGS)):
-        assert isinstance(result, tuple | Rejected), result
+        assert isinstance(result, Records | Rejected), result
 
 
 if __name__ == "__main__":

@@ -8,12 +8,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from state_schemas.telemetry.spans import SpanColumns
 from udfs.otlp.decoder import SpanDecoder
 from udfs.otlp.refused import Refused
+from udfs.otlp.repair import Repaired, repair_protobuf
 
 
 class ReferenceDecoder(SpanDecoder):
-    """A SpanDecoder that parses the whole protobuf message; it is about 9 times slower."""
+    """A SpanDecoder that parses the whole message with upb, with its texts repaired; it is about 9 times slower."""
 
-    def _columns(self, data: bytes) -> SpanColumns:
+    def _columns(self, request: Repaired) -> SpanColumns:
+        data = repair_protobuf(request.data, ExportTraceServiceRequest.DESCRIPTOR).data
         groups = ExportTraceServiceRequest.FromString(data).resource_spans
         found = [
             (index, span) for index, group in enumerate(groups) for scope in group.scope_spans for span in scope.spans

@@ -1,8 +1,9 @@
 """Severity of a log record: from its severity number, else its severity text, else a level in its line."""
 
-import re
 from types import MappingProxyType
 from typing import Final
+
+from udfs.linear import expression
 
 __all__ = ["WARN", "severity_of"]
 
@@ -26,10 +27,8 @@ _NUMBERS: Final = MappingProxyType(
 # A level in capitals anywhere in the head, or in any case in brackets or behind `level=`. Other words are not a level:
 # "an error occurred".
 _CAPITALS: Final = "TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|SEVERE|CRITICAL|CRIT|ALERT|PANIC|FATAL|EMERG"
-_LEVEL: Final = re.compile(
-    rf"\b(?P<capitals>{_CAPITALS})\b"
-    rf"|\[(?P<bracket>(?i:{_CAPITALS}))\]"
-    rf"|\b(?i:level|severity|lvl)[\"']?[=:]\s*[\"']?(?P<named>[A-Za-z]+)"
+_LEVEL: Final = expression(
+    rf"\b({_CAPITALS})\b|\[((?i:{_CAPITALS}))\]|\b(?i:level|severity|lvl)[\"']?[=:]\s*[\"']?([A-Za-z]+)".encode()
 )
 
 
@@ -40,8 +39,8 @@ def severity_of(number: int, text: str, line: str) -> int:
     known = _NUMBERS.get(text.strip().lower())
     if known is not None:
         return known
-    for match in _LEVEL.finditer(line[:_HEAD_CHARS]):
-        known = _NUMBERS.get((match["capitals"] or match["bracket"] or match["named"]).lower())
+    for match in _LEVEL.finditer(line[:_HEAD_CHARS].encode(errors="replace")):
+        known = _NUMBERS.get(match[match.lastindex or 0].decode().lower())
         if known is not None:
             return known
     return 0

@@ -4,7 +4,7 @@ An exception has the same pattern as if a log record had it in its attributes. I
 end. So it is counted in the window in which the span is counted, and is late where the span is late.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +23,24 @@ __all__ = ["exception_record", "fold_exceptions"]
 _ERROR: Final = 17
 
 
+class FoldedExceptions(NamedTuple):
+    """The exceptions of the spans of a message. cut: number of those of which only the beginning is read."""
+
+    # One for each service, in key order.
+    logs: tuple[LogAggregate, ...]
+    cut: int
+
+
 def fold_exceptions(
     spans: SpanColumns, counted: NDArray[np.bool_], reader: LineReader, at: KafkaPosition, limits: TimeLimits
-) -> tuple[LogAggregate, ...]:
-    """Count the exceptions of accepted spans: one aggregate for each service, in key order. counted: bool (spans,)."""
+) -> FoldedExceptions:
+    """Count the exceptions of accepted spans. counted: bool (spans,)."""
     records = [exception_record(spans, exception) for exception in spans.exceptions if counted[exception.span]]
     if not records:
-        return ()
+        return FoldedExceptions((), 0)
     places = (limits.place(number, record.time_ns, at.timestamp_ms) for number, record in enumerate(records))
-    return fold_lines(map(PlacedLine, records, places, reader.read(records)), at)
+    reads = reader.read(records)
+    return FoldedExceptions(fold_lines(map(PlacedLine, records, places, reads), at), sum(read.cut for read in reads))
 
 
 def exception_record(spans: SpanColumns, exception: SpanException) -> LogRecord:

@@ -1,31 +1,30 @@
-"""Parser of stack traces: the exception, and the frames of the program itself."""
+"""Parser of stack traces: the exception, and the frames of the program itself. Time is linear in the text."""
 
-import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
-__all__ = ["ParsedException", "exception_in"]
+__all__ = ["TRACE_CHARS_MAX", "ParsedException", "exception_in", "is_type_name"]
 
 FRAMES_MAX: Final = 3
 TRACE_CHARS_MAX: Final = 16_384
 
-# A frame is the name of a function; line numbers change with each release and are left out.
-_FRAMES: Final = (
-    re.compile(
-        r"^[ \t]+at (?:async )?(?P<frame>[\w$.<>/ \[\]]+?)(?: in .*)? ?(?:\(|$)", re.MULTILINE
-    ),  # Java, .NET, JS
-    re.compile(r"^[ \t]+File \"(?P<file>[^\"]+)\", line \d+, in (?P<frame>\S+)", re.MULTILINE),  # Python, newest last
-    re.compile(r"^(?P<frame>[\w./*()\-]+\.[\w.*()\-]+)\(.*\)\n[ \t]+\S+\.go:\d+", re.MULTILINE),  # Go
-)
-_PYTHON: Final = 1
-_HEADER: Final = re.compile(
-    r"^(?:Caused by: |Exception in thread \"[^\"]*\" )?(?P<type>[A-Za-z_$][\w$.]*)(?:: (?P<message>.*))?$"
-)
+# Signs that may stand in a name beside letters, digits and `_`, for `str.translate`: it deletes them.
+_TYPE_SIGNS: Final = str.maketrans("", "", "_$.")
+_CALL_SIGNS: Final = str.maketrans("", "", "_$.<>/ []")
+_GO_SIGNS: Final = frozenset("_./*()-")
+_THREAD: Final = 'Exception in thread "'
+_CAUSE: Final = "Caused by: "
 # Libraries and runtimes of the JVM, Python, Node, Go, .NET. Their frames are left out: they show no place to fix.
-_FOREIGN: Final = re.compile(
-    r"^(?:(?:java|javax|jdk|sun|com\.sun|kotlin|scala|akka|reactor|io\.netty|okhttp3|feign|lombok|junit)\.|org\.(?:spring|"
-    r"apache|hibernate|eclipse|jboss|postgresql|mongodb)|com\.(?:mysql|zaxxer|fasterxml|google\.common|mongodb)\.|System\."
-    r"|Microsoft\.|net/http|runtime|node:|internal/|Object\.|Module\.|process\.|new Promise)"
-    r"|site-packages|dist-packages|/lib/python|node_modules|\$\$|\$Proxy|GeneratedMethodAccessor"
+_FOREIGN_STARTS: Final = (
+    *("java.", "javax.", "jdk.", "sun.", "com.sun.", "kotlin.", "scala.", "akka.", "reactor.", "io.netty.", "okhttp3."),
+    *("feign.", "lombok.", "junit.", "org.spring", "org.apache", "org.hibernate", "org.eclipse", "org.jboss"),
+    *("org.postgresql", "org.mongodb", "com.mysql", "com.zaxxer", "com.fasterxml", "com.google.common", "com.mongodb"),
+    *("System.", "Microsoft.", "net/http", "runtime", "node:", "internal/", "Object.", "Module.", "process."),
+    "new Promise",
+)
+_FOREIGN_PARTS: Final = (
+    *("site-packages", "dist-packages", "/lib/python", "node_modules", "$$", "$Proxy", "GeneratedMethodAccessor"),
 )
 
 
@@ -38,25 +37,121 @@ class ParsedException(NamedTuple):
     frames: tuple[str, ...]
 
 
+class _Frame(NamedTuple):
+    """A frame of a stack. The line number is left out: it changes with each release."""
+
+    function: str
+    # Shows whether the frame is of a library: the function, with its file where the line has one.
+    location: str
+
+
 def exception_in(text: str) -> ParsedException | None:
-    """Return the exception of a text with a stack trace; None where the text has no frame."""
+    """Return the exception of a text with a stack trace; None where the text has no frame. O(TRACE_CHARS_MAX)."""
     text = text[:TRACE_CHARS_MAX]
-    for language, pattern in enumerate(_FRAMES):
-        found = list(pattern.finditer(text))
+    lines = text.split("\n")
+    for frames_in, newest_last in _LANGUAGES:
+        found = list(frames_in(lines))
         if not found:
             continue
-        lines = text.splitlines()
-        headers = lines[::-1] if language == _PYTHON else lines
-        header = next((match for line in headers if line.strip() and (match := _HEADER.match(line.strip()))), None)
-        frames = [_frame(match) for match in (reversed(found) if language == _PYTHON else found)]
-        own = [name for name, location in frames if not _FOREIGN.search(location)] or [frames[0][0]]
-        kind, message = (header["type"], header["message"] or "") if header else ("", lines[0])
+        headers = text.splitlines()
+        first_line = headers[0]
+        if newest_last:
+            found.reverse()
+            headers.reverse()
+        own = [frame.function for frame in found if not _is_foreign(frame.location)] or [found[0].function]
+        kind, message = next(filter(None, map(_header, headers)), ("", first_line))
         return ParsedException(kind, message, tuple(dict.fromkeys(own))[:FRAMES_MAX])
     return None
 
 
-def _frame(match: re.Match[str]) -> tuple[str, str]:
-    """Return (name, location): the location shows whether the frame is of a library."""
-    name = match["frame"].strip()
-    file = match.groupdict().get("file")
-    return name, f"{file}:{name}" if file else name
+def is_type_name(name: str) -> bool:
+    """Return whether a name is one of a type, with its package: `java.io.IOException`."""
+    first = name[:1]
+    return (first in ("_", "$") or (first.isascii() and first.isalpha())) and _is_alnum(name.translate(_TYPE_SIGNS))
+
+
+def _header(line: str) -> tuple[str, str] | None:
+    """Return (type, message) of a line that names an exception."""
+    line = line.strip().removeprefix(_CAUSE)
+    if line.startswith(_THREAD):
+        rest = line[len(_THREAD) :].partition('"')[2]
+        line = rest[1:] if rest.startswith(" ") else ""
+    kind, _, message = line.partition(": ")
+    return (kind, message) if is_type_name(kind) else None
+
+
+def _calls(lines: Sequence[str]) -> Iterator[_Frame]:
+    """Yield the frames of Java, .NET and JavaScript: `at package.Type.method(File:12)`."""
+    for line in lines:
+        call = line.lstrip(" \t")
+        if call.startswith("at ") and len(call) < len(line):
+            name = _called(call[3:].removeprefix("async ")) or _called(call[3:])
+            if name:
+                yield _Frame(name, name)
+
+
+def _called(call: str) -> str:
+    """Return the function of a call, up to its bracket, or the `in` of .NET; "" where there is none."""
+    name, bracket, _ = call.partition("(")
+    end = name.find(" in ", 1)
+    if end > 0:
+        name = name[:end]
+    elif not bracket and not name:
+        return ""
+    return name.strip() if _is_alnum(name.translate(_CALL_SIGNS)) else ""
+
+
+def _python(lines: Sequence[str]) -> Iterator[_Frame]:
+    """Yield the frames of Python: `File "shop/cart.py", line 12, in add`."""
+    for line in lines:
+        place = line.lstrip(" \t")
+        if not place.startswith('File "') or len(place) == len(line):
+            continue
+        file, _, rest = place[6:].partition('", line ')
+        number, _, function = rest.partition(", in ")
+        if file and number.isdecimal() and function and not function[0].isspace():
+            function = function.split(None, 1)[0]
+            yield _Frame(function, f"{file}:{function}")
+
+
+def _go(lines: Sequence[str]) -> Iterator[_Frame]:
+    """Yield the frames of Go, of two lines: `main.(*Cart).Add(0xc0000)`, then its file."""
+    for line, below in pairwise(lines):
+        if line.endswith(")") and below[:1] in (" ", "\t") and _is_go_place(below):
+            name = _go_function(line)
+            if name:
+                yield _Frame(name, name)
+
+
+def _is_go_place(line: str) -> bool:
+    place = line.split(None, 1)[:1]
+    file, _, number = place[0].rpartition(".go:") if place else ("", "", "")
+    return bool(file) and number[:1].isdecimal()
+
+
+def _go_function(line: str) -> str:
+    """Return the text before the last bracket that follows a name with a dot behind its last slash; "" without one."""
+    end = next((index for index, sign in enumerate(line) if not (sign.isalnum() or sign in _GO_SIGNS)), len(line) - 1)
+    while True:
+        bracket = line.rfind("(", 0, end + 1)
+        slash = line.rfind("/", 0, max(bracket, 0))
+        if bracket > 0 and line.rfind(".", max(slash, 0) + 1, bracket - 1) > 0:
+            return line[:bracket]
+        if slash < 0:
+            return ""
+        end = slash
+
+
+_LANGUAGES: Final[tuple[tuple[Callable[[Sequence[str]], Iterator[_Frame]], bool], ...]] = (
+    (_calls, False),
+    (_python, True),  # its newest frame comes last
+    (_go, False),
+)
+
+
+def _is_alnum(text: str) -> bool:
+    return not text or text.isalnum()
+
+
+def _is_foreign(location: str) -> bool:
+    return location.startswith(_FOREIGN_STARTS) or any(part in location for part in _FOREIGN_PARTS)

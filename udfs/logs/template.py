@@ -7,11 +7,12 @@ count as well. So the pattern of a line is a function of that line alone: its id
 time or on the place.
 """
 
-import re
 from collections.abc import Iterable
 from hashlib import sha256
+from itertools import pairwise
 from typing import Final, NamedTuple
 
+from udfs.linear import expression
 from udfs.logs.masking.masker import MASK_BYTES, MASK_NAMES
 
 __all__ = ["HOLE", "Pattern", "merge_texts", "named_pattern", "pattern_of", "template_of", "words_of"]
@@ -28,19 +29,22 @@ PATTERN_ID_BYTES: Final = 8
 
 _SIGNS, _WORD, _NAME, _MASKED = range(4)
 _EDGES: Final = "()[]{}<>,;:\"'`.!?|"
-_MASK: Final = "[\x01-\x09\x0e]"
-_MONTH: Final = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
-_ASSIGNED: Final = re.compile(r"[(\[{\"']*[A-Za-z][\w.\-]*=")
-# A path, an address, a dotted name, or a name of three parts or more: `ts-food-service`.
-_NAME_SIGN: Final = re.compile(rf"[/\\~@|]|::|{_MASK}|[A-Za-z]\.[A-Za-z]|[A-Za-z0-9]-[A-Za-z0-9]+-[A-Za-z0-9]")
+_MASKS: Final = frozenset("".join(map(chr, MASK_BYTES)) + HOLE)
+_MASK: Final = b"[\x01-\x09\x0e]"
+_MONTHS: Final = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
+_MONTH: Final = b"|".join(_MONTHS)
 # Day and month of a date whose numbers are masked: `Sun Jan 29`, `Mon, 30 Jan 2023`.
-_DATE: Final = re.compile(
-    r"\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?"
-    rf"(?:(?:{_MONTH})[ -]{_MASK}|{_MASK}[ -](?:{_MONTH})\b(?:[ -]{_MASK})?)"
+_DATE: Final = expression(
+    rb"\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?"
+    rb"(?:(?:%b)[ -]%b|%b[ -](?:%b)\b(?:[ -]%b)?)" % (_MONTH, _MASK, _MASK, _MONTH, _MASK)
 )
-_NUMBER: Final = "\x01"
-_LETTERS: Final = re.compile(r"[^\W\d_]")
-_MASKS: Final = re.compile(_MASK)
+_NUMBER: Final = b"\x01"
+_OPENING: Final = "([{\"'"
+_KEY_SIGNS: Final = str.maketrans(
+    "", "", "_.-"
+)  # signs in a key beside letters and digits; `str.translate` deletes them
+_NAME_SIGNS: Final = _MASKS.union("/\\~@|")  # of paths, addresses and masks
+_AS_HOLES: Final = dict.fromkeys(map(ord, _MASKS), HOLE)
 _SHOWN: Final = {ord(HOLE): "<*>", **{byte: f"<{name}>" for byte, name in zip(MASK_BYTES, MASK_NAMES, strict=True)}}
 
 
@@ -66,11 +70,13 @@ def pattern_of(masked_line: bytes) -> Pattern:
 
     O(length), some 30 us a line; callers cache it by masked line.
     """
-    parts = _DATE.sub(_NUMBER, masked_line.decode(errors="replace")).split(" ")
+    if any(month in masked_line for month in _MONTHS):
+        masked_line = _DATE.sub(lambda _: _NUMBER, masked_line)
+    parts = masked_line.decode(errors="replace").split(" ")
     tokens = [token for part in parts[:TOKENS_MAX] for token in _tokens(part)]
     if len(parts) > TOKENS_MAX:
         tokens.append((" " + " ".join(parts[TOKENS_MAX:]), _MASKED))
-    names_are_holes = sum(kind == _WORD and len(_LETTERS.findall(text)) > 1 for text, kind in tokens) >= WORDS_MIN
+    names_are_holes = sum(kind == _WORD and _has_two_letters(text) for text, kind in tokens) >= WORDS_MIN
     key: list[str] = []
     texts: list[str] = []
     for text, kind in tokens:
@@ -78,7 +84,7 @@ def pattern_of(masked_line: bytes) -> Pattern:
         if is_hole and key and key[-1] == HOLE:
             texts[-1] += text
             continue
-        key.append(HOLE if is_hole else _MASKS.sub(HOLE, text).strip(" "))
+        key.append(HOLE if is_hole else text.translate(_AS_HOLES).strip(" "))
         texts.append(text)
     _fold_repeats(key, texts)
     return named_pattern(tuple(key), tuple(texts))
@@ -101,7 +107,7 @@ def _fold_repeats(key: list[str], texts: list[str]) -> None:
 
 def words_of(key: tuple[str, ...]) -> list[int]:
     """Return the indices of the parts of a key that are words."""
-    return [index for index, part in enumerate(key) if HOLE not in part and len(_LETTERS.findall(part)) > 1]
+    return [index for index, part in enumerate(key) if HOLE not in part and _has_two_letters(part)]
 
 
 def merge_texts(left: tuple[str, ...], right: tuple[str, ...]) -> tuple[str, ...]:
@@ -118,25 +124,60 @@ def template_of(texts: Iterable[str]) -> str:
 def _common(left: str, right: str) -> str:
     if left == right:
         return left
-    if _MASKS.sub(HOLE, left) == _MASKS.sub(HOLE, right):  # other masks in the same places
+    if left.translate(_AS_HOLES) == right.translate(_AS_HOLES):  # other masks in the same places
         return "".join(a if a == b else HOLE for a, b in zip(left, right, strict=True))
     return " " + HOLE if left.startswith(" ") and right.startswith(" ") else HOLE
 
 
 def _tokens(part: str) -> list[tuple[str, int]]:
     """Return (text with the blank before it, kind) of a word, or of a key and of the value behind its `=`."""
-    assigned = _ASSIGNED.match(part)
-    if not assigned:
+    end = part.find("=") + 1
+    if not end or not _is_key(part[: end - 1]):
         return [(" " + part, _kind(part))]
-    name, value = part[: assigned.end()], part[assigned.end() :]
+    name, value = part[:end], part[end:]
     key = (" " + name, _kind(name))
     if not value:
         return [key]
-    return [key, (value, _NAME if _LETTERS.search(value) else _kind(value))]
+    return [key, (value, _NAME if any(map(_is_letter, value)) else _kind(value))]
+
+
+def _is_key(text: str) -> bool:
+    key = text.lstrip(_OPENING)
+    rest = key.translate(_KEY_SIGNS)
+    return key[:1].isascii() and key[:1].isalpha() and rest.isalnum()
 
 
 def _kind(part: str) -> int:
     core = part.strip(_EDGES)
-    if not _LETTERS.search(core):
-        return _MASKED if _MASKS.search(core) else _SIGNS
-    return _NAME if _NAME_SIGN.search(core) else _WORD
+    if core.isalpha():
+        return _WORD
+    if not any(map(_is_letter, core)):
+        return _SIGNS if _MASKS.isdisjoint(core) else _MASKED
+    return _NAME if _is_name(core) else _WORD
+
+
+def _is_name(core: str) -> bool:
+    """Return whether a token is a path, an address, a dotted name, or one of three parts or more: `ts-food-service`."""
+    if not _NAME_SIGNS.isdisjoint(core) or "::" in core:
+        return True
+    if "." in core and any(_is_latin(a[-1:]) and _is_latin(b[:1]) for a, b in pairwise(core.split("."))):
+        return True
+    parts = core.split("-")
+    around = zip(parts, parts[1:], parts[2:], strict=False)
+    return any(_is_code(a[-1:]) and _is_code(middle) and _is_code(b[:1]) for a, middle, b in around)
+
+
+def _is_latin(text: str) -> bool:
+    return text.isascii() and text.isalpha()
+
+
+def _is_code(text: str) -> bool:
+    return text.isascii() and text.isalnum()
+
+
+def _is_letter(sign: str) -> bool:
+    return sign.isalnum() and not sign.isdecimal()
+
+
+def _has_two_letters(text: str) -> bool:
+    return sum(map(_is_letter, text)) > 1

@@ -3,11 +3,9 @@
 The encoding, protobuf or JSON, is recognised for each message; JSON is translated. The wire scanner reads spans.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from msgspec import structs
@@ -19,12 +17,14 @@ from state_schemas.telemetry.metrics import MetricPoint
 from state_schemas.telemetry.resource import Resource
 from state_schemas.telemetry.signals import SignalType
 from state_schemas.telemetry.spans import SpanColumns
+from udfs.linear import expression
 from udfs.otlp.json_form import to_protobuf
-from udfs.otlp.protobuf import READERS, DecodeError, ProtobufReader
+from udfs.otlp.protobuf import DecodeError, ProtobufReader
 from udfs.otlp.refused import Refused
+from udfs.otlp.repair import Repaired
 from udfs.otlp.span_scanner import Scanned, scan
 
-__all__ = ["DEFAULTS", "DecodeSettings", "SpanDecoder", "decode_logs", "decode_metrics", "decode_records"]
+__all__ = ["DEFAULTS", "DecodeSettings", "Records", "SpanDecoder", "decode_logs", "decode_metrics", "decode_records"]
 
 # The scanner's positions are 31 bits wide, as are upb's lengths.
 _MESSAGE_BYTES_LIMIT: Final = 2**31 - 1
@@ -34,10 +34,18 @@ _DEPTH_LIMIT: Final = 30
 # (4 kB of key + 7 names of 256 characters): 45 MB by default, 6 MB with usual resources.
 _CACHED_BYTES_MAX: Final = 4096
 
-_BLANK_THEN_BRACE: Final = re.compile(rb"[ \t\r\n]*\{")
+_BLANK_THEN_BRACE: Final = expression(rb"[ \t\r\n]*\{")
 _FIELD_1: Final = b"\x0a"
 
 _T = TypeVar("_T")
+
+
+class Records(NamedTuple, Generic[_T]):
+    """The records of one message, in wire order."""
+
+    records: tuple[_T, ...]
+    # Texts that were not UTF-8; each of their invalid bytes is U+FFFD.
+    texts_repaired: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,7 @@ class SpanDecoder:
     def __init__(self, settings: DecodeSettings = DEFAULTS) -> None:
         self._settings = settings
         self._reader = ProtobufReader(settings.depth_max)
-        self._resources: dict[bytes, Resource] = {}
+        self._resources: dict[bytes, _Known] = {}
         self.decode(_FIELD_1 + b"\x00")
 
     def decode(self, data: bytes) -> SpanColumns | Rejected:
@@ -106,57 +114,94 @@ class SpanDecoder:
         """
         return _decode(data, "traces", self._settings, self._columns)
 
-    def _columns(self, data: bytes) -> SpanColumns:
+    def _columns(self, request: Repaired) -> SpanColumns:
+        data = request.data
         found = scan(data, self._settings.spans_max)
-        names, name = _names(data, found)
+        names = _names(data, found)
+        resources = self._resources_of(data, found)
+        reader = self._reader
+        before = reader.texts_repaired
+        exceptions = tuple(
+            reader.exception(data[first:stop], span) for span, first, stop in found.exception_range.tolist()
+        )
+        repaired = request.texts + names.repaired + sum(known.repaired for known in resources)
         return structs.replace(
             found.columns,
-            resources=self._resources_of(data, found),
-            names=names,
-            name=name,
-            exceptions=tuple(
-                self._reader.exception(data[first:stop], span) for span, first, stop in found.exception_range.tolist()
-            ),
+            resources=tuple(known.resource for known in resources),
+            names=names.names,
+            name=names.name,
+            exceptions=exceptions,
+            texts_repaired=repaired + reader.texts_repaired - before,
         )
 
-    def _resources_of(self, data: bytes, found: Scanned) -> tuple[Resource, ...]:
+    def _resources_of(self, data: bytes, found: Scanned) -> list["_Known"]:
         """Decode the resource of each ResourceSpans, which may have several `resource` fields or none."""
         parts: list[list[bytes]] = [[] for _ in range(found.resource_count)]
         for index, first, stop in found.resource_range.tolist():
             parts[index].append(data[first:stop])
-        return tuple(map(self._resource, parts))
+        return list(map(self._resource, parts))
 
-    def _resource(self, parts: list[bytes]) -> Resource:
+    def _resource(self, parts: list[bytes]) -> "_Known":
         known = self._resources.get(parts[0]) if len(parts) == 1 else None
         if known is not None:
             return known
+        before = self._reader.texts_repaired
         resource = self._reader.resource(parts)
+        known = _Known(resource, self._reader.texts_repaired - before)
         if len(parts) == 1 and len(parts[0]) <= _CACHED_BYTES_MAX:
             # Clearing the whole cache is rare (a rollout, an attack) and needs no record of the order of use.
             if len(self._resources) >= self._settings.resources_cached_max:
                 self._resources.clear()
-            self._resources[parts[0]] = resource
-        return resource
+            self._resources[parts[0]] = known
+        return known
 
 
-def decode_logs(data: bytes, settings: DecodeSettings = DEFAULTS) -> tuple[LogRecord, ...] | Rejected:
-    """Decode a logs request, in wire order. It is accepted or rejected as a whole."""
-    return _decode(data, "logs", settings, ProtobufReader(settings.depth_max).log_records)
+class _Known(NamedTuple):
+    """A decoded resource. repaired: number of its texts that were not UTF-8."""
+
+    resource: Resource
+    repaired: int
 
 
-def decode_metrics(data: bytes, settings: DecodeSettings = DEFAULTS) -> tuple[MetricPoint, ...] | Rejected:
-    """Decode a metrics request, one element per data point in wire order. It is accepted or rejected as a whole."""
-    return _decode(data, "metrics", settings, ProtobufReader(settings.depth_max).metric_points)
+class _SpanNames(NamedTuple):
+    """The distinct names of spans, the index of each span into them, and how many were not UTF-8."""
+
+    names: tuple[str, ...]
+    name: NDArray[np.int32]
+    repaired: int
+
+
+def decode_logs(data: bytes, settings: DecodeSettings = DEFAULTS) -> Records[LogRecord] | Rejected:
+    """Decode a logs request. It is accepted or rejected as a whole."""
+    return _decode(data, "logs", settings, _records(settings, ProtobufReader.log_records))
+
+
+def decode_metrics(data: bytes, settings: DecodeSettings = DEFAULTS) -> Records[MetricPoint] | Rejected:
+    """Decode a metrics request, one element per data point. It is accepted or rejected as a whole."""
+    return _decode(data, "metrics", settings, _records(settings, ProtobufReader.metric_points))
 
 
 def decode_records(
     data: bytes, signal: SignalType, settings: DecodeSettings = DEFAULTS
-) -> tuple[LogRecord, ...] | tuple[MetricPoint, ...] | Rejected:
+) -> Records[LogRecord] | Records[MetricPoint] | Rejected:
     """Decode a request of a signal whose records are no spans."""
-    return _decode(data, signal, settings, partial(READERS[signal], ProtobufReader(settings.depth_max)))
+    return decode_logs(data, settings) if signal == "logs" else decode_metrics(data, settings)
 
 
-def _decode(data: bytes, signal: SignalType, settings: DecodeSettings, read: Callable[[bytes], _T]) -> _T | Rejected:
+def _records(
+    settings: DecodeSettings, read: Callable[[ProtobufReader, bytes], tuple[_T, ...]]
+) -> Callable[[Repaired], Records[_T]]:
+    """Return the decoder of a request whose records upb parses."""
+
+    def decode(request: Repaired) -> Records[_T]:
+        reader = ProtobufReader(settings.depth_max)
+        records = read(reader, request.data)
+        return Records(records, request.texts + reader.texts_repaired)
+
+    return decode
+
+
+def _decode(data: bytes, signal: SignalType, settings: DecodeSettings, read: Callable[[Repaired], _T]) -> _T | Rejected:
     """Read a request, in protobuf or JSON, by `read`; turn its faults into Rejected."""
     try:
         if not data:
@@ -173,7 +218,7 @@ def _decode(data: bytes, signal: SignalType, settings: DecodeSettings, read: Cal
     return Rejected(fault.reason, _DETAILS[fault.reason].format_map(facts))
 
 
-def _in_protobuf(data: bytes, signal: SignalType) -> bytes:
+def _in_protobuf(data: bytes, signal: SignalType) -> Repaired:
     """Return the request in protobuf, whichever its encoding is.
 
     Protobuf starts with field 1, whose tag is the byte of a newline, and the length after it may be the byte of a
@@ -181,23 +226,27 @@ def _in_protobuf(data: bytes, signal: SignalType) -> bytes:
     (field 2), which no JSON text contains.
     """
     if not _BLANK_THEN_BRACE.match(data):
-        return data
+        return Repaired(data, 0)
     try:
         return to_protobuf(data, signal)
     except Refused as refused:
         if refused.reason == "malformed_json" and data.startswith(_FIELD_1):
-            return data
+            return Repaired(data, 0)
         raise
 
 
-def _names(data: bytes, found: Scanned) -> tuple[tuple[str, ...], NDArray[np.int32]]:
-    """Decode the distinct names. When the scanner gave one name two numbers, the first number stays."""
+def _names(data: bytes, found: Scanned) -> _SpanNames:
+    """Decode the distinct names. When two get one number, by the scanner or by repair, the first number stays."""
     numbers: dict[str, int] = {}
     ranges = found.name_range.tolist()
+    repaired = 0
     try:
         order = [numbers.setdefault(data[first:stop].decode(), len(numbers)) for first, stop in ranges]
     except UnicodeDecodeError:
-        raise Refused(reason="malformed_protobuf", found="a span name that is not UTF-8") from None
+        texts = [data[first:stop].decode(errors="replace") for first, stop in ranges]
+        repaired = sum(text.encode() != data[first:stop] for text, (first, stop) in zip(texts, ranges, strict=True))
+        numbers.clear()
+        order = [numbers.setdefault(text, len(numbers)) for text in texts]
     if len(numbers) == len(order):
-        return tuple(numbers), found.columns.name
-    return tuple(numbers), np.array(order, np.int32)[found.columns.name]
+        return _SpanNames(tuple(numbers), found.columns.name, repaired)
+    return _SpanNames(tuple(numbers), np.array(order, np.int32)[found.columns.name], repaired)

@@ -1,9 +1,9 @@
 """Decoding of OTLP/protobuf with upb, the C parser of `protobuf`: logs, metrics, resources, exceptions of spans."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from math import isfinite
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf 5 has no py.typed
@@ -26,12 +26,12 @@ from state_schemas.telemetry.metrics import (
     Temporality,
 )
 from state_schemas.telemetry.resource import Resource
-from state_schemas.telemetry.signals import SignalType
 from state_schemas.telemetry.spans import SpanException
 from udfs.otlp.refused import Refused
+from udfs.otlp.repair import repair_protobuf
 from udfs.otlp.resource import resource_of
 
-__all__ = ["EXCEPTION_ATTRIBUTES", "READERS", "DecodeError", "ProtobufReader", "hex_id"]
+__all__ = ["EXCEPTION_ATTRIBUTES", "DecodeError", "ProtobufReader", "hex_id"]
 
 EXCEPTION_ATTRIBUTES: Final = ("exception.type", "exception.message", "exception.stacktrace")
 _NO_RECORDED_VALUE: Final = 1
@@ -39,6 +39,7 @@ _TEMPORALITIES: Final[dict[int, Temporality]] = {1: "delta", 2: "cumulative"}
 
 # An AnyValue as plain data.
 _Plain = None | bool | int | float | str | bytes | list["_Plain"] | dict[str, "_Plain"]
+_Message = TypeVar("_Message")
 _Histogram = metrics_pb2.HistogramDataPoint | metrics_pb2.ExponentialHistogramDataPoint
 _Point = (
     metrics_pb2.NumberDataPoint
@@ -52,17 +53,20 @@ class ProtobufReader:
     """A reader of messages that upb parses.
 
     Raises `DecodeError` for bytes that upb rejects, including messages nested over 100 deep, and Refused for a value
-    with more than depth_max nested arrays and objects.
+    with more than depth_max nested arrays and objects. Texts that are not UTF-8 are repaired.
+
+    texts_repaired: number of texts repaired so far.
     """
 
     def __init__(self, depth_max: int) -> None:
+        self.texts_repaired = 0
         self._depth_max = depth_max
 
     def resource(self, parts: Iterable[bytes]) -> Resource:
         """Decode the `resource` fields of one group, which protobuf merges. Each must be complete by itself."""
         message = resource_pb2.Resource()
         for part in parts:
-            message.MergeFromString(part)
+            message.MergeFrom(self._parsed(resource_pb2.Resource, part))
         return self._resource(message)
 
     def exception(self, data: bytes, span: int) -> SpanException:
@@ -70,14 +74,14 @@ class ProtobufReader:
 
         span: index of its span in the columns. About 0.2 M/s of 1.4 kB.
         """
-        attributes = Span.Event.FromString(data).attributes
+        attributes = self._parsed(Span.Event, data).attributes
         found = dict(self._texts(pair for pair in attributes if pair.key in EXCEPTION_ATTRIBUTES))
         return SpanException(span, *(found.get(name, "") for name in EXCEPTION_ATTRIBUTES))
 
     def log_records(self, data: bytes) -> tuple[LogRecord, ...]:
         """Decode a logs request."""
         records: list[LogRecord] = []
-        for group in ExportLogsServiceRequest.FromString(data).resource_logs:
+        for group in self._parsed(ExportLogsServiceRequest, data).resource_logs:
             resource = self._resource(group.resource)
             records += (self._log(record, resource) for scope in group.scope_logs for record in scope.log_records)
         return tuple(records)
@@ -85,12 +89,25 @@ class ProtobufReader:
     def metric_points(self, data: bytes) -> tuple[MetricPoint, ...]:
         """Decode a metrics request."""
         points: list[MetricPoint] = []
-        for group in ExportMetricsServiceRequest.FromString(data).resource_metrics:
+        for group in self._parsed(ExportMetricsServiceRequest, data).resource_metrics:
             resource = self._resource(group.resource)
             for scope in group.scope_metrics:
                 for metric in scope.metrics:
                     points += self._points(metric, resource)
         return tuple(points)
+
+    def _parsed(self, kind: type[_Message], data: bytes) -> _Message:
+        """Parse a message; if upb rejects it for a text that is not UTF-8, parse the repaired one."""
+        message: Any = kind
+        try:
+            parsed: _Message = message.FromString(data)
+        except DecodeError:
+            repaired = repair_protobuf(data, message.DESCRIPTOR)
+            if not repaired.texts:
+                raise
+            parsed = message.FromString(repaired.data)
+            self.texts_repaired += repaired.texts
+        return parsed
 
     def _resource(self, message: resource_pb2.Resource) -> Resource:
         return resource_of(dict(self._texts(message.attributes)))
@@ -133,14 +150,6 @@ class ProtobufReader:
     def _attributes(self, pairs: Iterable[KeyValue]) -> tuple[tuple[str, str], ...]:
         """Sort attributes by name; of several with one name the greatest is kept, in whichever order they come."""
         return tuple(dict(sorted(self._texts(pairs))).items())
-
-
-_Records = tuple[LogRecord, ...] | tuple[MetricPoint, ...]
-# How the records of a request are read. Spans are not among them: the scanner reads them into columns.
-READERS: Final[Mapping[SignalType, Callable[[ProtobufReader, bytes], _Records]]] = {
-    "logs": ProtobufReader.log_records,
-    "metrics": ProtobufReader.metric_points,
-}
 
 
 def hex_id(value: bytes) -> str:

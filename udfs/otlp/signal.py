@@ -3,16 +3,17 @@
 The three requests share their outer fields in protobuf; the first record that has a time shows which one it is.
 """
 
-import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from state_schemas.telemetry.signals import SIGNALS, SignalType
+from udfs.linear import expression
+from udfs.otlp.wire_format import BYTES, FIXED64, Field, fields_of
 
 __all__ = ["REQUESTS", "signal_of"]
 
@@ -23,39 +24,21 @@ REQUESTS: Final[dict[SignalType, Any]] = {
 }
 
 _RECORDS_MAX: Final = 100  # records that are inspected; a request of records without times would otherwise take seconds
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_SIZES: Final = {_FIXED64: 8, _FIXED32: 4}
 _RESOURCE, _SCOPE, _RECORD = 1, 2, 2  # fields of a request, of a resource's records, of a scope's
 _POINT, _POINT_TIME = 1, 3
 _LOG_TIMES: Final = frozenset((1, 11))  # time, observed time
 _SPAN_TIMES: Final = frozenset((7, 8))  # start, end
 _METRIC_DATA: Final = frozenset((5, 7, 9, 10, 11))  # gauge, sum, histogram, exponential histogram, summary
 # The groups are in the order of SIGNALS.
-_NAMES: Final = re.compile(rb'"resource_?(?i:(spans)|(logs)|(metrics))"')
-
-
-class _Varint(NamedTuple):
-    """A number. stop: position of the byte after it."""
-
-    value: int
-    stop: int
-
-
-class _Field(NamedTuple):
-    """A field of a message. first, stop: range of its bytes, without their length."""
-
-    number: int
-    wire_type: int
-    first: int
-    stop: int
+_NAMES: Final = expression(rb'"resource_?(?i:(spans)|(logs)|(metrics))"')
 
 
 def signal_of(data: bytes) -> SignalType:
     """Return the signal of a request in protobuf or JSON; `logs` if nothing shows it. Never raises."""
     # Protobuf first: no JSON text contains the byte 0x12 that precedes each scope and each record.
     for record in islice(_records(data), _RECORDS_MAX):
-        fields = list(_fields(data, record.first, record.stop))
-        times = {field.number for field in fields if field.wire_type == _FIXED64}
+        fields = list(fields_of(data, record.first, record.stop))
+        times = {field.number for field in fields if field.wire_type == FIXED64}
         if times & _LOG_TIMES:
             return "logs"
         if times & _SPAN_TIMES:
@@ -66,51 +49,20 @@ def signal_of(data: bytes) -> SignalType:
     return SIGNALS[(named.lastindex or 1) - 1] if named else "logs"
 
 
-def _records(data: bytes) -> Iterator[_Field]:
-    for resource in _messages(data, _Field(0, _BYTES, 0, len(data)), _RESOURCE):
+def _records(data: bytes) -> Iterator[Field]:
+    for resource in _messages(data, Field(0, BYTES, 0, len(data)), _RESOURCE):
         for scope in _messages(data, resource, _SCOPE):
             yield from _messages(data, scope, _RECORD)
 
 
-def _has_point(data: bytes, metric: _Field) -> bool:
-    if metric.wire_type != _BYTES:
+def _has_point(data: bytes, metric: Field) -> bool:
+    if metric.wire_type != BYTES:
         return False
     points = _messages(data, metric, _POINT)
-    fields = (field for point in points for field in _fields(data, point.first, point.stop))
-    return any(field.number == _POINT_TIME and field.wire_type == _FIXED64 for field in fields)
+    fields = (field for point in points for field in fields_of(data, point.first, point.stop))
+    return any(field.number == _POINT_TIME and field.wire_type == FIXED64 for field in fields)
 
 
-def _messages(data: bytes, outer: _Field, number: int) -> Iterator[_Field]:
-    fields = _fields(data, outer.first, outer.stop)
-    return (field for field in fields if field.number == number and field.wire_type == _BYTES)
-
-
-def _fields(data: bytes, first: int, stop: int) -> Iterator[_Field]:
-    """Yield the fields in these bytes up to the first invalid one; a field that is cut off ends where the bytes end."""
-    while first < stop:
-        tag, first = _varint(data, first, stop)
-        wire_type = tag & 7
-        if wire_type == _VARINT:
-            end = _varint(data, first, stop).stop
-        elif wire_type == _BYTES:
-            size, first = _varint(data, first, stop)
-            end = first + size
-        elif wire_type in _SIZES:
-            end = first + _SIZES[wire_type]
-        else:
-            return
-        yield _Field(tag >> 3, wire_type, first, min(end, stop))
-        first = end
-
-
-def _varint(data: bytes, first: int, stop: int) -> _Varint:
-    """Return a number, also if it is cut off."""
-    value, shift = 0, 0
-    while first < stop:
-        byte = data[first]
-        first += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80 or shift > 63:
-            break
-    return _Varint(value, first)
+def _messages(data: bytes, outer: Field, number: int) -> Iterator[Field]:
+    fields = fields_of(data, outer.first, outer.stop)
+    return (field for field in fields if field.number == number and field.wire_type == BYTES)

@@ -145,7 +145,7 @@ def test_each_form_folds_to_the_same() -> None:
 
 def test_a_broken_exception_rejects_its_message_in_each_form() -> None:
     good = request_of([span_of(1, {"exception.type": "Closed"})])
-    broken = good.SerializeToString().replace(b"Closed", b"Clos\xff\xff")
+    broken = good.SerializeToString().replace(b"\x0eexception.type", b"\x7fexception.type")
     found = FOLD.fold(broken, AT)
     assert [letter.reason for letter in found.dead_letters] == ["malformed_protobuf"]
     found = FOLD.fold(otlp_json(good).replace(b'"name": "exception"', b'"name": 7'), AT)

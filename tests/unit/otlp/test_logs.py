@@ -15,7 +15,7 @@ from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.resource import Resource
 from tests.support.otlp_forms import deep_json, deep_value, otlp_json, sized
 from tests.support.otlp_strategies import attributes, ids, resources, text, uint32, uint64, values
-from udfs.otlp.decoder import DecodeSettings, decode_logs
+from udfs.otlp.decoder import DecodeSettings, Records, decode_logs
 
 logs = st.builds(
     ProtoLogRecord,
@@ -47,8 +47,8 @@ requests = st.builds(
 
 def decoded(data: bytes) -> tuple[LogRecord, ...]:
     found = decode_logs(data)
-    assert isinstance(found, tuple), found
-    return found
+    assert isinstance(found, Records), found
+    return found.records
 
 
 def request_with(record: ProtoLogRecord) -> ExportLogsServiceRequest:
@@ -203,4 +203,4 @@ def test_no_bytes_raise(junk: bytes, request: ExportLogsServiceRequest, random: 
         whole[: len(junk)] + junk + whole[len(junk) :],
         otlp_json(request)[: len(junk) * 4],
     ):
-        assert isinstance(decode_logs(data), tuple | Rejected)
+        assert isinstance(decode_logs(data), Records | Rejected)

@@ -20,7 +20,7 @@ from state_schemas.telemetry.metrics import (
 from state_schemas.telemetry.resource import Resource
 from tests.support.otlp_forms import otlp_json
 from tests.support.otlp_strategies import attributes, resources, text, uint32, uint64
-from udfs.otlp.decoder import decode_metrics
+from udfs.otlp.decoder import Records, decode_metrics
 
 doubles = st.floats(allow_nan=False)  # NaN is not equal to itself: it has a test of its own
 optional_doubles = st.none() | doubles
@@ -125,8 +125,8 @@ def request_with(metric: pb.Metric) -> ExportMetricsServiceRequest:
 
 def decoded(data: bytes) -> tuple[MetricPoint, ...]:
     found = decode_metrics(data)
-    assert isinstance(found, tuple), found
-    return found
+    assert isinstance(found, Records), found
+    return found.records
 
 
 def value_of(metric: pb.Metric) -> MetricValue:
@@ -271,4 +271,4 @@ def test_no_bytes_raise(junk: bytes, request: ExportMetricsServiceRequest, posit
     whole, written = request.SerializeToString(), otlp_json(request)
     cut = position % len(whole)
     for data in (junk, b"{" + junk, whole[:cut] + junk + whole[cut:], written[: position % len(written)]):
-        assert isinstance(decode_metrics(data), tuple | Rejected)
+        assert isinstance(decode_metrics(data), Records | Rejected)

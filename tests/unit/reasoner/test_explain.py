@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from operators.ingest.fold import FOLDS, FoldConfig
 from reasoner.cli import main
 from reasoner.recordings.read import sidecar
-from reasoner.runs.explain import EXCEPTIONS_OVERFLOWED, Explained, Explainer, NotCounted
+from reasoner.runs.explain import EXCEPTIONS_OVERFLOWED, Explained, Explainer, NotCounted, tables
 from state_schemas.telemetry.message import KafkaPosition
 from tests.support.otlp_forms import otlp_json
 from udfs.logs.masking.masker import MaskSettings
@@ -93,6 +93,8 @@ def test_a_log_record_is_explained_field_by_field() -> None:
         "template": "bread for <email> burnt at <ip>",
         "masked": ("ip", "email"),
         "line": "bread for <email> burnt at <ip>",
+        "cut": False,
+        "texts_repaired": 0,
     }
 
 
@@ -100,6 +102,18 @@ def test_a_line_below_warn_has_a_pattern_and_masks_but_no_sample_line() -> None:
     (row,) = explained(logs("tray 12 is ready", severity=9))
     assert (row.warning_or_worse, row.line, row.masked) == (False, "", ("number",))
     assert row.template == "tray <number> is ready"
+
+
+def test_a_long_line_and_texts_that_are_not_utf8_are_marked() -> None:
+    long, short = logs("bread " * 400), logs("caf\ue000")
+    (row,) = explained(long)
+    assert (row.cut, row.texts_repaired) == (True, 0)
+    explainer = Explainer(FoldConfig())
+    explainer.add(short.SerializeToString().replace("\ue000".encode(), b"\xe9\xe9\xe9"))
+    (row,) = (row for row in explainer.rows() if isinstance(row, Explained))
+    assert (row.template, row.cut, row.texts_repaired) == ("caf\ufffd\ufffd\ufffd", False, 1)
+    shown = "\n".join(tables([row]))
+    assert "repaired   1 texts of its message were not UTF-8" in shown
 
 
 def test_the_name_of_a_user_is_among_the_masks() -> None:
@@ -275,7 +289,7 @@ def test_the_command_prints_a_json_object_for_each_row(
     first, second, third = printed(capsys)
     assert list(first) == [
         *("service", "env", "severity_number", "warning_or_worse", "event_name", "exception_type"),
-        *("pattern_id", "template", "masked", "line", "signal", "namespace"),
+        *("pattern_id", "template", "masked", "line", "signal", "namespace", "cut", "texts_repaired"),
     ]
     assert (first["line"], first["masked"]) == ("oven <number> is cold", ["number"])
     assert list(second) == ["rejected", "detail", "records", "signal"]

@@ -27,7 +27,8 @@ PAD: Final = 40  # bytes behind the last line that are read and written; they ar
 
 _HEX_MIN, _HEX_LETTERS_MIN = 4, 8  # `deadbeef` is a number, `facade` a word
 _ID_TURNS_MIN, _ID_BYTES_MIN = 3, 16  # sequences of figures in a run, or its bytes
-_QUOTED_BYTES_MAX, _GROUP_MAX = 256, 4  # the latter: digits between the colons of an address
+# Digits between the colons of an address, and colons of one: 31 in a fingerprint. More would be read again from each.
+_QUOTED_BYTES_MAX, _GROUP_MAX, _COLONS_MAX = 256, 4, 32
 _UUID_BYTES, _UUID_DASHES = 36, (8, 13, 18, 23)
 _BLOB_BYTES_MIN, _BLOB = 20, SMALL | CAPITAL | DIGIT  # base64, with a figure before a letter
 _EACH, _SIGN, _RUN = np.uint64(0x0101010101010101), np.uint64(2), np.uint64(3)  # bit 0 of 8 bytes; bits of kinds
@@ -115,7 +116,7 @@ def _ipv4_stop(text: Any, kinds: Any, first: Any) -> Any:
 def _colons_stop(text: Any, kinds: Any, first: Any, inside: Any) -> Any:
     """Return the end of an IPv6 or MAC address from here; first for none, or for `2023:13:55` of a date inside."""
     at, colons, figures, group, doubled = first, 0, 0, 0, False
-    while text[at] == _COLON or kinds[at] & (DIGIT | HEX_LETTER):
+    while (text[at] == _COLON and colons < _COLONS_MAX) or kinds[at] & (DIGIT | HEX_LETTER):
         if text[at] == _COLON:
             doubled = doubled or (group == 0 and at > first)
             colons, group = colons + 1, 0
@@ -126,8 +127,7 @@ def _colons_stop(text: Any, kinds: Any, first: Any, inside: Any) -> Any:
                 return first
         at += 1
     while at > first and text[at - 1] == _COLON:  # a colon behind the address is not part of it
-        at -= 1
-        colons -= 1
+        at, colons = at - 1, colons - 1
     enough = colons >= (5 if inside else 3) or (doubled and colons >= 2)
     return at if enough and figures and kinds[at] < DIGIT else first
 

@@ -46,6 +46,13 @@ class Masker:
         self._enabled = np.array([False, *(name in settings.masks for name in MASK_NAMES[:MASK_LAST])])
         self.masked_lines(["loads the compiled kernel"])
 
+    def is_cut(self, line: str) -> bool:
+        """Return whether a line is longer than line_bytes_max: only its beginning is masked."""
+        chars = len(line)
+        if 4 * chars <= self._bytes_max:  # UTF-8 has at most 4 bytes a character
+            return False
+        return chars > self._bytes_max or len(line.encode(errors="replace")) > self._bytes_max
+
     def masked_lines(self, lines: Sequence[str]) -> list[bytes]:
         """Return the masked line of each line. About 2 ns a byte, and 0.4 us a line."""
         cut = _encoded(lines, self._bytes_max)

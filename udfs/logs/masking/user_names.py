@@ -6,42 +6,43 @@ stays: in `user preferences not found` and `user alice not found` the same place
 there would merge two errors into one.
 """
 
-import re
 from typing import Final
 
+from udfs.linear import expression
 from udfs.logs.masking.masker import USER
 
 __all__ = ["hide_names"]
 
-_LETTERS: Final = rb"[\w$\x01-\x08\x80-\xff]++"
-_NAME: Final = _LETTERS + rb"(?:[.@+\\-]++" + _LETTERS + rb")*+"  # possessive: each line takes at most a few passes
-_VALUE: Final = (
-    rb"(?!(?:true|false|null|nil|none|unknown|anonymous|-)(?:[\s,;&|)\]}]|$))[^\s,;&|)\]}\"'][^\s,;&|)\]}\"]*+"
-)
+_LETTERS: Final = rb"[\w$\x01-\x08\x80-\xff]+"
+_NAME: Final = _LETTERS + rb"(?:[.@+\\-]+" + _LETTERS + rb")*"
+_VALUE: Final = rb"[^\s,;&|)\]}\"'][^\s,;&|)\]}\"]*"
+_NO_NAMES: Final = frozenset((b"true", b"false", b"null", b"nil", b"none", b"unknown", b"anonymous", b"-"))
 _KEY: Final = rb"(?:user(?:[ _.-]?(?:name|id))?|\blogname|\bacct)"
-_FROM: Final = rb"(?= (?:from )?\x05)"  # an address
-# Each entry is the text before a name, the name, and the text that must follow it.
+_FROM: Final = rb" (?:from )?\x05"  # an address
+# Each entry is the text before a name, the name, and the text that must follow it. The words between have at most 40
+# letters, so that a search that fails has not read far.
 _CONTEXTS: Final = (
     (_KEY + rb"(?: = |=)", _VALUE, rb""),
-    (_KEY + rb"[\"']?(?: = |=|: ?)\"", rb"[^\"]++", rb"(?=\")"),
-    (_KEY + rb"[\"']?(?: = |=|: ?)'", rb"[^']++", rb"(?=')"),
-    (rb"\buser \"", rb"[^\"]++", rb"(?=\")"),
-    (rb"\buser '", rb"[^']++", rb"(?=')"),
-    (rb"\buser ", _NAME, rb"(?= from \x05| \x05| not allowed because\b| logged (?:in|out|on|off)\b| \[preauth\])"),
+    (_KEY + rb"[\"']?(?: = |=|: ?)\"", rb"[^\"]+", rb"\""),
+    (_KEY + rb"[\"']?(?: = |=|: ?)'", rb"[^']+", rb"'"),
+    (rb"\buser \"", rb"[^\"]+", rb"\""),
+    (rb"\buser '", rb"[^']+", rb"'"),
+    (rb"\buser ", _NAME, rb" from \x05| \x05| not allowed because\b| logged (?:in|out|on|off)\b| \[preauth\]"),
     (
-        rb"\b(?:password|publickey|hostbased|gssapi-\S++|pam|log[io]n|authentication|failure|exceeded) for ",
+        rb"\b(?:password|publickey|hostbased|gssapi-\S{1,40}|pam|log[io]n|authentication|failure|exceeded) for ",
         _NAME,
         _FROM,
     ),
-    (rb"\b(?:log[io]n|auth(?:entication)?|access|password|session)(?: \w++){0,2} for user \[?", _NAME, rb""),
-    (rb"\bof user ", _NAME, rb"(?=\.?$)"),
-    (rb"\bby ", _NAME, rb"(?=\(uid=)"),
-    (rb"^", _NAME, rb"(?= : TTY=)"),
-    (rb"(?<![\w\x0e])(?-i:/home/|/Users/(?=[^\s/]++/))", _NAME, rb""),
-    (rb"\\Users\\", _LETTERS + rb"(?:[.@+-]++" + _LETTERS + rb")*+", rb""),
+    (rb"\b(?:log[io]n|auth(?:entication)?|access|password|session)(?: \w{1,40}){0,2} for user \[?", _NAME, rb""),
+    (rb"\bof user ", _NAME, rb"\.?$"),
+    (rb"\bby ", _NAME, rb"\(uid="),
+    (rb"^", _NAME, rb" : TTY="),
+    (rb"\B(?-i:/home/)", _NAME, rb""),
+    (rb"\B(?-i:/Users/)", _NAME, rb"[^\s/]*/"),
+    (rb"\\Users\\", _LETTERS + rb"(?:[.@+-]+" + _LETTERS + rb")*", rb""),
 )
-_FOUND: Final = re.compile(
-    b"|".join(b"(" + before + b")" + name + behind for before, name, behind in _CONTEXTS), re.IGNORECASE
+_FOUND: Final = expression(
+    b"|".join(before + b"(" + name + b")(?:" + behind + b")" for before, name, behind in _CONTEXTS), ignore_case=True
 )
 _SIGNS: Final = (b"user", b" for ", b"/home/", b"logname", b"acct", b"uid=", b"tty=")  # a line without them has no name
 
@@ -51,4 +52,14 @@ def hide_names(masked_line: bytes) -> bytes:
     small = masked_line.lower()
     if not any(sign in small for sign in _SIGNS):
         return masked_line
-    return _FOUND.sub(lambda match: match[match.lastindex or 0] + USER, masked_line)
+    parts: list[bytes] = []
+    done = at = 0
+    # The next search begins at the end of the name: the text that follows it may be in front of another one.
+    while match := _FOUND.search(masked_line, at):
+        name = match.lastindex or 0
+        at = match.end(name)
+        behind_name = masked_line.endswith(USER, 0, match.start()) and match[0].startswith(b"/")
+        if match[name].lower() not in _NO_NAMES and not behind_name:
+            parts += (masked_line[done : match.start(name)], USER)
+            done = at
+    return b"".join((*parts, masked_line[done:]))
