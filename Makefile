@@ -45,9 +45,9 @@ explore: setup ## Run the laws on random input for EXPLORE_SECONDS (600), from s
 mutants: setup ## Plant each fault of tests/mutants and check that the tests fail; MUTANT=name plants one of them
 	@$(BIN)/python -m tests.mutants.run $(if $(MUTANT),--only $(MUTANT))
 
-fuzz: setup ## Run the decoders on random and broken bytes for FUZZ_SECONDS (20)
+fuzz: setup ## Run each decoder and the line path on random and broken bytes for FUZZ_SECONDS (20) each; FUZZ=name runs one
 	@reasoner/stack/setup.sh fuzz
-	@$(BIN)/python tests/fuzz/fuzz_decoders.py -max_total_time=$${FUZZ_SECONDS:-20}
+	@for target in $(or $(FUZZ),spans logs metrics json lines); do echo "fuzz: $$target"; $(BIN)/python tests/fuzz/run.py $$target -max_total_time=$${FUZZ_SECONDS:-20}; done
 
 bench: setup ## Measure the spans per second of the whole job and the share of each stage
 	@$(BIN)/reasoner bench job

@@ -46,10 +46,9 @@ def marked(message: Any) -> int:
     return sum(MARK in text for text in _texts(message))
 
 
-def _with(message: Any, text: str) -> Any:
-    data = bytes(message.SerializePartialToString())
-    out = type(message)()
-    out.MergeFromString(data)
+def _with(message: _M, text: str) -> _M:
+    out: _M = type(message)()
+    out.MergeFrom(message)
     for inner in _messages(out):
         for field, value in inner.ListFields():
             if field.type != FieldDescriptor.TYPE_STRING:

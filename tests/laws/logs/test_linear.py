@@ -127,7 +127,12 @@ def decode(text: str) -> None:
     )
 
 
-WORK = {"body": partial(read, 0), "severe body": partial(read, 17), "stack trace": read_trace, "JSON": decode}
+WORK: dict[str, Callable[[str], object]] = {
+    "body": partial(read, 0),
+    "severe body": partial(read, 17),
+    "stack trace": read_trace,
+    "JSON": decode,
+}
 
 
 @pytest.fixture(autouse=True)
