@@ -3,8 +3,9 @@
 A window is evaluated *early* when the watermark passes its end, and is *final* when the watermark passes its end plus
 the allowed lateness. The model advances over final windows only; the windows after them are evaluated again from that
 model whenever one of them changes. A candidate that differs from the revision emitted last is emitted as the next
-revision; an insight without a candidate is retracted. The last revision of each insight is therefore a pure function of
-the windows.
+revision, at most one of an insight for each advance of event time; an insight without a candidate is retracted. The
+first revision is `open` and later ones are `updated`. An insight closes by a final window only, so that it never opens
+again. Apart from `open` and `updated`, the last revision of each insight is a pure function of the windows.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +16,7 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 import msgspec
 
 from state_schemas.contracts.dead_letter import DeadLetter
-from state_schemas.contracts.insight import Insight, fault_of, to_json
+from state_schemas.contracts.insight import Insight, Status, fault_of, to_json
 from state_schemas.state.detector import DetectorState, EmittedInsight, Model
 from udfs.event_time import LATENESS_MS, WINDOW_MS
 
@@ -26,6 +27,7 @@ A = TypeVar("A")
 KEPT_MS: Final = 3_600_000
 
 EmitWhen = Literal["early", "final"]
+_ONGOING: Final[frozenset[Status]] = frozenset(("open", "updated"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +38,18 @@ class EmissionConfig:
     window_ms: int = WINDOW_MS
     # Allowed lateness: a window is final this long after its end.
     lateness_ms: int = LATENESS_MS
-    # `early` emits when a window ends and corrects later; `final` emits once and never corrects (`replay`).
+    # `early` emits when a window ends and corrects later; `final` emits a revision for each final window (`replay`).
     emit_when: EmitWhen = "early"
+    # Whether windows that are not final are evaluated. False for what only a complete window shows: a missing line.
+    evaluate_early: bool = True
 
     def final_ms(self, start_ms: int) -> int:
         """Return the event time at which the window that begins at start_ms is final."""
         return start_ms + self.window_ms + self.lateness_ms
 
-    def is_final(self, start_ms: int, watermark_ms: int, judged_until_ms: int) -> bool:
-        """Return whether the window that begins at start_ms is final.
-
-        A window that was evaluated as final stays final, although the watermark starts again after a restore.
-        """
-        return self.final_ms(start_ms) <= watermark_ms or start_ms < judged_until_ms
+    def is_final(self, start_ms: int, now_ms: int) -> bool:
+        """Return whether the window that begins at start_ms is final."""
+        return self.final_ms(start_ms) <= now_ms
 
     def is_forgotten(self, judged_until_ms: int, start_ms: int, idle_ms: int) -> bool:
         """Return whether the model is forgotten when the window at start_ms begins.
@@ -92,36 +93,44 @@ class Emitter(Generic[M, A]):
         self._remembered: dict[str, tuple[int, list[_Step[M, A]]]] = {}
         self._names = 0
 
-    def advance(self, state: DetectorState[M, A], evaluate: Evaluate[M, A], now_ms: int) -> tuple[Insight, ...]:
-        """Return the revisions that are due; model, windows and emitted insights of the state are changed in place.
+    def settle(self, state: DetectorState[M, A], evaluate: Evaluate[M, A], now_ms: int) -> list[Insight]:
+        """Advance the model over the windows that are final, and drop them; the state is changed in place.
 
-        Final windows leave the state, and the model advances over them.
+        Returns the revisions of those windows where each is emitted (`final`), else none: see `correct`.
         """
         out: list[Insight] = []
-        emitted, known = state.emitted, self._recall(state.key)
-        for start_ms in sorted(start_ms for start_ms in state.windows if self.config.final_ms(start_ms) <= now_ms):
+        final = sorted(start_ms for start_ms in state.windows if self.config.final_ms(start_ms) <= now_ms)
+        if not final:
+            return out
+        known = self._recall(state.key)
+        for start_ms in final:
             step = _evaluated(known, evaluate, state.model, start_ms, state.windows.pop(start_ms))
             state.model = step.after
             until_ms = start_ms + self.config.window_ms
             for candidate in step.candidates:
-                _settle(emitted, candidate, until_ms)
+                _settle(state.emitted, candidate, until_ms)
                 if self.config.emit_when == "final":
-                    out += _send(emitted, candidate, until_ms)
+                    out += _send(state.emitted, candidate, until_ms)
+        self._remember(state.key, known)
+        return out
+
+    def correct(self, state: DetectorState[M, A], evaluate: Evaluate[M, A], now_ms: int) -> list[Insight]:
+        """Return the revisions that are due once the model is settled: at most one of each insight."""
+        out: list[Insight] = []
         if self.config.emit_when == "early":
-            steps = self._tentative(known, evaluate, state, now_ms)
+            steps = self._tentative(self._recall(state.key), evaluate, state, now_ms)
             self._remember(state.key, steps)
-            ends = (
-                (candidate, step.start_ms + self.config.window_ms) for step in steps for candidate in step.candidates
-            )
-            out += _correct(emitted, {candidate.insight_id: (candidate, end_ms) for candidate, end_ms in ends})
-        _drop_done(emitted, now_ms, self.config.lateness_ms)
-        return tuple(out)
+            out = _correct(state.emitted, _tentative_candidates(steps, self.config.window_ms))
+        _drop_done(state.emitted, now_ms, self.config.lateness_ms)
+        return out
 
     def _tentative(
         self, known: list[_Step[M, A]], evaluate: Evaluate[M, A], state: DetectorState[M, A], now_ms: int
     ) -> list[_Step[M, A]]:
         """Return the steps of the windows that have ended and are not final, in order."""
         steps: list[_Step[M, A]] = []
+        if not self.config.evaluate_early:
+            return steps
         model = state.model
         for start_ms in sorted(start_ms for start_ms in state.windows if start_ms + self.config.window_ms <= now_ms):
             steps.append(_evaluated(known, evaluate, model, start_ms, state.windows[start_ms]))
@@ -154,17 +163,39 @@ def _settle(emitted: dict[str, EmittedInsight], candidate: Insight, until_ms: in
     entry.until_ms = max(entry.until_ms, until_ms)
 
 
-def _correct(emitted: dict[str, EmittedInsight], tentative: dict[str, tuple[Insight, int]]) -> list[Insight]:
-    """Return revisions, by id, where the current candidates differ from the revisions emitted last."""
+class _Tentative(NamedTuple):
+    """The last candidate of an insight in windows that are not final. end_ms: of its window."""
+
+    candidate: Insight
+    end_ms: int
+
+
+def _tentative_candidates(steps: Iterable[_Step[M, A]], window_ms: int) -> dict[str, _Tentative]:
+    """Return the last candidate of each insight, by id; a closing one only where there is no other."""
+    found: dict[str, _Tentative] = {}
+    for step in steps:
+        for candidate in step.candidates:
+            if candidate.status != "closed" or candidate.insight_id not in found:
+                found[candidate.insight_id] = _Tentative(candidate, step.start_ms + window_ms)
+    return found
+
+
+def _correct(emitted: dict[str, EmittedInsight], tentative: dict[str, _Tentative]) -> list[Insight]:
+    """Return revisions, by id, where the current candidates differ from the revisions emitted last.
+
+    An insight that only closes in windows that are not final stays as it is: late records may take its end back.
+    """
     out: list[Insight] = []
     for insight_id in sorted({*emitted, *tentative}):
-        if insight_id in tentative:
+        if insight_id in tentative and tentative[insight_id].candidate.status != "closed":
             out += _send(emitted, *tentative[insight_id])
             continue
-        entry = emitted[insight_id]
+        entry = emitted.get(insight_id)
+        if entry is None:
+            continue
         if entry.final is not None:
             out += _send(emitted, entry.final, entry.until_ms)
-        elif entry.sent is not None:
+        elif entry.sent is not None and insight_id not in tentative:
             out += _send(emitted, _retracted(entry.sent), entry.until_ms)
     return out
 
@@ -180,7 +211,7 @@ def _evaluated(known: list[_Step[M, A]], evaluate: Evaluate[M, A], model: M, sta
 
 def next_firing_ms(config: EmissionConfig, windows: Iterable[int], now_ms: int) -> int | None:
     """Return when the next of these windows (by start) ends or becomes final; None without windows."""
-    if config.emit_when == "final":
+    if config.emit_when == "final" or not config.evaluate_early:
         return min((config.final_ms(start_ms) for start_ms in windows), default=None)
     ends = (start_ms + config.window_ms for start_ms in windows)
     return min((end if end > now_ms else end + config.lateness_ms for end in ends), default=None)
@@ -217,10 +248,20 @@ def _send(emitted: dict[str, EmittedInsight], candidate: Insight, until_ms: int)
     """Return the next revision, or nothing if the candidate equals the revision emitted last."""
     entry = emitted.setdefault(candidate.insight_id, EmittedInsight(until_ms))
     entry.until_ms = max(entry.until_ms, until_ms)
+    if candidate.status in _ONGOING:
+        candidate = msgspec.structs.replace(candidate, status=_ongoing_status(entry.sent, candidate))
     if entry.sent == msgspec.structs.replace(candidate, revision=entry.revision):
         return []
     entry.sent = msgspec.structs.replace(candidate, revision=entry.revision + 1)
     return [entry.sent]
+
+
+def _ongoing_status(sent: Insight | None, candidate: Insight) -> Status:
+    """Return `open` for the first revision, and `updated` for a later one that says more than the one before."""
+    if sent is None or sent.status not in _ONGOING:
+        return "open"
+    same = sent == msgspec.structs.replace(candidate, revision=sent.revision, status=sent.status)
+    return sent.status if same else "updated"
 
 
 def _retracted(insight: Insight) -> Insight:

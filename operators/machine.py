@@ -37,9 +37,9 @@ class Machine(Protocol[S, E_contra, O_co]):
     takes: types of its events; an output of one of them, or of a subclass, is routed to it. gives: the exact type of
     each of its outputs.
 
-    now_ms of a timer is the time that was asked for, never later, so results do not depend on how often an engine
-    advances its watermark. At the end of a bounded input it is END_OF_INPUT: everything pending is emitted, nothing is
-    concluded from missing records, and the state is forgotten.
+    now_ms of a timer is the watermark: the time that was asked for, or a later one. At the end of a bounded input it is
+    END_OF_INPUT: everything pending is emitted, nothing is concluded from missing records, and the state is forgotten.
+    After a restore the watermark begins anew at BEGIN_OF_TIME, while states and timers are those of the checkpoint.
     """
 
     @property

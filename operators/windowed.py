@@ -10,7 +10,7 @@ from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 from operators.emission import EmissionConfig, Emitter, checked, next_firing_ms
-from operators.machine import BEGIN_OF_TIME, END_OF_INPUT, Step
+from operators.machine import END_OF_INPUT, Step
 from operators.rollup_windows import next_due_ms, take_ended, wait
 from state_schemas.codec import Codec
 from state_schemas.contracts.counters import MetricName
@@ -130,40 +130,30 @@ class WindowedDetector(ABC, Generic[M, A, E_contra, O_co]):
         if state.fingerprint != self.fingerprint:
             state = self.initial(state.key)
             counts.append(("states_reset_total", 1))
+        state.advanced_ms = max(state.advanced_ms, watermark_ms)
         behind = 0
         for start_ms, late, aggregate in self.parts(event, state.model):
-            is_behind = not late and self._emission.is_final(start_ms, watermark_ms, state.model.last_end_ms)
+            is_behind = not late and self._emission.is_final(start_ms, state.advanced_ms)
             behind += self.records(aggregate) if is_behind else 0
             self._add(state, WindowPart(start_ms, late or is_behind, aggregate))
             if not late:
                 state.last_seen_ms = max(state.last_seen_ms, start_ms + self._emission.window_ms)
         if behind:
             counts.append(("records_behind_total", behind))
-        return Step(state, timer_at_ms=self._next_timer_ms(state, watermark_ms), counts=tuple(counts))
+        return Step(state, timer_at_ms=self._next_timer_ms(state), counts=tuple(counts))
 
     def on_timer(
         self, state: DetectorState[M, A], now_ms: int
     ) -> Step[DetectorState[M, A], O_co | Insight | DeadLetter]:
         leaving = _Leaving[O_co]()
-        if now_ms == END_OF_INPUT:
-            self._finish(state, leaving)
-        else:
-            self._advance(state, now_ms, leaving)
-            if now_ms < self._forget_ms(state) or state.pending or state.windows:
-                timer_at_ms = self._next_timer_ms(state, now_ms)
-                return Step(state, tuple(leaving.outputs), timer_at_ms, tuple(leaving.counts))
+        self._advance(state, now_ms, leaving)
+        if now_ms != END_OF_INPUT:
+            if state.advanced_ms < self._forget_ms(state) or state.pending or state.windows:
+                return Step(state, tuple(leaving.outputs), self._next_timer_ms(state), tuple(leaving.counts))
             key = ServiceKey.of(state.key)
             closed = self._emitter.conclude(state.emitted, self.expire(key, state.model))
             self._emit(Evaluated(key, state.model, state.model, closed), leaving)
         return Step(None, tuple(leaving.outputs), None, (*leaving.counts, ("states_forgotten_total", 1)))
-
-    def _finish(self, state: DetectorState[M, A], leaving: _Leaving[O_co]) -> None:
-        """Advance event time until nothing waits, so that rows and names are those known at the end of each window."""
-        # Windows that were evaluated early before the end of the input are evaluated early here as well.
-        due_ms = self._due_ms(state, max(state.windows, default=BEGIN_OF_TIME) + self._emission.window_ms)
-        while due_ms is not None:
-            self._advance(state, due_ms, leaving)
-            due_ms = self._due_ms(state, due_ms)
 
     def _add(self, state: DetectorState[M, A], part: WindowPart[A]) -> None:
         if self.resolutions_s:
@@ -177,7 +167,23 @@ class WindowedDetector(ABC, Generic[M, A, E_contra, O_co]):
         state.windows[start_ms] = self.merge(start_ms, parts, state.model)
 
     def _advance(self, state: DetectorState[M, A], now_ms: int, leaving: _Leaving[O_co]) -> None:
-        """Write windows that have ended, evaluate those that are due; `state` is changed in place."""
+        """Write and settle the windows that are due, then correct the insights; `state` is changed in place.
+
+        Event time stops at the end of each window, so that rows and names are those known then, however far it moves.
+        """
+        due_ms = self._due_ms(state, state.advanced_ms)
+        while due_ms is not None and due_ms <= now_ms:
+            self._settle(state, due_ms, leaving)
+            state.advanced_ms = max(state.advanced_ms, due_ms)
+            due_ms = self._due_ms(state, due_ms)
+        if now_ms != END_OF_INPUT:
+            state.advanced_ms = now_ms
+        key = ServiceKey.of(state.key)
+        revisions = self._emitter.correct(state, partial(self._evaluate, key), state.advanced_ms)
+        self._emit(Evaluated(key, state.model, state.model, revisions), leaving)
+
+    def _settle(self, state: DetectorState[M, A], now_ms: int, leaving: _Leaving[O_co]) -> None:
+        """Write windows that have ended, and advance the model over those that are final."""
         key, before = ServiceKey.of(state.key), state.model
         merge = partial(self.merge, model=before)
         for window, aggregate in take_ended(state.pending, now_ms, self.resolutions_s, merge):
@@ -186,11 +192,13 @@ class WindowedDetector(ABC, Generic[M, A, E_contra, O_co]):
                 leaving.counts += self.overflow(aggregate)
                 if not window.late:
                     self._watch(state, window.start_ms, self.watched(aggregate))
-        revisions = self._emitter.advance(state, partial(self._evaluate, key), now_ms)
+        revisions = self._emitter.settle(state, partial(self._evaluate, key), now_ms)
         self._emit(Evaluated(key, before, state.model, revisions), leaving)
 
     def _emit(self, evaluated: Evaluated[M], leaving: _Leaving[O_co]) -> None:
         """Add the outputs of these windows; revisions that break their contract leave as dead letters."""
+        if evaluated.before is evaluated.after and not evaluated.revisions:
+            return
         valid, rejected = checked(evaluated.revisions)
         evaluated = evaluated._replace(revisions=valid)
         leaving.outputs += (*self.outputs(evaluated), *rejected)
@@ -213,11 +221,11 @@ class WindowedDetector(ABC, Generic[M, A, E_contra, O_co]):
         due = (next_due_ms(state.pending), next_firing_ms(self._emission, state.windows, now_ms))
         return min((at_ms for at_ms in due if at_ms is not None), default=None)
 
-    def _next_timer_ms(self, state: DetectorState[M, A], now_ms: int) -> int:
+    def _next_timer_ms(self, state: DetectorState[M, A]) -> int:
         # A key is forgotten only when nothing waits. If only late records were seen, last_seen_ms is 0: a timer for
         # forgetting the key would then fire each millisecond until the last window ends.
-        due_ms = self._due_ms(state, now_ms)
-        return max(now_ms + 1, self._forget_ms(state) if due_ms is None else due_ms)
+        due_ms = self._due_ms(state, state.advanced_ms)
+        return max(state.advanced_ms + 1, self._forget_ms(state) if due_ms is None else due_ms)
 
     def _forget_ms(self, state: DetectorState[M, A]) -> int:
         return self._emission.forget_ms(state.last_seen_ms, self._idle_ms)

@@ -34,7 +34,7 @@ class RequestEffects(WindowedDetector[EffectModel, EffectWindow, EffectAggregate
     empty = EffectModel
 
     def __init__(self, config: EffectConfig, emission: EmissionConfig) -> None:
-        super().__init__(replace(emission, emit_when="final"), config.idle_ms, "effects=1")
+        super().__init__(replace(emission, evaluate_early=False), config.idle_ms, "effects=1")
         self.config = config
 
     def parts(self, event: EffectAggregate, model: EffectModel) -> Iterator[WindowPart[EffectWindow]]:

@@ -16,7 +16,7 @@ from pyflink.datastream.state import ValueStateDescriptor
 from pyflink.java_gateway import get_gateway
 
 from operators.ingest.fold import FOLDS, Fold, FoldConfig
-from operators.machine import END_OF_INPUT, RuledMachine, Stage, Step
+from operators.machine import RuledMachine, Stage, Step
 from operators.runtime.routing import BadGraph, SinkRows, Takers, fold_uid, input_of, routes, takers_of, unrouted
 from state_schemas.codec import Box
 from state_schemas.contracts.counters import MetricName
@@ -164,8 +164,7 @@ class KeyedMachine(KeyedProcessFunction):
         box = self._box.value()
         if box is None or box.timer_at_ms != timestamp:
             return  # forgotten, or the timer was moved
-        ended = ctx.timer_service().current_watermark() >= END_OF_INPUT
-        yield from self._commit(box, self._machine.on_timer(box.state, END_OF_INPUT if ended else timestamp), ctx)
+        yield from self._commit(box, self._machine.on_timer(box.state, ctx.timer_service().current_watermark()), ctx)
 
     def _commit(self, box: Box[Any], step: Step[Any, Any], ctx: Any) -> Iterator[Any]:
         timers = ctx.timer_service()

@@ -82,6 +82,11 @@ class LocalGraph:
         """Put a state in place of that of a key; the timer that the key has asked for stays."""
         self._runners[uid].states[key] = state
 
+    def restart(self) -> None:
+        """Go on as after a restore: states through their bytes, timers as they are, event time from its beginning."""
+        for runner in self._runners.values():
+            runner.restart()
+
     def state_bytes(self) -> dict[tuple[str, str], int]:
         """Return the encoded size of every live state by (stage uid, key)."""
         return {
@@ -163,11 +168,15 @@ class _Runner:
                 continue
             yield from self._renewed(key)
             if self._timers.get(key) == at_ms:  # rules may have moved it
-                yield from self.fire(key, END_OF_INPUT if watermark_ms == END_OF_INPUT else at_ms)
+                yield from self.fire(key, watermark_ms)
 
     def fire(self, key: str, now_ms: int) -> Iterator[Step[Any, Any]]:
         yield from self._renewed(key)
         yield self._commit(key, self.stage.machine.on_timer(self.states[key], now_ms))
+
+    def restart(self) -> None:
+        self.states = {key: through_bytes(self.stage, state) for key, state in self.states.items()}
+        self._watermark_ms = BEGIN_OF_TIME
 
     def _renewed(self, key: str) -> Iterator[Step[Any, Any]]:
         """Apply the newest rules to a key that has not seen them yet."""

@@ -74,3 +74,6 @@ class DetectorState(msgspec.Struct, Generic[M, A], array_like=True, gc=False):
     emitted: dict[str, EmittedInsight]
     # End of the newest window with a record that was not late.
     last_seen_ms: int
+    # Event time that this key has reached. The watermark begins anew after a restore; this time does not, so that no
+    # window is evaluated as if those after it had not been.
+    advanced_ms: int = 0

@@ -158,6 +158,6 @@ def test_a_final_window_stays_final_after_a_restore_whose_watermark_starts_anew(
     for uid, key in before.state_bytes():
         after.restore(uid, key, before.state(uid, key))
     out = after.feed(event for _, event in folded([old]))
-    out += after.advance(sent[-1].timestamp_ms)
+    out += after.advance(sent[-1].timestamp_ms + 1)
     late = {key[5]: found[0] for key, found in rollup_sums(out).items() if key[2] and key[0] == 10}
     assert late == {"service": 1, "host": 1, "operation": 1}

@@ -20,10 +20,12 @@ from tests.support.driving import (
     HOUR_MS,
     assert_same,
     checked,
+    courses,
     graph_config,
     insights,
     last_revisions,
     restarts,
+    restored,
     run,
     summary,
 )
@@ -44,6 +46,7 @@ EXPIRED = {
     "error-patterns": "no more lines",
     "request-effects": "no more requests",
 }
+GOING_ON = ("open", "updated")
 each_machine = pytest.mark.parametrize("uid", MACHINES)
 # An example runs a story of hundreds of spans several times: a fifth of the examples of the profile. What is drawn does
 # not depend on the machine, so all machines get the same stories, and each message is folded once.
@@ -66,6 +69,41 @@ def test_a_restart_at_any_cut_changes_nothing(uid: str, story: Story, places: se
     events = events_of(uid, messages(story))
     cuts = {place % (4 * len(events) + 5) for place in places}
     assert run([stage_of(uid)], events, restarts(cuts.__contains__)) == run([stage_of(uid)], events)
+
+
+@each_machine
+@few
+@given(story=stories(), places=st.sets(st.integers(0, 2**16), min_size=1, max_size=4), seed=st.integers(0, 99))
+def test_a_restore_repeats_and_loses_nothing(uid: str, story: Story, places: set[int], seed: int) -> None:
+    """The watermark begins anew: windows that ended before the checkpoint are not evaluated as if others had not."""
+    events = events_of(uid, displaced(messages(story), Random(seed), DISPLACED_MS))
+    cuts = {place % (len(events) + 1) for place in places}
+    plain, found = run([stage_of(uid)], events), restored(stage_of(uid), events, cuts)
+    assert_same(found, plain)
+    assert courses(found) == courses(plain)
+
+
+@each_machine
+@few
+@given(story=stories(), seed=st.integers(0, 99), every=st.integers(1, 40))
+def test_an_insight_opens_first_and_never_after_its_end(uid: str, story: Story, seed: int, every: int) -> None:
+    events = events_of(uid, displaced(messages(story), Random(seed), DISPLACED_MS))
+    graph, newest_ms = LocalGraph([stage_of(uid)]), START_MS
+    course: dict[str, str] = {}
+    for first in range(0, len(events) + every, every):
+        part = events[first : first + every]
+        out = graph.feed(event for _, event in part)
+        newest_ms = max((newest_ms, *(timestamp_ms for timestamp_ms, _ in part)))
+        out += graph.advance(newest_ms - OUT_OF_ORDER_MS) if part else graph.finish()
+        ids = [insight.insight_id for insight in insights(out)]
+        assert len(set(ids)) == len(ids), "two revisions of one insight in one advance of event time"
+        for insight in insights(out):
+            before = course.get(insight.insight_id, "")
+            assert before != "closed", f"{insight.status} after closed"
+            assert (insight.status == "updated") == (
+                insight.status not in ("closed", "retracted") and before in GOING_ON
+            )
+            course[insight.insight_id] = insight.status
 
 
 @each_machine

@@ -40,6 +40,8 @@ from udfs.stats.poisson_change import ChangeConfig
 
 Timed = tuple[int, Any]  # (Kafka timestamp of the message of the event, event)
 HOUR_MS: Final = 3_600_000
+BEHIND_MS: Final = 60_000  # of the watermark after a restore
+CAUGHT_UP_MS: Final = 3_000  # by each event after it
 TIMERS_MAX: Final = 5_000  # far more than the longest story needs
 
 
@@ -139,6 +141,39 @@ def run(
     return out
 
 
+def restored(stage: Stage, events: Sequence[Timed], cuts: set[int]) -> list[Any]:
+    """Return all outputs of an input that is restored from a checkpoint before each event with such a number.
+
+    The watermark begins anew with the events after it, and reaches that of an undisturbed run only after some of them:
+    it is the lowest of the partitions, and one of them may be slow to come back.
+    """
+    graph = LocalGraph([checked(stage)])
+    out: list[Any] = []
+    newest_ms, behind_ms = START_MS, 0
+    for number, (timestamp_ms, event) in enumerate(events):
+        if number in cuts:
+            graph.restart()
+            newest_ms, behind_ms = START_MS, BEHIND_MS
+        out += graph.feed((event,))
+        newest_ms = max(newest_ms, timestamp_ms)
+        out += graph.advance(newest_ms - OUT_OF_ORDER_MS - behind_ms)
+        behind_ms = max(0, behind_ms - CAUGHT_UP_MS)
+    return out + graph.finish()
+
+
+def courses(outputs: Iterable[Any]) -> dict[str, list[str]]:
+    """Return the statuses of each insight, by id, each change once.
+
+    `updated` is left out: with a slower watermark, several updates are one.
+    """
+    found: dict[str, list[str]] = {}
+    for insight in insights(outputs):
+        statuses = found.setdefault(insight.insight_id, [])
+        if insight.status not in ("updated", *statuses[-1:]):
+            statuses.append(insight.status)
+    return found
+
+
 def restarts(is_cut: Callable[[int], bool]) -> Through:
     """Pickle a state in its Box as Flink does, and read it back, after each step whose number `is_cut` accepts."""
     steps = iter(range(1 << 60))
@@ -162,13 +197,18 @@ def insights(outputs: Iterable[Any]) -> list[Insight]:
 
 
 def last_revisions(outputs: Iterable[Any], *, kafka: bool = True) -> dict[str, dict[str, Any]]:
-    """Return the last revision of each insight by id, without its number; retracted insights are left out."""
+    """Return the last revision of each insight by id, without its number; retracted insights are left out.
+
+    `open` is returned as `updated`: how many revisions there are depends on the order of events.
+    """
     last = {insight.insight_id: insight for insight in insights(outputs)}
     plain: dict[str, dict[str, Any]] = {}
     for insight_id, insight in sorted(last.items()):
         if insight.status != "retracted":
             plain[insight_id] = msgspec.to_builtins(insight)
             del plain[insight_id]["revision"]
+            if insight.status == "open":
+                plain[insight_id]["status"] = "updated"
             if not kafka:
                 del plain[insight_id]["evidence"]["kafka"]
     return plain
