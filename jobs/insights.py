@@ -100,11 +100,15 @@ def parsed(arguments: Sequence[str] | None = None) -> tuple[str, JobConfig]:
     parser = ArgumentParser(description="Run the job that turns OTLP into insights, or a part of it.")
     parser.add_argument("--config", type=Path, required=True, help="YAML file of the job, see docs/configuration.md")
     parser.add_argument("--job", choices=JOBS, default="insights", help="job; all have the same uids")
+    parser.add_argument("--from-start", action="store_true", help="read the topics from their beginning")
     found = parser.parse_args(arguments)
     try:
-        return found.job, load(found.config)
+        config = load(found.config)
     except BadConfig as error:
         parser.exit(2, f"{error}\n")
+    if found.from_start:
+        config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"start": "earliest"})})
+    return found.job, config
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

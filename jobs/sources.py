@@ -11,6 +11,7 @@ from state_schemas.telemetry.signals import SignalType
 
 # Kafka's own defaults are for small messages: 1 MiB holds only three batches of spans, so the job waits for the broker.
 _FETCH: Final = {"properties.max.partition.fetch.bytes": str(2 << 20), "properties.receive.buffer.bytes": "-1"}
+_STARTUP_MODES: Final = {"committed": "group-offsets", "earliest": "earliest-offset", "latest": "latest-offset"}
 
 
 def raw_messages(tables: StreamTableEnvironment, signal: SignalType, topic: str, kafka: Kafka) -> DataStream:
@@ -23,7 +24,8 @@ def raw_messages(tables: StreamTableEnvironment, signal: SignalType, topic: str,
         **_FETCH,
         "format": "raw",
         "properties.group.id": kafka.group_id,
-        "scan.startup.mode": f"{kafka.start}-offset",
+        "scan.startup.mode": _STARTUP_MODES[kafka.start],
+        "properties.auto.offset.reset": "latest" if kafka.start == "latest" else "earliest",
         **({"scan.bounded.mode": "latest-offset"} if kafka.bounded else {}),
         **({"scan.watermark.idle-timeout": f"{kafka.idle_ms} ms"} if kafka.idle_ms else {}),
         **kafka_options(topic, kafka),

@@ -20,13 +20,13 @@ from jobs.settings import Detection, Engine, JobConfig
 from reasoner.bench.processes import Usage
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
+from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.errors import CommandFailed
 from reasoner.evaluate.result import Result
 from reasoner.recordings.message import Message
 from reasoner.recordings.player import PlayOptions, play
-from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.runs.job_process import write_config
-from reasoner.runs.submit import submit
+from reasoner.runs.submit import Submission
 from reasoner.stack.running import RunningStack, running
 from reasoner.stack.settings import POSTGRES_USER, StackSettings
 from state_schemas.contracts.settings import Kafka, Lake, Topics
@@ -153,7 +153,8 @@ class _Measurement:
         """Run the job until all spans are read, and drain it. Raises CommandFailed if it stops or is restarted."""
         roots = {record.pid: record.name for record in self.stack.supervisor.running()}
         rest, usage, progress = FlinkRest(self.stack.settings.flink_rest_url), Usage(roots), Progress()
-        job_id = submit("insights", write_config(self.config, self.folder / "job.yaml"), rest.url)
+        file = write_config(self.config, self.folder / "job.yaml")
+        job_id = Submission("insights", file).submit(rest.url)
         page = f"{rest.url}/jobs/{job_id}/exceptions"
         self.report(f"job {job_id} reads {self.given.spans} spans")
         moved_s, read = time.monotonic(), 0

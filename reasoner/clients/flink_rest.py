@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Final, get_args
+from typing import Any, Final, NamedTuple, get_args
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
@@ -14,7 +14,22 @@ from reasoner.errors import CommandFailed
 from reasoner.waiting import wait_until
 from state_schemas.contracts.counters import MetricName
 
+_ENDED: Final = frozenset(("FINISHED", "FAILED", "CANCELED", "SUSPENDED"))
 COUNTERS: Final = frozenset(get_args(MetricName))
+
+
+class JobInfo(NamedTuple):
+    """A job of a cluster. state: Flink's, such as RUNNING. start_ms: epoch ms."""
+
+    job_id: str
+    name: str
+    state: str
+    start_ms: int
+
+    @property
+    def is_active(self) -> bool:
+        """Return whether the job runs, or will run again without anyone's doing."""
+        return self.state not in _ENDED
 
 
 class NoAnswer(CommandFailed):
@@ -42,21 +57,43 @@ class FlinkRest:
         data = json.dumps(body).encode()
         return self._call(Request(f"{self.url}{path}", data, {"Content-Type": "application/json"}))
 
+    @classmethod
+    def at(cls, target: str) -> "FlinkRest":
+        """Return a client of an address that a person gives: with or without `http://`."""
+        return cls((target if "//" in target else f"http://{target}").rstrip("/"))
+
+    def overview(self) -> list[JobInfo]:
+        """Return the jobs of the cluster, the newest first; those that have ended as well."""
+        jobs = self.get("/jobs/overview")["jobs"]
+        found = (JobInfo(job["jid"], job["name"], job["state"], job["start-time"]) for job in jobs)
+        return sorted(found, key=lambda job: (-job.start_ms, job.job_id))
+
+    def free_slots(self) -> int:
+        return int(self.get("/overview")["slots-available"])
+
+    def version(self) -> str:
+        """Return the version of Flink, such as 2.2.1."""
+        return str(self.get("/overview")["flink-version"])
+
+    def setting(self, name: str) -> str:
+        """Return a setting of the JobManager, "" where it is not set."""
+        return next((str(entry["value"]) for entry in self.get("/jobmanager/config") if entry["key"] == name), "")
+
     def jobs(self) -> dict[str, str]:
         """Return the state of each job by its id."""
         return {job["id"]: job["status"] for job in self.get("/jobs")["jobs"]}
 
     def stop(self, job_id: str, folder: str, *, drain: bool, deadline_s: float) -> str:
-        """Stop the job with a savepoint in `folder` and return the path of the savepoint.
+        """Stop the job with a savepoint in `folder` ("": that of the job or cluster), and return its path.
 
         drain: event time ends first, so that all windows become final.
         """
-        asked = self.post(f"/jobs/{job_id}/stop", {"drain": drain, "targetDirectory": folder})
+        asked = self.post(f"/jobs/{job_id}/stop", {"drain": drain, "targetDirectory": folder or None})
         return self._saved(job_id, asked["request-id"], deadline_s)
 
     def savepoint(self, job_id: str, folder: str, *, deadline_s: float) -> str:
         """Write a savepoint into `folder` and return its path; the job continues."""
-        asked = self.post(f"/jobs/{job_id}/savepoints", {"cancel-job": False, "target-directory": folder})
+        asked = self.post(f"/jobs/{job_id}/savepoints", {"cancel-job": False, "target-directory": folder or None})
         return self._saved(job_id, asked["request-id"], deadline_s)
 
     def _saved(self, job_id: str, request_id: str, deadline_s: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
+from reasoner.errors import CommandFailed
 from state_schemas.contracts.insight import Insight, from_json
 
 
@@ -23,6 +24,11 @@ def committed(bootstrap: str, topic: str) -> Iterator[Any]:
     )
     try:
         parts = [TopicPartition(topic, partition) for partition in consumer.partitions_for_topic(topic) or ()]
+        if not parts:
+            message = (
+                f"Kafka at {bootstrap} has no topic {topic}: create it with `reasoner topics create`, or name another"
+            )
+            raise CommandFailed(message)
         consumer.assign(parts)
         consumer.seek_to_beginning(*parts)
         yield consumer

@@ -15,7 +15,9 @@ from pyiceberg.table import Table
 from pyiceberg.table.sorting import SortField, SortOrder
 from pyiceberg.transforms import IdentityTransform, Transform, parse_transform
 from pyiceberg.types import IcebergType, NestedField
+from sqlalchemy.exc import SQLAlchemyError
 
+from reasoner.errors import CommandFailed
 from state_schemas.contracts.settings import Lake
 from state_schemas.contracts.tables import NAMESPACE, TABLES, Column, TableSpec
 
@@ -62,6 +64,17 @@ def tables(lake: Lake) -> Iterator[Table]:
             yield opened.load_table((NAMESPACE, spec.name))
         except NoSuchTableError:
             continue
+
+
+def missing_tables(lake: Lake) -> list[str]:
+    """Return the names of the tables that do not exist. Raises CommandFailed where the catalog does not answer."""
+    try:
+        present = {table.name()[-1] for table in tables(lake)}
+    except (SQLAlchemyError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        message = f"the catalog {lake.uri} does not answer ({reason}); check lake.uri, lake.user and lake.password_file"
+        raise CommandFailed(message) from error
+    return [spec.name for spec in TABLES if spec.name not in present]
 
 
 def read(lake: Lake, table: str, **scan: Any) -> Any:

@@ -9,7 +9,10 @@ from typer.main import get_command
 
 # Names of the modules with a typer `app`. A module is imported when its command is called, so that `reasoner stack
 # status` does not load PyFlink or pyarrow.
-COMMANDS = ("stack", "demo", "submit", "replay", "explain", "graph", "insights", "tables", "evaluate", "bench")
+COMMANDS = (
+    *("stack", "demo", "topics", "tables", "submit", "jobs", "stop", "savepoint", "insights"),
+    *("replay", "explain", "graph", "evaluate", "bench"),
+)
 
 
 class _LazyGroup(TyperGroup):
@@ -35,6 +38,7 @@ app = typer.Typer(
         "Turn OpenTelemetry streams into insights that an on-call engineer can act on.\n\n"
         "Use `reasoner COMMAND --help` for the options of a command.\n\n"
         "Example: reasoner replay recordings/ --engine flink\n\n"
+        "`--verbose` shows the traceback of an error.\n\n"
         "Exit codes: 0 ok, 1 a check or an action failed, 2 wrong use, 130 interrupted."
     ),
 )

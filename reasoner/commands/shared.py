@@ -11,6 +11,11 @@ from rich.table import Table
 
 from reasoner.evaluate.result import Result
 
+Target = Annotated[str, typer.Option(help="REST address of the Flink cluster.")]
+JobName = Annotated[str, typer.Argument(help="Name of the job, as `name` of its settings.")]
+SavepointFolder = Annotated[
+    str, typer.Option("--folder", help="Folder of the savepoint (default: that of the job or cluster).")
+]
 ResultAsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object with machine and commit.")]
 
 

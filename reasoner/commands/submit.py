@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from jobs.graph import JOBS
+from reasoner.clients.flink_rest import FlinkRest
+from reasoner.commands.shared import say
 from reasoner.extras import require
-from reasoner.runs.submit import check, submit
+from reasoner.runs.submit import Submission
 from reasoner.stack.environment import flink_env
 
 app = typer.Typer(help="Start a job on a Flink cluster.")
@@ -20,21 +22,35 @@ def submit_command(
     config: Annotated[Path, typer.Option(help="YAML file of the job, see docs/configuration.md.")],
     job: Annotated[str, typer.Argument(help=f"Job to start: {', '.join(JOBS)}.")] = "insights",
     target: Annotated[str, typer.Option(help="`local`, or the REST address of a Flink cluster.")] = "local",
-    savepoint: Annotated[str, typer.Option(help="Savepoint from which the job continues.")] = "",
+    savepoint: Annotated[str, typer.Option(help="Savepoint from which the job continues: its path, or `latest`.")] = "",
+    create: Annotated[
+        bool, typer.Option("--create", help="Create the topics and tables that the job writes, where they are missing.")
+    ] = False,
+    from_start: Annotated[
+        bool,
+        typer.Option("--from-start", help="Read the topics from their beginning: what the tables have counts twice."),
+    ] = False,
 ) -> None:
-    """Submit a job to a Flink cluster and print its id.
+    """Submit a job to a Flink cluster and print its id, if it can work there.
 
-    With `--target local` the job runs in this terminal on a mini-cluster, until it ends or Ctrl-C.
+    Looked at first: that no job of this name runs, free slots, version, topics, tables. Without a savepoint the job
+    reads on where the last checkpoint of its consumer group ended; its models, and windows that were open, are lost.
+    With `--target local` it runs in this terminal on a mini-cluster, until it ends or Ctrl-C.
 
     Example: reasoner submit insights --config job.yaml --target http://127.0.0.1:8081
 
-    Exit codes: 0 ok, 1 the job failed or the cluster did not take it, 2 wrong use or wrong settings.
+    Exit codes: 0 ok, 1 the job failed or cannot work on the cluster, 2 wrong use or wrong settings.
     """
     require("job", "reasoner submit")
+    asked = Submission(job, config, savepoint, from_start)
+    if create:
+        for line in asked.create():
+            say(line)
     if target != "local":
-        print(submit(job, config, target, savepoint))
+        for note in asked.preflight(FlinkRest.at(target)):
+            say(f"note: {note}")
+        print(asked.submit(target))
         return
-    check(job, config)
-    command = [sys.executable, "-m", "jobs.insights", "--config", str(config), "--job", job]
-    done = subprocess.run(command, env=flink_env(), check=False)
+    asked.check()
+    done = subprocess.run([sys.executable, "-m", "jobs.insights", *asked.arguments()], env=flink_env(), check=False)
     raise typer.Exit(1 if done.returncode else 0)

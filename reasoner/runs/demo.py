@@ -15,10 +15,10 @@ from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest, NoAnswer
 from reasoner.clients.group_offsets import end_offsets, has_read
 from reasoner.clients.insight_topic import committed, last_revisions, poll
+from reasoner.clients.topics import TopicSpec, create_topics
 from reasoner.errors import CommandFailed
 from reasoner.recordings.player import PlayOptions, play
 from reasoner.recordings.reshape import placed
-from reasoner.recordings.topics import TopicSpec, create_topics
 from reasoner.runs.job_process import job_process, lake_in
 from reasoner.runs.local_run import TOPICS
 from reasoner.traffic import shop

@@ -11,10 +11,10 @@ from jobs.settings import Detection, Engine, JobConfig
 from operators.emission import EmitWhen
 from reasoner.clients import lake
 from reasoner.clients.insight_topic import last_revisions, read_all, sort_key
+from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.recordings.player import PlayOptions, play
 from reasoner.recordings.read import BadLines, read
 from reasoner.recordings.reshape import placed
-from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.runs.job_process import job_process, lake_in
 from reasoner.runs.local_run import TOPICS, LocalRun, StagesOf
 from reasoner.stack.running import running

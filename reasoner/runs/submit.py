@@ -2,18 +2,24 @@
 
 import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from sys import executable
 from typing import Final
 from urllib.parse import urlsplit
 
 from jobs.graph import JOBS, Job
-from jobs.settings import load
+from jobs.settings import JobConfig, load
+from reasoner.clients import lake
+from reasoner.clients.flink_rest import FlinkRest
+from reasoner.clients.topics import create_topics, sink_specs
 from reasoner.errors import CommandFailed, WrongUse
+from reasoner.runs import journal, preflight
 from reasoner.stack.environment import checkout, flink_env, flink_home
 
 SCRIPT: Final = "jobs/insights.py"
 SUBMIT_DEADLINE_S: Final = 180.0
+PARTITIONS: Final = 4  # of topics that are created with a job
 _JOB_ID: Final = re.compile(r"JobID ([0-9a-f]{32})")
 
 
@@ -25,38 +31,76 @@ def job_named(name: str) -> Job:
     return JOBS[name]
 
 
-def check(job: str, config: Path) -> None:
-    """Check the name and the settings of a job before Flink is called. Raises WrongUse or BadConfig with the faults."""
-    job_named(job)
-    load(config)
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job to submit, and where it begins."""
 
+    # Name of the job in JOBS.
+    job: str
+    # YAML file of its settings.
+    file: Path
+    # Where the job continues: a path, `latest` of the journal, or "". State of steps that the job no longer has is an
+    # error and is never dropped.
+    savepoint: str = ""
+    # Whether the topics are read from their beginning, whatever the group has committed.
+    from_start: bool = False
 
-def submit(job: str, config: Path, target: str, savepoint: str = "") -> str:
-    """Submit a job to the cluster at `target` (its REST address) and return the id of the job. Raises CommandFailed.
+    def check(self) -> JobConfig:
+        """Return the settings. Raises WrongUse or BadConfig with the faults, before Flink is called."""
+        job_named(self.job)
+        config = load(self.file)
+        if self.savepoint and self.from_start:
+            message = "found --savepoint and --from-start, expected one of them: a savepoint has its own offsets"
+            raise WrongUse(message)
+        return config
 
-    The workers' Python must have this package: on this machine it is the one that runs this command. savepoint: where
-    the job continues; state of steps that the job no longer has is an error and is never dropped.
-    """
-    check(job, config)
-    address = urlsplit(target if "//" in target else f"//{target}").netloc
-    command = [
-        str(flink_home() / "bin" / "flink"),
-        *("run", "--detached", "--jobmanager", address, "-pyclientexec", executable, "-pyexec", executable),
-        *(["--fromSavepoint", savepoint] if savepoint else []),
-        *("-py", str(checkout() / SCRIPT), "--config", str(config.resolve()), "--job", job),
-    ]
-    try:
-        done = subprocess.run(
-            command, env=flink_env(), capture_output=True, text=True, timeout=SUBMIT_DEADLINE_S, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        message = f"the cluster at {address} has not taken the job within {SUBMIT_DEADLINE_S:.0f} s; is it up?"
-        raise CommandFailed(message) from error
-    found = _JOB_ID.search(done.stdout)
-    if done.returncode or not found:
-        message = f"the cluster at {address} did not take the job:\n{_reasons(done.stdout + done.stderr)}"
-        raise CommandFailed(message)
-    return found.group(1)
+    def arguments(self) -> list[str]:
+        """Return the arguments of `jobs.insights`."""
+        start = ["--from-start"] if self.from_start else []
+        return ["--config", str(self.file.resolve()), "--job", self.job, *start]
+
+    def create(self) -> list[str]:
+        """Create the topics and tables that the job writes; return a line for each. It is safe to repeat."""
+        config = self.check()
+        kafka = config.kafka
+        made = create_topics(kafka.bootstrap_servers, sink_specs(kafka, PARTITIONS))
+        return [*(f"{name}: created" for name in made), *lake.create_tables(config.lake)]
+
+    def preflight(self, rest: FlinkRest) -> list[str]:
+        """Check that the job can work on the cluster; return notes. Raises CommandFailed with all faults otherwise."""
+        config = self.check()
+        found = preflight.faults(config, rest, str(self.file))
+        if found:
+            message = "\n  ".join((f"{config.name} is not submitted:", *found))
+            raise CommandFailed(message)
+        return preflight.notes(config, rest)
+
+    def submit(self, target: str) -> str:
+        """Submit the job to the cluster at `target` (its REST address) and return its id. Raises CommandFailed.
+
+        The workers' Python must have this package: on this machine it is the one that runs this command.
+        """
+        config = self.check()
+        savepoint = journal.resolved(config.name, self.savepoint) if self.savepoint else ""
+        address = urlsplit(target if "//" in target else f"//{target}").netloc
+        command = [
+            str(flink_home() / "bin" / "flink"),
+            *("run", "--detached", "--jobmanager", address, "-pyclientexec", executable, "-pyexec", executable),
+            *(["--fromSavepoint", savepoint] if savepoint else []),
+            *("-py", str(checkout() / SCRIPT), *self.arguments()),
+        ]
+        try:
+            done = subprocess.run(
+                command, env=flink_env(), capture_output=True, text=True, timeout=SUBMIT_DEADLINE_S, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            message = f"the cluster at {address} has not taken the job within {SUBMIT_DEADLINE_S:.0f} s; is it up?"
+            raise CommandFailed(message) from error
+        found = _JOB_ID.search(done.stdout)
+        if done.returncode or not found:
+            message = f"the cluster at {address} did not take the job:\n{_reasons(done.stdout + done.stderr)}"
+            raise CommandFailed(message)
+        return found.group(1)
 
 
 def _reasons(output: str) -> str:

@@ -133,6 +133,9 @@ def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:
         # State is small and messages are large: memory that RocksDB does not need is heap.
         "taskmanager.memory.managed.fraction": 0.15,
         "io.tmp.dirs": str(folder / "tmp"),
+        # Flink's default keeps checkpoints in the heap of the JobManager, where they end with it.
+        "execution.checkpointing.dir": f"file://{folder}/checkpoints",
+        "execution.checkpointing.savepoint-dir": f"file://{folder}/savepoints",
         "env.pid.dir": str(folder / "pid"),
         # A crash of a JVM writes its report to the logs, not to the working directory of the command.
         "env.java.opts.jobmanager": _JOBMANAGER_JAVA_OPTIONS,

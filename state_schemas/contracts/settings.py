@@ -45,8 +45,9 @@ class Kafka(Section):
     group_id: Annotated[str, Field(min_length=1)] = "metric-reasoner"
     # Names of the topics.
     topics: Topics = Topics()
-    # Offset at which the job starts without a savepoint.
-    start: Literal["earliest", "latest"] = "earliest"
+    # Offset at which the job starts without a savepoint. `committed`: that of the last checkpoint of the group, so that
+    # nothing is counted twice; the earliest one where the group has none.
+    start: Literal["committed", "earliest", "latest"] = "committed"
     # Whether the job ends at the end that the topics have when it starts.
     bounded: bool = False
     # Milliseconds between the newest Kafka timestamp of a partition and its watermark; whole seconds.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
+from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.runs import submit
 from reasoner.stack import RunningStack
 from reasoner.traffic.spans import SpanProfile, spans

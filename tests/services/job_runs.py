@@ -15,12 +15,12 @@ from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.group_offsets import committed_offsets, end_offsets, has_read
 from reasoner.clients.insight_topic import committed
+from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.errors import CommandFailed
 from reasoner.recordings.message import Message
-from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.runs import demo
 from reasoner.runs.job_process import write_config
-from reasoner.runs.submit import submit
+from reasoner.runs.submit import Submission
 from reasoner.traffic import shop
 from reasoner.waiting import wait_until
 from state_schemas.contracts.tables import RESOLUTIONS_S
@@ -121,9 +121,18 @@ class ClusterJob:
     def started(self, savepoint: str = "") -> "ClusterJob":
         """Submit the job and wait until it runs; return it with its job id."""
         path = write_config(self.config, self.folder / f"{self.config.name}.yaml")
-        job_id = submit(self.job, path, self.rest.url, savepoint)
+        job_id = Submission(self.job, path, savepoint).submit(self.rest.url)
         wait_for_state(self.rest, job_id, "RUNNING", DRAIN_DEADLINE_S)
         return replace(self, job_id=job_id)
+
+    def refusal(self) -> str:
+        """Return why `submit` would refuse the job, "" if it would not."""
+        try:
+            path = write_config(self.config, self.folder / f"{self.config.name}.yaml")
+            Submission(self.job, path).preflight(self.rest)
+        except CommandFailed as refused:
+            return str(refused)
+        return ""
 
     def state(self) -> str:
         return self.rest.jobs()[self.job_id]

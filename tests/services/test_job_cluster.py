@@ -39,6 +39,8 @@ PARTITIONS = 4
 class Outcome:
     """Messages that were sent, figures of the running job, and its results after it has stopped."""
 
+    # Why `submit` refused the job before its topics and tables were there, with them, and while it ran.
+    refused: list[str]
     records: Counter[str]
     sent: list[Sent]
     # Values of the topic while logs and metrics were at their first minute.
@@ -91,7 +93,9 @@ def outcome(
     jdbc = database(postgres.sqlalchemy, postgres.jdbc, NAME)
     config = job_config(NAME, kafka, jdbc, folder)
     job = ClusterJob(config, FlinkRest(flink_cluster.rest_url), folder)
+    refused = [job.refusal()]
     job.prepare(PARTITIONS)
+    refused.append(job.refusal())
     messages = list(spread(shop_messages(), PARTITIONS, 1))
     first, second, lagging = _parts(messages, PLAN.start_ms + 60_000)
     topics = topics_in(config)
@@ -114,9 +118,11 @@ def outcome(
     wait_until(lambda: expected.items() <= job.rest.counters(job.job_id).items(), f"REST shows {expected}", 120.0)
     counters = job.rest.counters(job.job_id)
     assert job.state() == "RUNNING"
+    refused.append(job.refusal())
     restarts = job.rest.restarts(job.job_id)
     job.drain()
     return Outcome(
+        refused,
         records,
         sent,
         early,
@@ -152,6 +158,19 @@ def _expected_counters(records: Counter[str], sent: list[Sent]) -> dict[str, int
         "messages_rejected_total": sum(1 for _, count in rejected if not count),
         **by_reason,
     }
+
+
+def test_a_job_that_cannot_work_or_runs_already_is_refused_with_the_command_that_mends_it(outcome: Outcome) -> None:
+    nothing_there, ready, running = outcome.refused
+    for wanted in (
+        f"has no topic {NAME}-traces, {NAME}-logs, {NAME}-metrics, which the job reads: create it with `reasoner",
+        f"has no topic {NAME}-insights, {NAME}-rejected, which the job writes: create it with `reasoner topics create",
+        "has no table latency_rollups, service_edges, ",
+    ):
+        assert wanted in nothing_there
+    assert ready == ""
+    assert f"job {NAME} is RUNNING on " in running
+    assert f"stop it with `reasoner stop {NAME} --target " in running
 
 
 def test_every_span_is_in_the_rollups_or_rejected(outcome: Outcome) -> None:

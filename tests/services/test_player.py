@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
+from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.errors import CommandFailed
 from reasoner.recordings import player
 from reasoner.recordings.message import Message
 from reasoner.recordings.player import Compression, PlayOptions, play
-from reasoner.recordings.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.traffic import shop
 from state_schemas.telemetry.signals import SIGNALS, SignalType
 from tests.support.reshaped import spread

@@ -32,8 +32,10 @@ def test_a_silent_partition_is_idle_after_idle_ms_and_never_where_that_is_0() ->
 
 
 def test_reading_starts_where_the_settings_say_and_ends_where_it_is_bounded() -> None:
-    assert options()["scan.startup.mode"] == "earliest-offset"
-    assert options(start="latest")["scan.startup.mode"] == "latest-offset"
+    modes = {start: options(start=start)["scan.startup.mode"] for start in ("committed", "earliest", "latest")}
+    assert modes == {"committed": "group-offsets", "earliest": "earliest-offset", "latest": "latest-offset"}
+    assert options()["scan.startup.mode"] == "group-offsets", "submitted again, nothing counts twice"
+    assert options()["properties.auto.offset.reset"] == "earliest", "a group without offsets reads everything"
     assert "scan.bounded.mode" not in options()
     assert options(bounded=True)["scan.bounded.mode"] == "latest-offset"
 

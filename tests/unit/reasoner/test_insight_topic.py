@@ -6,6 +6,7 @@ import pytest
 
 from reasoner.clients import insight_topic
 from reasoner.clients.insight_topic import committed, last_revisions
+from reasoner.errors import CommandFailed
 from state_schemas.contracts.insight import Evidence, Insight, Status, Window, to_json
 
 
@@ -46,20 +47,20 @@ def test_the_order_is_by_start_not_by_arrival() -> None:
 
 
 class FakeConsumer:
-    """A consumer that keeps the settings it was made with. The topic has no partition."""
+    """A consumer that keeps the settings it was made with. A topic has one partition; `gone` does not exist."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
         self.closed = False
 
-    def partitions_for_topic(self, topic: str) -> None:
-        return None
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        return None if topic == "gone" else {0}
 
     def assign(self, parts: list[Any]) -> None:
-        assert parts == []
+        self.parts = parts
 
     def seek_to_beginning(self, *parts: Any) -> None:
-        assert parts == ()
+        assert list(parts) == self.parts
 
     def close(self) -> None:
         self.closed = True
@@ -72,3 +73,12 @@ def test_messages_of_open_and_aborted_transactions_are_not_read(monkeypatch: pyt
         assert consumer.settings["isolation_level"] == "read_committed"
         assert not consumer.closed
     assert consumer.closed
+
+
+def test_a_topic_that_does_not_exist_is_a_sentence_with_the_command_that_makes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(insight_topic, "KafkaConsumer", FakeConsumer)
+    wanted = "Kafka at kafka:9092 has no topic gone: create it with `reasoner topics create`"
+    with pytest.raises(CommandFailed, match=wanted), committed("kafka:9092", "gone"):
+        pass

@@ -1,0 +1,97 @@
+"""Topics of the job: which are there, and creation of missing ones."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from reasoner.errors import CommandFailed
+from state_schemas.contracts.settings import Kafka
+
+KEEP_FOR_EVER_MS: Final = -1
+HOUR_MS: Final = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """Properties of a new topic."""
+
+    partitions: int
+    # Milliseconds by record timestamp; a topic for recordings needs KEEP_FOR_EVER_MS.
+    retention_ms: int
+    cleanup_policy: Literal["delete", "compact"] = "delete"
+    # Bytes of a record batch, compressed.
+    max_message_bytes: int = 8 << 20
+    # Copies of each partition; -1 takes the default of the broker.
+    replication: int = -1
+
+
+# Retention to start with, docs/configuration.md: hours of telemetry, months of insights, days of dead letters.
+SOURCE_RETENTION_MS: Final = 24 * HOUR_MS
+INSIGHTS_RETENTION_MS: Final = 90 * 24 * HOUR_MS
+REJECTED_RETENTION_MS: Final = 7 * 24 * HOUR_MS
+
+
+def source_names(kafka: Kafka) -> list[str]:
+    """Return the topics that the job reads."""
+    topics = kafka.topics
+    return [topic for topic in (topics.traces, topics.logs, topics.metrics) if topic]
+
+
+def sink_specs(kafka: Kafka, partitions: int) -> dict[str, TopicSpec]:
+    """Return the topics that the job writes."""
+    return {
+        kafka.topics.insights: TopicSpec(partitions, INSIGHTS_RETENTION_MS),
+        kafka.topics.rejected: TopicSpec(partitions, REJECTED_RETENTION_MS),
+    }
+
+
+def source_specs(kafka: Kafka, partitions: int) -> dict[str, TopicSpec]:
+    return dict.fromkeys(source_names(kafka), TopicSpec(partitions, SOURCE_RETENTION_MS))
+
+
+def missing_topics(bootstrap: str, names: Iterable[str]) -> list[str]:
+    """Return those of the topics that the broker does not have, in order. Raises CommandFailed."""
+    with _admin(bootstrap) as admin:
+        present = set(admin.list_topics())
+    return [name for name in names if name not in present]
+
+
+def create_topics(bootstrap: str, specs: Mapping[str, TopicSpec]) -> list[str]:
+    """Create missing topics and wait until all have leaders; return the names of those that were missing.
+
+    A topic that exists is left as it is. It is safe to repeat and to run in two processes at once. Raises CommandFailed
+    if the broker cannot be reached or refuses.
+    """
+    created = []
+    with _admin(bootstrap) as admin:
+        for name in sorted(set(specs) - set(admin.list_topics())):
+            spec = specs[name]
+            configs = {
+                "retention.ms": str(spec.retention_ms),
+                "cleanup.policy": spec.cleanup_policy,
+                "max.message.bytes": str(spec.max_message_bytes),
+            }
+            wanted = {"num_partitions": spec.partitions, "replication_factor": spec.replication, "configs": configs}
+            with suppress(TopicAlreadyExistsError):
+                admin.create_topics({name: wanted})
+                created.append(name)
+        admin.wait_for_topics(sorted(specs))
+    return created
+
+
+@contextmanager
+def _admin(bootstrap: str) -> Iterator[Any]:
+    """Yield a client of the broker. Raises CommandFailed where it does not answer or refuses."""
+    try:
+        with closing(KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=10_000)) as admin:
+            yield admin
+    except (KafkaError, OSError, ValueError) as error:
+        message = (
+            f"Kafka at {bootstrap} does not answer as expected ({error}); check "
+            "kafka.bootstrap_servers and that the broker runs"
+        )
+        raise CommandFailed(message) from error

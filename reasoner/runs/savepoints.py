@@ -1,0 +1,45 @@
+"""Savepoints of a job by its name: taken while it runs, or as it stops; the journal remembers their paths."""
+
+from typing import Final
+
+from reasoner.clients.flink_rest import FlinkRest, JobInfo
+from reasoner.errors import CommandFailed
+from reasoner.runs import journal
+from reasoner.waiting import wait_until
+
+DEADLINE_S: Final = 600.0
+
+
+def take(name: str, target: str, folder: str) -> str:
+    """Take a savepoint of the job and return its path. folder: "" takes that of the job or cluster."""
+    rest = FlinkRest.at(target)
+    job = running(rest, name)
+    path = rest.savepoint(job.job_id, folder, deadline_s=DEADLINE_S)
+    journal.record(name, job.job_id, path)
+    return path
+
+
+def stop(name: str, target: str, folder: str, *, drain: bool) -> str:
+    """Stop the job with a savepoint, wait until it has ended, and return the path."""
+    rest = FlinkRest.at(target)
+    job = running(rest, name)
+    path = rest.stop(job.job_id, folder, drain=drain, deadline_s=DEADLINE_S)
+    journal.record(name, job.job_id, path)
+    ended = f"job {name} has ended after its savepoint {path}; see {rest.url}/#/job/{job.job_id}"
+    wait_until(lambda: rest.jobs().get(job.job_id, "FINISHED") == "FINISHED", ended, DEADLINE_S)
+    return path
+
+
+def running(rest: FlinkRest, name: str) -> JobInfo:
+    """Return the running job with this name. Raises CommandFailed where there is none, or more than one."""
+    found = [job for job in rest.overview() if job.name == name and job.is_active]
+    if len(found) == 1:
+        return found[0]
+    others = sorted({job.name for job in rest.overview() if job.is_active} - {name})
+    if found:
+        ids = ", ".join(job.job_id for job in found)
+        message = f"{len(found)} jobs named {name} run on {rest.url} ({ids}): cancel all but one in the dashboard"
+    else:
+        there = f"there run {', '.join(others)}" if others else "no job runs there"
+        message = f"no job named {name} runs on {rest.url}; {there}; `reasoner jobs` lists them"
+    raise CommandFailed(message)
