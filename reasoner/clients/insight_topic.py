@@ -45,11 +45,29 @@ def poll(consumer: Any, wait_ms: int) -> list[bytes]:
 def read_all(bootstrap: str, topic: str) -> list[bytes]:
     """Return every committed value up to the current end of the topic; its transactions must be finished."""
     with committed(bootstrap, topic) as consumer:
-        ends = consumer.end_offsets(sorted(consumer.assignment()))
-        values: list[bytes] = []
-        while any(consumer.position(part) < end for part, end in ends.items()):
-            values += poll(consumer, 1_000)
-        return values
+        return to_end(consumer)
+
+
+def to_end(consumer: Any) -> list[bytes]:
+    """Return the values from the position of a consumer up to the current end of its topic."""
+    ends = consumer.end_offsets(sorted(consumer.assignment()))
+    values: list[bytes] = []
+    while any(consumer.position(part) < end for part, end in ends.items()):
+        values += poll(consumer, 1_000)
+    return values
+
+
+def hidden(bootstrap: str, topic: str) -> int:
+    """Return the number of offsets that a reader of committed messages cannot see yet: a transaction is open."""
+    with committed(bootstrap, topic) as consumer:
+        parts = sorted(consumer.assignment())
+        stable = consumer.end_offsets(parts)
+    every = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    try:
+        every.assign(parts)
+        return sum(end - stable[part] for part, end in every.end_offsets(parts).items())
+    finally:
+        every.close()
 
 
 def last_revisions(bodies: Iterable[bytes]) -> list[Insight]:

@@ -6,11 +6,14 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.console import Console
+from rich.text import Text
 
-from reasoner.clients.insight_topic import committed, last_revisions, poll, read_all
-from reasoner.commands.shared import group, print_table
+from reasoner.clients.insight_topic import committed, hidden, last_revisions, poll, read_all, to_end
+from reasoner.commands.shared import group, print_table, say
 from reasoner.errors import CommandFailed
-from state_schemas.contracts.insight import from_json, to_json
+from reasoner.runs import insight_view as view
+from state_schemas.contracts.insight import Insight, from_json, to_json
 from state_schemas.contracts.settings import Kafka, ReaderConfig, load
 
 app = group(
@@ -23,25 +26,59 @@ Config = Annotated[Path | None, typer.Option(help="YAML file of the job (default
 Bootstrap = Annotated[
     str | None, typer.Option(help="Address of Kafka (default: that of the settings).", show_default=False)
 ]
+Env = Annotated[str, typer.Option(help="Only this environment.")]
+Service = Annotated[str, typer.Option(help="Only this service.")]
+KindOption = Annotated[str, typer.Option("--kind", help="Only this kind, such as latency_spike.")]
+SeverityOption = Annotated[
+    str, typer.Option("--severity", help="Only this severity and above: info, warning, critical.")
+]
+StatusOption = Annotated[str, typer.Option("--status", help="Only this status: open, updated, closed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
 @app.command(name="list")
-def list_command(config: Config = None, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
-    """List the last revision of each insight that is not retracted, by start.
+def list_command(
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    since: Annotated[str, typer.Option(help="Ended ones of the last 90s, 30m, 12h, 2d of event time.")] = "1h",
+    env: Env = "",
+    service: Service = "",
+    kind: KindOption = "",
+    severity: SeverityOption = "",
+    status: StatusOption = "",
+    as_json: AsJson = False,
+) -> None:
+    """List what is open and what ended in the last hour, by start: two lines each, then a summary.
 
-    Example: reasoner insights list --bootstrap 127.0.0.1:9092
+    Of each insight the last revision counts; retracted ones are left out. With --json one object a line.
+
+    Example: reasoner insights list --bootstrap 127.0.0.1:9092 --since 12h --severity warning
+
+    Exit codes: 0 ok, 1 Kafka cannot be reached, 2 wrong use or wrong settings.
+    """
+    wanted = view.Wanted(env, service, kind, severity, status)
+    kafka = _kafka(config, bootstrap)
+    held = last_revisions(read_all(kafka.bootstrap_servers, kafka.topics.insights))
+    newest_ms = max((insight.window.end_ms for insight in held), default=0)
+    found = view.shown(held, wanted, view.since_ms(since, newest_ms))
+    for insight in found:
+        _print(insight, as_json)
+    if not as_json:
+        say(view.summary(insight for insight in held if wanted.takes(insight)))
+        _say_hidden(kafka)
+
+
+@app.command()
+def summary(config: Config = None, bootstrap: Bootstrap = None) -> None:
+    """Print one line: how many insights are open, and the worst of them.
+
+    Example: reasoner insights summary --config job.yaml
 
     Exit codes: 0 ok, 1 Kafka cannot be reached, 2 wrong use or wrong settings.
     """
     kafka = _kafka(config, bootstrap)
-    held = last_revisions(read_all(kafka.bootstrap_servers, kafka.topics.insights))
-    if as_json:
-        for insight in held:
-            print(to_json(insight).decode())
-        return
-    rows = ((i.insight_id[:8], i.status, i.kind, i.env, i.service, i.title) for i in held)
-    print_table(("id", "status", "kind", "env", "service", "title"), rows)
+    print(view.summary(last_revisions(read_all(kafka.bootstrap_servers, kafka.topics.insights))))
+    _say_hidden(kafka)
 
 
 @app.command()
@@ -67,19 +104,33 @@ def show(
 
 
 @app.command()
-def tail(config: Config = None, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
-    """Print revisions as they are committed, until Ctrl-C.
+def tail(
+    config: Config = None,
+    bootstrap: Bootstrap = None,
+    env: Env = "",
+    service: Service = "",
+    kind: KindOption = "",
+    severity: SeverityOption = "",
+    status: StatusOption = "",
+    as_json: AsJson = False,
+) -> None:
+    """Print what is open, then revisions as they are committed, until Ctrl-C.
 
-    Example: reasoner insights tail --config job.yaml --json
+    Example: reasoner insights tail --config job.yaml --service checkout
 
-    Exit codes: 2 wrong use or wrong settings, 130 interrupted.
+    Exit codes: 1 Kafka cannot be reached, 2 wrong use or wrong settings, 130 interrupted.
     """
+    wanted = view.Wanted(env, service, kind, severity, status)
     kafka = _kafka(config, bootstrap)
     with committed(kafka.bootstrap_servers, kafka.topics.insights) as consumer:
+        for insight in last_revisions(to_end(consumer)):
+            if view.is_open(insight) and wanted.takes(insight):
+                _print(insight, as_json)
         while True:
             for body in poll(consumer, 1_000):
                 insight = from_json(body)
-                print(body.decode() if as_json else f"{insight.status:9} {insight.env}  {insight.title}", flush=True)
+                if wanted.takes(insight):
+                    _print(insight, as_json)
 
 
 @app.command()
@@ -111,3 +162,26 @@ def patterns(
 def _kafka(config: Path | None, bootstrap: str | None) -> Kafka:
     kafka = load(config, ReaderConfig).kafka if config else Kafka()
     return kafka.model_copy(update={"bootstrap_servers": bootstrap}) if bootstrap else kafka
+
+
+def _print(insight: Insight, as_json: bool) -> None:
+    """Print an insight as two lines or as one JSON object. Lines are not cut: the terminal wraps them."""
+    if as_json:
+        print(to_json(insight).decode(), flush=True)
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        Text(view.head(insight), style=view.COLOURS.get(insight.severity, "") if view.is_open(insight) else "dim")
+    )
+    console.print(Text(view.body(insight)))
+
+
+def _say_hidden(kafka: Kafka) -> None:
+    """Say where messages are not visible yet: a reader would take the state before them for the newest."""
+    behind = hidden(kafka.bootstrap_servers, kafka.topics.insights)
+    if behind:
+        say(
+            f"{behind} messages of {kafka.topics.insights} are not committed yet; they become visible at the next "
+            "checkpoint. If this stays, a job that was cancelled or killed has left a transaction open: it ends after "
+            f"kafka.transaction_timeout_ms ({kafka.transaction_timeout_ms // 1000} s)"
+        )
