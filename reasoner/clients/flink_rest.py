@@ -107,6 +107,11 @@ class FlinkRest:
             raise CommandFailed(message)
         return str(operation["location"])
 
+    def last_checkpoint(self, job_id: str) -> int:
+        """Return the number of the newest complete checkpoint or savepoint of a job, 0 before there is one."""
+        latest = self.get(f"/jobs/{job_id}/checkpoints")["latest"]
+        return max((int(latest[kind]["id"]) for kind in ("completed", "savepoint") if latest[kind]), default=0)
+
     def restarts(self, job_id: str) -> int:
         """Return the largest number of restarts of a subtask.
 

@@ -55,7 +55,7 @@ def source_specs(kafka: Kafka, partitions: int) -> dict[str, TopicSpec]:
 
 def missing_topics(bootstrap: str, names: Iterable[str]) -> list[str]:
     """Return those of the topics that the broker does not have, in order. Raises CommandFailed."""
-    with _admin(bootstrap) as admin:
+    with admin_of(bootstrap) as admin:
         present = set(admin.list_topics())
     return [name for name in names if name not in present]
 
@@ -67,7 +67,7 @@ def create_topics(bootstrap: str, specs: Mapping[str, TopicSpec]) -> list[str]:
     if the broker cannot be reached or refuses.
     """
     created = []
-    with _admin(bootstrap) as admin:
+    with admin_of(bootstrap) as admin:
         for name in sorted(set(specs) - set(admin.list_topics())):
             spec = specs[name]
             configs = {
@@ -84,7 +84,7 @@ def create_topics(bootstrap: str, specs: Mapping[str, TopicSpec]) -> list[str]:
 
 
 @contextmanager
-def _admin(bootstrap: str) -> Iterator[Any]:
+def admin_of(bootstrap: str) -> Iterator[Any]:
     """Yield a client of the broker. Raises CommandFailed where it does not answer or refuses."""
     try:
         with closing(KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=10_000)) as admin:

@@ -182,6 +182,6 @@ def _say_hidden(kafka: Kafka) -> None:
     if behind:
         say(
             f"{behind} messages of {kafka.topics.insights} are not committed yet; they become visible at the next "
-            "checkpoint. If this stays, a job that was cancelled or killed has left a transaction open: it ends after "
-            f"kafka.transaction_timeout_ms ({kafka.transaction_timeout_ms // 1000} s)"
+            "checkpoint. If this stays, a job that was cancelled or killed has left a transaction open: end it with "
+            "`reasoner transactions abort`"
         )

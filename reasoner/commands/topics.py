@@ -41,18 +41,18 @@ def create(
 
 
 @app.command()
-def check(config: Config) -> None:
-    """Print the topics of the job that do not exist.
+def describe(config: Config) -> None:
+    """Print whether each topic of the job exists.
 
-    Example: reasoner topics check --config job.yaml
+    Example: reasoner topics describe --config job.yaml
 
     Exit codes: 0 all exist, 1 some are missing or Kafka cannot be reached, 2 wrong use or wrong settings.
     """
     kafka = _kafka(config)
     names = [*topics.source_names(kafka), *topics.sink_specs(kafka, 1)]
     missing = topics.missing_topics(kafka.bootstrap_servers, names)
-    for name in missing:
-        print(f"{name}: missing")
+    for name in names:
+        print(f"{name}: {'missing' if name in missing else 'exists'}")
     raise typer.Exit(1 if missing else 0)
 
 

@@ -1,0 +1,45 @@
+"""Transactions that a job has left open: those that no restore of the job commits any more."""
+
+from typing import NamedTuple
+
+from reasoner.clients.flink_rest import FlinkRest
+from reasoner.clients.transactions import OpenTransaction, abort, open_transactions
+from state_schemas.contracts.settings import ReaderConfig
+
+
+class Left(NamedTuple):
+    """Open transactions of a job that does not run. why: of the kept ones, for people."""
+
+    orphans: list[OpenTransaction]
+    kept: list[OpenTransaction]
+    why: str
+
+
+def left_open(config: ReaderConfig, rest: FlinkRest) -> Left:
+    """Divide the open transactions of a job by whether a retained checkpoint or savepoint may still commit them.
+
+    A sink commits a transaction when the checkpoint is complete whose number is in its id. A restore from the last
+    complete checkpoint commits those of its number and below, so only later ones are orphans.
+    """
+    found = open_transactions(config)
+    jobs = [job for job in rest.overview() if job.name == config.name]
+    if any(job.is_active for job in jobs):
+        return Left([], found, f"job {config.name} runs on {rest.url}: it commits them with its checkpoints")
+    if not jobs:
+        why = (
+            f"{rest.url} knows no job {config.name}, so its last checkpoint is unknown: a restore may need them; they "
+            f"end by themselves after {config.kafka.transaction_timeout_ms // 1000} s"
+        )
+        return Left([], found, why)
+    newest = rest.last_checkpoint(jobs[0].job_id)
+    orphans = [transaction for transaction in found if transaction.checkpoint > newest]
+    kept = [transaction for transaction in found if transaction.checkpoint <= newest]
+    return Left(orphans, kept, f"a restore from checkpoint {newest} of {jobs[0].job_id} commits them")
+
+
+def abort_orphans(config: ReaderConfig, rest: FlinkRest) -> Left:
+    """Abort the orphans; return what was found."""
+    left = left_open(config, rest)
+    for transaction in left.orphans:
+        abort(config.kafka.bootstrap_servers, transaction.transactional_id)
+    return left
