@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from reasoner.clients.flink_rest import FlinkRest, NoAnswer
 from reasoner.commands.shared import group, print_table
 from reasoner.errors import CommandFailed
 from reasoner.stack.postgres import postgres_programs
@@ -111,17 +112,37 @@ def logs(
 
 
 @app.command()
-def down(components: Names = None, folder: Folder = None) -> None:
-    """Stop components that `up` started. Data and logs are kept.
+def down(
+    components: Names = None,
+    folder: Folder = None,
+    force: Annotated[bool, typer.Option("--force", help="Stop them although a job runs on them.")] = False,
+) -> None:
+    """Stop components that `up` started, unless a job runs on them. Data and logs are kept.
 
     Other processes are not touched.
 
     Example: reasoner stack down kafka
 
-    Exit codes: 0 ok, 1 another `reasoner stack` command is running, 2 wrong use.
+    Exit codes: 0 ok, 1 a job runs, or another `reasoner stack` command, 2 wrong use.
     """
     supervisor, settings = _existing(folder)
+    if not force and supervisor.record("flink-jobmanager") is not None:
+        refuse_running_jobs(FlinkRest(settings.flink_rest_url))
     supervisor.down([component.name for component in components_of(settings, components)] if components else None)
+
+
+def refuse_running_jobs(rest: FlinkRest) -> None:
+    """Raise CommandFailed where a job runs: it would end without a savepoint and with an open transaction."""
+    try:
+        names = sorted({job.name for job in rest.overview() if job.is_active})
+    except NoAnswer:
+        return
+    if names:
+        message = (
+            f"{', '.join(names)} runs on {rest.url}: `reasoner stop {names[0]} --target {rest.url}` stops it with a "
+            "savepoint; --force stops the components all the same"
+        )
+        raise CommandFailed(message)
 
 
 def _existing(folder: Path | None) -> tuple[Supervisor, StackSettings]:

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from reasoner.cli import main
+from reasoner.clients.flink_rest import FlinkRest, JobInfo
+from reasoner.commands.stack import refuse_running_jobs
+from reasoner.errors import CommandFailed
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +60,14 @@ def test_status_as_json_is_one_object_with_every_component(
 
 def test_down_with_nothing_running_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, "stack", "down") == 0
+
+
+def test_components_of_a_running_job_are_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = JobInfo("a" * 32, "insights", "RUNNING", 0)
+    monkeypatch.setattr(FlinkRest, "overview", lambda rest: [job._replace(name="old", state="FAILED"), job])
+    with pytest.raises(
+        CommandFailed, match=r"^insights runs on http://f:1: `reasoner stop insights --target http://f:1`"
+    ):
+        refuse_running_jobs(FlinkRest("http://f:1"))
+    monkeypatch.setattr(FlinkRest, "overview", lambda rest: [job._replace(state="FINISHED")])
+    refuse_running_jobs(FlinkRest("http://f:1"))
