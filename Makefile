@@ -47,7 +47,7 @@ mutants: setup ## Plant each fault of tests/mutants and check that the tests fai
 
 fuzz: setup ## Run each decoder and the line path on random and broken bytes for FUZZ_SECONDS (20) each; FUZZ=name runs one
 	@reasoner/stack/setup.sh fuzz
-	@for target in $(or $(FUZZ),spans logs metrics json lines); do echo "fuzz: $$target"; $(BIN)/python tests/fuzz/run.py $$target -max_total_time=$${FUZZ_SECONDS:-20}; done
+	@for target in $(or $(FUZZ),spans logs metrics json lines); do echo "fuzz: $$target"; $(BIN)/python tests/fuzz/run.py $$target -max_total_time=$${FUZZ_SECONDS:-20} || exit 1; done
 
 bench: setup ## Measure the spans per second of the whole job and the share of each stage
 	@$(BIN)/reasoner bench job

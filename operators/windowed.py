@@ -130,7 +130,9 @@ class WindowedDetector(ABC, Generic[M, A, E_contra, O_co]):
         if state.fingerprint != self.fingerprint:
             state = self.initial(state.key)
             counts.append(("states_reset_total", 1))
-        state.advanced_ms = max(state.advanced_ms, watermark_ms)
+        # States of earlier builds have no such time; the windows of their model were final.
+        known_ms = max(state.advanced_ms, state.model.last_end_ms + self._emission.lateness_ms)
+        state.advanced_ms = max(known_ms, watermark_ms)
         behind = 0
         for start_ms, late, aggregate in self.parts(event, state.model):
             is_behind = not late and self._emission.is_final(start_ms, state.advanced_ms)

@@ -92,13 +92,18 @@ class Gate(ABC, Generic[S, E_contra]):
             insight = revisions[-1]
             if insight.status not in _ENDED:
                 state.passed[insight.insight_id] = True
-                insight = insight if was_passed else replace(insight, status="open")
+                insight = replace(insight, status="updated" if was_passed else "open")
             if was_passed or insight.status != "retracted":
                 emitted.append(insight)
         return tuple(emitted), suppressed
 
     def _may_begin(self, state: S, insight: Insight) -> bool:
-        return insight.status not in _ENDED and self.may_begin(state, insight)
+        """Return whether a revision may be the first that is emitted.
+
+        One that has ended is the end of an insight that was suppressed, unless it is the whole course of an insight.
+        """
+        is_whole = insight.status == "closed" and insight.revision == 0
+        return (is_whole or insight.status not in _ENDED) and self.may_begin(state, insight)
 
     def _next_timer_ms(self, state: S, now_ms: int) -> int:
         waits = map(self.ready_ms, state.waiting)

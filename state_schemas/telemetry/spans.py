@@ -63,5 +63,5 @@ class SpanColumns(msgspec.Struct, frozen=True):
     exceptions: tuple[SpanException, ...] = ()
     # Number of further exceptions of all spans.
     exceptions_beyond: int = 0
-    # Number of texts (names, resource attributes, exceptions) that were not UTF-8; their invalid bytes are U+FFFD.
+    # Number of texts (names, resource attributes, exceptions) that were not UTF-8; what was invalid in them is U+FFFD.
     texts_repaired: int = 0

@@ -73,19 +73,19 @@ def to_protobuf(data: bytes, signal: SignalType) -> Repaired:
     texts = 0
     try:
         try:
-            found = decoder.decode(data)
+            found = msgspec.to_builtins(decoder.decode(data))
         except (UnicodeDecodeError, msgspec.DecodeError):
             data, texts = repair_json(data)
             if not texts:
                 raise
-            found = decoder.decode(data)
+            found = msgspec.to_builtins(decoder.decode(data))
     except RecursionError:  # of msgspec
         raise Refused(reason="too_deep") from None
     except UnicodeDecodeError:
         raise Refused(reason="malformed_json", found="found invalid UTF-8") from None
     except msgspec.DecodeError as error:  # a JSON path and type names, no payload: no struct has enums or free keys
         raise Refused(reason="malformed_json", found=str(error)) from None
-    _fill(request, msgspec.to_builtins(found), _FIELDS[request.DESCRIPTOR.name], 0)
+    _fill(request, found, _FIELDS[request.DESCRIPTOR.name], 0)
     return Repaired(bytes(request.SerializeToString()), texts)
 
 

@@ -30,7 +30,7 @@ class Field(NamedTuple):
     whole: bool = True
 
 
-def fields_of(data: bytes, first: int, stop: int) -> Iterator[Field]:
+def fields_of(data: bytes | memoryview, first: int, stop: int) -> Iterator[Field]:
     """Yield the fields in these bytes up to the first invalid one; a field that is cut off ends where the bytes end."""
     while first < stop:
         tag, first = _varint(data, first, stop)
@@ -48,7 +48,7 @@ def fields_of(data: bytes, first: int, stop: int) -> Iterator[Field]:
         first = end
 
 
-def _varint(data: bytes, first: int, stop: int) -> _Varint:
+def _varint(data: bytes | memoryview, first: int, stop: int) -> _Varint:
     """Return a number, also if it is cut off."""
     value, shift = 0, 0
     while first < stop:

@@ -1,12 +1,14 @@
 """Laws of repair: a text that is not UTF-8 costs its invalid bytes; nothing else of its message is lost or mended."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -119,6 +121,23 @@ def test_repair_changes_nothing_else(request: ExportLogsServiceRequest) -> None:
     assert repair_protobuf(whole, request.DESCRIPTOR) == (whole, 0)
     text = damaged_json(repaired(request))
     assert repair_json(text) == (text, 0)
+
+
+def test_repair_takes_no_more_memory_for_texts_that_lie_deep() -> None:
+    """One invalid text inside 40 values that each hold 200 kB: a copy of each level would take 300 MB."""
+    value = AnyValue(string_value=MARK)
+    for _ in range(40):
+        value = AnyValue(array_value=ArrayValue(values=[AnyValue(string_value="a" * 200_000), value]))
+    request = ExportLogsServiceRequest(
+        resource_logs=[ResourceLogs(scope_logs=[ScopeLogs(log_records=[LogRecord(body=value)])])]
+    )
+    data = damaged(request)
+    tracemalloc.start()
+    found = repair_protobuf(data, request.DESCRIPTOR)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == (repaired(request).SerializeToString(), 1)
+    assert peak < 3 * len(data)
 
 
 @given(st.binary(max_size=200))

@@ -83,6 +83,21 @@ def test_an_emitted_insight_is_also_closed_where_another_service_has_its_pattern
     assert [insight.status for insight in out] == ["open", "closed"]
 
 
+def test_an_insight_that_was_over_when_it_came_is_judged_as_a_whole() -> None:
+    """After an outage event time moves far at once: the detector emits one revision, `closed`."""
+    assert emitted("novelty", [new("a", 60, status="closed")]) == [("a", "closed")]
+    assert emitted("novelty", [logged("b", 0), new("a", 60, status="closed")]) == []
+    assert emitted("novelty", [new("a", 60, number=1, status="closed")]) == [], "the end of one that was suppressed"
+
+
+def test_an_insight_that_is_emitted_opens_once() -> None:
+    (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "novelty")
+    graph = LocalGraph([stage])
+    out = graph.feed([new("a", 60)]) + graph.advance(START_MS + 61 * MINUTE_MS)
+    out += graph.feed([new("a", 60, number=1, status="retracted"), new("a", 60, number=2)]) + graph.finish()
+    assert [(insight.status, insight.revision) for insight in out] == [("open", 0), ("updated", 2)]
+
+
 def test_an_exception_of_spans_is_emitted_where_the_log_of_the_service_does_not_have_it() -> None:
     assert emitted("novelty-traces", [new("a", 30, source="spans")]) == [("a", "open")]
     assert emitted("novelty-traces", [new("a", 30, source="spans"), logged("a", 30)]) == []

@@ -104,3 +104,13 @@ def test_windows_that_only_count_when_complete_are_not_evaluated_early() -> None
     course = Course(evaluate_early=False)
     assert course.advance(39_999, s0="open") == []
     assert course.advance(40_000) == [(0, "open")]
+
+
+def test_a_state_whose_insight_closed_early_does_not_open_it_again() -> None:
+    """Earlier builds closed insights before their last window was final."""
+    course = Course()
+    course.advance(10_000, s0="open")
+    (entry,) = course.state.emitted.values()
+    assert entry.sent is not None
+    entry.sent = msgspec.structs.replace(entry.sent, status="closed", revision=1)
+    assert course.advance(20_000, s10="updated") == []

@@ -193,6 +193,23 @@ def test_bodies_nest_as_deep_as_allowed_and_no_deeper(depth: int, reasons: tuple
     assert tuple(result.reason if isinstance(result, Rejected) else "" for result in found) == reasons
 
 
+@pytest.mark.parametrize("stack", [0, 300])
+def test_no_depth_of_a_json_body_raises(stack: int) -> None:
+    """msgspec and Python give up at depths that depend on the calls around them."""
+
+    def deeper(calls: int, value: bytes) -> Records[LogRecord] | Rejected:
+        return deeper(calls - 1, value) if calls else decode_logs(value)
+
+    for depth in range(20, 420, 3):
+        for opening, closing in (
+            ('{"arrayValue":{"values":[', "]}}"),
+            ('{"kvlistValue":{"values":[{"key":"k","value":', "}]}}"),
+        ):
+            body = opening * depth + '{"stringValue":"x"}' + closing * depth
+            found = deeper(stack, b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":%b}]}]}]}' % body.encode())
+            assert isinstance(found, Records if depth <= 24 else Rejected), depth
+
+
 @given(st.binary(max_size=64), requests, st.randoms(use_true_random=True))
 @settings(deadline=None)
 def test_no_bytes_raise(junk: bytes, request: ExportLogsServiceRequest, random: object) -> None:

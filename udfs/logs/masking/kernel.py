@@ -27,8 +27,8 @@ PAD: Final = 40  # bytes behind the last line that are read and written; they ar
 
 _HEX_MIN, _HEX_LETTERS_MIN = 4, 8  # `deadbeef` is a number, `facade` a word
 _ID_TURNS_MIN, _ID_BYTES_MIN = 3, 16  # sequences of figures in a run, or its bytes
-# Digits between the colons of an address, and colons of one: 31 in a fingerprint. More would be read again from each.
-_QUOTED_BYTES_MAX, _GROUP_MAX, _COLONS_MAX = 256, 4, 32
+# Digits between the colons of an address, and colons of one: 63 in a fingerprint. More would be read again from each.
+_QUOTED_BYTES_MAX, _GROUP_MAX, _COLONS_MAX = 256, 4, 128
 _UUID_BYTES, _UUID_DASHES = 36, (8, 13, 18, 23)
 _BLOB_BYTES_MIN, _BLOB = 20, SMALL | CAPITAL | DIGIT  # base64, with a figure before a letter
 _EACH, _SIGN, _RUN = np.uint64(0x0101010101010101), np.uint64(2), np.uint64(3)  # bit 0 of 8 bytes; bits of kinds

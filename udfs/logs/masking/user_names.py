@@ -41,6 +41,7 @@ _CONTEXTS: Final = (
     (rb"\B(?-i:/Users/)", _NAME, rb"[^\s/]*/"),
     (rb"\\Users\\", _LETTERS + rb"(?:[.@+-]+" + _LETTERS + rb")*", rb""),
 )
+_VALUE_GROUP: Final = 1  # of the first context: its value may be a word that is no name
 _FOUND: Final = expression(
     b"|".join(before + b"(" + name + b")(?:" + behind + b")" for before, name, behind in _CONTEXTS), ignore_case=True
 )
@@ -59,7 +60,8 @@ def hide_names(masked_line: bytes) -> bytes:
         name = match.lastindex or 0
         at = match.end(name)
         behind_name = masked_line.endswith(USER, 0, match.start()) and match[0].startswith(b"/")
-        if match[name].lower() not in _NO_NAMES and not behind_name:
+        no_name = name == _VALUE_GROUP and match[name].lower() in _NO_NAMES
+        if not (no_name or behind_name):
             parts += (masked_line[done : match.start(name)], USER)
             done = at
     return b"".join((*parts, masked_line[done:]))
