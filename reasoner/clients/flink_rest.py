@@ -19,12 +19,13 @@ COUNTERS: Final = frozenset(get_args(MetricName))
 
 
 class JobInfo(NamedTuple):
-    """A job of a cluster. state: Flink's, such as RUNNING. start_ms: epoch ms."""
+    """A job of a cluster. state: Flink's, such as RUNNING. start_ms, end_ms: epoch ms, -1 before its end."""
 
     job_id: str
     name: str
     state: str
     start_ms: int
+    end_ms: int
 
     @property
     def is_active(self) -> bool:
@@ -65,11 +66,15 @@ class FlinkRest:
     def overview(self) -> list[JobInfo]:
         """Return the jobs of the cluster, the newest first; those that have ended as well."""
         jobs = self.get("/jobs/overview")["jobs"]
-        found = (JobInfo(job["jid"], job["name"], job["state"], job["start-time"]) for job in jobs)
+        found = (JobInfo(job["jid"], job["name"], job["state"], job["start-time"], job["end-time"]) for job in jobs)
         return sorted(found, key=lambda job: (-job.start_ms, job.job_id))
 
     def free_slots(self) -> int:
         return int(self.get("/overview")["slots-available"])
+
+    def all_slots(self) -> int:
+        """Return the slots of the TaskManagers that there are; 0 where the cluster starts them on demand."""
+        return int(self.get("/overview")["slots-total"])
 
     def version(self) -> str:
         """Return the version of Flink, such as 2.2.1."""
@@ -107,10 +112,14 @@ class FlinkRest:
             raise CommandFailed(message)
         return str(operation["location"])
 
-    def last_checkpoint(self, job_id: str) -> int:
-        """Return the number of the newest complete checkpoint or savepoint of a job, 0 before there is one."""
+    def last_checkpoint(self, job_id: str) -> int | None:
+        """Return the number of the newest checkpoint or savepoint of a job that is complete, or was restored.
+
+        None where there is neither.
+        """
         latest = self.get(f"/jobs/{job_id}/checkpoints")["latest"]
-        return max((int(latest[kind]["id"]) for kind in ("completed", "savepoint") if latest[kind]), default=0)
+        kinds = ("completed", "savepoint", "restored")
+        return max((int(latest[kind]["id"]) for kind in kinds if latest[kind]), default=None)
 
     def restarts(self, job_id: str) -> int:
         """Return the largest number of restarts of a subtask.

@@ -4,8 +4,10 @@ from contextlib import closing
 from typing import Final, NamedTuple
 
 from kafka import KafkaProducer
+from kafka.errors import KafkaError
 
 from reasoner.clients.topics import admin_of
+from reasoner.errors import CommandFailed
 from state_schemas.contracts.settings import ReaderConfig
 
 _OPEN: Final = ("Ongoing", "PrepareCommit", "PrepareAbort")
@@ -52,8 +54,12 @@ def open_transactions(config: ReaderConfig) -> list[OpenTransaction]:
 
 def abort(bootstrap: str, transactional_id: str) -> None:
     """Abort the open transaction of this id, as a new producer with the id does; the old one cannot write again."""
-    with closing(KafkaProducer(bootstrap_servers=bootstrap, transactional_id=transactional_id)) as producer:
-        producer.init_transactions()
+    try:
+        with closing(KafkaProducer(bootstrap_servers=bootstrap, transactional_id=transactional_id)) as producer:
+            producer.init_transactions()
+    except KafkaError as error:
+        message = f"transaction {transactional_id} could not be aborted ({error}); it ends after its timeout"
+        raise CommandFailed(message) from error
 
 
 def _checkpoint(transactional_id: str, wanted: tuple[str, ...]) -> int | None:

@@ -32,7 +32,7 @@ KindOption = Annotated[str, typer.Option("--kind", help="Only this kind, such as
 SeverityOption = Annotated[
     str, typer.Option("--severity", help="Only this severity and above: info, warning, critical.")
 ]
-StatusOption = Annotated[str, typer.Option("--status", help="Only this status: open, updated, closed.")]
+StatusOption = Annotated[str, typer.Option("--status", help="Only this status: open (updated ones too) or closed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 

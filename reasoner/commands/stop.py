@@ -21,8 +21,8 @@ def stop_command(
 ) -> None:
     """Stop a job with a savepoint and print the path of the savepoint.
 
-    Everything that was read is written and committed; no transaction stays open. The journal remembers the path:
-    `reasoner submit --savepoint latest` goes on from it.
+    Everything that was read is written and committed; no transaction stays open. The journal remembers the path, unless
+    the job was drained: `reasoner submit --savepoint latest` goes on from it.
 
     Example: reasoner stop insights --target http://127.0.0.1:8081
 
@@ -30,4 +30,5 @@ def stop_command(
     """
     path = savepoints.stop(name, target, folder, drain=drain)
     print(path)
-    say(f"go on with: reasoner submit --config FILE --target {target} --savepoint latest")
+    if not drain:
+        say(f"go on with: reasoner submit --config FILE --target {target} --savepoint latest")

@@ -3,14 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from jobs.graph import JOBS
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.commands.shared import say
-from reasoner.errors import CommandFailed
+from reasoner.errors import CommandFailed, WrongUse
 from reasoner.extras import require
 from reasoner.runs.orphans import abort_orphans
 from reasoner.runs.submit import Submission
@@ -32,6 +32,10 @@ def submit_command(
         bool,
         typer.Option("--from-start", help="Read the topics from their beginning: what the tables have counts twice."),
     ] = False,
+    check_only: Annotated[bool, typer.Option("--check", help="Look at everything, and start nothing.")] = False,
+    checks: Annotated[
+        bool, typer.Option(help="Look first; --no-checks where Kafka or the catalog is reached from the cluster only.")
+    ] = True,
 ) -> None:
     """Submit a job to a Flink cluster and print its id, if it can work there.
 
@@ -48,13 +52,26 @@ def submit_command(
     if create:
         for line in asked.create():
             say(line)
-    if target != "local":
-        rest = FlinkRest.at(target)
-        for note in (*asked.preflight(rest), *_ended_transactions(asked, rest)):
+    if target == "local":
+        _run_here(asked)
+    rest = FlinkRest.at(target)
+    asked.savepoint_path(rest)
+    if checks:
+        for note in asked.preflight(rest):
             say(f"note: {note}")
-        print(asked.submit(target))
+    if check_only:
         return
+    for note in _ended_transactions(asked, rest) if checks else []:
+        say(f"note: {note}")
+    print(asked.submit(target))
+
+
+def _run_here(asked: Submission) -> NoReturn:
+    """Run the job on a mini-cluster in this terminal, and exit as it does."""
     asked.check()
+    if asked.savepoint:
+        message = "found --savepoint with --target local, expected the REST address of a cluster"
+        raise WrongUse(message)
     done = subprocess.run([sys.executable, "-m", "jobs.insights", *asked.arguments()], env=flink_env(), check=False)
     raise typer.Exit(1 if done.returncode else 0)
 

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from typing import Final, get_args
 
 from reasoner.errors import WrongUse
-from state_schemas.contracts.insight import Insight, Kind, Severity, Status
+from state_schemas.contracts.insight import Insight, Kind, Severity
 from udfs.insights.wording import elapsed
 
 HOUR_MS: Final = 3_600_000
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
+STATUSES: Final = ("open", "closed")  # `open` is one that goes on, with or without an update
 COLOURS: Final[Mapping[Severity, str]] = {"critical": "red", "warning": "yellow"}
 _UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": HOUR_MS, "d": 24 * HOUR_MS}
 _CONTROLS: Final = dict.fromkeys((*range(32), *range(127, 160)), "\ufffd")
@@ -27,7 +28,7 @@ class Wanted:
     status: str = ""
 
     def __post_init__(self) -> None:
-        known = {"kind": get_args(Kind), "severity": SEVERITIES, "status": get_args(Status)}
+        known = {"kind": get_args(Kind), "severity": SEVERITIES, "status": STATUSES}
         faults = [
             f"--{name} is {getattr(self, name)!r}, expected one of {', '.join(names)}"
             for name, names in known.items()
@@ -42,7 +43,7 @@ class Wanted:
             self.env in ("", insight.env)
             and self.service in ("", insight.service)
             and self.kind in ("", insight.kind)
-            and self.status in ("", insight.status)
+            and self.status in ("", "closed" if insight.status == "closed" else "open")
             and (not self.severity or SEVERITIES.index(insight.severity) >= SEVERITIES.index(self.severity))
         )
 

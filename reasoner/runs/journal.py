@@ -15,9 +15,10 @@ LATEST = "latest"
 
 
 class Savepoint(NamedTuple):
-    """A savepoint that was completed. at: UTC, ISO 8601."""
+    """A savepoint that was completed. at: UTC, ISO 8601. cluster: REST address of the cluster."""
 
     at: str
+    cluster: str
     job_id: str
     path: str
 
@@ -28,11 +29,11 @@ def journal_path(name: str) -> Path:
     return Path(state) / "metric-reasoner" / f"{name}.jsonl"
 
 
-def record(name: str, job_id: str, path: str) -> None:
+def record(name: str, cluster: str, job_id: str, path: str) -> None:
     """Add a savepoint to the journal."""
     file = journal_path(name)
     file.parent.mkdir(parents=True, exist_ok=True)
-    entry = Savepoint(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), job_id, path)
+    entry = Savepoint(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), cluster, job_id, path)
     with file.open("a") as out:
         out.write(json.dumps(entry._asdict()) + "\n")
 
@@ -45,15 +46,15 @@ def savepoints(name: str) -> list[Savepoint]:
     return [Savepoint(**json.loads(line)) for line in file.read_text().splitlines()]
 
 
-def resolved(name: str, savepoint: str) -> str:
-    """Return the path of a savepoint; `latest` is the newest in the journal. Raises WrongUse where there is none."""
+def resolved(name: str, cluster: str, savepoint: str) -> str:
+    """Return the path of a savepoint; `latest` is the newest of the cluster in the journal, else WrongUse."""
     if savepoint != LATEST:
         return savepoint
-    found = savepoints(name)
+    found = [entry for entry in savepoints(name) if entry.cluster == cluster]
     if not found:
         message = (
-            f"found no savepoint of {name} in {journal_path(name)}; give its path, or leave --savepoint out: the job "
-            "then continues at the committed offsets, without its models"
+            f"found no savepoint of {name} on {cluster} in {journal_path(name)}; give its path, or leave --savepoint "
+            "out: the job then continues at the committed offsets, without its models"
         )
         raise WrongUse(message)
     return found[-1].path

@@ -19,7 +19,8 @@ def left_open(config: ReaderConfig, rest: FlinkRest) -> Left:
     """Divide the open transactions of a job by whether a retained checkpoint or savepoint may still commit them.
 
     A sink commits a transaction when the checkpoint is complete whose number is in its id. A restore from the last
-    complete checkpoint commits those of its number and below, so only later ones are orphans.
+    complete checkpoint commits those of its number and below, so only later ones are orphans. One that was begun after
+    the job had ended is of a job elsewhere.
     """
     found = open_transactions(config)
     jobs = [job for job in rest.overview() if job.name == config.name]
@@ -31,10 +32,14 @@ def left_open(config: ReaderConfig, rest: FlinkRest) -> Left:
             f"end by themselves after {config.kafka.transaction_timeout_ms // 1000} s"
         )
         return Left([], found, why)
-    newest = rest.last_checkpoint(jobs[0].job_id)
-    orphans = [transaction for transaction in found if transaction.checkpoint > newest]
-    kept = [transaction for transaction in found if transaction.checkpoint <= newest]
-    return Left(orphans, kept, f"a restore from checkpoint {newest} of {jobs[0].job_id} commits them")
+    last, newest = jobs[0], rest.last_checkpoint(jobs[0].job_id)
+    if newest is None:
+        return Left(
+            [], found, f"{last.job_id} had no checkpoint: they may be of the job before it, which a restore needs"
+        )
+    orphans = [one for one in found if one.checkpoint > newest and one.started_ms <= last.end_ms]
+    kept = [one for one in found if one not in orphans]
+    return Left(orphans, kept, f"a restore from checkpoint {newest} of {last.job_id} commits them, or another job does")
 
 
 def abort_orphans(config: ReaderConfig, rest: FlinkRest) -> Left:

@@ -1,76 +1,110 @@
 """Checks before a job is started: a job that cannot work, or that counts twice, is not submitted."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
+from jobs.graph import JOBS
 from jobs.settings import JobConfig
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.clients.topics import missing_topics, sink_specs, source_names
+from reasoner.clients.topics import missing_topics, sink_specs
+from reasoner.errors import CommandFailed
+from reasoner.waiting import wait_until
+from state_schemas.telemetry.signals import SIGNALS
 
 FLINK_VERSION: Final = "2.2"  # of the client: a cluster of another minor version does not take its jobs
+WHOLE_JOB: Final = "insights"
+SLOTS_DEADLINE_S: Final = 10.0  # the slots of a job that has just ended are free a moment later
 
 
-def faults(config: JobConfig, rest: FlinkRest, file: str) -> list[str]:
-    """Return why the job cannot work on this cluster, a sentence each with the command that mends it; none if it can.
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """The checks of one job on one cluster. Each looks at a system that may not answer, which is CommandFailed."""
 
-    file: the settings as the person named them. Raises CommandFailed where the cluster, Kafka or the catalog does not
-    answer.
-    """
-    return [*_cluster_faults(config, rest), *_topic_faults(config, file), *_table_faults(config, file)]
+    # Name of the job in JOBS.
+    job: str
+    config: JobConfig
+    # The settings, as the person named them in the command.
+    file: str
+    rest: FlinkRest
 
+    def faults(self) -> list[str]:
+        """Return why the job cannot work, a sentence each with the command that mends it; none if it can."""
+        return [*self._cluster_faults(), *self._topic_faults(), *self._table_faults()]
 
-def notes(config: JobConfig, rest: FlinkRest) -> list[str]:
-    """Return what works and may be a surprise."""
-    if config.engine.checkpoint_dir or rest.setting("execution.checkpointing.dir"):
-        return []
-    return [
-        "checkpoints are kept in the heap of the JobManager and are lost with it: set engine.checkpoint_dir, or "
-        "execution.checkpointing.dir of the cluster"
-    ]
-
-
-def _cluster_faults(config: JobConfig, rest: FlinkRest) -> Iterator[str]:
-    for job in rest.overview():
-        if job.name == config.name and job.is_active:
-            yield (
-                f"job {config.name} is {job.state} on {rest.url} already ({job.job_id}): stop it with `reasoner stop "
-                f"{config.name} --target {rest.url}`, or give this one its own name, kafka.group_id and sink topics"
+    def notes(self) -> list[str]:
+        """Return what works and may be a surprise."""
+        found = []
+        if not self.config.engine.checkpoint_dir and not self.rest.setting("execution.checkpointing.dir"):
+            found.append(
+                "checkpoints are kept in the heap of the JobManager and are lost with it: set engine.checkpoint_dir, "
+                "or execution.checkpointing.dir of the cluster"
             )
-    slots = rest.free_slots()
-    if slots < config.engine.parallelism:
-        yield (
-            f"{rest.url} has {slots} free slots, expected {config.engine.parallelism} (engine.parallelism): "
-            "stop a job, add TaskManagers, or lower it"
-        )
-    version = rest.version()
-    if not version.startswith(f"{FLINK_VERSION}."):
-        yield f"{rest.url} runs Flink {version}, expected {FLINK_VERSION}: the job is built for that version"
+        if self._has_own_client():
+            found.append("topics were not looked at: kafka.properties has settings that this command does not read")
+        return found
 
+    def _cluster_faults(self) -> Iterator[str]:
+        config, rest = self.config, self.rest
+        for job in rest.overview():
+            if job.name == config.name and job.is_active:
+                yield (
+                    f"job {config.name} is {job.state} on {rest.url} already ({job.job_id}): stop it with `reasoner "
+                    f"stop {config.name} --target {rest.url}`, or give this one its "
+                    "own name, kafka.group_id and sink topics"
+                )
+        wanted = config.engine.parallelism
+        if rest.all_slots() and not self._slots_become_free(wanted):  # none at all: the cluster starts them on demand
+            yield (
+                f"{rest.url} has {rest.free_slots()} free slots, expected {wanted} (engine.parallelism): stop a job, "
+                "add TaskManagers, or lower it"
+            )
+        version = rest.version()
+        if not version.startswith(f"{FLINK_VERSION}."):
+            yield f"{rest.url} runs Flink {version}, expected {FLINK_VERSION}: the job is built for that version"
 
-def _topic_faults(config: JobConfig, file: str) -> Iterator[str]:
-    kafka = config.kafka
-    sources, sinks = source_names(kafka), list(sink_specs(kafka, 1))
-    missing = missing_topics(kafka.bootstrap_servers, [*sources, *sinks])
-    unread = [name for name in missing if name in sources]
-    if unread:
-        yield (
-            f"Kafka at {kafka.bootstrap_servers} has no topic {', '.join(unread)}, which the job reads: create it "
-            f"with `reasoner topics create --config {file} --sources`, or leave the signal out by an empty name in "
-            "kafka.topics"
-        )
-    unwritten = [name for name in missing if name in sinks]
-    if unwritten:
-        yield (
-            f"Kafka at {kafka.bootstrap_servers} has no topic {', '.join(unwritten)}, which the job writes: create it "
-            f"with `reasoner topics create --config {file}`, or submit with --create"
-        )
+    def _slots_become_free(self, wanted: int) -> bool:
+        try:
+            wait_until(lambda: self.rest.free_slots() >= wanted, f"{wanted} slots are free", SLOTS_DEADLINE_S)
+        except CommandFailed:
+            return False
+        return True
 
+    def _topic_faults(self) -> Iterator[str]:
+        if self._has_own_client():
+            return
+        kafka = self.config.kafka
+        sources, sinks = self._sources(), list(sink_specs(kafka, 1))
+        missing = missing_topics(kafka.bootstrap_servers, [*sources, *sinks])
+        unread = [name for name in missing if name in sources]
+        if unread:
+            yield (
+                f"Kafka at {kafka.bootstrap_servers} has no topic {', '.join(unread)}, which the job reads: create it "
+                f"with `reasoner topics create --config {self.file} --sources`, or leave the signal out by an empty "
+                "name in kafka.topics"
+            )
+        unwritten = [name for name in missing if name in sinks]
+        if unwritten:
+            yield (
+                f"Kafka at {kafka.bootstrap_servers} has no topic {', '.join(unwritten)}, which the job writes: create "
+                f"it with `reasoner topics create --config {self.file}`, or submit with --create"
+            )
 
-def _table_faults(config: JobConfig, file: str) -> Iterator[str]:
-    missing = lake.missing_tables(config.lake)
-    if missing:
-        yield (
-            f"the catalog {config.lake.uri} has no table {', '.join(missing)}: create it with `reasoner tables create "
-            f"--config {file}`, or submit with --create"
-        )
+    def _sources(self) -> list[str]:
+        """Return the topics that this job reads: those of the signals that drive a stage of it."""
+        driven = {stage.signal for stage in JOBS[self.job].stages(self.config.graph())}
+        topics = (getattr(self.config.kafka.topics, signal) for signal in SIGNALS if signal in driven)
+        return [topic for topic in topics if topic]
+
+    def _table_faults(self) -> Iterator[str]:
+        missing = lake.missing_tables(self.config.lake) if self.job == WHOLE_JOB else []
+        if missing:
+            yield (
+                f"the catalog {self.config.lake.uri} has no table {', '.join(missing)}: create it with `reasoner "
+                f"tables create --config {self.file}`, or submit with --create"
+            )
+
+    def _has_own_client(self) -> bool:
+        """Return whether brokers are reached by settings of the client, which the commands of this package lack."""
+        return bool(self.config.kafka.properties)

@@ -1,8 +1,9 @@
 """Savepoints of a job by its name: taken while it runs, or as it stops; the journal remembers their paths."""
 
+from contextlib import suppress
 from typing import Final
 
-from reasoner.clients.flink_rest import FlinkRest, JobInfo
+from reasoner.clients.flink_rest import FlinkRest, JobInfo, NoAnswer
 from reasoner.errors import CommandFailed
 from reasoner.runs import journal
 from reasoner.waiting import wait_until
@@ -15,18 +16,23 @@ def take(name: str, target: str, folder: str) -> str:
     rest = FlinkRest.at(target)
     job = running(rest, name)
     path = rest.savepoint(job.job_id, folder, deadline_s=DEADLINE_S)
-    journal.record(name, job.job_id, path)
+    journal.record(name, rest.url, job.job_id, path)
     return path
 
 
 def stop(name: str, target: str, folder: str, *, drain: bool) -> str:
-    """Stop the job with a savepoint, wait until it has ended, and return the path."""
+    """Stop the job with a savepoint, wait until it has ended, and return the path.
+
+    The journal does not remember the savepoint of a drained job: its models are forgotten and its windows are final.
+    """
     rest = FlinkRest.at(target)
     job = running(rest, name)
     path = rest.stop(job.job_id, folder, drain=drain, deadline_s=DEADLINE_S)
-    journal.record(name, job.job_id, path)
+    if not drain:
+        journal.record(name, rest.url, job.job_id, path)
     ended = f"job {name} has ended after its savepoint {path}; see {rest.url}/#/job/{job.job_id}"
-    wait_until(lambda: rest.jobs().get(job.job_id, "FINISHED") == "FINISHED", ended, DEADLINE_S)
+    with suppress(NoAnswer):  # a cluster of one job ends with it
+        wait_until(lambda: rest.jobs().get(job.job_id, "FINISHED") == "FINISHED", ended, DEADLINE_S)
     return path
 
 

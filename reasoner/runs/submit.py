@@ -14,7 +14,8 @@ from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.topics import create_topics, sink_specs
 from reasoner.errors import CommandFailed, WrongUse
-from reasoner.runs import journal, preflight
+from reasoner.runs import journal
+from reasoner.runs.preflight import Preflight
 from reasoner.stack.environment import checkout, flink_env, flink_home
 
 SCRIPT: Final = "jobs/insights.py"
@@ -69,19 +70,35 @@ class Submission:
     def preflight(self, rest: FlinkRest) -> list[str]:
         """Check that the job can work on the cluster; return notes. Raises CommandFailed with all faults otherwise."""
         config = self.check()
-        found = preflight.faults(config, rest, str(self.file))
+        checks = Preflight(self.job, config, str(self.file), rest)
+        found = checks.faults()
         if found:
             message = "\n  ".join((f"{config.name} is not submitted:", *found))
             raise CommandFailed(message)
-        return preflight.notes(config, rest)
+        return [*checks.notes(), *self._start_notes(config, rest)]
+
+    def _start_notes(self, config: JobConfig, rest: FlinkRest) -> list[str]:
+        """Say what a start without a savepoint means where the job has run before."""
+        if self.from_start:
+            return ["the topics are read from their beginning: what the tables have already counts twice"]
+        if self.savepoint or not any(job.name == config.name for job in rest.overview()):
+            return []
+        return [
+            f"job {config.name} has run here before: without --savepoint it goes on at the committed offsets, without "
+            "its models, and the open parts of roll-ups and windows are lost"
+        ]
+
+    def savepoint_path(self, rest: FlinkRest) -> str:
+        """Return the path of the savepoint, "" without one. Raises WrongUse where `latest` is not known."""
+        return journal.resolved(self.check().name, rest.url, self.savepoint) if self.savepoint else ""
 
     def submit(self, target: str) -> str:
         """Submit the job to the cluster at `target` (its REST address) and return its id. Raises CommandFailed.
 
         The workers' Python must have this package: on this machine it is the one that runs this command.
         """
-        config = self.check()
-        savepoint = journal.resolved(config.name, self.savepoint) if self.savepoint else ""
+        self.check()
+        savepoint = self.savepoint_path(FlinkRest.at(target))
         address = urlsplit(target if "//" in target else f"//{target}").netloc
         command = [
             str(flink_home() / "bin" / "flink"),

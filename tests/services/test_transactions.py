@@ -25,7 +25,7 @@ class EndedJob(FlinkRest):
     state: str = "CANCELED"
 
     def overview(self) -> list[JobInfo]:
-        return [JobInfo("a" * 32, "orphans", self.state, 0)]
+        return [JobInfo("a" * 32, "orphans", self.state, 0, 1 << 60)]
 
     def last_checkpoint(self, job_id: str) -> int:
         return 3

@@ -63,7 +63,7 @@ def test_down_with_nothing_running_is_no_fault(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_components_of_a_running_job_are_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = JobInfo("a" * 32, "insights", "RUNNING", 0)
+    job = JobInfo("a" * 32, "insights", "RUNNING", 0, -1)
     monkeypatch.setattr(FlinkRest, "overview", lambda rest: [job._replace(name="old", state="FAILED"), job])
     with pytest.raises(
         CommandFailed, match=r"^insights runs on http://f:1: `reasoner stop insights --target http://f:1`"
