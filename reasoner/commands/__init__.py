@@ -10,8 +10,8 @@ from typer.main import get_command
 # Names of the modules with a typer `app`. A module is imported when its command is called, so that `reasoner stack
 # status` does not load PyFlink or pyarrow.
 COMMANDS = (
-    *("stack", "demo", "topics", "tables", "submit", "jobs", "stop", "savepoint", "transactions"),
-    *("insights", "replay", "explain", "graph", "evaluate", "bench"),
+    *("stack", "demo", "topics", "tables", "submit", "jobs", "stop", "savepoint", "doctor"),
+    *("transactions", "insights", "replay", "explain", "graph", "evaluate", "bench"),
 )
 
 

@@ -31,7 +31,7 @@ class Preflight:
 
     def faults(self) -> list[str]:
         """Return why the job cannot work, a sentence each with the command that mends it; none if it can."""
-        return [*self._cluster_faults(), *self._topic_faults(), *self._table_faults()]
+        return [*self.cluster_faults(), *self.topic_faults(), *self.table_faults()]
 
     def notes(self) -> list[str]:
         """Return what works and may be a surprise."""
@@ -45,7 +45,7 @@ class Preflight:
             found.append("topics were not looked at: kafka.properties has settings that this command does not read")
         return found
 
-    def _cluster_faults(self) -> Iterator[str]:
+    def cluster_faults(self) -> Iterator[str]:
         config, rest = self.config, self.rest
         for job in rest.overview():
             if job.name == config.name and job.is_active:
@@ -71,7 +71,7 @@ class Preflight:
             return False
         return True
 
-    def _topic_faults(self) -> Iterator[str]:
+    def topic_faults(self) -> Iterator[str]:
         if self._has_own_client():
             return
         kafka = self.config.kafka
@@ -97,7 +97,7 @@ class Preflight:
         topics = (getattr(self.config.kafka.topics, signal) for signal in SIGNALS if signal in driven)
         return [topic for topic in topics if topic]
 
-    def _table_faults(self) -> Iterator[str]:
+    def table_faults(self) -> Iterator[str]:
         missing = lake.missing_tables(self.config.lake) if self.job == WHOLE_JOB else []
         if missing:
             yield (

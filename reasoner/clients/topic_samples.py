@@ -1,0 +1,56 @@
+"""The last messages of a topic, and its settings."""
+
+from collections.abc import Iterable
+from contextlib import closing
+from typing import Final, NamedTuple
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from reasoner.clients.topics import admin_of
+
+WAIT_MS: Final = 2_000
+
+
+class Sample(NamedTuple):
+    """A message. timestamp_ms: Kafka's, epoch ms."""
+
+    timestamp_ms: int
+    value: bytes
+
+
+class TopicState(NamedTuple):
+    """A topic. retention_ms: -1 for ever."""
+
+    partitions: int
+    retention_ms: int
+
+
+def topic_states(bootstrap: str, names: Iterable[str]) -> dict[str, TopicState]:
+    """Return the topics of these names that exist. Raises CommandFailed."""
+    with admin_of(bootstrap) as admin:
+        present = sorted(set(names) & set(admin.list_topics()))
+        if not present:
+            return {}
+        partitions = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics(present)}
+        asked = [ConfigResource(ConfigResourceType.TOPIC, name, {"retention.ms": None}) for name in present]
+        (configs,) = admin.describe_configs(asked, config_filter="all").values()
+    return {name: TopicState(partitions[name], int(configs[name]["retention.ms"]["value"])) for name in present}
+
+
+def last_messages(bootstrap: str, topic: str, per_partition: int) -> list[Sample]:
+    """Return the last messages of each partition, at most so many, in the order of their timestamps."""
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    with closing(consumer):
+        parts = [TopicPartition(topic, part) for part in sorted(consumer.partitions_for_topic(topic) or ())]
+        consumer.assign(parts)
+        begins, ends = consumer.beginning_offsets(parts), consumer.end_offsets(parts)
+        for part in parts:
+            consumer.seek(part, max(begins[part], ends[part] - per_partition))
+        found: list[Sample] = []
+        while any(consumer.position(part) < ends[part] for part in parts):
+            polled = consumer.poll(timeout_ms=WAIT_MS)
+            if not polled:
+                break  # the rest of a partition may be marks of transactions alone
+            found += (Sample(record.timestamp, record.value or b"") for batch in polled.values() for record in batch)
+    return sorted(found)

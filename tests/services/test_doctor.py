@@ -1,0 +1,59 @@
+"""The doctor on a real broker: what stands in the last messages of each topic, and what is missing."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from kafka import KafkaProducer
+
+from jobs.settings import JobConfig
+from reasoner.clients import lake
+from reasoner.clients.flink_rest import FlinkRest
+from reasoner.clients.topics import HOUR_MS, TopicSpec, create_topics
+from reasoner.runs.doctor import Doctor
+from reasoner.stack.settings import free_ports
+from reasoner.traffic import shop
+
+pytestmark = pytest.mark.services
+
+START_MS = 1_790_000_000_000
+
+
+def test_each_topic_has_its_lines_and_each_fault_its_mending(kafka: str, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    config = JobConfig.model_validate(
+        {
+            "kafka": {
+                "bootstrap_servers": kafka,
+                "topics": {
+                    **{"traces": "doctor-traces", "logs": "doctor-logs", "metrics": "doctor-metrics"},
+                    **{"insights": "doctor-insights", "rejected": "doctor-rejected"},
+                },
+            },
+            "lake": {"uri": f"jdbc:sqlite:{tmp_path}/catalog.db", "warehouse": f"file://{tmp_path}/warehouse"},
+        }
+    )
+    lake.create_tables(config.lake)
+    create_topics(kafka, {"doctor-traces": TopicSpec(1, -1), "doctor-logs": TopicSpec(1, HOUR_MS // 6)})
+    sent = [message for message in shop.messages(1, START_MS, 20_000, None) if message.topic_kind == "traces"]
+    with closing(KafkaProducer(bootstrap_servers=kafka)) as producer:
+        for message in sent:
+            producer.send("doctor-traces", message.value, timestamp_ms=message.timestamp_ms + 600_000)
+        producer.send("doctor-logs", b"ERROR the oven is cold")
+        producer.flush()
+    found = list(Doctor(config, "job.yaml", FlinkRest(f"http://127.0.0.1:{port}"), START_MS + 700_000).findings())
+    lines = {finding.text: finding.level for finding in found}
+
+    def level(part: str) -> str:
+        (text,) = (text for text in lines if part in text)
+        return lines[text]
+
+    assert level("does not answer") == "fault", "the cluster"
+    assert level("no topic doctor-metrics, which the job reads") == "fault"
+    assert level("no topic doctor-insights, doctor-rejected, which the job writes") == "fault"
+    assert level(f"tables in {config.lake.uri}") == "ok"
+    assert level("doctor-traces: 1 partitions, kept for ever, last message") == "ok"
+    assert level("100.0 % of") == "fault", "records ten minutes old"
+    assert level("detection.lateness_ms to 660000") == "fault"
+    assert level("doctor-logs: kept 10 min, expected over 20 min") == "fault"
+    assert level("1 of the last 1 messages are raw text") == "fault"
