@@ -26,8 +26,11 @@ def test_each_topic_has_its_lines_and_each_fault_its_mending(kafka: str, tmp_pat
             "kafka": {
                 "bootstrap_servers": kafka,
                 "topics": {
-                    **{"traces": "doctor-traces", "logs": "doctor-logs", "metrics": "doctor-metrics"},
-                    **{"insights": "doctor-insights", "rejected": "doctor-rejected"},
+                    "traces": "doctor-traces",
+                    "logs": "doctor-logs",
+                    "metrics": "doctor-metrics",
+                    "insights": "doctor-insights",
+                    "rejected": "doctor-rejected",
                 },
             },
             "lake": {"uri": f"jdbc:sqlite:{tmp_path}/catalog.db", "warehouse": f"file://{tmp_path}/warehouse"},
