@@ -148,13 +148,13 @@ def test_each_part_repeated_takes_linear_time(name: str) -> None:
 
 @pytest.mark.usefixtures("no_cut")
 @given(st.sampled_from(sorted(WORK)), st.lists(st.sampled_from(PARTS), min_size=2, max_size=4))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_parts_in_turn_take_linear_time(name: str, parts: list[str]) -> None:
     check(WORK[name], "".join(parts))
 
 
 @given(st.lists(st.sampled_from(PARTS), min_size=2, max_size=2))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_one_part_opened_often_before_another_takes_linear_time(parts: list[str]) -> None:
     """All openings first, then text that closes none: `((((aaaa`."""
     first, second = parts
