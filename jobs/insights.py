@@ -113,7 +113,10 @@ def parsed(arguments: Sequence[str] | None = None) -> tuple[str, JobConfig]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     name, config = parsed(arguments)
-    run(config, JOBS[name].stages(config.graph()), unused=JOBS[name].unused)
+    try:
+        run(config, JOBS[name].stages(config.graph()), unused=JOBS[name].unused)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def submit_command(
         for line in asked.create():
             say(line)
     if target == "local":
-        _run_here(asked)
+        _run_here(asked, checks)
     rest = FlinkRest.at(target)
     asked.savepoint_path(rest)
     if checks:
@@ -66,12 +66,14 @@ def submit_command(
     print(asked.submit(target))
 
 
-def _run_here(asked: Submission) -> NoReturn:
+def _run_here(asked: Submission, checks: bool) -> NoReturn:
     """Run the job on a mini-cluster in this terminal, and exit as it does."""
     asked.check()
     if asked.savepoint:
         message = "found --savepoint with --target local, expected the REST address of a cluster"
         raise WrongUse(message)
+    if checks:
+        asked.preflight_here()
     done = subprocess.run([sys.executable, "-m", "jobs.insights", *asked.arguments()], env=flink_env(), check=False)
     raise typer.Exit(1 if done.returncode else 0)
 

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from sys import executable
@@ -71,11 +72,14 @@ class Submission:
         """Check that the job can work on the cluster; return notes. Raises CommandFailed with all faults otherwise."""
         config = self.check()
         checks = Preflight(self.job, config, str(self.file), rest)
-        found = checks.faults()
-        if found:
-            message = "\n  ".join((f"{config.name} is not submitted:", *found))
-            raise CommandFailed(message)
+        _refuse(config.name, checks.faults())
         return [*checks.notes(), *self._start_notes(config, rest)]
+
+    def preflight_here(self) -> None:
+        """Check that the job can work on a mini-cluster: topics and tables. Raises CommandFailed with all faults."""
+        config = self.check()
+        checks = Preflight(self.job, config, str(self.file), FlinkRest(""))
+        _refuse(config.name, [*checks.topic_faults(), *checks.table_faults()])
 
     def _start_notes(self, config: JobConfig, rest: FlinkRest) -> list[str]:
         """Say what a start without a savepoint means where the job has run before."""
@@ -118,6 +122,12 @@ class Submission:
             message = f"the cluster at {address} did not take the job:\n{_reasons(done.stdout + done.stderr)}"
             raise CommandFailed(message)
         return found.group(1)
+
+
+def _refuse(name: str, faults: Sequence[str]) -> None:
+    if faults:
+        message = "\n  ".join((f"{name} is not submitted:", *faults))
+        raise CommandFailed(message)
 
 
 def _reasons(output: str) -> str:
