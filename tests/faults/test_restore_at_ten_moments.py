@@ -20,8 +20,7 @@ from reasoner.stack import RunningStack
 from state_schemas.contracts.insight import Insight, from_json
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from tests.faults.breaking import stop_with_savepoint
-from tests.services.job_runs import PLAN, ClusterJob, job_config, shop_messages, topics_in
-from tests.services.test_job_cluster import records_in
+from tests.services.job_runs import PLAN, ClusterJob, job_config, records_in, shop_messages, topics_in
 from tests.support.driving import courses
 from tests.support.reshaped import spread
 

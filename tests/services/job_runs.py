@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from jobs.settings import JobConfig
 from reasoner.clients import lake
@@ -25,6 +28,7 @@ from reasoner.traffic import shop
 from reasoner.waiting import wait_until
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from state_schemas.telemetry.signals import SIGNALS, SignalType
+from udfs.logs.severity import WARN
 
 DRAIN_DEADLINE_S = 240.0
 START_MS = 1_700_000_000_000  # a recording: older than the default retention of a topic
@@ -35,6 +39,25 @@ PLAN = demo.plan(12, True, START_MS)  # the incident of this seed: a whole servi
 def shop_messages() -> tuple[Message, ...]:
     """Return the telemetry of the plan, which several jobs read."""
     return tuple(shop.messages(PLAN.seed, PLAN.start_ms, demo.DURATION_MS, PLAN.incident))
+
+
+def records_in(messages: list[Message]) -> Counter[str]:
+    """Count spans, log records (also the severe ones) and metric points by signal, with protobuf's own parser."""
+    counts: Counter[str] = Counter()
+    for message in messages:
+        if message.topic_kind == "traces":
+            traces = ExportTraceServiceRequest.FromString(message.value).resource_spans
+            counts["traces"] += sum(len(scope.spans) for part in traces for scope in part.scope_spans)
+        elif message.topic_kind == "logs":
+            logs = ExportLogsServiceRequest.FromString(message.value).resource_logs
+            lines = [line for part in logs for scope in part.scope_logs for line in scope.log_records]
+            counts["logs"] += len(lines)
+            counts["severe"] += sum(line.severity_number >= WARN for line in lines)
+        else:
+            parts = ExportMetricsServiceRequest.FromString(message.value).resource_metrics
+            metrics = [metric for part in parts for scope in part.scope_metrics for metric in scope.metrics]
+            counts["metrics"] += sum(len(getattr(metric, metric.WhichOneof("data")).data_points) for metric in metrics)
+    return counts
 
 
 def database(sqlalchemy_url: str, jdbc_url: str, name: str) -> str:

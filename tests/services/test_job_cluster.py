@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
@@ -24,10 +21,18 @@ from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import from_json
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from tests.services.garbage import Sent, all_garbage, rejections_of, send_garbage
-from tests.services.job_runs import PLAN, ClusterJob, database, job_config, rejected_records, shop_messages, topics_in
+from tests.services.job_runs import (
+    PLAN,
+    ClusterJob,
+    database,
+    job_config,
+    records_in,
+    rejected_records,
+    shop_messages,
+    topics_in,
+)
 from tests.support.components import FlinkCluster, PostgresUrls
 from tests.support.reshaped import spread
-from udfs.logs.severity import WARN
 
 pytestmark = pytest.mark.services
 
@@ -55,25 +60,6 @@ class Outcome:
     table_bodies: list[bytes]
     severe_lines: dict[int, int]
     patterns: list[KnownPattern]
-
-
-def records_in(messages: list[Message]) -> Counter[str]:
-    """Count spans, log records (also the severe ones) and metric points by signal, with protobuf's own parser."""
-    counts: Counter[str] = Counter()
-    for message in messages:
-        if message.topic_kind == "traces":
-            traces = ExportTraceServiceRequest.FromString(message.value).resource_spans
-            counts["traces"] += sum(len(scope.spans) for part in traces for scope in part.scope_spans)
-        elif message.topic_kind == "logs":
-            logs = ExportLogsServiceRequest.FromString(message.value).resource_logs
-            lines = [line for part in logs for scope in part.scope_logs for line in scope.log_records]
-            counts["logs"] += len(lines)
-            counts["severe"] += sum(line.severity_number >= WARN for line in lines)
-        else:
-            parts = ExportMetricsServiceRequest.FromString(message.value).resource_metrics
-            metrics = [metric for part in parts for scope in part.scope_metrics for metric in scope.metrics]
-            counts["metrics"] += sum(len(getattr(metric, metric.WhichOneof("data")).data_points) for metric in metrics)
-    return counts
 
 
 @pytest.fixture(scope="module")

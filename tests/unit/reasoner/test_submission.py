@@ -82,7 +82,7 @@ def test_a_cluster_that_starts_its_task_managers_on_demand_has_no_slots_and_take
 def test_a_mini_cluster_needs_topics_and_tables_as_well(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Submission("insights", file).preflight_here()
     monkeypatch.setattr(lake, "missing_tables", lambda settings: ["insights"])
-    with pytest.raises(CommandFailed, match="insights is not submitted:\n  the catalog .* has no table insights"):
+    with pytest.raises(CommandFailed, match=r"insights is not submitted:\n  the catalog .* has no table insights"):
         Submission("insights", file).preflight_here()
 
 
