@@ -10,7 +10,7 @@ from typer.main import get_command
 # Names of the modules with a typer `app`. A module is imported when its command is called, so that `reasoner stack
 # status` does not load PyFlink or pyarrow.
 COMMANDS = (
-    *("stack", "demo", "topics", "tables", "submit", "jobs", "stop", "savepoint", "doctor"),
+    *("stack", "demo", "topics", "tables", "submit", "doctor", "jobs", "status", "stop", "savepoint"),
     *("transactions", "insights", "replay", "explain", "graph", "evaluate", "bench"),
 )
 
