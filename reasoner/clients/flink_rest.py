@@ -112,6 +112,11 @@ class FlinkRest:
             raise CommandFailed(message)
         return str(operation["location"])
 
+    def all_tasks_run(self, job_id: str) -> bool:
+        """Return whether each task of the job runs. Before, Flink refuses a savepoint, and a stop restarts the job."""
+        vertices = self.get(f"/jobs/{job_id}")["vertices"]
+        return all(vertex["status"] == "RUNNING" for vertex in vertices)
+
     def last_checkpoint(self, job_id: str) -> int | None:
         """Return the number of the newest checkpoint or savepoint of a job that is complete, or was restored.
 

@@ -9,12 +9,13 @@ from reasoner.runs import journal
 from reasoner.waiting import wait_until
 
 DEADLINE_S: Final = 600.0
+START_DEADLINE_S: Final = 120.0
 
 
 def take(name: str, target: str, folder: str) -> str:
     """Take a savepoint of the job and return its path. folder: "" takes that of the job or cluster."""
     rest = FlinkRest.at(target)
-    job = running(rest, name)
+    job = _ready(rest, name)
     path = rest.savepoint(job.job_id, folder, deadline_s=DEADLINE_S)
     journal.record(name, rest.url, job.job_id, path)
     return path
@@ -26,7 +27,7 @@ def stop(name: str, target: str, folder: str, *, drain: bool) -> str:
     The journal does not remember the savepoint of a drained job: its models are forgotten and its windows are final.
     """
     rest = FlinkRest.at(target)
-    job = running(rest, name)
+    job = _ready(rest, name)
     path = rest.stop(job.job_id, folder, drain=drain, deadline_s=DEADLINE_S)
     if not drain:
         journal.record(name, rest.url, job.job_id, path)
@@ -34,6 +35,14 @@ def stop(name: str, target: str, folder: str, *, drain: bool) -> str:
     with suppress(NoAnswer):  # a cluster of one job ends with it
         wait_until(lambda: rest.jobs().get(job.job_id, "FINISHED") == "FINISHED", ended, DEADLINE_S)
     return path
+
+
+def _ready(rest: FlinkRest, name: str) -> JobInfo:
+    """Return the running job with this name once all its tasks run."""
+    job = running(rest, name)
+    what = f"all tasks of {name} run; see {rest.url}/#/job/{job.job_id}"
+    wait_until(lambda: rest.all_tasks_run(job.job_id), what, START_DEADLINE_S)
+    return job
 
 
 def running(rest: FlinkRest, name: str) -> JobInfo:

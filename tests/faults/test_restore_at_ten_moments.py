@@ -72,6 +72,7 @@ def test_restore_at_ten_moments(stack: RunningStack, tmp_path: Path, verdict: di
         job = job.started(stop_with_savepoint(job))
         play(part, config.kafka.bootstrap_servers, topics_in(config), PlayOptions(compression="gzip"))
     job.wait_until_read()
+    _wait_for_a_checkpoint(job)
     job.drain()
 
     bodies = [record.value for record in job.insight_records()]

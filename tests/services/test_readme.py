@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.waiting import wait_until
 from tests.support.components import FlinkCluster, PostgresUrls
 from tests.tidy.rules import ROOT
 
@@ -27,13 +26,6 @@ def commands() -> str:
     blocks = [text for language, text in fenced if not language]
     assert len(blocks) == 2, f"found {len(blocks)} blocks of commands, expected that of the start and that of reading"
     return "\n".join(line for line in "".join(blocks).splitlines() if not line.startswith(LEFT_OUT))
-
-
-def all_tasks_run(rest: FlinkRest) -> bool:
-    """Return whether each task of each running job runs; before, Flink refuses a savepoint."""
-    ids = [job.job_id for job in rest.overview() if job.is_active]
-    vertices = [vertex for job_id in ids for vertex in rest.get(f"/jobs/{job_id}")["vertices"]]
-    return bool(vertices) and all(vertex["status"] == "RUNNING" for vertex in vertices)
 
 
 def test_the_commands_start_a_job_show_it_and_stop_it(
@@ -61,6 +53,5 @@ def test_the_commands_start_a_job_show_it_and_stop_it(
     assert "insight_out: created" in started
     assert "latency_rollups: created" in started
     assert "RUNNING" in started, "jobs lists the job that submit started"
-    wait_until(lambda: all_tasks_run(rest), f"all tasks run; see {rest.url}", 120.0)
     assert run(stop).strip().split("/")[-1].startswith("savepoint-")
     assert (tmp_path / "state" / "metric-reasoner" / "insights.jsonl").exists(), "the journal has it"
