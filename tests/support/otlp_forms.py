@@ -17,6 +17,7 @@ from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.telemetry.spans import SpanColumns
 from udfs.otlp.decoder import SpanDecoder
 from udfs.otlp.protobuf import EXCEPTION_ATTRIBUTES
+from udfs.otlp.repair import repair_protobuf
 
 ID_FIELDS = ("traceId", "spanId", "parentSpanId")
 
@@ -237,8 +238,8 @@ def _keep_span(data: bytes) -> bytes:
 
 
 def _keep_exception(data: bytes) -> bytes:
-    """Return an event with name, time and the attributes that are read. Raise DecodeError if protobuf cannot."""
-    event = Span.Event.FromString(data)
+    """Return an event with name, time and the attributes that are read, repaired, else raise DecodeError."""
+    event = Span.Event.FromString(repair_protobuf(data, Span.Event.DESCRIPTOR).data)
     read = [pair for pair in event.attributes if pair.key in EXCEPTION_ATTRIBUTES]
     kept = Span.Event(name=event.name, time_unix_nano=event.time_unix_nano, attributes=read)
     return bytes(kept.SerializeToString())
@@ -261,7 +262,8 @@ def check_scan(data: bytes, scanner: SpanDecoder, reference: SpanDecoder) -> Non
         assert isinstance(found, SpanColumns), f"upb reads what the scanner refuses: {found}"
         assert same(found, expected), "the scanner and upb read different numbers"
     elif isinstance(found, SpanColumns):
-        rest = ExportTraceServiceRequest.FromString(what_scan_reads(data)).SerializeToString()
+        read = repair_protobuf(what_scan_reads(data), ExportTraceServiceRequest.DESCRIPTOR).data
+        rest = ExportTraceServiceRequest.FromString(read).SerializeToString()
         again = reference.decode(rest) if rest else Rejected("empty", "")
         if isinstance(again, SpanColumns):
             assert same(found, again), "the scanner read other numbers than upb reads from the same fields"
