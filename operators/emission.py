@@ -248,9 +248,9 @@ def _send(emitted: dict[str, EmittedInsight], candidate: Insight, until_ms: int)
     """Return the next revision, or nothing if the candidate equals the revision emitted last."""
     entry = emitted.setdefault(candidate.insight_id, EmittedInsight(until_ms))
     entry.until_ms = max(entry.until_ms, until_ms)
-    if candidate.status in _ONGOING and entry.sent is not None and entry.sent.status == "closed":
-        return []  # a state of an earlier build, which closed early
     if candidate.status in _ONGOING:
+        if entry.sent is not None and entry.sent.status == "closed":
+            return []  # a state of an earlier build, which closed early
         candidate = msgspec.structs.replace(candidate, status=_ongoing_status(entry.sent, candidate))
     if entry.sent == msgspec.structs.replace(candidate, revision=entry.revision):
         return []

@@ -67,8 +67,8 @@ class Doctor:
 
     def _places(self) -> Iterator[Finding]:
         checks = Preflight("insights", self.config, self.file, self.rest)
+        yield from self._cluster(checks)
         for name, faults in (
-            (self._cluster_name(), self._cluster_faults(checks)),
             (f"topics on {self.config.kafka.bootstrap_servers}", checks.topic_faults()),
             (f"tables in {self.config.lake.uri}", checks.table_faults()),
         ):
@@ -84,20 +84,18 @@ class Doctor:
         except CommandFailed:
             return  # the cluster does not answer: it is among the faults
 
-    def _running(self) -> list[str]:
-        return [job.state for job in self.rest.overview() if job.name == self.config.name and job.is_active]
-
-    def _cluster_name(self) -> str:
-        try:
-            states = self._running()
-        except CommandFailed:
-            return self.rest.url
-        return f"job {self.config.name} is {states[0]} on {self.rest.url}" if states else f"Flink {self.rest.url}"
-
-    def _cluster_faults(self, checks: Preflight) -> Iterator[str]:
+    def _cluster(self, checks: Preflight) -> Iterator[Finding]:
         """Yield the faults of a cluster on which the job is to be started; there are none where it runs."""
-        if len(self._running()) != 1:
-            yield from checks.cluster_faults()
+        try:
+            states = [job.state for job in self.rest.overview() if job.name == self.config.name and job.is_active]
+            faults = [] if len(states) == 1 else list(checks.cluster_faults())
+        except CommandFailed as failure:
+            yield Finding("fault", str(failure))
+            return
+        yield from (Finding("fault", text) for text in faults)
+        if not faults:
+            place = f"job {self.config.name} is {states[0]} on" if states else "Flink"
+            yield Finding("ok", f"{place} {self.rest.url}")
 
     def _topic(self, signal: SignalType, topic: str, state: TopicState) -> Iterator[Finding]:
         samples = last_messages(self.config.kafka.bootstrap_servers, topic, SAMPLES)

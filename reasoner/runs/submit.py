@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from sys import executable
 from typing import Final
@@ -33,7 +34,7 @@ def job_named(name: str) -> Job:
     return JOBS[name]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Submission:
     """A job to submit, and where it begins."""
 
@@ -48,7 +49,11 @@ class Submission:
     from_start: bool = False
 
     def check(self) -> JobConfig:
-        """Return the settings. Raises WrongUse or BadConfig with the faults, before Flink is called."""
+        """Return the settings, read once. Raises WrongUse or BadConfig with the faults, before Flink is called."""
+        return self._config
+
+    @cached_property
+    def _config(self) -> JobConfig:
         job_named(self.job)
         config = load(self.file)
         if self.savepoint and self.from_start:

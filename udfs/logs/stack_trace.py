@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-__all__ = ["TRACE_CHARS_MAX", "ParsedException", "exception_in", "is_type_name"]
+__all__ = ["TRACE_CHARS_MAX", "ParsedException", "exception_in"]
 
 FRAMES_MAX: Final = 3
 TRACE_CHARS_MAX: Final = 16_384
@@ -64,7 +64,7 @@ def exception_in(text: str) -> ParsedException | None:
     return None
 
 
-def is_type_name(name: str) -> bool:
+def _is_type_name(name: str) -> bool:
     """Return whether a name is one of a type, with its package: `java.io.IOException`."""
     first = name[:1]
     return (first in ("_", "$") or (first.isascii() and first.isalpha())) and _is_alnum(name.translate(_TYPE_SIGNS))
@@ -77,7 +77,7 @@ def _header(line: str) -> tuple[str, str] | None:
         rest = line[len(_THREAD) :].partition('"')[2]
         line = rest[1:] if rest.startswith(" ") else ""
     kind, _, message = line.partition(": ")
-    return (kind, message) if is_type_name(kind) else None
+    return (kind, message) if _is_type_name(kind) else None
 
 
 def _calls(lines: Sequence[str]) -> Iterator[_Frame]:
