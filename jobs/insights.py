@@ -15,6 +15,7 @@ from pyflink.table import StreamTableEnvironment
 
 from jobs import flink_tables, sinks
 from jobs.graph import JOBS
+from jobs.running_jobs import AlreadyRuns, refuse_second
 from jobs.settings import JobConfig, load
 from jobs.sinks import Insert
 from jobs.sources import raw_messages
@@ -59,6 +60,7 @@ def flink_configuration(config: JobConfig) -> Configuration:
         "parallelism.default": str(engine.parallelism),
         "pipeline.max-parallelism": str(engine.max_parallelism),
         "execution.checkpointing.interval": f"{engine.checkpoint_interval_ms} ms",
+        "execution.checkpointing.timeout": f"{engine.checkpoint_timeout_ms} ms",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "state.backend.type": engine.state_backend,
         "execution.checkpointing.incremental": str(engine.state_backend == "rocksdb").lower(),
@@ -86,8 +88,12 @@ def run(
     inserts: Sequence[Insert] = sinks.SHIPPED,
     unused: Collection[type] = (),
 ) -> None:
-    """Build and start the job; return when a bounded job ends, otherwise never."""
+    """Build and start the job; return when a bounded job ends, otherwise never.
+
+    Raises AlreadyRuns if the cluster runs a job of this name.
+    """
     environment = StreamExecutionEnvironment.get_execution_environment(flink_configuration(config))
+    refuse_second(config.name, dict(environment._j_stream_execution_environment.getConfiguration().toMap()))
     build(environment, config, graph, inserts, unused)
     environment.execute(config.name)
 
@@ -115,6 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name, config = parsed(arguments)
     try:
         run(config, JOBS[name].stages(config.graph()), unused=JOBS[name].unused)
+    except AlreadyRuns as refused:
+        sys.exit(str(refused))
     except KeyboardInterrupt:
         sys.exit(130)
 

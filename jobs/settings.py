@@ -1,9 +1,9 @@
 """Settings of a job: one YAML file, validated at start; one message reports all faults."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from jobs.graph import GraphConfig
 from operators.emission import EmissionConfig, EmitWhen
@@ -27,12 +27,14 @@ class Engine(Section):
     The defaults of the bundle are the best values that the throughput benchmark measured (docs/sizing.md).
     """
 
-    # Parallel subtasks of each step.
-    parallelism: Positive = 2
+    # Parallel subtasks of each step. Each has a slot and a Python worker of its own.
+    parallelism: Positive = 1
     # Number of key groups of the state; a savepoint cannot be restored with another number.
     max_parallelism: Positive = 720
     # Milliseconds between checkpoints; exactly-once insights become visible with each checkpoint.
     checkpoint_interval_ms: Positive = 30_000
+    # Milliseconds after which a checkpoint that is not complete is given up; the next one is tried.
+    checkpoint_timeout_ms: Positive = 300_000
     # Folder of checkpoints and savepoints; "" takes that of the cluster.
     checkpoint_dir: str = ""
     # Where keyed state is kept: `hashmap` on the heap of the JVM, `rocksdb` on disk.
@@ -96,6 +98,19 @@ class JobConfig(ReaderConfig):
 
     engine: Engine = Engine()
     detection: Detection = Detection()
+
+    @model_validator(mode="after")
+    def _transactions_outlive_checkpoints(self) -> Self:
+        """Refuse a timeout by which the broker would abort what the next checkpoint still commits."""
+        kafka, needed = self.kafka, 2 * self.engine.checkpoint_timeout_ms + self.kafka.outage_ms
+        if kafka.guarantee == "exactly-once" and kafka.transaction_timeout_ms < needed:
+            message = (
+                f"kafka.transaction_timeout_ms: found {kafka.transaction_timeout_ms}: expected at least {needed}, "
+                "twice engine.checkpoint_timeout_ms plus kafka.outage_ms: the broker would abort insights that wait "
+                "for their checkpoint, and readers would never see them"
+            )
+            raise ValueError(message)
+        return self
 
     def seeds(self) -> frozenset[str]:
         """Return the ids of the patterns in `detection.pattern_seeds`. Raises BadConfig if it cannot be read."""

@@ -33,7 +33,6 @@ from state_schemas.contracts.settings import Kafka, Lake, Topics
 from state_schemas.telemetry.signals import SignalType
 
 PARTITIONS: Final = 4
-CHECKPOINT_MS: Final = 10_000
 STALLED_S: Final = 300.0  # one second of reading sparse traffic can be hours of event time, with all their windows
 STOP_DEADLINE_S: Final = 300.0
 THREADS_SHOWN: Final = 16
@@ -127,6 +126,21 @@ class BenchInput:
     paced: bool = False
 
 
+class Sizes(NamedTuple):
+    """Sizes of the processes: the settings of the stack, without its folder and ports, and the engine's."""
+
+    stack: StackSettings
+    engine: Engine
+
+
+# For throughput: two subtasks in one TaskManager, short checkpoints.
+FAST: Final = Sizes(
+    StackSettings(flink_taskmanager_memory="2048m", flink_jobmanager_memory="896m", kafka_heap_mb=512),
+    Engine(parallelism=2, checkpoint_interval_ms=10_000),
+)
+DEFAULT: Final = Sizes(StackSettings(), Engine())
+
+
 @dataclass(frozen=True, slots=True)
 class _Measurement:
     """A measurement on a running stack. folder: for the settings, tables, checkpoints and savepoints of the job."""
@@ -134,6 +148,7 @@ class _Measurement:
     stack: RunningStack
     folder: Path
     given: BenchInput
+    engine: Engine
     profile: bool
     report: Callable[[str], None]
 
@@ -145,7 +160,7 @@ class _Measurement:
             name="bench",
             kafka=Kafka(bootstrap_servers=address, idle_ms=0, topics=Topics(logs="", metrics="")),
             lake=Lake(uri=uri, user=POSTGRES_USER, warehouse=f"file://{self.folder}/warehouse"),
-            engine=Engine(parallelism=2, checkpoint_interval_ms=CHECKPOINT_MS, checkpoint_dir=checkpoints),
+            engine=self.engine.model_copy(update={"checkpoint_dir": checkpoints}),
             detection=Detection(services_max=max(self.given.services, Detection().services_max)),
         )
 
@@ -194,18 +209,16 @@ class _Measurement:
             raise CommandFailed(message)
 
 
-def bench_job(given: BenchInput, *, profile: bool, report: Callable[[str], None]) -> Result:
+def bench_job(given: BenchInput, sizes: Sizes, *, profile: bool, report: Callable[[str], None]) -> Result:
     """Run the job over these messages; takes minutes. profile: also return where the time went."""
     with tempfile.TemporaryDirectory(prefix="reasoner-bench-") as name:
         folder = Path(name)
-        stack_settings = StackSettings(
-            folder=folder / "stack", flink_taskmanagers=1, flink_slots=2, flink_taskmanager_memory="2048m"
-        ).with_auto_ports()
+        stack_settings = sizes.stack.model_copy(update={"folder": folder / "stack"}).with_auto_ports()
         with (
             running(stack_settings, ["kafka", "postgres", "flink"], report=report) as stack,
             ThreadPoolExecutor(1) as sender,
         ):
-            measurement = _Measurement(stack, folder, given, profile, report)
+            measurement = _Measurement(stack, folder, given, sizes.engine, profile, report)
             kafka, names = measurement.config.kafka, measurement.config.kafka.topics
             forever = TopicSpec(PARTITIONS, KEEP_FOR_EVER_MS)
             create_topics(

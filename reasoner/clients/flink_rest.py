@@ -16,6 +16,9 @@ from state_schemas.contracts.counters import MetricName
 
 _ENDED: Final = frozenset(("FINISHED", "FAILED", "CANCELED", "SUSPENDED"))
 COUNTERS: Final = frozenset(get_args(MetricName))
+CAUSE_CHARS_MAX: Final = 300
+_PYTHON_TRACE: Final = "Traceback (most recent call last):"
+_JAVA_CAUSE: Final = "Caused by: "
 
 
 class JobInfo(NamedTuple):
@@ -31,6 +34,13 @@ class JobInfo(NamedTuple):
     def is_active(self) -> bool:
         """Return whether the job runs, or will run again without anyone's doing."""
         return self.state not in _ENDED
+
+
+class Retained(NamedTuple):
+    """A checkpoint from which a job can be restored. completed_ms: by the clock of the cluster, epoch ms."""
+
+    path: str
+    completed_ms: int
 
 
 class NoAnswer(CommandFailed):
@@ -126,6 +136,32 @@ class FlinkRest:
         kinds = ("completed", "savepoint", "restored")
         return max((int(latest[kind]["id"]) for kind in kinds if latest[kind]), default=None)
 
+    def retained(self, job_id: str) -> Retained | None:
+        """Return the newest complete checkpoint of a job that is kept outside the JobManager, None without one."""
+        found = self.get(f"/jobs/{job_id}/checkpoints")["latest"]["completed"]
+        if not found or found["external_path"].startswith("<"):  # "<checkpoint-not-externally-addressable>"
+            return None
+        return Retained(found["external_path"], int(found["latest_ack_timestamp"]))
+
+    def completed_checkpoints(self, job_id: str) -> int:
+        """Return how many checkpoints and savepoints this job has completed; what it wrote before each is committed."""
+        return int(self.get(f"/jobs/{job_id}/checkpoints")["counts"]["completed"])
+
+    def used_slots(self, job_id: str) -> int:
+        """Return the slots that the job needs: its steps share them, so as many as the widest step has subtasks."""
+        return max((int(vertex["parallelism"]) for vertex in self.get(f"/jobs/{job_id}")["vertices"]), default=0)
+
+    def failure(self, job_id: str) -> str:
+        """Return why the job has failed last, without the stack trace; "" where it has not failed."""
+        history = self.get(f"/jobs/{job_id}/exceptions")["exceptionHistory"]["entries"]
+        return root_cause(history[0]["stacktrace"]) if history else ""
+
+    def cancel(self, job_id: str, *, deadline_s: float) -> None:
+        """Cancel the job without a savepoint and wait until it has ended. Raises CommandFailed."""
+        self._call(Request(f"{self.url}/jobs/{job_id}?mode=cancel", method="PATCH"))
+        what = f"job {job_id} has ended; see {self.url}/#/job/{job_id}"
+        wait_until(lambda: self.jobs().get(job_id, "CANCELED") in _ENDED, what, deadline_s)
+
     def restarts(self, job_id: str) -> int:
         """Return the largest number of restarts of a subtask.
 
@@ -164,6 +200,18 @@ class FlinkRest:
         except (OSError, ValueError) as error:
             message = f"{self.url} does not answer ({error}); is the cluster up? see `reasoner stack status`"
             raise NoAnswer(message) from error
+
+
+def root_cause(stack_trace: str) -> str:
+    """Return the message of the innermost cause of a stack trace of Flink: of the Python error in it, or of Java's."""
+    _, python, rest = stack_trace.rpartition(_PYTHON_TRACE)
+    if python:
+        found = next((line for line in rest.splitlines() if line and not line[0].isspace()), "")
+    else:
+        lines = stack_trace.splitlines()
+        causes = [line.removeprefix(_JAVA_CAUSE) for line in lines if line.startswith(_JAVA_CAUSE)]
+        found = (causes or lines[:1] or [""])[-1]
+    return found[:CAUSE_CHARS_MAX]
 
 
 def _opener(url: str) -> OpenerDirector:

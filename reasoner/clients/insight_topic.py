@@ -4,13 +4,15 @@ Only committed messages are read, and the last revision of an id is valid.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import closing, contextmanager
+from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
 
+from reasoner.clients.transactions import oldest_open_ms
 from reasoner.errors import CommandFailed
-from state_schemas.contracts.insight import Insight, from_json
+from state_schemas.contracts.insight import Insight, from_json, to_json
+from udfs.insights.ids import service_key, service_of
 
 
 @contextmanager
@@ -57,17 +59,52 @@ def to_end(consumer: Any) -> list[bytes]:
     return values
 
 
-def hidden(bootstrap: str, topic: str) -> int:
-    """Return the number of offsets that a reader of committed messages cannot see yet: a transaction is open."""
+class Hidden(NamedTuple):
+    """What readers of committed messages cannot see yet, because a transaction is open.
+
+    messages: offsets behind the stable end. since_ms: start of the oldest of the transactions, epoch ms; None if no
+    broker says it.
+    """
+
+    messages: int
+    since_ms: int | None
+
+
+def hidden(bootstrap: str, topic: str) -> Hidden | None:
+    """Return what is hidden of the topic, None if nothing is. Raises CommandFailed."""
     with committed(bootstrap, topic) as consumer:
         parts = sorted(consumer.assignment())
         stable = consumer.end_offsets(parts)
-    every = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
-    try:
+    with closing(KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)) as every:
         every.assign(parts)
-        return sum(end - stable[part] for part, end in every.end_offsets(parts).items())
-    finally:
-        every.close()
+        messages = sum(end - stable[part] for part, end in every.end_offsets(parts).items())
+    if not messages:
+        return None
+    try:
+        return Hidden(messages, oldest_open_ms(bootstrap, topic))
+    except CommandFailed:  # an older broker, or no right to list transactions
+        return Hidden(messages, None)
+
+
+class Message(NamedTuple):
+    """A message of the topic as the job writes it: a CloudEvent in binary mode."""
+
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+def message(insight: Insight) -> Message:
+    """Return the message of a revision: the same key, value and headers as the job's sink (`jobs/sinks.py`)."""
+    key = service_key(insight.env, service_of(insight))
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_id": f"{insight.insight_id}:{insight.revision}",
+        "ce_source": f"/metric-reasoner/{key}",
+        "ce_type": "metric-reasoner.insight.v1",
+        "content-type": "application/json",
+    }
+    return Message(key.encode(), to_json(insight), [(name, text.encode()) for name, text in headers.items()])
 
 
 def last_revisions(bodies: Iterable[bytes]) -> list[Insight]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from reasoner.errors import CommandFailed
@@ -58,6 +59,16 @@ def missing_topics(bootstrap: str, names: Iterable[str]) -> list[str]:
     with admin_of(bootstrap) as admin:
         present = set(admin.list_topics())
     return [name for name in names if name not in present]
+
+
+def transaction_timeout_ms_max(bootstrap: str) -> int:
+    """Return the longest timeout that the broker accepts for a transaction. Raises CommandFailed."""
+    name = "transaction.max.timeout.ms"
+    with admin_of(bootstrap) as admin:
+        broker = str(admin.describe_cluster()["brokers"][0]["broker_id"])
+        asked = [ConfigResource(ConfigResourceType.BROKER, broker, {name: None})]
+        (configs,) = admin.describe_configs(asked, config_filter="all").values()
+    return int(configs[broker][name]["value"])
 
 
 def create_topics(bootstrap: str, specs: Mapping[str, TopicSpec]) -> list[str]:

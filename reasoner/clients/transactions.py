@@ -14,13 +14,9 @@ _OPEN: Final = ("Ongoing", "PrepareCommit", "PrepareAbort")
 
 
 class OpenTransaction(NamedTuple):
-    """A transaction that is neither committed nor aborted.
-
-    checkpoint: number of the checkpoint of the job that commits it; the sink writes it into the id.
-    """
+    """A transaction that is neither committed nor aborted."""
 
     transactional_id: str
-    checkpoint: int
     topics: tuple[str, ...]
     # Epoch ms.
     started_ms: int
@@ -32,24 +28,37 @@ def prefixes(config: ReaderConfig) -> tuple[str, ...]:
     return tuple(f"{config.name}-{topic}" for topic in (topics.insights, topics.rejected))
 
 
-def open_transactions(config: ReaderConfig) -> list[OpenTransaction]:
-    """Return the open transactions of a job, the oldest first. Raises CommandFailed."""
-    with admin_of(config.kafka.bootstrap_servers) as admin:
+def open_transactions(bootstrap: str) -> list[OpenTransaction]:
+    """Return the open transactions of a broker, the oldest first. Raises CommandFailed."""
+    with admin_of(bootstrap) as admin:
         listed = admin.list_transactions(state_filters=_OPEN)
-        ids = [found.transactional_id for on_broker in listed.values() for found in on_broker]
-        mine = sorted(name for name in ids if _checkpoint(name, prefixes(config)) is not None)
-        described = admin.describe_transactions(mine) if mine else {}
+        ids = sorted(found.transactional_id for on_broker in listed.values() for found in on_broker)
+        described = admin.describe_transactions(ids) if ids else {}
     found = [
         OpenTransaction(
-            name,
-            _checkpoint(name, prefixes(config)) or 0,
-            tuple(sorted({part.topic for part in about.topic_partitions})),
-            about.transaction_start_time_ms,
+            name, tuple(sorted({part.topic for part in about.topic_partitions})), about.transaction_start_time_ms
         )
         for name, about in described.items()
         if about.state.value in _OPEN
     ]
     return sorted(found, key=lambda transaction: (transaction.started_ms, transaction.transactional_id))
+
+
+def of_job(config: ReaderConfig) -> dict[OpenTransaction, int]:
+    """Return the open transactions of a job, the oldest first, with the number of the checkpoint that commits each.
+
+    The sink writes that number into the id. Raises CommandFailed.
+    """
+    wanted = prefixes(config)
+    found = {
+        one: _checkpoint(one.transactional_id, wanted) for one in open_transactions(config.kafka.bootstrap_servers)
+    }
+    return {one: number for one, number in found.items() if number is not None}
+
+
+def oldest_open_ms(bootstrap: str, topic: str) -> int | None:
+    """Return the start, in epoch ms, of the oldest open transaction with messages of the topic; None without one."""
+    return next((found.started_ms for found in open_transactions(bootstrap) if topic in found.topics), None)
 
 
 def abort(bootstrap: str, transactional_id: str) -> None:

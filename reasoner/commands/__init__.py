@@ -11,7 +11,18 @@ from typer.main import get_command
 # status` does not load PyFlink or pyarrow.
 COMMANDS = (
     *("stack", "demo", "topics", "tables", "submit", "doctor", "jobs", "status", "stop", "savepoint"),
-    *("transactions", "insights", "replay", "explain", "graph", "evaluate", "bench"),
+    *(
+        "upgrade",
+        "rollback",
+        "transactions",
+        "reconcile",
+        "insights",
+        "replay",
+        "explain",
+        "graph",
+        "evaluate",
+        "bench",
+    ),
 )
 
 

@@ -35,10 +35,13 @@ def job(
     rate: Annotated[
         int | None,
         typer.Option(
-            min=1_000, max=100_000, help="Spans per second to send while the job runs (default: fill the topic first)."
+            min=100, max=100_000, help="Spans per second to send while the job runs (default: fill the topic first)."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the generated spans.")] = 1,
+    default_sizes: Annotated[
+        bool, typer.Option("--default-sizes", help="With the default sizes of `stack up` and of a job: their memory.")
+    ] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Also print the time of stages and threads.")] = False,
     as_json: ResultAsJson = False,
 ) -> None:
@@ -55,7 +58,7 @@ def job(
         raise WrongUse(message)
     require("job", "reasoner bench job")
     from reasoner.bench import job_input
-    from reasoner.bench.job import bench_job
+    from reasoner.bench.job import DEFAULT, FAST, bench_job
     from reasoner.traffic.spans import SpanProfile
 
     if recorded is None:
@@ -64,7 +67,7 @@ def job(
         given = job_input.generated(SpanProfile(*sizes), spans_wanted, rate, seed)
     else:
         given = job_input.recorded(recorded, spans_wanted)
-    print_result(bench_job(given, profile=profile, report=say), as_json)
+    print_result(bench_job(given, DEFAULT if default_sizes else FAST, profile=profile, report=say), as_json)
 
 
 @app.command()

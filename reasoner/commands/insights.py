@@ -1,20 +1,28 @@
 """`reasoner insights`: print insights from the topic and patterns from the tables."""
 
 import json
+import time
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
 import typer
+from kafka.errors import KafkaError
 from rich.console import Console
 from rich.text import Text
 
-from reasoner.clients.insight_topic import committed, hidden, last_revisions, poll, read_all, to_end
+from reasoner.clients.insight_topic import committed, hidden, last_revisions, poll, to_end
 from reasoner.commands.shared import group, print_table, say
 from reasoner.errors import CommandFailed
 from reasoner.runs import insight_view as view
 from state_schemas.contracts.insight import Insight, from_json, to_json
-from state_schemas.contracts.settings import Kafka, ReaderConfig, load
+from state_schemas.contracts.settings import Kafka, Links, ReaderConfig, load
+
+POLL_MS: Final = 1_000
+HIDDEN_CHECK_S: Final = 10.0
 
 app = group(
     "Print insights from the topic `insight_out` and log patterns from the tables.\n\n"
@@ -47,6 +55,7 @@ def list_command(
     severity: SeverityOption = "",
     status: StatusOption = "",
     as_json: AsJson = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with revisions as they are committed.")] = False,
 ) -> None:
     """List what is open and what ended in the last hour, by start: two lines each, then a summary.
 
@@ -57,15 +66,16 @@ def list_command(
     Exit codes: 0 ok, 1 Kafka cannot be reached, 2 wrong use or wrong settings.
     """
     wanted = view.Wanted(env, service, kind, severity, status)
-    kafka = _kafka(config, bootstrap)
-    held = last_revisions(read_all(kafka.bootstrap_servers, kafka.topics.insights))
-    newest_ms = max((insight.window.end_ms for insight in held), default=0)
-    found = view.shown(held, wanted, view.since_ms(since, newest_ms))
-    for insight in found:
-        _print(insight, as_json)
-    if not as_json:
-        say(view.summary(insight for insight in held if wanted.takes(insight)))
-        _say_hidden(kafka)
+    printer = _Printer.of(config, bootstrap, as_json=as_json)
+    with printer.reading() as consumer:
+        held = last_revisions(to_end(consumer))
+        newest_ms = max((insight.window.end_ms for insight in held), default=0)
+        printer.insights(view.shown(held, wanted, view.since_ms(since, newest_ms)))
+        if not as_json:
+            say(view.summary(insight for insight in held if wanted.takes(insight)))
+            printer.hidden()
+        if follow:
+            printer.follow(consumer, wanted)
 
 
 @app.command()
@@ -76,9 +86,10 @@ def summary(config: Config = None, bootstrap: Bootstrap = None) -> None:
 
     Exit codes: 0 ok, 1 Kafka cannot be reached, 2 wrong use or wrong settings.
     """
-    kafka = _kafka(config, bootstrap)
-    print(view.summary(last_revisions(read_all(kafka.bootstrap_servers, kafka.topics.insights))))
-    _say_hidden(kafka)
+    printer = _Printer.of(config, bootstrap)
+    with printer.reading() as consumer:
+        print(view.summary(last_revisions(to_end(consumer))))
+    printer.hidden()
 
 
 @app.command()
@@ -93,8 +104,8 @@ def show(
 
     Exit codes: 0 ok, 1 no insight has this id, 2 wrong use or wrong settings.
     """
-    kafka = _kafka(config, bootstrap)
-    found = [from_json(body) for body in read_all(kafka.bootstrap_servers, kafka.topics.insights)]
+    with _Printer.of(config, bootstrap).reading() as consumer:
+        found = [from_json(body) for body in to_end(consumer)]
     matching = [insight for insight in found if insight.insight_id.startswith(insight_id)]
     if not matching:
         message = f"no insight {insight_id} among {len(found)} revisions; `reasoner insights list` shows the ids"
@@ -121,16 +132,10 @@ def tail(
     Exit codes: 1 Kafka cannot be reached, 2 wrong use or wrong settings, 130 interrupted.
     """
     wanted = view.Wanted(env, service, kind, severity, status)
-    kafka = _kafka(config, bootstrap)
-    with committed(kafka.bootstrap_servers, kafka.topics.insights) as consumer:
-        for insight in last_revisions(to_end(consumer)):
-            if view.is_open(insight) and wanted.takes(insight):
-                _print(insight, as_json)
-        while True:
-            for body in poll(consumer, 1_000):
-                insight = from_json(body)
-                if wanted.takes(insight):
-                    _print(insight, as_json)
+    printer = _Printer.of(config, bootstrap, as_json=as_json)
+    with printer.reading() as consumer:
+        printer.insights(filter(view.is_open, filter(wanted.takes, last_revisions(to_end(consumer)))))
+        printer.follow(consumer, wanted)
 
 
 @app.command()
@@ -159,29 +164,61 @@ def patterns(
     print_table(("pattern", "lines", "first seen", "env", "service", "of", "template"), rows)
 
 
-def _kafka(config: Path | None, bootstrap: str | None) -> Kafka:
-    kafka = load(config, ReaderConfig).kafka if config else Kafka()
-    return kafka.model_copy(update={"bootstrap_servers": bootstrap}) if bootstrap else kafka
+@dataclass(frozen=True, slots=True)
+class _Printer:
+    """What a command reads and how it prints it."""
 
+    kafka: Kafka
+    links: Links
+    as_json: bool
 
-def _print(insight: Insight, as_json: bool) -> None:
-    """Print an insight as two lines or as one JSON object. Lines are not cut: the terminal wraps them."""
-    if as_json:
-        print(to_json(insight).decode(), flush=True)
-        return
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(
-        Text(view.head(insight), style=view.COLOURS.get(insight.severity, "") if view.is_open(insight) else "dim")
-    )
-    console.print(Text(view.body(insight)))
+    @classmethod
+    def of(cls, config: Path | None, bootstrap: str | None, *, as_json: bool = False) -> "_Printer":
+        """Return the printer of a job's settings, or of the default ones. bootstrap: overrides the address."""
+        kafka, links = Kafka(), Links()
+        if config:
+            settings = load(config, ReaderConfig)
+            kafka, links = settings.kafka, settings.links
+        kafka = kafka.model_copy(update={"bootstrap_servers": bootstrap}) if bootstrap else kafka
+        return cls(kafka, links, as_json)
 
+    def reading(self) -> AbstractContextManager[Any]:
+        """Return a consumer of the committed insights, at the beginning of their topic."""
+        return committed(self.kafka.bootstrap_servers, self.kafka.topics.insights)
 
-def _say_hidden(kafka: Kafka) -> None:
-    """Say where messages are not visible yet: a reader would take the state before them for the newest."""
-    behind = hidden(kafka.bootstrap_servers, kafka.topics.insights)
-    if behind:
-        say(
-            f"{behind} messages of {kafka.topics.insights} are not committed yet; they become visible at the next "
-            "checkpoint. If this stays, a job that was cancelled or killed has left a transaction open: end it with "
-            "`reasoner transactions abort`"
-        )
+    def insights(self, found: Iterable[Insight]) -> None:
+        """Print each as its lines, or as one JSON object. Lines are not cut: the terminal wraps them."""
+        console = Console(soft_wrap=True, highlight=False)
+        for insight in found:
+            if self.as_json:
+                print(to_json(insight).decode(), flush=True)
+                continue
+            style = view.COLOURS.get(insight.severity, "") if view.is_open(insight) else "dim"
+            console.print(Text(view.head(insight), style=style))
+            console.print(Text("\n".join([view.body(insight), *map("    {}".format, view.links(insight, self.links))])))
+
+    def hidden(self) -> None:
+        """Say what readers cannot see yet."""
+        found = hidden(self.kafka.bootstrap_servers, self.kafka.topics.insights)
+        if found:
+            say(view.hidden_text(self.kafka.topics.insights, found))
+
+    def follow(self, consumer: Any, wanted: view.Wanted) -> NoReturn:
+        """Print revisions as they are committed; say once of each reason for which they stay away."""
+        said, next_s = "", time.monotonic() + HIDDEN_CHECK_S
+        while True:
+            self.insights(filter(wanted.takes, map(from_json, poll(consumer, POLL_MS))))
+            if time.monotonic() >= next_s:
+                reason = self._stays_away()
+                if reason and reason != said:
+                    say(reason)
+                said, next_s = reason, time.monotonic() + HIDDEN_CHECK_S
+
+    def _stays_away(self) -> str:
+        """Return why insights are not visible although they may be there, "" if there is no reason."""
+        try:
+            found = hidden(self.kafka.bootstrap_servers, self.kafka.topics.insights)
+        except (CommandFailed, KafkaError):
+            return f"Kafka at {self.kafka.bootstrap_servers} does not answer; this command goes on when it does"
+        stays = found is not None and view.stays_hidden(found, int(time.time() * 1000))
+        return view.hidden_text(self.kafka.topics.insights, found) if found and stays else ""

@@ -44,7 +44,7 @@ def up(
     postgres_port: Annotated[str | None, _port(5433)] = None,
     flink_rest_port: Annotated[str | None, _port(8081)] = None,
     flink_rpc_port: Annotated[str | None, _port(6123)] = None,
-    flink_taskmanagers: Annotated[int | None, typer.Option(help="Worker processes (default: 2).")] = None,
+    flink_taskmanagers: Annotated[int | None, typer.Option(help="Worker processes (default: 1).")] = None,
     flink_slots: Annotated[int | None, typer.Option(help="Slots of each worker (default: 2).")] = None,
 ) -> None:
     """Start components and wait until they are ready.

@@ -10,9 +10,9 @@ import typer
 from jobs.graph import JOBS
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.commands.shared import say
-from reasoner.errors import CommandFailed, WrongUse
+from reasoner.errors import WrongUse
 from reasoner.extras import require
-from reasoner.runs.orphans import abort_orphans
+from reasoner.runs.orphans import end_orphans
 from reasoner.runs.submit import Submission
 from reasoner.stack.environment import flink_env
 
@@ -61,9 +61,9 @@ def submit_command(
             say(f"note: {note}")
     if check_only:
         return
-    for note in _ended_transactions(asked, rest) if checks else []:
+    for note in end_orphans(asked.check(), rest) if checks else []:
         say(f"note: {note}")
-    print(asked.submit(target))
+    print(asked.start(target))
 
 
 def _run_here(asked: Submission, checks: bool) -> NoReturn:
@@ -76,12 +76,3 @@ def _run_here(asked: Submission, checks: bool) -> NoReturn:
         asked.preflight_here()
     done = subprocess.run([sys.executable, "-m", "jobs.insights", *asked.arguments()], env=flink_env(), check=False)
     raise typer.Exit(1 if done.returncode else 0)
-
-
-def _ended_transactions(asked: Submission, rest: FlinkRest) -> list[str]:
-    """End the transactions that an earlier job of the name has left open, and return a note where there were some."""
-    try:
-        ended = len(abort_orphans(asked.check(), rest).orphans)
-    except CommandFailed as failure:  # an older broker, or no right to list them: the sink's own start ends most
-        return [f"open transactions of an earlier job were not looked for: {failure}"]
-    return [f"{ended} open transactions of an earlier job were aborted"] if ended else []

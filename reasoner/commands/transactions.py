@@ -1,13 +1,14 @@
 """`reasoner transactions`: show and end Kafka transactions that a job has left open."""
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.clients.transactions import OpenTransaction, open_transactions
+from reasoner.clients.transactions import OpenTransaction, of_job
 from reasoner.commands.shared import Target, group, print_table, say
 from reasoner.runs.orphans import abort_orphans
 from state_schemas.contracts.settings import ReaderConfig, load
@@ -29,7 +30,7 @@ def list_command(config: Config) -> None:
 
     Exit codes: 0 ok, 1 Kafka cannot be reached, 2 wrong use or wrong settings.
     """
-    _print(open_transactions(load(config, ReaderConfig)))
+    _print(of_job(load(config, ReaderConfig)))
 
 
 @app.command(name="abort")
@@ -47,7 +48,7 @@ def abort_command(config: Config, target: Target = "http://127.0.0.1:8081") -> N
         say(f"{len(left.kept)} stay open: {left.why}")
 
 
-def _print(found: list[OpenTransaction]) -> None:
+def _print(found: Iterable[OpenTransaction]) -> None:
     rows = (
         (
             time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(transaction.started_ms / 1000)),

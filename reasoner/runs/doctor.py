@@ -2,17 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal, NamedTuple
 
 from jobs.settings import JobConfig
 from reasoner.clients.flink_rest import FlinkRest
+from reasoner.clients.insight_topic import hidden
 from reasoner.clients.topic_samples import Sample, TopicState, last_messages, topic_states
 from reasoner.errors import CommandFailed
 from reasoner.recordings.otlp_json import NotOtlp
 from reasoner.recordings.read import times_ns
 from reasoner.runs.foreign_format import foreign_format
+from reasoner.runs.insight_view import hidden_text, stays_hidden
 from reasoner.runs.preflight import Preflight
 from state_schemas.telemetry.signals import SIGNALS, SignalType
 from udfs.insights.wording import elapsed, percent
@@ -79,16 +82,28 @@ class Doctor:
             yield from (Finding("fault", text) for text in found)
             if not found:
                 yield Finding("ok", name)
-        try:
+        with suppress(CommandFailed):  # the cluster does not answer: it is among the faults
             yield from (Finding("note", text) for text in checks.notes())
+        yield from self._readers()
+
+    def _readers(self) -> Iterator[Finding]:
+        """Yield whether readers see the end of the topic of insights. Where it cannot be read, a fault says so."""
+        topic = self.config.kafka.topics.insights
+        try:
+            found = hidden(self.config.kafka.bootstrap_servers, topic)
         except CommandFailed:
-            return  # the cluster does not answer: it is among the faults
+            return  # among the faults
+        if found is None:
+            yield Finding("ok", f"{topic}: readers see all messages")
+        else:
+            stays = stays_hidden(found, self.now_ms)
+            yield Finding("fault" if stays else "note", hidden_text(topic, found))
 
     def _cluster(self, checks: Preflight) -> Iterator[Finding]:
         """Yield the faults of a cluster on which the job is to be started; there are none where it runs."""
         try:
             states = [job.state for job in self.rest.overview() if job.name == self.config.name and job.is_active]
-            faults = [] if len(states) == 1 else list(checks.cluster_faults())
+            faults = [] if len(states) == 1 else checks.cluster_faults()
         except CommandFailed as failure:
             yield Finding("fault", str(failure))
             return

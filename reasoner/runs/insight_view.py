@@ -4,12 +4,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, get_args
+from urllib.parse import quote
 
+from reasoner.clients.insight_topic import Hidden
 from reasoner.errors import WrongUse
 from state_schemas.contracts.insight import Insight, Kind, Severity
+from state_schemas.contracts.settings import Links
 from udfs.insights.wording import elapsed
 
 HOUR_MS: Final = 3_600_000
+HIDDEN_MS: Final = 40_000  # an interval of checkpoints, 30 s by default, and the time that one takes
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
 STATUSES: Final = ("open", "closed")  # `open` is one that goes on, with or without an update
 COLOURS: Final[Mapping[Severity, str]] = {"critical": "red", "warning": "yellow"}
@@ -78,6 +82,42 @@ def body(insight: Insight) -> str:
     reason = f" ({insight.reason})" if insight.reason else ""
     # Texts of telemetry must not control a terminal.
     return f"    {insight.env}  {insight.title}{reason}".translate(_CONTROLS)
+
+
+def links(insight: Insight, templates: Links) -> list[str]:
+    """Return the addresses of the insight's first trace and of its logs, of those for which there is a template."""
+    first = next((trace.trace_id for trace in insight.evidence.traces), "")
+    values = {
+        "trace_id": first,
+        "env": insight.env,
+        "namespace": insight.namespace,
+        "service": insight.service,
+        "from_ms": str(insight.window.start_ms),
+        "to_ms": str(insight.window.end_ms),
+    }
+    wanted = (templates.trace if first else "", templates.logs if insight.service else "")
+    return [filled(template, values) for template in wanted if template]
+
+
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """Return an address with the values, percent-encoded, in place of their names in braces; other braces stay."""
+    for name, value in values.items():
+        template = template.replace(f"{{{name}}}", quote(value, safe=""))
+    return template
+
+
+def stays_hidden(found: Hidden, now_ms: int) -> bool:
+    """Return whether a transaction is open for longer than between two checkpoints, or for an unknown time."""
+    return found.since_ms is None or now_ms - found.since_ms > HIDDEN_MS
+
+
+def hidden_text(topic: str, found: Hidden) -> str:
+    """Return the sentence for a reader, who would take the state before these messages for the newest."""
+    since = f" since {moment(found.since_ms)}" if found.since_ms is not None else ""
+    return (
+        f"messages of {topic} are not committed{since} ({found.messages} offsets): they become visible at the next "
+        "checkpoint; if the job was cancelled or killed, end its transaction with `reasoner transactions abort`"
+    )
 
 
 def moment(at_ms: int) -> str:

@@ -1,20 +1,22 @@
-"""Journal of a job: the savepoints that this machine's commands took, one JSON line each, oldest first.
+"""Journal of a job: its starts and its savepoints by this machine's commands, one JSON line each, oldest first.
 
-It lies in `$XDG_STATE_HOME/metric-reasoner` (`~/.local/state` by default), a file for each name of a job.
+It lies in `$XDG_STATE_HOME/metric-reasoner` (`~/.local/state` by default), a file for each name of a job. Only its user
+may read it: settings can hold passwords of the Kafka client.
 """
 
-import json
 import os
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final
 
-from reasoner.errors import WrongUse
+import msgspec
 
-LATEST = "latest"
+from reasoner.errors import CommandFailed
+
+TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
-class Savepoint(NamedTuple):
+class Savepoint(msgspec.Struct, frozen=True, tag="savepoint"):
     """A savepoint that was completed. at: UTC, ISO 8601. cluster: REST address of the cluster."""
 
     at: str
@@ -23,38 +25,60 @@ class Savepoint(NamedTuple):
     path: str
 
 
+class Start(msgspec.Struct, frozen=True, tag="start"):
+    """A job that a cluster took.
+
+    - version: of this package.
+    - settings: text of the YAML file.
+    - savepoint: where the job began; "" without one.
+    - replaces: id of the job that an upgrade stopped for this one; "" if it was no upgrade.
+    """
+
+    at: str
+    cluster: str
+    job_id: str
+    job: str
+    version: str
+    settings: str
+    savepoint: str = ""
+    replaces: str = ""
+
+
+Entry = Savepoint | Start
+
+
+def now() -> str:
+    """Return the time in UTC as ISO 8601, for an entry."""
+    return time.strftime(TIME_FORMAT, time.gmtime())
+
+
 def journal_path(name: str) -> Path:
     """Return the file of the journal of the job with this name."""
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(state) / "metric-reasoner" / f"{name}.jsonl"
 
 
-def record(name: str, cluster: str, job_id: str, path: str) -> None:
-    """Add a savepoint to the journal."""
+def record(name: str, entry: Entry) -> None:
+    """Add an entry to the journal."""
     file = journal_path(name)
     file.parent.mkdir(parents=True, exist_ok=True)
-    entry = Savepoint(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), cluster, job_id, path)
-    with file.open("a") as out:
-        out.write(json.dumps(entry._asdict()) + "\n")
+    file.touch(mode=0o600)
+    with file.open("ab") as out:
+        out.write(msgspec.json.encode(entry) + b"\n")
 
 
-def savepoints(name: str) -> list[Savepoint]:
-    """Return the savepoints of a job, oldest first."""
+def entries(name: str) -> list[Entry]:
+    """Return the entries of a job, oldest first. Raises CommandFailed where a line cannot be read."""
     file = journal_path(name)
     if not file.exists():
         return []
-    return [Savepoint(**json.loads(line)) for line in file.read_text().splitlines()]
+    try:
+        return [msgspec.json.decode(line, type=Entry) for line in file.read_bytes().splitlines()]
+    except msgspec.DecodeError as error:
+        message = f"{file} is not a journal of savepoints ({error}): move it away, and name the savepoint by its path"
+        raise CommandFailed(message) from error
 
 
-def resolved(name: str, cluster: str, savepoint: str) -> str:
-    """Return the path of a savepoint; `latest` is the newest of the cluster in the journal, else WrongUse."""
-    if savepoint != LATEST:
-        return savepoint
-    found = [entry for entry in savepoints(name) if entry.cluster == cluster]
-    if not found:
-        message = (
-            f"found no savepoint of {name} on {cluster} in {journal_path(name)}; give its path, or leave --savepoint "
-            "out: the job then continues at the committed offsets, without its models"
-        )
-        raise WrongUse(message)
-    return found[-1].path
+def starts(name: str, cluster: str) -> list[Start]:
+    """Return the starts of a job on a cluster, oldest first."""
+    return [entry for entry in entries(name) if isinstance(entry, Start) and entry.cluster == cluster]

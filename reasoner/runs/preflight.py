@@ -8,7 +8,7 @@ from jobs.graph import JOBS
 from jobs.settings import JobConfig
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.clients.topics import missing_topics, sink_specs
+from reasoner.clients.topics import missing_topics, sink_specs, transaction_timeout_ms_max
 from reasoner.errors import CommandFailed
 from reasoner.waiting import wait_until
 from state_schemas.telemetry.signals import SIGNALS
@@ -33,6 +33,17 @@ class Preflight:
         """Return why the job cannot work, a sentence each with the command that mends it; none if it can."""
         return [*self.cluster_faults(), *self.topic_faults(), *self.table_faults()]
 
+    def cluster_faults(self) -> list[str]:
+        return [*self._name_faults(), *self._slot_faults(), *self._version_faults()]
+
+    def successor_faults(self, running_id: str) -> list[str]:
+        """Return why the job cannot take over from the running one, whose slots become free."""
+        rest, wanted = self.rest, self.config.engine.parallelism
+        slots = rest.free_slots() + rest.used_slots(running_id)
+        faults = [f"{rest.url} has {slots} slots for it, expected {wanted} (engine.parallelism)"]
+        too_few = bool(rest.all_slots()) and slots < wanted
+        return [*(faults if too_few else []), *self._version_faults(), *self.topic_faults(), *self.table_faults()]
+
     def notes(self) -> list[str]:
         """Return what works and may be a surprise."""
         found = []
@@ -45,7 +56,7 @@ class Preflight:
             found.append("topics were not looked at: kafka.properties has settings that this command does not read")
         return found
 
-    def cluster_faults(self) -> Iterator[str]:
+    def _name_faults(self) -> Iterator[str]:
         config, rest = self.config, self.rest
         for job in rest.overview():
             if job.name == config.name and job.is_active:
@@ -54,15 +65,19 @@ class Preflight:
                     f"stop {config.name} --target {rest.url}`, or give this one its "
                     "own name, kafka.group_id and sink topics"
                 )
-        wanted = config.engine.parallelism
+
+    def _slot_faults(self) -> Iterator[str]:
+        rest, wanted = self.rest, self.config.engine.parallelism
         if rest.all_slots() and not self._slots_become_free(wanted):  # none at all: the cluster starts them on demand
             yield (
                 f"{rest.url} has {rest.free_slots()} free slots, expected {wanted} (engine.parallelism): stop a job, "
                 "add TaskManagers, or lower it"
             )
-        version = rest.version()
+
+    def _version_faults(self) -> Iterator[str]:
+        version = self.rest.version()
         if not version.startswith(f"{FLINK_VERSION}."):
-            yield f"{rest.url} runs Flink {version}, expected {FLINK_VERSION}: the job is built for that version"
+            yield f"{self.rest.url} runs Flink {version}, expected {FLINK_VERSION}: the job is built for that version"
 
     def _slots_become_free(self, wanted: int) -> bool:
         try:
@@ -89,6 +104,18 @@ class Preflight:
             yield (
                 f"Kafka at {kafka.bootstrap_servers} has no topic {', '.join(unwritten)}, which the job writes: create "
                 f"it with `reasoner topics create --config {self.file}`, or submit with --create"
+            )
+        if kafka.guarantee == "exactly-once":
+            yield from self._timeout_faults()
+
+    def _timeout_faults(self) -> Iterator[str]:
+        kafka = self.config.kafka
+        longest = transaction_timeout_ms_max(kafka.bootstrap_servers)
+        if kafka.transaction_timeout_ms > longest:
+            yield (
+                f"kafka.transaction_timeout_ms is {kafka.transaction_timeout_ms}, and the broker at "
+                f"{kafka.bootstrap_servers} accepts at most {longest}: raise its transaction.max.timeout.ms, or lower "
+                "the timeout, engine.checkpoint_timeout_ms and kafka.outage_ms"
             )
 
     def _sources(self) -> list[str]:

@@ -15,9 +15,9 @@ START_DEADLINE_S: Final = 120.0
 def take(name: str, target: str, folder: str) -> str:
     """Take a savepoint of the job and return its path. folder: "" takes that of the job or cluster."""
     rest = FlinkRest.at(target)
-    job = _ready(rest, name)
+    job = ready(rest, name)
     path = rest.savepoint(job.job_id, folder, deadline_s=DEADLINE_S)
-    journal.record(name, rest.url, job.job_id, path)
+    journal.record(name, journal.Savepoint(journal.now(), rest.url, job.job_id, path))
     return path
 
 
@@ -27,17 +27,17 @@ def stop(name: str, target: str, folder: str, *, drain: bool) -> str:
     The journal does not remember the savepoint of a drained job: its models are forgotten and its windows are final.
     """
     rest = FlinkRest.at(target)
-    job = _ready(rest, name)
+    job = ready(rest, name)
     path = rest.stop(job.job_id, folder, drain=drain, deadline_s=DEADLINE_S)
     if not drain:
-        journal.record(name, rest.url, job.job_id, path)
+        journal.record(name, journal.Savepoint(journal.now(), rest.url, job.job_id, path))
     ended = f"job {name} has ended after its savepoint {path}; see {rest.url}/#/job/{job.job_id}"
     with suppress(NoAnswer):  # a cluster of one job ends with it
         wait_until(lambda: rest.jobs().get(job.job_id, "FINISHED") == "FINISHED", ended, DEADLINE_S)
     return path
 
 
-def _ready(rest: FlinkRest, name: str) -> JobInfo:
+def ready(rest: FlinkRest, name: str) -> JobInfo:
     """Return the running job with this name once all its tasks run."""
     job = running(rest, name)
     what = f"all tasks of {name} run; see {rest.url}/#/job/{job.job_id}"

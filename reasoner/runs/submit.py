@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from sys import executable
 from typing import Final
@@ -16,7 +17,7 @@ from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.topics import create_topics, sink_specs
 from reasoner.errors import CommandFailed, WrongUse
-from reasoner.runs import journal
+from reasoner.runs import journal, resume
 from reasoner.runs.preflight import Preflight
 from reasoner.stack.environment import checkout, flink_env, flink_home
 
@@ -42,7 +43,7 @@ class Submission:
     job: str
     # YAML file of its settings.
     file: Path
-    # Where the job continues: a path, `latest` of the journal, or "". State of steps that the job no longer has is an
+    # Where the job continues: a path, `latest`, or "". State of steps that the job no longer has is an
     # error and is never dropped.
     savepoint: str = ""
     # Whether the topics are read from their beginning, whatever the group has committed.
@@ -77,14 +78,14 @@ class Submission:
         """Check that the job can work on the cluster; return notes. Raises CommandFailed with all faults otherwise."""
         config = self.check()
         checks = Preflight(self.job, config, str(self.file), rest)
-        _refuse(config.name, checks.faults())
+        refuse(config.name, checks.faults())
         return [*checks.notes(), *self._start_notes(config, rest)]
 
     def preflight_here(self) -> None:
         """Check that the job can work on a mini-cluster: topics and tables. Raises CommandFailed with all faults."""
         config = self.check()
         checks = Preflight(self.job, config, str(self.file), FlinkRest(""))
-        _refuse(config.name, [*checks.topic_faults(), *checks.table_faults()])
+        refuse(config.name, [*checks.topic_faults(), *checks.table_faults()])
 
     def _start_notes(self, config: JobConfig, rest: FlinkRest) -> list[str]:
         """Say what a start without a savepoint means where the job has run before."""
@@ -99,7 +100,21 @@ class Submission:
 
     def savepoint_path(self, rest: FlinkRest) -> str:
         """Return the path of the savepoint, "" without one. Raises WrongUse where `latest` is not known."""
-        return journal.resolved(self.check().name, rest.url, self.savepoint) if self.savepoint else ""
+        return resume.point(self.check(), rest, self.savepoint) if self.savepoint else ""
+
+    def start(self, target: str, replaces: str = "") -> str:
+        """Submit the job as `submit` does, and record the start in the journal, from which `rollback` goes back.
+
+        replaces: id of the job that this one takes over from, where this is an upgrade.
+        """
+        rest = FlinkRest.at(target)
+        savepoint, settings = self.savepoint_path(rest), self.file.read_text()
+        job_id = self.submit(target)
+        entry = journal.Start(
+            journal.now(), rest.url, job_id, self.job, package_version(), settings, savepoint, replaces
+        )
+        journal.record(self.check().name, entry)
+        return job_id
 
     def submit(self, target: str) -> str:
         """Submit the job to the cluster at `target` (its REST address) and return its id. Raises CommandFailed.
@@ -129,7 +144,12 @@ class Submission:
         return found.group(1)
 
 
-def _refuse(name: str, faults: Sequence[str]) -> None:
+def package_version() -> str:
+    return version("metric-reasoner")
+
+
+def refuse(name: str, faults: Sequence[str]) -> None:
+    """Raise CommandFailed with all faults, if there are any."""
     if faults:
         message = "\n  ".join((f"{name} is not submitted:", *faults))
         raise CommandFailed(message)

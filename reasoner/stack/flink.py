@@ -17,6 +17,7 @@ from reasoner.stack.settings import LOOPBACK, StackSettings
 # Seconds. 6 s on an idle machine; 57 s were measured on two cores with nine busy processes.
 _READY_DEADLINE_S = 180.0
 _DIRECT_MB_OF_A_SLOT = 256
+_NETWORK_MB_OF_A_SLOT = 32
 
 
 # The JVM of a TaskManager moves bytes between Kafka and Python: throughput is important, pauses are not. The optimising
@@ -132,6 +133,10 @@ def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:
         "taskmanager.memory.task.off-heap.size": f"{_DIRECT_MB_OF_A_SLOT * settings.flink_slots}m",
         # State is small and messages are large: memory that RocksDB does not need is heap.
         "taskmanager.memory.managed.fraction": 0.15,
+        # Buffers between steps are allocated at once, a tenth of the memory by default. The steps of the job need about
+        # 500 buffers of 32 kB at two subtasks.
+        "taskmanager.memory.network.min": f"{_NETWORK_MB_OF_A_SLOT * settings.flink_slots}m",
+        "taskmanager.memory.network.max": f"{_NETWORK_MB_OF_A_SLOT * settings.flink_slots}m",
         "io.tmp.dirs": str(folder / "tmp"),
         # Flink's default keeps checkpoints in the heap of the JobManager, where they end with it.
         "execution.checkpointing.dir": f"file://{folder}/checkpoints",

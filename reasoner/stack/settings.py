@@ -42,21 +42,21 @@ class StackSettings(BaseModel):
     # Port of the controller inside the broker's process.
     kafka_controller_port: Port = 9093
     # Heap of the broker in MB.
-    kafka_heap_mb: Annotated[int, Field(ge=128, le=65_536)] = 512
+    kafka_heap_mb: Annotated[int, Field(ge=128, le=65_536)] = 256
     # Port of the server; not 5432, because a server of the distribution may use it.
     postgres_port: Port = 5433
     # Port of the REST API and the dashboard.
     flink_rest_port: Port = 8081
     # Port of the JobManager for TaskManagers.
     flink_rpc_port: Port = 6123
-    # Number of worker processes.
-    flink_taskmanagers: Annotated[int, Field(ge=1, le=16)] = 2
+    # Number of worker processes. One is enough for the 620 spans/s of a try (docs/sizing.md).
+    flink_taskmanagers: Annotated[int, Field(ge=1, le=16)] = 1
     # Slots of each worker: parallel subtasks of a step.
     flink_slots: Annotated[int, Field(ge=1, le=64)] = 2
     # Memory of the JobManager's process.
-    flink_jobmanager_memory: MemorySize = "896m"
+    flink_jobmanager_memory: MemorySize = "704m"
     # Memory of each TaskManager's process.
-    flink_taskmanager_memory: MemorySize = "2816m"
+    flink_taskmanager_memory: MemorySize = "1664m"
 
     @property
     def kafka_bootstrap(self) -> str:

@@ -56,8 +56,12 @@ class Kafka(Section):
     idle_ms: Annotated[int, Field(ge=0)] = 30_000
     # exactly-once: insights are visible after each checkpoint. at-least-once: at once, with the same ids.
     guarantee: Literal["exactly-once", "at-least-once"] = "exactly-once"
-    # Milliseconds; below the broker's transaction.max.timeout.ms, above the time of a checkpoint plus an outage.
+    # Milliseconds after which the broker aborts a transaction that is not committed; what is in it is lost for readers
+    # of the topic. At most the broker's transaction.max.timeout.ms, at least twice `engine.checkpoint_timeout_ms` (a
+    # transaction is open for one checkpoint and committed with the next) and `outage_ms`.
     transaction_timeout_ms: Positive = 900_000
+    # Milliseconds for which the job may be down without the loss of insights that wait for their commit.
+    outage_ms: Annotated[int, Field(ge=0)] = 300_000
     # Further properties of the Kafka client; they override `bootstrap_servers`.
     properties: dict[str, str] = Field(default_factory=dict)
 
@@ -77,6 +81,15 @@ class Lake(Section):
     properties: dict[str, str] = Field(default_factory=dict)
 
 
+class Links(Section):
+    """Addresses that are printed with an insight; names in braces are replaced. With an empty one none is printed."""
+
+    # Of a trace in Grafana, Tempo or Jaeger: {trace_id}, and those of `logs`.
+    trace: Annotated[str, Field(pattern=r"^$|^https?://.*\{trace_id\}")] = ""
+    # Of the logs of a service: {env}, {namespace}, {service}, {from_ms}, {to_ms}.
+    logs: Annotated[str, Field(pattern=r"^$|^https?://.*\{service\}")] = ""
+
+
 class ReaderConfig(Section):
     """The part of a job's settings that readers of its topics and tables need.
 
@@ -87,6 +100,7 @@ class ReaderConfig(Section):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,60}$")] = "insights"
     kafka: Kafka = Kafka()
     lake: Lake
+    links: Links = Links()
     engine: object = None
     detection: object = None
 
@@ -149,6 +163,8 @@ def _fault(fault: Mapping[str, Any], kind: type[BaseModel]) -> str:
         return f"{place}: found nothing: {expected(fault)}"
     if fault["type"] == "extra_forbidden":
         return f"{place}: unknown name; {_known_name(fault['loc'], kind)}"
+    if fault["type"] == "value_error":  # a check over several settings, whose text says all
+        return str(fault["ctx"]["error"])
     return f"{place}: found {fault['input']!r:.80}: {expected(fault)}"
 
 

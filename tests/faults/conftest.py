@@ -26,7 +26,12 @@ def stack(tmp_path: Path) -> Iterator[RunningStack]:
     """Start Kafka, PostgreSQL and a Flink cluster of two TaskManagers with two slots each."""
     skip_unless_set_up()
     skip_without_postgres()
-    settings = StackSettings(folder=tmp_path / "stack").with_auto_ports()
+    sizes: dict[str, Any] = {
+        "flink_taskmanager_memory": "2816m",
+        "flink_jobmanager_memory": "896m",
+        "kafka_heap_mb": 512,
+    }
+    settings = StackSettings(folder=tmp_path / "stack", flink_taskmanagers=2, **sizes).with_auto_ports()
     with running(settings, ["kafka", "postgres", "flink"]) as started:
         yield started
 

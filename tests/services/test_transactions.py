@@ -9,7 +9,7 @@ from kafka import KafkaProducer
 from reasoner.clients.flink_rest import FlinkRest, JobInfo
 from reasoner.clients.insight_topic import hidden, read_all
 from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
-from reasoner.clients.transactions import open_transactions
+from reasoner.clients.transactions import of_job
 from reasoner.runs.orphans import abort_orphans
 from state_schemas.contracts.settings import ReaderConfig
 
@@ -55,17 +55,22 @@ def test_an_orphan_hides_messages_until_it_is_aborted_and_what_a_restore_commits
     send(kafka, f"orphans-{TOPIC}-0-4", b"lost with the job")
     send(kafka, "other-orphans-0-9", b"of another job", commit=True)
     assert read_all(kafka, TOPIC) == []
-    assert hidden(kafka, TOPIC) > 0
-    assert [found.transactional_id for found in open_transactions(config)] == [f"orphans-{TOPIC}-0-4"]
+    found = hidden(kafka, TOPIC)
+    assert found is not None
+    assert found.messages > 0
+    assert found.since_ms is not None, "the broker says since when"
+    assert [one.transactional_id for one in of_job(config)] == [f"orphans-{TOPIC}-0-4"]
 
     running = abort_orphans(config, EndedJob("http://flink", state="RUNNING"))
     assert (running.orphans, len(running.kept)) == ([], 1)
     assert "runs on http://flink" in running.why
-    assert [found.checkpoint for found in abort_orphans(config, EndedJob("http://flink")).orphans] == [4]
+    assert [one.transactional_id for one in abort_orphans(config, EndedJob("http://flink")).orphans] == [
+        f"orphans-{TOPIC}-0-4"
+    ]
     assert read_all(kafka, TOPIC) == [b"of another job"]
-    assert hidden(kafka, TOPIC) == 0
+    assert hidden(kafka, TOPIC) is None
 
     send(kafka, f"orphans-{TOPIC}-0-3", b"of the last checkpoint")
     kept = abort_orphans(config, EndedJob("http://flink"))
-    assert (kept.orphans, [found.checkpoint for found in kept.kept]) == ([], [3])
+    assert (kept.orphans, [one.transactional_id for one in kept.kept]) == ([], [f"orphans-{TOPIC}-0-3"])
     assert "a restore from checkpoint 3" in kept.why

@@ -86,6 +86,6 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresUrls]
 def flink_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
     """Start a standalone Flink cluster for the session: a test that kills a TaskManager starts it again."""
     skip_unless_set_up()
-    settings = StackSettings(folder=tmp_path_factory.mktemp("flink")).with_auto_ports()
+    settings = StackSettings(folder=tmp_path_factory.mktemp("flink"), flink_taskmanagers=2).with_auto_ports()
     with running(settings, ["flink"]) as stack:
         yield FlinkCluster(stack.settings.flink_rest_url, flink_home(), stack)

@@ -44,7 +44,7 @@ def test_all_faults_are_in_one_message_with_place_and_value(tmp_path: Path) -> N
         "  kafka.guarantee: found 'at-most-once': expected 'exactly-once' or 'at-least-once'",
         "  lake.uri: found 'mysql://x': expected text that matches ^jdbc:(sqlite|postgresql):.+",
         "  engine.parallelism: found 0: expected more than 0",
-        "  typo: unknown name; there are detection, engine, kafka, lake, name",
+        "  typo: unknown name; there are detection, engine, kafka, lake, links, name",
     ]
 
 

@@ -170,10 +170,10 @@ def test_quotes_in_settings_survive(tmp_path: Path) -> None:
 
 
 def test_only_exactly_once_has_transactions() -> None:
-    found = attached(kafka={"transaction_timeout_ms": 7_000}).options("rejected_topic")
+    found = attached(kafka={"transaction_timeout_ms": 7_000_000}).options("rejected_topic")
     assert found["sink.delivery-guarantee"] == "exactly-once"
     assert found["sink.transactional-id-prefix"] == "insights-insight_rejected"
-    assert found["properties.transaction.timeout.ms"] == "7000"
+    assert found["properties.transaction.timeout.ms"] == "7000000"
     found = attached(kafka={"guarantee": "at-least-once"}).options("rejected_topic")
     assert found["sink.delivery-guarantee"] == "at-least-once"
     assert not [key for key in found if "transaction" in key]

@@ -3,12 +3,25 @@
 import msgspec
 import pytest
 
+from reasoner.clients.insight_topic import Hidden
 from reasoner.errors import WrongUse
-from reasoner.runs.insight_view import Wanted, body, head, shown, since_ms, summary
-from state_schemas.contracts.insight import Insight, Severity, Status, Window
+from reasoner.runs.insight_view import (
+    Wanted,
+    body,
+    head,
+    hidden_text,
+    links,
+    shown,
+    since_ms,
+    stays_hidden,
+    summary,
+)
+from state_schemas.contracts.insight import Evidence, Insight, Severity, Status, TraceExemplar, Window
+from state_schemas.contracts.settings import Links
 from tests.support.outputs import INSIGHT
 
 START_MS = 1_790_000_000_000  # 2026-09-21 14:13:20
+TRACE = TraceExemplar(role="slowest", trace_id="ab" * 16, latency_ms=9.0, host="h", operation="o")
 
 
 def insight(
@@ -68,3 +81,26 @@ def test_the_summary_names_the_worst_that_is_open() -> None:
     held = [insight(), insight("updated", "critical", 60, service="pay"), insight("closed", "critical", service="x")]
     assert summary(held) == "2 open (1 critical, 1 warning); worst: pay: P95 latency 360 ms"
     assert summary([insight("closed")]) == "no insight is open"
+
+
+def test_links_lead_to_the_trace_and_the_logs_and_texts_of_telemetry_cannot_leave_their_place() -> None:
+    templates = Links(
+        trace="https://g/trace/{trace_id}?env={env}",
+        logs='https://g/logs?q={"s":"{service}"}&from={from_ms}&to={to_ms}',
+    )
+    odd = msgspec.structs.replace(insight(service="a&b={env}"), evidence=Evidence(traces=(TRACE,)))
+    assert links(odd, templates) == [
+        f"https://g/trace/{TRACE.trace_id}?env=prod",
+        f'https://g/logs?q={{"s":"a%26b%3D%7Benv%7D"}}&from={START_MS}&to={START_MS + 60_000}',
+    ]
+    assert links(msgspec.structs.replace(odd, service="", evidence=Evidence()), templates) == []
+    assert links(odd, Links()) == []
+
+
+def test_a_message_is_hidden_for_long_after_an_interval_of_checkpoints() -> None:
+    assert not stays_hidden(Hidden(2, START_MS), START_MS + 30_000)
+    assert stays_hidden(Hidden(2, START_MS), START_MS + 45_000)
+    assert stays_hidden(Hidden(2, None), START_MS)
+    text = hidden_text("insight_out", Hidden(2, START_MS))
+    assert text.startswith("messages of insight_out are not committed since 09-21 14:13:20 (2 offsets)")
+    assert "`reasoner transactions abort`" in text

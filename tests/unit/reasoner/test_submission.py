@@ -1,5 +1,8 @@
 """Submission of a job: what is looked at first, and where the job begins."""
 
+import os
+import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.transactions import OpenTransaction
 from reasoner.errors import CommandFailed, WrongUse
-from reasoner.runs import journal, preflight, savepoints
+from reasoner.runs import journal, preflight, resume, savepoints
 from reasoner.runs import orphans as left
 from reasoner.runs.submit import Submission
 from state_schemas.contracts.settings import Lake, ReaderConfig, load
@@ -53,6 +56,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump({"lake": settings}))
     monkeypatch.setattr(preflight, "missing_topics", lambda bootstrap, names: [])
+    monkeypatch.setattr(preflight, "transaction_timeout_ms_max", lambda bootstrap: 900_000)
     monkeypatch.setattr(preflight, "SLOTS_DEADLINE_S", 0.0)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return path
@@ -75,7 +79,7 @@ def test_where_a_job_begins_is_a_note_where_it_has_run_before(file: Path) -> Non
 
 def test_a_cluster_that_starts_its_task_managers_on_demand_has_no_slots_and_takes_the_job(file: Path) -> None:
     assert Submission("insights", file).preflight(Cluster(slots=0, all_slots=0, config=ON_DISK)) == []
-    with pytest.raises(CommandFailed, match="has 0 free slots, expected 2"):
+    with pytest.raises(CommandFailed, match="has 0 free slots, expected 1"):
         Submission("insights", file).preflight(Cluster(slots=0, config=ON_DISK))
 
 
@@ -116,13 +120,13 @@ def test_all_faults_come_in_one_message(file: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(preflight, "missing_topics", lambda bootstrap, names: ["logs_raw", "insight_out"])
     monkeypatch.setattr(lake, "missing_tables", lambda settings: ["insights"])
     with pytest.raises(CommandFailed) as refused:
-        Submission("insights", file).preflight(Cluster(slots=1, version="1.20.0"))
+        Submission("insights", file).preflight(Cluster(slots=0, version="1.20.0"))
     first, *faults = str(refused.value).split("\n  ")
     assert first == "insights is not submitted:"
     for fault, wanted in zip(
         faults,
         (
-            "has 1 free slots, expected 2",
+            "has 0 free slots, expected 1",
             "runs Flink 1.20.0",
             "logs_raw, which",
             "insight_out, which",
@@ -139,22 +143,55 @@ def test_a_savepoint_and_the_beginning_exclude_each_other(file: Path) -> None:
         Submission("insights", file, "latest", True).check()
 
 
-def test_the_latest_savepoint_is_that_of_the_journal(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(WrongUse, match=r"no savepoint of insights on http://flink:8081 in .*insights.jsonl"):
-        journal.resolved("insights", "http://flink:8081", "latest")
+@pytest.fixture
+def saved(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """Return a cluster whose running job saves into file:///s/1, file:///s/2, …, a second after the other."""
     cluster = Cluster(JOB)
     monkeypatch.setattr(FlinkRest, "at", lambda target: cluster)
-    tries = iter((False, True))
+    tries, numbers, seconds = iter((False, True)), count(1), count(1_000)
     monkeypatch.setattr(FlinkRest, "all_tasks_run", lambda rest, job_id: next(tries, True))
+    monkeypatch.setattr(FlinkRest, "savepoint", lambda *given, **named: f"file:///s/{next(numbers)}")
+    monkeypatch.setattr(journal, "now", lambda: time.strftime(journal.TIME_FORMAT, time.gmtime(next(seconds))))
+    return cluster
+
+
+def retained(completed_ms: int) -> dict[str, Any]:
+    return {"completed": {"id": 9, "external_path": "file:///c/chk-9", "latest_ack_timestamp": completed_ms}}
+
+
+def test_latest_is_the_newest_savepoint_or_checkpoint_of_the_last_run(file: Path, saved: Cluster) -> None:
+    config = Submission("insights", file).check()
+    with pytest.raises(WrongUse, match=r"no savepoint or checkpoint of insights on http://flink:8081, nor in .*jsonl"):
+        resume.point(config, Cluster(), "latest")
     for number in (1, 2):
-        monkeypatch.setattr(FlinkRest, "savepoint", lambda *given, number=number, **named: f"file:///s/{number}")
-        assert savepoints.take("insights", "http://flink:8081", "") == f"file:///s/{number}"
-    assert journal.resolved("insights", "http://flink:8081", "latest") == "file:///s/2"
-    assert journal.resolved("insights", "http://flink:8081", "s3://b/x") == "s3://b/x"
-    with pytest.raises(WrongUse, match="on http://production:8081"):  # of another cluster
-        journal.resolved("insights", "http://production:8081", "latest")
-    assert [entry.job_id for entry in journal.savepoints("insights")] == ["a" * 32] * 2
-    assert journal.savepoints("other") == []
+        assert savepoints.take("insights", saved.url, "") == f"file:///s/{number}"
+    cancelled = JOB | {"state": "CANCELED"}
+    for after, wanted in ((1_000_500, "file:///s/2"), (1_001_500, "file:///c/chk-9")):
+        cluster = Cluster(cancelled, checkpoints={"a" * 32: retained(after)})
+        assert resume.point(config, cluster, "latest") == wanted
+    stopped = Cluster(JOB | {"state": "FINISHED"}, checkpoints={"a" * 32: retained(1 << 50)})
+    assert resume.point(config, stopped, "latest") == "file:///s/2", "the checkpoints of a stopped job are behind it"
+    assert resume.point(config, stopped, "s3://b/x") == "s3://b/x"
+    later = Cluster(OLD | {"start-time": 99, "state": "FINISHED"}, JOB | {"state": "FINISHED"})
+    with pytest.raises(WrongUse, match=r"job b{32} was drained, or stopped by another command"):
+        resume.point(config, later, "latest")
+    assert [entry.job_id for entry in journal.entries("insights")] == ["a" * 32] * 2
+
+
+def test_a_cluster_that_has_forgotten_the_job_has_its_checkpoints_on_disk(
+    file: Path, saved: Cluster, tmp_path: Path
+) -> None:
+    config = Submission("insights", file).check()
+    savepoints.take("insights", saved.url, "")
+    forgotten = Cluster(config={"execution.checkpointing.dir": f"file://{tmp_path}/checkpoints"})
+    assert resume.point(config, forgotten, "latest") == "file:///s/1"
+    for number, complete in ((4, True), (5, True), (6, False)):
+        folder = tmp_path / "checkpoints" / ("a" * 32) / f"chk-{number}"
+        folder.mkdir(parents=True)
+        if complete:
+            (folder / "_metadata").write_bytes(b"")
+            os.utime(folder / "_metadata", (2_000 + number, 2_000 + number))
+    assert resume.point(config, forgotten, "latest").endswith("/chk-5")
 
 
 def test_a_job_that_does_not_run_has_no_savepoint_and_those_that_run_are_named() -> None:
@@ -165,7 +202,7 @@ def test_a_job_that_does_not_run_has_no_savepoint_and_those_that_run_are_named()
 
 
 def open_one(checkpoint: int, started_ms: int = 4) -> OpenTransaction:
-    return OpenTransaction(f"insights-insight_out-0-{checkpoint}", checkpoint, ("insight_out",), started_ms)
+    return OpenTransaction(f"insights-insight_out-0-{checkpoint}", ("insight_out",), started_ms)
 
 
 @pytest.mark.parametrize(
@@ -184,12 +221,9 @@ def test_only_transactions_behind_the_last_checkpoint_of_an_ended_job_are_orphan
     file: Path, monkeypatch: pytest.MonkeyPatch, cluster: Cluster, orphans: list[int]
 ) -> None:
     """A job that failed at its start had no checkpoint: the open ones are of the job before it."""
-    monkeypatch.setattr(
-        left, "open_transactions", lambda config: [open_one(6), open_one(7), open_one(8), open_one(9, 5)]
-    )
+    there = {open_one(6): 6, open_one(7): 7, open_one(8): 8, open_one(9, 5): 9}
+    monkeypatch.setattr(left, "of_job", lambda config: there)
     found = left.left_open(load(file, ReaderConfig), cluster)
-    assert [one.checkpoint for one in found.orphans] == orphans, (
-        "the last began after the job had ended: of another one"
-    )
+    assert [there[one] for one in found.orphans] == orphans, "the last began after the job had ended: of another one"
     assert len(found.orphans) + len(found.kept) == 4
     assert found.why

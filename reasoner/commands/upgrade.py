@@ -1,0 +1,37 @@
+"""`reasoner upgrade`: go on with other settings or another version."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.graph import JOBS
+from reasoner.clients.flink_rest import FlinkRest
+from reasoner.commands.shared import Target, say
+from reasoner.extras import require
+
+app = typer.Typer(help="Go on with other settings, or with another version of this package.")
+
+
+@app.command()
+def upgrade_command(
+    config: Annotated[Path, typer.Option(help="YAML file of the new settings; its `name` is that of the running job.")],
+    job: Annotated[str, typer.Argument(help=f"Job to start: {', '.join(JOBS)}.")] = "insights",
+    target: Target = "http://127.0.0.1:8081",
+) -> None:
+    """Stop the running job with a savepoint, go on from it with these settings and the installed version, print its id.
+
+    What would prevent the new job is looked at before anything is stopped. The command returns when the new job has
+    completed a checkpoint; where it does not, it says why, and `reasoner rollback` goes back.
+
+    Example: reasoner upgrade --config job.yaml --target http://127.0.0.1:8081
+
+    Exit codes: 0 ok, 1 no such job runs, or the new one cannot work, 2 wrong use or wrong settings.
+    """
+    require("job", "reasoner upgrade")
+    from reasoner.runs.submit import Submission
+    from reasoner.runs.upgrade import upgrade
+
+    asked = Submission(job, config)
+    print(upgrade(asked, FlinkRest.at(target)))
+    say(f"go back with: reasoner rollback {asked.check().name} --target {target}")

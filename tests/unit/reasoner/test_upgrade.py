@@ -1,0 +1,184 @@
+"""Upgrade of a running job and the way back: what is refused before anything is stopped."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from reasoner.clients import lake
+from reasoner.clients.flink_rest import FlinkRest, JobInfo, root_cause
+from reasoner.errors import CommandFailed
+from reasoner.runs import journal, preflight, savepoints, upgrade
+from reasoner.runs.submit import Submission, package_version
+from reasoner.runs.upgrade import Rollback
+
+URL = "http://flink:8081"
+OLD, NEW = "a" * 32, "b" * 32
+SAVEPOINT = "s3://bucket/savepoint-1"
+
+
+class Cluster(FlinkRest):
+    """A cluster with these jobs (id -> state) and numbers of completed checkpoints; it records what is cancelled."""
+
+    def __init__(self, states: dict[str, str], checkpoints: dict[str, int] | None = None) -> None:
+        super().__init__(URL)
+        object.__setattr__(self, "states", states)
+        object.__setattr__(self, "done", checkpoints or {})
+
+    def overview(self) -> list[JobInfo]:
+        return [JobInfo(job_id, "insights", state, 1, -1) for job_id, state in self.jobs().items()]
+
+    def jobs(self) -> dict[str, str]:
+        return dict(vars(self)["states"])
+
+    def completed_checkpoints(self, job_id: str) -> int:
+        return int(vars(self)["done"].get(job_id, 0))
+
+    def cancel(self, job_id: str, *, deadline_s: float) -> None:
+        vars(self)["states"][job_id] = "CANCELED"
+
+    def all_tasks_run(self, job_id: str) -> bool:
+        return True
+
+    def restarts(self, job_id: str) -> int:
+        return 0
+
+    def used_slots(self, job_id: str) -> int:
+        return 2
+
+    def get(self, path: str) -> Any:
+        return {"/overview": {"slots-available": 0, "slots-total": 2, "flink-version": "2.2.1"}}[path]
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the settings of a job whose topics and tables are there; the journal is a temporary one."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(preflight, "missing_topics", lambda bootstrap, names: [])
+    monkeypatch.setattr(preflight, "transaction_timeout_ms_max", lambda bootstrap: 900_000)
+    monkeypatch.setattr(lake, "missing_tables", lambda settings: [])
+    monkeypatch.setattr(upgrade, "end_orphans", lambda config, rest: [])
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump({"lake": {"uri": "jdbc:sqlite:/c.db", "warehouse": "file:///w"}}))
+    return path
+
+
+def start(job_id: str, settings: str, *, replaces: str = "", savepoint: str = "", version: str = "") -> None:
+    entry = journal.Start("then", URL, job_id, "insights", version or package_version(), settings, savepoint, replaces)
+    journal.record("insights", entry)
+
+
+def submitting(monkeypatch: pytest.MonkeyPatch, cluster: Cluster, job_id: str, state: str) -> list[Submission]:
+    """Let the cluster take what is submitted, as a job in this state with a checkpoint; return the list of it."""
+    asked: list[Submission] = []
+
+    def submit(submission: Submission, target: str) -> str:
+        asked.append(submission)
+        vars(cluster)["states"][job_id] = state
+        vars(cluster)["done"][job_id] = 1
+        return job_id
+
+    def stop(name: str, target: str, folder: str, *, drain: bool) -> str:
+        vars(cluster)["states"][OLD] = "FINISHED"
+        return SAVEPOINT
+
+    monkeypatch.setattr(Submission, "submit", submit)
+    monkeypatch.setattr(savepoints, "stop", stop)
+    return asked
+
+
+def test_an_upgrade_goes_on_from_the_savepoint_of_the_job_that_it_stops(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(OLD, file.read_text())
+    cluster = Cluster({OLD: "RUNNING"})
+    submitted = submitting(monkeypatch, cluster, NEW, "RUNNING")
+    assert upgrade.upgrade(Submission("insights", file), cluster) == NEW
+    assert [asked.savepoint for asked in submitted] == [SAVEPOINT]
+    last = journal.starts("insights", URL)[-1]
+    assert (last.job_id, last.replaces, last.savepoint, last.settings) == (NEW, OLD, SAVEPOINT, file.read_text())
+
+
+@pytest.mark.parametrize(
+    ("engine", "fault"),
+    [
+        ({"parallelism": 3}, "has 2 slots for it, expected 3"),
+        ({"max_parallelism": 128}, "engine.max_parallelism is 128, expected 720 as in the running job"),
+    ],
+)
+def test_what_cannot_go_on_is_refused_before_the_running_job_is_stopped(
+    file: Path, monkeypatch: pytest.MonkeyPatch, engine: dict[str, int], fault: str
+) -> None:
+    start(OLD, file.read_text())
+    monkeypatch.delattr(savepoints, "stop")
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"engine": engine}))
+    with pytest.raises(CommandFailed, match=fault):
+        upgrade.upgrade(Submission("insights", file), Cluster({OLD: "RUNNING"}))
+
+
+def test_a_job_that_fails_says_why_and_the_way_back(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(OLD, file.read_text())
+    cluster = Cluster({OLD: "RUNNING"})
+    submitting(monkeypatch, cluster, NEW, "FAILED")
+    monkeypatch.setattr(FlinkRest, "failure", lambda rest, job_id: "AssertionError: state of version 9")
+    with pytest.raises(CommandFailed, match=r"state of version 9; see .*\n`reasoner rollback insights --target"):
+        upgrade.upgrade(Submission("insights", file), cluster)
+
+
+def test_a_rollback_restores_savepoint_and_settings_of_before(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(OLD, file.read_text())
+    start(NEW, "name: other", replaces=OLD, savepoint=SAVEPOINT)
+    cluster = Cluster({NEW: "RESTARTING"})
+    submitted = submitting(monkeypatch, cluster, "c" * 32, "RUNNING")
+    monkeypatch.setattr(Submission, "preflight", lambda asked, rest: [])
+    assert Rollback.of("insights", cluster).run(count_twice=False) == "c" * 32
+    assert cluster.jobs()[NEW] == "CANCELED"
+    (asked,) = submitted
+    assert (asked.savepoint, asked.file.read_text()) == (SAVEPOINT, file.read_text())
+    assert asked.file.stat().st_mode & 0o077 == 0, "settings can hold a password"
+    with pytest.raises(CommandFailed, match="was no upgrade: there is nothing to go back to"):
+        Rollback.of("insights", cluster)  # once is enough
+
+
+def test_a_rollback_says_all_that_is_missing(file: Path, tmp_path: Path) -> None:
+    start(OLD, file.read_text(), version="0.0.9")
+    start(NEW, file.read_text(), replaces=OLD, savepoint=f"file://{tmp_path}/gone")
+    cluster = Cluster({NEW: "RUNNING", "c" * 32: "RUNNING"}, {NEW: 4})
+    with pytest.raises(CommandFailed) as refused:
+        Rollback.of("insights", cluster).run(count_twice=False)
+    found = str(refused.value).split("\n  ")
+    wanted = (
+        "expected 0.0.9",
+        "/gone is not there any more",
+        "is not of the upgrade",
+        "committed 4 checkpoints since then",
+    )
+    assert len(found) == 1 + len(wanted)
+    assert all(part in line for part, line in zip(wanted, found[1:], strict=True))
+    assert len(Rollback.of("insights", cluster).faults(count_twice=True)) == 3
+
+
+def test_without_the_settings_of_before_a_rollback_names_what_a_person_needs(file: Path) -> None:
+    start(NEW, file.read_text(), replaces=OLD, savepoint=SAVEPOINT)
+    with pytest.raises(CommandFailed, match=f"--savepoint {SAVEPOINT}"):
+        Rollback.of("insights", Cluster({}))
+
+
+@pytest.mark.parametrize(
+    ("trace", "cause"),
+    [
+        (
+            "java.lang.A: x\n\tat b\nCaused by: java.lang.B: y\n\tat c\nCaused by: java.lang.C: z\n\tat d",
+            "java.lang.C: z",
+        ),
+        ("java.lang.A: x\n\tat b", "java.lang.A: x"),
+        (
+            "java.lang.A: Traceback (most recent call last):\n  File 'f', line 1\n    g()\nKeyError: 'k'\n\n\tat b",
+            "KeyError: 'k'",
+        ),
+        ("", ""),
+    ],
+)
+def test_the_cause_of_a_failure_is_the_innermost_one(trace: str, cause: str) -> None:
+    assert root_cause(trace) == cause
