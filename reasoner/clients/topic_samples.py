@@ -8,8 +8,11 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from reasoner.clients.topics import admin_of
+from udfs.insights.wording import elapsed
 
 WAIT_MS: Final = 2_000
+_RETENTION: Final = "retention.ms"
+_CLEANUP: Final = "cleanup.policy"
 
 
 class Sample(NamedTuple):
@@ -20,10 +23,16 @@ class Sample(NamedTuple):
 
 
 class TopicState(NamedTuple):
-    """A topic. retention_ms: -1 for ever."""
+    """A topic. retention_ms: -1 for ever. cleanup: `delete`, `compact`, or both with a comma."""
 
     partitions: int
     retention_ms: int
+    cleanup: str = "delete"
+
+    def text(self) -> str:
+        """Return the state as a part of a sentence."""
+        kept = "for ever" if self.retention_ms < 0 else elapsed(self.retention_ms)
+        return f"{self.partitions} partitions, kept {kept}{'' if self.cleanup == 'delete' else f', {self.cleanup}'}"
 
 
 def topic_states(bootstrap: str, names: Iterable[str]) -> dict[str, TopicState]:
@@ -33,9 +42,14 @@ def topic_states(bootstrap: str, names: Iterable[str]) -> dict[str, TopicState]:
         if not present:
             return {}
         partitions = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics(present)}
-        asked = [ConfigResource(ConfigResourceType.TOPIC, name, {"retention.ms": None}) for name in present]
+        asked = [
+            ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys((_RETENTION, _CLEANUP))) for name in present
+        ]
         (configs,) = admin.describe_configs(asked, config_filter="all").values()
-    return {name: TopicState(partitions[name], int(configs[name]["retention.ms"]["value"])) for name in present}
+    values = {name: {key: found["value"] for key, found in configs[name].items()} for name in present}
+    return {
+        name: TopicState(partitions[name], int(values[name][_RETENTION]), values[name][_CLEANUP]) for name in present
+    }
 
 
 def last_messages(bootstrap: str, topic: str, per_partition: int) -> list[Sample]:

@@ -30,10 +30,13 @@ class TopicSpec:
     replication: int = -1
 
 
-# Retention to start with, docs/configuration.md: hours of telemetry, months of insights, days of dead letters.
-SOURCE_RETENTION_MS: Final = 24 * HOUR_MS
-INSIGHTS_RETENTION_MS: Final = 90 * 24 * HOUR_MS
-REJECTED_RETENTION_MS: Final = 7 * 24 * HOUR_MS
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Milliseconds for which new topics keep their messages; defaults to start with, docs/configuration.md."""
+
+    sources_ms: int = 24 * HOUR_MS
+    insights_ms: int = 90 * 24 * HOUR_MS
+    rejected_ms: int = 7 * 24 * HOUR_MS
 
 
 def source_names(kafka: Kafka) -> list[str]:
@@ -42,16 +45,16 @@ def source_names(kafka: Kafka) -> list[str]:
     return [topic for topic in (topics.traces, topics.logs, topics.metrics) if topic]
 
 
-def sink_specs(kafka: Kafka, partitions: int) -> dict[str, TopicSpec]:
+def sink_specs(kafka: Kafka, partitions: int, kept: Retention = Retention()) -> dict[str, TopicSpec]:
     """Return the topics that the job writes."""
     return {
-        kafka.topics.insights: TopicSpec(partitions, INSIGHTS_RETENTION_MS),
-        kafka.topics.rejected: TopicSpec(partitions, REJECTED_RETENTION_MS),
+        kafka.topics.insights: TopicSpec(partitions, kept.insights_ms),
+        kafka.topics.rejected: TopicSpec(partitions, kept.rejected_ms),
     }
 
 
-def source_specs(kafka: Kafka, partitions: int) -> dict[str, TopicSpec]:
-    return dict.fromkeys(source_names(kafka), TopicSpec(partitions, SOURCE_RETENTION_MS))
+def source_specs(kafka: Kafka, partitions: int, kept: Retention = Retention()) -> dict[str, TopicSpec]:
+    return dict.fromkeys(source_names(kafka), TopicSpec(partitions, kept.sources_ms))
 
 
 def missing_topics(bootstrap: str, names: Iterable[str]) -> list[str]:

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from reasoner.clients import topics
+from reasoner.clients.topic_samples import topic_states
 from reasoner.commands.shared import group
+from reasoner.durations import duration_ms
 from state_schemas.contracts.settings import Kafka, ReaderConfig, load
 
 app = group("Create the Kafka topics that a job reads and writes.", "reasoner topics create --config job.yaml")
@@ -21,20 +23,28 @@ def create(
         bool, typer.Option("--sources", help="Create the topics that the job reads as well (24 h retention).")
     ] = False,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of each new topic.")] = 4,
+    keep_sources: Annotated[str, typer.Option(help="Retention of topics that the job reads.")] = "24h",
+    keep_insights: Annotated[str, typer.Option(help="Retention of the topic of insights.")] = "90d",
+    keep_rejected: Annotated[str, typer.Option(help="Retention of the topic of dead letters.")] = "7d",
 ) -> None:
-    """Create missing topics of insights (90 days retention) and dead letters (7 days). It is safe to repeat.
+    """Create the missing topics of insights and dead letters. It is safe to repeat.
 
     Topics that exist keep their partitions and retention. The topics that the job reads are usually created by those
-    who run the Collector; --sources creates them too.
+    who run the Collector; --sources creates them too. No topic is compacted: a key has many insights.
 
     Example: reasoner topics create --config job.yaml --sources
 
     Exit codes: 0 ok, 1 Kafka cannot be reached, 2 wrong use or wrong settings.
     """
     kafka = _kafka(config)
-    specs = topics.sink_specs(kafka, partitions)
+    kept = topics.Retention(
+        duration_ms("--keep-sources", keep_sources),
+        duration_ms("--keep-insights", keep_insights),
+        duration_ms("--keep-rejected", keep_rejected),
+    )
+    specs = topics.sink_specs(kafka, partitions, kept)
     if sources:
-        specs |= topics.source_specs(kafka, partitions)
+        specs |= topics.source_specs(kafka, partitions, kept)
     created = topics.create_topics(kafka.bootstrap_servers, specs)
     for name in sorted(specs):
         print(f"{name}: {'created' if name in created else 'exists'}")
@@ -42,7 +52,7 @@ def create(
 
 @app.command()
 def describe(config: Config) -> None:
-    """Print whether each topic of the job exists.
+    """Print partitions, retention and clean-up of each topic of the job, or that it is missing.
 
     Example: reasoner topics describe --config job.yaml
 
@@ -50,10 +60,10 @@ def describe(config: Config) -> None:
     """
     kafka = _kafka(config)
     names = [*topics.source_names(kafka), *topics.sink_specs(kafka, 1)]
-    missing = topics.missing_topics(kafka.bootstrap_servers, names)
+    states = topic_states(kafka.bootstrap_servers, names)
     for name in names:
-        print(f"{name}: {'missing' if name in missing else 'exists'}")
-    raise typer.Exit(1 if missing else 0)
+        print(f"{name}: {states[name].text() if name in states else 'missing'}")
+    raise typer.Exit(1 if set(names) - set(states) else 0)
 
 
 def _kafka(config: Path) -> Kafka:

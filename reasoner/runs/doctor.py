@@ -50,11 +50,16 @@ class Doctor:
     def findings(self) -> Iterator[Finding]:
         """Yield what was found: cluster, topics and tables first, then the messages of each source."""
         yield from self._places()
+        insights = self.config.kafka.topics.insights
+        names = [insights, *(topic for _, topic in self._sources)]
         try:
-            states = topic_states(self.config.kafka.bootstrap_servers, [topic for _, topic in self._sources])
+            states = topic_states(self.config.kafka.bootstrap_servers, names)
         except CommandFailed as failure:
             yield Finding("fault", str(failure))
             return
+        if insights in states and "compact" in states[insights].cleanup:
+            text = f"{insights} is compacted, which keeps one insight of a service: set its cleanup.policy to delete"
+            yield Finding("fault", text)
         for signal, topic in self._sources:
             if topic in states:
                 yield from self._topic(signal, topic, states[topic])
@@ -114,19 +119,18 @@ class Doctor:
 
     def _topic(self, signal: SignalType, topic: str, state: TopicState) -> Iterator[Finding]:
         samples = last_messages(self.config.kafka.bootstrap_servers, topic, SAMPLES)
-        kept = "for ever" if state.retention_ms < 0 else elapsed(state.retention_ms)
         if not samples:
-            yield Finding("note", f"{topic}: {state.partitions} partitions, kept {kept}, no message")
+            yield Finding("note", f"{topic}: {state.text()}, no message")
             return
         age_ms = self.now_ms - samples[-1].timestamp_ms
-        text = f"{topic}: {state.partitions} partitions, kept {kept}, last message {elapsed(max(0, age_ms))} ago"
+        text = f"{topic}: {state.text()}, last message {elapsed(max(0, age_ms))} ago"
         yield Finding("note" if age_ms > QUIET_MS else "ok", text)
         lateness_ms = self.config.detection.lateness_ms
         if 0 <= state.retention_ms < 10 * lateness_ms:
             yield Finding(
                 "fault",
-                f"{topic}: kept {kept}, expected over {elapsed(10 * lateness_ms)}: what a stopped job has not read is "
-                "lost; raise retention.ms",
+                f"{topic}: {state.text()}, expected over {elapsed(10 * lateness_ms)}: what a stopped job has not read "
+                "is lost; raise retention.ms",
             )
         yield from self._messages(signal, topic, samples)
 

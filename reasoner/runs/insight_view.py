@@ -7,17 +7,16 @@ from typing import Final, get_args
 from urllib.parse import quote
 
 from reasoner.clients.insight_topic import Hidden
+from reasoner.durations import duration_ms
 from reasoner.errors import WrongUse
 from state_schemas.contracts.insight import Insight, Kind, Severity
 from state_schemas.contracts.settings import Links
 from udfs.insights.wording import elapsed
 
-HOUR_MS: Final = 3_600_000
 HIDDEN_MS: Final = 40_000  # an interval of checkpoints, 30 s by default, and the time that one takes
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
 STATUSES: Final = ("open", "closed")  # `open` is one that goes on, with or without an update
 COLOURS: Final[Mapping[Severity, str]] = {"critical": "red", "warning": "yellow"}
-_UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": HOUR_MS, "d": 24 * HOUR_MS}
 _CONTROLS: Final = dict.fromkeys((*range(32), *range(127, 160)), "\ufffd")
 
 
@@ -54,11 +53,7 @@ class Wanted:
 
 def since_ms(text: str, now_ms: int) -> int:
     """Return the event time of `--since`, such as 90s, 30m, 12h, 2d before now_ms. Raises WrongUse."""
-    number, unit = text[:-1], _UNITS_MS.get(text[-1:])
-    if unit is None or not (number.isascii() and number.isdigit()):
-        message = f"--since is {text!r}, expected a number with s, m, h or d, such as 30m"
-        raise WrongUse(message)
-    return now_ms - int(number) * unit
+    return now_ms - duration_ms("--since", text)
 
 
 def is_open(insight: Insight) -> bool:

@@ -25,6 +25,7 @@ def test_each_topic_has_its_lines_and_each_fault_its_mending(kafka: str, tmp_pat
         {
             "kafka": {
                 "bootstrap_servers": kafka,
+                "transaction_timeout_ms": 20_000_000,
                 "topics": {
                     "traces": "doctor-traces",
                     "logs": "doctor-logs",
@@ -37,7 +38,9 @@ def test_each_topic_has_its_lines_and_each_fault_its_mending(kafka: str, tmp_pat
         }
     )
     lake.create_tables(config.lake)
-    create_topics(kafka, {"doctor-traces": TopicSpec(1, -1), "doctor-logs": TopicSpec(1, HOUR_MS // 6)})
+    compacted = TopicSpec(1, -1, cleanup_policy="compact")
+    specs = {"doctor-traces": TopicSpec(1, -1), "doctor-logs": TopicSpec(1, HOUR_MS // 6), "doctor-insights": compacted}
+    create_topics(kafka, specs)
     sent = [message for message in shop.messages(1, START_MS, 20_000, None) if message.topic_kind == "traces"]
     with closing(KafkaProducer(bootstrap_servers=kafka)) as producer:
         for message in sent:
@@ -53,10 +56,13 @@ def test_each_topic_has_its_lines_and_each_fault_its_mending(kafka: str, tmp_pat
 
     assert level("does not answer") == "fault", "the cluster"
     assert level("no topic doctor-metrics, which the job reads") == "fault"
-    assert level("no topic doctor-insights, doctor-rejected, which the job writes") == "fault"
+    assert level("no topic doctor-rejected, which the job writes") == "fault"
+    assert level("transaction_timeout_ms is 20000000, and the broker at") == "fault"
+    assert level("doctor-insights is compacted, which keeps one insight of a service") == "fault"
+    assert level("doctor-insights: readers see all messages") == "ok"
     assert level(f"tables in {config.lake.uri}") == "ok"
     assert level("doctor-traces: 1 partitions, kept for ever, last message") == "ok"
     assert level("100.0 % of") == "fault", "records ten minutes old"
     assert level("detection.lateness_ms to 660000") == "fault"
-    assert level("doctor-logs: kept 10 min, expected over 20 min") == "fault"
+    assert level("doctor-logs: 1 partitions, kept 10 min, expected over 20 min") == "fault"
     assert level("1 of the last 1 messages are raw text") == "fault"

@@ -164,3 +164,25 @@ def test_latency_alone_has_the_stages_of_the_whole_job() -> None:
 def test_machines_that_disagree_on_window_or_lateness_make_no_graph(part: str, config: Any) -> None:
     with pytest.raises(AssertionError, match="expected one of each"):
         GraphConfig(**{part: config})
+
+
+@pytest.mark.parametrize(
+    ("kafka", "engine", "is_refused"),
+    [
+        ({}, {}, False),
+        ({"transaction_timeout_ms": 899_999}, {}, True),
+        ({"outage_ms": 300_001}, {}, True),
+        ({}, {"checkpoint_timeout_ms": 300_001}, True),
+        ({"transaction_timeout_ms": 1_200_000}, {"checkpoint_timeout_ms": 450_000}, False),
+        ({"transaction_timeout_ms": 1, "guarantee": "at-least-once"}, {}, False),
+    ],
+)
+def test_a_transaction_outlives_two_checkpoints_and_an_outage(
+    tmp_path: Path, kafka: dict[str, Any], engine: dict[str, Any], is_refused: bool
+) -> None:
+    path = _written(tmp_path, {"lake": LAKE, "kafka": kafka, "engine": engine})
+    if not is_refused:
+        load(path)
+        return
+    with pytest.raises(BadConfig, match=r"\n  kafka.transaction_timeout_ms: found \d+: expected at least \d+, twice"):
+        load(path)

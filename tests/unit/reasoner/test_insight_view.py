@@ -12,7 +12,6 @@ from reasoner.runs.insight_view import (
     hidden_text,
     links,
     shown,
-    since_ms,
     stays_hidden,
     summary,
 )
@@ -62,19 +61,6 @@ def test_filters_apply_together_and_severity_is_a_lower_bound() -> None:
 def test_wrong_filters_are_named_all_at_once() -> None:
     with pytest.raises(WrongUse, match=r"--kind is 'slow', expected one of latency_spike, .*; --severity is 'bad'"):
         Wanted(kind="slow", severity="bad")
-
-
-@pytest.mark.parametrize(
-    ("text", "back_ms"), [("90s", 90_000), ("30m", 1_800_000), ("12h", 43_200_000), ("2d", 172_800_000)]
-)
-def test_since_is_a_number_with_a_unit(text: str, back_ms: int) -> None:
-    assert since_ms(text, START_MS) == START_MS - back_ms
-
-
-@pytest.mark.parametrize("text", ["", "h", "1", "1.5h", "-1h", "1 h", "\u0661h", "1w"])
-def test_another_since_is_wrong_use(text: str) -> None:
-    with pytest.raises(WrongUse, match="expected a number with s, m, h or d"):
-        since_ms(text, START_MS)
 
 
 def test_the_summary_names_the_worst_that_is_open() -> None:

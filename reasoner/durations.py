@@ -1,0 +1,16 @@
+"""Durations as people write them in options: 90s, 30m, 12h, 2d."""
+
+from typing import Final
+
+from reasoner.errors import WrongUse
+
+_UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 24 * 3_600_000}
+
+
+def duration_ms(option: str, text: str) -> int:
+    """Return the milliseconds of a whole number with a unit. Raises WrongUse, which names the option."""
+    number, unit = text[:-1], _UNITS_MS.get(text[-1:])
+    if unit is None or not (number.isascii() and number.isdigit()):
+        message = f"{option} is {text!r}, expected a number with s, m, h or d, such as 30m"
+        raise WrongUse(message)
+    return int(number) * unit
