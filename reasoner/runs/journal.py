@@ -44,7 +44,15 @@ class Start(msgspec.Struct, frozen=True, tag="start"):
     replaces: str = ""
 
 
-Entry = Savepoint | Start
+class Drained(msgspec.Struct, frozen=True, tag="drained"):
+    """A job that was stopped for good: its models are forgotten, its windows are final, and nothing goes on from it."""
+
+    at: str
+    cluster: str
+    job_id: str
+
+
+Entry = Savepoint | Start | Drained
 
 
 def now() -> str:

@@ -40,7 +40,9 @@ def _latest(config: JobConfig, rest: FlinkRest) -> str:
     points = [_point_of(entry) for entry in entries if isinstance(entry, journal.Savepoint) and entry.job_id == job_id]
     if run and run.state != "FINISHED":
         points += filter(None, [rest.retained(job_id)])
-    if job_id and not run:  # the cluster has ended with its memory of the job
+    if any(isinstance(entry, journal.Drained) and entry.job_id == job_id for entry in entries):
+        points = []
+    elif job_id and not run:  # the cluster has ended with its memory of the job
         points += _left_on_disk(config.engine.checkpoint_dir or rest.setting("execution.checkpointing.dir"), job_id)
     if not points:
         ended = f"; job {job_id} was drained, or stopped by another command" if run and run.state == "FINISHED" else ""

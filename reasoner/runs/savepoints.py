@@ -22,15 +22,14 @@ def take(name: str, target: str, folder: str) -> str:
 
 
 def stop(name: str, target: str, folder: str, *, drain: bool) -> str:
-    """Stop the job with a savepoint, wait until it has ended, and return the path.
-
-    The journal does not remember the savepoint of a drained job: its models are forgotten and its windows are final.
-    """
+    """Stop the job with a savepoint, wait until it has ended, and return the path."""
     rest = FlinkRest.at(target)
     job = ready(rest, name)
     path = rest.stop(job.job_id, folder, drain=drain, deadline_s=DEADLINE_S)
-    if not drain:
-        journal.record(name, journal.Savepoint(journal.now(), rest.url, job.job_id, path))
+    at, cluster = journal.now(), rest.url
+    journal.record(
+        name, journal.Drained(at, cluster, job.job_id) if drain else journal.Savepoint(at, cluster, job.job_id, path)
+    )
     ended = f"job {name} has ended after its savepoint {path}; see {rest.url}/#/job/{job.job_id}"
     with suppress(NoAnswer):  # a cluster of one job ends with it
         wait_until(lambda: rest.jobs().get(job.job_id, "FINISHED") == "FINISHED", ended, DEADLINE_S)

@@ -176,6 +176,9 @@ def test_latest_is_the_newest_savepoint_or_checkpoint_of_the_last_run(file: Path
     with pytest.raises(WrongUse, match=r"job b{32} was drained, or stopped by another command"):
         resume.point(config, later, "latest")
     assert [entry.job_id for entry in journal.entries("insights")] == ["a" * 32] * 2
+    journal.record("insights", journal.Drained(journal.now(), saved.url, "a" * 32))
+    with pytest.raises(WrongUse, match="found no savepoint or checkpoint"):
+        resume.point(config, Cluster(), "latest")
 
 
 def test_a_cluster_that_has_forgotten_the_job_has_its_checkpoints_on_disk(
