@@ -11,7 +11,7 @@ pytest = code=0; $(BIN)/pytest $(1) || code=$$?; if ((code == 5)); then echo "py
 
 # Two suites at the same time would share two cores and miss their deadlines.
 .NOTPARALLEL:
-.PHONY: help setup demo test check test-flink test-services test-faults explore mutants fuzz bench
+.PHONY: help setup demo test check test-flink test-services test-faults explore mutants fuzz docs bench
 
 help: ## Print the list of targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,11 @@ mutants: setup ## Plant each fault of tests/mutants and check that the tests fai
 fuzz: setup ## Run each decoder and the line path on random and broken bytes for FUZZ_SECONDS (20) each; FUZZ=name runs one
 	@reasoner/stack/setup.sh fuzz
 	@for target in $(or $(FUZZ),spans logs metrics json lines); do echo "fuzz: $$target"; $(BIN)/python tests/fuzz/run.py $$target -max_total_time=$${FUZZ_SECONDS:-20} || exit 1; done
+
+docs: ## Build the documents as a site in the folder site; a dead link or anchor is an error
+	@reasoner/stack/setup.sh docs
+	@NO_MKDOCS_2_WARNING=1 .tools/docs/bin/mkdocs build --quiet
+	@echo "docs: site/index.html (its search needs a server: python3 -m http.server -d site)"
 
 bench: setup ## Measure the spans per second of the whole job and the share of each stage
 	@$(BIN)/reasoner bench job

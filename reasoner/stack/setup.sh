@@ -2,7 +2,8 @@
 # Creates everything that the project needs in this checkout: `.venv` (Python), `.tools` (uv, JDK link, jars, FLINK_HOME).
 #
 # Use: reasoner/stack/setup.sh            python, kafka and flink
-#      reasoner/stack/setup.sh PART...    of python, kafka, flink, fuzz (the fuzzer, which only `make fuzz` needs)
+#      reasoner/stack/setup.sh PART...    of python, kafka, flink, and of fuzz and docs, which only `make fuzz` and `make docs`
+#                                         need
 # The last step of each part writes a stamp with the fingerprint of its inputs. So the next run continues an interrupted
 # run, and a second run does nothing and needs no network. Settings: REASONER_PYTHON (interpreter), JAVA_HOME,
 # REASONER_SETUP_APT=no (install no system package, only report the missing ones).
@@ -315,6 +316,21 @@ setup_fuzz() {
   uv pip install --quiet --require-hashes -r "$ROOT/locks/fuzz.txt" || fail "the fuzzer could not be installed. $NETWORK_HINT"
 }
 
+# An environment of its own, so that the generator's dependencies constrain no version of the job.
+setup_docs() {
+  setup_uv
+  local mark folder=$TOOLS/docs
+  mark=$(fingerprint docs "$(python_version "$PYTHON")" "$ROOT/locks/docs.txt")
+  is_fresh docs "$mark" "$folder/bin/mkdocs" && return 0
+  say "installing the site generator"
+  rm -f "$STAMPS/docs"
+  adopt_pip_settings
+  uv venv --quiet --clear --python "$PYTHON" "$folder" &&
+    uv pip sync --quiet --python "$folder" --require-hashes --only-binary :all: "$ROOT/locks/docs.txt" ||
+    fail "the site generator could not be installed. $NETWORK_HINT"
+  stamp docs "$mark"
+}
+
 main() {
   local part parts=("$@")
   ((${#parts[@]})) || parts=(python kafka flink)
@@ -325,8 +341,8 @@ main() {
   ensure_system
   for part in "${parts[@]}"; do
     case $part in
-      python | kafka | flink | fuzz) "setup_$part" ;;
-      *) printf 'setup: unknown part %s; expected python, kafka, flink or fuzz\n' "$part" >&2 && exit 2 ;;
+      python | kafka | flink | fuzz | docs) "setup_$part" ;;
+      *) printf 'setup: unknown part %s; expected python, kafka, flink, fuzz or docs\n' "$part" >&2 && exit 2 ;;
     esac
   done
 }
