@@ -57,6 +57,7 @@ def list_command(
     Exit codes: 0 ok, 1 Kafka cannot be reached, 2 wrong use or wrong settings.
     """
     wanted = view.Wanted(env, service, kind, severity, status)
+    view.since_ms(since, 0)  # wrong use is said before Kafka is asked
     kafka = _kafka(config, bootstrap)
     held = last_revisions(read_all(kafka.bootstrap_servers, kafka.topics.insights))
     newest_ms = max((insight.window.end_ms for insight in held), default=0)

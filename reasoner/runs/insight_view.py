@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, get_args
 
-from reasoner.errors import WrongUse
+from reasoner.errors import WrongUse, nearest
 from state_schemas.contracts.insight import Insight, Kind, Severity
 from udfs.insights.wording import elapsed
 
@@ -30,7 +30,7 @@ class Wanted:
     def __post_init__(self) -> None:
         known = {"kind": get_args(Kind), "severity": SEVERITIES, "status": STATUSES}
         faults = [
-            f"--{name} is {getattr(self, name)!r}, expected one of {', '.join(names)}"
+            f"--{name} is {getattr(self, name)!r}; {nearest(getattr(self, name), names)}"
             for name, names in known.items()
             if getattr(self, name) not in ("", *names)
         ]
