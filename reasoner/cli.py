@@ -1,11 +1,11 @@
 """The `reasoner` command: imports and runs the module of the sub-command that is named on the command line."""
 
+import os
 import sys
+from io import TextIOWrapper
 from types import TracebackType
 
-from reasoner.errors import VERBOSE, CommandFailed, WrongUse, sentence_of
-from reasoner.extras import require
-from state_schemas.contracts.settings import BadConfig
+# What is imported here cannot be interrupted with a sentence: the rest is imported inside `main`.
 
 
 def main() -> None:
@@ -13,9 +13,26 @@ def main() -> None:
 
     Errors are sentences; `--verbose` anywhere shows the traceback as well.
     """
+    try:
+        _run()
+    except KeyboardInterrupt:
+        print("reasoner: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    finally:
+        _flush()
+
+
+def _run() -> None:
+    from reasoner.errors import VERBOSE, CommandFailed, WrongUse
+    from reasoner.extras import require
+    from state_schemas.contracts.settings import BadConfig
+
     if VERBOSE not in sys.argv:
         sys.excepthook = _print_sentence
     sys.argv = [word for word in sys.argv if word != VERBOSE]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8
     try:
         require("local", "reasoner")
         from reasoner.commands import app
@@ -27,11 +44,18 @@ def main() -> None:
     except BadConfig as fault:
         print(f"reasoner: {fault}", file=sys.stderr)
         raise SystemExit(WrongUse.exit_code) from None
-    except KeyboardInterrupt:
-        print("reasoner: interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+
+
+def _flush() -> None:
+    """Write the rest of the output; a reader that has gone, such as `head`, does not need it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
 
 
 def _print_sentence(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Print an error that no command expected as one line, in place of its traceback."""
+    from reasoner.errors import VERBOSE, sentence_of
+
     print(f"reasoner: {sentence_of(error)} (`{VERBOSE}` shows where)", file=sys.stderr)

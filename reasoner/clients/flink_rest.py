@@ -4,13 +4,14 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from ipaddress import ip_address
 from typing import Any, Final, NamedTuple, get_args
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
-from reasoner.errors import CommandFailed
+from reasoner.errors import CommandFailed, WrongUse, reason_of
 from reasoner.waiting import wait_until
 from state_schemas.contracts.counters import MetricName
 
@@ -70,13 +71,21 @@ class FlinkRest:
 
     @classmethod
     def at(cls, target: str) -> "FlinkRest":
-        """Return a client of an address that a person gives: with or without `http://`."""
-        return cls((target if "//" in target else f"http://{target}").rstrip("/"))
+        """Return a client of an address that a person gives: with or without `http://`. Raises WrongUse."""
+        url = (target if "//" in target else f"http://{target}").rstrip("/")
+        if not _is_address(url):
+            message = f"--target is {target!r}, expected the REST address of Flink, such as http://127.0.0.1:8081"
+            raise WrongUse(message)
+        return cls(url)
 
     def overview(self) -> list[JobInfo]:
         """Return the jobs of the cluster, the newest first; those that have ended as well."""
-        jobs = self.get("/jobs/overview")["jobs"]
-        found = (JobInfo(job["jid"], job["name"], job["state"], job["start-time"], job["end-time"]) for job in jobs)
+        answer = self.get("/jobs/overview")
+        try:
+            jobs = answer["jobs"]
+            found = [JobInfo(job["jid"], job["name"], job["state"], job["start-time"], job["end-time"]) for job in jobs]
+        except (KeyError, TypeError) as error:
+            raise _not_flink(self.url, "JSON of another program") from error
         return sorted(found, key=lambda job: (-job.start_ms, job.job_id))
 
     def free_slots(self) -> int:
@@ -195,10 +204,17 @@ class FlinkRest:
                 return json.load(answer)
         except HTTPError as error:
             with error:
-                message = f"{request.full_url}: {error.code} {error.read(400).decode(errors='replace')}"
+                said = error.read(400).decode(errors="replace")
+            if said.lstrip().startswith("<"):  # a page for people
+                raise _not_flink(self.url, f"{error.code} with a web page") from error
+            message = f"{request.full_url}: {error.code} {said}"
             raise CommandFailed(message) from error
-        except (OSError, ValueError) as error:
-            message = f"{self.url} does not answer ({error}); is the cluster up? see `reasoner stack status`"
+        except (ValueError, HTTPException) as error:
+            raise _not_flink(self.url, "no JSON") from error
+        except OSError as error:
+            inner = error.reason if isinstance(error, URLError) else error
+            reason = reason_of(inner) if isinstance(inner, OSError) else inner
+            message = f"{self.url} does not answer ({reason}); is the cluster up? see `reasoner stack status`"
             raise NoAnswer(message) from error
 
 
@@ -212,6 +228,19 @@ def root_cause(stack_trace: str) -> str:
         causes = [line.removeprefix(_JAVA_CAUSE) for line in lines if line.startswith(_JAVA_CAUSE)]
         found = (causes or lines[:1] or [""])[-1]
     return found[:CAUSE_CHARS_MAX]
+
+
+def _not_flink(url: str, found: str) -> CommandFailed:
+    message = f"{url} is not Flink's REST API (found {found}): expected the address of the JobManager's dashboard"
+    return CommandFailed(message)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and " " not in url
+    except ValueError:
+        return False
 
 
 def _opener(url: str) -> OpenerDirector:

@@ -3,12 +3,12 @@
 Only committed messages are read, and the last revision of an id is valid.
 """
 
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from kafka import KafkaConsumer, TopicPartition
-
+from reasoner.clients.broker import ANSWER_MS, consumer_of, no_answer, partitions
 from reasoner.clients.transactions import oldest_open_ms
 from reasoner.errors import CommandFailed
 from state_schemas.contracts.insight import Insight, from_json, to_json
@@ -17,25 +17,12 @@ from udfs.insights.ids import service_key, service_of
 
 @contextmanager
 def committed(bootstrap: str, topic: str) -> Iterator[Any]:
-    """Yield a consumer at the beginning of the topic that reads committed messages only."""
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-    )
-    try:
-        parts = [TopicPartition(topic, partition) for partition in consumer.partitions_for_topic(topic) or ()]
-        if not parts:
-            message = (
-                f"Kafka at {bootstrap} has no topic {topic}: create it with `reasoner topics create`, or name another"
-            )
-            raise CommandFailed(message)
+    """Yield a consumer at the beginning of the topic that reads committed messages only. Raises CommandFailed."""
+    with consumer_of(bootstrap, isolation_level="read_committed", auto_offset_reset="earliest") as consumer:
+        parts = partitions(bootstrap, topic)
         consumer.assign(parts)
         consumer.seek_to_beginning(*parts)
         yield consumer
-    finally:
-        consumer.close()
 
 
 def poll(consumer: Any, wait_ms: int) -> list[bytes]:
@@ -51,10 +38,19 @@ def read_all(bootstrap: str, topic: str) -> list[bytes]:
 
 
 def to_end(consumer: Any) -> list[bytes]:
-    """Return the values from the position of a consumer up to the current end of its topic."""
+    """Return the values from the position of a consumer up to the current end of its topic.
+
+    Raises CommandFailed where the broker sends nothing more before that end.
+    """
     ends = consumer.end_offsets(sorted(consumer.assignment()))
     values: list[bytes] = []
-    while any(consumer.position(part) < end for part, end in ends.items()):
+    waiting, deadline_s = -1, 0.0
+    while left := sum(max(0, end - consumer.position(part)) for part, end in ends.items()):
+        now_s = time.monotonic()
+        if left != waiting:
+            waiting, deadline_s = left, now_s + ANSWER_MS / 1000
+        elif now_s > deadline_s:
+            raise no_answer(consumer.config["bootstrap_servers"], f"{left} messages do not come")
         values += poll(consumer, 1_000)
     return values
 
@@ -75,7 +71,7 @@ def hidden(bootstrap: str, topic: str) -> Hidden | None:
     with committed(bootstrap, topic) as consumer:
         parts = sorted(consumer.assignment())
         stable = consumer.end_offsets(parts)
-    with closing(KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)) as every:
+    with consumer_of(bootstrap) as every:
         every.assign(parts)
         messages = sum(end - stable[part] for part, end in every.end_offsets(parts).items())
     if not messages:

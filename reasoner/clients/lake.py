@@ -1,7 +1,7 @@
 """Client of the Iceberg tables: create and evolve them, and read what the jobs wrote."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -17,7 +17,7 @@ from pyiceberg.transforms import IdentityTransform, Transform, parse_transform
 from pyiceberg.types import IcebergType, NestedField
 from sqlalchemy.exc import SQLAlchemyError
 
-from reasoner.errors import CommandFailed
+from reasoner.errors import CommandFailed, reason_of
 from state_schemas.contracts.settings import Lake
 from state_schemas.contracts.tables import NAMESPACE, TABLES, Column, TableSpec
 
@@ -32,6 +32,36 @@ _PROPERTIES: Final = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
 }
+# Seconds, of one attempt; `lake.properties` overrides them. The libraries themselves wait for minutes or for ever.
+_WAREHOUSE_LIMITS: Final = {"s3.connect-timeout": "3", "s3.request-timeout": "5"}
+_CONNECT_S: Final = 10
+_SQLITE: Final = "jdbc:sqlite:"
+
+
+@contextmanager
+def answering(lake: Lake) -> Iterator[None]:
+    """Raise CommandFailed where the catalog or the warehouse does not answer, refuses, or lacks its library."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        found = reason_of(getattr(error, "orig", None) or error)
+        message = (
+            f"the catalog {lake.uri} does not answer as expected ({found}); check lake.uri, lake.user, "
+            "lake.password_file and that the database runs"
+        )
+        raise CommandFailed(message) from error
+    except NoSuchTableError as error:
+        message = f"the catalog {lake.uri} has no such table ({error}): create it with `reasoner tables create`"
+        raise CommandFailed(message) from error
+    except ModuleNotFoundError as error:
+        message = f"the warehouse {lake.warehouse} needs the Python package {error.name}: pip install {error.name}"
+        raise CommandFailed(message) from error
+    except OSError as error:
+        message = (
+            f"the warehouse {lake.warehouse} does not answer as expected ({reason_of(error)}); check lake.warehouse, "
+            "lake.properties, and that this user may write there"
+        )
+        raise CommandFailed(message) from error
 
 
 def catalog(lake: Lake) -> Catalog:
@@ -41,45 +71,69 @@ def catalog(lake: Lake) -> Catalog:
         uri = "sqlite:///" + uri.removeprefix("sqlite:")
     else:
         user = quote(lake.user or "postgres")
-        password = f":{quote(lake.password_file.read_text().strip())}" if lake.password_file else ""
+        password = f":{quote(_password(lake.password_file))}" if lake.password_file else ""
         uri = uri.replace("postgresql://", f"postgresql+psycopg2://{user}{password}@")
-    return SqlCatalog("lake", uri=uri, warehouse=lake.warehouse, **lake.properties)
+        uri += f"{'&' if '?' in uri else '?'}connect_timeout={_CONNECT_S}"
+    return SqlCatalog("lake", uri=uri, warehouse=lake.warehouse, **{**_WAREHOUSE_LIMITS, **lake.properties})
+
+
+def _password(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"lake.password_file: {path} cannot be read ({reason_of(error)}); expected a file with the password"
+        raise CommandFailed(message) from error
 
 
 def create_tables(lake: Lake) -> list[str]:
-    """Create missing tables and add missing columns; return a line for each table. It is safe to repeat."""
-    if lake.uri.startswith("jdbc:sqlite:"):
-        Path(lake.uri.removeprefix("jdbc:sqlite:")).parent.mkdir(parents=True, exist_ok=True)
-    opened = catalog(lake)
-    with suppress(NamespaceAlreadyExistsError):
-        opened.create_namespace(NAMESPACE)
-    return [_create_or_evolve(opened, spec) for spec in TABLES]
+    """Create missing tables and add missing columns; return a line for each table. It is safe to repeat.
+
+    Raises CommandFailed.
+    """
+    if file := _sqlite_file(lake):
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"lake.uri: the folder {file.parent} cannot be made ({reason_of(error)}); choose another place"
+            raise CommandFailed(message) from error
+    with answering(lake):
+        opened = catalog(lake)
+        with suppress(NamespaceAlreadyExistsError):
+            opened.create_namespace(NAMESPACE)
+        return [_create_or_evolve(opened, spec) for spec in TABLES]
 
 
 def tables(lake: Lake) -> Iterator[Table]:
-    """Yield the tables that exist, in the order of `state_schemas.contracts.tables`."""
-    opened = catalog(lake)
-    for spec in TABLES:
-        try:
-            yield opened.load_table((NAMESPACE, spec.name))
-        except NoSuchTableError:
-            continue
+    """Yield the tables that exist, in the order of `state_schemas.contracts.tables`. Raises CommandFailed."""
+    if (file := _sqlite_file(lake)) and not file.exists():
+        return  # SQLite would create it
+    with answering(lake):
+        opened = catalog(lake)
+        for spec in TABLES:
+            with suppress(NoSuchTableError):
+                yield opened.load_table((NAMESPACE, spec.name))
 
 
 def missing_tables(lake: Lake) -> list[str]:
     """Return the names of the tables that do not exist. Raises CommandFailed where the catalog does not answer."""
-    try:
-        present = {table.name()[-1] for table in tables(lake)}
-    except (SQLAlchemyError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        message = f"the catalog {lake.uri} does not answer ({reason}); check lake.uri, lake.user and lake.password_file"
-        raise CommandFailed(message) from error
+    present = {table.name()[-1] for table in tables(lake)}
     return [spec.name for spec in TABLES if spec.name not in present]
 
 
 def read(lake: Lake, table: str, **scan: Any) -> Any:
-    """Return rows of a table as a pyarrow Table. scan: row_filter, selected_fields as in pyiceberg's `Table.scan`."""
-    return catalog(lake).load_table((NAMESPACE, table)).scan(**scan).to_arrow()
+    """Return rows of a table as a pyarrow Table. scan: row_filter, selected_fields as in pyiceberg's `Table.scan`.
+
+    Raises CommandFailed.
+    """
+    if (file := _sqlite_file(lake)) and not file.exists():
+        message = f"there is no catalog {file} (lake.uri): `reasoner tables create` makes it and its tables"
+        raise CommandFailed(message)
+    with answering(lake):
+        return catalog(lake).load_table((NAMESPACE, table)).scan(**scan).to_arrow()
+
+
+def _sqlite_file(lake: Lake) -> Path | None:
+    return Path(lake.uri.removeprefix(_SQLITE)) if lake.uri.startswith(_SQLITE) else None
 
 
 def _create_or_evolve(opened: Catalog, spec: TableSpec) -> str:

@@ -1,13 +1,11 @@
 """The last messages of a topic, and its settings."""
 
 from collections.abc import Iterable
-from contextlib import closing
 from typing import Final, NamedTuple
 
-from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from reasoner.clients.topics import admin_of
+from reasoner.clients.broker import admin_of, consumer_of, partitions
 from udfs.insights.wording import elapsed
 
 WAIT_MS: Final = 2_000
@@ -53,10 +51,12 @@ def topic_states(bootstrap: str, names: Iterable[str]) -> dict[str, TopicState]:
 
 
 def last_messages(bootstrap: str, topic: str, per_partition: int) -> list[Sample]:
-    """Return the last messages of each partition, at most so many, in the order of their timestamps."""
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
-    with closing(consumer):
-        parts = [TopicPartition(topic, part) for part in sorted(consumer.partitions_for_topic(topic) or ())]
+    """Return the last messages of each partition, at most so many, in the order of their timestamps.
+
+    Raises CommandFailed.
+    """
+    with consumer_of(bootstrap) as consumer:
+        parts = partitions(bootstrap, topic)
         consumer.assign(parts)
         begins, ends = consumer.beginning_offsets(parts), consumer.end_offsets(parts)
         for part in parts:

@@ -1,15 +1,14 @@
 """Topics of the job: which are there, and creation of missing ones."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import TopicAlreadyExistsError
 
-from reasoner.errors import CommandFailed
+from reasoner.clients.broker import admin_of
 from state_schemas.contracts.settings import Kafka
 
 KEEP_FOR_EVER_MS: Final = -1
@@ -95,17 +94,3 @@ def create_topics(bootstrap: str, specs: Mapping[str, TopicSpec]) -> list[str]:
                 created.append(name)
         admin.wait_for_topics(sorted(specs))
     return created
-
-
-@contextmanager
-def admin_of(bootstrap: str) -> Iterator[Any]:
-    """Yield a client of the broker. Raises CommandFailed where it does not answer or refuses."""
-    try:
-        with closing(KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=10_000)) as admin:
-            yield admin
-    except (KafkaError, OSError, ValueError) as error:
-        message = (
-            f"Kafka at {bootstrap} does not answer as expected ({error}); check "
-            "kafka.bootstrap_servers and that the broker runs"
-        )
-        raise CommandFailed(message) from error

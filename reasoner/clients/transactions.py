@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from reasoner.clients.topics import admin_of
+from reasoner.clients.broker import admin_of
 from reasoner.errors import CommandFailed
 from state_schemas.contracts.settings import ReaderConfig
 

@@ -7,6 +7,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from reasoner.errors import WrongUse, nearest
+
 # Names of the modules with a typer `app`. A module is imported when its command is called, so that `reasoner stack
 # status` does not load PyFlink or pyarrow.
 COMMANDS = (
@@ -34,6 +36,9 @@ class _LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
+            if not ctx.resilient_parsing:
+                message = f"unknown command {cmd_name!r}; {nearest(cmd_name, COMMANDS)}"
+                raise WrongUse(message)
             return None
         command = get_command(importlib.import_module(f"reasoner.commands.{cmd_name}").app)
         command.name = cmd_name

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reasoner.errors import WrongUse
+from reasoner.errors import CommandFailed, WrongUse
 
 app = typer.Typer(help="Explain what becomes of each log record and each exception of a span.")
 
@@ -47,4 +47,5 @@ def explain(file: FileArgument, config: Config = None, as_json: AsJson = False) 
         message = f"{file}:{unread.line}: {unread.reason}; expected OTLP/JSON lines; record it again or cut it there"
         raise WrongUse(message)
     if rows and not explainer.messages_read:
-        raise typer.Exit(1)
+        message = f"{file}: no message of it is OTLP; expected OTLP/JSON, an export request a line, or a .bin of one"
+        raise CommandFailed(message)

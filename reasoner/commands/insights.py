@@ -66,6 +66,7 @@ def list_command(
     Exit codes: 0 ok, 1 Kafka cannot be reached, 2 wrong use or wrong settings.
     """
     wanted = view.Wanted(env, service, kind, severity, status)
+    view.since_ms(since, 0)  # wrong use is said before Kafka is asked
     printer = _Printer.of(config, bootstrap, as_json=as_json)
     with printer.reading() as consumer:
         held = last_revisions(to_end(consumer))

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from reasoner.commands.shared import say
+from reasoner.errors import CommandFailed
 from reasoner.extras import require
 from state_schemas.contracts.insight import to_json
 
@@ -49,5 +50,8 @@ def replay(
     for example in bad.examples:
         say(f"{example.file}:{example.line}: {example.reason}")
     if bad.dropped:
-        say(f"{bad.dropped} lines could not be read")
-        raise typer.Exit(1)
+        message = (
+            f"{bad.dropped} lines could not be read; expected files of the Collector's file exporter: OTLP/JSON lines, "
+            "or protobuf behind its length"
+        )
+        raise CommandFailed(message)

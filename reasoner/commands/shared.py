@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -18,6 +18,8 @@ SavepointFolder = Annotated[
 ]
 ResultAsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object with machine and commit.")]
 
+_WIDTH_OF_A_FILE: Final = 10_000
+
 
 def group(text: str, example: str) -> typer.Typer:
     """Return the application of a command with sub-commands; without one it prints its help."""
@@ -25,11 +27,13 @@ def group(text: str, example: str) -> typer.Typer:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows of cells under the names of their columns, as wide as the terminal."""
+    """Print rows of cells under the names of their columns, as wide as the terminal; a line each in a file or pipe."""
     table = Table(*columns, box=None)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    # A file or a pipe has no width: cells that are folded at 80 columns could not be read by a program.
+    (console if console.is_terminal else Console(width=_WIDTH_OF_A_FILE)).print(table)
 
 
 def print_result(result: Result, as_json: bool) -> None:

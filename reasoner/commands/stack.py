@@ -81,6 +81,7 @@ def status(
         print(json.dumps({"folder": str(settings.folder), "components": [asdict(entry) for entry in found]}))
     else:
         rows = ((e.name, e.state, str(e.pid or ""), e.reason or ", ".join(e.endpoints.values())) for e in found)
+        print(f"folder: {settings.folder}")
         print_table(("component", "state", "process", "where"), rows)
     if any(entry.state in {"dead", "starting"} for entry in found):
         raise typer.Exit(1)
@@ -126,6 +127,9 @@ def down(
     Exit codes: 0 ok, 1 a job runs, or another `reasoner stack` command, 2 wrong use.
     """
     supervisor, settings = _existing(folder)
+    if not supervisor.recorded_names():
+        print(f"nothing was started in {settings.folder}; --folder names the folder of another stack")
+        return
     if not force and supervisor.record("flink-jobmanager") is not None:
         refuse_running_jobs(FlinkRest(settings.flink_rest_url))
     supervisor.down([component.name for component in components_of(settings, components)] if components else None)

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from reasoner.commands.shared import group
+from reasoner.errors import CommandFailed
 from state_schemas.contracts.settings import Lake, ReaderConfig, load
 from state_schemas.contracts.tables import TABLES
 
@@ -44,7 +46,9 @@ def describe(config: Config, as_json: AsJson = False) -> None:
     """
     from reasoner.clients import lake
 
-    found = [_description(table) for table in lake.tables(_lake(config))]
+    settings = _lake(config)
+    with lake.answering(settings):
+        found = [_description(table) for table in lake.tables(settings)]
     if as_json:
         print(json.dumps({"tables": found}))
     else:
@@ -54,8 +58,7 @@ def describe(config: Config, as_json: AsJson = False) -> None:
             )
             for column in table["columns"]:
                 print(f"  {column['name']:16} {column['type']:12} {column['doc']}")
-    if len(found) < len(TABLES):
-        raise typer.Exit(1)
+    _refuse_missing(config, [table["name"] for table in found])
 
 
 @app.command()
@@ -73,22 +76,24 @@ def maintain(
 
     Example: reasoner tables maintain --config job.yaml --keep-hours 24
 
-    Exit codes: 0 ok, 1 jobs commit faster than files can be merged, 2 wrong use or wrong settings.
+    Exit codes: 0 ok, 1 a table is missing or jobs commit faster than files are merged, 2 wrong use or settings.
     """
     from reasoner.clients import lake
     from reasoner.clients.lake_maintenance import maintain as maintenance
 
     # The age of a snapshot is a matter of the catalog, not of event time.
     before_ms = int((time.time() - keep_hours * 3_600) * 1000)
-    done = [maintenance(table, before_ms, partitions) for table in lake.tables(_lake(config))]
+    settings = _lake(config)
+    with lake.answering(settings):
+        done = [maintenance(table, before_ms, partitions) for table in lake.tables(settings)]
     if as_json:
         print(json.dumps({"tables": [asdict(table) for table in done]}))
-        return
-    for table in done:
+    for table in () if as_json else done:
         print(
             f"{table.table}: {table.files_before} files, now {table.files_after}; "
             f"{table.snapshots_expired} snapshots expired, {table.files_removed} files removed"
         )
+    _refuse_missing(config, [table.table for table in done])
 
 
 def _description(table: Any) -> dict[str, Any]:
@@ -102,6 +107,17 @@ def _description(table: Any) -> dict[str, Any]:
         "partitions": [f"{field.transform}({field.name})" for field in table.spec().fields],
         "columns": [{"name": f.name, "type": str(f.field_type), "doc": f.doc or ""} for f in table.schema().fields],
     }
+
+
+def _refuse_missing(config: Path, found: Sequence[str]) -> None:
+    """Raise CommandFailed where one of the tables does not exist."""
+    missing = [spec.name for spec in TABLES if spec.name not in found]
+    if missing:
+        message = (
+            f"the catalog {_lake(config).uri} has no table {', '.join(missing)}: create it with `reasoner tables "
+            f"create --config {config}`"
+        )
+        raise CommandFailed(message)
 
 
 def _lake(config: Path) -> Lake:

@@ -21,6 +21,7 @@ from reasoner.errors import WrongUse
 from reasoner.recordings import json_times
 from reasoner.recordings.message import Message
 from reasoner.recordings.otlp_json import NotOtlp
+from reasoner.runs.foreign_format import foreign_format
 from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.telemetry.signals import SignalType
 from state_schemas.telemetry.spans import SpanColumns
@@ -154,7 +155,9 @@ def _messages(file: _File, on_bad: Callable[[BadLine], None]) -> Iterator[tuple[
         try:
             message = _message(value, decoder)
         except NotOtlp as error:
-            bad = BadLine(file.name, line, str(error))
+            foreign = foreign_format(value)
+            reason = f"{foreign.name}, expected an OTLP export request" if foreign else str(error)
+            bad = BadLine(file.name, line, reason)
             if early is None:
                 on_bad(bad)
                 continue

@@ -62,7 +62,10 @@ class Doctor:
             yield Finding("fault", text)
         for signal, topic in self._sources:
             if topic in states:
-                yield from self._topic(signal, topic, states[topic])
+                try:
+                    yield from self._topic(signal, topic, states[topic])
+                except CommandFailed as failure:
+                    yield Finding("fault", str(failure))
 
     @property
     def _sources(self) -> list[tuple[SignalType, str]]:

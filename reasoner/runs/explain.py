@@ -222,7 +222,8 @@ def fold_config(path: Path | None) -> FoldConfig:
 def add_messages(explainer: Explainer, file: Path) -> BadLine | None:
     """Add the messages of the file to the explainer. -> the position from which the file could not be read, if any."""
     if not file.is_file():
-        message = f"{file}: no such file; expected OTLP/JSON lines, or the bytes of one message as {RAW_SUFFIX}"
+        found = "is a folder" if file.is_dir() else "no such file"
+        message = f"{file}: {found}; expected a file of OTLP/JSON lines, or the bytes of one message as {RAW_SUFFIX}"
         raise WrongUse(message)
     if file.suffix == RAW_SUFFIX:
         try:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from reasoner.clients.insight_topic import Hidden
 from reasoner.durations import duration_ms
-from reasoner.errors import WrongUse
+from reasoner.errors import WrongUse, nearest
 from state_schemas.contracts.insight import Insight, Kind, Severity
 from state_schemas.contracts.settings import Links
 from udfs.insights.wording import elapsed
@@ -33,7 +33,7 @@ class Wanted:
     def __post_init__(self) -> None:
         known = {"kind": get_args(Kind), "severity": SEVERITIES, "status": STATUSES}
         faults = [
-            f"--{name} is {getattr(self, name)!r}, expected one of {', '.join(names)}"
+            f"--{name} is {getattr(self, name)!r}; {nearest(getattr(self, name), names)}"
             for name, names in known.items()
             if getattr(self, name) not in ("", *names)
         ]

@@ -16,8 +16,9 @@ from jobs.settings import JobConfig, load
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.topics import create_topics, sink_specs
-from reasoner.errors import CommandFailed, WrongUse
+from reasoner.errors import CommandFailed, WrongUse, nearest
 from reasoner.runs import journal, resume
+from reasoner.runs.first_state import refuse_failed_start
 from reasoner.runs.preflight import Preflight
 from reasoner.stack.environment import checkout, flink_env, flink_home
 
@@ -30,7 +31,7 @@ _JOB_ID: Final = re.compile(r"JobID ([0-9a-f]{32})")
 def job_named(name: str) -> Job:
     """Return the job of this name. Raises WrongUse with the names that there are."""
     if name not in JOBS:
-        message = f"unknown job {name!r}; there are {', '.join(JOBS)}"
+        message = f"unknown job {name!r}; {nearest(name, JOBS)}"
         raise WrongUse(message)
     return JOBS[name]
 
@@ -122,7 +123,9 @@ class Submission:
         The workers' Python must have this package: on this machine it is the one that runs this command.
         """
         self.check()
-        savepoint = self.savepoint_path(FlinkRest.at(target))
+        rest = FlinkRest.at(target)
+        rest.version()  # Flink's own command tries an address that does not answer for over a minute
+        savepoint = self.savepoint_path(rest)
         address = urlsplit(target if "//" in target else f"//{target}").netloc
         command = [
             str(flink_home() / "bin" / "flink"),
@@ -141,6 +144,7 @@ class Submission:
         if done.returncode or not found:
             message = f"the cluster at {address} did not take the job:\n{_reasons(done.stdout + done.stderr)}"
             raise CommandFailed(message)
+        refuse_failed_start(rest, found.group(1))
         return found.group(1)
 
 

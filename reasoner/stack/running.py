@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from reasoner.errors import WrongUse
+from reasoner.errors import WrongUse, nearest
 from reasoner.stack.component import Component
 from reasoner.stack.flink import jobmanager, taskmanager
 from reasoner.stack.kafka import kafka
@@ -20,7 +20,7 @@ def components_of(settings: StackSettings, names: Sequence[str]) -> list[Compone
     """Return the components of these names in starting order, for any order of the names. Raises WrongUse."""
     unknown = [name for name in names if name not in COMPONENTS]
     if unknown:
-        message = f"unknown component {', '.join(unknown)}; there are {', '.join(COMPONENTS)}"
+        message = f"unknown component {', '.join(unknown)}; {nearest(unknown[0], COMPONENTS)}"
         raise WrongUse(message)
     made: dict[str, list[Component]] = {
         "kafka": [kafka(settings)],

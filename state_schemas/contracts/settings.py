@@ -113,17 +113,34 @@ def load(path: Path, kind: type[Config]) -> Config:
 
     Raises BadConfig with all faults, each with its position, the value found and the value expected.
     """
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        message = f"{path}: cannot be read as YAML: {error}"
-        raise BadConfig(message) from error
+    raw = _yaml(path)
     try:
         return kind.model_validate(raw if raw is not None else {})
     except ValidationError as error:
         found = [_fault(fault, kind) for fault in error.errors(include_url=False)]
         count = "1 fault" if len(found) == 1 else f"{len(found)} faults"
         message = "\n  ".join([f"{path}: {count}, nothing was done:", *found]) + "\nsee docs/configuration.md"
+        raise BadConfig(message) from error
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        message = f"{path}: {error.strerror}{where}; expected the YAML file of a job, see docs/configuration.md"
+        raise BadConfig(message) from error
+    except UnicodeDecodeError as error:
+        found = f"found byte 0x{error.object[error.start]:02x} at position {error.start}"
+        message = f"{path}: is not UTF-8: {found}; save the file as UTF-8"
+        raise BadConfig(message) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        message = f"{path}{place}: is no YAML: {error.problem or error.context}; indent by spaces, `name: value`"
+        raise BadConfig(message) from error
+    except yaml.YAMLError as error:
+        message = f"{path}: is no YAML: {str(error).partition(chr(10))[0]}"
         raise BadConfig(message) from error
 
 

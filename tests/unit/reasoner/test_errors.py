@@ -65,4 +65,4 @@ def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(OSError) as failed:
         Path("/nowhere/job.yaml").read_text()
-    assert sentence_of(failed.value) == "/nowhere/job.yaml: No such file or directory"
+    assert sentence_of(failed.value).startswith("/nowhere/job.yaml: No such file or directory; check the path")

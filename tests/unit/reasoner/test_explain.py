@@ -336,7 +336,7 @@ def test_a_file_that_cannot_be_read_ends_with_2_behind_what_could_be(
 ) -> None:
     file = tmp_path / "bakery.jsonl.gz"
     assert run(monkeypatch, file) == 2
-    assert "no such file; expected OTLP/JSON lines" in capsys.readouterr().err
+    assert "no such file; expected a file of OTLP/JSON lines" in capsys.readouterr().err
     file.write_bytes(gzip.compress(otlp_json(logs("cold")) + b"\n" + b"\n" * 300_000)[:-8])
     assert run(monkeypatch, file, "--json") == 2
     shown = capsys.readouterr()

@@ -1,5 +1,6 @@
 """A group without offsets is one that has read nothing, also while the broker prepares its topic of offsets."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -12,13 +13,10 @@ from reasoner.clients import group_offsets
 
 def answer_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     class Admin:
-        def __init__(self, **_: Any) -> None: ...
         def list_group_offsets(self, group: str) -> dict[str, Any]:
             raise error
 
-        def close(self) -> None: ...
-
-    monkeypatch.setattr(group_offsets, "KafkaAdminClient", Admin)
+    monkeypatch.setattr(group_offsets, "admin_of", lambda bootstrap: nullcontext(Admin()))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,15 @@
 """Last revisions of the insights of a topic."""
 
+import time
+from contextlib import AbstractContextManager, nullcontext
+from itertools import count
 from typing import Any
 
 import pytest
+from kafka import TopicPartition
 
 from reasoner.clients import insight_topic
-from reasoner.clients.insight_topic import committed, last_revisions
+from reasoner.clients.insight_topic import committed, last_revisions, to_end
 from reasoner.errors import CommandFailed
 from state_schemas.contracts.insight import Evidence, Insight, Status, Window, to_json
 
@@ -47,38 +51,51 @@ def test_the_order_is_by_start_not_by_arrival() -> None:
 
 
 class FakeConsumer:
-    """A consumer that keeps the settings it was made with. A topic has one partition; `gone` does not exist."""
+    """A consumer of one partition whose end is at `end`, of which it gets one message at each of the first polls."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.settings = settings
-        self.closed = False
-
-    def partitions_for_topic(self, topic: str) -> set[int] | None:
-        return None if topic == "gone" else {0}
+    def __init__(self, end: int = 0, sent: int = 0) -> None:
+        self.config = {"bootstrap_servers": "kafka:9092"}
+        self.end, self.sent, self.read = end, sent, 0
 
     def assign(self, parts: list[Any]) -> None:
         self.parts = parts
 
+    def assignment(self) -> list[Any]:
+        return [TopicPartition("insight_out", 0)]
+
     def seek_to_beginning(self, *parts: Any) -> None:
         assert list(parts) == self.parts
 
-    def close(self) -> None:
-        self.closed = True
+    def end_offsets(self, parts: list[Any]) -> dict[Any, int]:
+        return dict.fromkeys(parts, self.end)
+
+    def position(self, part: Any) -> int:
+        return self.read
+
+    def poll(self, timeout_ms: int) -> dict[Any, list[Any]]:
+        self.read = min(self.sent, self.read + 1)
+        return {}
 
 
 def test_messages_of_open_and_aborted_transactions_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a failure the job sends the insights since the last checkpoint again: all but one copy is aborted."""
-    monkeypatch.setattr(insight_topic, "KafkaConsumer", FakeConsumer)
-    with committed("kafka:9092", "insight_out") as consumer:
-        assert consumer.settings["isolation_level"] == "read_committed"
-        assert not consumer.closed
-    assert consumer.closed
+    asked: dict[str, Any] = {}
+
+    def consumer_of(bootstrap: str, **settings: Any) -> AbstractContextManager[FakeConsumer]:
+        asked.update(settings)
+        return nullcontext(FakeConsumer())
+
+    monkeypatch.setattr(insight_topic, "consumer_of", consumer_of)
+    monkeypatch.setattr(insight_topic, "partitions", lambda bootstrap, topic: [TopicPartition(topic, 0)])
+    with committed("kafka:9092", "insight_out"):
+        assert asked["isolation_level"] == "read_committed"
 
 
-def test_a_topic_that_does_not_exist_is_a_sentence_with_the_command_that_makes_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(insight_topic, "KafkaConsumer", FakeConsumer)
-    wanted = "Kafka at kafka:9092 has no topic gone: create it with `reasoner topics create`"
-    with pytest.raises(CommandFailed, match=wanted), committed("kafka:9092", "gone"):
-        pass
+def test_messages_that_do_not_come_are_waited_for_as_long_as_others_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = count()
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
+    slow = FakeConsumer(end=100, sent=100)
+    to_end(slow)
+    assert slow.read == 100
+    with pytest.raises(CommandFailed, match=r"Kafka at kafka:9092 does not answer .*\(60 messages do not come\)"):
+        to_end(FakeConsumer(end=100, sent=40))

@@ -59,7 +59,7 @@ def test_filters_apply_together_and_severity_is_a_lower_bound() -> None:
 
 
 def test_wrong_filters_are_named_all_at_once() -> None:
-    with pytest.raises(WrongUse, match=r"--kind is 'slow', expected one of latency_spike, .*; --severity is 'bad'"):
+    with pytest.raises(WrongUse, match=r"--kind is 'slow'; there are latency_spike, .*; --severity is 'bad'"):
         Wanted(kind="slow", severity="bad")
 
 

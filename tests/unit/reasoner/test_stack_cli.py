@@ -31,7 +31,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
         (["stack", "up", "zookeeper"], "unknown component zookeeper; there are kafka, postgres, flink"),
         (["stack", "up", "--kafka-port", "70000"], "kafka_port is '70000'"),
         (["stack", "up", "--kafka-prot", "1"], "No such option"),
-        (["stock"], "No such command"),
+        (["stock"], "unknown command 'stock'; did you mean stack?"),
     ],
 )
 def test_wrong_use_ends_with_2_and_names_the_right_use(
