@@ -64,7 +64,7 @@ def kafka(settings: StackSettings) -> Component:
         folder=_folder(settings),
         prepare=partial(_prepare, settings),
         command=lambda: [
-            *(*_java(), f"-Xmx{settings.kafka_heap_mb}m", "-XX:+UseSerialGC"),
+            *(*_java(), f"-Xmx{settings.kafka_heap_mb}m", "-XX:+UseG1GC"),
             *("kafka.Kafka", str(_folder(settings) / "server.properties")),
         ],
         not_ready_because=partial(_not_ready_because, settings),

@@ -56,7 +56,7 @@ class StackSettings(BaseModel):
     # Memory of the JobManager's process.
     flink_jobmanager_memory: MemorySize = "704m"
     # Memory of each TaskManager's process.
-    flink_taskmanager_memory: MemorySize = "1664m"
+    flink_taskmanager_memory: MemorySize = "1600m"
 
     @property
     def kafka_bootstrap(self) -> str:
