@@ -106,7 +106,7 @@ def test_a_missing_jdk_and_maven_are_one_sentence_with_the_way_to_install_them(m
     assert not (machine.tools / "jars" / "kafka").exists()
 
 
-def test_the_download_is_announced_and_a_second_run_does_nothing(equipped: Installed) -> None:
+def test_the_download_is_listed_first_and_a_second_run_does_nothing(equipped: Installed) -> None:
     done = equipped.run()
     assert done.returncode == 0, done.stderr
     first, second, *_ = (line for line in done.stdout.splitlines() if "jars" in line)
