@@ -4,8 +4,10 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -15,6 +17,7 @@ from reasoner.extras import require
 from reasoner.runs.journal import journal_path
 from reasoner.stack.environment import flink_home
 from reasoner.stack.settings import StackSettings
+from tests.support.readme import blocks_of
 from tests.tidy.rules import ROOT
 
 JARS = {"kafka": ("kafka_2.13-4.1.0.jar", "log4j-core-2.25.1.jar"), "flink": ("flink-sql-connector-kafka.jar",)}
@@ -180,6 +183,23 @@ def test_without_a_checkout_the_next_step_is_a_command_of_the_package(monkeypatc
         require("local", "reasoner replay")
     with pytest.raises(WrongUse, match=r"run `uv pip install --override overrides.txt 'metric-reasoner\[job\]'` with"):
         require("job", "reasoner submit")
+
+
+@pytest.mark.usefixtures("no_checkout")
+@pytest.mark.parametrize("extra", ["job", "evaluation"])
+def test_the_overrides_that_are_named_are_those_of_the_lock(
+    monkeypatch: pytest.MonkeyPatch, extra: Literal["job", "evaluation"]
+) -> None:
+    locked = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["override-dependencies"]
+    for module in ("pyflink", "drain3"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(WrongUse) as missing:
+        require(extra, "reasoner demo")
+    named = str(missing.value).partition("`overrides.txt` with ")[2].split(", ")
+    assert set(named) <= set(locked)
+    if extra == "job":
+        (override,) = named
+        assert f"echo '{override}' > overrides.txt" in blocks_of("Install as a library")[1]
 
 
 def test_this_process_runs_from_a_checkout() -> None:
