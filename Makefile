@@ -11,7 +11,7 @@ pytest = code=0; $(BIN)/pytest $(1) || code=$$?; if ((code == 5)); then echo "py
 
 # Two suites at the same time would share two cores and miss their deadlines.
 .NOTPARALLEL:
-.PHONY: help setup demo test check test-flink test-services test-faults explore mutants fuzz docs bench
+.PHONY: help setup demo test check test-flink test-services test-faults test-wheel build explore mutants fuzz docs bench
 
 help: ## Print the list of targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ check: setup ## Check lint, format, types and import contracts, and run the test
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(call pytest,tests -n 2 --dist worksteal $(addprefix --ignore=tests/,flink services faults))
+	@$(call pytest,tests -n 2 --dist worksteal $(addprefix --ignore=tests/,flink services faults wheel))
 
 test-flink: setup ## Test the adapter and the jobs on a Flink mini-cluster
 	@$(call pytest,tests -m flink)
@@ -39,6 +39,12 @@ test-services: setup ## Test with a real Kafka broker, PostgreSQL and a standalo
 
 test-faults: setup ## Kill processes, count the records that survive, write docs/verdicts (minutes per test)
 	@export VERDICTS=docs/verdicts; $(call pytest,tests -m faults)
+
+test-wheel: setup ## Install the wheel in an empty folder and run the commands of README there, with a job on its own stack
+	@$(call pytest,tests -m wheel)
+
+build: setup ## Build wheel and sdist into dist
+	@.tools/uv/bin/uv build --quiet --no-build-isolation --python $(BIN)/python && ls dist/*
 
 explore: setup ## Run the laws on random input for EXPLORE_SECONDS (600), from seed EXPLORE_SEED (0: from the clock)
 	@$(BIN)/python -m tests.explore --seconds $${EXPLORE_SECONDS:-600} --seed $${EXPLORE_SEED:-0}

@@ -12,7 +12,7 @@ from reasoner.errors import WrongUse, nearest
 # Names of the modules with a typer `app`. A module is imported when its command is called, so that `reasoner stack
 # status` does not load PyFlink or pyarrow.
 COMMANDS = (
-    *("stack", "demo", "topics", "tables", "submit", "doctor", "jobs", "status", "stop", "savepoint"),
+    *("setup", "stack", "demo", "topics", "tables", "submit", "doctor", "jobs", "status", "stop", "savepoint"),
     *(
         "upgrade",
         "rollback",

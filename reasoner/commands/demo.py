@@ -14,8 +14,8 @@ from reasoner.clients import lake
 from reasoner.commands.shared import print_table
 from reasoner.errors import CommandFailed
 from reasoner.extras import require
+from reasoner.folders import run_folder
 from reasoner.runs import demo
-from reasoner.stack.environment import checkout
 from reasoner.stack.running import RunningStack, running
 from reasoner.stack.settings import StackSettings, free_ports
 from state_schemas.contracts.insight import Insight
@@ -46,7 +46,7 @@ def demo_command(
     console.print(
         f"seed {seed}: " + (f"planted: {demo.describe(plan.incident)}" if plan.incident else "nothing planted")
     )
-    kept = checkout() / ".run" / "demo"
+    kept = run_folder() / "demo"
     with nullcontext(str(kept)) if keep else tempfile.TemporaryDirectory(prefix="reasoner-demo-") as name:
         folder = Path(name)
         folder.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,13 @@ Names = Annotated[
         metavar="[COMPONENT]...", help=f"Components: {', '.join(COMPONENTS)} (default: all).", show_default=False
     ),
 ]
-Folder = Annotated[Path | None, typer.Option(help="Folder of data and logs (default: .run).", show_default=False)]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of data and logs (default: .run of the checkout, else ~/.local/state/metric-reasoner/run).",
+        show_default=False,
+    ),
+]
 
 
 def _port(default: int) -> Any:

@@ -74,5 +74,7 @@ def _run_here(asked: Submission, checks: bool) -> NoReturn:
         raise WrongUse(message)
     if checks:
         asked.preflight_here()
-    done = subprocess.run([sys.executable, "-m", "jobs.insights", *asked.arguments()], env=flink_env(), check=False)
+    # -P: a package `jobs` in the working directory is not imported in place of this one.
+    command = [sys.executable, "-P", "-m", "jobs.insights", *asked.arguments()]
+    done = subprocess.run(command, env=flink_env(), check=False)
     raise typer.Exit(1 if done.returncode else 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from reasoner.stack.environment import checkout
+from reasoner.folders import checkout
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,9 @@ def machine() -> str:
 
 def commit() -> str:
     """Return the commit of the checkout, with `+` if files differ from it; `unknown` outside a checkout."""
-    command = ["git", "-C", str(checkout()), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    root = checkout()
+    if root is None:
+        return "unknown"
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else "unknown"

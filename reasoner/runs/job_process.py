@@ -71,7 +71,8 @@ def job_process(config: JobConfig, folder: Path, module: str = "jobs.insights") 
     job = Component(
         name="job",
         folder=folder,
-        command=lambda: [executable, "-m", module, "--config", str(file)],
+        # -P: a package `jobs` in the working directory is not imported in place of this one.
+        command=lambda: [executable, "-P", "-m", module, "--config", str(file)],
         environment=lambda: flink_env(log_folder=logs),
     )
     child, record = start(job, die_with_parent=True)

@@ -4,7 +4,6 @@ It lies in `$XDG_STATE_HOME/metric-reasoner` (`~/.local/state` by default), a fi
 may read it: settings can hold passwords of the Kafka client.
 """
 
-import os
 import time
 from pathlib import Path
 from typing import Final
@@ -12,6 +11,7 @@ from typing import Final
 import msgspec
 
 from reasoner.errors import CommandFailed
+from reasoner.folders import state_folder
 
 TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -62,8 +62,7 @@ def now() -> str:
 
 def journal_path(name: str) -> Path:
     """Return the file of the journal of the job with this name."""
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "metric-reasoner" / f"{name}.jsonl"
+    return state_folder() / f"{name}.jsonl"
 
 
 def record(name: str, entry: Entry) -> None:

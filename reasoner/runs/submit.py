@@ -11,6 +11,7 @@ from sys import executable
 from typing import Final
 from urllib.parse import urlsplit
 
+import jobs
 from jobs.graph import JOBS, Job
 from jobs.settings import JobConfig, load
 from reasoner.clients import lake
@@ -20,9 +21,9 @@ from reasoner.errors import CommandFailed, WrongUse, nearest
 from reasoner.runs import journal, resume
 from reasoner.runs.first_state import refuse_failed_start
 from reasoner.runs.preflight import Preflight
-from reasoner.stack.environment import checkout, flink_env, flink_home
+from reasoner.stack.environment import flink_env, flink_home
 
-SCRIPT: Final = "jobs/insights.py"
+SCRIPT: Final = Path(jobs.__path__[0]) / "insights.py"
 SUBMIT_DEADLINE_S: Final = 180.0
 PARTITIONS: Final = 4  # of topics that are created with a job
 _JOB_ID: Final = re.compile(r"JobID ([0-9a-f]{32})")
@@ -131,7 +132,7 @@ class Submission:
             str(flink_home() / "bin" / "flink"),
             *("run", "--detached", "--jobmanager", address, "-pyclientexec", executable, "-pyexec", executable),
             *(["--fromSavepoint", savepoint] if savepoint else []),
-            *("-py", str(checkout() / SCRIPT), *self.arguments()),
+            *("-py", str(SCRIPT), *self.arguments()),
         ]
         try:
             done = subprocess.run(

@@ -1,27 +1,33 @@
-"""Location of what `make setup` creates: paths in the checkout's `.tools` and `.venv`, and process environments."""
+"""What `make setup` or `reasoner setup` creates: its paths, how it is made, and environments of processes."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 from reasoner.errors import CommandFailed
+from reasoner.folders import checkout, tools
+
+_SETUP: Final = Path(__file__).with_name("setup.sh")
 
 # Variables that would make PyFlink use other jars than the prepared ones.
 _OTHER_JARS = ("FLINK_LIB_DIR", "FLINK_OPT_DIR", "FLINK_PLUGINS_DIR", "FLINK_BIN_DIR", "HADOOP_CLASSPATH")
 
 
-def checkout() -> Path:
-    """Return the folder of the repository from which this package runs."""
-    return Path(__file__).resolve().parents[2]
+def prepare() -> None:
+    """Download the jars by hash and make FLINK_HOME, where they are missing. Raises CommandFailed.
 
-
-def tools() -> Path:
-    """Return the folder that `make setup` fills; REASONER_TOOLS names another one (an image built elsewhere)."""
-    return Path(os.environ.get("REASONER_TOOLS") or checkout() / ".tools")
+    The script prints what it will download and what is missing on this machine; a second call does nothing.
+    """
+    names = {} if checkout() else {"REASONER_TOOLS": str(tools()), "REASONER_PYTHON": sys.executable}
+    if subprocess.run(["bash", str(_SETUP)], env={**os.environ, **names}, check=False).returncode:
+        message = "the setup is not complete: see the lines above"
+        raise CommandFailed(message)
 
 
 def java_home() -> Path:
-    """Return the JDK 17 or 21 that `make setup` found or installed. Raises CommandFailed if it is missing."""
+    """Return the JDK 17 or 21 that the setup found or installed. Raises CommandFailed if it is missing."""
     return _prepared("java", "bin/java")
 
 
@@ -60,6 +66,7 @@ def flink_env(*, log_folder: Path | None = None, conf_folder: Path | None = None
 def _prepared(name: str, proof: str) -> Path:
     path = tools() / name
     if not (path / proof).exists():
-        message = f"{path} is missing or incomplete: run `make setup` in {checkout()}"
+        root = checkout()
+        message = f"{path} is missing or incomplete: run " + (f"`make setup` in {root}" if root else "`reasoner setup`")
         raise CommandFailed(message)
     return path

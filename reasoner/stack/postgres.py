@@ -113,7 +113,7 @@ def _run(folder: Path, command: Sequence[str]) -> subprocess.CompletedProcess[st
 def _program(name: str) -> str:
     programs = postgres_programs()
     if programs is None:
-        message = "PostgreSQL is not installed: run `make setup` as root, or `apt-get install postgresql`"
+        message = "PostgreSQL is not installed: install it, on Debian and Ubuntu with `apt-get install postgresql`"
         raise CommandFailed(message)
     return str(programs / name)
 

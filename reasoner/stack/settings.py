@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from reasoner.errors import WrongUse
+from reasoner.folders import run_folder
 from state_schemas.contracts.settings import expected
 
 AUTO_PORT = 0
@@ -36,7 +37,7 @@ class StackSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # Folder of everything that the stack writes: data, logs, process records. `load` and `resolved` make it absolute.
-    folder: Path = Path(".run")
+    folder: Path = Field(default_factory=run_folder)
     # Port of the broker for clients.
     kafka_port: Port = 9092
     # Port of the controller inside the broker's process.

@@ -1,19 +1,26 @@
 #!/usr/bin/env bash
 # Creates everything that the project needs in this checkout: `.venv` (Python), `.tools` (uv, JDK link, jars, FLINK_HOME).
+# From an installed package, where `reasoner setup` calls it: the JDK link, jars and FLINK_HOME, in REASONER_TOOLS.
 #
-# Use: reasoner/stack/setup.sh            python, kafka and flink
+# Use: reasoner/stack/setup.sh            python (in a checkout only), kafka and flink
 #      reasoner/stack/setup.sh PART...    of python, kafka, flink, and of fuzz and docs, which only `make fuzz` and `make docs`
 #                                         need
 # The last step of each part writes a stamp with the fingerprint of its inputs. So the next run continues an interrupted
 # run, and a second run does nothing and needs no network. Settings: REASONER_PYTHON (interpreter), JAVA_HOME,
-# REASONER_SETUP_APT=no (install no system package, only report the missing ones).
+# REASONER_SETUP_APT=no (install no system package, only report the missing ones; so from an installed package always).
 set -euo pipefail
 umask 022
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
-readonly ROOT TOOLS=$ROOT/.tools VENV=$ROOT/.venv HERE=$ROOT/reasoner/stack
+if [[ -f $ROOT/locks/job.txt ]]; then # as `checkout` in reasoner/folders.py
+  SETUP='make setup' TOOLS=$ROOT/.tools VENV=$ROOT/.venv PACKAGED=$VENV/bin/python
+else
+  SETUP='reasoner setup' TOOLS=${REASONER_TOOLS:?} VENV='' PACKAGED=${REASONER_PYTHON:?} REASONER_SETUP_APT=no
+fi
+readonly ROOT SETUP TOOLS VENV PACKAGED HERE=$ROOT/reasoner/stack # PACKAGED: the interpreter that has apache-flink
 readonly STAMPS=$TOOLS/stamps LOGS=$TOOLS/log
-readonly NETWORK_HINT="Check the network, and the proxy, mirror and certificate settings of pip, uv and Maven; then run \`make setup\` again; finished parts are kept."
+readonly NETWORK_HINT="Check the network, and the proxy, mirror and certificate settings of pip, uv and Maven; then run \`$SETUP\` again; finished parts are kept."
+declare -Ar JARS_MB=([kafka]=45 [flink]=120)
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() {
@@ -114,7 +121,7 @@ apt_install() { # apt_install PACKAGE...
 missing_packages() {
   find_java >/dev/null || jdk_package
   command -v mvn >/dev/null || printf 'maven\n'
-  [[ -x $TOOLS/uv/bin/uv ]] || "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || printf 'python3-venv\n'
+  [[ -z $VENV || -x $TOOLS/uv/bin/uv ]] || "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || printf 'python3-venv\n'
   find_postgres || printf 'postgresql\n'
 }
 
@@ -133,7 +140,7 @@ ensure_system() {
 }
 
 install_system() {
-  PYTHON=$(find_python) || fail "Python 3.11 or 3.12 is needed, found $(python_version python3 | grep . || printf 'none'). Install one (Debian, Ubuntu: python3.11 or python3.12 with its -venv package) or name it with REASONER_PYTHON=/path/to/python3.12, then run \`make setup\` again."
+  PYTHON=$(find_python) || fail "Python 3.11 or 3.12 is needed, found $(python_version python3 | grep . || printf 'none'). Install one (Debian, Ubuntu: python3.11 or python3.12 with its -venv package) or name it with REASONER_PYTHON=/path/to/python3.12, then run \`$SETUP\` again."
   local missing=()
   mapfile -t missing < <(missing_packages)
   ((${#missing[@]})) || return 0
@@ -145,7 +152,7 @@ install_system() {
     mapfile -t missing < <(missing_packages)
   fi
   [[ ${missing[*]} != postgresql ]] || say "warning: PostgreSQL is missing, so \`reasoner stack up postgres\` and the tests with several processes will not run (Debian, Ubuntu: apt-get install postgresql)."
-  [[ -z ${missing[*]} || ${missing[*]} == postgresql ]] || fail "missing on this machine: ${missing[*]}. Install them with \`sudo apt-get install ${missing[*]}\` (any JDK 17 or 21 and any Maven can be used), then run \`make setup\` again."
+  [[ -z ${missing[*]} || ${missing[*]} == postgresql ]] || fail "missing on this machine: ${missing[*]}. Install them with \`sudo apt-get install ${missing[*]}\` (any JDK 17 or 21 and any Maven can be used), then run \`$SETUP\` again."
 }
 
 # --- Python -----------------------------------------------------------------------------------------------------
@@ -169,7 +176,7 @@ setup_uv() {
   is_fresh uv "$mark" "$TOOLS/uv/bin/uv" && return 0
   say "installing uv (20 MB)"
   rm -rf "$TOOLS/uv"
-  "$PYTHON" -m venv "$TOOLS/uv" >"$LOGS/uv.log" 2>&1 || fail "$PYTHON cannot make a virtual environment. Install its venv package (Debian, Ubuntu: apt-get install python3-venv), then run \`make setup\` again."
+  "$PYTHON" -m venv "$TOOLS/uv" >"$LOGS/uv.log" 2>&1 || fail "$PYTHON cannot make a virtual environment. Install its venv package (Debian, Ubuntu: apt-get install python3-venv), then run \`$SETUP\` again."
   "$TOOLS/uv/bin/python" -m pip install --quiet --require-hashes --only-binary :all: -r "$ROOT/locks/uv.txt" >>"$LOGS/uv.log" 2>&1 ||
     fail "uv could not be fetched from the Python package index: $(tail -n 1 "$LOGS/uv.log") (full log: .tools/log/uv.log). $NETWORK_HINT"
   stamp uv "$mark"
@@ -209,9 +216,9 @@ setup_python() {
     sync_packages "$version" || fail "the Python packages could not be installed. $NETWORK_HINT"
     stamp venv "$mark"
   fi
-  mark=$(fingerprint editable "$version" "$ROOT/pyproject.toml")
+  mark=$(fingerprint editable "$version" "$ROOT/pyproject.toml" "$ROOT/examples/own_detector/pyproject.toml")
   is_fresh editable "$mark" "$VENV/bin/reasoner" && return 0
-  uv pip install --quiet --reinstall --no-deps --no-build-isolation --editable "$ROOT" || fail "this checkout could not be installed into .venv; see the lines above."
+  uv pip install --quiet --reinstall --no-deps --no-build-isolation --editable "$ROOT" --editable "$ROOT/examples/own_detector" || fail "this checkout could not be installed into .venv; see the lines above."
   stamp editable "$mark"
 }
 
@@ -231,19 +238,31 @@ verify_jars() { # verify_jars FOLDER LIST: every jar of the list exists with its
   while read -r expected name; do
     [[ -f $folder/$name ]] || fail "jar $name was not delivered by Maven, but ${list#"$ROOT"/} lists it. The pom and the list must agree."
     found=$(sha256sum <"$folder/$name" | cut -d ' ' -f 1)
-    [[ $found == "$expected" ]] || fail "jar $name has SHA-256 $found, expected $expected (${list#"$ROOT"/}). Delete it from Maven's local repository (~/.m2/repository) and run \`make setup\` again; if the hash is still different, the repository serves another file: do not use it."
+    [[ $found == "$expected" ]] || fail "jar $name has SHA-256 $found, expected $expected (${list#"$ROOT"/}). Delete it from Maven's local repository (~/.m2/repository) and run \`$SETUP\` again; if the hash is still different, the repository serves another file: do not use it."
   done <"$list"
   for name in "$folder"/*.jar; do
     grep -qF "  ${name##*/}" "$list" || fail "jar ${name##*/} was downloaded but is not in ${list#"$ROOT"/}. The pom and the list must agree."
   done
 }
 
-setup_jars() { # setup_jars NAME MEGABYTES MAVEN-ARGUMENT...
-  local name=$1 size=$2 mark folder=$TOOLS/jars/$1 list=$HERE/maven/$1.sha256
-  shift 2
-  mark=$(fingerprint jars "$HERE/maven/$name/pom.xml" "$list" "$@")
+jars_mark() { fingerprint jars "$HERE/maven/$1/pom.xml" "$HERE/maven/$1.sha256"; }
+
+# Says all that will be downloaded before the first byte is.
+announce_jars() { # announce_jars NAME...
+  local name files=0 size=0
+  for name in "$@"; do
+    is_fresh "jars-$name" "$(jars_mark "$name")" "$TOOLS/jars/$name" && continue
+    ((files += $(wc -l <"$HERE/maven/$name.sha256"), size += JARS_MB[$name]))
+  done
+  ((files == 0)) || say "Maven will download $files jars ($size MB) of Kafka and Flink's connectors, unless ~/.m2 has them, into $TOOLS, where FLINK_HOME will be too (50 MB)"
+}
+
+setup_jars() { # setup_jars NAME MAVEN-ARGUMENT...
+  local name=$1 mark folder=$TOOLS/jars/$1 list=$HERE/maven/$1.sha256
+  shift
+  mark=$(jars_mark "$name")
   is_fresh "jars-$name" "$mark" "$folder" && return 0
-  say "downloading $(wc -l <"$list") jars for $name ($size MB on the first run)"
+  say "downloading $(wc -l <"$list") jars for $name (${JARS_MB[$name]} MB on the first run)"
   rm -rf "$folder.part" "$STAMPS/jars-$name"
   JAVA_HOME=$TOOLS/java mvn -B -f "$HERE/maven/$name/pom.xml" -Dstyle.color=never dependency:copy-dependencies \
     -DincludeScope=runtime -DoutputDirectory="$folder.part" "$@" 2>&1 | tee "$LOGS/maven-$name.log" | count_downloads ||
@@ -282,9 +301,9 @@ LOG4J
 setup_flink_home() {
   local mark home=$TOOLS/flink wheel jar
   mark=$(fingerprint flink-home "$STAMPS/venv" "$STAMPS/jars-flink" "$HERE/setup.sh")
-  is_fresh flink-home "$mark" "$home/bin/flink" "$home/lib" && return 0
+  is_fresh flink-home "$mark" "$home/bin/flink" "$home"/lib/*.jar && return 0 # links: other packages may stand there now
   say "creating FLINK_HOME"
-  wheel=$("$VENV/bin/python" -c 'import importlib.util; print(importlib.util.find_spec("pyflink").submodule_search_locations[0])')
+  wheel=$("$PACKAGED" -c 'import importlib.util; print(importlib.util.find_spec("pyflink").submodule_search_locations[0])')
   rm -rf "$home.part"
   mkdir -p "$home.part/lib" "$home.part/log"
   cp -r "$wheel/bin" "$wheel/conf" "$wheel/opt" "$wheel/plugins" "$home.part/"
@@ -300,11 +319,11 @@ setup_flink_home() {
 
 # --- parts ------------------------------------------------------------------------------------------------------
 
-setup_kafka() { setup_jars kafka 45; }
+setup_kafka() { setup_jars kafka; }
 
 setup_flink() {
-  setup_python
-  setup_jars flink 120 -DexcludeTransitive=true
+  [[ -z $VENV ]] || setup_python
+  setup_jars flink -DexcludeTransitive=true
   setup_flink_home
 }
 
@@ -333,12 +352,13 @@ setup_docs() {
 
 main() {
   local part parts=("$@")
-  ((${#parts[@]})) || parts=(python kafka flink)
-  trap 'fail "interrupted. Run \`make setup\` again to continue."' INT TERM
+  ((${#parts[@]})) || parts=(${VENV:+python} kafka flink)
+  trap 'fail "interrupted. Run \`$SETUP\` again to continue."' INT TERM
   mkdir -p "$STAMPS" "$LOGS" "$TOOLS/jars"
   exec 9>"$TOOLS/lock"
-  flock --nonblock 9 || { say "another setup runs in this checkout; waiting until it ends" && flock 9; }
+  flock --nonblock 9 || { say "another setup fills $TOOLS; waiting until it ends" && flock 9; }
   ensure_system
+  [[ -n $VENV ]] || announce_jars "${parts[@]}"
   for part in "${parts[@]}"; do
     case $part in
       python | kafka | flink | fuzz | docs) "setup_$part" ;;

@@ -22,6 +22,7 @@ from tests.services.job_runs import (
     job_config,
     rejected_records,
 )
+from tests.tidy.rules import ROOT
 
 pytestmark = pytest.mark.faults
 
@@ -53,7 +54,7 @@ def test_savepoint_evolution(
         wait_until(lambda: old.messages_read()[0] >= STOP_SHARE * messages, f"{STOP_SHARE:.0%} is read", 300.0)
         savepoint = stop_with_savepoint(old)
         read, sent = old.messages_read()
-        monkeypatch.setattr(submit, "SCRIPT", "tests/faults/evolved_job.py")
+        monkeypatch.setattr(submit, "SCRIPT", ROOT / "tests/faults/evolved_job.py")
         new = job.started(savepoint)
     new.wait_until_read(600.0)
     restarts = new.rest.restarts(new.job_id)

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from examples.own_detector.error_budget import BudgetConfig, stage
+from own_detector.error_budget import BudgetConfig, stage
+
 from jobs.graph import GraphConfig, stages
 from operators.machine import Stage
 

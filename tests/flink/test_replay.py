@@ -1,8 +1,8 @@
 """Replay of one recording: Flink and the local engine give the same insights, line by line."""
 
 import pytest
+from own_detector.error_budget import SUBJECT
 
-from examples.own_detector.error_budget import SUBJECT
 from state_schemas.contracts.insight import Insight, to_json
 from tests.flink.conftest import Replays
 

@@ -1,7 +1,6 @@
 """The commands of README's "On your own telemetry", as they stand there, against real components on other ports."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,36 +8,17 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from reasoner.clients.flink_rest import FlinkRest
 from tests.support.components import FlinkCluster, PostgresUrls
-from tests.tidy.rules import ROOT
+from tests.support.readme import own_telemetry
 
 pytestmark = pytest.mark.services
-
-# Lines that set up what the fixtures of the tests have started, and one that does not end.
-LEFT_OUT = ("make setup", "export PATH", "reasoner stack up", "reasoner insights tail")
-
-
-def commands() -> str:
-    """Return the shell commands of the section, without LEFT_OUT."""
-    section = (ROOT / "README.md").read_text().partition("## On your own telemetry")[2].partition("\n## ")[0]
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
-    blocks = [text for language, text in fenced if not language]
-    assert len(blocks) == 2, f"found {len(blocks)} blocks of commands, expected that of the start and that of reading"
-    return "\n".join(line for line in "".join(blocks).splitlines() if not line.startswith(LEFT_OUT))
 
 
 def test_the_commands_start_a_job_show_it_and_stop_it(
     kafka: str, postgres: PostgresUrls, flink_cluster: FlinkCluster, tmp_path: Path
 ) -> None:
-    rest = FlinkRest(flink_cluster.rest_url)
-    script = (
-        commands()
-        .replace("127.0.0.1:5433", urlsplit(postgres.jdbc.removeprefix("jdbc:")).netloc)
-        .replace("http://127.0.0.1:8081", rest.url)
-        .replace("lake:\n", f"kafka: {{bootstrap_servers: '{kafka}'}}\nlake:\n")
-    )
-    start, stop = script[: script.index("reasoner stop")], script[script.index("reasoner stop") :]
+    database, cluster = (urlsplit(url).netloc for url in (postgres.jdbc.removeprefix("jdbc:"), flink_cluster.rest_url))
+    start, stop, rest = own_telemetry(kafka, database, cluster).partition("reasoner stop")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "XDG_STATE_HOME": str(tmp_path / "state")}
 
@@ -53,5 +33,5 @@ def test_the_commands_start_a_job_show_it_and_stop_it(
     assert "insight_out: created" in started
     assert "latency_rollups: created" in started
     assert "RUNNING" in started, "jobs lists the job that submit started"
-    assert run(stop).strip().split("/")[-1].startswith("savepoint-")
+    assert run(stop + rest).strip().split("/")[-1].startswith("savepoint-")
     assert (tmp_path / "state" / "metric-reasoner" / "insights.jsonl").exists(), "the journal has it"

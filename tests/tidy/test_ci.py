@@ -34,7 +34,7 @@ def test_readme_ci_and_workflow_run_one_test_command() -> None:
 
 def test_the_nightly_run_calls_targets_of_the_makefile() -> None:
     targets = workflow()["jobs"]["nightly"]["strategy"]["matrix"]["target"]
-    assert targets == ["explore", "mutants", "fuzz", "docs"]
+    assert targets == ["explore", "mutants", "fuzz", "docs", "test-wheel"]
     assert all(recipe_of(target) for target in targets)
 
 

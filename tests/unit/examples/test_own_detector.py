@@ -1,6 +1,7 @@
 """The detector of `examples/own_detector` on the local engine; `tests/flink` runs it on Flink."""
 
-from examples.own_detector.error_budget import BudgetConfig, stage
+from own_detector.error_budget import BudgetConfig, stage
+
 from jobs.graph import stages
 from state_schemas.contracts.insight import Insight
 from tests.support.driving import graph_config, insights, restarts, run

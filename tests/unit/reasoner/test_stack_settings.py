@@ -6,6 +6,7 @@ import pytest
 
 from reasoner.errors import WrongUse
 from reasoner.stack.settings import AUTO_PORT, StackSettings
+from tests.tidy.rules import ROOT
 
 
 def test_a_flag_goes_before_the_variable_and_the_variable_before_the_default() -> None:
@@ -41,8 +42,9 @@ def test_auto_is_a_word_for_a_free_port() -> None:
     assert StackSettings.load({"kafka_port": "auto"}, {}).kafka_port == AUTO_PORT
 
 
-def test_the_folder_is_absolute_so_that_a_later_command_from_elsewhere_finds_it(
+def test_a_later_command_from_another_working_directory_finds_the_stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert StackSettings.load({}, {}).folder == tmp_path / ".run"
+    assert StackSettings.load({}, {}).folder == ROOT / ".run"
+    assert StackSettings.load({"folder": "here"}, {}).folder == tmp_path / "here"

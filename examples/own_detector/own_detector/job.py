@@ -1,8 +1,8 @@
-"""The shipped job with the error budget detector: `python -m examples.own_detector.job --config FILE`."""
+"""The shipped job with the error budget detector: `python -m own_detector.job --config FILE`."""
 
-from examples.own_detector.error_budget import BudgetConfig, stage
 from jobs.graph import stages
 from jobs.insights import parsed, run
+from own_detector.error_budget import BudgetConfig, stage
 
 if __name__ == "__main__":
     _, config = parsed()

@@ -1,0 +1,1 @@
+"""Tests of the wheel and the sdist, outside of the checkout."""
