@@ -37,8 +37,8 @@ test-flink: setup ## Test the adapter and the jobs on a Flink mini-cluster
 test-services: setup ## Test with a real Kafka broker, PostgreSQL and a standalone Flink cluster
 	@$(call pytest,tests -m services)
 
-test-faults: setup ## Kill processes, count the records that survive, write docs/verdicts (minutes per test)
-	@export VERDICTS=docs/verdicts; $(call pytest,tests -m faults)
+test-faults: setup ## Kill processes, count what survives, make wrong situations; write docs/verdicts and docs/wrong-situations.md
+	@export VERDICTS=docs/verdicts SITUATIONS=docs/wrong-situations.md; $(call pytest,tests -m faults)
 
 explore: setup ## Run the laws on random input for EXPLORE_SECONDS (600), from seed EXPLORE_SEED (0: from the clock)
 	@$(BIN)/python -m tests.explore --seconds $${EXPLORE_SECONDS:-600} --seed $${EXPLORE_SEED:-0}

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -12,6 +13,7 @@ from reasoner.clients.flink_rest import FlinkRest
 from reasoner.commands.shared import say
 from reasoner.errors import CommandFailed, WrongUse
 from reasoner.extras import require
+from reasoner.runs.flink_errors import causes
 from reasoner.runs.orphans import abort_orphans
 from reasoner.runs.submit import Submission
 from reasoner.stack.environment import flink_env
@@ -74,8 +76,17 @@ def _run_here(asked: Submission, checks: bool) -> NoReturn:
         raise WrongUse(message)
     if checks:
         asked.preflight_here()
-    done = subprocess.run([sys.executable, "-m", "jobs.insights", *asked.arguments()], env=flink_env(), check=False)
-    raise typer.Exit(1 if done.returncode else 0)
+    environment = flink_env()
+    with tempfile.NamedTemporaryFile(prefix="reasoner-submit-", suffix=".log", delete=False) as output:
+        log = Path(output.name)
+        say(f"the job runs until Ctrl-C; its output is in {log}")
+        command = [sys.executable, "-m", "jobs.insights", *asked.arguments()]
+        done = subprocess.run(command, env=environment, stdout=output, stderr=output, check=False)
+    if done.returncode:
+        reason = causes(log.read_text(errors="replace"))[-1]
+        message = f"the job has ended with code {done.returncode}: {reason}; see {log}"
+        raise CommandFailed(message)
+    raise typer.Exit
 
 
 def _ended_transactions(asked: Submission, rest: FlinkRest) -> list[str]:
