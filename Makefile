@@ -37,8 +37,8 @@ test-flink: setup ## Test the adapter and the jobs on a Flink mini-cluster
 test-services: setup ## Test with a real Kafka broker, PostgreSQL and a standalone Flink cluster
 	@$(call pytest,tests -m services)
 
-test-faults: setup ## Kill processes, count the records that survive, write docs/verdicts (minutes per test)
-	@export VERDICTS=docs/verdicts; $(call pytest,tests -m faults)
+test-faults: setup ## Kill processes, count what survives, make wrong situations; write docs/verdicts and docs/wrong-situations.md
+	@export VERDICTS=docs/verdicts SITUATIONS=docs/wrong-situations.md; $(call pytest,tests -m faults)
 
 test-wheel: setup ## Install the wheel in an empty folder and run the commands of README there, with a job on its own stack
 	@$(call pytest,tests -m wheel)

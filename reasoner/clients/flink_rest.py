@@ -17,9 +17,6 @@ from state_schemas.contracts.counters import MetricName
 
 _ENDED: Final = frozenset(("FINISHED", "FAILED", "CANCELED", "SUSPENDED"))
 COUNTERS: Final = frozenset(get_args(MetricName))
-CAUSE_CHARS_MAX: Final = 300
-_PYTHON_TRACE: Final = "Traceback (most recent call last):"
-_JAVA_CAUSE: Final = "Caused by: "
 
 
 class JobInfo(NamedTuple):
@@ -161,9 +158,9 @@ class FlinkRest:
         return max((int(vertex["parallelism"]) for vertex in self.get(f"/jobs/{job_id}")["vertices"]), default=0)
 
     def failure(self, job_id: str) -> str:
-        """Return why the job has failed last, without the stack trace; "" where it has not failed."""
+        """Return the stack trace with which the job has failed last; "" where it has not failed."""
         history = self.get(f"/jobs/{job_id}/exceptions")["exceptionHistory"]["entries"]
-        return root_cause(history[0]["stacktrace"]) if history else ""
+        return str(history[0]["stacktrace"]) if history else ""
 
     def cancel(self, job_id: str, *, deadline_s: float) -> None:
         """Cancel the job without a savepoint and wait until it has ended. Raises CommandFailed."""
@@ -216,18 +213,6 @@ class FlinkRest:
             reason = reason_of(inner) if isinstance(inner, OSError) else inner
             message = f"{self.url} does not answer ({reason}); is the cluster up? see `reasoner stack status`"
             raise NoAnswer(message) from error
-
-
-def root_cause(stack_trace: str) -> str:
-    """Return the message of the innermost cause of a stack trace of Flink: of the Python error in it, or of Java's."""
-    _, python, rest = stack_trace.rpartition(_PYTHON_TRACE)
-    if python:
-        found = next((line for line in rest.splitlines() if line and not line[0].isspace()), "")
-    else:
-        lines = stack_trace.splitlines()
-        causes = [line.removeprefix(_JAVA_CAUSE) for line in lines if line.startswith(_JAVA_CAUSE)]
-        found = (causes or lines[:1] or [""])[-1]
-    return found[:CAUSE_CHARS_MAX]
 
 
 def _not_flink(url: str, found: str) -> CommandFailed:

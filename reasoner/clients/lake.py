@@ -34,7 +34,7 @@ _PROPERTIES: Final = {
 }
 # Seconds, of one attempt; `lake.properties` overrides them. The libraries themselves wait for minutes or for ever.
 _WAREHOUSE_LIMITS: Final = {"s3.connect-timeout": "3", "s3.request-timeout": "5"}
-_CONNECT_S: Final = 10
+_CONNECT_S: Final = 5  # libpq tries twice, with and without TLS
 _SQLITE: Final = "jdbc:sqlite:"
 
 

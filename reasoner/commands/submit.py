@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -10,8 +11,9 @@ import typer
 from jobs.graph import JOBS
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.commands.shared import say
-from reasoner.errors import WrongUse
+from reasoner.errors import CommandFailed, WrongUse
 from reasoner.extras import require
+from reasoner.runs.flink_errors import causes
 from reasoner.runs.orphans import end_orphans
 from reasoner.runs.submit import Submission
 from reasoner.stack.environment import flink_env
@@ -74,7 +76,15 @@ def _run_here(asked: Submission, checks: bool) -> NoReturn:
         raise WrongUse(message)
     if checks:
         asked.preflight_here()
-    # -P: a package `jobs` in the working directory is not imported in place of this one.
-    command = [sys.executable, "-P", "-m", "jobs.insights", *asked.arguments()]
-    done = subprocess.run(command, env=flink_env(), check=False)
-    raise typer.Exit(1 if done.returncode else 0)
+    environment = flink_env()
+    with tempfile.NamedTemporaryFile(prefix="reasoner-submit-", suffix=".log", delete=False) as output:
+        log = Path(output.name)
+        say(f"the job runs until Ctrl-C; its output is in {log}")
+        # -P: a package `jobs` in the working directory is not imported in place of this one.
+        command = [sys.executable, "-P", "-m", "jobs.insights", *asked.arguments()]
+        done = subprocess.run(command, env=environment, stdout=output, stderr=output, check=False)
+    if done.returncode:
+        reason = causes(log.read_text(errors="replace"))[-1]
+        message = f"the job has ended with code {done.returncode}: {reason}; see {log}"
+        raise CommandFailed(message)
+    raise typer.Exit

@@ -20,6 +20,7 @@ from reasoner.clients.topics import create_topics, sink_specs
 from reasoner.errors import CommandFailed, WrongUse, nearest
 from reasoner.runs import journal, resume
 from reasoner.runs.first_state import refuse_failed_start
+from reasoner.runs.flink_errors import causes
 from reasoner.runs.preflight import Preflight
 from reasoner.stack.environment import flink_env, flink_home
 
@@ -143,7 +144,7 @@ class Submission:
             raise CommandFailed(message) from error
         found = _JOB_ID.search(done.stdout)
         if done.returncode or not found:
-            message = f"the cluster at {address} did not take the job:\n{_reasons(done.stdout + done.stderr)}"
+            message = f"the cluster at {address} did not take the job: {causes(done.stdout + done.stderr)[-1]}"
             raise CommandFailed(message)
         refuse_failed_start(rest, found.group(1))
         return found.group(1)
@@ -158,9 +159,3 @@ def refuse(name: str, faults: Sequence[str]) -> None:
     if faults:
         message = "\n  ".join((f"{name} is not submitted:", *faults))
         raise CommandFailed(message)
-
-
-def _reasons(output: str) -> str:
-    """Return the lines of the output that give the reason, without the stack trace."""
-    lines = [line.strip() for line in output.splitlines() if line.strip() and not line.lstrip().startswith("at ")]
-    return "\n".join(f"  {line[:300]}" for line in lines[-8:])

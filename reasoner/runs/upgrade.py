@@ -8,6 +8,7 @@ from jobs.settings import JobConfig, load
 from reasoner.clients.flink_rest import FlinkRest, JobInfo
 from reasoner.errors import CommandFailed
 from reasoner.runs import journal, savepoints
+from reasoner.runs.flink_errors import causes
 from reasoner.runs.orphans import end_orphans
 from reasoner.runs.preflight import Preflight
 from reasoner.runs.resume import local_path
@@ -57,7 +58,8 @@ def _state_faults(config: JobConfig, before: journal.Start) -> list[str]:
 def _wait_until_it_works(config: JobConfig, rest: FlinkRest, job_id: str) -> None:
     def works() -> bool:
         if not JobInfo(job_id, "", rest.jobs()[job_id], 0, 0).is_active or rest.restarts(job_id):
-            message = f"job {job_id} does not work: {rest.failure(job_id)}; see {rest.url}/#/job/{job_id}/exceptions"
+            reason = causes(rest.failure(job_id))[-1]
+            message = f"job {job_id} does not work: {reason}; see {rest.url}/#/job/{job_id}/exceptions"
             raise CommandFailed(message)
         return rest.completed_checkpoints(job_id) > 0
 

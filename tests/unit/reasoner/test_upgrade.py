@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from reasoner.clients import lake
-from reasoner.clients.flink_rest import FlinkRest, JobInfo, root_cause
+from reasoner.clients.flink_rest import FlinkRest, JobInfo
 from reasoner.errors import CommandFailed
 from reasoner.runs import journal, preflight, savepoints, upgrade
 from reasoner.runs.submit import Submission, package_version
@@ -163,22 +163,3 @@ def test_without_the_settings_of_before_a_rollback_names_what_a_person_needs(fil
     start(NEW, file.read_text(), replaces=OLD, savepoint=SAVEPOINT)
     with pytest.raises(CommandFailed, match=f"--savepoint {SAVEPOINT}"):
         Rollback.of("insights", Cluster({}))
-
-
-@pytest.mark.parametrize(
-    ("trace", "cause"),
-    [
-        (
-            "java.lang.A: x\n\tat b\nCaused by: java.lang.B: y\n\tat c\nCaused by: java.lang.C: z\n\tat d",
-            "java.lang.C: z",
-        ),
-        ("java.lang.A: x\n\tat b", "java.lang.A: x"),
-        (
-            "java.lang.A: Traceback (most recent call last):\n  File 'f', line 1\n    g()\nKeyError: 'k'\n\n\tat b",
-            "KeyError: 'k'",
-        ),
-        ("", ""),
-    ],
-)
-def test_the_cause_of_a_failure_is_the_innermost_one(trace: str, cause: str) -> None:
-    assert root_cause(trace) == cause
