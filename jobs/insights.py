@@ -15,7 +15,7 @@ from pyflink.table import StreamTableEnvironment
 
 from jobs import flink_tables, sinks
 from jobs.graph import JOBS
-from jobs.running_jobs import AlreadyRuns, refuse_second
+from jobs.running_jobs import refuse_second
 from jobs.settings import JobConfig, load
 from jobs.sinks import Insert
 from jobs.sources import raw_messages
@@ -121,8 +121,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name, config = parsed(arguments)
     try:
         run(config, JOBS[name].stages(config.graph()), unused=JOBS[name].unused)
-    except AlreadyRuns as refused:
-        sys.exit(str(refused))
     except KeyboardInterrupt:
         sys.exit(130)
 

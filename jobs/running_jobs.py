@@ -11,8 +11,8 @@ _ENDED: Final = ("FINISHED", "FAILED", "CANCELED", "SUSPENDED")
 _OWN_ID: Final = "$internal.pipeline.job-id"  # of a job that an application cluster recovers
 
 
-class AlreadyRuns(RuntimeError):
-    """Another job of this name runs."""
+class AlreadyRuns(SystemExit):
+    """Another job of this name runs: the program ends with this sentence and code 1."""
 
 
 def refuse_second(name: str, flink: Mapping[str, str]) -> None:

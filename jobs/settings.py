@@ -1,9 +1,9 @@
 """Settings of a job: one YAML file, validated at start; one message reports all faults."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from jobs.graph import GraphConfig
 from operators.emission import EmissionConfig, EmitWhen
@@ -11,7 +11,7 @@ from operators.gates.novelty import NoveltyConfig
 from operators.ingest.fold import FoldConfig
 from operators.ingest.name_admission import PreAggregateConfig
 from state_schemas.contracts import settings
-from state_schemas.contracts.settings import BadConfig, Positive, ReaderConfig, Section
+from state_schemas.contracts.settings import CHECKPOINT_INTERVAL_MS, BadConfig, Positive, ReaderConfig, Section
 from udfs.detect.latency.baseline import SpikeConfig
 from udfs.detect.log_patterns.rule import PatternConfig
 from udfs.event_time import TimeLimits
@@ -19,6 +19,20 @@ from udfs.logs.masking.masker import MASK_NAMES, MaskName, MaskSettings
 from udfs.logs.reader import pattern_ids
 from udfs.spans.calls import PairLimits
 from udfs.spans.window import NameLimits
+
+_CHECKPOINT_TIMES: Final = {
+    "execution.checkpointing.interval": "engine.checkpoint_interval_ms",
+    "execution.checkpointing.timeout": "engine.checkpoint_timeout_ms",
+}
+
+
+def _without_checkpoint_times(flink: dict[str, str]) -> dict[str, str]:
+    """Refuse options that the timeout of transactions depends on."""
+    found = sorted(flink.keys() & _CHECKPOINT_TIMES)
+    if found:
+        message = ", ".join(f"engine.flink has {key}: set {_CHECKPOINT_TIMES[key]} instead" for key in found)
+        raise ValueError(message)
+    return flink
 
 
 class Engine(Section):
@@ -32,7 +46,7 @@ class Engine(Section):
     # Number of key groups of the state; a savepoint cannot be restored with another number.
     max_parallelism: Positive = 720
     # Milliseconds between checkpoints; exactly-once insights become visible with each checkpoint.
-    checkpoint_interval_ms: Positive = 30_000
+    checkpoint_interval_ms: Positive = CHECKPOINT_INTERVAL_MS
     # Milliseconds after which a checkpoint that is not complete is given up; the next one is tried.
     checkpoint_timeout_ms: Positive = 300_000
     # Folder of checkpoints and savepoints; "" takes that of the cluster.
@@ -46,7 +60,7 @@ class Engine(Section):
     # Interpreter of the workers; "" takes the interpreter that submits the job.
     python: str = ""
     # Further options of Flink, under Flink's own names; they override the settings above.
-    flink: dict[str, str] = Field(default_factory=dict)
+    flink: Annotated[dict[str, str], AfterValidator(_without_checkpoint_times)] = Field(default_factory=dict)
 
 
 class Detection(Section):
@@ -102,12 +116,14 @@ class JobConfig(ReaderConfig):
     @model_validator(mode="after")
     def _transactions_outlive_checkpoints(self) -> Self:
         """Refuse a timeout by which the broker would abort what the next checkpoint still commits."""
-        kafka, needed = self.kafka, 2 * self.engine.checkpoint_timeout_ms + self.kafka.outage_ms
+        kafka, engine = self.kafka, self.engine
+        open_ms = max(engine.checkpoint_interval_ms, engine.checkpoint_timeout_ms)
+        needed = open_ms + engine.checkpoint_timeout_ms + kafka.outage_ms
         if kafka.guarantee == "exactly-once" and kafka.transaction_timeout_ms < needed:
             message = (
-                f"kafka.transaction_timeout_ms: found {kafka.transaction_timeout_ms}: expected at least {needed}, "
-                "twice engine.checkpoint_timeout_ms plus kafka.outage_ms: the broker would abort insights that wait "
-                "for their checkpoint, and readers would never see them"
+                f"kafka.transaction_timeout_ms: found {kafka.transaction_timeout_ms}: expected at least {needed}, the "
+                "longer of engine.checkpoint_interval_ms and engine.checkpoint_timeout_ms, plus the timeout, plus "
+                "kafka.outage_ms: the broker would abort insights that wait for their checkpoint"
             )
             raise ValueError(message)
         return self

@@ -10,7 +10,12 @@ _UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 24 * 3_600_000
 def duration_ms(option: str, text: str) -> int:
     """Return the milliseconds of a whole number with a unit. Raises WrongUse, which names the option."""
     number, unit = text[:-1], _UNITS_MS.get(text[-1:])
-    if unit is None or not (number.isascii() and number.isdigit()):
+    if unit is None or not (number.isascii() and number.isdigit() and int(number)):
         message = f"{option} is {text!r}, expected a number with s, m, h or d, such as 30m"
         raise WrongUse(message)
     return int(number) * unit
+
+
+def retention_ms(option: str, text: str) -> int:
+    """Return the milliseconds of a duration, -1 for `forever`. Raises WrongUse, which names the option."""
+    return -1 if text == "forever" else duration_ms(option, text)

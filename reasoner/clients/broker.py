@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from reasoner.errors import CommandFailed, WrongUse
@@ -31,6 +31,18 @@ def consumer_of(bootstrap: str, **settings: Any) -> Iterator[Any]:
     made = {"bootstrap_servers": bootstrap, "enable_auto_commit": False, **_LIMITS, **settings}
     with _sentences(bootstrap), closing(KafkaConsumer(**made)) as consumer:
         yield consumer
+
+
+@contextmanager
+def producer_of(bootstrap: str) -> Iterator[Any]:
+    """Yield a producer. Raises CommandFailed where the broker does not answer or refuses."""
+    _reach(bootstrap)
+    with _sentences(bootstrap):
+        producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", max_block_ms=ANSWER_MS, **_LIMITS)
+        try:
+            yield producer
+        finally:
+            producer.close(timeout=ANSWER_MS / 1000)
 
 
 def partitions(bootstrap: str, topic: str) -> list[TopicPartition]:

@@ -34,13 +34,6 @@ class JobInfo(NamedTuple):
         return self.state not in _ENDED
 
 
-class Retained(NamedTuple):
-    """A checkpoint from which a job can be restored. completed_ms: by the clock of the cluster, epoch ms."""
-
-    path: str
-    completed_ms: int
-
-
 class NoAnswer(CommandFailed):
     """No answer from the address: the cluster is not up, or has just ended."""
 
@@ -69,7 +62,11 @@ class FlinkRest:
     @classmethod
     def at(cls, target: str) -> "FlinkRest":
         """Return a client of an address that a person gives: with or without `http://`. Raises WrongUse."""
-        url = (target if "//" in target else f"http://{target}").rstrip("/")
+        scheme, slashes, place = (target if "//" in target else f"http://{target}").rstrip("/").partition("//")
+        host, slash, path = place.partition("/")
+        # One spelling of a cluster, because the journal keeps starts and savepoints by it.
+        name, colon, port = host.lower().rpartition(":")
+        url = f"{scheme}{slashes}{'127.0.0.1' if name == 'localhost' else name}{colon}{port}{slash}{path}"
         if not _is_address(url):
             message = f"--target is {target!r}, expected the REST address of Flink, such as http://127.0.0.1:8081"
             raise WrongUse(message)
@@ -142,20 +139,27 @@ class FlinkRest:
         kinds = ("completed", "savepoint", "restored")
         return max((int(latest[kind]["id"]) for kind in kinds if latest[kind]), default=None)
 
-    def retained(self, job_id: str) -> Retained | None:
-        """Return the newest complete checkpoint of a job that is kept outside the JobManager, None without one."""
-        found = self.get(f"/jobs/{job_id}/checkpoints")["latest"]["completed"]
-        if not found or found["external_path"].startswith("<"):  # "<checkpoint-not-externally-addressable>"
-            return None
-        return Retained(found["external_path"], int(found["latest_ack_timestamp"]))
+    def last_point(self, job_id: str) -> str:
+        """Return the path of the newest checkpoint or savepoint of a job, else of the one from which it began.
+
+        "" where there is none, or where it was kept in the heap of the JobManager.
+        """
+        latest = self.get(f"/jobs/{job_id}/checkpoints")["latest"]
+        found = [latest[kind] for kind in ("completed", "savepoint", "restored") if latest[kind]]
+        path = str(max(found, key=lambda point: int(point["id"]))["external_path"] or "") if found else ""
+        return "" if path.startswith("<") else path  # "<checkpoint-not-externally-addressable>"
 
     def completed_checkpoints(self, job_id: str) -> int:
-        """Return how many checkpoints and savepoints this job has completed; what it wrote before each is committed."""
+        """Return how many checkpoints and savepoints this job has completed; a checkpoint commits what was written."""
         return int(self.get(f"/jobs/{job_id}/checkpoints")["counts"]["completed"])
 
     def used_slots(self, job_id: str) -> int:
         """Return the slots that the job needs: its steps share them, so as many as the widest step has subtasks."""
         return max((int(vertex["parallelism"]) for vertex in self.get(f"/jobs/{job_id}")["vertices"]), default=0)
+
+    def max_parallelism(self, job_id: str) -> int:
+        """Return the number of key groups of the job's state."""
+        return max((int(vertex["maxParallelism"]) for vertex in self.get(f"/jobs/{job_id}")["vertices"]), default=0)
 
     def failure(self, job_id: str) -> str:
         """Return the stack trace with which the job has failed last; "" where it has not failed."""

@@ -68,18 +68,19 @@ class Hidden(NamedTuple):
 
 def hidden(bootstrap: str, topic: str) -> Hidden | None:
     """Return what is hidden of the topic, None if nothing is. Raises CommandFailed."""
-    with committed(bootstrap, topic) as consumer:
-        parts = sorted(consumer.assignment())
-        stable = consumer.end_offsets(parts)
     with consumer_of(bootstrap) as every:
-        every.assign(parts)
-        messages = sum(end - stable[part] for part, end in every.end_offsets(parts).items())
+        ends = every.end_offsets(partitions(bootstrap, topic))
+    # The stable end is read behind the end: what is committed in between must not look like hidden.
+    with committed(bootstrap, topic) as consumer:
+        stable = consumer.end_offsets(sorted(ends))
+    messages = sum(max(0, end - stable[part]) for part, end in ends.items())
     if not messages:
         return None
     try:
-        return Hidden(messages, oldest_open_ms(bootstrap, topic))
+        since_ms = oldest_open_ms(bootstrap, topic)
     except CommandFailed:  # an older broker, or no right to list transactions
         return Hidden(messages, None)
+    return Hidden(messages, since_ms) if since_ms is not None else None
 
 
 class Message(NamedTuple):

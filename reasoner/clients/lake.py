@@ -46,12 +46,12 @@ def answering(lake: Lake) -> Iterator[None]:
     except SQLAlchemyError as error:
         found = reason_of(getattr(error, "orig", None) or error)
         message = (
-            f"the catalog {lake.uri} does not answer as expected ({found}); check lake.uri, lake.user, "
+            f"the catalog {lake.place} does not answer as expected ({found}); check lake.uri, lake.user, "
             "lake.password_file and that the database runs"
         )
         raise CommandFailed(message) from error
     except NoSuchTableError as error:
-        message = f"the catalog {lake.uri} has no such table ({error}): create it with `reasoner tables create`"
+        message = f"the catalog {lake.place} has no such table ({error}): create it with `reasoner tables create`"
         raise CommandFailed(message) from error
     except ModuleNotFoundError as error:
         message = f"the warehouse {lake.warehouse} needs the Python package {error.name}: pip install {error.name}"

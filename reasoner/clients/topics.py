@@ -63,14 +63,18 @@ def missing_topics(bootstrap: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if name not in present]
 
 
-def transaction_timeout_ms_max(bootstrap: str) -> int:
-    """Return the longest timeout that the broker accepts for a transaction. Raises CommandFailed."""
+def transaction_timeout_ms_max(bootstrap: str) -> int | None:
+    """Return the longest timeout that the broker accepts for a transaction, None if it does not say it.
+
+    Raises CommandFailed.
+    """
     name = "transaction.max.timeout.ms"
     with admin_of(bootstrap) as admin:
         broker = str(admin.describe_cluster()["brokers"][0]["broker_id"])
         asked = [ConfigResource(ConfigResourceType.BROKER, broker, {name: None})]
         (configs,) = admin.describe_configs(asked, config_filter="all").values()
-    return int(configs[broker][name]["value"])
+    found = configs.get(broker, {}).get(name, {}).get("value")
+    return int(found) if found else None
 
 
 def create_topics(bootstrap: str, specs: Mapping[str, TopicSpec]) -> list[str]:

@@ -19,7 +19,7 @@ from reasoner.commands.shared import group, print_table, say
 from reasoner.errors import CommandFailed
 from reasoner.runs import insight_view as view
 from state_schemas.contracts.insight import Insight, from_json, to_json
-from state_schemas.contracts.settings import Kafka, Links, ReaderConfig, load
+from state_schemas.contracts.settings import CHECKPOINT_INTERVAL_MS, Kafka, Links, ReaderConfig, load
 
 POLL_MS: Final = 1_000
 HIDDEN_CHECK_S: Final = 10.0
@@ -172,16 +172,18 @@ class _Printer:
     kafka: Kafka
     links: Links
     as_json: bool
+    # Milliseconds between checkpoints.
+    interval_ms: int
 
     @classmethod
     def of(cls, config: Path | None, bootstrap: str | None, *, as_json: bool = False) -> "_Printer":
         """Return the printer of a job's settings, or of the default ones. bootstrap: overrides the address."""
-        kafka, links = Kafka(), Links()
+        kafka, links, interval_ms = Kafka(), Links(), CHECKPOINT_INTERVAL_MS
         if config:
             settings = load(config, ReaderConfig)
-            kafka, links = settings.kafka, settings.links
+            kafka, links, interval_ms = settings.kafka, settings.links, settings.checkpoint_interval_ms
         kafka = kafka.model_copy(update={"bootstrap_servers": bootstrap}) if bootstrap else kafka
-        return cls(kafka, links, as_json)
+        return cls(kafka, links, as_json, interval_ms)
 
     def reading(self) -> AbstractContextManager[Any]:
         """Return a consumer of the committed insights, at the beginning of their topic."""
@@ -206,20 +208,23 @@ class _Printer:
 
     def follow(self, consumer: Any, wanted: view.Wanted) -> NoReturn:
         """Print revisions as they are committed; say once of each reason for which they stay away."""
-        said, next_s = "", time.monotonic() + HIDDEN_CHECK_S
+        said: object = None
+        next_s = time.monotonic() + HIDDEN_CHECK_S
         while True:
             self.insights(filter(wanted.takes, map(from_json, poll(consumer, POLL_MS))))
             if time.monotonic() >= next_s:
-                reason = self._stays_away()
-                if reason and reason != said:
-                    say(reason)
+                reason, text = self._stays_away()
+                if reason is not None and reason != said:
+                    say(text)
                 said, next_s = reason, time.monotonic() + HIDDEN_CHECK_S
 
-    def _stays_away(self) -> str:
-        """Return why insights are not visible although they may be there, "" if there is no reason."""
+    def _stays_away(self) -> tuple[object, str]:
+        """Return why insights are not visible although they may be there, and the sentence; (None, "") if they are."""
+        address = self.kafka.bootstrap_servers
         try:
-            found = hidden(self.kafka.bootstrap_servers, self.kafka.topics.insights)
+            found = hidden(address, self.kafka.topics.insights)
         except (CommandFailed, KafkaError):
-            return f"Kafka at {self.kafka.bootstrap_servers} does not answer; this command goes on when it does"
-        stays = found is not None and view.stays_hidden(found, int(time.time() * 1000))
-        return view.hidden_text(self.kafka.topics.insights, found) if found and stays else ""
+            return address, f"Kafka at {address} does not answer; this command goes on when it does"
+        if found is None or not view.stays_hidden(found, int(time.time() * 1000), self.interval_ms):
+            return None, ""
+        return (found.since_ms,), view.hidden_text(self.kafka.topics.insights, found)

@@ -8,7 +8,7 @@ import typer
 from reasoner.clients import topics
 from reasoner.clients.topic_samples import topic_states
 from reasoner.commands.shared import group
-from reasoner.durations import duration_ms
+from reasoner.durations import retention_ms
 from state_schemas.contracts.settings import Kafka, ReaderConfig, load
 
 app = group("Create the Kafka topics that a job reads and writes.", "reasoner topics create --config job.yaml")
@@ -23,7 +23,7 @@ def create(
         bool, typer.Option("--sources", help="Create the topics that the job reads as well (24 h retention).")
     ] = False,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of each new topic.")] = 4,
-    keep_sources: Annotated[str, typer.Option(help="Retention of topics that the job reads.")] = "24h",
+    keep_sources: Annotated[str, typer.Option(help="Retention of topics that the job reads; or `forever`.")] = "24h",
     keep_insights: Annotated[str, typer.Option(help="Retention of the topic of insights.")] = "90d",
     keep_rejected: Annotated[str, typer.Option(help="Retention of the topic of dead letters.")] = "7d",
 ) -> None:
@@ -38,9 +38,9 @@ def create(
     """
     kafka = _kafka(config)
     kept = topics.Retention(
-        duration_ms("--keep-sources", keep_sources),
-        duration_ms("--keep-insights", keep_insights),
-        duration_ms("--keep-rejected", keep_rejected),
+        retention_ms("--keep-sources", keep_sources),
+        retention_ms("--keep-insights", keep_insights),
+        retention_ms("--keep-rejected", keep_rejected),
     )
     specs = topics.sink_specs(kafka, partitions, kept)
     if sources:

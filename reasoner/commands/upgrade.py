@@ -16,22 +16,21 @@ app = typer.Typer(help="Go on with other settings, or with another version of th
 @app.command()
 def upgrade_command(
     config: Annotated[Path, typer.Option(help="YAML file of the new settings; its `name` is that of the running job.")],
-    job: Annotated[str, typer.Argument(help=f"Job to start: {', '.join(JOBS)}.")] = "insights",
+    job: Annotated[
+        str, typer.Argument(help=f"Job to start: {', '.join(JOBS)} (default: that which runs).", show_default=False)
+    ] = "",
     target: Target = "http://127.0.0.1:8081",
 ) -> None:
     """Stop the running job with a savepoint, go on from it with these settings and the installed version, print its id.
 
     What would prevent the new job is looked at before anything is stopped. The command returns when the new job has
-    completed a checkpoint; where it does not, it says why, and `reasoner rollback` goes back.
+    completed a checkpoint; where it does not, it says why. The way back is said before.
 
     Example: reasoner upgrade --config job.yaml --target http://127.0.0.1:8081
 
     Exit codes: 0 ok, 1 no such job runs, or the new one cannot work, 2 wrong use or wrong settings.
     """
     require("job", "reasoner upgrade")
-    from reasoner.runs.submit import Submission
     from reasoner.runs.upgrade import upgrade
 
-    asked = Submission(job, config)
-    print(upgrade(asked, FlinkRest.at(target)))
-    say(f"go back with: reasoner rollback {asked.check().name} --target {target}")
+    print(upgrade(config, FlinkRest.at(target), job, say))

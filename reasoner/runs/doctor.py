@@ -81,7 +81,7 @@ class Doctor:
         yield from self._cluster(checks)
         for name, faults in (
             (f"topics on {self.config.kafka.bootstrap_servers}", checks.topic_faults()),
-            (f"tables in {self.config.lake.uri}", checks.table_faults()),
+            (f"tables in {self.config.lake.place}", checks.table_faults()),
         ):
             try:
                 found = list(faults)
@@ -104,7 +104,7 @@ class Doctor:
         if found is None:
             yield Finding("ok", f"{topic}: readers see all messages")
         else:
-            stays = stays_hidden(found, self.now_ms)
+            stays = stays_hidden(found, self.now_ms, self.config.engine.checkpoint_interval_ms)
             yield Finding("fault" if stays else "note", hidden_text(topic, found))
 
     def _cluster(self, checks: Preflight) -> Iterator[Finding]:

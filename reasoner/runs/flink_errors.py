@@ -3,6 +3,7 @@
 from typing import Final
 
 _CAUSE: Final = "Caused by: "
+_PROGRAM_ENDED: Final = "RuntimeException: Python process exits with code"
 _NONE: Final = "no reason is known"
 _PYTHON_TRACE: Final = "Traceback (most recent call last):"
 
@@ -19,6 +20,9 @@ def causes(trace: str) -> list[str]:
         return [error]
     lines = [line.strip() for line in trace.splitlines() if line.strip()]
     found = [_message(line.removeprefix(_CAUSE)) for line in lines if line.startswith(_CAUSE)]
+    if found and found[-1].startswith(_PROGRAM_ENDED):  # the program has said why, before Flink's stack trace
+        first = next(number for number, line in enumerate(lines) if line.startswith("at "))
+        return lines[: max(0, first - 1)][-1:] or found
     frames = ("at ", "...", "File ")
     return found or [line[:300] for line in lines if not line.startswith(frames)][-2:] or [_NONE]
 

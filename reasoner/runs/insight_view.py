@@ -13,7 +13,7 @@ from state_schemas.contracts.insight import Insight, Kind, Severity
 from state_schemas.contracts.settings import Links
 from udfs.insights.wording import elapsed
 
-HIDDEN_MS: Final = 40_000  # an interval of checkpoints, 30 s by default, and the time that one takes
+CHECKPOINT_MS: Final = 15_000  # that a checkpoint takes, at most, on a healthy cluster
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
 STATUSES: Final = ("open", "closed")  # `open` is one that goes on, with or without an update
 COLOURS: Final[Mapping[Severity, str]] = {"critical": "red", "warning": "yellow"}
@@ -101,17 +101,18 @@ def filled(template: str, values: Mapping[str, str]) -> str:
     return template
 
 
-def stays_hidden(found: Hidden, now_ms: int) -> bool:
+def stays_hidden(found: Hidden, now_ms: int, interval_ms: int) -> bool:
     """Return whether a transaction is open for longer than between two checkpoints, or for an unknown time."""
-    return found.since_ms is None or now_ms - found.since_ms > HIDDEN_MS
+    return found.since_ms is None or now_ms - found.since_ms > interval_ms + CHECKPOINT_MS
 
 
 def hidden_text(topic: str, found: Hidden) -> str:
     """Return the sentence for a reader, who would take the state before these messages for the newest."""
     since = f" since {moment(found.since_ms)}" if found.since_ms is not None else ""
     return (
-        f"messages of {topic} are not committed{since} ({found.messages} offsets): they become visible at the next "
-        "checkpoint; if the job was cancelled or killed, end its transaction with `reasoner transactions abort`"
+        f"messages of {topic} are not committed{since} ({found.messages} offsets): they become visible at the "
+        "next checkpoint; if the job was cancelled or killed, `reasoner transactions abort --config FILE` ends its "
+        "transaction"
     )
 
 

@@ -17,12 +17,16 @@ TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class Savepoint(msgspec.Struct, frozen=True, tag="savepoint"):
-    """A savepoint that was completed. at: UTC, ISO 8601. cluster: REST address of the cluster."""
+    """A savepoint that was completed. at: UTC, ISO 8601. cluster: REST address of the cluster.
+
+    is_end: whether the job was stopped with it.
+    """
 
     at: str
     cluster: str
     job_id: str
     path: str
+    is_end: bool = False
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
@@ -65,12 +69,21 @@ def journal_path(name: str) -> Path:
     return state_folder() / f"{name}.jsonl"
 
 
+def check(name: str) -> None:
+    """Check that the journal can be written, before anything is done that it has to remember. Raises CommandFailed."""
+    try:
+        file = journal_path(name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        file.chmod(0o600)
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
+        message = f"the journal of {name} cannot be written ({error}), nothing was done: set XDG_STATE_HOME to a folder"
+        raise CommandFailed(message) from error
+
+
 def record(name: str, entry: Entry) -> None:
-    """Add an entry to the journal."""
-    file = journal_path(name)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.touch(mode=0o600)
-    with file.open("ab") as out:
+    """Add an entry to the journal, which `check` has prepared."""
+    with journal_path(name).open("ab") as out:
         out.write(msgspec.json.encode(entry) + b"\n")
 
 
@@ -80,7 +93,9 @@ def entries(name: str) -> list[Entry]:
     if not file.exists():
         return []
     try:
-        return [msgspec.json.decode(line, type=Entry) for line in file.read_bytes().splitlines()]
+        lines = (msgspec.json.decode(line, type=dict[str, object]) for line in file.read_bytes().splitlines())
+        # Before starts were recorded too, a line was a savepoint and had no type.
+        return [msgspec.convert({"type": "savepoint", **line}, type=Entry) for line in lines]
     except msgspec.DecodeError as error:
         message = f"{file} is not a journal of savepoints ({error}): move it away, and name the savepoint by its path"
         raise CommandFailed(message) from error

@@ -111,7 +111,7 @@ class Preflight:
     def _timeout_faults(self) -> Iterator[str]:
         kafka = self.config.kafka
         longest = transaction_timeout_ms_max(kafka.bootstrap_servers)
-        if kafka.transaction_timeout_ms > longest:
+        if longest is not None and kafka.transaction_timeout_ms > longest:
             yield (
                 f"kafka.transaction_timeout_ms is {kafka.transaction_timeout_ms}, and the broker at "
                 f"{kafka.bootstrap_servers} accepts at most {longest}: raise its transaction.max.timeout.ms, or lower "
@@ -128,7 +128,7 @@ class Preflight:
         missing = lake.missing_tables(self.config.lake) if self.job == WHOLE_JOB else []
         if missing:
             yield (
-                f"the catalog {self.config.lake.uri} has no table {', '.join(missing)}: create it with `reasoner "
+                f"the catalog {self.config.lake.place} has no table {', '.join(missing)}: create it with `reasoner "
                 f"tables create --config {self.file}`, or submit with --create"
             )
 

@@ -5,16 +5,13 @@ aborts the transaction that the next start would have committed: the table has i
 """
 
 from collections.abc import Iterable
-from contextlib import closing
 from typing import Final
 
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
-
 from reasoner.clients import lake
+from reasoner.clients.broker import producer_of
 from reasoner.clients.insight_topic import message, read_all, sort_key
 from reasoner.clients.topic_samples import topic_states
-from reasoner.errors import CommandFailed, WrongUse
+from reasoner.errors import WrongUse
 from state_schemas.contracts.insight import Insight, from_json
 from state_schemas.contracts.settings import ReaderConfig
 from udfs.insights.wording import elapsed
@@ -58,13 +55,9 @@ def lost_since(config: ReaderConfig, since_ms: int, now_ms: int) -> list[Insight
 
 
 def send(config: ReaderConfig, insights: Iterable[Insight]) -> None:
-    """Send insights to their topic as the job does, and wait until the broker has them. Raises CommandFailed."""
+    """Send insights to their topic as the job does; return when the broker has taken each. Raises CommandFailed."""
     kafka = config.kafka
-    try:
-        with closing(KafkaProducer(bootstrap_servers=kafka.bootstrap_servers, acks="all")) as producer:
-            for insight in insights:
-                producer.send(kafka.topics.insights, **message(insight)._asdict())
-            producer.flush(timeout=SENT_S_MAX)
-    except KafkaError as error:
-        text = f"Kafka at {kafka.bootstrap_servers} did not take the insights ({error}); repeat the command"
-        raise CommandFailed(text) from error
+    with producer_of(kafka.bootstrap_servers) as producer:
+        sent = [producer.send(kafka.topics.insights, **message(insight)._asdict()) for insight in insights]
+        for future in sent:
+            future.get(timeout=SENT_S_MAX)

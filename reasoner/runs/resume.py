@@ -1,15 +1,12 @@
-"""Where a job goes on: the newest of its savepoints and of the checkpoints that its last run has left."""
+"""Where a job goes on: what its last run has left."""
 
-from calendar import timegm
-from collections.abc import Iterator
 from pathlib import Path
-from time import strptime
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from jobs.settings import JobConfig
-from reasoner.clients.flink_rest import FlinkRest, Retained
+from reasoner.clients.flink_rest import FlinkRest
 from reasoner.errors import WrongUse
 from reasoner.runs import journal
 
@@ -17,7 +14,12 @@ LATEST: Final = "latest"
 
 
 def point(config: JobConfig, rest: FlinkRest, savepoint: str) -> str:
-    """Return the path of a savepoint; `latest` is where the last run of the job ended, else WrongUse."""
+    """Return the path of a savepoint; `latest` is where the last run of the job ended.
+
+    A job that was stopped has its savepoint. One that was cancelled, has failed or was killed goes on exactly from its
+    last checkpoint, or from where it began if it had none. Raises WrongUse where that is not known: an older point
+    would count what came after it twice.
+    """
     return savepoint if savepoint != LATEST else _latest(config, rest)
 
 
@@ -28,38 +30,46 @@ def local_path(address: str) -> Path | None:
 
 
 def _latest(config: JobConfig, rest: FlinkRest) -> str:
-    """Return the newest point of the last run.
-
-    A job that was stopped has its savepoint alone: its checkpoints are behind it, or removed. One that was cancelled,
-    has failed or was killed goes on exactly from its last checkpoint.
-    """
-    name = config.name
-    run = next((job for job in rest.overview() if job.name == name), None)
-    entries = [entry for entry in journal.entries(name) if entry.cluster == rest.url]
+    run = next((job for job in rest.overview() if job.name == config.name), None)
+    entries = [entry for entry in journal.entries(config.name) if entry.cluster == rest.url]
     job_id = run.job_id if run else (entries[-1].job_id if entries else "")
-    points = [_point_of(entry) for entry in entries if isinstance(entry, journal.Savepoint) and entry.job_id == job_id]
-    if run and run.state != "FINISHED":
-        points += filter(None, [rest.retained(job_id)])
-    if any(isinstance(entry, journal.Drained) and entry.job_id == job_id for entry in entries):
-        points = []
-    elif job_id and not run:  # the cluster has ended with its memory of the job
-        points += _left_on_disk(config.engine.checkpoint_dir or rest.setting("execution.checkpointing.dir"), job_id)
-    if not points:
-        ended = f"; job {job_id} was drained, or stopped by another command" if run and run.state == "FINISHED" else ""
-        message = (
-            f"found no savepoint or checkpoint of {name} on {rest.url}, nor in {journal.journal_path(name)}{ended}; "
-            "give its path, or leave --savepoint out: the job then starts at the committed offsets, without its models"
-        )
-        raise WrongUse(message)
-    return max(points, key=lambda found: found.completed_ms).path
+    of_run = [entry for entry in entries if entry.job_id == job_id]
+    if any(isinstance(entry, journal.Drained) for entry in of_run):
+        _unknown(config, rest, f"job {job_id} was drained, so nothing goes on from it")
+    stopped = [entry.path for entry in of_run if isinstance(entry, journal.Savepoint) and entry.is_end]
+    if stopped and (run is None or run.state == "FINISHED"):
+        return stopped[-1]
+    if run and run.state == "FINISHED":
+        path = rest.last_point(job_id)
+        _unknown(config, rest, f"job {job_id} was stopped by another command; unless it was drained, give {path}")
+    found = rest.last_point(job_id) if run else _left_on_disk(config, rest, of_run)
+    if not found:
+        taken = [entry for entry in of_run if isinstance(entry, journal.Savepoint)]
+        older = f"; {taken[-1].path} was taken at {taken[-1].at}, while it ran" if taken else ""
+        _unknown(config, rest, f"the last checkpoint of job {job_id or config.name} is not known here{older}")
+    return found
 
 
-def _point_of(entry: journal.Savepoint) -> Retained:
-    return Retained(entry.path, timegm(strptime(entry.at, journal.TIME_FORMAT)) * 1000)
+def _unknown(config: JobConfig, rest: FlinkRest, why: str) -> NoReturn:
+    known = sorted({entry.cluster for entry in journal.entries(config.name)} - {rest.url})
+    others = f"; the journal has {', '.join(known)}" if known else ""
+    message = (
+        f"found no place where {config.name} ended on {rest.url}: {why} ({journal.journal_path(config.name)}{others}); "
+        "give a path, or leave --savepoint out: the job then starts at the committed offsets, without its models"
+    )
+    raise WrongUse(message)
 
 
-def _left_on_disk(checkpoints: str, job_id: str) -> Iterator[Retained]:
-    """Yield the checkpoints of a job in a local folder; one without `_metadata` is not complete."""
+def _left_on_disk(config: JobConfig, rest: FlinkRest, entries: list[journal.Entry]) -> str:
+    """Return the last complete checkpoint of a run that the cluster has forgotten, or where that run began.
+
+    "" where this machine cannot look at its checkpoints. A checkpoint without `_metadata` is not complete.
+    """
+    checkpoints = config.engine.checkpoint_dir or rest.setting("execution.checkpointing.dir")
     folder = local_path(checkpoints) if checkpoints else None
-    for found in (folder / job_id).glob("chk-*/_metadata") if folder else ():
-        yield Retained(f"file://{found.parent}", int(found.stat().st_mtime * 1000))
+    if folder is None or not entries or not (folder / entries[0].job_id).is_dir():
+        return ""
+    complete = (file.parent for file in (folder / entries[0].job_id).glob("chk-*/_metadata"))
+    newest = max(complete, key=lambda path: int(path.name.removeprefix("chk-")), default=None)
+    begin = next((entry.savepoint for entry in entries if isinstance(entry, journal.Start)), "")
+    return f"file://{newest}" if newest else begin

@@ -16,6 +16,7 @@ def take(name: str, target: str, folder: str) -> str:
     """Take a savepoint of the job and return its path. folder: "" takes that of the job or cluster."""
     rest = FlinkRest.at(target)
     job = ready(rest, name)
+    journal.check(name)
     path = rest.savepoint(job.job_id, folder, deadline_s=DEADLINE_S)
     journal.record(name, journal.Savepoint(journal.now(), rest.url, job.job_id, path))
     return path
@@ -25,11 +26,10 @@ def stop(name: str, target: str, folder: str, *, drain: bool) -> str:
     """Stop the job with a savepoint, wait until it has ended, and return the path."""
     rest = FlinkRest.at(target)
     job = ready(rest, name)
+    journal.check(name)
     path = rest.stop(job.job_id, folder, drain=drain, deadline_s=DEADLINE_S)
-    at, cluster = journal.now(), rest.url
-    journal.record(
-        name, journal.Drained(at, cluster, job.job_id) if drain else journal.Savepoint(at, cluster, job.job_id, path)
-    )
+    where = (journal.now(), rest.url, job.job_id)
+    journal.record(name, journal.Drained(*where) if drain else journal.Savepoint(*where, path, is_end=True))
     ended = f"job {name} has ended after its savepoint {path}; see {rest.url}/#/job/{job.job_id}"
     with suppress(NoAnswer):  # a cluster of one job ends with it
         wait_until(lambda: rest.jobs().get(job.job_id, "FINISHED") == "FINISHED", ended, DEADLINE_S)

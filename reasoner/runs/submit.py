@@ -110,19 +110,20 @@ class Submission:
 
         replaces: id of the job that this one takes over from, where this is an upgrade.
         """
-        rest = FlinkRest.at(target)
+        rest, name = FlinkRest.at(target), self.check().name
+        journal.check(name)
         savepoint, settings = self.savepoint_path(rest), self.file.read_text()
         job_id = self.submit(target)
-        entry = journal.Start(
-            journal.now(), rest.url, job_id, self.job, package_version(), settings, savepoint, replaces
-        )
-        journal.record(self.check().name, entry)
+        what = (self.job, package_version(), settings, savepoint, replaces)
+        journal.record(name, journal.Start(journal.now(), rest.url, job_id, *what))
+        refuse_failed_start(rest, job_id)
         return job_id
 
     def submit(self, target: str) -> str:
         """Submit the job to the cluster at `target` (its REST address) and return its id. Raises CommandFailed.
 
-        The workers' Python must have this package: on this machine it is the one that runs this command.
+        Flink takes a job before it has read its savepoint: `refuse_failed_start` says whether it could. The workers'
+        Python must have this package: on this machine it is the one that runs this command.
         """
         self.check()
         rest = FlinkRest.at(target)
@@ -146,7 +147,6 @@ class Submission:
         if done.returncode or not found:
             message = f"the cluster at {address} did not take the job: {causes(done.stdout + done.stderr)[-1]}"
             raise CommandFailed(message)
-        refuse_failed_start(rest, found.group(1))
         return found.group(1)
 
 

@@ -1,16 +1,17 @@
 """Upgrade of a running job to other settings or another version of this package, and the way back."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from jobs.settings import JobConfig, load
+from jobs.settings import JobConfig
 from reasoner.clients.flink_rest import FlinkRest, JobInfo
 from reasoner.errors import CommandFailed
 from reasoner.runs import journal, savepoints
 from reasoner.runs.flink_errors import causes
 from reasoner.runs.orphans import end_orphans
-from reasoner.runs.preflight import Preflight
+from reasoner.runs.preflight import WHOLE_JOB, Preflight
 from reasoner.runs.resume import local_path
 from reasoner.runs.submit import Submission, package_version, refuse
 from reasoner.waiting import wait_until
@@ -19,54 +20,58 @@ WORKS_DEADLINE_S: Final = 240.0  # beside the interval of the first checkpoint: 
 CANCEL_DEADLINE_S: Final = 120.0
 
 
-def upgrade(asked: Submission, rest: FlinkRest) -> str:
-    """Stop the running job of this name with a savepoint, go on from it as asked, and return the id of the new job.
+def upgrade(file: Path, rest: FlinkRest, job: str, say: Callable[[str], None]) -> str:
+    """Stop the running job that the settings name with a savepoint, go on from it with them, and return the new id.
 
+    job: name of the job in JOBS, "" for that of the running one. say: gets the way back, before anything is stopped.
     Returns when the new job has completed a checkpoint. Raises CommandFailed with all faults before anything is
-    stopped, or with the reason and the way back where the new job does not work.
+    stopped, or with the reason where the new job does not work.
     """
-    config = asked.check()
+    config = Submission(job or WHOLE_JOB, file).check()
     running = savepoints.ready(rest, config.name)
     before = next((start for start in journal.starts(config.name, rest.url) if start.job_id == running.job_id), None)
-    faults = Preflight(asked.job, config, str(asked.file), rest).successor_faults(running.job_id)
-    refuse(config.name, [*faults, *(_state_faults(config, before) if before else [])])
+    asked = Submission(job or (before.job if before else WHOLE_JOB), file)
+    faults = Preflight(asked.job, config, str(file), rest).successor_faults(running.job_id)
+    refuse(config.name, [*faults, *_state_faults(config, rest, running.job_id), *_job_faults(asked, before)])
     path = savepoints.stop(config.name, rest.url, "", drain=False)
-    try:
-        job_id = replace(asked, savepoint=path).start(rest.url, replaces=running.job_id)
-    except CommandFailed as failure:
-        file = _kept_settings(config.name, before) if before else "FILE"
-        again = f"reasoner submit --config {file} --target {rest.url} --savepoint {path}"
-        message = f"{failure}\nthe job of before has ended with a savepoint; start it again with `{again}`"
-        raise CommandFailed(message) from failure
-    try:
-        _wait_until_it_works(config, rest, job_id)
-    except CommandFailed as failure:
-        message = f"{failure}\n`reasoner rollback {config.name} --target {rest.url}` goes back to what ran before"
-        raise CommandFailed(message) from failure
+    if before:
+        say(f"go back with: reasoner rollback {config.name} --target {rest.url}")
+    else:
+        say(f"the journal lacks the settings of {running.job_id}: go back by `submit` with them and --savepoint {path}")
+    job_id = Submission(asked.job, file, path).start(rest.url, replaces=running.job_id)
+    _wait_until_it_works(config, rest, job_id)
     return job_id
 
 
-def _state_faults(config: JobConfig, before: journal.Start) -> list[str]:
-    """Return why the state of the job of before does not fit these settings."""
-    file = _kept_settings(config.name, before)
-    found, expected = config.engine.max_parallelism, load(file).engine.max_parallelism
+def _state_faults(config: JobConfig, rest: FlinkRest, running_id: str) -> list[str]:
+    """Return why the state of the running job does not fit these settings."""
+    found, expected = config.engine.max_parallelism, rest.max_parallelism(running_id)
     if found == expected:
         return []
     return [f"engine.max_parallelism is {found}, expected {expected} as in the running job: it divides the state"]
 
 
+def _job_faults(asked: Submission, before: journal.Start | None) -> list[str]:
+    if before is None or asked.job == before.job:
+        return []
+    return [f"job {before.job} runs under this name, found {asked.job}: all jobs share uids, so stop that one first"]
+
+
 def _wait_until_it_works(config: JobConfig, rest: FlinkRest, job_id: str) -> None:
     def works() -> bool:
-        if not JobInfo(job_id, "", rest.jobs()[job_id], 0, 0).is_active or rest.restarts(job_id):
+        if not _is_active(rest, job_id) or rest.restarts(job_id):
             reason = causes(rest.failure(job_id))[-1]
             message = f"job {job_id} does not work: {reason}; see {rest.url}/#/job/{job_id}/exceptions"
             raise CommandFailed(message)
         return rest.completed_checkpoints(job_id) > 0
 
-    interval_s = config.engine.checkpoint_interval_ms / 1000
-    wait_until(
-        works, f"job {job_id} has completed a checkpoint; see {rest.url}/#/job/{job_id}", WORKS_DEADLINE_S + interval_s
-    )
+    what = f"job {job_id} has completed a checkpoint; see {rest.url}/#/job/{job_id}"
+    wait_until(works, what, WORKS_DEADLINE_S + config.engine.checkpoint_interval_ms / 1000)
+
+
+def _is_active(rest: FlinkRest, job_id: str) -> bool:
+    """Return whether the job runs or will run again; False for one that the cluster does not know."""
+    return JobInfo(job_id, "", rest.jobs().get(job_id, "CANCELED"), 0, 0).is_active
 
 
 @dataclass(frozen=True)
@@ -123,11 +128,12 @@ class Rollback:
         if done == 0:
             return []
         found = f"{done} checkpoints" if done else "an unknown number of checkpoints"
-        file = _kept_settings(self.name, self.before)
+        settings = f"{self.before.job} --config {self._settings()} --target {self.rest.url}"
+        is_active = _is_active(self.rest, job_id)
+        on = f"reasoner upgrade {settings}" if is_active else f"reasoner submit {settings} --savepoint latest"
         return [
             f"the upgraded job has committed {found} since {self.upgraded.at}, which the tables would count twice; "
-            f"`reasoner upgrade --config {file} --target {self.rest.url}` goes on from now with the settings of "
-            "before, and --count-twice goes back all the same"
+            f"`{on}` goes on from now with the settings of before, and --count-twice goes back all the same"
         ]
 
     def run(self, *, count_twice: bool) -> str:
@@ -135,21 +141,25 @@ class Rollback:
 
         Raises CommandFailed with all that is missing, before anything is stopped.
         """
-        refuse(self.name, self.faults(count_twice=count_twice))
-        asked = Submission(self.before.job, _kept_settings(self.name, self.before), self.upgraded.savepoint)
+        job_id, rest = self.upgraded.job_id, self.rest
+        asked = Submission(self.before.job, self._settings(), self.upgraded.savepoint)
         config = asked.check()
-        if JobInfo(self.upgraded.job_id, "", self.rest.jobs().get(self.upgraded.job_id, "CANCELED"), 0, 0).is_active:
-            self.rest.cancel(self.upgraded.job_id, deadline_s=CANCEL_DEADLINE_S)
-        asked.preflight(self.rest)
-        end_orphans(config, self.rest)
-        job_id = asked.start(self.rest.url)
-        _wait_until_it_works(config, self.rest, job_id)
-        return job_id
+        checks = Preflight(asked.job, config, str(asked.file), rest)
+        is_active = _is_active(rest, job_id)
+        others = checks.successor_faults(job_id) if is_active else checks.faults()
+        refuse(self.name, [*self.faults(count_twice=count_twice), *others])
+        if is_active:
+            rest.cancel(job_id, deadline_s=CANCEL_DEADLINE_S)
+            refuse(self.name, self.faults(count_twice=count_twice))  # a checkpoint may have come in between
+        end_orphans(config, rest)
+        back = asked.start(rest.url)
+        _wait_until_it_works(config, rest, back)
+        return back
 
-
-def _kept_settings(name: str, start: journal.Start) -> Path:
-    """Write the settings of a start into a file beside the journal, and return it."""
-    file = journal.journal_path(name).with_name(f"{name}-{start.job_id[:8]}.yaml")
-    file.touch(mode=0o600)
-    file.write_text(start.settings)
-    return file
+    def _settings(self) -> Path:
+        """Write the settings of the job before into a file beside the journal, and return it."""
+        journal.check(self.name)
+        file = journal.journal_path(self.name).with_name(f"{self.name}-{self.before.job_id[:8]}.yaml")
+        file.touch(mode=0o600)
+        file.write_text(self.before.settings)
+        return file

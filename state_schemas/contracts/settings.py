@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Positive = Annotated[int, Field(gt=0)]
+CHECKPOINT_INTERVAL_MS: Final = 30_000  # default; exactly-once insights become visible with each checkpoint
 
 
 class BadConfig(ValueError):
@@ -57,8 +58,8 @@ class Kafka(Section):
     # exactly-once: insights are visible after each checkpoint. at-least-once: at once, with the same ids.
     guarantee: Literal["exactly-once", "at-least-once"] = "exactly-once"
     # Milliseconds after which the broker aborts a transaction that is not committed; what is in it is lost for readers
-    # of the topic. At most the broker's transaction.max.timeout.ms, at least twice `engine.checkpoint_timeout_ms` (a
-    # transaction is open for one checkpoint and committed with the next) and `outage_ms`.
+    # of the topic. At most the broker's transaction.max.timeout.ms. At least the longer of interval and timeout of
+    # checkpoints (for so long a transaction is written), plus that timeout (until its commit), plus `outage_ms`.
     transaction_timeout_ms: Positive = 900_000
     # Milliseconds for which the job may be down without the loss of insights that wait for their commit.
     outage_ms: Annotated[int, Field(ge=0)] = 300_000
@@ -79,6 +80,11 @@ class Lake(Section):
     password_file: Path | None = None
     # Further properties of the Iceberg catalog, such as io-impl.
     properties: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """Return the address of the catalog without its parameters, which can hold a password."""
+        return self.uri.partition("?")[0]
 
 
 class Links(Section):
@@ -103,6 +109,12 @@ class ReaderConfig(Section):
     links: Links = Links()
     engine: object = None
     detection: object = None
+
+    @property
+    def checkpoint_interval_ms(self) -> int:
+        """Return `engine.checkpoint_interval_ms`, of which readers need to know when messages become visible."""
+        found = self.engine.get("checkpoint_interval_ms") if isinstance(self.engine, dict) else None
+        return found if isinstance(found, int) else CHECKPOINT_INTERVAL_MS
 
 
 Config = TypeVar("Config", bound=ReaderConfig)

@@ -44,7 +44,5 @@ def test_causes_are_those_of_the_trace_or_the_last_lines_that_are_no_frame() -> 
     assert [cause.partition(":")[0] for cause in causes(TRACE)] == ["CompletionException", "FileNotFoundException"]
     assert causes("reading\nno such job\n\tat x.Y.z(Y.java:1)\n") == ["reading", "no such job"]
     assert causes("") == ["no reason is known"]
-    of_python = (
-        "java.A: Traceback (most recent call last):\n  File 'f'\n    g()\nKeyError: 'k'\n\n\tat b.C(D.java)"
-    )
+    of_python = "java.A: Traceback (most recent call last):\n  File 'f'\n    g()\nKeyError: 'k'\n\n\tat b.C(D.java)"
     assert causes(of_python) == ["KeyError: 'k'"], "Flink quotes the worker's error"

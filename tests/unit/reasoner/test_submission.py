@@ -1,7 +1,5 @@
 """Submission of a job: what is looked at first, and where the job begins."""
 
-import os
-import time
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from reasoner.runs.submit import Submission
 from state_schemas.contracts.settings import Lake, ReaderConfig, load
 
 JOB = {"jid": "a" * 32, "name": "insights", "state": "RESTARTING", "start-time": 5, "end-time": -1}
+NORMAL = FlinkRest.at("LocalHost:8081/").url
 ON_DISK = {"execution.checkpointing.dir": "file:///var/checkpoints"}
 OLD = {"jid": "b" * 32, "name": "insights", "state": "CANCELED", "start-time": 3, "end-time": 4}
 OTHER = {"jid": "c" * 32, "name": "other", "state": "RUNNING", "start-time": 7, "end-time": -1}
@@ -145,39 +144,57 @@ def test_a_savepoint_and_the_beginning_exclude_each_other(file: Path) -> None:
 
 @pytest.fixture
 def saved(monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    """Return a cluster whose running job saves into file:///s/1, file:///s/2, …, a second after the other."""
+    """Return a cluster whose running job saves into file:///s/1, file:///s/2, ..., and at its end into file:///s/end."""
     cluster = Cluster(JOB)
     monkeypatch.setattr(FlinkRest, "at", lambda target: cluster)
-    tries, numbers, seconds = iter((False, True)), count(1), count(1_000)
+    tries, numbers = iter((False, True)), count(1)
     monkeypatch.setattr(FlinkRest, "all_tasks_run", lambda rest, job_id: next(tries, True))
     monkeypatch.setattr(FlinkRest, "savepoint", lambda *given, **named: f"file:///s/{next(numbers)}")
-    monkeypatch.setattr(journal, "now", lambda: time.strftime(journal.TIME_FORMAT, time.gmtime(next(seconds))))
+    monkeypatch.setattr(FlinkRest, "stop", lambda *given, **named: "file:///s/end")
+    monkeypatch.setattr(FlinkRest, "jobs", lambda rest: {})
     return cluster
 
 
-def retained(completed_ms: int) -> dict[str, Any]:
-    return {"completed": {"id": 9, "external_path": "file:///c/chk-9", "latest_ack_timestamp": completed_ms}}
+def points(**ids: int) -> dict[str, dict[str, Any]]:
+    """Return the newest points of a job by kind, as Flink names them."""
+    return {kind: {"id": number, "external_path": f"file:///c/{number}"} for kind, number in ids.items()}
 
 
-def test_latest_is_the_newest_savepoint_or_checkpoint_of_the_last_run(file: Path, saved: Cluster) -> None:
+@pytest.mark.parametrize(
+    ("latest", "wanted"),
+    [
+        (points(completed=9, savepoint=8), "file:///c/9"),
+        (points(completed=8, savepoint=9), "file:///c/9"),
+        (points(restored=7), "file:///c/7"),
+        (points(completed=9, restored=7), "file:///c/9"),
+    ],
+    ids=["checkpoint", "savepoint", "failed-before-its-first-checkpoint", "after-a-restore"],
+)
+def test_a_job_that_was_cancelled_goes_on_from_its_newest_point(
+    file: Path, latest: dict[str, dict[str, Any]], wanted: str
+) -> None:
+    cancelled = Cluster(JOB | {"state": "CANCELED"}, checkpoints={"a" * 32: latest})
+    assert resume.point(Submission("insights", file).check(), cancelled, "latest") == wanted
+
+
+def test_a_checkpoint_in_the_heap_of_the_job_manager_is_not_replaced_by_an_older_savepoint(file: Path) -> None:
+    in_heap = {"completed": {"id": 9, "external_path": "<checkpoint-not-externally-addressable>"}}
+    cancelled = Cluster(JOB | {"state": "CANCELED"}, checkpoints={"a" * 32: points(savepoint=8) | in_heap})
+    with pytest.raises(WrongUse, match=r"the last checkpoint of job a{32} is not known here"):
+        resume.point(Submission("insights", file).check(), cancelled, "latest")
+
+
+def test_a_job_that_was_stopped_goes_on_from_its_savepoint_alone(file: Path, saved: Cluster) -> None:
     config = Submission("insights", file).check()
-    with pytest.raises(WrongUse, match=r"no savepoint or checkpoint of insights on http://flink:8081, nor in .*jsonl"):
-        resume.point(config, Cluster(), "latest")
-    for number in (1, 2):
-        assert savepoints.take("insights", saved.url, "") == f"file:///s/{number}"
-    cancelled = JOB | {"state": "CANCELED"}
-    for after, wanted in ((1_000_500, "file:///s/2"), (1_001_500, "file:///c/chk-9")):
-        cluster = Cluster(cancelled, checkpoints={"a" * 32: retained(after)})
-        assert resume.point(config, cluster, "latest") == wanted
-    stopped = Cluster(JOB | {"state": "FINISHED"}, checkpoints={"a" * 32: retained(1 << 50)})
-    assert resume.point(config, stopped, "latest") == "file:///s/2", "the checkpoints of a stopped job are behind it"
+    assert savepoints.take("insights", saved.url, "") == "file:///s/1"
+    stopped = Cluster(JOB | {"state": "FINISHED"}, checkpoints={"a" * 32: points(completed=3, savepoint=4)})
+    with pytest.raises(WrongUse, match=r"stopped by another command; unless it was drained, give file:///c/4"):
+        resume.point(config, stopped, "latest")
+    assert savepoints.stop("insights", saved.url, "", drain=False) == "file:///s/end"
+    assert resume.point(config, stopped, "latest") == resume.point(config, Cluster(), "latest") == "file:///s/end"
     assert resume.point(config, stopped, "s3://b/x") == "s3://b/x"
-    later = Cluster(OLD | {"start-time": 99, "state": "FINISHED"}, JOB | {"state": "FINISHED"})
-    with pytest.raises(WrongUse, match=r"job b{32} was drained, or stopped by another command"):
-        resume.point(config, later, "latest")
-    assert [entry.job_id for entry in journal.entries("insights")] == ["a" * 32] * 2
     journal.record("insights", journal.Drained(journal.now(), saved.url, "a" * 32))
-    with pytest.raises(WrongUse, match="found no savepoint or checkpoint"):
+    with pytest.raises(WrongUse, match="was drained, so nothing goes on from it"):
         resume.point(config, Cluster(), "latest")
 
 
@@ -187,14 +204,35 @@ def test_a_cluster_that_has_forgotten_the_job_has_its_checkpoints_on_disk(
     config = Submission("insights", file).check()
     savepoints.take("insights", saved.url, "")
     forgotten = Cluster(config={"execution.checkpointing.dir": f"file://{tmp_path}/checkpoints"})
-    assert resume.point(config, forgotten, "latest") == "file:///s/1"
-    for number, complete in ((4, True), (5, True), (6, False)):
+    with pytest.raises(WrongUse, match=r"is not known here; file:///s/1 was taken at .*, while it ran"):
+        resume.point(config, forgotten, "latest")
+    for number, complete in ((9, True), (10, True), (11, False)):
         folder = tmp_path / "checkpoints" / ("a" * 32) / f"chk-{number}"
         folder.mkdir(parents=True)
         if complete:
             (folder / "_metadata").write_bytes(b"")
-            os.utime(folder / "_metadata", (2_000 + number, 2_000 + number))
-    assert resume.point(config, forgotten, "latest").endswith("/chk-5")
+    assert resume.point(config, forgotten, "latest").endswith("/chk-10")
+    elsewhere = Cluster(config={"execution.checkpointing.dir": "s3://bucket/checkpoints"})
+    with pytest.raises(WrongUse, match="is not known here"):
+        resume.point(config, elsewhere, "latest")
+
+
+def test_a_cluster_has_one_spelling_and_another_one_is_named(file: Path, saved: Cluster) -> None:
+    assert NORMAL == "http://127.0.0.1:8081"
+    journal.check("insights")
+    journal.record("insights", journal.Savepoint(journal.now(), "http://production:8081", "a" * 32, "s3://b/x", True))
+    with pytest.raises(WrongUse, match="the journal has http://production:8081"):
+        resume.point(Submission("insights", file).check(), Cluster(), "latest")
+
+
+def test_the_journal_is_for_its_user_alone_and_reads_the_savepoints_of_before(file: Path) -> None:
+    path = journal.journal_path("insights")
+    path.parent.mkdir(parents=True)
+    path.write_text('{"at": "then", "cluster": "c", "job_id": "j", "path": "p"}\n')
+    path.chmod(0o644)
+    journal.check("insights")
+    assert path.stat().st_mode & 0o077 == 0, "settings can hold a password"
+    assert journal.entries("insights") == [journal.Savepoint("then", "c", "j", "p")]
 
 
 def test_a_job_that_does_not_run_has_no_savepoint_and_those_that_run_are_named() -> None:

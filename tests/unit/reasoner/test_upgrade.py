@@ -47,6 +47,12 @@ class Cluster(FlinkRest):
     def used_slots(self, job_id: str) -> int:
         return 2
 
+    def max_parallelism(self, job_id: str) -> int:
+        return 720
+
+    def failure(self, job_id: str) -> str:
+        return "AssertionError: state of version 9"
+
     def get(self, path: str) -> Any:
         return {"/overview": {"slots-available": 0, "slots-total": 2, "flink-version": "2.2.1"}}[path]
 
@@ -64,9 +70,12 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def start(job_id: str, settings: str, *, replaces: str = "", savepoint: str = "", version: str = "") -> None:
-    entry = journal.Start("then", URL, job_id, "insights", version or package_version(), settings, savepoint, replaces)
-    journal.record("insights", entry)
+def start(
+    job_id: str, settings: str, *, job: str = "insights", replaces: str = "", savepoint: str = "", version: str = ""
+) -> None:
+    what = (job, version or package_version(), settings, savepoint, replaces)
+    journal.check("insights")
+    journal.record("insights", journal.Start("then", URL, job_id, *what))
 
 
 def submitting(monkeypatch: pytest.MonkeyPatch, cluster: Cluster, job_id: str, state: str) -> list[Submission]:
@@ -94,7 +103,9 @@ def test_an_upgrade_goes_on_from_the_savepoint_of_the_job_that_it_stops(
     start(OLD, file.read_text())
     cluster = Cluster({OLD: "RUNNING"})
     submitted = submitting(monkeypatch, cluster, NEW, "RUNNING")
-    assert upgrade.upgrade(Submission("insights", file), cluster) == NEW
+    said: list[str] = []
+    assert upgrade.upgrade(file, cluster, "", said.append) == NEW
+    assert said == [f"go back with: reasoner rollback insights --target {URL}"]
     assert [asked.savepoint for asked in submitted] == [SAVEPOINT]
     last = journal.starts("insights", URL)[-1]
     assert (last.job_id, last.replaces, last.savepoint, last.settings) == (NEW, OLD, SAVEPOINT, file.read_text())
@@ -114,16 +125,39 @@ def test_what_cannot_go_on_is_refused_before_the_running_job_is_stopped(
     monkeypatch.delattr(savepoints, "stop")
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"engine": engine}))
     with pytest.raises(CommandFailed, match=fault):
-        upgrade.upgrade(Submission("insights", file), Cluster({OLD: "RUNNING"}))
+        upgrade.upgrade(file, Cluster({OLD: "RUNNING"}), "", print)
 
 
-def test_a_job_that_fails_says_why_and_the_way_back(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    start(OLD, file.read_text())
+def test_another_job_under_the_name_is_refused_and_the_running_one_is_the_default(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(OLD, file.read_text(), job="latency-spikes")
     cluster = Cluster({OLD: "RUNNING"})
+    submitted = submitting(monkeypatch, cluster, NEW, "RUNNING")
+    with pytest.raises(CommandFailed, match="job latency-spikes runs under this name, found insights"):
+        upgrade.upgrade(file, cluster, "insights", print)
+    upgrade.upgrade(file, cluster, "", print)
+    assert [asked.job for asked in submitted] == ["latency-spikes"]
+
+
+def test_a_job_that_fails_says_why_and_can_be_rolled_back(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(OLD, file.read_text())
+    cluster, said = Cluster({OLD: "RUNNING"}), list[str]()
     submitting(monkeypatch, cluster, NEW, "FAILED")
-    monkeypatch.setattr(FlinkRest, "failure", lambda rest, job_id: "AssertionError: state of version 9")
-    with pytest.raises(CommandFailed, match=r"state of version 9; see .*\n`reasoner rollback insights --target"):
-        upgrade.upgrade(Submission("insights", file), cluster)
+    with pytest.raises(CommandFailed, match=f"{NEW} does not work: AssertionError: state of version 9"):
+        upgrade.upgrade(file, cluster, "", said.append)
+    assert "reasoner rollback insights" in said[0]
+    vars(cluster)["done"][NEW] = 0
+    assert Rollback.of("insights", cluster).faults(count_twice=False) == []
+
+
+def test_the_way_back_of_a_job_that_the_journal_lacks_is_its_savepoint(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, said = Cluster({OLD: "RUNNING"}), list[str]()
+    submitting(monkeypatch, cluster, NEW, "RUNNING")
+    upgrade.upgrade(file, cluster, "", said.append)
+    assert f"--savepoint {SAVEPOINT}" in said[0]
 
 
 def test_a_rollback_restores_savepoint_and_settings_of_before(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +165,11 @@ def test_a_rollback_restores_savepoint_and_settings_of_before(file: Path, monkey
     start(NEW, "name: other", replaces=OLD, savepoint=SAVEPOINT)
     cluster = Cluster({NEW: "RESTARTING"})
     submitted = submitting(monkeypatch, cluster, "c" * 32, "RUNNING")
-    monkeypatch.setattr(Submission, "preflight", lambda asked, rest: [])
+    monkeypatch.setattr(lake, "missing_tables", lambda settings: ["insights"])
+    with pytest.raises(CommandFailed, match="has no table insights"):
+        Rollback.of("insights", cluster).run(count_twice=False)
+    assert cluster.jobs()[NEW] == "RESTARTING", "nothing is stopped where the job before could not run"
+    monkeypatch.setattr(lake, "missing_tables", lambda settings: [])
     assert Rollback.of("insights", cluster).run(count_twice=False) == "c" * 32
     assert cluster.jobs()[NEW] == "CANCELED"
     (asked,) = submitted
