@@ -11,13 +11,12 @@ import sqlalchemy
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.stack import StackSettings, running
 from tests.services.job_runs import ClusterJob, database, job_config
-from tests.situations import with_engines, without_engine
+from tests.situations.rows import ROWS
 from tests.situations.situation import Engines, Place, Situation, faults, page, run, table_row
 from tests.support.components import skip_unless_set_up, skip_without_postgres
 
 pytestmark = pytest.mark.faults
 
-ROWS = (*without_engine.ROWS, *with_engines.ROWS)
 NAME = "situations"
 
 
