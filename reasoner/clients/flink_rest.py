@@ -11,6 +11,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
+from reasoner.clients.flink_errors import causes
 from reasoner.errors import CommandFailed, WrongUse, reason_of
 from reasoner.waiting import wait_until
 from state_schemas.contracts.counters import MetricName
@@ -121,7 +122,9 @@ class FlinkRest:
 
         operation = wait_until(outcome, f"job {job_id} has a savepoint; see {self.url}/jobs/{job_id}", deadline_s)
         if "failure-cause" in operation:
-            message = f"savepoint of {job_id} failed: {operation['failure-cause']['class']}; see the JobManager's log"
+            failure = operation["failure-cause"]
+            reason = causes(failure.get("stack-trace") or failure["class"])[-1]
+            message = f"savepoint of {job_id} failed: {reason}; see the JobManager's log"
             raise CommandFailed(message)
         return str(operation["location"])
 

@@ -32,8 +32,8 @@ _PROPERTIES: Final = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
 }
-# Seconds, of one attempt; `lake.properties` overrides them. The libraries themselves wait for minutes or for ever.
-_WAREHOUSE_LIMITS: Final = {"s3.connect-timeout": "3", "s3.request-timeout": "5"}
+# Seconds, of one attempt; `lake.properties` overrides them. PostgreSQL's client waits for ever, S3's tries four times.
+_WAREHOUSE_LIMITS: Final = {"s3.connect-timeout": "3", "s3.request-timeout": "3"}
 _CONNECT_S: Final = 5  # libpq tries twice, with and without TLS
 _SQLITE: Final = "jdbc:sqlite:"
 

@@ -9,11 +9,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from jobs.graph import JOBS
+from reasoner.clients.flink_errors import causes
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.commands.shared import say
 from reasoner.errors import CommandFailed, WrongUse
 from reasoner.extras import require
-from reasoner.runs.flink_errors import causes
 from reasoner.runs.orphans import end_orphans
 from reasoner.runs.submit import Submission
 from reasoner.stack.environment import flink_env

@@ -2,9 +2,9 @@
 
 from typing import Final
 
+from reasoner.clients.flink_errors import causes
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.errors import CommandFailed
-from reasoner.runs.flink_errors import causes
 from reasoner.waiting import wait_until
 
 _STARTS: Final = ("INITIALIZING", "CREATED")

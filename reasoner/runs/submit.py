@@ -15,12 +15,12 @@ import jobs
 from jobs.graph import JOBS, Job
 from jobs.settings import JobConfig, load
 from reasoner.clients import lake
+from reasoner.clients.flink_errors import causes
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.topics import create_topics, sink_specs
 from reasoner.errors import CommandFailed, WrongUse, nearest
 from reasoner.runs import journal, resume
 from reasoner.runs.first_state import refuse_failed_start
-from reasoner.runs.flink_errors import causes
 from reasoner.runs.preflight import Preflight
 from reasoner.stack.environment import flink_env, flink_home
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from jobs.settings import JobConfig
+from reasoner.clients.flink_errors import causes
 from reasoner.clients.flink_rest import FlinkRest, JobInfo
 from reasoner.errors import CommandFailed
 from reasoner.runs import journal, savepoints
-from reasoner.runs.flink_errors import causes
 from reasoner.runs.orphans import end_orphans
 from reasoner.runs.preflight import WHOLE_JOB, Preflight
 from reasoner.runs.resume import local_path

@@ -10,14 +10,14 @@ import sqlalchemy
 
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.stack import StackSettings, running
+from reasoner.waiting import wait_until
 from tests.services.job_runs import ClusterJob, database, job_config
-from tests.situations import with_engines, without_engine
+from tests.situations.rows import ROWS
 from tests.situations.situation import Engines, Place, Situation, faults, page, run, table_row
 from tests.support.components import skip_unless_set_up, skip_without_postgres
 
 pytestmark = pytest.mark.faults
 
-ROWS = (*without_engine.ROWS, *with_engines.ROWS)
 NAME = "situations"
 
 
@@ -37,6 +37,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
         job = ClusterJob(config, FlinkRest(stack.settings.flink_rest_url), folder, "latency-spikes")
         job.prepare(1)
         job = job.started()
+        wait_until(lambda: job.rest.all_tasks_run(job.job_id), "all tasks run", 60.0)
         saved = job.rest.savepoint(job.job_id, f"file://{folder}/savepoints", deadline_s=60.0)
         yield Engines(stack, config, saved)
 

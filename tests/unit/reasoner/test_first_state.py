@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from reasoner.clients.flink_errors import causes
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.errors import CommandFailed
 from reasoner.runs.first_state import refuse_failed_start
-from reasoner.runs.flink_errors import causes
 
 TRACE = """org.apache.flink.runtime.client.JobInitializationException: Could not start the JobMaster.
 \tat org.apache.flink.runtime.jobmaster.DefaultJobMasterServiceProcess.lambda$new$0(X.java:98)

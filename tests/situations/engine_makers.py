@@ -1,7 +1,7 @@
-"""Wrong situations of a real broker, catalog and cluster."""
+"""Makers of wrong situations of a real broker, catalog and cluster."""
 
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +17,7 @@ from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import Evidence, Insight, Window, to_json
 from state_schemas.contracts.settings import Lake
 from tests.situations import doubles
-from tests.situations.situation import INTERRUPTED, Place, Situation
-from tests.situations.without_engine import CHECK_CATALOG, CHECK_KAFKA
+from tests.situations.situation import Place
 
 SLOW_S: Final = 12.0  # longer than an answer may take
 TITLE: Final = "checkout P95 360 ms, usually 41 ms"
@@ -145,160 +144,6 @@ def with_tables(place: Place) -> None:
     lake.create_tables(settings)
 
 
-def brokers_and_catalogs() -> Iterable[Situation]:
-    show = "reasoner insights list --config job.yaml"
-    yield Situation("a topic that does not exist", show, ("has no topic", "reasoner topics create"), 1, kafka())
-    yield Situation("a broker whose answers take 12 s", show, (CHECK_KAFKA,), 1, slow_broker)
-    yield Situation(
-        "a topic without a leader",
-        show,
-        ("has no leader for partition 0", "start the broker"),
-        1,
-        leaderless,
-        seconds_max=60.0,
-    )
-    yield Situation(
-        "an insight that does not exist",
-        "reasoner insights show 0000 --config job.yaml",
-        ("no insight 0000 among", "`reasoner insights list` shows the ids"),
-        1,
-        with_insight,
-    )
-    yield Situation(
-        "Ctrl-C of `insights tail`",
-        "reasoner insights tail --config job.yaml",
-        (TITLE,),
-        INTERRUPTED,
-        with_insight,
-        interrupt_when=TITLE,
-    )
-    tables = "reasoner tables create --config job.yaml"
-    yield Situation("a user that the catalog does not know", tables, ('"nobody"', CHECK_CATALOG), 1, catalog("nobody"))
-    yield Situation("a database that does not exist", tables, ('"pond"', CHECK_CATALOG), 1, catalog(database="pond"))
-    yield Situation(
-        "a catalog with another password",
-        tables,
-        ("password authentication failed", CHECK_CATALOG),
-        1,
-        catalog("guarded", "guarded", "wrong"),
-    )
-    yield Situation(
-        "Ctrl-C of `tables maintain`",
-        "reasoner tables maintain --config job.yaml",
-        (),
-        INTERRUPTED,
-        with_tables,
-        interrupt_when="/catalog.db",
-    )
-    yield Situation(
-        "Ctrl-C of `stack up`",
-        "reasoner stack up kafka --kafka-port auto --kafka-controller-port auto",
-        (),
-        INTERRUPTED,
-        lambda place: None,
-        interrupt_when="/.run/lock",
-    )
-
-
-def clusters() -> Iterable[Situation]:
-    at = "--config job.yaml --target $FLINK"
-    submit = f"reasoner submit latency-spikes {at}"
-    yield Situation(
-        "topics and tables that were not created",
-        f"reasoner submit {at}",
-        ("has no topic", "has no table", "reasoner topics create", "reasoner tables create"),
-        1,
-        fresh,
-    )
-    yield Situation("a job whose name runs already", submit, ("is RUNNING on", "stop it with `reasoner stop"), 1, job())
-    other = {"name": "other"}
-    yield Situation(
-        "more parallelism than slots",
-        submit,
-        ("free slots, expected 40", "add TaskManagers, or lower it"),
-        1,
-        job(other, parallelism=40),
-    )
-    yield Situation(
-        "a savepoint that does not exist",
-        f"{submit} --savepoint file:///no/savepoint",
-        ("failed as it started", "check the path"),
-        1,
-        job(other),
-        seconds_max=90.0,
-    )
-    yield Situation(
-        "a savepoint of another job",
-        f"reasoner submit error-patterns {at} --savepoint $SAVEPOINT",
-        ("failed as it started", "has the same stages"),
-        1,
-        job({"name": "patterns"}),
-        seconds_max=90.0,
-    )
-    yield Situation(
-        "another max_parallelism than that of the savepoint",
-        f"{submit} --savepoint $SAVEPOINT",
-        ("failed as it started", "set engine.max_parallelism as it was"),
-        1,
-        job(other, max_parallelism=8),
-        seconds_max=90.0,
-    )
-    missing = {"io-impl": "org.example.Missing"}
-    yield Situation(
-        "a class of the catalog that is not installed",
-        f"reasoner submit {at} --no-checks",
-        ("did not take the job",),
-        1,
-        with_lake({"properties": missing}),
-        seconds_max=90.0,
-    )
-    yield Situation(
-        "the same on a mini-cluster",
-        "reasoner submit --config job.yaml --no-checks",
-        ("the job has ended with code 1", "see "),
-        1,
-        with_lake({"properties": missing}),
-        seconds_max=90.0,
-    )
-    yield Situation(
-        "Ctrl-C of `submit` with a mini-cluster",
-        "reasoner submit latency-spikes --config job.yaml",
-        (),
-        INTERRUPTED,
-        job(other),
-        interrupt_when="the job runs until Ctrl-C",
-    )
-    yield Situation(
-        "a job that does not run",
-        "reasoner stop cart --target $FLINK",
-        ("no job named cart runs", "`reasoner jobs` lists them"),
-        1,
-        job(),
-    )
-    yield Situation(
-        "a folder in which the cluster cannot write",
-        "reasoner savepoint situations --target $FLINK --folder file:///proc/no",
-        ("savepoint of", "see the JobManager's log"),
-        1,
-        job(),
-        seconds_max=90.0,
-    )
-    yield Situation(
-        "`stack down` while a job runs",
-        "reasoner stack down --folder $STACK",
-        ("runs on", "reasoner stop situations"),
-        1,
-        job(),
-    )
-    yield Situation(
-        "a topic of results that was deleted",
-        f"reasoner doctor {at}",
-        ("which the job writes: create it with `reasoner topics create",),
-        1,
-        without_sink,
-    )
-
-
 def with_lake(changes: dict[str, Any]) -> Callable[[Place], None]:
     def made(place: Place) -> None:
         settings = place.real.job.lake.model_dump(mode="json")
@@ -311,6 +156,3 @@ def without_sink(place: Place) -> None:
     job()(place)
     with closing(KafkaAdminClient(bootstrap_servers=place.values["KAFKA"])) as admin:
         admin.delete_topics([place.real.job.kafka.topics.insights])
-
-
-ROWS: Final = (*brokers_and_catalogs(), *clusters())
