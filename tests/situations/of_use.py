@@ -60,7 +60,7 @@ TYPED: Final = (
     Situation(
         "the extra `job` is not installed",
         "$BIN/reasoner submit --config job.yaml",
-        ("needs the extra `job`", "pip install 'metric-reasoner[job]'"),
+        ("needs the extra `job`", "run `make setup` in"),
         2,
         without_modules("pyflink"),
         quick=True,
