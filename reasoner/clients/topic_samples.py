@@ -11,6 +11,7 @@ from udfs.insights.wording import elapsed
 WAIT_MS: Final = 2_000
 _RETENTION: Final = "retention.ms"
 _CLEANUP: Final = "cleanup.policy"
+PLACES: Final = 10
 
 
 class Sample(NamedTuple):
@@ -50,21 +51,35 @@ def topic_states(bootstrap: str, names: Iterable[str]) -> dict[str, TopicState]:
     }
 
 
-def last_messages(bootstrap: str, topic: str, per_partition: int) -> list[Sample]:
-    """Return the last messages of each partition, at most so many, in the order of their timestamps.
+def newest_messages(bootstrap: str, topic: str, since_ms: int, per_partition: int) -> list[Sample]:
+    """Return at most so many messages of each partition with timestamps since then, in the order of their timestamps.
 
-    Raises CommandFailed.
+    They come from PLACES places spread evenly, the end among them: where agents ship what they kept, the last messages
+    alone are the newest records of each. Of a partition without a message since then, from all of it. Raises
+    CommandFailed.
     """
-    with consumer_of(bootstrap) as consumer:
+    with consumer_of(bootstrap, max_poll_records=per_partition) as consumer:
         parts = partitions(bootstrap, topic)
         consumer.assign(parts)
         begins, ends = consumer.beginning_offsets(parts), consumer.end_offsets(parts)
-        for part in parts:
-            consumer.seek(part, max(begins[part], ends[part] - per_partition))
-        found: list[Sample] = []
-        while any(consumer.position(part) < ends[part] for part in parts):
-            polled = consumer.poll(timeout_ms=WAIT_MS)
-            if not polled:
-                break  # the rest of a partition may be marks of transactions alone
-            found += (Sample(record.timestamp, record.value or b"") for batch in polled.values() for record in batch)
-    return sorted(found)
+        since = consumer.offsets_for_times(dict.fromkeys(parts, since_ms))
+        firsts = {part: since[part].offset if since[part] else begins[part] for part in parts}
+        found: dict[tuple[TopicPartition, int], Sample] = {}
+        for number in range(PLACES):
+            stops = {part: _stop(firsts[part], ends[part], number, per_partition) for part in parts}
+            for part in parts:
+                consumer.seek(part, max(firsts[part], stops[part] - per_partition // PLACES))
+            while any(consumer.position(part) < stops[part] for part in parts):
+                polled = consumer.poll(timeout_ms=WAIT_MS)
+                if not polled:
+                    break  # the rest of a partition may be marks of transactions alone
+                for part, batch in polled.items():
+                    kept = (record for record in batch if record.offset < stops[part])
+                    found |= {(part, record.offset): Sample(record.timestamp, record.value or b"") for record in kept}
+    return sorted(found.values())
+
+
+def _stop(first: int, end: int, number: int, per_partition: int) -> int:
+    """Return the offset after the messages of a place."""
+    share = per_partition // PLACES
+    return min(end, first + share + max(0, end - first - share) * number // (PLACES - 1))

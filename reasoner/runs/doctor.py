@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal, NamedTuple
 
-from jobs.settings import JobConfig
+from jobs.settings import Detection, JobConfig
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.insight_topic import hidden
-from reasoner.clients.topic_samples import Sample, TopicState, last_messages, topic_states
+from reasoner.clients.topic_samples import Sample, TopicState, newest_messages, topic_states
 from reasoner.errors import CommandFailed
 from reasoner.recordings.otlp_json import NotOtlp
 from reasoner.recordings.read import times_ns
@@ -23,10 +23,12 @@ from udfs.otlp.decoder import SpanDecoder
 from udfs.otlp.signal import signal_of
 
 Level = Literal["ok", "note", "fault"]
-SAMPLES: Final = 200  # last messages of each partition that are read
+SAMPLES: Final = 200  # messages of each partition that are read, ...
+SAMPLED_MS: Final = 3_600_000  # ... from so far back to now
 QUIET_MS: Final = 300_000  # a topic without a message for so long
 SKEW_MS: Final = 60_000  # event time ahead of the Kafka timestamp
 LATE_SHARE_MAX: Final = 0.01
+EARLY_LAG_MAX_MS: Final = 60_000  # of half of the records: a window is first evaluated 5 s after its end
 ADMITTED_SHARE: Final = 0.999  # of the records, by the lateness that is proposed
 _NS_PER_MS: Final = 1_000_000
 
@@ -121,7 +123,10 @@ class Doctor:
             yield Finding("ok", f"{place} {self.rest.url}")
 
     def _topic(self, signal: SignalType, topic: str, state: TopicState) -> Iterator[Finding]:
-        samples = last_messages(self.config.kafka.bootstrap_servers, topic, SAMPLES)
+from reasoner.clients.insight_topic import hidden
+        since_ms = self.now_ms - SAMPLED_MS
+        samples = newest_messages(self.config.kafka.bootstrap_servers, topic, since_ms, SAMPLES)
+        kept = "for ever" if state.retention_ms < 0 else elapsed(state.retention_ms)
         if not samples:
             yield Finding("note", f"{topic}: {state.text()}, no message")
             return
@@ -147,9 +152,9 @@ class Doctor:
                 foreign = foreign_format(sample.value)
                 faults[f"{foreign.name}; {foreign.mend}" if foreign else str(error)] += 1
         for fault, number in sorted(faults.items()):
-            yield Finding("fault", f"{topic}: {number} of the last {len(samples)} messages are {fault}")
+            yield Finding("fault", f"{topic}: {number} of {len(samples)} messages are {fault}")
         if lags_ms:
-            yield from lag_findings(topic, lags_ms, self.config.detection.lateness_ms)
+            yield from lag_findings(topic, lags_ms, self.config.detection)
 
     def _times_ms(self, signal: SignalType, sample: Sample) -> list[int]:
         """Return the event times of a message. Raises NotOtlp."""
@@ -166,11 +171,12 @@ def _lags(sample: Sample, times_ms: Iterable[int]) -> Iterator[int]:
     return (sample.timestamp_ms - time_ms for time_ms in times_ms)
 
 
-def lag_findings(topic: str, lags_ms: Sequence[int], lateness_ms: int) -> Iterator[Finding]:
+def lag_findings(topic: str, lags_ms: Sequence[int], detection: Detection) -> Iterator[Finding]:
     """Yield what the ages of records in their messages say: shares of late ones and of clocks that are ahead."""
-    ordered = sorted(lags_ms)
+    ordered, lateness_ms = sorted(lags_ms), detection.lateness_ms
     late = sum(lag_ms > lateness_ms for lag_ms in ordered) / len(ordered)
-    typical = elapsed(max(0, ordered[len(ordered) // 2]))
+    typical_ms = max(0, ordered[len(ordered) // 2])
+    typical = elapsed(typical_ms)
     if late > LATE_SHARE_MAX:
         admits_ms = ordered[min(len(ordered) - 1, int(len(ordered) * ADMITTED_SHARE))]
         proposed_ms = -(-admits_ms // 60_000) * 60_000
@@ -182,6 +188,12 @@ def lag_findings(topic: str, lags_ms: Sequence[int], lateness_ms: int) -> Iterat
         )
     else:
         yield Finding("ok", f"{topic}: records are {typical} old when they come, {percent(late, 1)} too late")
+    if typical_ms > EARLY_LAG_MAX_MS and detection.emit_when == "early":
+        yield Finding(
+            "fault",
+            f"{topic}: half of the records are {typical} old or older when they come, so early results are of windows "
+            "without most of their records: set detection.emit_when to final",
+        )
     ahead = sum(lag_ms < -SKEW_MS for lag_ms in ordered) / len(ordered)
     if ahead:
         worst = elapsed(-ordered[0])

@@ -1,11 +1,18 @@
-"""Faults of a running job: a TaskManager is killed, or the job stops with a savepoint and does not end event time."""
+"""Faults of a running job: a TaskManager is killed, or the job stops with a savepoint and does not end event time.
 
+And the memory that it takes.
+"""
+
+import os
 import time
+from collections import Counter
+from pathlib import Path
 from random import Random
 from typing import Any
 
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.stack import RunningStack
+from reasoner.stack.process import OWNER_VARIABLE
 from reasoner.waiting import wait_until
 from tests.services.job_runs import DRAIN_DEADLINE_S, ClusterJob, wait_for_state
 from tests.support.crash import kill_taskmanager, start_taskmanager
@@ -60,3 +67,21 @@ def stop_with_savepoint(job: ClusterJob) -> str:
     savepoint = job.rest.stop(job.job_id, folder, drain=False, deadline_s=DRAIN_DEADLINE_S)
     wait_for_state(job.rest, job.job_id, "FINISHED", DRAIN_DEADLINE_S)
     return savepoint
+
+
+def memory_mb(folder: Path) -> dict[str, int]:
+    """Return the resident memory of the processes of the cluster in MB, summed by kind of process."""
+    mark = f"{OWNER_VARIABLE}={folder}".encode()
+    sums: Counter[str] = Counter()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark not in (process / "environ").read_bytes():
+                continue
+            command = (process / "cmdline").read_bytes()
+            resident_pages = int((process / "statm").read_text().split()[1])
+        except OSError:
+            continue
+        kind = "jobmanager" if b"StandaloneSession" in command else "python" if b"python" in command[:80] else "other"
+        kind = "taskmanager" if b"TaskManagerRunner" in command else kind
+        sums[kind] += resident_pages * os.sysconf("SC_PAGE_SIZE")
+    return {kind: size >> 20 for kind, size in sorted(sums.items())}

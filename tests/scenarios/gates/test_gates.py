@@ -90,6 +90,10 @@ def test_an_insight_that_was_over_when_it_came_is_judged_as_a_whole() -> None:
     assert emitted("novelty", [new("a", 60, number=1, status="closed")]) == [], "the end of one that was suppressed"
 
 
+def test_an_insight_that_is_retracted_before_it_is_emitted_is_not_emitted() -> None:
+    assert emitted("novelty", [new("a", 60), new("a", 60, number=1, status="retracted")]) == []
+
+
 def test_an_insight_that_is_emitted_opens_once() -> None:
     (stage,) = (stage for stage in stages(GraphConfig()) if stage.uid == "novelty")
     graph = LocalGraph([stage])

@@ -4,6 +4,7 @@ import gzip
 
 import pytest
 
+from jobs.settings import Detection
 from reasoner.runs.doctor import lag_findings
 from reasoner.runs.foreign_format import foreign_format
 
@@ -44,15 +45,17 @@ def test_bytes_that_show_no_format_are_not_guessed(value: bytes) -> None:
 
 def test_agents_that_ship_every_ten_minutes_get_the_lateness_that_admits_them() -> None:
     lags_ms = [second * 1_000 for second in range(600)]
-    (late,) = lag_findings("logs_raw", lags_ms, 120_000)
-    assert late.level == "fault"
+    late, early = lag_findings("logs_raw", lags_ms, Detection())
+    assert (late.level, early.level) == ("fault", "fault")
     assert "logs_raw: 79.8 % of 600 records come too late for detection" in late.text
     assert "set detection.lateness_ms to 600000, which admits 99.9 %" in late.text
-    (admitted,) = lag_findings("logs_raw", lags_ms, 600_000)
+    assert "half of the records are 5 min old or older when they come" in early.text
+    assert "set detection.emit_when to final" in early.text
+    (admitted,) = lag_findings("logs_raw", lags_ms, Detection(lateness_ms=600_000, emit_when="final"))
     assert (admitted.level, admitted.text) == ("ok", "logs_raw: records are 5 min old when they come, 0.0 % too late")
 
 
 def test_a_clock_that_is_ahead_is_named() -> None:
-    found = list(lag_findings("logs_raw", [10] * 95 + [-240_000] * 5, 120_000))
+    found = list(lag_findings("logs_raw", [10] * 95 + [-240_000] * 5, Detection()))
     assert [finding.level for finding in found] == ["ok", "fault"]
     assert "5.0 % of records are ahead of their message, by 4 min at most" in found[1].text
