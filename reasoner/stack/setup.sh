@@ -2,7 +2,8 @@
 # Creates everything that the project needs in this checkout: `.venv` (Python), `.tools` (uv, JDK link, jars, FLINK_HOME).
 #
 # Use: reasoner/stack/setup.sh            python, kafka and flink
-#      reasoner/stack/setup.sh PART...    of python, kafka, flink, fuzz (the fuzzer, which only `make fuzz` needs)
+#      reasoner/stack/setup.sh PART...    of python, kafka, flink; and of fuzz (the fuzzer), shop (packages of
+#                                         examples/own_services), collector (built with Go): each for one make target
 # The last step of each part writes a stamp with the fingerprint of its inputs. So the next run continues an interrupted
 # run, and a second run does nothing and needs no network. Settings: REASONER_PYTHON (interpreter), JAVA_HOME,
 # REASONER_SETUP_APT=no (install no system package, only report the missing ones).
@@ -315,6 +316,39 @@ setup_fuzz() {
   uv pip install --quiet --require-hashes -r "$ROOT/locks/fuzz.txt" || fail "the fuzzer could not be installed. $NETWORK_HINT"
 }
 
+setup_shop() {
+  setup_uv
+  local mark list=$ROOT/examples/own_services/requirements.txt
+  mark=$(fingerprint shop "$(python_version "$PYTHON")" "$list")
+  is_fresh shop "$mark" "$TOOLS/shop/bin/python" && return 0
+  say "installing the OpenTelemetry SDK for the services (10 MB)"
+  adopt_pip_settings
+  uv venv --quiet --clear --python "$PYTHON" "$TOOLS/shop" &&
+    uv pip install --quiet --python "$TOOLS/shop/bin/python" --require-hashes -r "$list" || fail "the packages of the services could not be installed. $NETWORK_HINT"
+  stamp shop "$mark"
+}
+
+# The builder writes the sources of the components in builder.yaml. Versions and hashes are those of the committed go.mod
+# and go.sum: the builder's own way to them stops at a module for Windows that the proxy does not serve.
+setup_collector() {
+  local mark go from=$ROOT/deploy/collector sources=$TOOLS/collector/build version=v0.158.0
+  mark=$(fingerprint collector "$version" "$from/builder.yaml" "$from/go.mod" "$from/go.sum")
+  is_fresh collector "$mark" "$TOOLS/collector/otelcol" && return 0
+  go=$(command -v go || compgen -G /usr/local/go/bin/go) || fail "Go is needed to build the Collector, found none. Install Go 1.25 or newer, then run \`make collector\` again."
+  say "building the Collector (the first time 4 to 10 minutes)"
+  rm -rf "$sources"
+  mkdir -p "$sources"
+  (
+    export GOBIN=$TOOLS/collector GOFLAGS=-buildvcs=false GOTOOLCHAIN=local PATH=${go%/*}:$PATH
+    cd "$sources" &&
+      go install "go.opentelemetry.io/collector/cmd/builder@$version" &&
+      "$GOBIN/builder" --config "$from/builder.yaml" --skip-get-modules --skip-compilation &&
+      cp "$from/go.mod" "$from/go.sum" . &&
+      go build -mod=readonly -trimpath -ldflags='-s -w' -o "$GOBIN/otelcol" .
+  ) >"$LOGS/collector.log" 2>&1 || fail "the Collector could not be built: $(tail -n 1 "$LOGS/collector.log") (full log: .tools/log/collector.log). Check the network and GOPROXY, then run \`make collector\` again."
+  stamp collector "$mark"
+}
+
 main() {
   local part parts=("$@")
   ((${#parts[@]})) || parts=(python kafka flink)
@@ -325,8 +359,8 @@ main() {
   ensure_system
   for part in "${parts[@]}"; do
     case $part in
-      python | kafka | flink | fuzz) "setup_$part" ;;
-      *) printf 'setup: unknown part %s; expected python, kafka, flink or fuzz\n' "$part" >&2 && exit 2 ;;
+      python | kafka | flink | fuzz | shop | collector) "setup_$part" ;;
+      *) printf 'setup: unknown part %s; expected python, kafka, flink, fuzz, shop or collector\n' "$part" >&2 && exit 2 ;;
     esac
   done
 }
