@@ -1,7 +1,6 @@
 """The commands of README's "On your own telemetry", as they stand there, against real components on other ports."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from reasoner.clients.flink_rest import FlinkRest
 from tests.support.components import FlinkCluster, PostgresUrls
-from tests.tidy.rules import ROOT
+from tests.support.readme import command_blocks
 
 pytestmark = pytest.mark.services
 
@@ -21,11 +20,7 @@ LEFT_OUT = ("make setup", "export PATH", "reasoner stack up", "reasoner insights
 
 def commands() -> str:
     """Return the shell commands of the section, without LEFT_OUT."""
-    section = (ROOT / "README.md").read_text().partition("## On your own telemetry")[2].partition("\n## ")[0]
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
-    blocks = [text for language, text in fenced if not language]
-    assert len(blocks) == 2, f"found {len(blocks)} blocks of commands, expected that of the start and that of reading"
-    return "\n".join(line for line in "".join(blocks).splitlines() if not line.startswith(LEFT_OUT))
+    return "\n".join(line for line in "".join(command_blocks()).splitlines() if not line.startswith(LEFT_OUT))
 
 
 def test_the_commands_start_a_job_show_it_and_stop_it(
