@@ -11,7 +11,8 @@ pytest = code=0; $(BIN)/pytest $(1) || code=$$?; if ((code == 5)); then echo "py
 
 # Two suites at the same time would share two cores and miss their deadlines.
 .NOTPARALLEL:
-.PHONY: help setup demo test check test-flink test-services test-faults test-wheel build explore mutants fuzz docs bench
+.PHONY: help setup demo test check test-flink test-services test-faults test-wheel trial build shop shop-setup collector
+.PHONY: explore mutants fuzz docs bench
 
 help: ## Print the list of targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +46,18 @@ test-wheel: setup ## Install the wheel in an empty folder and run the commands o
 
 build: setup ## Build wheel and sdist into dist
 	@.tools/uv/bin/uv build --quiet --no-build-isolation --python $(BIN)/python && ls dist/*
+
+trial: setup shop-setup collector ## Follow README with a Collector and the services of examples/own_services, play five faults, write docs/verdicts/trial.json (half an hour)
+	@export VERDICTS=docs/verdicts; $(BIN)/pytest tests/faults -m trial
+
+shop: shop-setup ## Run the five services of examples/own_services until Ctrl-C; they send telemetry to a Collector (SHOP_OPTIONS)
+	@.tools/shop/bin/python -m examples.own_services.shop $(SHOP_OPTIONS)
+
+shop-setup:
+	@reasoner/stack/setup.sh shop
+
+collector: ## Build an OpenTelemetry Collector of deploy/collector with Go, checked by hash: .tools/collector/otelcol
+	@reasoner/stack/setup.sh collector
 
 explore: setup ## Run the laws on random input for EXPLORE_SECONDS (600), from seed EXPLORE_SEED (0: from the clock)
 	@$(BIN)/python -m tests.explore --seconds $${EXPLORE_SECONDS:-600} --seed $${EXPLORE_SEED:-0}

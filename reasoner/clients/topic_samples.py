@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from reasoner.clients.broker import admin_of, consumer_of, partitions

@@ -123,10 +123,8 @@ class Doctor:
             yield Finding("ok", f"{place} {self.rest.url}")
 
     def _topic(self, signal: SignalType, topic: str, state: TopicState) -> Iterator[Finding]:
-from reasoner.clients.insight_topic import hidden
         since_ms = self.now_ms - SAMPLED_MS
         samples = newest_messages(self.config.kafka.bootstrap_servers, topic, since_ms, SAMPLES)
-        kept = "for ever" if state.retention_ms < 0 else elapsed(state.retention_ms)
         if not samples:
             yield Finding("note", f"{topic}: {state.text()}, no message")
             return

@@ -3,8 +3,9 @@
 # From an installed package, where `reasoner setup` calls it: the JDK link, jars and FLINK_HOME, in REASONER_TOOLS.
 #
 # Use: reasoner/stack/setup.sh            python (in a checkout only), kafka and flink
-#      reasoner/stack/setup.sh PART...    of python, kafka, flink, and of fuzz and docs, which only `make fuzz` and `make docs`
-#                                         need
+#      reasoner/stack/setup.sh PART...    of python, kafka, flink; and of those that one make target each needs: fuzz (the
+#                                         fuzzer), docs (the site generator), shop (packages of examples/own_services),
+#                                         collector (built with Go)
 # The last step of each part writes a stamp with the fingerprint of its inputs. So the next run continues an interrupted
 # run, and a second run does nothing and needs no network. Settings: REASONER_PYTHON (interpreter), JAVA_HOME,
 # REASONER_SETUP_APT=no (install no system package, only report the missing ones; so from an installed package always).
@@ -350,6 +351,39 @@ setup_docs() {
   stamp docs "$mark"
 }
 
+setup_shop() {
+  setup_uv
+  local mark list=$ROOT/examples/own_services/requirements.txt
+  mark=$(fingerprint shop "$(python_version "$PYTHON")" "$list")
+  is_fresh shop "$mark" "$TOOLS/shop/bin/python" && return 0
+  say "installing the OpenTelemetry SDK for the services (10 MB)"
+  adopt_pip_settings
+  uv venv --quiet --clear --python "$PYTHON" "$TOOLS/shop" &&
+    uv pip install --quiet --python "$TOOLS/shop/bin/python" --require-hashes -r "$list" || fail "the packages of the services could not be installed. $NETWORK_HINT"
+  stamp shop "$mark"
+}
+
+# The builder writes the sources of the components in builder.yaml. Versions and hashes are those of the committed go.mod
+# and go.sum: the builder's own way to them stops at a module for Windows that the proxy does not serve.
+setup_collector() {
+  local mark go from=$ROOT/deploy/collector sources=$TOOLS/collector/build version=v0.158.0
+  mark=$(fingerprint collector "$version" "$from/builder.yaml" "$from/go.mod" "$from/go.sum")
+  is_fresh collector "$mark" "$TOOLS/collector/otelcol" && return 0
+  go=$(command -v go || compgen -G /usr/local/go/bin/go) || fail "Go is needed to build the Collector, found none. Install Go 1.25 or newer, then run \`make collector\` again."
+  say "building the Collector (the first time 4 to 10 minutes)"
+  rm -rf "$sources"
+  mkdir -p "$sources"
+  (
+    export GOBIN=$TOOLS/collector GOFLAGS=-buildvcs=false GOTOOLCHAIN=local PATH=${go%/*}:$PATH
+    cd "$sources" &&
+      go install "go.opentelemetry.io/collector/cmd/builder@$version" &&
+      "$GOBIN/builder" --config "$from/builder.yaml" --skip-get-modules --skip-compilation &&
+      cp "$from/go.mod" "$from/go.sum" . &&
+      go build -mod=readonly -trimpath -ldflags='-s -w' -o "$GOBIN/otelcol" .
+  ) >"$LOGS/collector.log" 2>&1 || fail "the Collector could not be built: $(tail -n 1 "$LOGS/collector.log") (full log: .tools/log/collector.log). Check the network and GOPROXY, then run \`make collector\` again."
+  stamp collector "$mark"
+}
+
 main() {
   local part parts=("$@")
   ((${#parts[@]})) || parts=(${VENV:+python} kafka flink)
@@ -361,8 +395,8 @@ main() {
   [[ -n $VENV ]] || announce_jars "${parts[@]}"
   for part in "${parts[@]}"; do
     case $part in
-      python | kafka | flink | fuzz | docs) "setup_$part" ;;
-      *) printf 'setup: unknown part %s; expected python, kafka, flink, fuzz or docs\n' "$part" >&2 && exit 2 ;;
+      python | kafka | flink | fuzz | docs | shop | collector) "setup_$part" ;;
+      *) printf 'setup: unknown part %s; expected python, kafka, flink, fuzz, docs, shop or collector\n' "$part" >&2 && exit 2 ;;
     esac
   done
 }

@@ -1,0 +1,57 @@
+"""Traces, logs and metrics of a service by OTLP over HTTP: what each service calls at its start."""
+
+import logging
+
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.kafka import KafkaInstrumentor
+from opentelemetry.instrumentation.logging.handler import LoggingHandler
+from opentelemetry.instrumentation.urllib import URLLibInstrumentor
+from opentelemetry.metrics import set_meter_provider
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import set_tracer_provider
+
+METRICS_INTERVAL_MS = 10_000
+_started: list[TracerProvider | MeterProvider | LoggerProvider] = []
+
+
+def start(service: str, version: str, endpoint: str) -> None:
+    """Send what the process records to the Collector at `endpoint`, such as http://127.0.0.1:4318.
+
+    Clients of urllib and kafka-python get spans by themselves; log records go out through the root logger.
+    """
+    resource = Resource.create(
+        {
+            "service.name": service,
+            "service.version": version,
+            "service.instance.id": f"{service}-1",
+            "deployment.environment.name": "shop",
+        }
+    )
+    traces = TracerProvider(resource=resource)
+    traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint}/v1/traces")))
+    set_tracer_provider(traces)
+    reader = PeriodicExportingMetricReader(OTLPMetricExporter(f"{endpoint}/v1/metrics"), METRICS_INTERVAL_MS)
+    meters = MeterProvider([reader], resource)
+    set_meter_provider(meters)
+    logs = LoggerProvider(resource=resource)
+    logs.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter(f"{endpoint}/v1/logs")))
+    logging.getLogger().addHandler(LoggingHandler(logger_provider=logs))
+    logging.getLogger().setLevel(logging.INFO)
+    logging.getLogger("kafka").setLevel(logging.ERROR)  # it says each rebalance and each fetch
+    URLLibInstrumentor().instrument()
+    KafkaInstrumentor().instrument()
+    _started.extend((traces, meters, logs))
+
+
+def stop() -> None:
+    """Send what is not sent yet."""
+    for provider in _started:
+        provider.shutdown()
