@@ -12,7 +12,7 @@ _DEADLINE_S: Final = 60.0  # a large savepoint may take longer; `reasoner status
 _STEPS: Final = (
     ("Failed to rollback to checkpoint/savepoint", "give the savepoint of a job that has the same stages"),
     ("max parallelism", "set engine.max_parallelism as it was when the savepoint was taken"),
-    ("Cannot find checkpoint or savepoint", "check the path; `--savepoint latest` takes that of the journal"),
+    ("Cannot find checkpoint or savepoint", "check the path; `--savepoint latest` is where the last run ended"),
 )
 
 

@@ -103,6 +103,13 @@ CLUSTERS: Final = (
         seconds_max=90.0,
     ),
     Situation(
+        "the latest savepoint, where the job has not run",
+        f"{_SUBMIT} --savepoint latest",
+        ("found no place where other ended", "give a path"),
+        2,
+        job(_OTHER),
+    ),
+    Situation(
         "a savepoint of another job",
         f"reasoner submit error-patterns {_AT} --savepoint $SAVEPOINT",
         ("failed as it started", "has the same stages"),

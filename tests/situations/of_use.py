@@ -52,12 +52,6 @@ TYPED: Final = (
         2,
     ),
     Situation(
-        "the latest savepoint, where none was taken",
-        "reasoner submit --config job.yaml --savepoint latest --target 127.0.0.1:$CLOSED",
-        ("no savepoint of insights", "give its path"),
-        2,
-    ),
-    Situation(
         "the extra `job` is not installed",
         "$BIN/reasoner submit --config job.yaml",
         ("needs the extra `job`", "run `make setup` in"),
