@@ -18,6 +18,7 @@ from udfs.otlp.repair import repair_json
 
 SHORT, LONG = 1 << 14, 1 << 15
 RATIO_MAX = 2.5
+ATTEMPTS = 4
 TIMED_MS_MIN = 4.0  # below it the clock and the caches decide
 # Bounds of the reader far above the line, so that it is its work that grows in proportion, and not a cut that hides it.
 UNBOUNDED = MaskSettings(line_bytes_max=1 << 20)
@@ -107,12 +108,20 @@ def check(work: Callable[[str], object], text: str) -> None:
 
 
 def check_pair(work: Callable[[str], object], short: str, long: str) -> None:
-    """Assert that the time for twice the text is at most RATIO_MAX times as long."""
+    """Assert that the time for twice the text is at most RATIO_MAX times as long, in one of ATTEMPTS pairs.
+
+    Work that grows with the square takes four times as long in each of them; caches that others use, only in some.
+    """
     work(long[:100])  # loads what is loaded once
-    long_ms = cpu_ms(work, long)
-    if long_ms > TIMED_MS_MIN:
+    short_ms = long_ms = 0.0
+    for _ in range(ATTEMPTS):
+        long_ms = cpu_ms(work, long)
+        if long_ms <= TIMED_MS_MIN:
+            return
         short_ms = cpu_ms(work, short)
-        assert long_ms <= RATIO_MAX * short_ms, f"{long[:80]!r}…: {short_ms:.1f} ms, twice as long {long_ms:.1f} ms"
+        if long_ms <= RATIO_MAX * short_ms:
+            return
+    pytest.fail(f"{long[:80]!r}…: {short_ms:.1f} ms, twice as long {long_ms:.1f} ms")
 
 
 def read(severity: int, body: str) -> None:
