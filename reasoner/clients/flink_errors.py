@@ -11,11 +11,11 @@ _PYTHON_TRACE: Final = "Traceback (most recent call last):"
 def causes(trace: str) -> list[str]:
     """Return the messages of the exceptions in a stack trace or an output, the innermost last; at least one.
 
-    An error of Python, which Flink quotes, is the innermost. Without an exception they are the last lines that are no
-    stack frame.
+    An error of Python behind them, as Flink quotes that of a worker, is the innermost. Without an exception they are
+    the last lines that are no stack frame.
     """
     _, python, rest = trace.rpartition(_PYTHON_TRACE)
-    if python:
+    if python and _CAUSE not in rest:
         error = next((line[:300] for line in rest.splitlines() if line and not line[0].isspace()), _NONE)
         return [error]
     lines = [line.strip() for line in trace.splitlines() if line.strip()]

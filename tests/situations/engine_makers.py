@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import InvalidReplicationAssignmentError
 
 from reasoner.clients import lake
 from reasoner.clients.topics import TopicSpec, create_topics
@@ -68,9 +69,17 @@ def leaderless(place: Place) -> None:
     with closing(KafkaAdminClient(bootstrap_servers=place.values["KAFKA"])) as admin:
         with second_broker(place.real.stack.settings, place.folder):
             wait_until(lambda: len(admin.describe_cluster()["brokers"]) == 2, "there are two brokers", 60.0)
-            admin.create_topics({"without-leader": {"assignments": {0: [2]}}})
+            wait_until(lambda: _created(admin), "the controller lets the second broker have a topic", 60.0)
             wait_until(lambda: _leader(admin) == 2, "the second broker leads the topic", 30.0)
         wait_until(lambda: _leader(admin) == -1, "the topic has no leader", 60.0)
+
+
+def _created(admin: Any) -> bool:
+    try:
+        admin.create_topics({"without-leader": {"assignments": {0: [2]}}})
+    except InvalidReplicationAssignmentError:  # the broker is listed before it may have a topic
+        return False
+    return True
 
 
 def _leader(admin: Any) -> int:

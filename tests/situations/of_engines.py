@@ -70,7 +70,7 @@ BROKERS: Final = (
     ),
     Situation(
         "Ctrl-C of `stack up`",
-        "reasoner stack up kafka --kafka-port auto --kafka-controller-port auto",
+        "reasoner stack up kafka --folder .run --kafka-port auto --kafka-controller-port auto",
         (),
         INTERRUPTED,
         lambda place: None,

@@ -194,7 +194,15 @@ DISKS: Final = (
         busy_port,
     ),
     Situation(
-        "`stack down` in another folder", "reasoner stack down", ("nothing was started in", "--folder"), 0, quick=True
+        "`stack down` where nothing was started",
+        "reasoner stack down --folder .run",
+        ("nothing was started in", "--folder"),
+        0,
+        quick=True,
     ),
-    Situation("`stack logs` in another folder", "reasoner stack logs", ("start with `reasoner stack up`",)),
+    Situation(
+        "`stack logs` where nothing was started",
+        "reasoner stack logs --folder .run",
+        ("start with `reasoner stack up`",),
+    ),
 )

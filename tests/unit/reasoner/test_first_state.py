@@ -46,3 +46,5 @@ def test_causes_are_those_of_the_trace_or_the_last_lines_that_are_no_frame() -> 
     assert causes("") == ["no reason is known"]
     of_python = "java.A: Traceback (most recent call last):\n  File 'f'\n    g()\nKeyError: 'k'\n\n\tat b.C(D.java)"
     assert causes(of_python) == ["KeyError: 'k'"], "Flink quotes the worker's error"
+    of_java = f"Traceback (most recent call last):\n  File 'f'\npy4j.Py4JJavaError: calling o35.execute\n{TRACE}"
+    assert causes(of_java)[-1].startswith("FileNotFoundException"), "Python quotes Java's"
