@@ -20,9 +20,11 @@ def causes(trace: str) -> list[str]:
         return [error]
     lines = [line.strip() for line in trace.splitlines() if line.strip()]
     found = [_message(line.removeprefix(_CAUSE)) for line in lines if line.startswith(_CAUSE)]
-    if found and found[-1].startswith(_PROGRAM_ENDED):  # the program has said why, before Flink's stack trace
+    own = [cause for cause in found if not cause.startswith(_PROGRAM_ENDED)]
+    if found and not own:  # the program has said why, before Flink's stack trace
         first = next(number for number, line in enumerate(lines) if line.startswith("at "))
         return lines[: max(0, first - 1)][-1:] or found
+    found = own
     frames = ("at ", "...", "File ")
     return found or [line[:300] for line in lines if not line.startswith(frames)][-2:] or [_NONE]
 

@@ -28,10 +28,15 @@ def refuse_failed_start(rest: FlinkRest, job_id: str) -> None:
     if left != "FAILED":
         return
     page = f"{rest.url}/#/job/{job_id}/exceptions"
-    found = causes(rest.failure(job_id))
-    step = next((step for text, step in _STEPS if any(text in cause for cause in found)), f"see {page}")
-    message = f"job {job_id} failed as it started: {found[-1]}; {step}"
+    message = f"job {job_id} failed as it started: {why(rest.failure(job_id), f'see {page}')}"
     raise CommandFailed(message)
+
+
+def why(trace: str, step: str) -> str:
+    """Return the innermost cause of a start that failed, and the next step; `step` where there is no better one."""
+    found = causes(trace)
+    known = next((step for text, step in _STEPS if any(text in cause for cause in found)), step)
+    return f"{found[-1]}; {known}" if known else found[-1]
 
 
 def _left_first_state(rest: FlinkRest, job_id: str) -> str:

@@ -15,12 +15,11 @@ import jobs
 from jobs.graph import JOBS, Job
 from jobs.settings import JobConfig, load
 from reasoner.clients import lake
-from reasoner.clients.flink_errors import causes
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.topics import create_topics, sink_specs
 from reasoner.errors import CommandFailed, WrongUse, nearest
 from reasoner.runs import journal, resume
-from reasoner.runs.first_state import refuse_failed_start
+from reasoner.runs.first_state import refuse_failed_start, why
 from reasoner.runs.preflight import Preflight
 from reasoner.stack.environment import flink_env, flink_home
 
@@ -145,7 +144,7 @@ class Submission:
             raise CommandFailed(message) from error
         found = _JOB_ID.search(done.stdout)
         if done.returncode or not found:
-            message = f"the cluster at {address} did not take the job: {causes(done.stdout + done.stderr)[-1]}"
+            message = f"the cluster at {address} did not take the job: {why(done.stdout + done.stderr, '')}"
             raise CommandFailed(message)
         return found.group(1)
 

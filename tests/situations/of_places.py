@@ -195,14 +195,14 @@ DISKS: Final = (
     ),
     Situation(
         "`stack down` where nothing was started",
-        "reasoner stack down --folder .run",
+        "reasoner stack down",
         ("nothing was started in", "--folder"),
         0,
         quick=True,
     ),
     Situation(
         "`stack logs` where nothing was started",
-        "reasoner stack logs --folder .run",
+        "reasoner stack logs",
         ("start with `reasoner stack up`",),
     ),
 )

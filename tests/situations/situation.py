@@ -109,7 +109,7 @@ def run(row: Situation, place: Place) -> Seen:
     row.made(place)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("REASONER_", "PYTHON", "JAVA_"))}
-    state = {"HOME": str(place.folder), "XDG_STATE_HOME": str(place.folder / "state")}
+    state = {"HOME": str(place.folder), "XDG_STATE_HOME": str(place.folder / "state"), "REASONER_FOLDER": ".run"}
     environment = {**kept, "PATH": path, "LC_ALL": "C.UTF-8", **state, **place.values, **place.environ}
     shell = ["bash", "-c", f"set -o pipefail; {row.command}"]
     if row.mounts:

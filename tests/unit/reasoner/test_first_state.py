@@ -48,3 +48,8 @@ def test_causes_are_those_of_the_trace_or_the_last_lines_that_are_no_frame() -> 
     assert causes(of_python) == ["KeyError: 'k'"], "Flink quotes the worker's error"
     of_java = f"Traceback (most recent call last):\n  File 'f'\npy4j.Py4JJavaError: calling o35.execute\n{TRACE}"
     assert causes(of_java)[-1].startswith("FileNotFoundException"), "Python quotes Java's"
+    ended = (
+        "ProgramAbortException\n\tat a.B\nCaused by: java.lang.RuntimeException: Python process exits with code: 1\n"
+    )
+    assert causes(f"{of_java}\n{ended}")[-1].startswith("FileNotFoundException"), "not that the program has ended"
+    assert causes(f"job night runs already\n{ended}") == ["job night runs already"], "what the program says"
