@@ -96,7 +96,7 @@ def test_trial(machine: Machine, verdict: dict[str, Any]) -> None:
             closed_s = time.time()
         lines = 2 * len(last.insight_records())
         wait_until(lambda: len(log.read_text().splitlines()) >= lines, f"tail has printed {lines} lines", 30.0)
-    verdict["found"] = found(played, reader.seen)
+    verdict |= {"found": found(played, reader.seen), "load_average": machine.load}
     verdict |= counted(last, whole_ms)
     verdict["spans_per_second"] = round(verdict["spans"] / (closed_s - open_s))
     verdict |= courses(reader.seen) | outputs(machine.shell)

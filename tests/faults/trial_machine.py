@@ -1,5 +1,6 @@
 """The machine of the new user in the trial: a clone with its stack, the Collector and the shop, on free ports."""
 
+import os
 import signal
 import subprocess
 import time
@@ -38,6 +39,7 @@ class Machine:
         names = ("kafka_port", "kafka_controller_port", "postgres_port", "flink_rest_port", "flink_rpc_port")
         given = {name: getattr(self._ports, name) for name in names}
         self.shell = Shell(self.clone, environment_of(self.clone / ".venv" / "bin", folder / "state", given))
+        self.load: dict[str, float] = {}  # at the end of each fault: processes that run or wait for a core, of 1 min
         self._otlp_port = _free_row(2 + 5)
         self._shop_port = self._otlp_port + 2
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(self.clone)], check=True)
@@ -90,6 +92,7 @@ class Machine:
         """Play a fault and the pause after it; return when it began, epoch s."""
         began_s = self._switch(fault, "on")
         wait_until_s(began_s + LASTS_S[fault])
+        self.load[fault] = round(os.getloadavg()[0], 1)
         wait_until_s(self._switch(fault, "off") + PAUSE_S)
         return began_s
 
