@@ -10,8 +10,8 @@ from reasoner.waiting import wait_until
 _STARTS: Final = ("INITIALIZING", "CREATED")
 _DEADLINE_S: Final = 60.0  # a large savepoint may take longer; `reasoner status` shows how it ends
 _STEPS: Final = (
+    ("Max parallelism mismatch", "set engine.max_parallelism as it was when the savepoint was taken"),
     ("Failed to rollback to checkpoint/savepoint", "give the savepoint of a job that has the same stages"),
-    ("max parallelism", "set engine.max_parallelism as it was when the savepoint was taken"),
     ("Cannot find checkpoint or savepoint", "check the path; `--savepoint latest` is where the last run ended"),
 )
 
