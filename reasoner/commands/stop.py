@@ -16,7 +16,11 @@ def stop_command(
     target: Target = "http://127.0.0.1:8081",
     folder: SavepointFolder = "",
     drain: Annotated[
-        bool, typer.Option("--drain", help="End event time first: all windows become final. Only to end for good.")
+        bool,
+        typer.Option(
+            "--drain",
+            help="End event time first, so that windows become final: only to end for good, while telemetry comes.",
+        ),
     ] = False,
 ) -> None:
     """Stop a job with a savepoint and print the path of the savepoint.
@@ -30,5 +34,7 @@ def stop_command(
     """
     path = savepoints.stop(name, target, folder, drain=drain)
     print(path)
-    if not drain:
+    if drain:
+        say("windows of a source without messages for longer than kafka.idle_ms are not written: docs/operate.md")
+    else:
         say(f"go on with: reasoner submit --config FILE --target {target} --savepoint latest")
