@@ -109,7 +109,8 @@ def run(row: Situation, place: Place) -> Seen:
     row.made(place)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("REASONER_", "PYTHON", "JAVA_"))}
-    state = {"HOME": str(place.folder), "XDG_STATE_HOME": str(place.folder / "state"), "REASONER_FOLDER": ".run"}
+    home = str(place.folder)
+    state = {"HOME": home, "TMPDIR": home, "XDG_STATE_HOME": f"{home}/state", "REASONER_FOLDER": ".run"}
     environment = {**kept, "PATH": path, "LC_ALL": "C.UTF-8", **state, **place.values, **place.environ}
     shell = ["bash", "-c", f"set -o pipefail; {row.command}"]
     if row.mounts:
@@ -171,6 +172,8 @@ def faults(row: Situation, seen: Seen) -> list[str]:
 _VOLATILE: Final = (
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "UUID"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "ID"),
+    (re.compile(r"127\.0\.0\.1:\d{5}\b"), "127.0.0.1:$PORT"),
+    (re.compile(r"reasoner-submit-\w{8}\b"), "reasoner-submit-ID"),
     (re.compile(r"\b\d+\.\d s\b"), "N s"),
 )
 

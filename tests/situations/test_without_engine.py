@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.situations.rows import WITHOUT_ENGINE
+from tests.situations.rows import ROWS, WITHOUT_ENGINE
 from tests.situations.situation import Place, Situation, faults, run, table_row
 from tests.tidy.rules import ROOT
 
@@ -24,4 +24,4 @@ def test_the_user_sees_a_sentence_and_it_is_that_of_the_table(row: Situation, tm
 def test_the_table_has_forty_situations_and_more() -> None:
     rows = TABLE.read_text().partition("|---|---|---|---|\n")[2].splitlines()
     assert len(rows) >= 40
-    assert {row.name for row in WITHOUT_ENGINE} <= {line.removeprefix("| ").partition(" | ")[0] for line in rows}
+    assert [line.removeprefix("| ").partition(" | ")[0] for line in rows] == [row.name for row in ROWS]
