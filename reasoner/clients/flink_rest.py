@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from ipaddress import ip_address
@@ -18,6 +19,9 @@ from state_schemas.contracts.counters import MetricName
 
 _ENDED: Final = frozenset(("FINISHED", "FAILED", "CANCELED", "SUSPENDED"))
 COUNTERS: Final = frozenset(get_args(MetricName))
+_SOURCE: Final = "Source: "
+_METRICS_AT_ONCE: Final = 20  # of a request: their names are in its address
+_RENEWED_DEADLINE_S: Final = 15.0  # `metrics.fetcher.update-interval`, 10 s, and the time of its answer
 
 
 class JobInfo(NamedTuple):
@@ -33,6 +37,13 @@ class JobInfo(NamedTuple):
     def is_active(self) -> bool:
         """Return whether the job runs, or will run again without anyone's doing."""
         return self.state not in _ENDED
+
+
+class _Source(NamedTuple):
+    """Numbers of a source: ms without a message, and its newest offset; -1 where it has read none."""
+
+    idle_ms: int
+    offset_max: int
 
 
 class NoAnswer(CommandFailed):
@@ -196,11 +207,47 @@ class FlinkRest:
                 continue
             path = f"/jobs/{job_id}/vertices/{vertex['id']}/subtasks/metrics"
             ids = [entry["id"] for entry in self.get(path) if entry["id"].rpartition(".")[2] in COUNTERS]
-            for start in range(0, len(ids), 20):
-                asked = quote(",".join(ids[start : start + 20]))
-                for entry in self.get(f"{path}?get={asked}&agg=sum"):
-                    sums[entry["id"].rpartition(".")[2]] += int(entry["sum"])
+            for entry in self._metrics(path, ids):
+                sums[entry["id"].rpartition(".")[2]] += int(entry["sum"])
         return sums
+
+    def idle_ms_of_sources(self, job_id: str) -> dict[str, int]:
+        """Return by source, such as `traces`, for how many ms all its subtasks have read nothing.
+
+        Sources that have never read a message are left out. Flink renews a number only when it is asked for and
+        `metrics.fetcher.update-interval` (10 s) has passed, so this waits for it.
+        """
+        before = self._sources(job_id)
+        with suppress(CommandFailed):  # back pressure: a source that neither reads nor is idle
+            wait_until(
+                lambda: all(numbers != before.get(name) for name, numbers in self._sources(job_id).items()),
+                "Flink renews the numbers of the sources",
+                _RENEWED_DEADLINE_S,
+            )
+        now = self._sources(job_id)
+        return {name: numbers.idle_ms for name, numbers in now.items() if numbers.offset_max >= 0}
+
+    def _sources(self, job_id: str) -> dict[str, _Source]:
+        vertices = [vertex for vertex in self.get(f"/jobs/{job_id}")["vertices"] if vertex["name"].startswith(_SOURCE)]
+        return {
+            vertex["name"].removeprefix(_SOURCE).partition("_source")[0]: self._source(job_id, vertex["id"])
+            for vertex in vertices
+        }
+
+    def _source(self, job_id: str, vertex_id: str) -> _Source:
+        path = f"/jobs/{job_id}/vertices/{vertex_id}/subtasks/metrics"
+        ids = [entry["id"] for entry in self.get(path)]
+        idle = self._metrics(path, [name for name in ids if name.endswith(".sourceIdleTime")])
+        offsets = self._metrics(path, [name for name in ids if name.endswith((".currentOffset", ".committedOffset"))])
+        return _Source(
+            idle_ms=min((int(entry["min"]) for entry in idle), default=0),
+            offset_max=max((int(entry["max"]) for entry in offsets), default=-1),
+        )
+
+    def _metrics(self, path: str, ids: Sequence[str]) -> Iterator[Any]:
+        """Yield the metrics with these ids over the subtasks of a vertex, each with `min`, `max` and `sum`."""
+        for start in range(0, len(ids), _METRICS_AT_ONCE):
+            yield from self.get(f"{path}?get={quote(','.join(ids[start : start + _METRICS_AT_ONCE]))}")
 
     def _call(self, request: Request) -> Any:
         try:

@@ -26,15 +26,14 @@ def stop_command(
     """Stop a job with a savepoint and print the path of the savepoint.
 
     Everything that was read is written and committed; no transaction stays open. The journal remembers the path, unless
-    the job was drained: `reasoner submit --savepoint latest` goes on from it.
+    the job was drained: `reasoner submit --savepoint latest` goes on from it. A drain is refused where a source has
+    had no message for `kafka.idle_ms`: Flink would drop its open windows.
 
     Example: reasoner stop insights --target http://127.0.0.1:8081
 
-    Exit codes: 0 ok, 1 no such job runs or the savepoint failed, 2 wrong use.
+    Exit codes: 0 ok, 1 no such job runs, its sources are idle or the savepoint failed, 2 wrong use.
     """
     path = savepoints.stop(name, target, folder, drain=drain)
     print(path)
-    if drain:
-        say("windows of a source without messages for longer than kafka.idle_ms are not written: docs/operate.md")
-    else:
+    if not drain:
         say(f"go on with: reasoner submit --config FILE --target {target} --savepoint latest")

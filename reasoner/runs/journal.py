@@ -13,6 +13,7 @@ import msgspec
 from reasoner.errors import CommandFailed
 from reasoner.folders import state_folder
 
+REFUSED: Final = ""
 TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -30,8 +31,9 @@ class Savepoint(msgspec.Struct, frozen=True, tag="savepoint"):
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
-    """A job that a cluster took.
+    """A job that a cluster took, or an upgrade that it refused.
 
+    - job_id: REFUSED for an upgrade that the cluster did not take.
     - version: of this package.
     - settings: text of the YAML file.
     - savepoint: where the job began; "" without one.

@@ -17,8 +17,9 @@ def point(config: JobConfig, rest: FlinkRest, savepoint: str) -> str:
     """Return the path of a savepoint; `latest` is where the last run of the job ended.
 
     A job that was stopped has its savepoint. One that was cancelled, has failed or was killed goes on exactly from its
-    last checkpoint, or from where it began if it had none. Raises WrongUse where that is not known: an older point
-    would count what came after it twice.
+    last checkpoint, or from where it began if it had none. A run that has failed before it had a point is passed over:
+    it has committed nothing. Raises WrongUse where the point is not known: an older one would count what came after it
+    twice.
     """
     return savepoint if savepoint != LATEST else _latest(config, rest)
 
@@ -30,8 +31,10 @@ def local_path(address: str) -> Path | None:
 
 
 def _latest(config: JobConfig, rest: FlinkRest) -> str:
-    run = next((job for job in rest.overview() if job.name == config.name), None)
-    entries = [entry for entry in journal.entries(config.name) if entry.cluster == rest.url]
+    runs = (job for job in rest.overview() if job.name == config.name)
+    run = next((job for job in runs if job.state != "FAILED" or rest.last_checkpoint(job.job_id) is not None), None)
+    at_cluster = (entry for entry in journal.entries(config.name) if entry.cluster == rest.url)
+    entries = [entry for entry in at_cluster if entry.job_id != journal.REFUSED]
     job_id = run.job_id if run else (entries[-1].job_id if entries else "")
     of_run = [entry for entry in entries if entry.job_id == job_id]
     if any(isinstance(entry, journal.Drained) for entry in of_run):

@@ -3,10 +3,13 @@
 from contextlib import suppress
 from typing import Final
 
+import yaml
+
 from reasoner.clients.flink_rest import FlinkRest, JobInfo, NoAnswer
 from reasoner.errors import CommandFailed
 from reasoner.runs import journal
 from reasoner.waiting import wait_until
+from state_schemas.contracts.settings import Kafka
 
 DEADLINE_S: Final = 600.0
 START_DEADLINE_S: Final = 120.0
@@ -23,9 +26,14 @@ def take(name: str, target: str, folder: str) -> str:
 
 
 def stop(name: str, target: str, folder: str, *, drain: bool) -> str:
-    """Stop the job with a savepoint, wait until it has ended, and return the path."""
+    """Stop the job with a savepoint, wait until it has ended, and return the path.
+
+    drain: end event time first. Raises CommandFailed where windows would be lost, before anything is stopped.
+    """
     rest = FlinkRest.at(target)
     job = ready(rest, name)
+    if drain:
+        _refuse_idle(rest, job)
     journal.check(name)
     path = rest.stop(job.job_id, folder, drain=drain, deadline_s=DEADLINE_S)
     where = (journal.now(), rest.url, job.job_id)
@@ -34,6 +42,28 @@ def stop(name: str, target: str, folder: str, *, drain: bool) -> str:
     with suppress(NoAnswer):  # a cluster of one job ends with it
         wait_until(lambda: rest.jobs().get(job.job_id, "FINISHED") == "FINISHED", ended, DEADLINE_S)
     return path
+
+
+def _refuse_idle(rest: FlinkRest, job: JobInfo) -> None:
+    """Raise CommandFailed where a source is idle: Flink's outputs then drop the end of event time."""
+    idle_ms = _idle_ms(rest, job)
+    sources = rest.idle_ms_of_sources(job.job_id) if idle_ms else {}
+    # It would be idle when the drain begins, which is up to a second later.
+    idle = {source: ms for source, ms in sources.items() if ms >= idle_ms - 1_000}
+    if idle:
+        found = ", ".join(f"{source} for {ms / 1000:.0f} s" for source, ms in sorted(idle.items()))
+        message = (
+            f"{job.name} is not drained: no message has come in {found}, and after kafka.idle_ms ({idle_ms / 1000:.0f} "
+            "s) open windows are lost by a drain; drain while telemetry comes, or stop without --drain"
+        )
+        raise CommandFailed(message)
+
+
+def _idle_ms(rest: FlinkRest, job: JobInfo) -> int:
+    """Return `kafka.idle_ms` of a running job; the default where this machine did not start it."""
+    texts = (start.settings for start in journal.starts(job.name, rest.url) if start.job_id == job.job_id)
+    settings = yaml.safe_load(next(texts, "")) or {}
+    return Kafka.model_validate(settings.get("kafka") or {}).idle_ms
 
 
 def ready(rest: FlinkRest, name: str) -> JobInfo:

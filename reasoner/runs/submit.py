@@ -15,11 +15,11 @@ import jobs
 from jobs.graph import JOBS, Job
 from jobs.settings import JobConfig, load
 from reasoner.clients import lake
+from reasoner.clients.flink_errors import why
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.topics import create_topics, sink_specs
 from reasoner.errors import CommandFailed, WrongUse, nearest
 from reasoner.runs import journal, resume
-from reasoner.runs.first_state import refuse_failed_start, why
 from reasoner.runs.preflight import Preflight
 from reasoner.stack.environment import flink_env, flink_home
 
@@ -107,22 +107,27 @@ class Submission:
     def start(self, target: str, replaces: str = "") -> str:
         """Submit the job as `submit` does, and record the start in the journal, from which `rollback` goes back.
 
-        replaces: id of the job that this one takes over from, where this is an upgrade.
+        replaces: id of the job that this one takes over from, where this is an upgrade. One that the cluster refuses is
+        recorded too, with an empty id.
         """
         rest, name = FlinkRest.at(target), self.check().name
         journal.check(name)
         savepoint, settings = self.savepoint_path(rest), self.file.read_text()
-        job_id = self.submit(target)
         what = (self.job, package_version(), settings, savepoint, replaces)
+        try:
+            job_id = self.submit(target)
+        except CommandFailed:
+            if replaces:
+                journal.record(name, journal.Start(journal.now(), rest.url, journal.REFUSED, *what))
+            raise
         journal.record(name, journal.Start(journal.now(), rest.url, job_id, *what))
-        refuse_failed_start(rest, job_id)
         return job_id
 
     def submit(self, target: str) -> str:
         """Submit the job to the cluster at `target` (its REST address) and return its id. Raises CommandFailed.
 
-        Flink takes a job before it has read its savepoint: `refuse_failed_start` says whether it could. The workers'
-        Python must have this package: on this machine it is the one that runs this command.
+        Flink's command returns when the job has read its savepoint, or why it could not. The workers' Python must have
+        this package: on this machine it is the one that runs this command.
         """
         self.check()
         rest = FlinkRest.at(target)
@@ -144,7 +149,7 @@ class Submission:
             raise CommandFailed(message) from error
         found = _JOB_ID.search(done.stdout)
         if done.returncode or not found:
-            message = f"the cluster at {address} did not take the job: {why(done.stdout + done.stderr, '')}"
+            message = f"the cluster at {address} did not take the job: {why(done.stdout + done.stderr)}"
             raise CommandFailed(message)
         return found.group(1)
 

@@ -25,7 +25,7 @@ def upgrade(file: Path, rest: FlinkRest, job: str, say: Callable[[str], None]) -
 
     job: name of the job in JOBS, "" for that of the running one. say: gets the way back, before anything is stopped.
     Returns when the new job has completed a checkpoint. Raises CommandFailed with all faults before anything is
-    stopped, or with the reason where the new job does not work.
+    stopped, or with the reason where the cluster refuses the new job or it does not work; `rollback` goes back then.
     """
     config = Submission(job or WHOLE_JOB, file).check()
     running = savepoints.ready(rest, config.name)
@@ -124,6 +124,8 @@ class Rollback:
     def _counted_twice(self) -> list[str]:
         """Say what the tables would count twice: what the upgraded job has committed since the savepoint."""
         job_id = self.upgraded.job_id
+        if job_id == journal.REFUSED:
+            return []
         done = self.rest.completed_checkpoints(job_id) if job_id in self.rest.jobs() else None
         if done == 0:
             return []

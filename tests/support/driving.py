@@ -14,7 +14,7 @@ from operators.emission import EmissionConfig, EmitWhen
 from operators.gates.novelty import NoveltyConfig
 from operators.ingest.fold import FoldConfig
 from operators.ingest.name_admission import PreAggregateConfig
-from operators.machine import END_OF_INPUT, Machine, Stage, Step
+from operators.machine import BEGIN_OF_TIME, END_OF_INPUT, Machine, Stage, Step
 from operators.runtime.local import LocalGraph, Through, unchanged
 from state_schemas.aggregates.activity import ActivityWindow, EnvActivity
 from state_schemas.aggregates.log_silence import LoggingWindows
@@ -141,22 +141,26 @@ def run(
     return out
 
 
-def restored(stage: Stage, events: Sequence[Timed], cuts: set[int]) -> list[Any]:
+def restored(stage: Stage, events: Sequence[Timed], cuts: set[int], *, restart: bool = True) -> list[Any]:
     """Return all outputs of an input that is restored from a checkpoint before each event with such a number.
 
     The watermark begins anew with the events after it, and reaches that of an undisturbed run only after some of them:
     it is the lowest of the partitions, and one of them may be slow to come back.
+    restart: False for the job that goes on: its event time stands still until the one described is beyond it.
     """
     graph = LocalGraph([checked(stage)])
     out: list[Any] = []
-    newest_ms, behind_ms = START_MS, 0
+    newest_ms, behind_ms, watermark_ms = START_MS, 0, BEGIN_OF_TIME
     for number, (timestamp_ms, event) in enumerate(events):
         if number in cuts:
-            graph.restart()
             newest_ms, behind_ms = START_MS, BEHIND_MS
+            if restart:
+                graph.restart()
+                watermark_ms = BEGIN_OF_TIME
         out += graph.feed((event,))
         newest_ms = max(newest_ms, timestamp_ms)
-        out += graph.advance(newest_ms - OUT_OF_ORDER_MS - behind_ms)
+        watermark_ms = max(watermark_ms, newest_ms - OUT_OF_ORDER_MS - behind_ms)
+        out += graph.advance(watermark_ms)
         behind_ms = max(0, behind_ms - CAUGHT_UP_MS)
     return out + graph.finish()
 

@@ -1,9 +1,11 @@
 """Client of Flink's REST API when no server answers, and when Flink returns an error."""
 
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any, ClassVar
 
 import pytest
 
@@ -55,3 +57,32 @@ def test_an_error_of_flink_is_an_answer(refusing: str, tmp_path: Path) -> None:
     with pytest.raises(CommandFailed, match="404 no such job") as error:
         FlinkRest(refusing).stop("x", f"file://{tmp_path}", drain=True, deadline_s=1)
     assert not isinstance(error.value, NoAnswer)
+
+
+class Reading(FlinkRest):
+    """A cluster whose job has two sources; its numbers are renewed at the third question for each."""
+
+    idle_ms: ClassVar = {"traces": 40_000, "metrics": 90_000}
+    offset: ClassVar = {"traces": 7, "metrics": -1}
+
+    def __init__(self) -> None:
+        super().__init__("http://flink:8081")
+        object.__setattr__(self, "asked", Counter())
+
+    def get(self, path: str) -> Any:
+        if path == "/jobs/a":
+            sources = [{"id": name, "name": f"Source: {name}_source[1] -> Calc[2]"} for name in self.idle_ms]
+            return {"vertices": [*sources, {"id": "x", "name": "latency-spike"}]}
+        vertex, _, asked = path.removeprefix("/jobs/a/vertices/").partition("/subtasks/metrics")
+        names = ["S.sourceIdleTime", "S.topic.t.partition.0.currentOffset", "S.topic.t.partition.0.committedOffset"]
+        if not asked:
+            return [{"id": name} for name in (*names, "Calc.numRecordsIn")]
+        vars(self)["asked"][path] += 1
+        old = 0 if vars(self)["asked"][path] >= 3 else 39_000
+        if "IdleTime" in asked:  # two subtasks: the other one has waited longer
+            return [{"id": names[0], "min": self.idle_ms[vertex] - old, "max": 99_000, "sum": 0}]
+        return [{"id": name, "min": -1, "max": self.offset[vertex], "sum": 0} for name in names[1:]]
+
+
+def test_the_idle_time_of_sources_that_have_read_is_the_renewed_one_of_the_subtask_that_read_last() -> None:
+    assert Reading().idle_ms_of_sources("a") == {"traces": 40_000}

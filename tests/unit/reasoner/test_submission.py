@@ -177,6 +177,50 @@ def test_a_job_that_was_cancelled_goes_on_from_its_newest_point(
     assert resume.point(Submission("insights", file).check(), cancelled, "latest") == wanted
 
 
+def test_a_run_that_failed_before_it_had_a_point_is_passed_over(file: Path, saved: Cluster) -> None:
+    savepoints.stop("insights", saved.url, "", drain=False)
+    failed = JOB | {"jid": "f" * 32, "state": "FAILED", "start-time": 9}
+    stopped = JOB | {"state": "FINISHED"}
+    config = Submission("insights", file).check()
+    assert resume.point(config, Cluster(stopped, failed, checkpoints={"f" * 32: {}}), "latest") == "file:///s/end"
+    worked = Cluster(stopped, failed, checkpoints={"f" * 32: points(restored=4)})
+    assert resume.point(config, worked, "latest") == "file:///c/4"
+    refused = ("insights", "0.1.0", "", "file:///s/end", "a" * 32)
+    journal.record("insights", journal.Start(journal.now(), saved.url, journal.REFUSED, *refused))
+    assert resume.point(config, Cluster(), "latest") == "file:///s/end"
+
+
+@pytest.mark.parametrize(("idle_ms", "says"), [(29_500, "no message has come in traces for 30 s"), (20_000, "")])
+def test_a_job_is_drained_only_while_its_sources_are_not_idle(
+    file: Path, saved: Cluster, monkeypatch: pytest.MonkeyPatch, idle_ms: int, says: str
+) -> None:
+    monkeypatch.setattr(FlinkRest, "idle_ms_of_sources", lambda rest, job_id: {"logs": 5, "traces": idle_ms})
+    if not says:
+        savepoints.stop("insights", saved.url, "", drain=True)
+        assert isinstance(journal.entries("insights")[-1], journal.Drained)
+        return
+    monkeypatch.delattr(FlinkRest, "stop")
+    with pytest.raises(CommandFailed, match=says):
+        savepoints.stop("insights", saved.url, "", drain=True)
+
+
+def test_the_idle_time_of_a_drain_is_that_with_which_the_job_began(
+    file: Path, saved: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FlinkRest, "idle_ms_of_sources", lambda rest, job_id: {"traces": 50_000})
+    for text, is_drained in (("kafka: {idle_ms: 60000}", True), ("kafka: {idle_ms: 0}", True), ("{}", False)):
+        journal.check("insights")
+        path = journal.journal_path("insights")
+        path.write_text("")
+        what = ("insights", "0.1.0", text)
+        journal.record("insights", journal.Start("then", saved.url, "a" * 32, *what))
+        if is_drained:
+            savepoints.stop("insights", saved.url, "", drain=True)
+        else:
+            with pytest.raises(CommandFailed, match="stop without --drain"):
+                savepoints.stop("insights", saved.url, "", drain=True)
+
+
 def test_a_checkpoint_in_the_heap_of_the_job_manager_is_not_replaced_by_an_older_savepoint(file: Path) -> None:
     in_heap = {"completed": {"id": 9, "external_path": "<checkpoint-not-externally-addressable>"}}
     cancelled = Cluster(JOB | {"state": "CANCELED"}, checkpoints={"a" * 32: points(savepoint=8) | in_heap})

@@ -54,7 +54,8 @@ class Cluster(FlinkRest):
         return "AssertionError: state of version 9"
 
     def get(self, path: str) -> Any:
-        return {"/overview": {"slots-available": 0, "slots-total": 2, "flink-version": "2.2.1"}}[path]
+        free = 0 if any(job.is_active for job in self.overview()) else 2
+        return {"/overview": {"slots-available": free, "slots-total": 2, "flink-version": "2.2.1"}}[path]
 
 
 @pytest.fixture
@@ -149,6 +150,28 @@ def test_a_job_that_fails_says_why_and_can_be_rolled_back(file: Path, monkeypatc
     assert "reasoner rollback insights" in said[0]
     vars(cluster)["done"][NEW] = 0
     assert Rollback.of("insights", cluster).faults(count_twice=False) == []
+
+
+def test_an_upgrade_that_the_cluster_refuses_says_why_and_can_be_rolled_back(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(OLD, file.read_text())
+    cluster = Cluster({OLD: "RUNNING"})
+    submitting(monkeypatch, cluster, NEW, "RUNNING")
+    taken = Submission.submit
+
+    def refused(submission: Submission, target: str) -> str:
+        message = "the cluster did not take the job: Cannot map savepoint state"
+        raise CommandFailed(message)
+
+    monkeypatch.setattr(Submission, "submit", refused)
+    with pytest.raises(CommandFailed, match="Cannot map savepoint state"):
+        upgrade.upgrade(file, cluster, "", print)
+    assert cluster.jobs()[OLD] == "FINISHED"
+    monkeypatch.setattr(Submission, "submit", taken)
+    back = Rollback.of("insights", cluster)
+    assert (back.before.job_id, back.upgraded.savepoint) == (OLD, SAVEPOINT)
+    assert back.run(count_twice=False) == NEW
 
 
 def test_the_way_back_of_a_job_that_the_journal_lacks_is_its_savepoint(

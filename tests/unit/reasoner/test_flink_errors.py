@@ -1,13 +1,6 @@
-"""A job that Flink took and that fails as it starts is a failure of its submission, with Flink's innermost reason."""
+"""Reasons in the stack traces of Flink, and the next step."""
 
-from typing import Any
-
-import pytest
-
-from reasoner.clients.flink_errors import causes
-from reasoner.clients.flink_rest import FlinkRest
-from reasoner.errors import CommandFailed
-from reasoner.runs.first_state import refuse_failed_start
+from reasoner.clients.flink_errors import causes, why
 
 TRACE = """org.apache.flink.runtime.client.JobInitializationException: Could not start the JobMaster.
 \tat org.apache.flink.runtime.jobmaster.DefaultJobMasterServiceProcess.lambda$new$0(X.java:98)
@@ -18,26 +11,15 @@ Caused by: java.io.FileNotFoundException: Cannot find checkpoint or savepoint fi
 """
 
 
-class Cluster(FlinkRest):
-    """A cluster on which the job has these states, one at each question."""
-
-    def __init__(self, *states: str) -> None:
-        super().__init__("http://flink:8081")
-        object.__setattr__(self, "left", list(states))
-
-    def get(self, path: str) -> Any:
-        if path == "/jobs":
-            return {"jobs": [{"id": "a", "status": vars(self)["left"].pop(0)}]}
-        return {"exceptionHistory": {"entries": [{"stacktrace": TRACE}]}}
-
-
-def test_a_job_that_fails_after_it_was_taken_is_a_failure_with_the_next_step() -> None:
-    with pytest.raises(CommandFailed, match=r"failed as it started: .*Cannot find checkpoint.*; check the path"):
-        refuse_failed_start(Cluster("INITIALIZING", "FAILED"), "a")
-
-
-def test_a_job_that_runs_is_none() -> None:
-    refuse_failed_start(Cluster("INITIALIZING", "CREATED", "RUNNING"), "a")
+def test_why_is_the_innermost_cause_with_the_next_step_where_one_is_known() -> None:
+    assert why(TRACE) == (
+        "FileNotFoundException: Cannot find checkpoint or savepoint file '/no'.; "
+        "check the path; `--savepoint latest` is where the last run ended"
+    )
+    assert why("KeyError: 'k'") == "KeyError: 'k'"
+    long = why(f"Caused by: java.lang.IllegalStateException: {'x' * 999}")
+    assert len(long) < 400
+    assert long.endswith("x…"), "what is cut is marked"
 
 
 def test_causes_are_those_of_the_trace_or_the_last_lines_that_are_no_frame() -> None:
