@@ -7,7 +7,7 @@ from urllib.request import ProxyHandler, build_opener
 
 TIMEOUT_S: Final = 10.0
 _SESSION: Final = ("remote", "embedded")  # by Flink's command line; by REST, the dashboard or an operator
-_ENDED: Final = ("FINISHED", "FAILED", "CANCELED", "SUSPENDED")
+ENDED: Final = frozenset(("FINISHED", "FAILED", "CANCELED", "SUSPENDED"))  # states of a job that does not run again
 _OWN_ID: Final = "$internal.pipeline.job-id"  # of a job that an application cluster recovers
 
 
@@ -24,12 +24,16 @@ def refuse_second(name: str, flink: Mapping[str, str]) -> None:
     if flink.get("execution.target") not in _SESSION:
         return
     for job in _overview(flink):
-        if job["name"] == name and job["state"] not in _ENDED and job["jid"] != flink.get(_OWN_ID):
-            message = (
-                f"job {name} is {job['state']} on this cluster already ({job['jid']}): stop it with `reasoner stop "
-                f"{name}`, or give this one its own name, kafka.group_id and sink topics"
-            )
-            raise AlreadyRuns(message)
+        if job["name"] == name and job["state"] not in ENDED and job["jid"] != flink.get(_OWN_ID):
+            raise AlreadyRuns(already_runs(name, job["state"], job["jid"]))
+
+
+def already_runs(name: str, state: str, job_id: str, target: str = "") -> str:
+    """Return why a second job of this name is refused, with the next step. target: address of the cluster, if known."""
+    return (
+        f"job {name} is {state} on {target or 'this cluster'} already ({job_id}): stop it with `reasoner stop {name}"
+        f"{target and f' --target {target}'}`, or give this one its own name, kafka.group_id and sink topics"
+    )
 
 
 def _overview(flink: Mapping[str, str]) -> list[dict[str, str]]:

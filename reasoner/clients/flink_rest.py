@@ -12,12 +12,12 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
+from jobs.running_jobs import ENDED
 from reasoner.clients.flink_errors import causes
 from reasoner.errors import CommandFailed, WrongUse, reason_of
 from reasoner.waiting import wait_until
 from state_schemas.contracts.counters import MetricName
 
-_ENDED: Final = frozenset(("FINISHED", "FAILED", "CANCELED", "SUSPENDED"))
 COUNTERS: Final = frozenset(get_args(MetricName))
 _SOURCE: Final = "Source: "
 _METRICS_AT_ONCE: Final = 20  # of a request: their names are in its address
@@ -36,7 +36,7 @@ class JobInfo(NamedTuple):
     @property
     def is_active(self) -> bool:
         """Return whether the job runs, or will run again without anyone's doing."""
-        return self.state not in _ENDED
+        return self.state not in ENDED
 
 
 class _Source(NamedTuple):
@@ -184,7 +184,7 @@ class FlinkRest:
         """Cancel the job without a savepoint and wait until it has ended. Raises CommandFailed."""
         self._call(Request(f"{self.url}/jobs/{job_id}?mode=cancel", method="PATCH"))
         what = f"job {job_id} has ended; see {self.url}/#/job/{job_id}"
-        wait_until(lambda: self.jobs().get(job_id, "CANCELED") in _ENDED, what, deadline_s)
+        wait_until(lambda: self.jobs().get(job_id, "CANCELED") in ENDED, what, deadline_s)
 
     def restarts(self, job_id: str) -> int:
         """Return the largest number of restarts of a subtask.

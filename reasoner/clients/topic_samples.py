@@ -32,7 +32,8 @@ class TopicState(NamedTuple):
     def text(self) -> str:
         """Return the state as a part of a sentence."""
         kept = "for ever" if self.retention_ms < 0 else elapsed(self.retention_ms)
-        return f"{self.partitions} partitions, kept {kept}{'' if self.cleanup == 'delete' else f', {self.cleanup}'}"
+        partitions = "1 partition" if self.partitions == 1 else f"{self.partitions} partitions"
+        return f"{partitions}, kept {kept}{'' if self.cleanup == 'delete' else f', {self.cleanup}'}"
 
 
 def topic_states(bootstrap: str, names: Iterable[str]) -> dict[str, TopicState]:

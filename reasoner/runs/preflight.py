@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from jobs.graph import JOBS
+from jobs.running_jobs import already_runs
 from jobs.settings import JobConfig
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
@@ -60,11 +61,7 @@ class Preflight:
         config, rest = self.config, self.rest
         for job in rest.overview():
             if job.name == config.name and job.is_active:
-                yield (
-                    f"job {config.name} is {job.state} on {rest.url} already ({job.job_id}): stop it with `reasoner "
-                    f"stop {config.name} --target {rest.url}`, or give this one its "
-                    "own name, kafka.group_id and sink topics"
-                )
+                yield already_runs(config.name, job.state, job.job_id, rest.url)
 
     def _slot_faults(self) -> Iterator[str]:
         rest, wanted = self.rest, self.config.engine.parallelism

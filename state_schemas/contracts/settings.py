@@ -72,8 +72,8 @@ class Lake(Section):
 
     # `jdbc:sqlite:…` (for a single process only) or `jdbc:postgresql://…`.
     uri: Annotated[str, Field(pattern=r"^jdbc:(sqlite|postgresql):.+")]
-    # Folder or bucket of the data files.
-    warehouse: Annotated[str, Field(pattern=r"^(file|s3|s3a|gs|abfs)://?.+")]
+    # Folder (absolute) or bucket of the data files.
+    warehouse: Annotated[str, Field(pattern=r"^(file:///|s3://|s3a://|gs://|abfs://)[^/].*")]
     # User of the database; "" for none.
     user: str = ""
     # File that contains the password, so that no environment variable and no log contains it.

@@ -63,10 +63,10 @@ def test_each_topic_has_its_lines_and_each_fault_its_mending(kafka: str, tmp_pat
     assert level("doctor-insights is compacted, which keeps one insight of a service") == "fault"
     assert level("doctor-insights: readers see all messages") == "ok"
     assert level(f"tables in {config.lake.uri}") == "ok"
-    assert level("doctor-traces: 1 partitions, kept for ever, last message") == "ok"
+    assert level("doctor-traces: 1 partition, kept for ever, last message") == "ok"
     assert level("100.0 % of") == "fault", "records ten minutes old"
     assert level("detection.lateness_ms to 660000") == "fault"
-    assert level("doctor-logs: 1 partitions, kept 10 min, expected over 20 min") == "fault"
+    assert level("doctor-logs: 1 partition, kept 10 min, expected over 20 min") == "fault"
     assert level("1 of 1 messages are raw text") == "fault"
 
 

@@ -64,6 +64,12 @@ def test_a_misspelt_name_is_one_fault_with_the_intended_name(tmp_path: Path) -> 
         ("kafka", {"bounded": "maybe"}, "kafka.bounded: found 'maybe': expected true or false"),
         ("kafka", {"out_of_order_ms": 100_000}, "kafka.out_of_order_ms: found 100000: expected at most 99000"),
         ("kafka", {"group_id": ""}, "kafka.group_id: found '': expected text that is not empty"),
+        (
+            "lake",
+            LAKE | {"warehouse": "file://relative/x"},
+            "lake.warehouse: found 'file://relative/x': "
+            "expected text that matches ^(file:///|s3://|s3a://|gs://|abfs://)[^/].*",
+        ),
         ("lake", {"uri": "jdbc:sqlite:x"}, "lake.warehouse: found nothing: expected a value, there is no default"),
     ],
 )
