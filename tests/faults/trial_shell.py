@@ -52,9 +52,14 @@ class Shell:
     @contextmanager
     def beside(self, words: Sequence[str], log: Path, stop: signal.Signals) -> Iterator[None]:
         """Run a program while the body runs; it must still run at the end, and end at the signal."""
+        # A program that itself was started in the background, by `nohup` or `&`, passes on that SIGINT is ignored.
         with log.open("w") as output:
             program = subprocess.Popen(
-                words, cwd=self.folder, env=dict(self.environment), stdout=output, stderr=subprocess.STDOUT
+                ["env", "--default-signal=INT", *words],
+                cwd=self.folder,
+                env=dict(self.environment),
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
         try:
             yield
