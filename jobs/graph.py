@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from operators.correlate.sequences import RecordSequences, SequenceConfig, Sequences
+from operators.correlate.signals import RuleSignals
 from operators.detectors.latency import LatencySpike
 from operators.detectors.log_patterns import LogPatterns
 from operators.detectors.requests import RequestEffects
@@ -44,11 +46,15 @@ class GraphConfig:
     effects: EffectConfig = field(default_factory=EffectConfig)
     novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
     gap: GapConfig = field(default_factory=GapConfig)
+    # Sequence rules; without one their stages are left out.
+    rules: SequenceConfig | None = None
 
     def __post_init__(self) -> None:
         times = (self.fold.times, self.calls, self.emission)
         windows_ms = {self.pre_aggregate.window_ms, *(part.window_ms for part in times)}
         latenesses_ms = {part.lateness_ms for part in times}
+        index = self.rules.index if self.rules else None
+        assert self.fold.rules is index, "the folds have other rules than the machines: give both the same"
         assert len(windows_ms) == len(latenesses_ms) == 1, (
             f"found windows of {sorted(windows_ms)} ms, lateness of {sorted(latenesses_ms)} ms, expected one of each: "
             "give all machines of a job the same, or a stage waits for windows that no other stage makes"
@@ -66,7 +72,12 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
     """Return every keyed stage. A uid names state in savepoints: it never changes and is never used again."""
     return (
         *(
-            Stage(f"pre-aggregate-{signal}", machine(config.pre_aggregate), BY_PARTITION, signal)
+            Stage(
+                f"pre-aggregate-{signal}",
+                machine(config.pre_aggregate, has_rules=config.rules is not None),
+                BY_PARTITION,
+                signal,
+            )
             for signal, machine in PRE_AGGREGATES.items()
         ),
         Stage("call-pairs", CallPairs(config.calls), BY_BUCKET),
@@ -80,6 +91,17 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
         Stage("request-effects", RequestEffects(config.effects, config.emission), BY_SERVICE),
         Stage("log-silence", LogSilence(config.emission), BY_ENV),
         Stage("telemetry-gap", TelemetryGap(config.gap, config.emission), BY_ENV),
+        *_rule_stages(config),
+    )
+
+
+def _rule_stages(config: GraphConfig) -> tuple[Stage, ...]:
+    if config.rules is None:
+        return ()
+    return (
+        Stage("rule-signals", RuleSignals(config.rules.index, config.rules.delay_ms), BY_ENV),
+        Stage("sequences", Sequences(config.rules, config.emission), BY_BUCKET),
+        Stage("record-sequences", RecordSequences(config.rules, config.emission), BY_BUCKET),
     )
 
 
@@ -98,6 +120,9 @@ class Job:
     unused: tuple[type, ...] = ()
 
     def stages(self, config: GraphConfig) -> tuple[Stage, ...]:
+        if self.uids:
+            # A part of the graph lacks insights that rules need.
+            config = replace(config, rules=None, fold=replace(config.fold, rules=None))
         return tuple(stage for stage in stages(config) if not self.uids or stage.uid in self.uids)
 
 

@@ -6,6 +6,8 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from jobs.graph import GraphConfig
+from jobs.rules import load_rules
+from operators.correlate.sequences import SequenceConfig
 from operators.emission import EmissionConfig, EmitWhen
 from operators.gates.novelty import NoveltyConfig
 from operators.ingest.fold import FoldConfig
@@ -17,6 +19,7 @@ from udfs.detect.log_patterns.rule import PatternConfig
 from udfs.event_time import TimeLimits
 from udfs.logs.masking.masker import MASK_NAMES, MaskName, MaskSettings
 from udfs.logs.reader import pattern_ids
+from udfs.rules.compiled import RuleIndex
 from udfs.spans.calls import PairLimits
 from udfs.spans.window import NameLimits
 
@@ -103,6 +106,8 @@ class Detection(Section):
     pattern_seeds: Path | None = None
     # Whether dead letters contain the bytes of the message, which may hold personal data.
     dead_letter_payload: bool = False
+    # File or folder of sequence rules (docs/rules.md); without one no sequence is looked for.
+    rules: Path | None = None
     # `early`: emit at the end of a window and correct later. `final`: emit only when the window is final.
     emit_when: EmitWhen = "early"
 
@@ -139,13 +144,18 @@ class JobConfig(ReaderConfig):
             message = f"detection.pattern_seeds: {path} cannot be read: {error}; expected a text file, a line a pattern"
             raise BadConfig(message) from error
 
+    def rules(self) -> RuleIndex | None:
+        """Return the rules of `detection.rules`, None without it. Raises BadConfig with all their faults."""
+        return load_rules(self.detection.rules) if self.detection.rules else None
+
     def graph(self) -> GraphConfig:
-        """Return the same settings as the configs of the machines."""
+        """Return the same settings as the configs of the machines. Raises BadConfig where a file of them is wrong."""
         d = self.detection
         names = NameLimits(d.hosts_max, d.operations_max, d.callees_max)
+        rules = self.rules()
         times = TimeLimits(lateness_ms=d.lateness_ms, future_max_ms=d.future_max_ms, age_max_ms=d.age_max_ms)
         return GraphConfig(
-            fold=FoldConfig(times, masks=MaskSettings(d.masks), payload_kept=d.dead_letter_payload),
+            fold=FoldConfig(times, masks=MaskSettings(d.masks), payload_kept=d.dead_letter_payload, rules=rules),
             pre_aggregate=PreAggregateConfig(d.services_max, d.envs_max, names=names),
             calls=PairLimits(d.call_pair_ms, d.lateness_ms),
             emission=EmissionConfig(lateness_ms=d.lateness_ms, emit_when=d.emit_when),
@@ -159,6 +169,7 @@ class JobConfig(ReaderConfig):
                 masks=MaskSettings(d.masks),
             ),
             novelty=NoveltyConfig(max(600_000, 2 * d.lateness_ms)),
+            rules=None if rules is None else SequenceConfig(rules),
         )
 
 
@@ -166,4 +177,5 @@ def load(path: Path) -> JobConfig:
     """Return all settings of a job. Raises BadConfig as `load` of the contracts does."""
     config = settings.load(path, JobConfig)
     config.seeds()
+    config.rules()
     return config

@@ -7,9 +7,13 @@ from hashlib import sha256
 from itertools import groupby
 from typing import ClassVar, Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
 from state_schemas.aggregates.logs import LogAggregate
 from state_schemas.aggregates.message import FoldedMessage
+from state_schemas.aggregates.rule_signals import RecordSignal, RuleSignal
 from state_schemas.aggregates.spans import SpanBatch
 from state_schemas.contracts.counters import REJECTED, MetricName
 from state_schemas.contracts.dead_letter import DeadLetter, Rejected, RejectReason
@@ -17,6 +21,7 @@ from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.metrics import MetricPoint
 from state_schemas.telemetry.signals import SignalType
+from state_schemas.telemetry.spans import SpanColumns
 from udfs.activity import merge_activity
 from udfs.event_time import Place, TimeLimits
 from udfs.logs.masking.masker import MaskSettings
@@ -24,7 +29,11 @@ from udfs.logs.message import PlacedLine, fold_lines
 from udfs.logs.reader import LineReader
 from udfs.logs.span_exceptions import fold_exceptions
 from udfs.otlp.decoder import DecodeSettings, SpanDecoder, decode_logs, decode_metrics
+from udfs.rules.compiled import RuleIndex
+from udfs.rules.records import Found, log_signals, span_signals
 from udfs.spans.message import fold_spans
+
+_NS_PER_MS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,8 @@ class FoldConfig:
     masks: MaskSettings = field(default_factory=MaskSettings)
     # Whether dead letters contain the bytes of the message, which may hold personal data.
     payload_kept: bool = False
+    # Sequence rules, some of which may have conditions on records.
+    rules: RuleIndex | None = None
 
 
 class Folded(NamedTuple):
@@ -59,6 +70,7 @@ class _Part(NamedTuple):
     exceptions_beyond: int = 0
     texts_repaired: int = 0
     lines_cut: int = 0
+    found: Found = Found()
 
 
 class Placed(NamedTuple):
@@ -90,7 +102,15 @@ class Fold(ABC):
         letters = tuple(self._dead_letter(rejected, data, at) for rejected in part.rejected)
         message = None
         if part.spans is not None or part.activity or part.logs:
-            message = FoldedMessage(f"{at.topic}|{at.partition}", part.spans, part.activity, self.signal, part.logs)
+            message = FoldedMessage(
+                key=f"{at.topic}|{at.partition}",
+                spans=part.spans,
+                activity=part.activity,
+                signal=self.signal,
+                logs=part.logs,
+                signals=tuple(found for found in part.found.signals if isinstance(found, RuleSignal)),
+                record_signals=tuple(found for found in part.found.signals if isinstance(found, RecordSignal)),
+            )
         return Folded(message, letters, _counts(part))
 
     @abstractmethod
@@ -136,7 +156,16 @@ class TraceFold(Fold):
             exceptions_beyond=spans.exceptions_beyond,
             texts_repaired=spans.texts_repaired,
             lines_cut=exceptions.cut,
+            found=self._signals(spans, result.counted, at),
         )
+
+    def _signals(self, spans: SpanColumns, counted: NDArray[np.bool_], at: KafkaPosition) -> Found:
+        rules = self.config.rules
+        if rules is None:
+            return Found()
+        end_ms = (spans.end_ns // _NS_PER_MS).astype(np.int64)
+        late = end_ms < self.config.times.late_before(at.timestamp_ms)
+        return span_signals(spans, counted & ~late, at, rules)
 
 
 class LogFold(Fold):
@@ -177,9 +206,10 @@ def logs_part(records: Sequence[LogRecord], reader: LineReader, at: KafkaPositio
     placed = place_records("logs", records, at.timestamp_ms, config.times)
     kept = [records[place.number] for place in placed.places]
     reads = reader.read(kept)
-    lines = map(PlacedLine, kept, placed.places, reads)
+    lines = list(map(PlacedLine, kept, placed.places, reads))
     cut = sum(read.cut for read in reads)
-    return _with_activity("logs", records, placed, at)._replace(logs=fold_lines(lines, at), lines_cut=cut)
+    found = log_signals(lines, at, config.rules) if config.rules else Found()
+    return _with_activity("logs", records, placed, at)._replace(logs=fold_lines(lines, at), lines_cut=cut, found=found)
 
 
 def place_records(
@@ -228,6 +258,7 @@ def _counts(part: _Part) -> tuple[tuple[MetricName, int], ...]:
         ("exceptions_overflowed_total", part.exceptions_beyond),
         ("texts_repaired_total", part.texts_repaired),
         ("lines_cut_total", part.lines_cut),
+        ("rule_signals_overflowed_total", part.found.beyond),
         ("messages_rejected_total", whole),
     ]
     counts += [(REJECTED[rejected.reason], rejected.records or 1) for rejected in part.rejected]

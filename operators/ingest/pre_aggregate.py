@@ -22,12 +22,14 @@ from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.logs import ExceptionAggregate, LogAggregate, LogTable
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.aggregates.requests import EffectAggregate
+from state_schemas.aggregates.rule_signals import RecordSignal, RuleSignal
 from state_schemas.aggregates.spans import GROUP_DTYPE, SPAN_DTYPE, SpanAggregate, SpanBatch
 from state_schemas.state.pre_aggregate import PRE_AGGREGATE_CODEC, PreAggregateState
 from state_schemas.telemetry.signals import SIGNALS, SignalType
 from udfs.activity import merge_activity
 from udfs.detect.requests.counts import effects_of_lines, logging_windows
 from udfs.logs.window import merge_log_aggregates, with_ordinary_as_one
+from udfs.rules.subjects import bucket_of
 from udfs.spans.grouping import activity_of, common
 
 # More spans or messages are flushed early. Those that wait are state, written after each bundle: 16 bytes a span.
@@ -39,6 +41,7 @@ SPANS_OF_A_PATTERN: Final = 16  # a pattern with its texts and samples is as lar
 
 OfTraces = SpanAggregate | CallSides | ExceptionAggregate | EnvActivity
 OfLogs = LogAggregate | EffectAggregate | LoggingWindows | EnvActivity
+Signals = RuleSignal | RecordSignal
 Out = TypeVar("Out")  # the outputs of a signal type beside activity
 
 
@@ -47,25 +50,32 @@ class PreAggregate(ABC, Generic[Out]):
 
     codec = PRE_AGGREGATE_CODEC
     takes = (FoldedMessage,)
-    gives: tuple[type, ...]
+    # Types of its outputs beside signals of rules.
+    merges: tuple[type, ...]
 
-    def __init__(self, config: PreAggregateConfig) -> None:
+    def __init__(self, config: PreAggregateConfig, *, has_rules: bool = False) -> None:
+        """Prepare the machine. has_rules: whether there are signals of rules, which are passed on at once."""
         self.config = config
+        self.gives = (*self.merges, RuleSignal, RecordSignal) if has_rules else self.merges
+        self._has_rules = has_rules
 
     def initial(self, key: str) -> PreAggregateState:
         return PreAggregateState()
 
     def on_event(
         self, state: PreAggregateState, event: FoldedMessage, watermark_ms: int
-    ) -> Step[PreAggregateState, Out | EnvActivity]:
+    ) -> Step[PreAggregateState, Out | EnvActivity | Signals]:
         names = AdmittedNames(state, self.config)
         self._add(state, event, names)
         state.messages += 1
+        found: tuple[Signals, ...] = (*event.signals, *event.record_signals) if self._has_rules else ()
+        signals = tuple(_admitted_signal(signal, names) for signal in found)
         if state.waiting > SPANS_WAITING_MAX or state.messages > MESSAGES_WAITING_MAX:
-            return Step(state, self._flush(state), self._idle_timer_ms(state, watermark_ms), names.counts)
-        return Step(state, timer_at_ms=watermark_ms + 1, counts=names.counts)
+            out = (*signals, *self._flush(state))
+            return Step(state, out, self._idle_timer_ms(state, watermark_ms), names.counts)
+        return Step(state, signals, watermark_ms + 1, names.counts)
 
-    def on_timer(self, state: PreAggregateState, now_ms: int) -> Step[PreAggregateState, Out | EnvActivity]:
+    def on_timer(self, state: PreAggregateState, now_ms: int) -> Step[PreAggregateState, Out | EnvActivity | Signals]:
         out = self._flush(state)
         if now_ms == END_OF_INPUT:
             return Step(None, out)
@@ -112,7 +122,7 @@ class PreAggregate(ABC, Generic[Out]):
 class TracePreAggregate(PreAggregate[OfTraces]):
     """Spans: a table for each service and window, the sides of calls, and exceptions as lines."""
 
-    gives = get_args(OfTraces)
+    merges = get_args(OfTraces)
 
     def _add(self, state: PreAggregateState, event: FoldedMessage, names: AdmittedNames) -> None:
         if event.spans is not None:
@@ -168,7 +178,7 @@ class TracePreAggregate(PreAggregate[OfTraces]):
 class LogPreAggregate(PreAggregate[OfLogs]):
     """Log records: a table for each service and window, and the lines by which requests are watched."""
 
-    gives = get_args(OfLogs)
+    merges = get_args(OfLogs)
 
     def _merged(self, state: PreAggregateState) -> Iterator[OfLogs]:
         lines = merge_log_aggregates(state.logs)
@@ -180,7 +190,7 @@ class LogPreAggregate(PreAggregate[OfLogs]):
 class ActivityPreAggregate(PreAggregate[EnvActivity]):
     """Records of which only the activity of their services is kept."""
 
-    gives = (EnvActivity,)
+    merges = (EnvActivity,)
 
     def _merged(self, state: PreAggregateState) -> Iterator[EnvActivity]:
         return iter(())
@@ -188,6 +198,20 @@ class ActivityPreAggregate(PreAggregate[EnvActivity]):
 
 _OWN: Final[Mapping[SignalType, type[PreAggregate[Any]]]] = {"traces": TracePreAggregate, "logs": LogPreAggregate}
 PRE_AGGREGATES: Final = {signal: _OWN.get(signal, ActivityPreAggregate) for signal in SIGNALS}
+
+
+def _admitted_signal(signal: Signals, names: AdmittedNames) -> Signals:
+    """Return a signal under the names by which its environment and its service are counted."""
+    env, start_ms = names.env(signal.env), signal.signal.at_ms
+    service = names.service(env, signal.signal.service, start_ms)
+    if (env, service) == (signal.env, signal.signal.service):
+        return signal
+    by, _, value = signal.subject.partition("|")
+    subject = signal.subject
+    if by in ("service", "operation"):
+        subject = "|".join((by, service, *value.split("|", 1)[1:]))
+    renamed = msgspec.structs.replace(signal.signal, service=service)
+    return type(signal)(env, bucket_of(subject), subject, renamed, signal.hits)
 
 
 def _admitted(window: ActivityWindow, env: str, names: AdmittedNames) -> ActivityWindow:

@@ -21,6 +21,7 @@ COMMANDS = (
         "insights",
         "replay",
         "explain",
+        "rules",
         "graph",
         "evaluate",
         "bench",

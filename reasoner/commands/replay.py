@@ -23,25 +23,27 @@ def replay(
     parallelism: Annotated[int, typer.Option(min=1, max=64, help="Parallelism of the Flink job.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Write the lines to this file instead of standard output.")] = None,
     all_revisions: Annotated[bool, typer.Option(help="Print every revision, not only the last ones.")] = False,
+    rules: Annotated[Path | None, typer.Option(help="File or folder of sequence rules (default: none).")] = None,
 ) -> None:
     """Replay recordings of the Collector's file exporter and print their insights as JSON lines.
 
     The lines are in a fixed order; they are the same on both engines and at any parallelism.
 
-    Example: reasoner replay recordings/ --engine flink
+    Example: reasoner replay recordings/ --rules rules/ --engine flink
 
     Exit codes: 0 ok, 1 lines of the recording could not be read (reported on standard error), 2 wrong use.
     """
     if engine == "flink":
         require("job", "reasoner replay --engine flink")
     from reasoner.recordings.read import BadLines
-    from reasoner.runs.replay import replay_flink, replay_local
+    from reasoner.runs.replay import ReplayOptions, replay_flink, replay_local
 
     bad = BadLines()
+    options = ReplayOptions(all_revisions, rules)
     if engine == "local":
-        insights = replay_local(paths, bad, all_revisions=all_revisions)
+        insights = replay_local(paths, bad, options)
     else:
-        insights = replay_flink(paths, bad, say, parallelism=parallelism, all_revisions=all_revisions)
+        insights = replay_flink(paths, bad, say, options, parallelism=parallelism)
     lines = b"".join(to_json(insight) + b"\n" for insight in insights)
     if out:
         out.write_bytes(lines)

@@ -23,7 +23,7 @@ from reasoner.errors import WrongUse
 from reasoner.evaluate.result import Result
 from reasoner.recordings.message import Message
 from reasoner.runs.local_run import LocalRun
-from reasoner.runs.replay import settings
+from reasoner.runs.replay import ReplayOptions, settings
 from reasoner.traffic.otlp import attributes, request
 from state_schemas.contracts.dead_letter import Rejected
 from state_schemas.contracts.tables import PatternName, PatternRow
@@ -133,7 +133,7 @@ def _scored(system: System) -> dict[str, Any]:
 def _grouped(system: System) -> tuple[float, float, list[PatternRow], list[str]]:
     """Return the accuracy by the ids at reading and by the ids after merging, the top rows of the minute, and ids."""
     messages = _messages(system)
-    graph = settings("final").graph()
+    graph = settings(ReplayOptions().detection).graph()
     outputs = list(LocalRun(graph).run(messages))
     aliases = {out.pattern_id: out.alias_of for out in outputs if isinstance(out, PatternName) and out.alias_of}
     rows = [

@@ -10,6 +10,7 @@ from jobs.sinks import SHIPPED, rows_of
 from operators.ingest.fold import FOLDS
 from operators.machine import Stage
 from operators.runtime.local import LocalGraph, unchanged
+from operators.runtime.routing import Sink
 from reasoner.recordings.message import Message
 from state_schemas.contracts.settings import Topics
 from state_schemas.telemetry.message import KafkaPosition
@@ -25,16 +26,19 @@ StagesOf = Callable[[GraphConfig], Sequence[Stage]]
 class LocalRun:
     """The graph with its folds. Offsets count up for each partition as in Kafka; a message without one goes to 0.
 
-    stages_of: returns the stages from their settings, those of the shipped job by default.
+    stages_of: returns the stages from their settings, those of the shipped job by default. taps: further types of
+    outputs that are yielded, although a stage takes them.
     """
 
     config: GraphConfig
     counts: Counter[str] = field(default_factory=Counter)
     stages_of: StagesOf = stages
+    taps: tuple[type, ...] = ()
 
     def run(self, messages: Iterable[Message]) -> Iterator[Any]:
         """Yield outputs in the order in which they leave the graph: dead letters, roll-up rows, insight revisions."""
-        graph = LocalGraph(self.stages_of(self.config), unchanged, rows_of(SHIPPED))
+        sinks = (*rows_of(SHIPPED), *(Sink(tap.__name__, tap) for tap in self.taps))
+        graph = LocalGraph(self.stages_of(self.config), unchanged, sinks)
         folds = {signal: FOLDS[signal](self.config.fold) for signal in TOPICS}
         offsets: Counter[tuple[SignalType, int]] = Counter()
         watermark_ms: int | None = None

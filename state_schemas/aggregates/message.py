@@ -4,6 +4,7 @@ import msgspec
 
 from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.aggregates.logs import LogAggregate
+from state_schemas.aggregates.rule_signals import RecordSignal, RuleSignal
 from state_schemas.aggregates.spans import SpanBatch
 from state_schemas.telemetry.signals import SignalType
 
@@ -20,3 +21,6 @@ class FoldedMessage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     signal: SignalType
     # Lines by pattern, one aggregate for each service. For a message of traces: the exceptions of its spans.
     logs: tuple[LogAggregate, ...] = ()
+    # Records that fulfil a step of a rule that has insights too, and of one that has records alone.
+    signals: tuple[RuleSignal, ...] = ()
+    record_signals: tuple[RecordSignal, ...] = ()

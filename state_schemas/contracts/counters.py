@@ -36,6 +36,9 @@ MetricName = Literal[
     "lines_overflowed_total",  # severe lines whose pattern had no room in the registry: raise patterns_max
     "patterns_evicted_total",  # patterns not seen for long, dropped from the registry to make room for new ones
     "records_behind_total",  # accepted but behind (their partition was idle): treated as late
+    "rule_signals_overflowed_total",  # records that fulfil a step of a rule, beyond 1,000 of a message
+    "rule_signals_late_total",  # insights that opened too late to be a signal of a sequence rule
+    "partial_matches_given_up_total",  # of sequence rules: partial matches, subjects and signals beyond their limits
     "states_forgotten_total",  # idle keys whose state was dropped
     "states_reset_total",  # states written under other parameters, discarded and started again
     "insights_known_elsewhere_total",  # revisions held back: other services have the error, or the logs contain it

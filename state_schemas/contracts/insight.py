@@ -70,6 +70,23 @@ class KafkaRange(Struct, frozen=True):
     last_offset: int
 
 
+class TimelineStep(Struct, frozen=True):
+    """Step of a sequence as it happened: signals of one step, the last one with its id.
+
+    at_ms: event time of the last signal. delay_ms: since the step before. insight_id: of the insight, "" for another
+    source. trace_id: a trace to open, "" where the signal has none.
+    """
+
+    step: str
+    at_ms: EpochMs
+    delay_ms: Annotated[int, Meta(ge=0)]
+    signals: int
+    service: str
+    title: str
+    insight_id: str = ""
+    trace_id: str = ""
+
+
 class Evidence(Struct, frozen=True):
     """Evidence for the insight. An insight without any evidence is a bug.
 
@@ -86,6 +103,7 @@ class Evidence(Struct, frozen=True):
     kafka: tuple[KafkaRange, ...] = ()
     edges: Annotated[tuple[str, ...], Meta(description="`caller -> callee` of the anomalous calls")] = ()
     expected: Annotated[str, Meta(description="for an absence: the expected data, and when it was last seen")] = ""
+    timeline: Annotated[tuple[TimelineStep, ...], Meta(description="steps of a sequence, in order")] = ()
 
 
 class Cause(Struct, frozen=True):

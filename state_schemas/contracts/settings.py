@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -177,6 +177,13 @@ _EXPECTED: Final = {
     "path_type": "expected the path of a file",
     "model_type": "expected names with values",
     "dict_type": "expected names with values",
+    "list_type": "expected a list",
+    "too_short": "expected at least {min_length} of them",
+    "too_long": "expected at most {max_length} of them",
+    "string_too_long": "expected at most {max_length} characters",
+    "timezone_aware": "expected a time with its zone, such as 2026-01-31T12:00:00Z",
+    "datetime_from_date_parsing": "expected a time such as 2026-01-31T12:00:00Z",
+    "datetime_type": "expected a time such as 2026-01-31T12:00:00Z",
 }
 
 
@@ -191,16 +198,24 @@ def _fault(fault: Mapping[str, Any], kind: type[BaseModel]) -> str:
     if fault["type"] == "missing":
         return f"{place}: found nothing: {expected(fault)}"
     if fault["type"] == "extra_forbidden":
-        return f"{place}: unknown name; {_known_name(fault['loc'], kind)}"
+        return f"{place}: unknown name; {known_name(fault['loc'], kind)}"
     if fault["type"] == "value_error":  # a check over several settings, whose text says all
         return str(fault["ctx"]["error"])
     return f"{place}: found {fault['input']!r:.80}: {expected(fault)}"
 
 
-def _known_name(place: tuple[int | str, ...], kind: type[BaseModel]) -> str:
+def known_name(place: tuple[int | str, ...], kind: type[BaseModel]) -> str:
+    """Return what an unknown name may have meant; place: its path in the settings, without numbers of lists."""
     section: Any = kind
     for name in place[:-1]:
-        section = section.model_fields[name].annotation
+        section = _model_in(section.model_fields[name].annotation)
     names = sorted(section.model_fields)
     near = get_close_matches(str(place[-1]), names, 1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+
+
+def _model_in(annotation: Any) -> Any:
+    """Return the model in the type of a field: the field itself, or what is in its list or union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)

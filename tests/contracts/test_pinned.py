@@ -126,12 +126,15 @@ def test_metric_names() -> None:
         "lines_overflowed_total",
         "messages_rejected_total",
         "names_overflowed_total",
+        "partial_matches_given_up_total",
         "patterns_evicted_total",
         "records_behind_total",
         "records_folded_total",
         "records_late_total",
         "records_rejected_total",
         *sorted(f"rejected_{reason}_total" for reason in get_args(RejectReason)),
+        "rule_signals_late_total",
+        "rule_signals_overflowed_total",
         "services_overflowed_total",
         "states_forgotten_total",
         "states_reset_total",
@@ -196,6 +199,7 @@ def test_configuration_keys() -> None:
         "detection.patterns_max",
         "detection.patterns_top",
         "detection.patterns_warm_minutes",
+        "detection.rules",
     }
     assert set(_keys(JobConfig)) == expected
 

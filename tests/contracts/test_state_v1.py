@@ -33,18 +33,21 @@ CUTS = {
     "request-effects": 0.8,
     "log-silence": 0.5,
     "telemetry-gap": 0.66,
+    "rule-signals": 0.5,
+    "sequences": 0.6,
 }
 
-SILENT = ("pre-aggregate-traces", "pre-aggregate-logs", "call-pairs")  # they put out no insights
+SILENT = ("pre-aggregate-traces", "pre-aggregate-logs", "call-pairs", "rule-signals")  # they put out no insights
 # Something is open at the cut.
-SPEAKING = ("latency-spike", "error-patterns", "request-effects", "telemetry-gap")
+SPEAKING = ("latency-spike", "error-patterns", "request-effects", "telemetry-gap", "sequences")
 
 
 def run_from(uid: str, saved: bytes | None) -> tuple[list[Any], bytes]:
     """Outputs after the cut and the state of one key at the cut; `saved` takes the place of that state."""
     stage = stage_of(uid)
     events = events_of(uid, eventful(uid))
-    key = stage.key.of(events[0 if uid == "request-effects" else -1][1])  # of the service that has something to tell
+    # Of the service, or the bucket of a host, that has something to tell.
+    key = "prod|31" if uid == "sequences" else stage.key.of(events[0 if uid == "request-effects" else -1][1])
     events = [(at_ms, event) for at_ms, event in events if stage.key.of(event) == key]
     graph, cut, newest_ms = LocalGraph([stage]), int(len(events) * CUTS[uid]), BEGIN_OF_TIME
     out: list[Any] = []

@@ -14,7 +14,7 @@ from reasoner.clients.insight_topic import last_revisions, read_all
 from reasoner.recordings.read import BadLines
 from reasoner.recordings.reshape import dump
 from reasoner.runs.job_process import job_process
-from reasoner.runs.replay import FLINK_DEADLINE_S, fill, replay_flink, replay_local, settings
+from reasoner.runs.replay import FLINK_DEADLINE_S, ReplayOptions, fill, replay_flink, replay_local, settings
 from reasoner.traffic import shop
 from reasoner.traffic.shop_graph import Incident
 from state_schemas.contracts.insight import Insight
@@ -35,6 +35,38 @@ INCIDENT: Final = Incident(
     factor=0.4,
     affected=("checkout", "frontend"),
 )
+# Over insights, spans and log records; by services, traces and the environment; with counts, parts and an absence.
+RULES: Final = """
+id: errors-then-ratio
+version: 1
+title: failing spans, then the ratio is reported
+by: service
+within: 5m
+suppress_ms: 20000
+steps:
+  - {name: spans, span: {service: users, status: error}, count: ">= 5", within: 20s}
+  - {name: lines, log: {service: users, severity: [WARN, ERROR]}, within: 1m}
+---
+id: one-trace
+version: 1
+title: a failing span and its line
+by: trace
+within: 1m
+steps:
+  - name: both
+    all_of:
+      - span: {service|startswith: [users, check], status: error}
+      - log: {severity_number|gte: 13}
+---
+id: no-gap
+version: 1
+title: failing without a gap
+by: env
+within: 2m
+steps:
+  - {name: failing, insight: {kind: [error_ratio, error_pattern_new]}}
+  - {name: gap, insight: {kind: telemetry_gap}, not_within: 15s}
+"""
 
 
 @dataclass(frozen=True)
@@ -71,12 +103,15 @@ def record(folder: Path) -> Lateness:
 def replays(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Replays:
     recording, folder = tmp_path_factory.mktemp("recording"), tmp_path_factory.mktemp("program")
     lateness, bad = record(recording), BadLines()
-    config = settings("final", kafka, 4, folder)
+    rules = folder / "rules.yaml"
+    rules.write_text(RULES)
+    options = ReplayOptions(rules=rules)
+    config = settings(options.detection, kafka, 4, folder)
     fill([recording], bad, config)
     lake.create_tables(config.lake)
     with job_process(config, folder, "tests.flink.program") as program:
-        shipped = replay_flink([recording], bad, print, parallelism=1, all_revisions=False)
-        local = replay_local([recording], bad, all_revisions=False, stages_of=stages_with_budget)
+        shipped = replay_flink([recording], bad, print, options, parallelism=1)
+        local = replay_local([recording], bad, options, stages_of=stages_with_budget)
         program.wait(FLINK_DEADLINE_S)
     lines = program.log.read_text().splitlines()
     return Replays(

@@ -45,6 +45,7 @@ EXPIRED = {
     "latency-spike": "no more spans",
     "error-patterns": "no more lines",
     "request-effects": "no more requests",
+    "sequences": "no telemetry of the environment for so long",
 }
 GOING_ON = ("open", "updated")
 each_machine = pytest.mark.parametrize("uid", MACHINES)
@@ -247,5 +248,7 @@ def test_the_stories_do_make_insights_of_every_kind() -> None:
         "novelty-traces": {"error_pattern_new"},
         "request-effects": {"pattern_missing", "trace_shape_change"},
         "log-silence": {"pattern_missing"},
+        "rule-signals": set(),
+        "sequences": {"sequence_match", "sequence_missing"},
         "telemetry-gap": {"telemetry_gap"},
     }

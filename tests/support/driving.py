@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from jobs.graph import GraphConfig
+from operators.correlate.sequences import SequenceConfig
 from operators.emission import EmissionConfig, EmitWhen
 from operators.gates.novelty import NoveltyConfig
 from operators.ingest.fold import FoldConfig
@@ -25,6 +26,7 @@ from state_schemas.aggregates.spans import SpanAggregate, SpanTable
 from state_schemas.codec import Box, Codec
 from state_schemas.contracts.insight import Insight
 from state_schemas.contracts.tables import EdgeRow, PatternName, PatternRow, RollupRow
+from tests.support.rules import INDEX
 from tests.support.traffic import LATENESS_MS, OUT_OF_ORDER_MS, START_MS, TIMES
 from udfs.activity import merge_activity
 from udfs.detect.log_patterns.rule import LIFE, PatternConfig
@@ -42,13 +44,13 @@ Timed = tuple[int, Any]  # (Kafka timestamp of the message of the event, event)
 HOUR_MS: Final = 3_600_000
 BEHIND_MS: Final = 60_000  # of the watermark after a restore
 CAUGHT_UP_MS: Final = 3_000  # by each event after it
-TIMERS_MAX: Final = 5_000  # far more than the longest story needs
+TIMERS_MAX: Final = 30_000  # far more than the longest story needs, with 64 buckets of sequences
 
 
 def graph_config(emit_when: EmitWhen = "early", services_max: int = 5_000, envs_max: int = 50) -> GraphConfig:
     """Return the shipped settings with the lateness of the stories."""
     return GraphConfig(
-        fold=FoldConfig(TIMES),
+        fold=FoldConfig(TIMES, rules=INDEX),
         pre_aggregate=PreAggregateConfig(services_max, envs_max, activity_report_ms=60_000),
         calls=PairLimits(lateness_ms=LATENESS_MS),
         emission=EmissionConfig(lateness_ms=LATENESS_MS, emit_when=emit_when),
@@ -63,6 +65,7 @@ def graph_config(emit_when: EmitWhen = "early", services_max: int = 5_000, envs_
         gap=GapConfig(
             silence_ms=40_000, signal_warm_windows=6, service_warm_windows=10, silent_ticks_min=4, silent_nats=3.0
         ),
+        rules=SequenceConfig(INDEX, delay_ms=0),
     )
 
 

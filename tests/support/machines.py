@@ -11,6 +11,7 @@ from state_schemas.aggregates.logs import LogAggregate
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.telemetry.signals import SignalType
 from tests.support.driving import Timed, graph_config
+from tests.support.rules import rule_events, rule_signals
 from tests.support.stories import Episode, Story, busy
 from tests.support.traffic import (
     Sent,
@@ -37,6 +38,8 @@ _EVENTS: Final[dict[str, Callable[[Sent], Iterable[Any]]]] = {
     "novelty-traces": sightings_of_both,
     "request-effects": effects,
     "log-silence": silence,
+    "rule-signals": rule_events,
+    "sequences": rule_signals,
     "telemetry-gap": lambda sent: _of_type(EnvActivity, pre_aggregated(sent) + pre_aggregated(sent, "logs")),
 }
 MACHINES: Final = tuple(_EVENTS)
@@ -45,6 +48,7 @@ TWINS: Final = {
     "pre-aggregate-metrics": "pre-aggregate-logs",
     "error-patterns-traces": "error-patterns",
     "novelty": "novelty-traces",
+    "record-sequences": "sequences",
 }
 
 

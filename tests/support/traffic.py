@@ -202,17 +202,17 @@ def fold(sent: Sent, signal: SignalType = "traces") -> Folded:
     A span that fails records an exception with the text of its log record.
     """
     if signal == "traces":
-        return _FOLDS[signal].fold(_request_of_spans(sent.spans), sent.at)
+        return _FOLDS[signal].fold(request_of_spans(sent.spans), sent.at)
     records = [_log(*log) for log in sent.logs]
     records += [_record_of(span) for span in sent.spans if span.error or not span.mute]
     at = KafkaPosition("logs_raw", sent.partition, sent.offset, sent.timestamp_ms)
-    return _FOLDS[signal].fold(_request_of_logs(records), at)
+    return _FOLDS[signal].fold(request_of_logs(records), at)
 
 
 _FOLDS: Final = {signal: fold(FoldConfig(TIMES)) for signal, fold in FOLDS.items()}
 
 
-def _request_of_spans(spans: Sequence[OneSpan]) -> bytes:
+def request_of_spans(spans: Sequence[OneSpan]) -> bytes:
     request = ExportTraceServiceRequest()
     groups: dict[Resource, Any] = {}
     for span in spans:
@@ -236,7 +236,7 @@ def _request_of_spans(spans: Sequence[OneSpan]) -> bytes:
     return bytes(request.SerializeToString())
 
 
-def _request_of_logs(records: Sequence[LogRecord]) -> bytes:
+def request_of_logs(records: Sequence[LogRecord]) -> bytes:
     request = ExportLogsServiceRequest()
     groups: dict[Resource, Any] = {}
     for record in records:
@@ -249,6 +249,8 @@ def _request_of_logs(records: Sequence[LogRecord]) -> bytes:
             trace_id=bytes.fromhex(record.trace_id),
         )
         sent.body.string_value = record.body
+        for name, value in record.attributes:
+            sent.attributes.add(key=name).value.string_value = value
     return bytes(request.SerializeToString())
 
 

@@ -129,8 +129,8 @@ REACHED: dict[str, tuple[object, tuple[str, ...]]] = {
 
 
 def test_every_setting_of_the_detection_has_a_place_where_it_must_arrive() -> None:
-    """pattern_seeds names a file, so it has a test of its own."""
-    assert {*REACHED, "pattern_seeds"} == set(Detection.model_fields)
+    """pattern_seeds and rules name files, so they have tests of their own."""
+    assert {*REACHED, "pattern_seeds", "rules"} == set(Detection.model_fields)
 
 
 @pytest.mark.parametrize("name", REACHED)
@@ -150,6 +150,23 @@ def test_seeds_are_read_at_start_and_a_file_that_is_not_there_stops_it(tmp_path:
     assert len(load(config).graph().patterns.seeds) == 2
     seeds.unlink()
     with pytest.raises(BadConfig, match=r"pattern_seeds.*cannot be read.*expected a text file"):
+        load(config)
+
+
+def test_rules_are_read_at_start_and_one_with_a_fault_stops_it(tmp_path: Path) -> None:
+    rules, config = tmp_path / "rules.yaml", tmp_path / "job.yaml"
+    text = "id: a\nversion: 1\ntitle: t\nby: env\nwithin: 1m\nsteps: [{name: s, span: {status: error}}]\n"
+    rules.write_text(text)
+    config.write_text(f"lake: {json.dumps(LAKE)}\ndetection: {{rules: {rules}}}\n")
+    graph = load(config).graph()
+    assert graph.rules is not None
+    assert [key.partition("#")[0] for key in graph.rules.index.rules] == ["a@1"]
+    assert {"rule-signals", "sequences", "record-sequences"} <= {stage.uid for stage in JOBS["insights"].stages(graph)}
+    assert graph.rules.index is graph.fold.rules
+    parts = {stage.uid for stage in JOBS["error-patterns"].stages(graph)}
+    assert not {"rule-signals", "sequences"} & parts, "a part of the job lacks the insights that rules need"
+    rules.write_text(text.replace("status", "stauts"))
+    with pytest.raises(BadConfig, match=r"rules.yaml:6: a: step s: stauts: .*did you mean status\?"):
         load(config)
 
 

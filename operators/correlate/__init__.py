@@ -1,0 +1,1 @@
+"""Keyed machines that relate the results of detectors to each other."""

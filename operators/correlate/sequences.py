@@ -1,0 +1,115 @@
+"""Sequences: match the signals of one service, host, operation, trace or environment with sequence rules.
+
+Events are `RuleSignal` or `RecordSignal`, and `RuleClock`; outputs are `Insight`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, get_args
+
+from msgspec.structs import replace as replace_fields
+
+from operators.emission import EmissionConfig
+from operators.machine import Step
+from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
+from state_schemas.aggregates.rule_signals import RecordSignal, RuleClock, RuleSignal, SignalWindow, SubjectSignal
+from state_schemas.contracts.counters import MetricName
+from state_schemas.contracts.dead_letter import DeadLetter
+from state_schemas.contracts.insight import Insight
+from state_schemas.state.sequences import SEQUENCE_CODEC, SequenceModel, SequenceState
+from udfs.detect.service_window import ServiceKey, ServiceWindow
+from udfs.rules.compiled import RuleIndex
+from udfs.rules.evaluation import conclude, evaluate_signals
+from udfs.rules.windows import merge_windows
+
+Event = SubjectSignal | RuleClock
+TAKEN_BACK: Final = "a late signal, or a change of the rule: the match no longer holds"
+# A signal that meets a final window is late, where a record would be.
+_COUNTERS: Final[Mapping[MetricName, MetricName]] = {"records_behind_total": "rule_signals_late_total"}
+Output = Insight | DeadLetter
+IDLE_MS: Final = 4 * 24 * 3_600_000  # longer than the longest rule, absence and suppression together
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceConfig:
+    """Settings of sequence rules."""
+
+    index: RuleIndex
+    # Longest time between the beginning of an episode and its insight: the latency rule accepts a level after it.
+    delay_ms: int = 1_800_000
+
+    def lateness_ms(self, emission: EmissionConfig) -> int:
+        """Return the allowed lateness of signals: an insight can wait for a final window, and for that of a gate."""
+        return self.delay_ms + 2 * emission.lateness_ms + 2 * emission.window_ms
+
+
+class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
+    """See the module. One state for each environment and bucket of subjects.
+
+    A window without a signal in which the environment had telemetry is evaluated too: what did not come is concluded
+    from what others have sent, so that a replay concludes the same.
+    """
+
+    takes: tuple[type, ...] = (RuleSignal, RuleClock)
+    gives = get_args(Output)
+    codec = SEQUENCE_CODEC
+    empty = SequenceModel
+
+    def __init__(self, config: SequenceConfig, emission: EmissionConfig) -> None:
+        super().__init__(self.emission_of(config, emission), IDLE_MS, "signals=1")
+        self._index, self._window_ms = config.index, emission.window_ms
+
+    def emission_of(self, config: SequenceConfig, emission: EmissionConfig) -> EmissionConfig:
+        """Return when windows of signals are final, from when windows of records are."""
+        return replace(emission, lateness_ms=config.lateness_ms(emission))
+
+    def parts(self, event: Event, model: SequenceModel) -> Iterator[WindowPart[SignalWindow]]:
+        if isinstance(event, SubjectSignal):
+            start_ms = event.signal.at_ms - event.signal.at_ms % self._window_ms
+            yield WindowPart(start_ms, False, SignalWindow(((event,),)))
+            return
+        for start_ms in event.windows:
+            yield WindowPart(start_ms, False, SignalWindow())
+
+    def on_event(self, state: SequenceState, event: Event, watermark_ms: int) -> Step[SequenceState, Output]:
+        """Add a signal. Its window has mostly ended: it is evaluated with the next advance of event time."""
+        step = super().on_event(state, event, watermark_ms)
+        assert step.state is not None, "an event leaves a state"
+        assert step.timer_at_ms is not None, "a state has a timer"
+        counts = tuple((_COUNTERS.get(name, name), number) for name, number in step.counts)
+        return replace(step, timer_at_ms=min(step.timer_at_ms, step.state.advanced_ms + 1), counts=counts)
+
+    def records(self, aggregate: SignalWindow) -> int:
+        return len(aggregate)
+
+    def names(self, aggregate: SignalWindow) -> int:
+        return len(aggregate)
+
+    def merge(self, start_ms: int, parts: Sequence[SignalWindow], model: SequenceModel) -> SignalWindow:
+        return merge_windows(parts)
+
+    def evaluate(
+        self, window: ServiceWindow[SignalWindow], model: SequenceModel
+    ) -> tuple[SequenceModel, list[Insight]]:
+        return evaluate_signals(model, window, self._index)
+
+    def outputs(self, evaluated: Evaluated[SequenceModel]) -> Iterator[Insight]:
+        """Yield the revisions. One that is taken back says what can have changed it: signals, or the rules."""
+        for insight in evaluated.revisions:
+            yield replace_fields(insight, reason=TAKEN_BACK) if insight.status == "retracted" else insight
+
+    def expire(self, key: ServiceKey, model: SequenceModel) -> list[Insight]:
+        return conclude(model)
+
+    def counts(self, evaluated: Evaluated[SequenceModel]) -> Counts:
+        given_up = max(0, evaluated.after.given_up - evaluated.before.given_up)  # a model that was forgotten has 0
+        return (("partial_matches_given_up_total", given_up),)
+
+
+class RecordSequences(Sequences):
+    """Sequences of records alone: their windows are final when those of other detectors are."""
+
+    takes = (RecordSignal, RuleClock)
+
+    def emission_of(self, config: SequenceConfig, emission: EmissionConfig) -> EmissionConfig:
+        return emission

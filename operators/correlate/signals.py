@@ -1,0 +1,86 @@
+"""RuleSignals: pass on what fulfils a step of a rule to the bucket of its subject, and the time to all buckets.
+
+Time is a window in which the environment had telemetry. Events are `Insight` and `EnvActivity`. State of an
+environment: the windows and the insights that were passed on.
+"""
+
+from typing import Final
+
+from operators.machine import END_OF_INPUT, Step
+from state_schemas.aggregates.activity import EnvActivity
+from state_schemas.aggregates.rule_signals import RuleClock, RuleSignal
+from state_schemas.contracts.counters import MetricName
+from state_schemas.contracts.insight import Insight
+from state_schemas.state.sequences import SIGNALS_CODEC, SentSignal, SignalsState
+from udfs.rules.compiled import RuleIndex
+from udfs.rules.signals import CONCLUSIONS, insight_signals, withdrawn_signals
+from udfs.rules.subjects import BUCKETS
+
+Event = Insight | EnvActivity
+Output = RuleSignal | RuleClock
+HOUR_MS: Final = 3_600_000
+KEPT_MS: Final = 2 * HOUR_MS  # windows older than this are passed on once more if they come again: no difference
+IDLE_MS: Final = 24 * HOUR_MS
+SENT_MAX: Final = 20_000  # insights of an environment that are remembered; the oldest are forgotten
+
+
+class RuleSignals:
+    """See the module. One state for each environment."""
+
+    takes = (Insight, EnvActivity)
+    gives = (RuleSignal, RuleClock)
+    codec = SIGNALS_CODEC
+
+    def __init__(self, index: RuleIndex, delay_ms: int) -> None:
+        """Prepare the machine. delay_ms: an insight that opens later than this after its beginning is no signal."""
+        self._index, self._delay_ms = index, delay_ms
+
+    def initial(self, key: str) -> SignalsState:
+        return SignalsState()
+
+    def on_event(self, state: SignalsState, event: Event, watermark_ms: int) -> Step[SignalsState, Output]:
+        if isinstance(event, Insight):
+            state.last_seen_ms = max(state.last_seen_ms, event.window.end_ms)
+            signals, counts = self._signals(state, event)
+            return Step(state, signals, self._timer_ms(state, watermark_ms), counts)
+        new = tuple(window.start_ms for window in event.windows if window.start_ms not in state.windows)
+        state.windows |= dict.fromkeys(new, True)
+        state.last_seen_ms = max(state.last_seen_ms, *new) if new else state.last_seen_ms
+        clocks = tuple(RuleClock(event.env, bucket, new) for bucket in range(BUCKETS)) if new else ()
+        return Step(state, clocks, self._timer_ms(state, watermark_ms))
+
+    def _signals(
+        self, state: SignalsState, insight: Insight
+    ) -> tuple[tuple[RuleSignal, ...], tuple[tuple[MetricName, int], ...]]:
+        """Return the signals of a revision; the state remembers their subjects, from which later ones withdraw it.
+
+        A revision of an insight that lasts longer than delay_ms changes nothing any more.
+        """
+        if insight.kind in CONCLUSIONS:
+            return (), ()
+        before, window = state.sent.get(insight.insight_id), insight.window
+        if window.end_ms - window.start_ms > self._delay_ms and insight.status != "retracted":
+            opens = before is None and insight.status in ("open", "closed")
+            return (), (("rule_signals_late_total", int(opens and any(insight_signals(insight, self._index)))),)
+        signals = tuple(insight_signals(insight, self._index))
+        subjects = tuple(sorted({signal.subject for signal in signals}))
+        gone = set(before.subjects if before else ()).difference(subjects)
+        if subjects or before:
+            state.sent.pop(insight.insight_id, None)
+            state.sent[insight.insight_id] = SentSignal(subjects, window.end_ms)
+            if len(state.sent) > SENT_MAX:
+                del state.sent[next(iter(state.sent))]
+        return (*signals, *withdrawn_signals(insight, gone)), ()
+
+    def on_timer(self, state: SignalsState, now_ms: int) -> Step[SignalsState, Output]:
+        if now_ms == END_OF_INPUT or now_ms >= state.last_seen_ms + IDLE_MS:
+            return Step(None, counts=(("states_forgotten_total", 1),))
+        state.windows = {start_ms: True for start_ms in state.windows if start_ms >= now_ms - KEPT_MS}
+        kept_ms = now_ms - KEPT_MS - self._delay_ms
+        state.sent = {name: sent for name, sent in state.sent.items() if sent.until_ms >= kept_ms}
+        return Step(state, (), self._timer_ms(state, now_ms))
+
+    def _timer_ms(self, state: SignalsState, now_ms: int) -> int:
+        """Return the next hour, at which what is old is dropped; before it, when the environment is idle."""
+        hour_ms = (now_ms // HOUR_MS + 1) * HOUR_MS
+        return max(now_ms + 1, min(hour_ms, state.last_seen_ms + IDLE_MS))

@@ -1,0 +1,142 @@
+"""Laws of the matcher of sequence rules: it finds what a search over all combinations of signals finds."""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from state_schemas.aggregates.rule_signals import RuleHit, Signal
+from udfs.rules.matching import Match, SequencePlan, StepPlan, advance, begin
+
+END_MS = 1_000
+Hit = tuple[Signal, RuleHit]
+Chosen = tuple[tuple[Hit, ...], ...]
+
+
+class Found(NamedTuple):
+    """A match: when it is complete, the signal of the last step that came, and the time of the first."""
+
+    at_ms: int
+    last: str
+    first_ms: int
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> SequencePlan:
+    steps: list[StepPlan] = []
+    count = draw(st.integers(1, 4))
+    for number in range(count):
+        is_last, within_ms = number == count - 1, draw(st.integers(1, 12))
+        kinds = ["one", "count", "distinct", "parts"]
+        after_absent = bool(steps and steps[-1].absent_ms)
+        kinds += ["absent"] if number and not after_absent and not (steps and steps[-1].optional) else []
+        kinds += ["optional"] if number and not is_last and not after_absent else []
+        steps.append(step_of(draw(st.sampled_from(kinds)), within_ms))
+    return SequencePlan(tuple(steps), draw(st.integers(max(step.within_ms for step in steps), 30)))
+
+
+def step_of(kind: str, within_ms: int) -> StepPlan:
+    return {
+        "one": StepPlan(within_ms),
+        "count": StepPlan(within_ms, count=2),
+        "distinct": StepPlan(within_ms, count=2, distinct=True),
+        "parts": StepPlan(within_ms, parts=2),
+        "absent": StepPlan(within_ms, absent_ms=within_ms),
+        "optional": StepPlan(within_ms, optional=True),
+    }[kind]
+
+
+@st.composite
+def streams(draw: st.DrawFn, plan: SequencePlan) -> list[Hit]:
+    """Draw signals, about in the order of the steps; some fulfil two steps."""
+    hits, at_ms, last = [], 0, len(plan.steps) - 1
+    for number in range(draw(st.integers(0, 9))):
+        at_ms = max(1, at_ms + draw(st.sampled_from((0, 0, 1, 2, 5, -3, -9))))
+        signal = Signal(at_ms, f"{number}", 0, "insight", "cart", "")
+        step = min(last, number * len(plan.steps) // 6) if draw(st.booleans()) else draw(st.integers(0, last))
+        steps = {step, draw(st.integers(0, last))} if draw(st.integers(0, 3)) == 0 else {step}
+        part, value = draw(st.integers(0, 1)), draw(st.sampled_from("xy"))
+        hits += [(signal, RuleHit("r@1", step, part, value)) for step in sorted(steps)]
+    return hits
+
+
+def searched(plan: SequencePlan, hits: Sequence[Hit]) -> set[Found]:
+    """Search all combinations of signals; of the matches with one end the one that begins last counts."""
+    best: dict[tuple[int, str], int] = {}
+    for chosen in ways(plan, hits, 0, ()):
+        ends = [max(signal.at_ms for signal, _ in part) for part in chosen if part]
+        at_ms = ends[-1] + plan.absence_ms
+        last = max(chosen[-1 if not plan.absence_ms else -2], key=order)[0].signal_id
+        first_ms = min(signal.at_ms for signal, _ in chosen[0])
+        if at_ms < END_MS and ends[-1] - first_ms <= plan.within_ms:
+            best[at_ms, last] = max(first_ms, best.get((at_ms, last), 0))
+    return {Found(at_ms, last, first_ms) for (at_ms, last), first_ms in best.items()}
+
+
+def order(hit: Hit) -> tuple[int, int, str]:
+    return hit[0].at_ms, hit[1].step, hit[0].signal_id
+
+
+def ways(plan: SequencePlan, hits: Sequence[Hit], number: int, chosen: Chosen) -> Iterator[Chosen]:
+    """Yield each choice of the signals of all steps, () for a step that is left out or must not come."""
+    if number == len(plan.steps):
+        yield chosen
+        return
+    step, ended_ms = plan.steps[number], next((max(s.at_ms for s, _ in part) for part in chosen[::-1] if part), None)
+    of_step = [hit for hit in hits if hit[1].step == number]
+    if step.absent_ms:
+        until_ms = (ended_ms or 0) + step.absent_ms
+        last_id = max(next(part for part in chosen[::-1] if part), key=order)[
+            0
+        ].signal_id  # it does not come after itself
+        if number == len(plan.steps) - 1:
+            if not any((ended_ms or 0) <= s.at_ms <= until_ms and s.signal_id != last_id for s, _ in of_step):
+                yield from ways(plan, hits, number + 1, (*chosen, ()))
+            return
+        for rest in ways(plan, hits, number + 1, (*chosen, ())):
+            next_ms = max(s.at_ms for s, _ in rest[number + 1])
+            if not any(
+                (ended_ms or 0) <= s.at_ms <= min(until_ms, next_ms) and s.signal_id != last_id for s, _ in of_step
+            ):
+                yield rest
+        return
+    if step.optional:
+        yield from ways(plan, hits, number + 1, (*chosen, ()))
+    for part in combinations(of_step, step.wanted):
+        times = [signal.at_ms for signal, _ in part]
+        slots = {hit.part if step.parts > 1 else (hit.value if step.distinct else s.signal_id) for s, hit in part}
+        before = next((part for part in chosen[::-1] if part), ())
+        is_new = not {s.signal_id for s, _ in part} & {s.signal_id for one in chosen for s, _ in one}
+        may_tie = len(part) == len(before) == 1 and is_new
+        follows = ended_ms is None or (
+            (min(times) > ended_ms or (may_tie and times == [ended_ms])) and max(times) - ended_ms <= step.within_ms
+        )
+        if len(slots) == step.wanted and max(times) - min(times) <= step.within_ms and follows:
+            yield from ways(plan, hits, number + 1, (*chosen, part))
+
+
+@given(data=st.data(), plan=plans())
+def test_the_matcher_finds_what_a_search_over_all_combinations_finds(data: st.DataObject, plan: SequencePlan) -> None:
+    hits = data.draw(streams(plan))
+    found = advance(plan, begin(plan), hits, END_MS)
+    assert {of(match) for match in found.matches} == searched(plan, hits)
+    assert not found.given_up
+
+
+def of(match: Match) -> Found:
+    last = match.match.last_id
+    return Found(match.at_ms, last, match.match.first_ms)
+
+
+@given(data=st.data(), plan=plans(), cuts=st.sets(st.integers(1, 40), max_size=5))
+def test_where_the_stream_is_cut_changes_no_match(data: st.DataObject, plan: SequencePlan, cuts: set[int]) -> None:
+    hits = data.draw(streams(plan))
+    progress, matches, since_ms = begin(plan), list[Match](), 0
+    for until_ms in (*sorted(cuts), END_MS):
+        part = [hit for hit in hits if since_ms <= hit[0].at_ms < until_ms]
+        advanced = advance(plan, progress, part, until_ms)
+        progress, since_ms = advanced.progress, until_ms
+        matches += advanced.matches
+    assert matches == list(advance(plan, begin(plan), hits, END_MS).matches)

@@ -1,0 +1,382 @@
+"""Sequence rules over insights: what matches, when it is emitted, and what late signals change."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from jobs.graph import stages
+from operators.correlate.sequences import SequenceConfig
+from operators.emission import EmitWhen
+from operators.runtime.local import LocalGraph
+from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
+from state_schemas.contracts.insight import Contribution, Evidence, Insight, Kind, Status, TraceExemplar, Window
+from tests.support.driving import graph_config
+from tests.support.traffic import START_MS, WINDOW_MS
+from udfs.insights.ids import insight_id
+from udfs.rules.compiled import compile_rules
+from udfs.rules.document import read_rules
+
+DELAY_MS = 120_000  # of signals, beside the lateness of the stories
+TRACE = "ab" * 16
+SLOW_THEN_FAILING = """
+id: slow-then-failing
+version: 1
+title: slow, then failing
+by: service
+within: 10m
+steps:
+  - {name: slow, insight: {kind: latency_spike}}
+  - {name: failing, insight: {kind: error_ratio}, within: 2m}
+"""
+SLOW_AND_SILENT = """
+id: slow-and-no-errors
+version: 1
+title: slow without errors
+by: service
+within: 10m
+severity: critical
+steps:
+  - {name: slow, insight: {kind: latency_spike}}
+  - {name: errors, insight: {kind: error_ratio}, not_within: 1m}
+"""
+
+
+@dataclass
+class Rules:
+    """The stages of rules, and all that they have emitted. Times are in seconds after START_MS."""
+
+    text: str
+    emit_when: EmitWhen = "early"
+    emitted: list[Insight] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        found = read_rules("rules", self.text.encode())
+        index, faults = compile_rules(found.rules)
+        assert not found.faults
+        assert not faults
+        config = graph_config(self.emit_when)
+        config = replace(config, rules=SequenceConfig(index, DELAY_MS), fold=replace(config.fold, rules=index))
+        self.stages = [stage for stage in stages(config) if stage.uid in ("rule-signals", "sequences")]
+        self.graph = LocalGraph(self.stages)
+
+    def replace_machines(self) -> None:
+        """Go on with the states of a graph that has other rules, as after an upgrade."""
+        for runner, stage in zip(self.graph._runners.values(), self.stages, strict=True):
+            runner.stage = stage
+        self.graph.restart()
+
+    def signal(self, at_s: int, kind: Kind, service: str = "cart", status: Status = "open", **changes: Any) -> None:
+        self.graph.feed([insight(at_s, kind, service, status, **changes)])
+
+    def active(self, until_s: int) -> None:
+        """Let the environment have telemetry in each window up to a time."""
+        starts = range(START_MS, START_MS + until_s * 1000, WINDOW_MS)
+        seen = (Activity("traces", "other", 1),)
+        self.graph.feed([EnvActivity("prod", tuple(ActivityWindow(start_ms, seen, ()) for start_ms in starts))])
+
+    def until(self, at_s: int) -> list[tuple[str, str]]:
+        """Advance event time; return kind and status of what is emitted."""
+        return self._emitted(self.graph.advance(START_MS + at_s * 1000))
+
+    def finish(self) -> list[tuple[str, str]]:
+        return self._emitted(self.graph.finish())
+
+    def _emitted(self, outputs: list[Any]) -> list[tuple[str, str]]:
+        new = [output for output in outputs if isinstance(output, Insight)]
+        self.emitted += new
+        return [(output.kind, output.status) for output in new]
+
+
+def insight(at_s: int, kind: Kind, service: str = "cart", status: Status = "open", **changes: Any) -> Insight:
+    start_ms = START_MS + at_s * 1000
+    found = Insight(
+        insight_id=insight_id(kind, "prod", service, "", start_ms),
+        revision=int(status != "open"),
+        status=status,
+        kind=kind,
+        env="prod",
+        service=service,
+        subject="",
+        window=Window(start_ms, start_ms + WINDOW_MS),
+        severity="warning",
+        confidence=1.0,
+        title=f"{service}: {kind}",
+        measures={},
+        evidence=Evidence(
+            hosts=(Contribution("web-1", 0.9, 0.5, 9), Contribution("web-2", 0.1, 0.5, 1)),
+            traces=(TraceExemplar("slowest", TRACE, 9.0, "web-1", "GET /"),),
+        ),
+    )
+    return Insight(**{**{name: getattr(found, name) for name in found.__struct_fields__}, **changes})
+
+
+def test_a_match_is_an_insight_that_has_the_story() -> None:
+    rules = Rules(SLOW_THEN_FAILING)
+    rules.signal(10, "latency_spike")
+    rules.signal(70, "error_ratio")
+    assert rules.until(100) == [("sequence_match", "open")]
+    (match,) = rules.emitted
+    assert match.title == "cart: slow, then failing: slow at 22:15:10, failing +60 s"
+    assert (match.service, match.subject, match.severity) == ("cart", "slow-then-failing@1", "warning")
+    assert (match.window.start_ms - START_MS, match.window.end_ms - START_MS) == (10_000, 70_001)
+    first, second = match.evidence.timeline
+    assert (first.step, first.delay_ms, first.title, first.trace_id) == ("slow", 0, "cart: latency_spike", TRACE)
+    assert (second.step, second.delay_ms, second.insight_id) == (
+        "failing",
+        60_000,
+        insight(70, "error_ratio").insight_id,
+    )
+    assert [trace.trace_id for trace in match.evidence.traces] == [TRACE]
+
+
+def test_a_match_is_emitted_with_the_next_advance_of_event_time_however_old_its_signals_are() -> None:
+    rules = Rules(SLOW_THEN_FAILING)
+    rules.until(100)
+    rules.signal(10, "latency_spike")
+    rules.signal(70, "error_ratio")
+    assert rules.until(101) == [("sequence_match", "open")]
+
+
+@pytest.mark.parametrize(
+    ("slow_s", "failing_s", "service"),
+    [(70, 10, "cart"), (10, 140, "cart"), (10, 70, "shop")],
+    ids=["in the other order", "too late for its step", "of another service"],
+)
+def test_what_is_no_match(slow_s: int, failing_s: int, service: str) -> None:
+    rules = Rules(SLOW_THEN_FAILING)
+    rules.signal(slow_s, "latency_spike")
+    rules.signal(failing_s, "error_ratio", service)
+    assert rules.until(900) == []
+    assert rules.finish() == []
+
+
+def test_the_newest_revision_of_an_insight_is_its_signal() -> None:
+    rules = Rules(SLOW_THEN_FAILING.replace("{kind: error_ratio}", "{kind: error_ratio, severity: critical}"))
+    rules.signal(10, "latency_spike")
+    rules.signal(70, "error_ratio")
+    assert rules.until(100) == []
+    rules.signal(70, "error_ratio", status="updated", severity="critical", revision=1)
+    assert rules.until(101) == [("sequence_match", "open")]
+    rules.signal(70, "error_ratio", status="closed", severity="warning", revision=2)
+    assert rules.until(102) == [("sequence_match", "retracted")]
+
+
+def test_a_signal_leaves_the_hosts_that_are_not_in_its_newest_revision() -> None:
+    rules = Rules(SLOW_THEN_FAILING.replace("by: service", "by: host"))
+    rules.signal(10, "latency_spike")
+    rules.signal(70, "error_ratio")
+    assert rules.until(100) == [("sequence_match", "open")] * 2
+    moved = Evidence(hosts=(Contribution("web-2", 1.0, 0.5, 9),))
+    rules.signal(70, "error_ratio", status="updated", evidence=moved)
+    assert sorted(rules.until(101)) == [("sequence_match", "retracted"), ("sequence_match", "updated")]
+    assert [match.evidence.hosts[0].name for match in rules.emitted if match.status == "retracted"] == ["web-1"]
+    assert "slow, then failing on host web-1" in rules.emitted[0].title
+
+
+def test_an_insight_that_opens_too_late_is_no_signal_and_is_counted() -> None:
+    rules = Rules(SLOW_THEN_FAILING)
+    rules.signal(70, "error_ratio")
+    late = Window(START_MS + 10_000, START_MS + 10_001 + DELAY_MS)
+    rules.signal(10, "latency_spike", window=late)
+    assert rules.until(100) == []
+    assert rules.graph.counts["rule_signals_late_total"] == 1
+
+
+def test_a_signal_that_comes_twice_counts_once() -> None:
+    text = SLOW_THEN_FAILING.replace(
+        "{name: failing, insight: {kind: error_ratio}", "{name: failing, count: '>= 2', insight: {kind: error_ratio}"
+    )
+    rules = Rules(text)
+    for _ in range(3):
+        rules.signal(10, "latency_spike")
+        rules.signal(70, "error_ratio")
+    assert rules.until(900) == []
+
+
+def test_further_matches_count_in_the_first_and_it_closes_after_suppress_ms() -> None:
+    rules = Rules(SLOW_THEN_FAILING.replace("within: 10m", "within: 10m\nsuppress_ms: 60000", 1))
+    rules.active(300)
+    for at_s in (10, 40, 100):
+        rules.signal(at_s, "latency_spike")
+        rules.signal(at_s + 10, "error_ratio")
+    rules.signal(120, "error_ratio")  # after a first step that has made its match
+    assert rules.until(90) == [("sequence_match", "open")]
+    assert rules.emitted[-1].measures["matches"] == 2.0
+    assert sorted(rules.until(150)) == [("sequence_match", "open")]
+    assert rules.emitted[-1].window.start_ms - START_MS == 100_000
+    rules.until(900)
+    closed = [match for match in rules.emitted if match.status == "closed"]
+    assert [match.measures["matches"] for match in closed] == [2.0, 1.0]
+    assert {match.reason for match in closed} == {"no further match for suppress_ms"}
+
+
+def test_what_did_not_come_is_concluded_once_the_environment_has_telemetry_behind_its_time() -> None:
+    rules = Rules(SLOW_AND_SILENT)
+    rules.active(60)
+    rules.signal(10, "latency_spike")
+    assert rules.until(150) == [], "no telemetry behind 60 s: nothing is known of the time after it"
+    rules.active(90)
+    assert rules.until(151) == [("sequence_missing", "open")]
+    (missing,) = rules.emitted
+    assert missing.evidence.expected == "step errors within 60 s after 22:15:10, none came until 22:16:10"
+    assert missing.title == "cart: slow without errors: slow at 22:15:10, no errors"
+    assert [step.step for step in missing.evidence.timeline] == ["slow"]
+
+
+def test_what_came_in_time_is_not_missing_and_a_late_one_takes_the_insight_back() -> None:
+    in_time, late = Rules(SLOW_AND_SILENT), Rules(SLOW_AND_SILENT)
+    for rules in (in_time, late):
+        rules.active(200)
+        rules.signal(10, "latency_spike")
+    in_time.signal(70, "error_ratio")
+    assert in_time.until(150) == []
+    assert late.until(150) == [("sequence_missing", "open")]
+    late.signal(70, "error_ratio")
+    assert late.until(151) == [("sequence_missing", "retracted")]
+    assert late.finish() == []
+
+
+def test_a_match_whose_signal_is_withdrawn_is_withdrawn() -> None:
+    rules = Rules(SLOW_THEN_FAILING)
+    rules.signal(10, "latency_spike")
+    rules.signal(70, "error_ratio")
+    assert rules.until(100) == [("sequence_match", "open")]
+    rules.signal(70, "error_ratio", status="retracted", severity="info")
+    assert rules.until(101) == [("sequence_match", "retracted")]
+
+
+def test_a_late_signal_takes_its_place_in_the_order() -> None:
+    rules = Rules(SLOW_THEN_FAILING)
+    rules.signal(70, "error_ratio")
+    assert rules.until(100) == []
+    rules.signal(10, "latency_spike")
+    assert rules.until(101) == [("sequence_match", "open")]
+
+
+def test_a_partial_match_goes_on_under_the_version_with_which_it_began() -> None:
+    second = SLOW_THEN_FAILING.replace("version: 1", "version: 2\neffective_from: 2023-11-14T22:15:30Z").replace(
+        "kind: error_ratio", "kind: error_pattern_new"
+    )
+    rules = Rules(f"{SLOW_THEN_FAILING}---\n{second}")
+    rules.signal(10, "latency_spike")
+    rules.signal(40, "latency_spike")
+    rules.signal(70, "error_ratio")
+    rules.signal(80, "error_pattern_new")
+    rules.until(100)
+    assert [(match.subject, match.window.start_ms - START_MS) for match in rules.emitted] == [
+        ("slow-then-failing@1", 10_000),
+        ("slow-then-failing@2", 40_000),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("by", "matches"),
+    [("host", 2), ("operation", 0), ("trace", 1), ("env", 1)],
+)
+def test_a_rule_can_follow_hosts_traces_and_the_environment(by: str, matches: int) -> None:
+    rules = Rules(SLOW_THEN_FAILING.replace("by: service", f"by: {by}"))
+    rules.signal(10, "latency_spike", "cart")
+    rules.signal(70, "error_ratio", "shop")
+    rules.until(100)
+    assert len({match.insight_id for match in rules.emitted}) == len(rules.emitted) == matches
+
+
+def test_conclusions_are_never_signals() -> None:
+    rules = Rules(SLOW_THEN_FAILING.replace("kind: latency_spike", "kind: [sequence_match, incident, rule_rejected]"))
+    for kind in ("sequence_match", "incident", "rule_rejected"):
+        rules.signal(10, kind)
+    rules.signal(70, "error_ratio")
+    assert rules.until(900) == []
+
+
+def test_an_environment_that_is_forgotten_closes_its_matches() -> None:
+    rules = Rules(SLOW_THEN_FAILING.replace("within: 10m", "within: 10m\nsuppress_ms: 86400000", 1))
+    rules.signal(10, "latency_spike")
+    rules.signal(70, "error_ratio")
+    assert rules.until(100) == [("sequence_match", "open")]
+    assert rules.until(5 * 86_400) == [("sequence_match", "closed")]
+    assert rules.emitted[-1].reason == "no telemetry of the environment for so long"
+    assert not rules.graph.state_bytes()
+
+
+HEARTBEAT = """
+id: heartbeat
+version: 1
+title: no further one
+by: service
+within: 10m
+suppress_ms: 0
+steps:
+  - {name: one, insight: {kind: telemetry_gap}}
+  - {name: next, insight: {kind: telemetry_gap}, not_within: 1m}
+"""
+
+
+def test_a_signal_is_not_the_one_that_must_follow_it() -> None:
+    rules = Rules(HEARTBEAT)
+    rules.active(300)
+    for at_s in (10, 50, 110, 200):
+        rules.signal(at_s, "telemetry_gap")
+    rules.until(290)
+    opened = [match.window.start_ms - START_MS for match in rules.emitted if match.status == "open"]
+    assert sorted(opened) == [110_000, 200_000]
+
+
+def test_what_is_missing_is_found_however_often_its_first_step_comes() -> None:
+    rules = Rules(SLOW_AND_SILENT)
+    rules.active(400)
+    for at_s in range(200):
+        rules.signal(at_s, "latency_spike")
+    assert ("sequence_missing", "open") in rules.until(390)
+    assert rules.emitted[0].window.start_ms == START_MS
+
+
+def test_a_first_step_of_several_parts_makes_one_match() -> None:
+    text = """
+id: both
+version: 1
+title: both
+by: service
+within: 1h
+suppress_ms: 0
+steps:
+  - {name: both, all_of: [{insight: {kind: latency_spike}}, {insight: {kind: error_ratio}}]}
+"""
+    rules = Rules(text)
+    rules.active(600)
+    rules.signal(10, "latency_spike")
+    for at_s in (20, 200, 400):
+        rules.signal(at_s, "error_ratio")
+        rules.until(at_s + 30)
+    rules.finish()
+    assert [match.status for match in rules.emitted] == ["open", "closed"]
+
+
+@pytest.mark.parametrize(
+    ("gone_at_s", "course"),
+    [
+        (150, ("retracted", "a late signal, or a change of the rule: the match no longer holds")),
+        (350, ("closed", "its rule was removed or changed")),
+    ],
+    ids=["while its windows are not final", "after that"],
+)
+@pytest.mark.parametrize("change", ["removed", "changed"])
+def test_a_match_of_a_rule_that_is_gone_ends_and_nothing_is_read_as_the_new_one(
+    change: str, gone_at_s: int, course: tuple[str, str]
+) -> None:
+    rules = Rules(SLOW_THEN_FAILING)
+    rules.active(gone_at_s)
+    rules.signal(10, "latency_spike")
+    rules.signal(70, "error_ratio")
+    rules.signal(80, "latency_spike", "shop")
+    assert rules.until(gone_at_s) == [("sequence_match", "open")]
+    other = SLOW_THEN_FAILING.replace("id: slow", "id: other")
+    if change == "changed":
+        other = SLOW_THEN_FAILING + "  - {name: third, insight: {kind: telemetry_gap}}\n"
+    after = Rules(other)
+    after.graph = rules.graph  # the state of the old rules, read by the machines of the new ones
+    after.replace_machines()
+    after.active(800)
+    after.until(1_500)
+    assert [(match.status, match.reason) for match in after.emitted] == [course]

@@ -1,0 +1,111 @@
+"""`reasoner rules`: all faults with file and line, and what a folder of rules has."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from reasoner.cli import main
+from tests.unit.rules.hostile import GOOD
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
+    """Run `reasoner WORDS`; return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["reasoner", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+def test_good_rules_are_counted_and_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD)
+    assert run(monkeypatch, "rules", "check", str(tmp_path)) == 0
+    assert capsys.readouterr().out == "1 rules, no fault\n"
+    assert run(monkeypatch, "rules", "list", str(tmp_path)) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["a-rule", "1", "service", "a", ">", "b", "t"]
+    assert run(monkeypatch, "rules", "list", str(tmp_path), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["within"] == "10m"
+
+
+def test_faults_are_printed_with_file_and_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(GOOD.replace("by: service", "by: pod").replace("body|contains", "bdoy"))
+    assert run(monkeypatch, "rules", "check", str(file)) == 1
+    said = capsys.readouterr().err
+    assert f"{file}:4: by: found 'pod'" in said, "the conditions are checked once the rule is one"
+    file.write_text(GOOD.replace("body|contains", "bdoy"))
+    assert run(monkeypatch, "rules", "list", str(file)) == 1
+    assert f"{file}:9: a-rule: step b: bdoy: log has no field 'bdoy'; did you mean body?" in capsys.readouterr().err
+
+
+def test_the_schema_is_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "rules", "schema") == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "Rule"
+
+
+POOL = """id: pool-then-timeout
+version: 3
+title: pool exhausted, then time-outs
+by: service
+within: 5m
+steps:
+  - {name: pool, log: {body|contains: pool exhausted}}
+  - {name: timeout, log: {body|contains: timed out, severity: ERROR}, within: 1m}
+"""
+START_NS = 1_700_000_000_000_000_000
+
+
+def line(service: str, at_s: int, body: str) -> str:
+    """Return a line of a recording with one log record."""
+    record = {"timeUnixNano": str(START_NS + at_s * 10**9), "severityNumber": 17, "body": {"stringValue": body}}
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": service}}]}
+    return json.dumps({"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": [record]}]}]})
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """Return a recording in which `cart` has both steps, `shop` the first alone, and `users` the other way round."""
+    lines = [
+        line("users", 0, "request timed out after 30 s"),
+        *(line(service, 10, "connection pool exhausted") for service in ("cart", "shop", "users")),
+        line("cart", 50, "request timed out after 30 s"),
+        line("other", 86_400, "a day later"),
+    ]
+    folder = tmp_path / "recording"
+    folder.mkdir()
+    (folder / "logs.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_a_backtest_says_what_would_have_matched_and_how_far_the_signals_came(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, recording: Path
+) -> None:
+    rules = tmp_path / "pool.yaml"
+    rules.write_text(POOL)
+    assert run(monkeypatch, "rules", "backtest", str(rules), "--data", str(recording), "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rule"], found["insights"], found["per_day"]) == ("pool-then-timeout@3", 1, 1.0)
+    assert found["signals"] == {"pool": 3, "timeout": 2}
+    assert found["in_order"] == {"pool": 3, "timeout": 1}
+    (match,) = found["matches"]
+    assert match["service"] == "cart"
+    assert run(monkeypatch, "rules", "backtest", str(rules), "--data", str(recording)) == 0
+    assert "pool 3, 3; timeout 2, 1" in capsys.readouterr().out
+
+
+def test_a_replay_with_rules_has_their_insights(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, recording: Path
+) -> None:
+    rules = tmp_path / "pool.yaml"
+    rules.write_text(POOL)
+    assert run(monkeypatch, "replay", str(recording), "--rules", str(rules)) == 0
+    kinds = [json.loads(found)["kind"] for found in capsys.readouterr().out.splitlines()]
+    assert kinds.count("sequence_match") == 1
+    rules.write_text(POOL.replace("body|contains", "bdoy|contains"))
+    assert run(monkeypatch, "replay", str(recording), "--rules", str(rules)) == 2
+    assert "did you mean body?" in capsys.readouterr().err

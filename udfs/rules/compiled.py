@@ -1,0 +1,222 @@
+"""Compiled rules: all versions of all rules, indexed by what their conditions demand of a signal."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from state_schemas.aggregates.rule_signals import RuleHit
+from state_schemas.contracts.rules import SOURCES, Condition, Part, Rule, RuleStep, SourceName
+from udfs.otlp.resource import short_name
+from udfs.rules.conditions import Conditions, Fields, compile_conditions, field_fault
+from udfs.rules.matching import SequencePlan, StepPlan
+
+__all__ = ["CompiledRule", "ConditionFault", "RuleEntry", "RuleIndex", "compile_rules", "rule_name"]
+
+# Fields by which conditions are found, the most selective first.
+_INDEXED: Final = ("pattern", "name", "event_name", "service", "kind")
+FOREVER_MS: Final = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """One version of a rule. from_ms, until_ms: event times between which its first step can come.
+
+    key: name and a hash of all that decides a match, as states and signals hold it. A rule that was changed without a
+    new version has another one, so that no state of the old one is read as its.
+    """
+
+    key: str
+    rule: Rule
+    plan: SequencePlan
+    from_ms: int
+    until_ms: int
+
+    @property
+    def is_of_records(self) -> bool:
+        """Return whether no step is an insight."""
+        return all(part.source != "insight" for step in self.rule.steps for part in step.parts)
+
+
+class RuleEntry(NamedTuple):
+    """A part of a step, with the event times between which it counts."""
+
+    rule: str
+    by: str
+    step: int
+    part: int
+    conditions: Conditions
+    distinct: str
+    from_ms: int
+    until_ms: int
+
+    def holds_at(self, at_ms: int) -> bool:
+        """Return whether the entry counts at an event time."""
+        return self.from_ms <= at_ms < self.until_ms
+
+    def hit(self, fields: Fields) -> RuleHit:
+        value = fields.get(self.distinct) if self.distinct else None
+        return RuleHit(self.rule, self.step, self.part, "" if value is None else short_name(str(value)))
+
+
+@dataclass(frozen=True)
+class RuleIndex:
+    """All compiled rules."""
+
+    # All versions, those with faults too.
+    source: tuple[Rule, ...]
+    # By key.
+    rules: Mapping[str, CompiledRule]
+    # By source, field and its value: the parts that demand this value; by ("", "") those that demand none.
+    entries: Mapping[SourceName, Mapping[tuple[str, str], Sequence[RuleEntry]]]
+
+    def hits(self, source: SourceName, fields: Fields, at_ms: int) -> Iterator[tuple[str, RuleHit]]:
+        """Yield (by, hit) of each step that a signal of this time fulfils. O(parts that demand its values)."""
+        entries = self.entries.get(source, {})
+        if not entries:
+            return
+        values = ((name, fields.get(name)) for name in _INDEXED)
+        for key in (("", ""), *((name, str(value).casefold()) for name, value in values if value is not None)):
+            for entry in entries.get(key, ()):
+                if entry.holds_at(at_ms) and entry.conditions.hold(fields):
+                    yield entry.by, entry.hit(fields)
+
+    def bys(self, source: SourceName) -> tuple[str, ...]:
+        """Return what rules with this source are keyed by."""
+        entries = self.entries.get(source, {}).values()
+        return tuple(sorted({entry.by for listed in entries for entry in listed}))
+
+    def __reduce__(self) -> tuple[Callable[[tuple[str, ...]], "RuleIndex"], tuple[tuple[str, ...]]]:
+        """Travel to the workers of Flink as text: compiled expressions cannot be pickled."""
+        return _of_json, (tuple(rule.model_dump_json() for rule in self.source),)
+
+
+def _of_json(rules: tuple[str, ...]) -> RuleIndex:
+    return compile_rules(map(Rule.model_validate_json, rules))[0]
+
+
+class ConditionFault(NamedTuple):
+    """A condition that cannot be used. step: index of its step, -1 for the rule."""
+
+    rule: Rule
+    step: int
+    text: str
+
+
+def rule_name(rule: Rule) -> str:
+    """Return the name of a version of a rule, as insights hold it."""
+    return f"{rule.id}@{rule.version}"
+
+
+def _key(rule: Rule) -> str:
+    deciding = rule.model_dump_json(exclude={"title", "severity", "description", "suppress_ms", "effective_from"})
+    return f"{rule_name(rule)}#{blake2b(deciding.encode(), digest_size=6).hexdigest()}"
+
+
+def compile_rules(rules: Iterable[Rule]) -> tuple[RuleIndex, list[ConditionFault]]:
+    """Return all rules, and the faults of each as sentences; a rule with faults is not in the index.
+
+    Of the versions of a rule, each holds until the next one is effective: its partial matches go on after that. So a
+    later version must be effective later.
+    """
+    rules, build = tuple(rules), _Build()
+    versions: dict[str, list[Rule]] = {}
+    for rule in rules:
+        versions.setdefault(rule.id, []).append(rule)
+    for listed in versions.values():
+        listed.sort(key=lambda rule: rule.version)
+        build.faults += (
+            ConditionFault(after, -1, f"effective_from is not behind that of version {before.version}: it never holds")
+            for before, after in pairwise(listed)
+            if after.effective_ms <= before.effective_ms
+        )
+        ends = [*(rule.effective_ms for rule in listed[1:]), FOREVER_MS]
+        for rule, until_ms in zip(listed, ends, strict=True):
+            build.add(rule, until_ms)
+    return RuleIndex(rules, build.rules, build.entries), build.faults
+
+
+@dataclass
+class _Build:
+    rules: dict[str, CompiledRule] = field(default_factory=dict)
+    entries: dict[SourceName, dict[tuple[str, str], list[RuleEntry]]] = field(default_factory=dict)
+    faults: list[ConditionFault] = field(default_factory=list)
+
+    def add(self, rule: Rule, until_ms: int) -> None:
+        compiled = CompiledRule(_key(rule), rule, _plan(rule), rule.effective_ms, until_ms)
+        placed: list[tuple[SourceName, tuple[str, str], RuleEntry]] = []
+        faults: list[ConditionFault] = []
+        for number, step in enumerate(rule.steps):
+            for place, part in enumerate(step.parts):
+                found, wrong = _entries(compiled, (number, place), part)
+                placed += found
+                faults += (ConditionFault(rule, number, f"step {step.name}: {text}") for text in wrong)
+        self.faults += faults
+        if faults:
+            return
+        self.rules[compiled.key] = compiled
+        for source, key, entry in placed:
+            self.entries.setdefault(source, {}).setdefault(key, []).append(entry)
+
+
+def _entries(
+    compiled: CompiledRule, place: tuple[int, int], part: Part
+) -> tuple[list[tuple[SourceName, tuple[str, str], RuleEntry]], list[str]]:
+    """Return the entries of a part, one for each of its conditions, and its faults."""
+    rule, (number, index) = compiled.rule, place
+    step, source = rule.steps[number], part.source
+    faults = [fault] if (fault := _by_fault(rule.by, source)) else []
+    if step.distinct and (fault := field_fault(source, step.distinct)):
+        faults.append(f"distinct: {fault}")
+    # Behind the next version a partial match can go on, but none can begin.
+    waits_ms = rule.within + max(later.not_within or 0 for later in rule.steps)
+    ends_ms = compiled.until_ms if number == 0 else min(FOREVER_MS, compiled.until_ms + waits_ms)
+    found = []
+    for condition in part.conditions:
+        conditions, wrong = compile_conditions(source, [condition])
+        faults += wrong
+        entry = RuleEntry(
+            rule=compiled.key,
+            by=rule.by,
+            step=number,
+            part=index if step.all_of else 0,  # of alternatives it does not matter which one came
+            conditions=conditions,
+            distinct=step.distinct or "",
+            from_ms=compiled.from_ms,
+            until_ms=ends_ms,
+        )
+        found += [(source, key, entry) for key in _keys(condition)]
+    return found, faults
+
+
+def _by_fault(by: str, source: SourceName) -> str:
+    """Return why signals of a source have no value of `by`, "" if they have."""
+    kind = by.partition(":")[0]
+    have = {"operation": ("insight", "span"), "attribute": ("log",)}.get(kind, SOURCES)
+    return "" if source in have else f"{source} has no {by}, expected steps of {' or '.join(have)} in a rule by {kind}"
+
+
+def _keys(condition: Condition) -> list[tuple[str, str]]:
+    """Return the values of an indexed field of which one must hold; [("", "")] where the condition demands none."""
+    for name in _INDEXED:
+        values = condition.get(name)
+        listed = values if isinstance(values, list) else [values]
+        if values is not None and all(isinstance(value, str) and not set(value) & set("*?\\") for value in listed):
+            return [(name, str(value).casefold()) for value in dict.fromkeys(listed)]
+    return [("", "")]
+
+
+def _plan(rule: Rule) -> SequencePlan:
+    return SequencePlan(tuple(_step_plan(step, rule.within) for step in rule.steps), rule.within)
+
+
+def _step_plan(step: RuleStep, within_ms: int) -> StepPlan:
+    return StepPlan(
+        within_ms=step.within or within_ms,
+        absent_ms=step.not_within or 0,
+        optional=step.optional,
+        count=step.count or 1,
+        distinct=bool(step.distinct),
+        parts=len(step.all_of or ()) or 1,
+    )

@@ -1,0 +1,153 @@
+"""Evaluation of the rules of one bucket of subjects in one window of event time."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from msgspec.structs import replace
+
+from state_schemas.aggregates.rule_signals import RuleHit, Signal, SignalWindow
+from state_schemas.contracts.insight import Insight
+from state_schemas.state.sequences import OpenMatch, PartialMatch, RuleProgress, SequenceModel, SubjectProgress
+from udfs.detect.lifecycle import OPEN, Course
+from udfs.detect.service_window import ServiceWindow
+from udfs.rules.compiled import CompiledRule, RuleIndex
+from udfs.rules.matching import Match, advance, begin
+from udfs.rules.report import Reported, SequenceKey, report
+from udfs.rules.windows import signals_of
+
+__all__ = ["conclude", "evaluate_signals"]
+
+OVER: Final = Course("closed", "no further match for suppress_ms")
+EXPIRED: Final = Course("closed", "no telemetry of the environment for so long")
+UPDATED: Final = Course("updated")
+REMOVED: Final = Course("closed", "its rule was removed or changed")
+TOO_MANY: Final = Course("closed", "given up: too many subjects have partial matches")
+SUBJECTS_MAX: Final = 2_000  # of a bucket, with partial matches: traces are many
+Hit = tuple[Signal, RuleHit]
+
+
+def evaluate_signals(
+    model: SequenceModel, window: ServiceWindow[SignalWindow], index: RuleIndex
+) -> tuple[SequenceModel, list[Insight]]:
+    """Return the model after the window, and its candidates.
+
+    O(subjects + signals x partial matches of their rules). The partial matches of a rule that is not in the index end.
+    """
+    hits = _by_subject(window.table)
+    subjects, insights = dict(model.subjects), list[Insight]()
+    given_up = model.given_up + window.table.dropped
+    for subject in sorted({*hits, *(name for name, held in subjects.items() if held.due_ms < window.end_ms)}):
+        before = subjects.pop(subject, None)
+        evaluation = _Evaluation(index, SequenceKey.of(window.key.env, subject), window.end_ms)
+        after = evaluation.advanced(before.rules if before else {}, hits.get(subject, {}))
+        insights += evaluation.insights.values()
+        given_up += evaluation.given_up
+        if after:
+            subjects[subject] = SubjectProgress(after, evaluation.due_ms(after))
+    for subject in _beyond(subjects):
+        insights += _closed(subjects.pop(subject).rules, TOO_MANY)
+        given_up += 1
+    return SequenceModel(subjects, window.end_ms, given_up), insights
+
+
+def conclude(model: SequenceModel) -> list[Insight]:
+    """Return the closing revisions of the open matches of an environment that is forgotten."""
+    return [insight for _, held in sorted(model.subjects.items()) for insight in _closed(held.rules, EXPIRED)]
+
+
+def _closed(rules: Mapping[str, RuleProgress], course: Course) -> list[Insight]:
+    """Return the closing revisions of the open matches of a subject."""
+    open_matches = (progress.open_match for _, progress in sorted(rules.items()))
+    return [replace(held.insight, status=course.status, reason=course.reason) for held in open_matches if held]
+
+
+def _beyond(subjects: Mapping[str, SubjectProgress]) -> list[str]:
+    """Return the subjects beyond SUBJECTS_MAX: those that would be over first."""
+    count = len(subjects) - SUBJECTS_MAX
+    return sorted(subjects, key=lambda name: (subjects[name].due_ms, name))[:count] if count > 0 else []
+
+
+def _by_subject(table: SignalWindow) -> dict[str, dict[str, list[Hit]]]:
+    found: dict[str, dict[str, list[Hit]]] = {}
+    for signal in signals_of(table):
+        rules = found.setdefault(signal.subject, {})
+        for hit in signal.hits:
+            rules.setdefault(hit.rule, []).append((signal.signal, hit))
+    return found
+
+
+@dataclass(slots=True)
+class _Evaluation:
+    """Evaluation of one subject up to an event time."""
+
+    index: RuleIndex
+    key: SequenceKey
+    until_ms: int
+    # Of each match the last candidate that is open, and the one that closes it: only the first is emitted early.
+    insights: dict[tuple[str, bool], Insight] = field(default_factory=dict)
+    given_up: int = 0
+
+    def advanced(self, rules: Mapping[str, RuleProgress], hits: Mapping[str, list[Hit]]) -> dict[str, RuleProgress]:
+        """Return the progress of each rule that is not where it began."""
+        after = {}
+        for key in sorted({*rules, *hits}):
+            compiled = self.index.rules.get(key)
+            if compiled is None:
+                self._say(_closed({key: rules[key]}, REMOVED) if key in rules else [])
+                continue
+            before = rules.get(key) or begin(compiled.plan)
+            advanced = advance(compiled.plan, before, hits.get(key, ()), self.until_ms)
+            self.given_up += advanced.given_up
+            progress = self._reported(compiled, advanced.progress, advanced.matches)
+            if not progress.is_idle:
+                after[key] = progress
+        return after
+
+    def _reported(self, compiled: CompiledRule, progress: RuleProgress, matches: Sequence[Match]) -> RuleProgress:
+        """Report the matches: one insight for those within suppress_ms of the first.
+
+        A first step makes one match, so that no id comes twice: partial matches that begin no later are dropped.
+        """
+        held, suppress_ms, used_ms = progress.open_match, compiled.rule.suppress_ms, progress.used_ms
+        for match in matches:
+            if match.match.first_ms <= used_ms:
+                continue
+            used_ms = match.match.first_ms
+            if held and match.at_ms <= held.at_ms + suppress_ms:
+                held = self._said(compiled, held.match, (held.at_ms, held.matches + 1), UPDATED)
+                continue
+            if held:
+                self._say([replace(held.insight, status=OVER.status, reason=OVER.reason)])
+            held = self._said(compiled, match.match, (match.at_ms, 1), OPEN)
+        if held and held.at_ms + suppress_ms < self.until_ms:
+            self._say([replace(held.insight, status=OVER.status, reason=OVER.reason)])
+            held = None
+        partial = tuple(tuple(found for found in step if found.first_ms > used_ms) for step in progress.partial)
+        return replace(progress, partial=partial, open_match=held, used_ms=used_ms)
+
+    def _said(self, compiled: CompiledRule, match: PartialMatch, at: tuple[int, int], course: Course) -> OpenMatch:
+        """Report a match, and return it as open. at: its event time, and how many matches it stands for."""
+        at_ms, matches = at
+        insight = report(compiled, self.key, Reported(match, at_ms, matches), course)
+        self._say([insight])
+        return OpenMatch(match, at_ms, insight, matches)
+
+    def _say(self, insights: Iterable[Insight]) -> None:
+        self.insights |= {(insight.insight_id, insight.status == "closed"): insight for insight in insights}
+
+    def due_ms(self, rules: Mapping[str, RuleProgress]) -> int:
+        """Return when something is concluded next without a signal, or, if nothing is, when all is forgotten."""
+        concluded: list[int] = []
+        forgotten: list[int] = []
+        for key, progress in rules.items():
+            compiled = self.index.rules[key]
+            if progress.open_match:
+                concluded.append(progress.open_match.at_ms + compiled.rule.suppress_ms)
+            for number, partial in enumerate(progress.partial):
+                if compiled.plan.concludes(number):
+                    concluded += (found.end_ms + compiled.plan.absence_ms for found in partial)
+                forgotten += (found.end_ms + compiled.plan.reach_ms(number) for found in partial[-1:])
+            for step, recent in zip(compiled.plan.steps, progress.recent, strict=True):
+                forgotten += (found.signal.at_ms + step.within_ms for found in recent[-1:])
+        return min(concluded) if concluded else max(forgotten)

@@ -1,0 +1,285 @@
+"""Matching of one rule: signals in the order of event time to partial matches and matches.
+
+A match is a series of signals in order, one for each step, of which each comes within its time of the one before, and
+the last within that of the rule of the first. It is found when its last step comes. Of all matches that end with one
+signal the *tightest* counts: the one whose first step is the latest. Windows have one time for all that happens in
+them, so steps of one time are in order, if a signal fulfils each; one that takes several comes behind the step before.
+
+Why one partial match a signal and step is enough: what can still follow depends on the time of its last step alone, and
+of those that end with the same signal, the one that begins last outlives all others. At the time of its last step there
+is one for each choice of signals of that time, because none may be used twice.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from state_schemas.aggregates.rule_signals import RuleHit, Signal
+from state_schemas.state.sequences import FulfilledStep, PartialMatch, RuleProgress, StepSignal
+
+__all__ = ["Match", "SequencePlan", "StepPlan", "advance", "begin", "in_order"]
+
+PARTIAL_MAX: Final = 64  # partial matches of a subject that end with one step of a rule
+Hit = tuple[Signal, RuleHit]
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What the matcher knows of a step."""
+
+    # Longest time since the step before, ms.
+    within_ms: int
+    # How long the step must not come; 0 for a step that must.
+    absent_ms: int = 0
+    optional: bool = False
+    # Least number of signals, or of their distinct values.
+    count: int = 1
+    distinct: bool = False
+    # Number of parts that must all come; 1 where one is enough.
+    parts: int = 1
+
+    @property
+    def wanted(self) -> int:
+        """Return how many signals the step takes together."""
+        return max(self.parts, self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class SequencePlan:
+    """What the matcher knows of a rule."""
+
+    steps: tuple[StepPlan, ...]
+    within_ms: int
+
+    @property
+    def absence_ms(self) -> int:
+        """Return how long the last step must not come; 0 for a rule whose last step must."""
+        return self.steps[-1].absent_ms
+
+    def before(self, step: int) -> tuple[int, ...]:
+        """Return the steps that can come directly before a step: optional and absent ones between are left out."""
+        found = []
+        for earlier in range(step - 1, -1, -1):
+            if not self.steps[earlier].absent_ms:
+                found.append(earlier)
+            if not (self.steps[earlier].optional or self.steps[earlier].absent_ms):
+                break
+        return tuple(found)
+
+    def concludes(self, step: int) -> bool:
+        """Return whether a partial match that ends with this step is complete if the last step does not come."""
+        return self.absence_ms > 0 and step == len(self.steps) - 2
+
+    def reach_ms(self, step: int) -> int:
+        """Return how long a partial match that ends with a step can wait for the next one."""
+        return max((after.absent_ms or after.within_ms for after in self._after(step)), default=0)
+
+    def outlives(self, step: int) -> bool:
+        """Return whether of two partial matches that end with a step, one that ends and begins later is enough."""
+        return all(after.wanted == 1 and not after.absent_ms for after in self._after(step))
+
+    def _after(self, step: int) -> list[StepPlan]:
+        return [self.steps[number] for number in range(step + 1, len(self.steps)) if step in self.before(number)]
+
+
+class Match(NamedTuple):
+    """A match. at_ms: event time of its last step, or of the end of the time in which the last step did not come."""
+
+    match: PartialMatch
+    at_ms: int
+
+
+class Advanced(NamedTuple):
+    """The progress after a window, its matches by time, and the partial matches given up: there were too many."""
+
+    progress: RuleProgress
+    matches: tuple[Match, ...]
+    given_up: int
+
+
+def begin(plan: SequencePlan) -> RuleProgress:
+    """Return the progress of a rule before its first signal."""
+    empty: tuple[()] = ()
+    return RuleProgress(partial=(empty,) * len(plan.steps), recent=(empty,) * len(plan.steps))
+
+
+def advance(plan: SequencePlan, progress: RuleProgress, hits: Iterable[Hit], until_ms: int) -> Advanced:
+    """Advance a rule by the signals before until_ms that no call before had.
+
+    O(signals x partial matches), and those are bounded.
+    """
+    matcher = _Matcher(plan, [list(part) for part in progress.partial], [list(part) for part in progress.recent])
+    matcher.add_all(hits)
+    matcher.forget(until_ms)
+    after = RuleProgress(
+        partial=tuple(map(tuple, matcher.partial)),
+        recent=tuple(map(tuple, matcher.recent)),
+        open_match=progress.open_match,
+        used_ms=progress.used_ms,
+    )
+    return Advanced(after, tuple(sorted(matcher.matches, key=lambda match: match.at_ms)), matcher.given_up)
+
+
+def in_order(plan: SequencePlan, hits: Iterable[Hit]) -> tuple[frozenset[str], ...]:
+    """Return by step the ids of the signals that fulfil it in its order; none for a step that must not come."""
+    empty = begin(plan)
+    matcher = _Matcher(plan, [list(part) for part in empty.partial], [list(part) for part in empty.recent])
+    matcher.add_all(hits)
+    return tuple(map(frozenset, matcher.fulfilling))
+
+
+@dataclass(slots=True)
+class _Matcher:
+    plan: SequencePlan
+    partial: list[list[PartialMatch]]
+    recent: list[list[StepSignal]]
+    matches: list[Match] = field(default_factory=list)
+    given_up: int = 0
+    # By step: signals that have fulfilled it in its order.
+    fulfilling: list[set[str]] = field(default_factory=list)
+
+    def add_all(self, hits: Iterable[Hit]) -> None:
+        self.fulfilling = [set() for _ in self.plan.steps]
+        for signal, hit in sorted(hits, key=_hit_order):
+            self._add(signal, hit)
+
+    def _add(self, signal: Signal, hit: RuleHit) -> None:
+        step = self.plan.steps[hit.step]
+        if step.absent_ms:
+            self._break(hit.step, signal)
+            return
+        fulfilled = self._fulfilled(hit, signal)
+        extended = self._extended(fulfilled) if fulfilled else []
+        if extended:
+            self.fulfilling[hit.step].add(signal.signal_id)
+        if hit.step == len(self.plan.steps) - 1:
+            self.matches += (Match(partial, partial.end_ms) for partial in extended[-1:])
+            return
+        self.partial[hit.step] += extended
+        if len(self.partial[hit.step]) > 2 * PARTIAL_MAX:
+            self._keep(hit.step, signal.at_ms)
+
+    def _break(self, number: int, signal: Signal) -> None:
+        """Drop the partial matches behind which the step came in the time in which it must not.
+
+        The signal that fulfils the step before is not one that comes after it.
+        """
+        absent_ms, at_ms = self.plan.steps[number].absent_ms, signal.at_ms
+        self.partial[number - 1] = [
+            partial
+            for partial in self.partial[number - 1]
+            if not partial.end_ms <= at_ms <= partial.end_ms + absent_ms or partial.last_id == signal.signal_id
+        ]
+
+    def _fulfilled(self, hit: RuleHit, signal: Signal) -> FulfilledStep | None:
+        """Return the step as fulfilled with this signal, by the latest signals that do; None if it is not."""
+        step = self.plan.steps[hit.step]
+        if step.wanted == 1:
+            return FulfilledStep(hit.step, signal, signal.at_ms)
+        found = StepSignal(signal, hit.part, hit.value)
+        others = [other for other in self.recent[hit.step] if _slot(other, step) != _slot(found, step)]
+        self.recent[hit.step] = latest = [*others, found][-step.wanted :]
+        if len(latest) < step.wanted or signal.at_ms - latest[0].signal.at_ms > step.within_ms:
+            return None
+        return FulfilledStep(hit.step, signal, latest[0].signal.at_ms, len(latest))
+
+    def _extended(self, fulfilled: FulfilledStep) -> list[PartialMatch]:
+        """Return the partial matches that end with this step, the tightest last.
+
+        Beside it those that have other signals of this time, because a step at this time may need one of them.
+        """
+        if fulfilled.step == 0:
+            return [PartialMatch((fulfilled,))]
+        best: dict[tuple[str, ...], PartialMatch] = {}
+        for before in self.plan.before(fulfilled.step):
+            for partial in self.partial[before]:
+                if self._follows(fulfilled, partial):
+                    at_once = _signals_at(partial, fulfilled.end_ms)
+                    best[at_once] = max((partial, best.get(at_once, partial)), key=_tightness)
+        return [PartialMatch((*partial.fulfilled, fulfilled)) for partial in sorted(best.values(), key=_tightness)]
+
+    def _follows(self, fulfilled: FulfilledStep, partial: PartialMatch) -> bool:
+        """Return whether a step can come next. Steps of one signal each can have one time, with a signal each."""
+        if fulfilled.end_ms - partial.end_ms > self.plan.steps[fulfilled.step].within_ms:
+            return False
+        if fulfilled.end_ms - partial.first_ms > self.plan.within_ms:
+            return False
+        if partial.end_ms < fulfilled.start_ms:
+            return True
+        is_single = fulfilled.signals == partial.fulfilled[-1].signals == 1
+        is_other = fulfilled.signal.signal_id not in _signals_at(partial, fulfilled.end_ms)
+        return is_single and is_other and partial.end_ms == fulfilled.end_ms
+
+    def forget(self, until_ms: int) -> None:
+        """Conclude what did not come before until_ms, and drop what no signal from then on needs."""
+        for number, step in enumerate(self.plan.steps):
+            self._keep(number, until_ms)
+            kept_ms = until_ms - step.within_ms
+            self.recent[number] = [found for found in self.recent[number] if found.signal.at_ms >= kept_ms]
+
+    def _keep(self, number: int, now_ms: int) -> None:
+        """Keep the partial matches of a step that a signal from now_ms on may need, at most PARTIAL_MAX of them.
+
+        All signals before now_ms have come. Of those that wait for a step that must not come the oldest are kept.
+        """
+        if self.plan.concludes(number):
+            self._conclude(number, now_ms)
+            kept = sorted(self.partial[number], key=_end)[:PARTIAL_MAX]
+        else:
+            kept = self._needed(number, now_ms)[:PARTIAL_MAX][::-1]
+        self.partial[number] = kept
+
+    def _conclude(self, number: int, now_ms: int) -> None:
+        """Take the partial matches for whose last step the time has passed: it is missing."""
+        absent_ms, partial = self.plan.absence_ms, self.partial[number]
+        self.matches += (
+            Match(found, found.end_ms + absent_ms) for found in partial if found.end_ms + absent_ms < now_ms
+        )
+        self.partial[number] = [found for found in partial if found.end_ms + absent_ms >= now_ms]
+        self.given_up += max(0, len(self.partial[number]) - PARTIAL_MAX)
+
+    def _needed(self, number: int, now_ms: int) -> list[PartialMatch]:
+        """Return the partial matches of a step that a signal from now_ms on may need, the latest first.
+
+        Before a step of one signal those that end later and begin later outlive the others.
+        """
+        reach_ms, is_outlived = self.plan.reach_ms(number), self.plan.outlives(number)
+        kept: list[PartialMatch] = []
+        first_ms = -1
+        for partial in sorted(self.partial[number], key=_end, reverse=True):
+            if partial.end_ms >= now_ms:
+                kept.append(partial)  # other signals of this time may follow
+            elif partial.end_ms + reach_ms >= now_ms and not (is_outlived and partial.first_ms <= first_ms):
+                first_ms = max(first_ms, partial.first_ms)
+                kept.append(partial)
+        # Of those that end with one signal the tightest is enough from now on.
+        tightest = {partial.last_id: partial for partial in sorted(kept, key=_tightness)}
+        kept = [partial for partial in kept if partial.end_ms >= now_ms or tightest[partial.last_id] is partial]
+        self.given_up += max(0, len(kept) - PARTIAL_MAX)
+        return kept
+
+
+def _hit_order(item: Hit) -> tuple[int, int, str, int]:
+    signal, hit = item
+    return signal.at_ms, hit.step, signal.signal_id, hit.part
+
+
+def _end(partial: PartialMatch) -> tuple[int, str]:
+    return partial.end_ms, partial.last_id
+
+
+def _signals_at(partial: PartialMatch, at_ms: int) -> tuple[str, ...]:
+    """Return the signals of a partial match that have this time."""
+    return tuple(step.signal.signal_id for step in partial.fulfilled if step.end_ms == at_ms)
+
+
+def _tightness(partial: PartialMatch) -> tuple[object, ...]:
+    """Order partial matches: by their first step, then by the later steps from the last one back."""
+    return partial.first_ms, tuple((step.end_ms, step.signal.signal_id) for step in reversed(partial.fulfilled))
+
+
+def _slot(found: StepSignal, step: StepPlan) -> object:
+    """Return what a signal of a step is counted by: its part, its value or itself."""
+    if step.parts > 1:
+        return found.part
+    return found.value if step.distinct else found.signal.signal_id

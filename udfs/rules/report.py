@@ -1,0 +1,141 @@
+"""Insight of a match: what happened in which order, or what did not follow."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from state_schemas.contracts.insight import Contribution, Evidence, Insight, Kind, TimelineStep, TraceExemplar
+from state_schemas.state.sequences import FulfilledStep, PartialMatch
+from state_schemas.telemetry.message import OffsetRange
+from state_schemas.telemetry.resource import ServiceInfo
+from udfs.detect.finding import Finding
+from udfs.detect.lifecycle import Course
+from udfs.detect.service_window import ServiceKey
+from udfs.insights.ids import insight_id
+from udfs.insights.wording import clock, elapsed, kafka_ranges
+from udfs.rules.compiled import CompiledRule, rule_name
+
+__all__ = ["Reported", "SequenceKey", "report"]
+
+TRACES_MAX: Final = 5
+RANGES_MAX: Final = 10
+CONFIDENCE: Final = 0.9  # of a rule that a person wrote: as that of a silence
+
+
+class SequenceKey(NamedTuple):
+    """What the steps of a match have in common. by, value: such as `host` and its name; value is "" for `env`."""
+
+    env: str
+    by: str
+    value: str
+
+    @classmethod
+    def of(cls, env: str, subject: str) -> "SequenceKey":
+        """Parse a subject, `by|value`."""
+        by, _, value = subject.partition("|")
+        return cls(env, by, value)
+
+    @property
+    def operation(self) -> str:
+        """Return the name of an operation, whose value is `service|name`."""
+        return self.value.partition("|")[2]
+
+    @property
+    def subject(self) -> str:
+        return f"{self.by}|{self.value}"
+
+
+class Reported(NamedTuple):
+    """A match as it is reported. at_ms: its event time. matches: how many it stands for."""
+
+    match: PartialMatch
+    at_ms: int
+    matches: int
+
+
+def report(compiled: CompiledRule, key: SequenceKey, found: Reported, course: Course) -> Insight:
+    """Return the insight of a match, as revision 0."""
+    rule, fulfilled = compiled.rule, found.match.fulfilled
+    absent = rule.steps[-1] if compiled.plan.absence_ms else None
+    kind: Kind = "sequence_missing" if absent else "sequence_match"
+    insight = Finding(
+        kind=kind,
+        subject=rule_name(rule),
+        start_ms=found.match.first_ms,
+        end_ms=found.at_ms + 1,  # the end of a window is excluded
+        severity=rule.severity,
+        confidence=CONFIDENCE,
+        text=f"{rule.title}{_of(key)}: {_story(compiled, fulfilled)}" + (f", no {absent.name}" if absent else ""),
+        measures={"duration_s": (found.at_ms - found.match.first_ms) / 1000, "matches": float(found.matches)},
+        evidence=Evidence(
+            traces=_traces(key, fulfilled),
+            hosts=(Contribution(key.value, 1.0, 0.0, len(fulfilled)),) if key.by == "host" else (),
+            operations=(Contribution(key.operation, 1.0, 0.0, len(fulfilled)),) if key.by == "operation" else (),
+            kafka=kafka_ranges(_ranges(fulfilled)),
+            expected=_expected(compiled, found),
+            timeline=_timeline(compiled, fulfilled),
+        ),
+        info=ServiceInfo(),
+    ).candidate(ServiceKey(key.env, _service(key, fulfilled)), course)
+    # Matches of two hosts or traces can have one service.
+    return replace(insight, insight_id=insight_id(kind, key.env, key.subject, insight.subject, insight.window.start_ms))
+
+
+def _service(key: SequenceKey, fulfilled: Sequence[FulfilledStep]) -> str:
+    """Return the service of a match: that of its subject, "" for a whole environment, else that of the last step."""
+    if key.by in ("service", "operation"):
+        return key.value.partition("|")[0]
+    return "" if key.by == "env" else fulfilled[-1].signal.service
+
+
+def _of(key: SequenceKey) -> str:
+    """Return what a match is of, where the title does not begin with it."""
+    if key.by in ("service", "env"):
+        return ""
+    return f" in operation {key.operation}" if key.by == "operation" else f" on {key.by} {key.value}"
+
+
+def _expected(compiled: CompiledRule, found: Reported) -> str:
+    absence_ms = compiled.plan.absence_ms
+    if not absence_ms:
+        return ""
+    after, until = clock(found.match.end_ms), clock(found.at_ms)
+    return f"step {compiled.rule.steps[-1].name} within {elapsed(absence_ms)} after {after}, none came until {until}"
+
+
+def _story(compiled: CompiledRule, fulfilled: Sequence[FulfilledStep]) -> str:
+    """Return the steps with their times: the first as a time of day, the others as delays."""
+    names = [compiled.rule.steps[step.step].name for step in fulfilled]
+    delays = [
+        f"{name} +{elapsed(step.delay_ms)}" for name, step in zip(names, _timeline(compiled, fulfilled), strict=True)
+    ]
+    return ", ".join([f"{names[0]} at {clock(fulfilled[0].end_ms)}", *delays[1:]])
+
+
+def _timeline(compiled: CompiledRule, fulfilled: Sequence[FulfilledStep]) -> tuple[TimelineStep, ...]:
+    delays_ms = [0, *(after.end_ms - before.end_ms for before, after in pairwise(fulfilled))]
+    return tuple(
+        TimelineStep(
+            step=compiled.rule.steps[step.step].name,
+            at_ms=step.end_ms,
+            delay_ms=delay_ms,
+            signals=step.signals,
+            service=step.signal.service,
+            title=step.signal.title,
+            insight_id=step.signal.insight_id,
+            trace_id=next(iter(step.signal.trace_ids), ""),
+        )
+        for step, delay_ms in zip(fulfilled, delays_ms, strict=True)
+    )
+
+
+def _traces(key: SequenceKey, fulfilled: Sequence[FulfilledStep]) -> tuple[TraceExemplar, ...]:
+    ids = dict.fromkeys([key.value] if key.by == "trace" else [])
+    ids |= dict.fromkeys(trace_id for step in fulfilled for trace_id in step.signal.trace_ids)
+    return tuple(TraceExemplar("sample", trace_id, 0.0, "", "") for trace_id in list(ids)[:TRACES_MAX])
+
+
+def _ranges(fulfilled: Sequence[FulfilledStep]) -> tuple[OffsetRange, ...]:
+    return tuple(sorted({found for step in fulfilled for found in step.signal.ranges}))[:RANGES_MAX]

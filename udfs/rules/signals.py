@@ -1,0 +1,98 @@
+"""Signals of insights: their fields, and the keys under which rules see them."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from state_schemas.aggregates.rule_signals import RuleHit, RuleSignal, Signal
+from state_schemas.contracts.insight import Insight, Kind
+from state_schemas.telemetry.message import OffsetRange
+from udfs.insights.ids import service_of
+from udfs.rules.compiled import RuleIndex
+from udfs.rules.conditions import Fields
+from udfs.rules.subjects import bucket_of
+
+__all__ = ["CONCLUSIONS", "insight_signals", "withdrawn_signals"]
+
+# What rules and rankings conclude is never a signal, so that nothing feeds on itself.
+CONCLUSIONS: Final[frozenset[Kind]] = frozenset(("sequence_match", "sequence_missing", "incident", "rule_rejected"))
+VALUES_MAX: Final = 16  # hosts, operations or traces of one insight
+TRACES_MAX: Final = 3
+RANGES_MAX: Final = 4
+
+
+def insight_signals(insight: Insight, index: RuleIndex) -> Iterator[RuleSignal]:
+    """Yield the signal of a revision for each subject that it concerns; without a step where it is withdrawn.
+
+    Its time is that at which the episode began, and its newest revision holds.
+    """
+    by: dict[str, list[RuleHit]] = {}
+    if insight.status != "retracted":
+        for name, hit in index.hits("insight", _fields(insight), insight.window.start_ms):
+            by.setdefault(name, []).append(hit)
+    signal = _signal(insight)
+    for name, hits in sorted(by.items()):
+        distinct = tuple(sorted(set(hits)))
+        for value in _values(insight, name)[:VALUES_MAX]:
+            subject = f"{name}|{value}"
+            yield RuleSignal(insight.env, bucket_of(subject), subject, signal, distinct)
+
+
+def withdrawn_signals(insight: Insight, subjects: Iterable[str]) -> Iterator[RuleSignal]:
+    """Yield the signal of a revision for subjects that it does not concern any more."""
+    signal = _signal(insight)
+    for subject in sorted(subjects):
+        yield RuleSignal(insight.env, bucket_of(subject), subject, signal, ())
+
+
+def _signal(insight: Insight) -> Signal:
+    evidence = insight.evidence
+    return Signal(
+        at_ms=insight.window.start_ms,
+        signal_id=insight.insight_id,
+        revision=insight.revision,
+        source="insight",
+        service=service_of(insight),
+        title=insight.title,
+        insight_id=insight.insight_id,
+        trace_ids=tuple(trace.trace_id for trace in evidence.traces)[:TRACES_MAX],
+        ranges=tuple(
+            OffsetRange(kafka.topic, kafka.partition, kafka.first_offset, kafka.last_offset)
+            for kafka in evidence.kafka[:RANGES_MAX]
+        ),
+    )
+
+
+def _fields(insight: Insight) -> Fields:
+    evidence = insight.evidence
+    return {
+        "env": insight.env,
+        "namespace": insight.namespace,
+        "service": insight.service,
+        "version": insight.version,
+        "site_id": insight.site_id,
+        "kind": insight.kind,
+        "subject": insight.subject,
+        "severity": insight.severity,
+        "title": insight.title,
+        "host": tuple(host.name for host in evidence.hosts),
+        "operation": tuple(operation.name for operation in evidence.operations),
+        "callee": tuple(callee.name for callee in evidence.callees),
+        "template": evidence.template,
+        "confidence": insight.confidence,
+        "cold_start": insight.cold_start,
+        **{f"measures.{name}": value for name, value in insight.measures.items()},
+    }
+
+
+def _values(insight: Insight, by: str) -> tuple[str, ...]:
+    """Return the values of `by` of an insight; () where it has none."""
+    evidence = insight.evidence
+    if by == "env":
+        return ("",)
+    if by == "service":
+        return (service_of(insight),) if insight.service else ()
+    if by == "host":
+        return tuple(host.name for host in evidence.hosts)
+    if by == "operation":
+        return tuple(f"{service_of(insight)}|{operation.name}" for operation in evidence.operations)
+    return tuple(trace.trace_id for trace in evidence.traces) if by == "trace" else ()

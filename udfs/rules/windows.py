@@ -1,0 +1,72 @@
+"""Windows of signals: merging and limits."""
+
+from collections.abc import Iterable
+from typing import Final
+from zlib import crc32
+
+from state_schemas.aggregates.rule_signals import RuleHit, SignalWindow, SubjectSignal
+
+__all__ = ["merge_windows", "signals_of", "union"]
+
+# Signals of one subject and window that fulfil one step: so many of the first and as many of the last are kept.
+STEP_SIGNALS_MAX: Final = 1_000
+# Signals of one bucket and window. Beyond it whole subjects are left out, chosen by their hash.
+SIGNALS_MAX: Final = 20_000
+Chunk = tuple[SubjectSignal, ...]
+
+
+def merge_windows(parts: Iterable[SignalWindow]) -> SignalWindow:
+    """Merge windows: what `signals_of` returns is associative, commutative and idempotent; O(log signals) amortised."""
+    listed = list(parts)
+    chunks = sorted((chunk for part in listed for chunk in part.chunks), key=len, reverse=True)
+    dropped = sum(part.dropped for part in listed)
+    merged: list[Chunk] = []
+    for chunk in chunks:
+        whole = chunk
+        while merged and len(merged[-1]) < 2 * len(whole):
+            whole = union((merged.pop(), whole))
+        kept = whole if whole is chunk else _limited(whole)
+        dropped += len(whole) - len(kept)
+        merged.append(kept)
+    return SignalWindow(tuple(merged), dropped)
+
+
+def signals_of(window: SignalWindow) -> Chunk:
+    """Return the signals of a window, ascending by (at_ms, signal_id, subject)."""
+    return _limited(union(window.chunks))
+
+
+def union(chunks: Iterable[Chunk]) -> Chunk:
+    """Return the signals of all chunks, of each the highest revision, ascending by (at_ms, signal_id, subject)."""
+    held: dict[tuple[str, str], SubjectSignal] = {}
+    for chunk in chunks:
+        for found in chunk:
+            key = (found.signal.signal_id, found.subject)
+            if key not in held or found.signal.revision > held[key].signal.revision:
+                held[key] = found
+    return tuple(sorted(held.values(), key=_order))
+
+
+def _order(found: SubjectSignal) -> tuple[int, str, str]:
+    return found.signal.at_ms, found.signal.signal_id, found.subject
+
+
+def _limited(chunk: Chunk) -> Chunk:
+    """Return the signals within the limits of a window; in order."""
+    if len(chunk) <= 2 * STEP_SIGNALS_MAX:
+        return chunk
+    groups: dict[tuple[str, tuple[RuleHit, ...]], list[SubjectSignal]] = {}
+    for found in chunk:
+        groups.setdefault((found.subject, found.hits), []).append(found)
+    kept = [found for group in groups.values() for found in _both_ends(group)]
+    if len(kept) > SIGNALS_MAX:
+        kept = sorted(kept, key=lambda found: (crc32(found.subject.encode()), found.subject, *_order(found)))[
+            :SIGNALS_MAX
+        ]
+    return tuple(sorted(kept, key=_order))
+
+
+def _both_ends(group: list[SubjectSignal]) -> list[SubjectSignal]:
+    if len(group) <= 2 * STEP_SIGNALS_MAX:
+        return group
+    return [*group[:STEP_SIGNALS_MAX], *group[-STEP_SIGNALS_MAX:]]
