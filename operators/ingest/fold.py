@@ -30,7 +30,8 @@ from udfs.logs.reader import LineReader
 from udfs.logs.span_exceptions import fold_exceptions
 from udfs.otlp.decoder import DecodeSettings, SpanDecoder, decode_logs, decode_metrics
 from udfs.rules.compiled import RuleIndex
-from udfs.rules.records import Found, log_signals, span_signals
+from udfs.rules.records import Found, log_signals
+from udfs.rules.spans import SpanRules
 from udfs.spans.message import fold_spans
 
 _NS_PER_MS: Final = 1_000_000
@@ -140,6 +141,7 @@ class TraceFold(Fold):
         super().__init__(config)
         self._decoder = SpanDecoder(config.decode)
         self._reader = LineReader(config.masks)
+        self._rules = SpanRules(config.rules) if config.rules else None
 
     def _aggregate(self, data: bytes, at: KafkaPosition) -> _Part:
         spans = self._decoder.decode(data)
@@ -160,12 +162,11 @@ class TraceFold(Fold):
         )
 
     def _signals(self, spans: SpanColumns, counted: NDArray[np.bool_], at: KafkaPosition) -> Found:
-        rules = self.config.rules
-        if rules is None:
+        if self._rules is None:
             return Found()
         end_ms = (spans.end_ns // _NS_PER_MS).astype(np.int64)
         late = end_ms < self.config.times.late_before(at.timestamp_ms)
-        return span_signals(spans, counted & ~late, at, rules)
+        return self._rules.signals(spans, counted & ~late, at)
 
 
 class LogFold(Fold):

@@ -13,7 +13,8 @@ from tests.support.stories import Story, busy, stories
 from tests.support.traffic import columns, messages
 from udfs.rules.compiled import RuleIndex, compile_rules
 from udfs.rules.conditions import STATUSES
-from udfs.rules.records import SIGNALS_MAX, span_signals
+from udfs.rules.records import SIGNALS_MAX
+from udfs.rules.spans import SpanRules
 from udfs.rules.subjects import bucket_of
 
 AT = KafkaPosition("trace_events", 3, 41, 1_700_000_400_000)
@@ -65,10 +66,11 @@ def test_whole_columns_give_what_each_span_by_itself_gives(
     story: Story, found: list[dict[str, Any]], by: str, data: st.DataObject
 ) -> None:
     index = index_of(found, by)
+    rules = SpanRules(index)
     for sent in messages(story)[:6]:
         spans = columns(sent.spans)
         ok = np.array([data.draw(st.booleans()) for _ in sent.spans])
-        signals = span_signals(spans, ok, AT, index)
+        signals = rules.signals(spans, ok, AT)
         held = [
             row
             for row in range(len(sent.spans))
@@ -84,6 +86,7 @@ def test_whole_columns_give_what_each_span_by_itself_gives(
 def test_signals_beyond_the_limit_of_a_message_are_counted() -> None:
     sent = messages(busy())[0]
     spans = columns([span._replace(number=number) for number in range(1, 400) for span in sent.spans[:3]])
-    found = span_signals(spans, np.ones(len(spans.name), np.bool_), AT, index_of([{"duration_ms|gte": 0}], "service"))
+    rules = SpanRules(index_of([{"duration_ms|gte": 0}], "service"))
+    found = rules.signals(spans, np.ones(len(spans.name), np.bool_), AT)
     assert len(found.signals) == SIGNALS_MAX
     assert found.beyond == len(spans.name) - SIGNALS_MAX > 0

@@ -32,11 +32,8 @@ class CompiledRule:
     plan: SequencePlan
     from_ms: int
     until_ms: int
-
-    @property
-    def is_of_records(self) -> bool:
-        """Return whether no step is an insight."""
-        return all(part.source != "insight" for step in self.rule.steps for part in step.parts)
+    # Whether no step is an insight.
+    is_of_records: bool
 
 
 class RuleEntry(NamedTuple):
@@ -144,7 +141,8 @@ class _Build:
     faults: list[ConditionFault] = field(default_factory=list)
 
     def add(self, rule: Rule, until_ms: int) -> None:
-        compiled = CompiledRule(_key(rule), rule, _plan(rule), rule.effective_ms, until_ms)
+        is_of_records = all(part.source != "insight" for step in rule.steps for part in step.parts)
+        compiled = CompiledRule(_key(rule), rule, _plan(rule), rule.effective_ms, until_ms, is_of_records)
         placed: list[tuple[SourceName, tuple[str, str], RuleEntry]] = []
         faults: list[ConditionFault] = []
         for number, step in enumerate(rule.steps):

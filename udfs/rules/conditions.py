@@ -6,24 +6,30 @@ must hold, and of a list of maps or of values one. A field that a signal does no
 `exists: false` alone. A number is compared with text by its value: `503` holds for "503", `1.10` for "1.1".
 """
 
-import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Any, Final, NamedTuple, Protocol, get_args
-
-import re2
+from typing import Final, NamedTuple, Protocol, get_args
 
 from state_schemas.contracts.insight import Kind, Severity
 from state_schemas.contracts.rules import Condition, SourceName, Values
 from state_schemas.telemetry.spans import SPAN_KINDS
-from udfs.linear import expression
+from udfs.rules.value_tests import (
+    ORDERS,
+    TEXTS,
+    BadCondition,
+    Comparison,
+    FieldValue,
+    Test,
+    all_of,
+    any_number,
+    any_of,
+    comparison_of,
+    folded,
+    value_test,
+)
 
-__all__ = ["Conditions", "FieldTest", "FieldValue", "Fields", "compile_conditions", "field_fault"]
-
-# A field has one value, or several of which one must hold.
-FieldValue = str | int | float | bool | tuple[str, ...]
+__all__ = ["Comparison", "Conditions", "FieldTest", "FieldValue", "Fields", "compile_conditions", "field_fault"]
 
 
 class Fields(Protocol):
@@ -32,9 +38,6 @@ class Fields(Protocol):
     def get(self, name: str, /) -> FieldValue | None:
         """Return a field, None where the signal does not have it."""
 
-
-Test = Callable[[FieldValue], bool]
-Comparison = Callable[[Any], Any]  # of a number or of an array of them
 
 _SERVICE: Final = {"env": "text", "namespace": "text", "service": "text", "version": "text", "site_id": "text"}
 STATUSES: Final = ("unset", "error")
@@ -84,28 +87,15 @@ _VALUES: Final[Mapping[tuple[SourceName, str], Sequence[str]]] = {
     ("span", "status"): STATUSES,
     ("log", "severity"): SEVERITIES,
 }
-_ORDERS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "": operator.eq,
-    "gt": operator.gt,
-    "gte": operator.ge,
-    "lt": operator.lt,
-    "lte": operator.le,
-}
-_TEXTS: Final = ("contains", "startswith", "endswith")
-_COMPARING: Final = ("cidr", "exists", "fieldref", "re", "gt", "gte", "lt", "lte", *_TEXTS)
+_COMPARING: Final = ("cidr", "exists", "fieldref", "re", "gt", "gte", "lt", "lte", *TEXTS)
 MODIFIERS: Final = ("all", "cased", *_COMPARING)
-EXPRESSION_CHARS_MAX: Final = 1_000
-
-
-class BadCondition(ValueError):
-    """A condition that cannot be used; the text says what to write instead."""
 
 
 class FieldTest(NamedTuple):
     """The test of one field.
 
     other: the field with which it is compared, "" for none. numbers: the comparisons of a field that is a number, of
-    which one must hold; they work on arrays too.
+    which one must hold. exact: the texts, case-folded, of which it must be one; empty where others can hold too.
     """
 
     field: str
@@ -113,6 +103,7 @@ class FieldTest(NamedTuple):
     other: str = ""
     must_exist: bool = True
     numbers: tuple[Comparison, ...] = ()
+    exact: frozenset[str] = frozenset()
 
     @property
     def fields(self) -> frozenset[str]:
@@ -127,7 +118,7 @@ class FieldTest(NamedTuple):
             return False
         if self.other:
             other = fields.get(self.other)
-            return other is not None and not _folded(found).isdisjoint(_folded(other))
+            return other is not None and not folded(found).isdisjoint(folded(other))
         return self.test(found)
 
 
@@ -192,16 +183,24 @@ def _field_test(source: SourceName, key: str, values: Values) -> FieldTest:
     if "fieldref" in modifiers:
         return _reference(source, field, listed)
     kind, is_all = _kind_of(source, field), "all" in modifiers
-    if kind == "number" or any(name in _ORDERS for name in modifiers):
-        numbers = tuple(_comparison(kind, modifiers, value) for value in listed)
-        return FieldTest(field, _any_number(numbers), numbers=numbers)
+    if kind == "number" or any(name in ORDERS for name in modifiers):
+        numbers = tuple(comparison_of(kind, modifiers, value) for value in listed)
+        return FieldTest(field, any_number(numbers), numbers=numbers)
     if not modifiers and (wrong := _unknown_value(source, field, listed)):
         raise BadCondition(wrong)
     if kind == "text" and any(isinstance(value, bool) for value in listed):
         message = "the field is text, found true or false, expected quotes around text that looks like that"
         raise BadCondition(message)
-    tests = [_value_test(modifiers, value) for value in listed]
-    return FieldTest(field, _all_of(tests) if is_all else _any_of(tests))
+    tests = [value_test(modifiers, value) for value in listed]
+    exact = frozenset() if modifiers else _exact(listed)
+    return FieldTest(field, all_of(tests) if is_all else any_of(tests), exact=exact)
+
+
+def _exact(values: Sequence[object]) -> frozenset[str]:
+    """Return the case-folded texts of which a field must be one; none where a value is no plain text."""
+    if not all(isinstance(value, str) and not set(value) & set("*?\\") for value in values):
+        return frozenset()
+    return frozenset(str(value).casefold() for value in values)
 
 
 def _modifier_fault(modifiers: Sequence[str]) -> str:
@@ -210,10 +209,10 @@ def _modifier_fault(modifiers: Sequence[str]) -> str:
     if len(comparing) > 1:
         return f"found {' and '.join(comparing)}, expected one of them"
     beside = [name for name in modifiers if name not in _COMPARING]
-    if comparing and comparing[0] not in _TEXTS and (wrong := [name for name in beside if name == "cased"]):
-        return f"found {wrong[0]} beside {comparing[0]}, expected it beside {', '.join(_TEXTS)} or alone"
-    if "all" in beside and comparing and comparing[0] not in (*_TEXTS, "re", "cidr"):
-        return f"found all beside {comparing[0]}, expected it beside {', '.join((*_TEXTS, 're', 'cidr'))}"
+    if comparing and comparing[0] not in TEXTS and (wrong := [name for name in beside if name == "cased"]):
+        return f"found {wrong[0]} beside {comparing[0]}, expected it beside {', '.join(TEXTS)} or alone"
+    if "all" in beside and comparing and comparing[0] not in (*TEXTS, "re", "cidr"):
+        return f"found all beside {comparing[0]}, expected it beside {', '.join((*TEXTS, 're', 'cidr'))}"
     return ""
 
 
@@ -246,154 +245,3 @@ def _reference(source: SourceName, field: str, values: Sequence[object]) -> Fiel
     if fault := field_fault(source, values[0]):
         raise BadCondition(fault)
     return FieldTest(field, lambda found: True, other=values[0])
-
-
-def _comparison(kind: str, modifiers: Sequence[str], value: object) -> Comparison:
-    """Return the comparison of a number. Raises BadCondition where field, modifier and value do not fit each other."""
-    order = next((name for name in modifiers if name in _ORDERS), "")
-    if kind == "text":
-        message = f"the field is text, found {order}, expected a field that is a number"
-        raise BadCondition(message)
-    if wrong := [name for name in modifiers if name != order]:
-        message = f"the field is a number, found {wrong[0]}, expected gt, gte, lt, lte or a number"
-        raise BadCondition(message)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        message = f"the field is a number, found {value!r:.60}, expected a number"
-        raise BadCondition(message)
-    limit, compare = float(value), _ORDERS[order]
-    return lambda found: compare(found, limit)
-
-
-def _any_number(comparisons: Sequence[Comparison]) -> Test:
-    def holds(found: FieldValue) -> bool:
-        number = _number(found)
-        return number is not None and any(compare(number) for compare in comparisons)
-
-    return holds
-
-
-def _value_test(modifiers: Sequence[str], value: object) -> Test:
-    """Return the test of one value of a text."""
-    if "cidr" in modifiers:
-        return _in_network(value)
-    if "re" in modifiers:
-        return _matching(value)
-    test = _text_test(modifiers, value)
-    if modifiers or isinstance(value, bool) or not isinstance(value, int | float):
-        return test
-    is_equal = _any_number((lambda found: found == value,))
-    return lambda found: test(found) or is_equal(found)
-
-
-def _number(found: FieldValue) -> float | None:
-    if isinstance(found, int | float):
-        return float(found)
-    try:
-        return float(found) if isinstance(found, str) else None
-    except ValueError:
-        return None
-
-
-def _in_network(value: object) -> Test:
-    try:
-        network = ip_network(value) if isinstance(value, str) else None
-    except ValueError as error:
-        message = f"found {value!r:.60}, expected a network such as 10.0.0.0/8: {error}"
-        raise BadCondition(message) from error
-    if network is None:
-        message = f"found {value!r:.60}, expected a network such as 10.0.0.0/8"
-        raise BadCondition(message)
-    return lambda found: any(_is_inside(text, network) for text in _texts(found))
-
-
-def _is_inside(text: str, network: IPv4Network | IPv6Network) -> bool:
-    try:
-        return ip_address(text) in network
-    except ValueError:
-        return False
-
-
-def _matching(value: object) -> Test:
-    if not isinstance(value, str) or not 0 < len(value) <= EXPRESSION_CHARS_MAX:
-        message = f"expected a regular expression of at most {EXPRESSION_CHARS_MAX} characters"
-        raise BadCondition(message)
-    try:
-        compiled = expression(value)
-    except re2.error as error:
-        message = f"found {value!r:.60}, expected a regular expression of RE2: {_reason(error)}"
-        raise BadCondition(message) from error
-    return lambda found: any(compiled.search(text) is not None for text in _texts(found))
-
-
-def _reason(error: Exception) -> str:
-    """Return what RE2 says, which it says in bytes."""
-    said = error.args[0] if error.args else ""
-    return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
-
-
-def _text_test(modifiers: Sequence[str], value: object) -> Test:
-    """Return the test of text, with wildcards where the value has them."""
-    wanted = _text_of(value)
-    place = next((name for name in modifiers if name in _TEXTS), "")
-    literal = "".join(char for is_wild, char in _pieces(wanted) if not is_wild)
-    is_cased = "cased" in modifiers
-    if any(is_wild for is_wild, _ in _pieces(wanted)):
-        compiled = expression(_wild_expression(wanted, place), ignore_case=not is_cased)
-        return lambda found: any(compiled.fullmatch(text) is not None for text in _texts(found))
-    folded = literal if is_cased else literal.casefold()
-    compare = _COMPARISONS[place]
-    if is_cased:
-        return lambda found: any(compare(text, folded) for text in _texts(found))
-    return lambda found: any(compare(text.casefold(), folded) for text in _texts(found))
-
-
-_COMPARISONS: Final[Mapping[str, Callable[[str, str], bool]]] = {
-    "": lambda text, wanted: text == wanted,
-    "contains": lambda text, wanted: wanted in text,
-    "startswith": lambda text, wanted: text.startswith(wanted),
-    "endswith": lambda text, wanted: text.endswith(wanted),
-}
-
-
-def _pieces(text: str) -> Iterator[tuple[bool, str]]:
-    """Yield (is a wildcard, character) of a value; a backslash before a wildcard or a backslash makes it literal."""
-    chars = iter(text)
-    for char in chars:
-        if char == "\\":
-            following = next(chars, "")
-            yield from ((False, following),) if following in ("*", "?", "\\") else ((False, "\\"),)
-            if following and following not in ("*", "?", "\\"):
-                yield False, following
-        else:
-            yield char in "*?", char
-
-
-def _wild_expression(text: str, place: str) -> str:
-    wild = {"*": ".*", "?": "."}
-    parts = (wild[char] if is_wild else re2.escape(char) for is_wild, char in _pieces(text))
-    before = ".*" if place in ("contains", "endswith") else ""
-    after = ".*" if place in ("contains", "startswith") else ""
-    return f"(?s){before}{''.join(parts)}{after}"
-
-
-def _text_of(value: object) -> str:
-    """Return a value as the text of a field: booleans as in JSON, numbers as they are written."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
-
-
-def _folded(found: FieldValue) -> frozenset[str]:
-    return frozenset(text.casefold() for text in _texts(found))
-
-
-def _texts(found: FieldValue) -> tuple[str, ...]:
-    return found if isinstance(found, tuple) else (_text_of(found),)
-
-
-def _any_of(tests: Sequence[Test]) -> Test:
-    return tests[0] if len(tests) == 1 else lambda found: any(test(found) for test in tests)
-
-
-def _all_of(tests: Sequence[Test]) -> Test:
-    return lambda found: all(test(found) for test in tests)
