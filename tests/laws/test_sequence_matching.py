@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from state_schemas.aggregates.rule_signals import RuleHit, Signal
@@ -50,15 +50,21 @@ def step_of(kind: str, within_ms: int) -> StepPlan:
 
 @st.composite
 def streams(draw: st.DrawFn, plan: SequencePlan) -> list[Hit]:
-    """Draw signals, about in the order of the steps; some fulfil two steps."""
-    hits, at_ms, last = [], 0, len(plan.steps) - 1
-    for number in range(draw(st.integers(0, 9))):
-        at_ms = max(1, at_ms + draw(st.sampled_from((0, 0, 1, 2, 5, -3, -9))))
-        signal = Signal(at_ms, f"{number}", 0, "insight", "cart", "")
-        step = min(last, number * len(plan.steps) // 6) if draw(st.booleans()) else draw(st.integers(0, last))
-        steps = {step, draw(st.integers(0, last))} if draw(st.integers(0, 3)) == 0 else {step}
+    """Draw signals: those of a match, mostly, and others; some fulfil two steps."""
+    last, at_ms = len(plan.steps) - 1, 1
+    places: list[tuple[int, int]] = []
+    for number, step in enumerate(plan.steps):
+        for _ in range(step.wanted if draw(st.integers(0, 5)) else 0):
+            at_ms += draw(st.integers(0, max(1, step.within_ms // step.wanted)))
+            places += [] if step.absent_ms else [(at_ms, number)]
+    strays = st.tuples(st.integers(1, 25), st.integers(0, last))
+    places += draw(st.lists(strays, max_size=max(0, 9 - len(places))))
+    hits = []
+    for number, (time_ms, step_number) in enumerate(places):
+        signal = Signal(time_ms, f"{number}", 0, "insight", "cart", "")
+        steps = {step_number, draw(st.integers(0, last))} if draw(st.integers(0, 3)) == 0 else {step_number}
         part, value = draw(st.integers(0, 1)), draw(st.sampled_from("xy"))
-        hits += [(signal, RuleHit("r@1", step, part, value)) for step in sorted(steps)]
+        hits += [(signal, RuleHit("r@1", one, part, value)) for one in sorted(steps)]
     return hits
 
 
@@ -117,6 +123,11 @@ def ways(plan: SequencePlan, hits: Sequence[Hit], number: int, chosen: Chosen) -
             yield from ways(plan, hits, number + 1, (*chosen, part))
 
 
+# An example takes a millisecond.
+many = settings(max_examples=settings().max_examples * 10)
+
+
+@many
 @given(data=st.data(), plan=plans())
 def test_the_matcher_finds_what_a_search_over_all_combinations_finds(data: st.DataObject, plan: SequencePlan) -> None:
     hits = data.draw(streams(plan))
@@ -130,6 +141,7 @@ def of(match: Match) -> Found:
     return Found(match.at_ms, last, match.match.first_ms)
 
 
+@many
 @given(data=st.data(), plan=plans(), cuts=st.sets(st.integers(1, 40), max_size=5))
 def test_where_the_stream_is_cut_changes_no_match(data: st.DataObject, plan: SequencePlan, cuts: set[int]) -> None:
     hits = data.draw(streams(plan))

@@ -1,24 +1,11 @@
 """Sequence rules over insights: what matches, when it is emitted, and what late signals change."""
 
-from dataclasses import dataclass, field, replace
-from typing import Any
-
 import pytest
 
-from jobs.graph import stages
-from operators.correlate.sequences import SequenceConfig
-from operators.emission import EmitWhen
-from operators.runtime.local import LocalGraph
-from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
-from state_schemas.contracts.insight import Contribution, Evidence, Insight, Kind, Status, TraceExemplar, Window
-from tests.support.driving import graph_config
-from tests.support.traffic import START_MS, WINDOW_MS
-from udfs.insights.ids import insight_id
-from udfs.rules.compiled import compile_rules
-from udfs.rules.document import read_rules
+from state_schemas.contracts.insight import Contribution, Evidence, Window
+from tests.support.sequences import DELAY_MS, TRACE, Rules, insight
+from tests.support.traffic import START_MS
 
-DELAY_MS = 120_000  # of signals, beside the lateness of the stories
-TRACE = "ab" * 16
 SLOW_THEN_FAILING = """
 id: slow-then-failing
 version: 1
@@ -40,75 +27,6 @@ steps:
   - {name: slow, insight: {kind: latency_spike}}
   - {name: errors, insight: {kind: error_ratio}, not_within: 1m}
 """
-
-
-@dataclass
-class Rules:
-    """The stages of rules, and all that they have emitted. Times are in seconds after START_MS."""
-
-    text: str
-    emit_when: EmitWhen = "early"
-    emitted: list[Insight] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        found = read_rules("rules", self.text.encode())
-        index, faults = compile_rules(found.rules)
-        assert not found.faults
-        assert not faults
-        config = graph_config(self.emit_when)
-        config = replace(config, rules=SequenceConfig(index, DELAY_MS), fold=replace(config.fold, rules=index))
-        self.stages = [stage for stage in stages(config) if stage.uid in ("rule-signals", "sequences")]
-        self.graph = LocalGraph(self.stages)
-
-    def replace_machines(self) -> None:
-        """Go on with the states of a graph that has other rules, as after an upgrade."""
-        for runner, stage in zip(self.graph._runners.values(), self.stages, strict=True):
-            runner.stage = stage
-        self.graph.restart()
-
-    def signal(self, at_s: int, kind: Kind, service: str = "cart", status: Status = "open", **changes: Any) -> None:
-        self.graph.feed([insight(at_s, kind, service, status, **changes)])
-
-    def active(self, until_s: int) -> None:
-        """Let the environment have telemetry in each window up to a time."""
-        starts = range(START_MS, START_MS + until_s * 1000, WINDOW_MS)
-        seen = (Activity("traces", "other", 1),)
-        self.graph.feed([EnvActivity("prod", tuple(ActivityWindow(start_ms, seen, ()) for start_ms in starts))])
-
-    def until(self, at_s: int) -> list[tuple[str, str]]:
-        """Advance event time; return kind and status of what is emitted."""
-        return self._emitted(self.graph.advance(START_MS + at_s * 1000))
-
-    def finish(self) -> list[tuple[str, str]]:
-        return self._emitted(self.graph.finish())
-
-    def _emitted(self, outputs: list[Any]) -> list[tuple[str, str]]:
-        new = [output for output in outputs if isinstance(output, Insight)]
-        self.emitted += new
-        return [(output.kind, output.status) for output in new]
-
-
-def insight(at_s: int, kind: Kind, service: str = "cart", status: Status = "open", **changes: Any) -> Insight:
-    start_ms = START_MS + at_s * 1000
-    found = Insight(
-        insight_id=insight_id(kind, "prod", service, "", start_ms),
-        revision=int(status != "open"),
-        status=status,
-        kind=kind,
-        env="prod",
-        service=service,
-        subject="",
-        window=Window(start_ms, start_ms + WINDOW_MS),
-        severity="warning",
-        confidence=1.0,
-        title=f"{service}: {kind}",
-        measures={},
-        evidence=Evidence(
-            hosts=(Contribution("web-1", 0.9, 0.5, 9), Contribution("web-2", 0.1, 0.5, 1)),
-            traces=(TraceExemplar("slowest", TRACE, 9.0, "web-1", "GET /"),),
-        ),
-    )
-    return Insight(**{**{name: getattr(found, name) for name in found.__struct_fields__}, **changes})
 
 
 def test_a_match_is_an_insight_that_has_the_story() -> None:
@@ -380,3 +298,22 @@ def test_a_match_of_a_rule_that_is_gone_ends_and_nothing_is_read_as_the_new_one(
     after.active(800)
     after.until(1_500)
     assert [(match.status, match.reason) for match in after.emitted] == [course]
+
+
+@pytest.mark.parametrize("first_s", [10, 61], ids=["of another window", "of its own window"])
+def test_a_match_begins_with_the_latest_first_step(first_s: int) -> None:
+    rules = Rules(SLOW_THEN_FAILING)
+    for at_s in (first_s, 65):
+        rules.signal(at_s, "latency_spike")
+    rules.signal(69, "error_ratio")
+    assert rules.until(100) == [("sequence_match", "open")]
+    assert rules.emitted[0].window.start_ms - START_MS == 65_000
+
+
+@pytest.mark.parametrize("second_s", [10, 60])
+def test_two_steps_take_two_signals_which_may_have_one_time(second_s: int) -> None:
+    rules = Rules(SLOW_THEN_FAILING.replace("error_ratio", "latency_spike"))
+    rules.signal(10, "latency_spike")
+    assert rules.until(100) == [], "one signal does not fulfil both steps"
+    rules.signal(second_s, "latency_spike", insight_id="0f" * 16)
+    assert rules.until(101) == [("sequence_match", "open")]

@@ -10,8 +10,10 @@ import yaml
 
 from jobs.graph import JOBS, GraphConfig, stages
 from jobs.settings import Detection, JobConfig, load
+from jobs.sinks import SHIPPED, rows_of
 from operators.emission import EmissionConfig
 from operators.ingest.name_admission import PreAggregateConfig
+from operators.runtime.routing import routes
 from state_schemas.contracts import settings
 from state_schemas.contracts.settings import BadConfig, ReaderConfig
 
@@ -163,8 +165,10 @@ def test_rules_are_read_at_start_and_one_with_a_fault_stops_it(tmp_path: Path) -
     assert [key.partition("#")[0] for key in graph.rules.index.rules] == ["a@1"]
     assert {"rule-signals", "sequences", "record-sequences"} <= {stage.uid for stage in JOBS["insights"].stages(graph)}
     assert graph.rules.index is graph.fold.rules
-    parts = {stage.uid for stage in JOBS["error-patterns"].stages(graph)}
-    assert not {"rule-signals", "sequences"} & parts, "a part of the job lacks the insights that rules need"
+    part = JOBS["error-patterns"]
+    found = {stage.uid for stage in part.stages(graph)}
+    assert not {"rule-signals", "sequences"} & found, "a part of the job lacks the insights that rules need"
+    routes(part.stages(graph), rows_of(SHIPPED), part.unused)
     rules.write_text(text.replace("status", "stauts"))
     with pytest.raises(BadConfig, match=r"rules.yaml:6: a: step s: stauts: .*did you mean status\?"):
         load(config)
