@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from state_schemas.contracts.rules import Rule
-from state_schemas.contracts.settings import BadConfig
+from state_schemas.contracts.settings import BadConfig, counted
 from udfs.rules.compiled import RuleIndex, compile_rules
 from udfs.rules.document import FILE_BYTES_MAX, RuleFault, read_rules
 
@@ -27,9 +27,8 @@ def load_rules(path: Path) -> RuleIndex:
     """Return the compiled rules of a file or a folder. Raises BadConfig with all faults of all files."""
     found = read_rule_files([path])
     if found.faults:
-        count = "1 fault" if len(found.faults) == 1 else f"{len(found.faults)} faults"
         lines = "\n  ".join(map(str, found.faults))
-        message = f"{path}: {count} in rules, nothing was done:\n  {lines}\nsee docs/rules.md"
+        message = f"{path}: {counted(found.faults)} in rules, nothing was done:\n  {lines}\nsee docs/rules.md"
         raise BadConfig(message)
     return found.compiled
 

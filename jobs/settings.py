@@ -1,5 +1,6 @@
 """Settings of a job: one YAML file, validated at start; one message reports all faults."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -144,15 +145,19 @@ class JobConfig(ReaderConfig):
             message = f"detection.pattern_seeds: {path} cannot be read: {error}; expected a text file, a line a pattern"
             raise BadConfig(message) from error
 
+    @cached_property
     def rules(self) -> RuleIndex | None:
-        """Return the rules of `detection.rules`, None without it. Raises BadConfig with all their faults."""
+        """Return the rules of `detection.rules`, None without it. Raises BadConfig with all their faults.
+
+        Read once, so that the folds and the machines of a job have the same.
+        """
         return load_rules(self.detection.rules) if self.detection.rules else None
 
     def graph(self) -> GraphConfig:
         """Return the same settings as the configs of the machines. Raises BadConfig where a file of them is wrong."""
         d = self.detection
         names = NameLimits(d.hosts_max, d.operations_max, d.callees_max)
-        rules = self.rules()
+        rules = self.rules
         times = TimeLimits(lateness_ms=d.lateness_ms, future_max_ms=d.future_max_ms, age_max_ms=d.age_max_ms)
         return GraphConfig(
             fold=FoldConfig(times, masks=MaskSettings(d.masks), payload_kept=d.dead_letter_payload, rules=rules),
@@ -177,5 +182,5 @@ def load(path: Path) -> JobConfig:
     """Return all settings of a job. Raises BadConfig as `load` of the contracts does."""
     config = settings.load(path, JobConfig)
     config.seeds()
-    config.rules()
+    _ = config.rules
     return config

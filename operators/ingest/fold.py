@@ -34,8 +34,6 @@ from udfs.rules.records import Found, log_signals
 from udfs.rules.spans import SpanRules
 from udfs.spans.message import fold_spans
 
-_NS_PER_MS: Final = 1_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class FoldConfig:
@@ -164,9 +162,7 @@ class TraceFold(Fold):
     def _signals(self, spans: SpanColumns, counted: NDArray[np.bool_], at: KafkaPosition) -> Found:
         if self._rules is None:
             return Found()
-        end_ms = (spans.end_ns // _NS_PER_MS).astype(np.int64)
-        late = end_ms < self.config.times.late_before(at.timestamp_ms)
-        return self._rules.signals(spans, counted & ~late, at)
+        return self._rules.signals(spans, counted, at, self.config.times.late_before(at.timestamp_ms))
 
 
 class LogFold(Fold):

@@ -9,6 +9,7 @@ import typer
 
 from reasoner.commands.shared import group, print_table
 from reasoner.errors import CommandFailed
+from state_schemas.contracts.settings import counted
 
 if TYPE_CHECKING:
     from reasoner.runs.backtest import Outcome
@@ -32,8 +33,7 @@ def check(files: Files) -> None:
     found = read_rule_files(files)
     if found.faults:
         lines = "\n  ".join(map(str, found.faults))
-        count = "1 fault" if len(found.faults) == 1 else f"{len(found.faults)} faults"
-        message = f"{count} in rules:\n  {lines}\nsee docs/rules.md"
+        message = f"{counted(found.faults)} in rules:\n  {lines}\nsee docs/rules.md"
         raise CommandFailed(message)
     print(f"{len(found.rules)} rules, no fault")
 

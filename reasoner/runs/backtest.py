@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from jobs.rules import load_rules
 from reasoner.recordings.read import BadLines, read
 from reasoner.recordings.reshape import placed
 from reasoner.runs.local_run import LocalRun
@@ -54,8 +53,8 @@ def backtest(paths: Sequence[Path], rules: Path, bad: BadLines) -> list[Outcome]
 
     Raises BadConfig where the rules have faults.
     """
-    index = load_rules(rules)
-    run = LocalRun(settings(ReplayOptions(rules=rules).detection).graph(), taps=(SubjectSignal, RuleClock))
+    config = settings(ReplayOptions(rules=rules).detection)
+    run = LocalRun(config.graph(), taps=(SubjectSignal, RuleClock))
     insights: dict[str, Insight] = {}
     signals: list[SubjectSignal] = []
     windows: set[int] = set()
@@ -67,7 +66,8 @@ def backtest(paths: Sequence[Path], rules: Path, bad: BadLines) -> list[Outcome]
         elif isinstance(out, RuleClock):
             windows.update(out.windows)
     observed_ms = max(windows) - min(windows) if windows else 0
-    return list(_outcomes(index, insights, signals, observed_ms))
+    assert config.rules is not None, "the settings name a file of rules"
+    return list(_outcomes(config.rules, insights, signals, observed_ms))
 
 
 def _outcomes(

@@ -1,6 +1,6 @@
 """Settings that every reader of the topics and tables needs: Kafka, topics, lake."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
@@ -130,9 +130,13 @@ def load(path: Path, kind: type[Config]) -> Config:
         return kind.model_validate(raw if raw is not None else {})
     except ValidationError as error:
         found = [_fault(fault, kind) for fault in error.errors(include_url=False)]
-        count = "1 fault" if len(found) == 1 else f"{len(found)} faults"
-        message = "\n  ".join([f"{path}: {count}, nothing was done:", *found]) + "\nsee docs/configuration.md"
+        message = "\n  ".join([f"{path}: {counted(found)}, nothing was done:", *found]) + "\nsee docs/configuration.md"
         raise BadConfig(message) from error
+
+
+def counted(faults: Sized) -> str:
+    """Return how many faults there are, as messages say it."""
+    return "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
 
 
 def _yaml(path: Path) -> Any:

@@ -80,7 +80,7 @@ def rule_events(sent: Sent) -> Iterator[Any]:
         if is_found:
             # One in eleven windows is withdrawn by a later message of the window, or an earlier one that comes late.
             is_withdrawn = sent.offset % 2 == 1 and start_ms // WINDOW_MS % 11 == 0
-            yield _insight(kind, service, start_ms, "retracted" if is_withdrawn else "open")
+            yield rule_insight(kind, service, start_ms, "retracted" if is_withdrawn else "open", _evidence(start_ms))
 
 
 def rule_signals(sent: Sent) -> Iterator[RuleSignal | RuleClock]:
@@ -90,7 +90,14 @@ def rule_signals(sent: Sent) -> Iterator[RuleSignal | RuleClock]:
         yield from machine.on_event(machine.initial("prod"), event, 0).outputs
 
 
-def _insight(kind: Kind, service: str, start_ms: int, status: Status) -> Insight:
+def _evidence(start_ms: int) -> Evidence:
+    return Evidence(
+        hosts=(Contribution("host-0", 1.0, 1.0, 1),),
+        traces=(TraceExemplar("slowest", f"{start_ms // (3 * WINDOW_MS):032x}", 1.0, "host-0", "GET /"),),
+    )
+
+
+def rule_insight(kind: Kind, service: str, start_ms: int, status: Status, evidence: Evidence) -> Insight:
     return Insight(
         insight_id=insight_id(kind, "prod", service, "", start_ms),
         revision=int(status == "retracted"),
@@ -104,8 +111,5 @@ def _insight(kind: Kind, service: str, start_ms: int, status: Status) -> Insight
         confidence=1.0,
         title=f"{service}: {kind}",
         measures={},
-        evidence=Evidence(
-            hosts=(Contribution("host-0", 1.0, 1.0, 1),),
-            traces=(TraceExemplar("slowest", f"{start_ms // (3 * WINDOW_MS):032x}", 1.0, "host-0", "GET /"),),
-        ),
+        evidence=evidence,
     )

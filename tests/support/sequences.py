@@ -3,15 +3,17 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 from jobs.graph import stages
 from operators.correlate.sequences import SequenceConfig
 from operators.emission import EmitWhen
 from operators.runtime.local import LocalGraph
 from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
-from state_schemas.contracts.insight import Contribution, Evidence, Insight, Kind, Status, TraceExemplar, Window
+from state_schemas.contracts.insight import Contribution, Evidence, Insight, Kind, Status, TraceExemplar
 from tests.support.driving import graph_config
+from tests.support.rules import rule_insight
 from tests.support.traffic import START_MS, WINDOW_MS
-from udfs.insights.ids import insight_id
 from udfs.rules.compiled import compile_rules
 from udfs.rules.document import read_rules
 
@@ -66,23 +68,9 @@ class Rules:
 
 
 def insight(at_s: int, kind: Kind, service: str = "cart", status: Status = "open", **changes: Any) -> Insight:
-    start_ms = START_MS + at_s * 1000
-    found = Insight(
-        insight_id=insight_id(kind, "prod", service, "", start_ms),
-        revision=int(status != "open"),
-        status=status,
-        kind=kind,
-        env="prod",
-        service=service,
-        subject="",
-        window=Window(start_ms, start_ms + WINDOW_MS),
-        severity="warning",
-        confidence=1.0,
-        title=f"{service}: {kind}",
-        measures={},
-        evidence=Evidence(
-            hosts=(Contribution("web-1", 0.9, 0.5, 9), Contribution("web-2", 0.1, 0.5, 1)),
-            traces=(TraceExemplar("slowest", TRACE, 9.0, "web-1", "GET /"),),
-        ),
+    evidence = Evidence(
+        hosts=(Contribution("web-1", 0.9, 0.5, 9), Contribution("web-2", 0.1, 0.5, 1)),
+        traces=(TraceExemplar("slowest", TRACE, 9.0, "web-1", "GET /"),),
     )
-    return Insight(**{**{name: getattr(found, name) for name in found.__struct_fields__}, **changes})
+    found = rule_insight(kind, service, START_MS + at_s * 1000, status, evidence)
+    return msgspec.structs.replace(found, **{"revision": int(status != "open"), **changes})

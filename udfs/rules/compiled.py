@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 from state_schemas.aggregates.rule_signals import RuleHit
 from state_schemas.contracts.rules import SOURCES, Condition, Part, Rule, RuleStep, SourceName
 from udfs.otlp.resource import short_name
-from udfs.rules.conditions import Conditions, Fields, compile_conditions, field_fault
+from udfs.rules.conditions import Conditions, Fields, compile_conditions, exact_texts, field_fault
 from udfs.rules.matching import SequencePlan, StepPlan
 
-__all__ = ["CompiledRule", "ConditionFault", "RuleEntry", "RuleIndex", "compile_rules", "rule_name"]
+__all__ = ["CompiledRule", "ConditionFault", "RuleEntry", "RuleIndex", "by_of", "compile_rules", "rule_name"]
 
 # Fields by which conditions are found, the most selective first.
 _INDEXED: Final = ("pattern", "name", "event_name", "service", "kind")
@@ -79,11 +79,6 @@ class RuleIndex:
                 if entry.holds_at(at_ms) and entry.conditions.hold(fields):
                     yield entry.by, entry.hit(fields)
 
-    def bys(self, source: SourceName) -> tuple[str, ...]:
-        """Return what rules with this source are keyed by."""
-        entries = self.entries.get(source, {}).values()
-        return tuple(sorted({entry.by for listed in entries for entry in listed}))
-
     def __reduce__(self) -> tuple[Callable[[tuple[str, ...]], "RuleIndex"], tuple[tuple[str, ...]]]:
         """Travel to the workers of Flink as text: compiled expressions cannot be pickled."""
         return _of_json, (tuple(rule.model_dump_json() for rule in self.source),)
@@ -99,6 +94,14 @@ class ConditionFault(NamedTuple):
     rule: Rule
     step: int
     text: str
+
+
+def by_of(hits: Iterable[tuple[str, RuleHit]]) -> dict[str, set[RuleHit]]:
+    """Return the hits of a signal by what their rules are keyed by."""
+    found: dict[str, set[RuleHit]] = {}
+    for by, hit in hits:
+        found.setdefault(by, set()).add(hit)
+    return found
 
 
 def rule_name(rule: Rule) -> str:
@@ -200,8 +203,8 @@ def _keys(condition: Condition) -> list[tuple[str, str]]:
     for name in _INDEXED:
         values = condition.get(name)
         listed = values if isinstance(values, list) else [values]
-        if values is not None and all(isinstance(value, str) and not set(value) & set("*?\\") for value in listed):
-            return [(name, str(value).casefold()) for value in dict.fromkeys(listed)]
+        if exact := exact_texts(listed):
+            return [(name, text) for text in sorted(exact)]
     return [("", "")]
 
 

@@ -29,7 +29,16 @@ from udfs.rules.value_tests import (
     value_test,
 )
 
-__all__ = ["Comparison", "Conditions", "FieldTest", "FieldValue", "Fields", "compile_conditions", "field_fault"]
+__all__ = [
+    "Comparison",
+    "Conditions",
+    "FieldTest",
+    "FieldValue",
+    "Fields",
+    "compile_conditions",
+    "exact_texts",
+    "field_fault",
+]
 
 
 class Fields(Protocol):
@@ -192,11 +201,11 @@ def _field_test(source: SourceName, key: str, values: Values) -> FieldTest:
         message = "the field is text, found true or false, expected quotes around text that looks like that"
         raise BadCondition(message)
     tests = [value_test(modifiers, value) for value in listed]
-    exact = frozenset() if modifiers else _exact(listed)
+    exact = frozenset() if modifiers else exact_texts(listed)
     return FieldTest(field, all_of(tests) if is_all else any_of(tests), exact=exact)
 
 
-def _exact(values: Sequence[object]) -> frozenset[str]:
+def exact_texts(values: Sequence[object]) -> frozenset[str]:
     """Return the case-folded texts of which a field must be one; none where a value is no plain text."""
     if not all(isinstance(value, str) and not set(value) & set("*?\\") for value in values):
         return frozenset()

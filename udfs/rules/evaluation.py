@@ -59,7 +59,11 @@ def conclude(model: SequenceModel) -> list[Insight]:
 def _closed(rules: Mapping[str, RuleProgress], course: Course) -> list[Insight]:
     """Return the closing revisions of the open matches of a subject."""
     open_matches = (progress.open_match for _, progress in sorted(rules.items()))
-    return [replace(held.insight, status=course.status, reason=course.reason) for held in open_matches if held]
+    return [_ended(held, course) for held in open_matches if held]
+
+
+def _ended(held: OpenMatch, course: Course) -> Insight:
+    return replace(held.insight, status=course.status, reason=course.reason)
 
 
 def _beyond(subjects: Mapping[str, SubjectProgress]) -> list[str]:
@@ -118,10 +122,10 @@ class _Evaluation:
                 held = self._said(compiled, held.match, (held.at_ms, held.matches + 1), UPDATED)
                 continue
             if held:
-                self._say([replace(held.insight, status=OVER.status, reason=OVER.reason)])
+                self._say([_ended(held, OVER)])
             held = self._said(compiled, match.match, (match.at_ms, 1), OPEN)
         if held and held.at_ms + suppress_ms < self.until_ms:
-            self._say([replace(held.insight, status=OVER.status, reason=OVER.reason)])
+            self._say([_ended(held, OVER)])
             held = None
         partial = tuple(tuple(found for found in step if found.first_ms > used_ms) for step in progress.partial)
         return replace(progress, partial=partial, open_match=held, used_ms=used_ms)

@@ -1,11 +1,8 @@
-"""Signals of raw records: the spans and log records of one Kafka message that fulfil a step of a rule."""
+"""Signals of raw records: the log records of one Kafka message that fulfil a step, and what spans share with them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from state_schemas.aggregates.rule_signals import RecordSignal, RuleHit, RuleSignal, Signal
 from state_schemas.telemetry.message import KafkaPosition
@@ -13,7 +10,7 @@ from state_schemas.telemetry.resource import Resource
 from udfs.logs.message import PlacedLine
 from udfs.logs.template import template_of
 from udfs.otlp.resource import short_name
-from udfs.rules.compiled import RuleIndex
+from udfs.rules.compiled import RuleIndex, by_of
 from udfs.rules.conditions import SEVERITIES, FieldValue
 from udfs.rules.subjects import bucket_of
 
@@ -21,7 +18,6 @@ __all__ = [
     "OF_RESOURCE",
     "Found",
     "OfRecord",
-    "by_of",
     "capped",
     "log_signals",
     "signals_of_record",
@@ -29,9 +25,7 @@ __all__ = [
 ]
 
 SIGNALS_MAX: Final = 1_000  # of one message; further ones are counted
-_NS_PER_MS: Final = 1_000_000
 OF_RESOURCE: Final = frozenset(("env", "namespace", "service", "version", "site_id", "host"))
-Mask = NDArray[np.bool_]
 OfRecord = RuleSignal | RecordSignal
 _KINDS: Final[tuple[tuple[type[OfRecord], bool], ...]] = ((RecordSignal, True), (RuleSignal, False))
 
@@ -118,13 +112,6 @@ def _value_of_line(fields: _LineFields, by: str) -> str | None:
 
 def value_of_resource(resource: Resource, by: str) -> str | None:
     return {"env": "", "service": resource.qualified_service, "host": resource.host}.get(by)
-
-
-def by_of(hits: Iterable[tuple[str, RuleHit]]) -> dict[str, set[RuleHit]]:
-    found: dict[str, set[RuleHit]] = {}
-    for by, hit in hits:
-        found.setdefault(by, set()).add(hit)
-    return found
 
 
 def signals_of_record(

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from state_schemas.aggregates.rule_signals import RuleHit, RuleSignal, Signal
+from state_schemas.aggregates.rule_signals import RuleSignal, Signal
 from state_schemas.contracts.insight import Insight, Kind
 from state_schemas.telemetry.message import OffsetRange
 from udfs.insights.ids import service_of
-from udfs.rules.compiled import RuleIndex
+from udfs.rules.compiled import RuleIndex, by_of
 from udfs.rules.conditions import Fields
 from udfs.rules.subjects import bucket_of
 
@@ -21,20 +21,17 @@ RANGES_MAX: Final = 4
 
 
 def insight_signals(insight: Insight, index: RuleIndex) -> Iterator[RuleSignal]:
-    """Yield the signal of a revision for each subject that it concerns; without a step where it is withdrawn.
+    """Yield the signal of a revision for each subject that it concerns; none where it is withdrawn.
 
     Its time is that at which the episode began, and its newest revision holds.
     """
-    by: dict[str, list[RuleHit]] = {}
-    if insight.status != "retracted":
-        for name, hit in index.hits("insight", _fields(insight), insight.window.start_ms):
-            by.setdefault(name, []).append(hit)
+    if insight.status == "retracted":
+        return
     signal = _signal(insight)
-    for name, hits in sorted(by.items()):
-        distinct = tuple(sorted(set(hits)))
+    for name, hits in sorted(by_of(index.hits("insight", _fields(insight), signal.at_ms)).items()):
         for value in _values(insight, name)[:VALUES_MAX]:
             subject = f"{name}|{value}"
-            yield RuleSignal(insight.env, bucket_of(subject), subject, signal, distinct)
+            yield RuleSignal(insight.env, bucket_of(subject), subject, signal, tuple(sorted(hits)))
 
 
 def withdrawn_signals(insight: Insight, subjects: Iterable[str]) -> Iterator[RuleSignal]:

@@ -13,9 +13,9 @@ from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.resource import Resource
 from state_schemas.telemetry.spans import SPAN_KINDS, SpanColumns
 from udfs.otlp.resource import short_name
-from udfs.rules.compiled import RuleEntry, RuleIndex
+from udfs.rules.compiled import RuleEntry, RuleIndex, by_of
 from udfs.rules.conditions import STATUSES, Fields, FieldTest, FieldValue
-from udfs.rules.records import OF_RESOURCE, Found, OfRecord, by_of, capped, signals_of_record, value_of_resource
+from udfs.rules.records import OF_RESOURCE, Found, OfRecord, capped, signals_of_record, value_of_resource
 
 __all__ = ["SpanRules"]
 
@@ -93,12 +93,15 @@ class SpanRules:
             for key, entries in index.entries.get("span", {}).items()
         }
 
-    def signals(self, spans: SpanColumns, ok: Mask, at: KafkaPosition) -> Found:
-        """Return the signals of spans. ok: which of them can be one. O(spans + spans that fulfil a part of a rule)."""
+    def signals(self, spans: SpanColumns, ok: Mask, at: KafkaPosition, since_ms: int = 0) -> Found:
+        """Return the signals of the spans of `ok` that ended at since_ms or later.
+
+        O(spans + spans that fulfil a part of a rule).
+        """
         if not self._entries or not ok.any():
             return Found()
         services = [resource.service for resource in spans.resources]
-        columns = _Columns(spans, ok, self._names.places(spans.names), self._services.places(services))
+        columns = _Columns(spans, ok, since_ms, self._names.places(spans.names), self._services.places(services))
         found: dict[int, list[RuleEntry]] = {}
         for entry, alternatives in self._possible(columns):
             rows = [columns.fulfilling(tests).tolist() for tests in alternatives]
@@ -128,13 +131,23 @@ def _prepared(entry: RuleEntry) -> tuple[tuple[_Test, ...], ...]:
 
 
 class _Columns:
-    """The spans of a message. ok: those that can be signals. names, services: the wanted ones with their places."""
+    """The spans of a message.
+
+    - ok, since_ms: spans can be signals where ok is true, if they ended at since_ms or later.
+    - names, services: the wanted ones, case-folded, with their places.
+    """
 
     def __init__(
-        self, spans: SpanColumns, ok: Mask, names: Mapping[str, list[int]], services: Mapping[str, list[int]]
+        self,
+        spans: SpanColumns,
+        ok: Mask,
+        since_ms: int,
+        names: Mapping[str, list[int]],
+        services: Mapping[str, list[int]],
     ) -> None:
-        self.spans, self._ok, self.names, self.services = spans, ok, names, services
+        self.spans, self.names, self.services = spans, names, services
         self.end_ms = (spans.end_ns // _NS_PER_MS).astype(np.int64)
+        self._ok = ok & (self.end_ms >= since_ms)
         self._rows_of_name: dict[int, Rows] = {}
 
     @cached_property
