@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from operators.correlate.rule_book import RuleBook
 from operators.correlate.sequences import RecordSequences, SequenceConfig, Sequences
 from operators.correlate.signals import RuleSignals
 from operators.detectors.latency import LatencySpike
@@ -67,10 +68,14 @@ BY_BUCKET: Final = Key("env|bucket", lambda event: f"{event.env}|{event.bucket}"
 BY_ENV: Final = Key("env", lambda event: str(event.env))
 BY_PATTERN: Final = Key("env|pattern", lambda event: f"{event.env}|{event.pattern_id}")
 
+ALL_RULES: Final = Key("all rules", lambda event: "rules")
+
 
 def stages(config: GraphConfig) -> tuple[Stage, ...]:
     """Return every keyed stage. A uid names state in savepoints: it never changes and is never used again."""
     return (
+        # One state, so that all stages are told the rules in the order of the topic.
+        *((Stage("rule-book", RuleBook(), ALL_RULES),) if config.rules and config.rules.from_topic else ()),
         *(
             Stage(
                 f"pre-aggregate-{signal}",

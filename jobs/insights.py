@@ -7,6 +7,7 @@
 import sys
 from argparse import ArgumentParser
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pyflink.common import Configuration
@@ -15,13 +16,14 @@ from pyflink.table import StreamTableEnvironment
 
 from jobs import flink_tables, sinks
 from jobs.graph import JOBS
+from jobs.rules_topic import published_at_start, rule_records
 from jobs.running_jobs import refuse_second
 from jobs.settings import JobConfig, load
 from jobs.sinks import Insert
 from jobs.sources import raw_messages
-from operators.machine import Stage
-from operators.runtime.flink import EVENT_TYPE, FoldMessages, wire
-from operators.runtime.routing import fold_uid
+from operators.machine import Stage, with_rules
+from operators.runtime.flink import FoldMessages, ReadRules, Sources, wire
+from state_schemas.aggregates.published_rules import RuleRecord
 from state_schemas.contracts.settings import BadConfig
 from state_schemas.telemetry.signals import SIGNALS
 
@@ -39,16 +41,22 @@ def build(
     takes, on purpose. Raises BadGraph where another output would be lost.
     """
     tables = StreamTableEnvironment.create(environment)
-    folded = {}
+    fold = config.graph().fold
+    rules = None
+    if any(RuleRecord in stage.machine.takes for stage in graph):
+        published = published_at_start(config.kafka)
+        graph = [with_rules(stage, published) for stage in graph]
+        fold = replace(fold, rules=fold.rules and fold.rules.updated(published))
+        rules = (ReadRules(config.kafka.topics.rules, graph), rule_records(tables, config.kafka))
+    messages = {}
     for signal in SIGNALS:
         topic = getattr(config.kafka.topics, signal)
         driven = [stage for stage in graph if stage.signal == signal]
         if topic and driven:
-            uid = fold_uid(signal)
-            fold = FoldMessages(signal, topic, config.graph().fold, driven, sinks.DEAD_LETTERS)
-            messages = raw_messages(tables, signal, topic, config.kafka)
-            folded[signal] = messages.process(fold, output_type=EVENT_TYPE).name(uid).uid(uid)
-    flink_tables.attach(tables, wire(folded, graph, sinks.rows_of(inserts), unused), config, inserts)
+            folding = FoldMessages(signal, topic, fold, driven, sinks.DEAD_LETTERS)
+            messages[signal] = (folding, raw_messages(tables, signal, topic, config.kafka))
+    rows = wire(Sources(messages, rules), graph, sinks.rows_of(inserts), unused)
+    flink_tables.attach(tables, rows, config, inserts)
 
 
 def flink_configuration(config: JobConfig) -> Configuration:
@@ -121,6 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name, config = parsed(arguments)
     try:
         run(config, JOBS[name].stages(config.graph()), unused=JOBS[name].unused)
+    except BadConfig as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -147,11 +147,13 @@ class JobConfig(ReaderConfig):
 
     @cached_property
     def rules(self) -> RuleIndex | None:
-        """Return the rules of `detection.rules`, None without it. Raises BadConfig with all their faults.
+        """Return the rules of `detection.rules`, None where there are none and no topic of rules either.
 
-        Read once, so that the folds and the machines of a job have the same.
+        Read once, so that the folds and the machines of a job have the same. Raises BadConfig with all their faults.
         """
-        return load_rules(self.detection.rules) if self.detection.rules else None
+        if self.detection.rules:
+            return load_rules(self.detection.rules)
+        return RuleIndex.of() if self.kafka.topics.rules else None
 
     def graph(self) -> GraphConfig:
         """Return the same settings as the configs of the machines. Raises BadConfig where a file of them is wrong."""
@@ -174,7 +176,7 @@ class JobConfig(ReaderConfig):
                 masks=MaskSettings(d.masks),
             ),
             novelty=NoveltyConfig(max(600_000, 2 * d.lateness_ms)),
-            rules=None if rules is None else SequenceConfig(rules),
+            rules=None if rules is None else SequenceConfig(rules, from_topic=bool(self.kafka.topics.rules)),
         )
 
 

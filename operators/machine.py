@@ -1,8 +1,8 @@
 """Interface of machines: keyed state machines without engine, clock or I/O."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from state_schemas.codec import Codec
 from state_schemas.contracts.counters import MetricName
@@ -55,15 +55,16 @@ class Machine(Protocol[S, E_contra, O_co]):
 
 @runtime_checkable
 class RuledMachine(Machine[S, E_contra, O_co], Protocol[S, E_contra, O_co, R_contra]):
-    """A machine with a broadcast input: rules that hold for each of its keys.
+    """A machine with a broadcast input: rules that hold for all its keys.
 
-    rules: their type. on_rules is called with the newest rules before the first event or timer of a key that comes
-    after them, and may be called again with the same: that changes nothing. It never forgets the key.
+    rules: their type, with a `rule_id`. with_rules returns the machine with rules in place of those of the same id; it
+    changes no state, and what it changes for a key shows with the next event or timer of that key. A rule has event
+    times from which it holds, so that results do not depend on when it comes.
     """
 
     @property
     def rules(self) -> type: ...
-    def on_rules(self, state: S, rules: R_contra) -> Step[S, O_co]: ...
+    def with_rules(self, changes: Sequence[R_contra]) -> Self: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +86,9 @@ class Stage:
     # If set, only the fold of this signal type drives the stage and its event time, so results of one signal type never
     # wait for the topic of another.
     signal: SignalType | None = None
+
+
+def with_rules(stage: Stage, rules: Sequence[Any]) -> Stage:
+    """Return the stage with these rules in place of those of the same id; one without rules as it is."""
+    machine = stage.machine
+    return replace(stage, machine=machine.with_rules(rules)) if isinstance(machine, RuledMachine) else stage

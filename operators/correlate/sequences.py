@@ -5,13 +5,14 @@ Events are `RuleSignal` or `RecordSignal`, and `RuleClock`; outputs are `Insight
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, get_args
+from typing import Final, Self, get_args
 
 from msgspec.structs import replace as replace_fields
 
 from operators.emission import EmissionConfig
 from operators.machine import Step
 from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
+from state_schemas.aggregates.published_rules import PublishedRule
 from state_schemas.aggregates.rule_signals import RecordSignal, RuleClock, RuleSignal, SignalWindow, SubjectSignal
 from state_schemas.contracts.counters import MetricName
 from state_schemas.contracts.dead_letter import DeadLetter
@@ -37,6 +38,11 @@ class SequenceConfig:
     index: RuleIndex
     # Longest time between the beginning of an episode and its insight: the latency rule accepts a level after it.
     delay_ms: int = 1_800_000
+    # Whether the index is only what rules are at the start: others come from a topic.
+    from_topic: bool = False
+
+    def with_rules(self, changes: Sequence[PublishedRule]) -> "SequenceConfig":
+        return replace(self, index=self.index.updated(changes))
 
     def lateness_ms(self, emission: EmissionConfig) -> int:
         """Return the allowed lateness of signals: an insight can wait for a final window, and for that of a gate."""
@@ -51,13 +57,17 @@ class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
     """
 
     takes: tuple[type, ...] = (RuleSignal, RuleClock)
+    rules = PublishedRule
     gives = get_args(Output)
     codec = SEQUENCE_CODEC
     empty = SequenceModel
 
     def __init__(self, config: SequenceConfig, emission: EmissionConfig) -> None:
         super().__init__(self.emission_of(config, emission), IDLE_MS, "signals=1")
-        self._index, self._window_ms = config.index, emission.window_ms
+        self._config, self._early = config, emission
+
+    def with_rules(self, changes: Sequence[PublishedRule]) -> Self:
+        return type(self)(self._config.with_rules(changes), self._early)
 
     def emission_of(self, config: SequenceConfig, emission: EmissionConfig) -> EmissionConfig:
         """Return when windows of signals are final, from when windows of records are."""
@@ -65,7 +75,7 @@ class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
 
     def parts(self, event: Event, model: SequenceModel) -> Iterator[WindowPart[SignalWindow]]:
         if isinstance(event, SubjectSignal):
-            start_ms = event.signal.at_ms - event.signal.at_ms % self._window_ms
+            start_ms = event.signal.at_ms - event.signal.at_ms % self._early.window_ms
             yield WindowPart(start_ms, False, SignalWindow(((event,),)))
             return
         for start_ms in event.windows:
@@ -91,7 +101,7 @@ class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
     def evaluate(
         self, window: ServiceWindow[SignalWindow], model: SequenceModel
     ) -> tuple[SequenceModel, list[Insight]]:
-        return evaluate_signals(model, window, self._index)
+        return evaluate_signals(model, window, self._config.index)
 
     def outputs(self, evaluated: Evaluated[SequenceModel]) -> Iterator[Insight]:
         """Yield the revisions. One that is taken back says what can have changed it: signals, or the rules."""

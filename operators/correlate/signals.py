@@ -4,10 +4,12 @@ Time is a window in which the environment had telemetry. Events are `Insight` an
 environment: the windows and the insights that were passed on.
 """
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Self
 
 from operators.machine import END_OF_INPUT, Step
 from state_schemas.aggregates.activity import EnvActivity
+from state_schemas.aggregates.published_rules import PublishedRule
 from state_schemas.aggregates.rule_signals import RuleClock, RuleSignal
 from state_schemas.contracts.counters import MetricName
 from state_schemas.contracts.insight import Insight
@@ -28,12 +30,16 @@ class RuleSignals:
     """See the module. One state for each environment."""
 
     takes = (Insight, EnvActivity)
+    rules = PublishedRule
     gives = (RuleSignal, RuleClock)
     codec = SIGNALS_CODEC
 
     def __init__(self, index: RuleIndex, delay_ms: int) -> None:
         """Prepare the machine. delay_ms: an insight that opens later than this after its beginning is no signal."""
         self._index, self._delay_ms = index, delay_ms
+
+    def with_rules(self, changes: Sequence[PublishedRule]) -> Self:
+        return type(self)(self._index.updated(changes), self._delay_ms)
 
     def initial(self, key: str) -> SignalsState:
         return SignalsState()

@@ -2,10 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import groupby
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
 from state_schemas.aggregates.logs import LogAggregate
 from state_schemas.aggregates.message import FoldedMessage
+from state_schemas.aggregates.published_rules import PublishedRule
 from state_schemas.aggregates.rule_signals import RecordSignal, RuleSignal
 from state_schemas.aggregates.spans import SpanBatch
 from state_schemas.contracts.counters import REJECTED, MetricName
@@ -87,10 +88,18 @@ class Fold(ABC):
     """The fold of one signal type. It holds scratch memory: use one instance for each thread."""
 
     signal: ClassVar[SignalType]
+    # Whether rules have conditions on its records.
+    is_ruled: ClassVar[bool] = True
     gives = (FoldedMessage, DeadLetter)
 
     def __init__(self, config: FoldConfig) -> None:
         self.config = config
+
+    def with_rules(self, changes: Sequence[PublishedRule]) -> Self:
+        """Return the fold with rules in place of those of the same id."""
+        before = self.config.rules or RuleIndex.of()
+        after = before.updated(changes)
+        return self if after is before else type(self)(replace(self.config, rules=after))
 
     def fold(self, data: bytes, at: KafkaPosition) -> Folded:
         """Decode one message and aggregate its records. O(records), vectorised for spans.
@@ -186,6 +195,7 @@ class MetricFold(Fold):
     """Metric points: the activity of their services."""
 
     signal = "metrics"
+    is_ruled = False
 
     def _aggregate(self, data: bytes, at: KafkaPosition) -> _Part:
         found = decode_metrics(data, self.config.decode)

@@ -7,17 +7,28 @@ without an error and without its state.
 
 import gc
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, get_args
 
 import msgspec
 from pyflink.common import Row, TypeInformation, Types
-from pyflink.datastream import DataStream, KeyedProcessFunction, KeyedStream, OutputTag, ProcessFunction, RuntimeContext
-from pyflink.datastream.state import ValueStateDescriptor
+from pyflink.datastream import (
+    BroadcastStream,
+    DataStream,
+    KeyedProcessFunction,
+    KeyedStream,
+    OutputTag,
+    ProcessFunction,
+    RuntimeContext,
+)
+from pyflink.datastream.functions import BroadcastProcessFunction, KeyedBroadcastProcessFunction
+from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 from pyflink.java_gateway import get_gateway
 
 from operators.ingest.fold import FOLDS, Fold, FoldConfig
-from operators.machine import RuledMachine, Stage, Step
-from operators.runtime.routing import BadGraph, SinkRows, Takers, fold_uid, input_of, routes, takers_of, unrouted
+from operators.machine import RuledMachine, Stage, Step, with_rules
+from operators.runtime.routing import RULES, SinkRows, Takers, fold_uid, input_of, routes, takers_of, unrouted
+from state_schemas.aggregates.published_rules import PUBLISHED_CODEC, PublishedRule, RuleRecord
 from state_schemas.codec import Box
 from state_schemas.contracts.counters import MetricName
 from state_schemas.contracts.dead_letter import DeadLetter
@@ -26,7 +37,11 @@ from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.signals import SignalType
 
 EVENT_TYPE: Final = Types.PRIMITIVE_ARRAY(Types.BYTE())
+READ_RULES: Final = "read-rules"  # uid of the step that reads the rules topic
 _KEYED_TYPE: Final = Types.ROW([Types.STRING(), EVENT_TYPE])
+_RULES_TAG: Final = OutputTag("rules", _KEYED_TYPE)
+# Of each subtask: by rule id what `PUBLISHED_CODEC` writes, and by "" the newest record.
+_RULES_STATE: Final = MapStateDescriptor("rules", Types.STRING(), EVENT_TYPE)
 
 
 _FLINK_TYPES: dict[ColumnType, Callable[[], TypeInformation]] = {
@@ -57,7 +72,7 @@ class _Router:
         self._uid = uid
         self._ways = {
             given: (
-                tuple((event_tag(stage), stage.key.of, _input_mark(stage, given)) for stage in found.stages),
+                tuple(_way(stage, given) for stage in found.stages if input_of(stage, given) != RULES),
                 tuple((sink_tag(sink), sink.to_row) for sink in found.sinks),
             )
             for given, found in takers.items()
@@ -73,6 +88,13 @@ class _Router:
                 yield tag, Row(key_of(output), mark + self._encode(output))
             for tag, to_row in sinks:
                 yield tag, Row(*to_row(output))
+            if isinstance(output, PublishedRule):
+                yield _RULES_TAG, Row(output.rule_id, PUBLISHED_CODEC.encode(output))
+
+
+def _way(stage: Stage, given: type) -> tuple[OutputTag, Callable[[Any], str], bytes]:
+    """Return the side output to a stage, how to make its key, and the mark of its input."""
+    return event_tag(stage), stage.key.of, _input_mark(stage, given)
 
 
 def _input_mark(stage: Stage, given: type) -> bytes:
@@ -121,12 +143,19 @@ class FoldMessages(ProcessFunction):
         self._uid = fold_uid(signal)
         self._takers = takers_of(Fold.gives, stages, (dead_letters,))
 
+    @property
+    def is_ruled(self) -> bool:
+        return self._fold_class.is_ruled
+
     def open(self, runtime_context: RuntimeContext) -> None:
         _calm_garbage_collector()
         # Each subtask has its own fold, which holds scratch memory: subtasks are threads of one worker process.
         self._fold = self._fold_class(self._config)
         self._router = _Router(self._uid, self._takers)
         self._counters = _Counters(runtime_context)
+
+    def add_rules(self, changes: Sequence[PublishedRule]) -> None:
+        self._fold = self._fold.with_rules(changes)
 
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
         data = bytes(value[0]) if value[0] is not None else b""
@@ -147,6 +176,10 @@ class KeyedMachine(KeyedProcessFunction):
         takers = takers_of(stage.machine.gives, downstream, sinks)
         self._takers = {given: found for given, found in takers.items() if found or given in unused}
 
+    @property
+    def is_ruled(self) -> bool:
+        return isinstance(self._stage.machine, RuledMachine)
+
     def open(self, runtime_context: RuntimeContext) -> None:
         _calm_garbage_collector()
         self._box = runtime_context.get_state(ValueStateDescriptor("box", Types.PICKLED_BYTE_ARRAY()))
@@ -154,6 +187,10 @@ class KeyedMachine(KeyedProcessFunction):
         self._decode = _event_decoder(self._stage)
         self._router = _Router(self._stage.uid, self._takers)
         self._counters = _Counters(runtime_context)
+
+    def add_rules(self, changes: Sequence[PublishedRule]) -> None:
+        self._stage = with_rules(self._stage, changes)
+        self._machine = self._stage.machine
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         box = self._box.value() or Box(self._machine.codec, self._machine.initial(ctx.get_current_key()), None)
@@ -180,6 +217,76 @@ class KeyedMachine(KeyedProcessFunction):
         yield from self._router.route(step.outputs)
 
 
+class _WithRules:
+    """Gives a step the rules that are broadcast. After a restore, those of the state come with the first element.
+
+    The rules are kept in memory: each look into broadcast state asks the JVM.
+    """
+
+    def __init__(self, inner: FoldMessages | KeyedMachine) -> None:
+        self._inner = inner
+        self._is_restored = False
+        # Changes that came since the last element: many are compiled at once.
+        self._changes: list[PublishedRule] = []
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        self._inner.open(runtime_context)
+
+    def process_element(self, value: Any, ctx: Any) -> Iterator[Any]:
+        self._apply(ctx)
+        return self._inner.process_element(value, ctx)
+
+    def process_broadcast_element(self, value: Row, ctx: Any) -> Sequence[Any]:
+        change, state = PUBLISHED_CODEC.decode(bytes(value[1])), ctx.get_broadcast_state(_RULES_STATE)
+        if change.versions:
+            state.put(change.rule_id, bytes(value[1]))
+        else:
+            state.remove(change.rule_id)
+        state.put("", PUBLISHED_CODEC.encode(PublishedRule("", (), change.offset)))
+        self._changes.append(change)
+        return ()
+
+    def _apply(self, ctx: Any) -> None:
+        if not self._is_restored:
+            self._is_restored = True
+            held = ctx.get_broadcast_state(_RULES_STATE).items()
+            self._changes = [PUBLISHED_CODEC.decode(bytes(encoded)) for _, encoded in held]
+        if self._changes:
+            self._inner.add_rules(self._changes)
+            self._changes = []
+
+
+class FoldWithRules(_WithRules, BroadcastProcessFunction):
+    """FoldMessages with the rules of the topic."""
+
+
+class MachineWithRules(_WithRules, KeyedBroadcastProcessFunction):
+    """KeyedMachine with the rules of the topic."""
+
+    _inner: KeyedMachine
+
+    def on_timer(self, timestamp: int, ctx: Any) -> Iterator[Any]:
+        self._apply(ctx)
+        return self._inner.on_timer(timestamp, ctx)
+
+
+class ReadRules(ProcessFunction):
+    """Rows (key, value, partition, offset) of the rules topic, with the Kafka timestamp -> side outputs."""
+
+    def __init__(self, topic: str, stages: Sequence[Stage]) -> None:
+        self._topic = topic
+        self._takers: dict[type, Takers[SinkRows]] = takers_of((RuleRecord,), stages, ())
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        self._router = _Router(READ_RULES, self._takers)
+
+    def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
+        key, text, partition, offset, *_ = value
+        name, rule = bytes(key or b"").decode(errors="replace"), None if text is None else bytes(text)
+        record = RuleRecord(self._topic, partition, offset, ctx.timestamp(), name, rule)
+        yield from self._router.route((record,))
+
+
 def _side_output(stream: DataStream, tag: OutputTag) -> DataStream:
     """Return a side output without the Python step that copies each row, which PyFlink's `get_side_output` adds.
 
@@ -198,18 +305,36 @@ def _keyed(streams: Sequence[DataStream]) -> KeyedStream:
     return KeyedStream(by_key, EVENT_TYPE, joined)
 
 
+def _processed(
+    stream: DataStream | KeyedStream, step: FoldMessages | KeyedMachine, rules: BroadcastStream | None
+) -> DataStream:
+    """Add a step, connected with the rules where it has any."""
+    if rules is None or not step.is_ruled:
+        return stream.process(step, EVENT_TYPE)
+    with_rules = FoldWithRules(step) if isinstance(step, FoldMessages) else MachineWithRules(step)
+    return stream.connect(rules).process(with_rules, EVENT_TYPE)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Inputs of the graph.
+
+    - messages: for each signal the fold with the rows that it takes.
+    - rules: reads the rules topic, with the rows that it takes.
+    """
+
+    messages: Mapping[SignalType, tuple[FoldMessages, DataStream]]
+    rules: tuple[ReadRules, DataStream] | None = None
+
+
 def wire(
-    folded: Mapping[SignalType, DataStream],
-    stages: Sequence[Stage],
-    sinks: Sequence[SinkRows],
-    unused: Collection[type] = (),
+    sources: Sources, stages: Sequence[Stage], sinks: Sequence[SinkRows], unused: Collection[type] = ()
 ) -> dict[str, list[DataStream]]:
-    """Add every stage that has an input behind the folds, and return the streams of each sink by its name.
+    """Add the folds and every stage that has an input, and return the streams of each sink by its name.
 
     Raises BadGraph where an output would be lost; unused: types of outputs that are dropped on purpose.
     """
     table = routes(stages, sinks, unused)
-    _refuse_rules(stages)
     inputs: dict[str, list[DataStream]] = {stage.uid: [] for stage in stages}
     rows: dict[str, list[DataStream]] = {sink.name: [] for sink in sinks}
 
@@ -219,23 +344,24 @@ def wire(
         for sink in table.sinks_after(uid):
             rows[sink.name].append(_side_output(stream, sink_tag(sink)))
 
-    for signal, stream in folded.items():
-        join(fold_uid(signal), stream)
-    for stage in stages:
-        if not inputs[stage.uid]:
-            continue
+    def add(stage: Stage, rules: BroadcastStream | None = None) -> DataStream:
         machine = KeyedMachine(stage, table.stages_after(stage.uid), table.sinks_after(stage.uid), unused)
-        stream = _keyed(inputs[stage.uid]).process(machine, output_type=EVENT_TYPE).name(stage.uid).uid(stage.uid)
+        stream = _processed(_keyed(inputs[stage.uid]), machine, rules).name(stage.uid).uid(stage.uid)
         join(stage.uid, stream)
+        return stream
+
+    rules: BroadcastStream | None = None
+    book = next((stage for stage in stages if RuleRecord in stage.machine.takes), None)
+    if book is not None:
+        assert sources.rules is not None, f"{book.uid} has no source of records"
+        reader, records = sources.rules
+        read = records.process(reader, EVENT_TYPE).name(READ_RULES).uid(READ_RULES)
+        inputs[book.uid].append(_side_output(read, event_tag(book)))
+        rules = _side_output(add(book), _RULES_TAG).broadcast(_RULES_STATE)
+    for signal, (fold, messages) in sources.messages.items():
+        uid = fold_uid(signal)
+        join(uid, _processed(messages, fold, rules).name(uid).uid(uid))
+    for stage in stages:
+        if stage is not book and inputs[stage.uid]:
+            add(stage, rules)
     return rows
-
-
-def _refuse_rules(stages: Sequence[Stage]) -> None:
-    """Raise BadGraph where a machine needs a broadcast input, which this engine does not have yet.
-
-    The seam is `_keyed(...).connect(rules.broadcast(...))` with a KeyedBroadcastProcessFunction. PyFlink cannot apply
-    rules to all keys at once, so they are applied before the next event or timer of a key, as RuledMachine says.
-    """
-    if ruled := [stage.uid for stage in stages if isinstance(stage.machine, RuledMachine)]:
-        message = f"{', '.join(ruled)}: found a machine with rules, which only the local engine runs; take it out"
-        raise BadGraph(message)

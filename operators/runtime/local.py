@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
-from operators.machine import BEGIN_OF_TIME, END_OF_INPUT, RuledMachine, Stage, Step
+from operators.machine import BEGIN_OF_TIME, END_OF_INPUT, Stage, Step, with_rules
 from operators.runtime.routing import RULES, Sink, Takers, input_of, open_ends, routes, takers_of, unrouted
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.telemetry.signals import SignalType
@@ -71,7 +71,7 @@ class LocalGraph:
     def fire(self, uid: str, key: str, now_ms: int) -> list[Any]:
         """Fire the timer of a key that has a state, as if it had asked for now_ms, and return the outputs."""
         out: list[Any] = []
-        self._settle(self._runners[uid], self._runners[uid].fire(key, now_ms), out)
+        self._settle(self._runners[uid], (self._runners[uid].fire(key, now_ms),), out)
         return out
 
     def state(self, uid: str, key: str) -> Any:
@@ -125,9 +125,9 @@ class LocalGraph:
             out.append(event)
         for runner, is_rules in way.inlets:
             if is_rules:
-                runner.rules = event
+                runner.add_rules(event)
             else:
-                self._settle(runner, runner.on_event(event), out)
+                self._settle(runner, (runner.on_event(event),), out)
 
 
 class _Way(NamedTuple):
@@ -138,24 +138,21 @@ class _Way(NamedTuple):
 
 
 class _Runner:
-    """One stage: its states, its timers, its watermark, its newest rules."""
+    """One stage: its states, its timers, its watermark."""
 
     def __init__(self, stage: Stage, between: Through) -> None:
         self.stage = stage
         self.states: dict[str, Any] = {}
-        self.rules: Any = None
-        self._ruled: dict[str, Any] = {}  # the rules that each key has seen
         self._between = between
         self._timers: dict[str, int] = {}
         self._queue: list[tuple[int, str]] = []
         self._watermark_ms = BEGIN_OF_TIME
 
-    def on_event(self, event: Any) -> Iterator[Step[Any, Any]]:
+    def on_event(self, event: Any) -> Step[Any, Any]:
         key = self.stage.key.of(event)
-        yield from self._renewed(key)
         machine = self.stage.machine
         state = self.states[key] if key in self.states else machine.initial(key)
-        yield self._commit(key, machine.on_event(state, event, self._watermark_ms))
+        return self._commit(key, machine.on_event(state, event, self._watermark_ms))
 
     def advance(self, watermark_ms: int) -> Iterator[Step[Any, Any]]:
         assert watermark_ms >= self._watermark_ms, (
@@ -166,35 +163,22 @@ class _Runner:
             at_ms, key = heappop(self._queue)
             if self._timers.get(key) != at_ms:
                 continue
-            yield from self._renewed(key)
-            if self._timers.get(key) == at_ms:  # rules may have moved it
-                yield from self.fire(key, watermark_ms)
+            yield self.fire(key, watermark_ms)
 
-    def fire(self, key: str, now_ms: int) -> Iterator[Step[Any, Any]]:
-        yield from self._renewed(key)
-        yield self._commit(key, self.stage.machine.on_timer(self.states[key], now_ms))
+    def fire(self, key: str, now_ms: int) -> Step[Any, Any]:
+        return self._commit(key, self.stage.machine.on_timer(self.states[key], now_ms))
 
     def restart(self) -> None:
         self.states = {key: through_bytes(self.stage, state) for key, state in self.states.items()}
         self._watermark_ms = BEGIN_OF_TIME
 
-    def _renewed(self, key: str) -> Iterator[Step[Any, Any]]:
-        """Apply the newest rules to a key that has not seen them yet."""
-        if self.rules is self._ruled.get(key):
-            return
-        machine = self.stage.machine
-        assert isinstance(machine, RuledMachine), f"{self.stage.uid} has no input for rules"
-        self._ruled[key] = self.rules
-        state = self.states[key] if key in self.states else machine.initial(key)
-        step = machine.on_rules(state, self.rules)
-        assert step.state is not None, f"{self.stage.uid} forgot {key} at its rules: forget it at its next timer"
-        yield self._commit(key, step)
+    def add_rules(self, rules: Any) -> None:
+        self.stage = with_rules(self.stage, (rules,))
 
     def _commit(self, key: str, step: Step[Any, Any]) -> Step[Any, Any]:
         if step.state is None:
             self.states.pop(key, None)
             self._timers.pop(key, None)
-            self._ruled.pop(key, None)
             return step
         self.states[key] = self._between(self.stage, step.state)
         if step.timer_at_ms is None:

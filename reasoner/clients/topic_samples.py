@@ -81,6 +81,24 @@ def newest_messages(bootstrap: str, topic: str, since_ms: int, per_partition: in
     return sorted(found.values())
 
 
+def newest_timestamp_ms(bootstrap: str, topic: str) -> int:
+    """Return the timestamp of the last message of any partition, 0 where there is none. Raises CommandFailed."""
+    with consumer_of(bootstrap) as consumer:
+        parts = partitions(bootstrap, topic)
+        consumer.assign(parts)
+        begins, ends = consumer.beginning_offsets(parts), consumer.end_offsets(parts)
+        filled = [part for part in parts if ends[part] > begins[part]]
+        newest_ms = 0
+        for part in filled:
+            consumer.seek(part, ends[part] - 1)
+        while any(consumer.position(part) < ends[part] for part in filled):
+            polled = consumer.poll(timeout_ms=WAIT_MS)
+            if not polled:
+                break  # a mark of a transaction is the last
+            newest_ms = max(newest_ms, *(record.timestamp for batch in polled.values() for record in batch))
+    return newest_ms
+
+
 def _stop(first: int, end: int, number: int, per_partition: int) -> int:
     """Return the offset after the messages of a place."""
     share = per_partition // PLACES

@@ -13,6 +13,7 @@ from state_schemas.contracts.settings import Kafka
 
 KEEP_FOR_EVER_MS: Final = -1
 HOUR_MS: Final = 3_600_000
+RULES_KEPT_MS: Final = 7 * 24 * HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class TopicSpec:
     max_message_bytes: int = 8 << 20
     # Copies of each partition; -1 takes the default of the broker.
     replication: int = -1
+    # Milliseconds for which a compacted topic keeps older records of a key, and marks of removal.
+    compaction_lag_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,15 @@ class Retention:
     sources_ms: int = 24 * HOUR_MS
     insights_ms: int = 90 * 24 * HOUR_MS
     rejected_ms: int = 7 * 24 * HOUR_MS
+
+
+def rule_specs(kafka: Kafka) -> dict[str, TopicSpec]:
+    """Return the topic of rules, if the job has one.
+
+    One partition: rules come in one order. Older versions are kept for as long as partial matches can go on under them.
+    """
+    spec = TopicSpec(1, KEEP_FOR_EVER_MS, "compact", compaction_lag_ms=RULES_KEPT_MS)
+    return {kafka.topics.rules: spec} if kafka.topics.rules else {}
 
 
 def source_names(kafka: Kafka) -> list[str]:
@@ -92,6 +104,9 @@ def create_topics(bootstrap: str, specs: Mapping[str, TopicSpec]) -> list[str]:
                 "cleanup.policy": spec.cleanup_policy,
                 "max.message.bytes": str(spec.max_message_bytes),
             }
+            if spec.compaction_lag_ms:
+                lag_ms = str(spec.compaction_lag_ms)
+                configs |= {"min.compaction.lag.ms": lag_ms, "delete.retention.ms": lag_ms}
             wanted = {"num_partitions": spec.partitions, "replication_factor": spec.replication, "configs": configs}
             with suppress(TopicAlreadyExistsError):
                 admin.create_topics({name: wanted})

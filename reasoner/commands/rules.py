@@ -1,4 +1,4 @@
-"""`reasoner rules`: check and list sequence rules, say what they would have matched, print their JSON Schema."""
+"""`reasoner rules`: check, list, publish and remove sequence rules, say what they would have matched."""
 
 import json
 from collections.abc import Sequence
@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reasoner.commands.shared import group, print_table
-from reasoner.errors import CommandFailed
-from state_schemas.contracts.settings import counted
+from reasoner.durations import duration_ms
+from reasoner.errors import CommandFailed, WrongUse
+from state_schemas.contracts.settings import Kafka, ReaderConfig, counted, load
 
 if TYPE_CHECKING:
     from reasoner.runs.backtest import Outcome
 
-app = group("Check and list sequence rules.", "reasoner rules check rules/")
+app = group("Check, list, publish and remove sequence rules.", "reasoner rules check rules/")
 
 Files = Annotated[list[Path], typer.Argument(help="Files of rules, or folders of them.")]
+JobFile = Annotated[Path, typer.Option("--config", help="YAML file of the job; kafka.topics.rules names the topic.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
@@ -39,30 +41,88 @@ def check(files: Files) -> None:
 
 
 @app.command(name="list")
-def list_command(files: Files, as_json: AsJson = False) -> None:
-    """List the rules of files: id, version, what their steps have in common, and the steps.
+def list_command(
+    files: Annotated[list[Path] | None, typer.Argument(help="Files of rules, or folders of them.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of a job: list the rules of its topic.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the rules of files, or of the topic of a job: id, version, what their steps have in common, and the steps.
 
-    Example: reasoner rules list rules/
+    Of a topic also the event times from which each version holds and is removed.
 
-    Exit codes: 0 ok, 1 rules have faults, 2 wrong use.
+    Example: reasoner rules list --config job.yaml
+
+    Exit codes: 0 ok, 1 rules have faults or Kafka cannot be reached, 2 wrong use or wrong settings.
     """
-    from jobs.rules import read_rule_files
+    from reasoner.runs import publish
 
-    found = read_rule_files(files)
-    if found.faults:
-        message = f"{found.faults[0]}; `reasoner rules check` prints all faults"
-        raise CommandFailed(message)
+    if bool(files) == bool(config):
+        message = "found files and --config, expected one of them" if files else "expected files of rules, or --config"
+        raise WrongUse(message)
+    rules = publish.rules_of_topic(_rules_topic(config)) if config else publish.rules_of_files(files or ())
     if as_json:
-        for rule in found.rules:
+        for rule, _ in rules:
             print(rule.model_dump_json(exclude_none=True))
         return
     print_table(
-        ("ID", "VERSION", "BY", "STEPS", "TITLE"),
+        ("ID", "VERSION", "BY", "STEPS", "TITLE", *(["HOLDS"] if config else [])),
         (
-            (rule.id, str(rule.version), rule.by, " > ".join(step.name for step in rule.steps), rule.title)
-            for rule in found.rules
+            (
+                *(rule.id, str(rule.version), rule.by, " > ".join(step.name for step in rule.steps), rule.title),
+                *([holds] if config else []),
+            )
+            for rule, holds in rules
         ),
     )
+
+
+@app.command(name="publish")
+def publish_command(
+    files: Files,
+    config: JobFile,
+    ahead: Annotated[str, typer.Option(help="Time from now to the event time from which they hold.")] = "1m",
+) -> None:
+    """Publish the rules of files to the topic of a job. It is safe to repeat: what is published already is not sent.
+
+    A changed rule needs a higher version. All files are checked first, and against the rules of the topic: with one
+    fault nothing is sent. A version holds from its `effective_from`, and no earlier than --ahead after now and after
+    the newest event, so that each part of the job has it before it judges that time.
+
+    Example: reasoner rules publish rules/ --config job.yaml
+
+    Exit codes: 0 ok, 1 rules have faults or Kafka cannot be reached, 2 wrong use or wrong settings.
+    """
+    from reasoner.runs import publish
+
+    ahead_ms = duration_ms("--ahead", ahead)
+    rules = [rule for rule, _ in publish.rules_of_files(files)]
+    for line in publish.publish_rules(_rules_topic(config), rules, ahead_ms):
+        print(line)
+
+
+@app.command()
+def remove(
+    ids: Annotated[list[str], typer.Argument(help="Ids of rules.")],
+    config: JobFile,
+) -> None:
+    """Remove rules from the topic of a job: half a minute later they match nothing, and partial matches end.
+
+    Example: reasoner rules remove slow-then-failing --config job.yaml
+
+    Exit codes: 0 ok, 1 the topic has no such rule or Kafka cannot be reached, 2 wrong use or wrong settings.
+    """
+    from reasoner.runs import publish
+
+    for line in publish.remove_rules(_rules_topic(config), ids):
+        print(line)
+
+
+def _rules_topic(config: Path) -> Kafka:
+    kafka = load(config, ReaderConfig).kafka
+    if not kafka.topics.rules:
+        message = f"{config} names no topic of rules: set kafka.topics.rules, such as insight_rules"
+        raise WrongUse(message)
+    return kafka
 
 
 @app.command()

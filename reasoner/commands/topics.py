@@ -30,7 +30,7 @@ def create(
     """Create the missing topics of insights and dead letters. It is safe to repeat.
 
     Topics that exist keep their partitions and retention. The topics that the job reads are usually created by those
-    who run the Collector; --sources creates them too. No topic is compacted: a key has many insights.
+    who run the Collector; --sources creates them too. Only the topic of rules is compacted: a key has many insights.
 
     Example: reasoner topics create --config job.yaml --sources
 
@@ -42,7 +42,7 @@ def create(
         retention_ms("--keep-insights", keep_insights),
         retention_ms("--keep-rejected", keep_rejected),
     )
-    specs = topics.sink_specs(kafka, partitions, kept)
+    specs = topics.sink_specs(kafka, partitions, kept) | topics.rule_specs(kafka)
     if sources:
         specs |= topics.source_specs(kafka, partitions, kept)
     created = topics.create_topics(kafka.bootstrap_servers, specs)
@@ -59,7 +59,7 @@ def describe(config: Config) -> None:
     Exit codes: 0 all exist, 1 some are missing or Kafka cannot be reached, 2 wrong use or wrong settings.
     """
     kafka = _kafka(config)
-    names = [*topics.source_names(kafka), *topics.sink_specs(kafka, 1)]
+    names = [*topics.source_names(kafka), *topics.sink_specs(kafka, 1), *topics.rule_specs(kafka)]
     states = topic_states(kafka.bootstrap_servers, names)
     for name in names:
         print(f"{name}: {states[name].text() if name in states else 'missing'}")

@@ -9,7 +9,7 @@ from jobs.running_jobs import already_runs
 from jobs.settings import JobConfig
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.clients.topics import missing_topics, sink_specs, transaction_timeout_ms_max
+from reasoner.clients.topics import missing_topics, rule_specs, sink_specs, transaction_timeout_ms_max
 from reasoner.errors import CommandFailed
 from reasoner.waiting import wait_until
 from state_schemas.telemetry.signals import SIGNALS
@@ -87,8 +87,8 @@ class Preflight:
         if self._has_own_client():
             return
         kafka = self.config.kafka
-        sources, sinks = self._sources(), list(sink_specs(kafka, 1))
-        missing = missing_topics(kafka.bootstrap_servers, [*sources, *sinks])
+        sources, sinks, rules = self._sources(), list(sink_specs(kafka, 1)), list(rule_specs(kafka))
+        missing = missing_topics(kafka.bootstrap_servers, [*sources, *sinks, *rules])
         unread = [name for name in missing if name in sources]
         if unread:
             yield (
@@ -101,6 +101,11 @@ class Preflight:
             yield (
                 f"Kafka at {kafka.bootstrap_servers} has no topic {', '.join(unwritten)}, which the job writes: create "
                 f"it with `reasoner topics create --config {self.file}`, or submit with --create"
+            )
+        if any(name in rules for name in missing):
+            yield (
+                f"Kafka at {kafka.bootstrap_servers} has no topic {kafka.topics.rules}, from which the job takes its "
+                f"rules: create it with `reasoner topics create --config {self.file}`, or submit with --create"
             )
         if kafka.guarantee == "exactly-once":
             yield from self._timeout_faults()

@@ -17,7 +17,7 @@ from jobs.settings import JobConfig, load
 from reasoner.clients import lake
 from reasoner.clients.flink_errors import why
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.clients.topics import create_topics, sink_specs
+from reasoner.clients.topics import create_topics, rule_specs, sink_specs
 from reasoner.errors import CommandFailed, WrongUse, nearest
 from reasoner.runs import journal, resume
 from reasoner.runs.preflight import Preflight
@@ -73,7 +73,7 @@ class Submission:
         """Create the topics and tables that the job writes; return a line for each. It is safe to repeat."""
         config = self.check()
         kafka = config.kafka
-        made = create_topics(kafka.bootstrap_servers, sink_specs(kafka, PARTITIONS))
+        made = create_topics(kafka.bootstrap_servers, sink_specs(kafka, PARTITIONS) | rule_specs(kafka))
         return [*(f"{name}: created" for name in made), *lake.create_tables(config.lake)]
 
     def preflight(self, rest: FlinkRest) -> list[str]:

@@ -39,6 +39,7 @@ MetricName = Literal[
     "rule_signals_overflowed_total",  # records that fulfil a step of a rule, beyond 1,000 of a message
     "rule_signals_late_total",  # insights that opened too late to be a signal of a sequence rule
     "partial_matches_given_up_total",  # of sequence rules: partial matches, subjects and signals beyond their limits
+    "rule_records_rejected_total",  # records of the rules topic that are no rule: an insight `rule_rejected` says why
     "states_forgotten_total",  # idle keys whose state was dropped
     "states_reset_total",  # states written under other parameters, discarded and started again
     "insights_known_elsewhere_total",  # revisions held back: other services have the error, or the logs contain it

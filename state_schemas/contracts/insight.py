@@ -124,7 +124,7 @@ class Insight(Struct, frozen=True, kw_only=True):
     revision: Annotated[int, Meta(ge=0)]
     status: Status
     kind: Kind
-    env: str
+    env: Annotated[str, Meta(description="environment; empty where the insight is about a rule of the job")]
     site_id: str = ""
     namespace: Annotated[str, Meta(description="service.namespace; empty where the service has none")] = ""
     service: Annotated[str, Meta(description="service.name; empty where the insight is about a whole environment")]

@@ -31,6 +31,9 @@ class Topics(Section):
     logs: str = "logs_raw"
     # Source of metrics requests.
     metrics: str = "metrics_rollup"
+    # Source of sequence rules, compacted: a record for each version of a rule, with the id as its key. Without it rules
+    # come from `detection.rules` alone.
+    rules: str = ""
     # Sink of insights.
     insights: Annotated[str, Field(min_length=1)] = "insight_out"
     # Sink of dead letters.

@@ -35,6 +35,15 @@ def completed_checkpoints(rest: FlinkRest, job_id: str) -> int:
     return int(rest.get(f"/jobs/{job_id}/checkpoints")["counts"]["completed"])
 
 
+def wait_for_a_checkpoint(job: ClusterJob) -> int:
+    """Wait until the job has a checkpoint of its own, and return how many it has.
+
+    Before all its tasks run, Flink refuses a savepoint.
+    """
+    wait_until(lambda: completed_checkpoints(job.rest, job.job_id) > 0, "the job has a checkpoint", 120.0)
+    return completed_checkpoints(job.rest, job.job_id)
+
+
 def kill_once(stack: RunningStack, job: ClusterJob, messages: int, random: Random) -> dict[str, Any]:
     """Kill a busy TaskManager after `messages` messages and CHECKPOINTS_BEFORE checkpoints, and start it again.
 

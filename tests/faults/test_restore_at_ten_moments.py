@@ -17,10 +17,9 @@ from reasoner.recordings.message import Message
 from reasoner.recordings.player import PlayOptions, play
 from reasoner.runs.local_run import LocalRun
 from reasoner.stack import RunningStack
-from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import Insight, from_json
 from state_schemas.contracts.tables import RESOLUTIONS_S
-from tests.faults.breaking import completed_checkpoints, stop_with_savepoint
+from tests.faults.breaking import stop_with_savepoint, wait_for_a_checkpoint
 from tests.services.job_runs import PLAN, ClusterJob, job_config, records_in, shop_messages, topics_in
 from tests.support.driving import courses
 from tests.support.reshaped import spread
@@ -50,11 +49,6 @@ def parts(messages: list[Message]) -> list[list[Message]]:
     ]
 
 
-def _wait_for_a_checkpoint(job: ClusterJob) -> None:
-    """Wait until the job has a checkpoint of its own: before all its tasks run, Flink refuses a savepoint."""
-    wait_until(lambda: completed_checkpoints(job.rest, job.job_id) > 0, "the job has a checkpoint", 120.0)
-
-
 def test_restore_at_ten_moments(stack: RunningStack, tmp_path: Path, verdict: dict[str, Any]) -> None:
     config = job_config(
         "ten", stack.settings.kafka_bootstrap, stack.settings.postgres_jdbc_url, tmp_path,
@@ -68,11 +62,11 @@ def test_restore_at_ten_moments(stack: RunningStack, tmp_path: Path, verdict: di
     play(first, config.kafka.bootstrap_servers, topics_in(config), PlayOptions(compression="gzip"))
     for part in rest:
         job.wait_until_read()
-        _wait_for_a_checkpoint(job)
+        wait_for_a_checkpoint(job)
         job = job.started(stop_with_savepoint(job))
         play(part, config.kafka.bootstrap_servers, topics_in(config), PlayOptions(compression="gzip"))
     job.wait_until_read()
-    _wait_for_a_checkpoint(job)
+    wait_for_a_checkpoint(job)
     job.drain()
 
     bodies = [record.value for record in job.insight_records()]

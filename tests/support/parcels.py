@@ -1,5 +1,6 @@
 """A small graph of machines for tests of the engines: parcels are sorted and weighed, and one machine has rules."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final, get_args
 
@@ -38,8 +39,9 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Tariff(msgspec.Struct, frozen=True, array_like=True):
-    """Rules of `Counter`."""
+    """A rule of `Counter`."""
 
+    rule_id: str
     grams_max: int
 
 
@@ -91,16 +93,20 @@ class Office:
 
 
 class Counter(Office):
-    """An office with rules: its state is the weight that a parcel may have."""
+    """An office with rules: a parcel may be as heavy as the least of them says."""
 
     rules = Tariff
 
-    def on_rules(self, state: int, rules: Tariff) -> Step[int, Receipt]:
-        return Step(rules.grams_max, (Receipt("all", f"{state} g, now {rules.grams_max} g"),), HOUR_MS)
+    def __init__(self, tariffs: Iterable[Tariff] = ()) -> None:
+        self._tariffs = {tariff.rule_id: tariff for tariff in tariffs}
+
+    def with_rules(self, changes: Sequence[Tariff]) -> "Counter":
+        return Counter((self._tariffs | {change.rule_id: change for change in changes}).values())
 
     def on_event(self, state: int, event: Mail, watermark_ms: int) -> Step[int, Receipt]:
-        heavy = isinstance(event, Parcel) and event.grams > state
-        return Step(state, (Receipt(event.to, "too heavy" if heavy else "accepted"),), HOUR_MS)
+        grams_max = min((tariff.grams_max for tariff in self._tariffs.values()), default=0)
+        heavy = isinstance(event, Parcel) and event.grams > grams_max
+        return Step(state + 1, (Receipt(event.to, "too heavy" if heavy else "accepted"),), HOUR_MS)
 
 
 SORTER: Final = Stage("sorter", Sorter(), BY_RECEIVER)

@@ -1,27 +1,29 @@
 """Compiled rules: all versions of all rules, indexed by what their conditions demand of a signal."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from state_schemas.aggregates.published_rules import FOREVER_MS, PublishedRule, RuleVersion
 from state_schemas.aggregates.rule_signals import RuleHit
 from state_schemas.contracts.rules import SOURCES, Condition, Part, Rule, RuleStep, SourceName
 from udfs.otlp.resource import short_name
 from udfs.rules.conditions import Conditions, Fields, compile_conditions, exact_texts, field_fault
 from udfs.rules.matching import SequencePlan, StepPlan
 
-__all__ = ["CompiledRule", "ConditionFault", "RuleEntry", "RuleIndex", "by_of", "compile_rules", "rule_name"]
+__all__ = ["CompiledRule", "ConditionFault", "RuleEntry", "RuleIndex", "by_of", "compile_rules", "rule_name", "text_of"]
 
 # Fields by which conditions are found, the most selective first.
 _INDEXED: Final = ("pattern", "name", "event_name", "service", "kind")
-FOREVER_MS: Final = 2**62
+VERSIONS_CACHED: Final = 8_192  # of all rules of a process: they are compiled once for all its subtasks
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """One version of a rule. from_ms, until_ms: event times between which its first step can come.
+    """One version of a rule. from_ms, until_ms, removed_ms: as those of a `RuleVersion`.
 
     key: name and a hash of all that decides a match, as states and signals hold it. A rule that was changed without a
     new version has another one, so that no state of the old one is read as its.
@@ -32,6 +34,7 @@ class CompiledRule:
     plan: SequencePlan
     from_ms: int
     until_ms: int
+    removed_ms: int
     # Whether no step is an insight.
     is_of_records: bool
 
@@ -61,12 +64,44 @@ class RuleEntry(NamedTuple):
 class RuleIndex:
     """All compiled rules."""
 
-    # All versions, those with faults too.
-    source: tuple[Rule, ...]
-    # By key.
+    # By id.
+    published: Mapping[str, PublishedRule]
+    # By key; those with faults are left out.
     rules: Mapping[str, CompiledRule]
     # By source, field and its value: the parts that demand this value; by ("", "") those that demand none.
     entries: Mapping[SourceName, Mapping[tuple[str, str], Sequence[RuleEntry]]]
+
+    @classmethod
+    def of(cls, published: Iterable[PublishedRule] = ()) -> "RuleIndex":
+        """Compile rules. O(entries), beside the rules that this process has not compiled before."""
+        by_id = {rule.rule_id: rule for rule in published}
+        rules: dict[str, CompiledRule] = {}
+        entries: dict[SourceName, dict[tuple[str, str], list[RuleEntry]]] = {}
+        for version in (version for rule in by_id.values() for version in rule.versions):
+            compiled = _compiled(version)
+            if compiled.faults:
+                continue
+            rules[compiled.rule.key] = compiled.rule
+            for source, key, entry in compiled.entries:
+                entries.setdefault(source, {}).setdefault(key, []).append(entry)
+        return cls(by_id, rules, entries)
+
+    def updated(self, changes: Sequence[PublishedRule]) -> "RuleIndex":
+        """Return the index with these rules, where they are newer than its own.
+
+        One with an empty id is the newest record of the topic of which `changes` hold all rules: others of the topic up
+        to this record are over. O(entries); nothing where no rule is newer.
+        """
+        by_id = dict(self.published)
+        for change in changes:
+            before = by_id.get(change.rule_id)
+            if change.rule_id and (before is None or change.offset > before.offset):
+                by_id[change.rule_id] = change
+        held = {change.rule_id for change in changes}
+        for newest in (change.offset for change in changes if not change.rule_id):
+            by_id = {name: rule for name, rule in by_id.items() if name in held or not 0 <= rule.offset <= newest}
+        kept = {name: rule for name, rule in by_id.items() if rule.versions}
+        return self if kept == self.published else RuleIndex.of(kept.values())
 
     def hits(self, source: SourceName, fields: Fields, at_ms: int) -> Iterator[tuple[str, RuleHit]]:
         """Yield (by, hit) of each step that a signal of this time fulfils. O(parts that demand its values)."""
@@ -79,13 +114,9 @@ class RuleIndex:
                 if entry.holds_at(at_ms) and entry.conditions.hold(fields):
                     yield entry.by, entry.hit(fields)
 
-    def __reduce__(self) -> tuple[Callable[[tuple[str, ...]], "RuleIndex"], tuple[tuple[str, ...]]]:
+    def __reduce__(self) -> tuple[Callable[[tuple[PublishedRule, ...]], "RuleIndex"], tuple[tuple[PublishedRule, ...]]]:
         """Travel to the workers of Flink as text: compiled expressions cannot be pickled."""
-        return _of_json, (tuple(rule.model_dump_json() for rule in self.source),)
-
-
-def _of_json(rules: tuple[str, ...]) -> RuleIndex:
-    return compile_rules(map(Rule.model_validate_json, rules))[0]
+        return RuleIndex.of, (tuple(self.published.values()),)
 
 
 class ConditionFault(NamedTuple):
@@ -120,45 +151,56 @@ def compile_rules(rules: Iterable[Rule]) -> tuple[RuleIndex, list[ConditionFault
     Of the versions of a rule, each holds until the next one is effective: its partial matches go on after that. So a
     later version must be effective later.
     """
-    rules, build = tuple(rules), _Build()
-    versions: dict[str, list[Rule]] = {}
+    listed: dict[str, list[Rule]] = {}
     for rule in rules:
-        versions.setdefault(rule.id, []).append(rule)
-    for listed in versions.values():
-        listed.sort(key=lambda rule: rule.version)
-        build.faults += (
+        listed.setdefault(rule.id, []).append(rule)
+    published: list[PublishedRule] = []
+    faults: list[ConditionFault] = []
+    for rule_id, versions in listed.items():
+        versions.sort(key=lambda rule: rule.version)
+        faults += (
             ConditionFault(after, -1, f"effective_from is not behind that of version {before.version}: it never holds")
-            for before, after in pairwise(listed)
+            for before, after in pairwise(versions)
             if after.effective_ms <= before.effective_ms
         )
-        ends = [*(rule.effective_ms for rule in listed[1:]), FOREVER_MS]
-        for rule, until_ms in zip(listed, ends, strict=True):
-            build.add(rule, until_ms)
-    return RuleIndex(rules, build.rules, build.entries), build.faults
+        ends_ms = [*(rule.effective_ms for rule in versions[1:]), FOREVER_MS]
+        timed = tuple(
+            RuleVersion(rule.version, text_of(rule), rule.effective_ms, until_ms)
+            for rule, until_ms in zip(versions, ends_ms, strict=True)
+        )
+        published.append(PublishedRule(rule_id, timed))
+        for rule, version in zip(versions, timed, strict=True):
+            faults += (ConditionFault(rule, step, text) for step, text in _compiled(version).faults)
+    return RuleIndex.of(published), faults
 
 
-@dataclass
-class _Build:
-    rules: dict[str, CompiledRule] = field(default_factory=dict)
-    entries: dict[SourceName, dict[tuple[str, str], list[RuleEntry]]] = field(default_factory=dict)
-    faults: list[ConditionFault] = field(default_factory=list)
+def text_of(rule: Rule) -> str:
+    """Return a rule without its `effective_from`, as JSON: equal rules have equal texts."""
+    return rule.model_dump_json(exclude={"effective_from"}, exclude_defaults=True)
 
-    def add(self, rule: Rule, until_ms: int) -> None:
-        is_of_records = all(part.source != "insight" for step in rule.steps for part in step.parts)
-        compiled = CompiledRule(_key(rule), rule, _plan(rule), rule.effective_ms, until_ms, is_of_records)
-        placed: list[tuple[SourceName, tuple[str, str], RuleEntry]] = []
-        faults: list[ConditionFault] = []
-        for number, step in enumerate(rule.steps):
-            for place, part in enumerate(step.parts):
-                found, wrong = _entries(compiled, (number, place), part)
-                placed += found
-                faults += (ConditionFault(rule, number, f"step {step.name}: {text}") for text in wrong)
-        self.faults += faults
-        if faults:
-            return
-        self.rules[compiled.key] = compiled
-        for source, key, entry in placed:
-            self.entries.setdefault(source, {}).setdefault(key, []).append(entry)
+
+class _Compiled(NamedTuple):
+    """A version with its entries, and its faults by the index of their step."""
+
+    rule: CompiledRule
+    entries: tuple[tuple[SourceName, tuple[str, str], RuleEntry], ...]
+    faults: tuple[tuple[int, str], ...]
+
+
+@lru_cache(VERSIONS_CACHED)
+def _compiled(version: RuleVersion) -> _Compiled:
+    rule = Rule.model_validate_json(version.text)
+    is_of_records = all(part.source != "insight" for step in rule.steps for part in step.parts)
+    times = (version.from_ms, version.until_ms, version.removed_ms)
+    compiled = CompiledRule(_key(rule), rule, _plan(rule), *times, is_of_records)
+    entries: list[tuple[SourceName, tuple[str, str], RuleEntry]] = []
+    faults: list[tuple[int, str]] = []
+    for number, step in enumerate(rule.steps):
+        for place, part in enumerate(step.parts):
+            found, wrong = _entries(compiled, (number, place), part)
+            entries += found
+            faults += ((number, f"step {step.name}: {text}") for text in wrong)
+    return _Compiled(compiled, tuple(entries), tuple(faults))
 
 
 def _entries(
@@ -172,7 +214,7 @@ def _entries(
         faults.append(f"distinct: {fault}")
     # Behind the next version a partial match can go on, but none can begin.
     waits_ms = rule.within + max(later.not_within or 0 for later in rule.steps)
-    ends_ms = compiled.until_ms if number == 0 else min(FOREVER_MS, compiled.until_ms + waits_ms)
+    ends_ms = compiled.until_ms if number == 0 else min(compiled.removed_ms, compiled.until_ms + waits_ms)
     found = []
     for condition in part.conditions:
         conditions, wrong = compile_conditions(source, [condition])

@@ -97,8 +97,8 @@ class _Evaluation:
         after = {}
         for key in sorted({*rules, *hits}):
             compiled = self.index.rules.get(key)
-            if compiled is None:
-                self._say(_closed({key: rules[key]}, REMOVED) if key in rules else [])
+            if compiled is None or compiled.removed_ms < self.until_ms:
+                self._remove(key, rules)
                 continue
             before = rules.get(key) or begin(compiled.plan)
             advanced = advance(compiled.plan, before, hits.get(key, ()), self.until_ms)
@@ -107,6 +107,12 @@ class _Evaluation:
             if not progress.is_idle:
                 after[key] = progress
         return after
+
+    def _remove(self, key: str, rules: Mapping[str, RuleProgress]) -> None:
+        """End the progress of a rule that is not there any more."""
+        if key in rules:
+            self._say(_closed({key: rules[key]}, REMOVED))
+            self.given_up += sum(map(len, rules[key].partial))
 
     def _reported(self, compiled: CompiledRule, progress: RuleProgress, matches: Sequence[Match]) -> RuleProgress:
         """Report the matches: one insight for those within suppress_ms of the first.

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,8 +42,9 @@ def edges_wired(job: str, monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str
     monkeypatch.setattr(flink, "_side_output", lambda stream, tag: (stream.step, tag.tag_id))
     wired.clear()
     stages = JOBS[job].stages(GraphConfig())
-    folded: Any = {stage.signal: Stream(fold_uid(stage.signal)) for stage in stages if stage.signal}
-    rows: Any = flink.wire(folded, stages, rows_of(SHIPPED), JOBS[job].unused)
+    folds: Any = SimpleNamespace(is_ruled=False)
+    folded: Any = {stage.signal: (folds, Stream(fold_uid(stage.signal))) for stage in stages if stage.signal}
+    rows: Any = flink.wire(flink.Sources(folded), stages, rows_of(SHIPPED), JOBS[job].unused)
     return wired | {(giver, insert.uid) for insert in SHIPPED for giver, _ in rows[insert.rows.name]}
 
 

@@ -98,5 +98,5 @@ def test_a_rule_with_a_fault_is_left_out_and_named() -> None:
 def test_rules_travel_to_the_workers_as_text() -> None:
     index, _ = compile_rules([rule(2, 100 * MINUTE_MS), rule(1)])
     read = pickle.loads(pickle.dumps(index))
-    assert read.source == index.source
+    assert read.published == index.published
     assert steps(read, kind="latency_spike") == steps(index, kind="latency_spike")

@@ -1,0 +1,80 @@
+"""RuleBook: the rules of the rules topic, as all stages that have rules are told them.
+
+Events are `RuleRecord`; outputs are `PublishedRule`, which is broadcast, and `Insight` of kind `rule_rejected`.
+"""
+
+from collections.abc import Iterator
+from typing import Final, get_args
+
+from msgspec.structs import replace
+
+from operators.machine import Step
+from state_schemas.aggregates.published_rules import PublishedRule, RuleRecord
+from state_schemas.contracts.insight import Evidence, Insight, KafkaRange, Status, Window
+from state_schemas.state.rule_book import RULE_BOOK_CODEC, RuleBookState
+from udfs.insights.ids import insight_id
+from udfs.insights.wording import title_of
+from udfs.rules.publishing import publish, put
+
+Output = PublishedRule | Insight
+REJECTED_MAX: Final = 1_000  # rules with a rejected record that are remembered; the oldest is closed
+KEY_CHARS_MAX: Final = 200
+
+
+class RuleBook:
+    """See the module. One state, of all rules. It asks for no timer: event time is that of the rules themselves."""
+
+    takes = (RuleRecord,)
+    gives = get_args(Output)
+    codec = RULE_BOOK_CODEC
+
+    def initial(self, key: str) -> RuleBookState:
+        return RuleBookState()
+
+    def on_event(self, state: RuleBookState, event: RuleRecord, watermark_ms: int) -> Step[RuleBookState, Output]:
+        change, fault = publish(state.published, event)
+        outputs: list[Output] = []
+        if change is not None:
+            outputs += (change, *put(state.published, change, event.timestamp_ms))
+        outputs += _verdicts(state, event, fault)
+        return Step(state, tuple(outputs), None, (("rule_records_rejected_total", int(bool(fault))),))
+
+    def on_timer(self, state: RuleBookState, now_ms: int) -> Step[RuleBookState, Output]:
+        return Step(None)
+
+
+def _verdicts(state: RuleBookState, record: RuleRecord, fault: str) -> Iterator[Insight]:
+    """Yield the insight about a rejected record, and the end of that about the record before."""
+    before = state.rejected.pop(record.key, None)
+    if before is not None:
+        yield _closed(before, "another record of the rule came")
+    if not fault:
+        return
+    state.rejected[record.key] = opened = _rejected(record, fault)
+    yield opened
+    if len(state.rejected) > REJECTED_MAX:
+        yield _closed(state.rejected.pop(next(iter(state.rejected))), "too many rules are rejected")
+
+
+def _closed(insight: Insight, reason: str) -> Insight:
+    closed: Status = "closed"
+    return replace(insight, revision=1, status=closed, reason=reason)
+
+
+def _rejected(record: RuleRecord, fault: str) -> Insight:
+    key, offset = record.key[:KEY_CHARS_MAX], record.offset
+    return Insight(
+        insight_id=insight_id("rule_rejected", "", key, f"{record.partition}|{offset}", record.timestamp_ms),
+        revision=0,
+        status="open",
+        kind="rule_rejected",
+        env="",
+        service="",
+        subject=key,
+        window=Window(record.timestamp_ms, record.timestamp_ms + 1),
+        severity="warning",
+        confidence=1.0,
+        title=title_of(f"rule {key or 'without a key'} is rejected: {fault}"),
+        measures={"record_bytes": float(len(record.value or b""))},
+        evidence=Evidence(kafka=(KafkaRange(record.topic, record.partition, offset, offset),)),
+    )

@@ -1,0 +1,145 @@
+"""Publication of sequence rules: what the rules topic needs so that a running job has the rules of files."""
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from jobs.rules import read_rule_files
+from reasoner.clients.rules_topic import read_rule_records, send_rule_records
+from reasoner.clients.topic_samples import newest_timestamp_ms
+from reasoner.clients.topics import source_names
+from reasoner.errors import CommandFailed
+from state_schemas.aggregates.published_rules import FOREVER_MS, PublishedRule, RuleRecord, RuleVersion
+from state_schemas.contracts.rules import Rule
+from state_schemas.contracts.settings import Kafka, counted
+from udfs.rules.compiled import text_of
+from udfs.rules.publishing import publish, published_rules, put
+
+
+class Planned(NamedTuple):
+    """What is sent of one rule, and said about it.
+
+    text: None removes the rule. is_there: whether nothing needs to be sent. fault: why nothing can be.
+    """
+
+    rule_id: str
+    text: bytes | None = None
+    said: str = ""
+    is_there: bool = False
+    fault: str = ""
+
+
+def publication(records: Iterable[RuleRecord], rules: Sequence[Rule], now_ms: int, ahead_ms: int) -> list[Planned]:
+    """Plan the publication of rules at a time, in the order of their versions; the job will judge it in the same way.
+
+    now_ms: of the records, and no earlier than the newest event.
+    """
+    published = published_rules(records)
+    planned = []
+    for rule in sorted(rules, key=lambda rule: (rule.id, rule.version)):
+        before = published.get(rule.id)
+        if _is_published(before, rule):
+            planned.append(Planned(rule.id, None, f"{rule.id} version {rule.version} is published already", True))
+            continue
+        effective = effective_at(max(rule.effective_ms, now_ms + ahead_ms))
+        text = rule.model_copy(update={"effective_from": effective}).model_dump_json(exclude_defaults=True).encode()
+        change, fault = publish(published, RuleRecord("", 0, 0, now_ms, rule.id, text))
+        if change is None:
+            planned.append(Planned(rule.id, fault=f"{rule.id}: {fault}"))
+            continue
+        put(published, change, now_ms)
+        from_ms = change.versions[-1].from_ms
+        said = f"{rule.id} version {rule.version} holds from {effective_at(from_ms).isoformat()}"
+        planned.append(Planned(rule.id, text, said))
+    return planned
+
+
+def removal(records: Iterable[RuleRecord], rule_ids: Iterable[str]) -> list[Planned]:
+    """Plan the removal of rules."""
+    published = published_rules(records)
+    planned = []
+    for rule_id in dict.fromkeys(rule_ids):
+        rule = published.get(rule_id)
+        if rule is None:
+            known = ", ".join(sorted(published)) or "no rule"
+            planned.append(Planned(rule_id, fault=f"{rule_id} is not in the topic, which has {known}"))
+        elif rule.is_removed:
+            planned.append(Planned(rule_id, None, f"{rule_id} is removed already", True))
+        else:
+            planned.append(Planned(rule_id, said=f"{rule_id} is removed; its partial matches end within a minute"))
+    return planned
+
+
+def publish_rules(kafka: Kafka, rules: Sequence[Rule], ahead_ms: int) -> list[str]:
+    """Publish rules to the topic of a job; return a line for each. Raises CommandFailed, and then nothing was sent."""
+    now_ms = max(int(time.time() * 1000), _newest_ms(kafka))
+    return _sent(kafka, publication(_records(kafka), rules, now_ms, ahead_ms))
+
+
+def remove_rules(kafka: Kafka, rule_ids: Iterable[str]) -> list[str]:
+    """Remove rules from the topic of a job; return a line for each. Raises CommandFailed, and then nothing was sent."""
+    return _sent(kafka, removal(_records(kafka), rule_ids))
+
+
+def rules_of_files(files: Iterable[Path]) -> list[tuple[Rule, str]]:
+    """Return the rules of files. Raises CommandFailed with their first fault."""
+    found = read_rule_files(files)
+    if found.faults:
+        message = f"{found.faults[0]}; `reasoner rules check` prints all faults"
+        raise CommandFailed(message)
+    return [(rule, "") for rule in found.rules]
+
+
+def rules_of_topic(kafka: Kafka) -> list[tuple[Rule, str]]:
+    """Return the versions in the topic of a job, each with the event times between which it holds.
+
+    Raises CommandFailed.
+    """
+    published = published_rules(_records(kafka))
+    return [(_rule(version), _held(version)) for _, rule in sorted(published.items()) for version in rule.versions]
+
+
+def effective_at(at_ms: int) -> datetime:
+    """Return an event time as rules write it."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=at_ms)
+
+
+def _rule(version: RuleVersion) -> Rule:
+    rule = Rule.model_validate_json(version.text)
+    return rule.model_copy(update={"effective_from": effective_at(version.from_ms)})
+
+
+def _held(version: RuleVersion) -> str:
+    since = f"from {effective_at(version.from_ms).isoformat()}"
+    if version.removed_ms != FOREVER_MS:
+        return f"{since}, removed at {effective_at(version.removed_ms).isoformat()}"
+    return since if version.until_ms == FOREVER_MS else f"{since} until {effective_at(version.until_ms).isoformat()}"
+
+
+def _records(kafka: Kafka) -> list[RuleRecord]:
+    return read_rule_records(kafka.bootstrap_servers, kafka.topics.rules)
+
+
+def _newest_ms(kafka: Kafka) -> int:
+    """Return the newest Kafka timestamp in the topics that the job reads, 0 where there is none."""
+    return max((newest_timestamp_ms(kafka.bootstrap_servers, topic) for topic in source_names(kafka)), default=0)
+
+
+def _sent(kafka: Kafka, planned: Sequence[Planned]) -> list[str]:
+    faults = [plan.fault for plan in planned if plan.fault]
+    if faults:
+        lines = "\n  ".join(faults)
+        message = f"{counted(faults)}, nothing was sent:\n  {lines}"
+        raise CommandFailed(message)
+    now_ms = int(time.time() * 1000)
+    records = ((plan.rule_id, plan.text, now_ms) for plan in planned if not plan.is_there)
+    send_rule_records(kafka.bootstrap_servers, kafka.topics.rules, records)
+    return [plan.said for plan in planned]
+
+
+def _is_published(before: PublishedRule | None, rule: Rule) -> bool:
+    if before is None or before.is_removed:
+        return False
+    return any(version.version == rule.version and version.text == text_of(rule) for version in before.versions)

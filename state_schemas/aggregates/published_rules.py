@@ -1,0 +1,59 @@
+"""Records of the rules topic, and the rules that they publish."""
+
+import msgspec
+
+from state_schemas.codec import packed
+
+FOREVER_MS = 2**62  # end of what has no end, epoch ms
+
+
+class RuleRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A record of the rules topic. key: id of the rule. value: one version of it, YAML or JSON; None removes the rule.
+
+    timestamp_ms: Kafka's, epoch ms.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: str
+    value: bytes | None
+
+
+class RuleVersion(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A version of a rule: its text as JSON, and event times in epoch ms.
+
+    - from_ms, until_ms: its first step can come from the one on and before the other; the next version takes over.
+    - removed_ms: no step counts from then on, and partial matches end.
+    """
+
+    version: int
+    text: str
+    from_ms: int
+    until_ms: int = FOREVER_MS
+    removed_ms: int = FOREVER_MS
+
+
+class PublishedRule(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A rule with all its versions, as of one record of the rules topic.
+
+    - versions: ascending; () for a rule of which nothing counts any more.
+    - offset: of the record. Of two of one rule, that with the higher offset holds; -1 for a rule of a file.
+    """
+
+    rule_id: str
+    versions: tuple[RuleVersion, ...]
+    offset: int = -1
+
+    @property
+    def is_removed(self) -> bool:
+        return not self.versions or self.versions[-1].removed_ms != FOREVER_MS
+
+    @property
+    def ended_ms(self) -> int:
+        """Return the event time from which nothing of the rule counts."""
+        return self.versions[-1].removed_ms if self.versions else 0
+
+
+PUBLISHED_CODEC = packed("published-rule", PublishedRule)
