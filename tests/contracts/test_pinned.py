@@ -71,6 +71,7 @@ def test_topic_names() -> None:
         "traces": "trace_events",
         "logs": "logs_raw",
         "metrics": "metrics_rollup",
+        "rules": "",
         "insights": "insight_out",
         "rejected": "insight_rejected",
     }
@@ -133,6 +134,7 @@ def test_metric_names() -> None:
         "records_late_total",
         "records_rejected_total",
         *sorted(f"rejected_{reason}_total" for reason in get_args(RejectReason)),
+        "rule_records_rejected_total",
         "rule_signals_late_total",
         "rule_signals_overflowed_total",
         "services_overflowed_total",
@@ -177,7 +179,7 @@ def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def test_configuration_keys() -> None:
-    topics = [f"kafka.topics.{name}" for name in ("insights", "logs", "metrics", "rejected", "traces")]
+    topics = [f"kafka.topics.{name}" for name in ("insights", "logs", "metrics", "rejected", "rules", "traces")]
     expected = {
         *topics,
         *("name", "lake.uri", "lake.warehouse", "lake.user", "lake.password_file", "lake.properties"),

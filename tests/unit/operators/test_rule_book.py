@@ -1,0 +1,73 @@
+"""RuleBook: what it broadcasts, and the life of an insight about a rejected record."""
+
+from operators.correlate.rule_book import REJECTED_MAX, RuleBook
+from operators.machine import BEGIN_OF_TIME
+from state_schemas.aggregates.published_rules import PublishedRule, RuleRecord
+from state_schemas.contracts.insight import Insight, fault_of
+from state_schemas.state.rule_book import RuleBookState
+from tests.unit.rules.test_publishing import NOW_MS, record, text
+from udfs.rules.publishing import KEPT_MS
+
+BOOK = RuleBook()
+Output = PublishedRule | Insight
+
+
+def after(*records: RuleRecord) -> tuple[RuleBookState, list[list[Output]]]:
+    """Return the state after the records, which goes through its bytes between them, and the outputs of each."""
+    state, outputs = BOOK.initial("rules"), []
+    for one in records:
+        step = BOOK.on_event(state, one, BEGIN_OF_TIME)
+        assert step.state is not None
+        assert step.timer_at_ms is None
+        state = BOOK.codec.decode(BOOK.codec.encode(step.state))
+        outputs.append(list(step.outputs))
+    return state, outputs
+
+
+def test_each_change_is_put_out_with_all_versions_and_no_change_puts_out_nothing() -> None:
+    _, ((first,), (second,), nothing) = after(record(0, text()), record(1, text(version=2)), record(2, text(version=2)))
+    assert isinstance(first, PublishedRule)
+    assert isinstance(second, PublishedRule)
+    assert ([version.version for version in second.versions], second.offset) == ([1, 2], 1)
+    assert nothing == []
+
+
+def test_a_rejected_record_is_an_insight_until_the_rule_is_published() -> None:
+    bad, worse, good = record(0, b"id: a\nx: 1"), record(1, b"\xff"), record(2, text())
+    _, ((opened,), (replaced, again), (change, closed)) = after(bad, worse, good)
+    assert isinstance(opened, Insight)
+    assert (opened.kind, opened.status, opened.subject, opened.env) == ("rule_rejected", "open", "a", "")
+    assert opened.title.startswith("rule a is rejected: version: found nothing")
+    assert [(kafka.topic, kafka.first_offset) for kafka in opened.evidence.kafka] == [("insight_rules", 0)]
+    assert fault_of(opened) == ""
+    assert isinstance(replaced, Insight)
+    assert (replaced.insight_id, replaced.revision, replaced.status) == (opened.insight_id, 1, "closed")
+    assert isinstance(again, Insight)
+    assert again.insight_id != opened.insight_id
+    assert isinstance(change, PublishedRule)
+    assert isinstance(closed, Insight)
+    assert (closed.insight_id, closed.status) == (again.insight_id, "closed")
+
+
+def test_a_rejected_record_changes_no_rule_and_is_counted() -> None:
+    state, _ = after(record(0, text()))
+    before = dict(state.published)
+    step = BOOK.on_event(state, record(1, b"id: ["), BEGIN_OF_TIME)
+    assert state.published == before
+    assert dict(step.counts) == {"rule_records_rejected_total": 1}
+
+
+def test_what_is_over_is_put_out_without_versions() -> None:
+    state, outputs = after(record(0, text()), record(1, None), record(2, text("b"), NOW_MS + 2 * KEPT_MS, "b"))
+    assert list(state.published) == ["b"]
+    new, over = outputs[-1]
+    assert isinstance(new, PublishedRule)
+    assert over == PublishedRule("a", (), 2)
+
+
+def test_the_oldest_of_too_many_rejected_rules_is_closed() -> None:
+    state, outputs = after(*(record(n, b"x", key=f"k{n}") for n in range(REJECTED_MAX + 1)))
+    assert len(state.rejected) == REJECTED_MAX
+    _, closed = outputs[-1]
+    assert isinstance(closed, Insight)
+    assert (closed.subject, closed.status, closed.reason) == ("k0", "closed", "too many rules are rejected")

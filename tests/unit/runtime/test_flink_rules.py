@@ -1,0 +1,123 @@
+"""Rules on Flink: what is broadcast, kept for a restore and given to the step. No JVM is started."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from pyflink.common import Row
+
+from operators.correlate.rule_book import RuleBook
+from operators.machine import BEGIN_OF_TIME, Key, Stage
+from operators.runtime import flink
+from operators.runtime.flink import KeyedMachine, MachineWithRules, ReadRules
+from state_schemas.aggregates.published_rules import PUBLISHED_CODEC, PublishedRule, RuleRecord, RuleVersion
+from tests.support.fake_flink import FakeContext, FakeRuntimeContext, FakeTimers
+
+
+class BroadcastState:
+    """Broadcast state as bytes by key."""
+
+    def __init__(self, held: dict[str, bytes] | None = None) -> None:
+        self.held = dict(held or {})
+        self.put = self.held.__setitem__
+        self.items = self.held.items
+
+    def remove(self, key: str) -> None:
+        self.held.pop(key, None)
+
+
+class Context(FakeContext):
+    """Context of an element with broadcast state."""
+
+    state: BroadcastState
+
+    def get_broadcast_state(self, descriptor: Any) -> BroadcastState:
+        return self.state
+
+
+class Inner:
+    """A step that records what rules it is given, and when."""
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+
+    def open(self, runtime_context: Any) -> None:
+        self.said.append("open")
+
+    def add_rules(self, changes: list[PublishedRule]) -> None:
+        self.said.append([(change.rule_id, change.offset) for change in changes])
+
+    def process_element(self, value: Any, ctx: Any) -> Any:
+        self.said.append(value)
+        return iter(())
+
+    def on_timer(self, timestamp: int, ctx: Any) -> Any:
+        self.said.append(timestamp)
+        return iter(())
+
+
+VERSION = RuleVersion(1, "{}", 0)
+
+
+def change(rule_id: str, offset: int, *versions: RuleVersion) -> Row:
+    return Row(rule_id, PUBLISHED_CODEC.encode(PublishedRule(rule_id, versions, offset)))
+
+
+def started(held: dict[str, bytes] | None = None) -> tuple[Any, Inner, Context]:
+    inner: Any = Inner()
+    step = MachineWithRules(inner)
+    step.open(FakeRuntimeContext())
+    context = Context(FakeTimers())
+    context.state = BroadcastState(held)
+    return step, inner, context
+
+
+def test_changes_are_given_together_before_the_next_event_or_timer() -> None:
+    step, inner, context = started()
+    step.process_element("first", context)
+    for offset, rule_id in enumerate("ab"):
+        assert list(step.process_broadcast_element(change(rule_id, offset, VERSION), context)) == []
+    step.on_timer(7, context)
+    step.process_element("second", context)
+    assert inner.said == ["open", "first", [("a", 0), ("b", 1)], 7, "second"]
+
+
+def test_after_a_restore_the_rules_of_the_state_come_with_the_newest_record_before_anything_is_judged() -> None:
+    step, _, context = started()
+    for offset, rule_id in enumerate("ab"):
+        step.process_broadcast_element(change(rule_id, offset, VERSION), context)
+    step.process_broadcast_element(change("a", 2), context)
+    assert set(context.state.held) == {"b", ""}, "what is over is in no checkpoint"
+    again, restored, anew = started(context.state.held)
+    again.process_broadcast_element(change("c", 3, VERSION), anew)
+    again.process_element("first", anew)
+    assert restored.said[0] == "open"
+    assert sorted(restored.said[1]) == [("", 3), ("b", 1), ("c", 3)]
+    assert restored.said[2] == "first"
+
+
+BOOK = Stage("rule-book", RuleBook(), Key("all", lambda event: "rules"))
+
+
+def test_records_of_the_topic_go_to_the_book_in_one_key() -> None:
+    reader = ReadRules("insight_rules", [BOOK])
+    reader.open(FakeRuntimeContext())
+    context = FakeContext(FakeTimers(), timestamp_ms=5)
+    rows = [Row(b"a", None, 0, 7, "ts"), Row(None, b"\xff", 0, 8, "ts")]
+    sent = [(tag.tag_id, row) for value in rows for tag, row in reader.process_element(value, context)]
+    assert [(tag, row[0]) for tag, row in sent] == 2 * [("to-rule-book", "rules")]
+    decode = flink._event_decoder(BOOK)
+    assert [decode(row[1]) for _, row in sent] == [
+        RuleRecord("insight_rules", 0, 7, 5, "a", None),
+        RuleRecord("insight_rules", 0, 8, 5, "", b"\xff"),
+    ]
+
+
+def test_the_book_broadcasts_its_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flink, "_calm_garbage_collector", lambda: None)
+    step = KeyedMachine(BOOK, [], [], [PublishedRule])
+    step.open(FakeRuntimeContext())
+    text = b"{id: a, version: 1, title: t, by: env, within: 1m, steps: [{name: a, insight: {kind: error_ratio}}]}"
+    event = msgspec.msgpack.encode(RuleRecord("insight_rules", 0, 7, 5, "a", text))
+    ((tag, row),) = step.process_element(event, FakeContext(FakeTimers(BEGIN_OF_TIME), key="rules"))
+    assert (tag.tag_id, row[0], PUBLISHED_CODEC.decode(row[1]).offset) == ("rules", "a", 7)
