@@ -1,4 +1,4 @@
-"""RuleBook: the rules of the rules topic, as all stages that have rules are told them.
+"""RuleBook: the rules of the rules topic, as all stages that have rules get them.
 
 Events are `RuleRecord`; outputs are `PublishedRule`, which is broadcast, and `Insight` of kind `rule_rejected`.
 """

@@ -10,7 +10,7 @@ from operators.correlate.rule_book import RuleBook
 from operators.machine import BEGIN_OF_TIME
 from state_schemas.aggregates.published_rules import PUBLISHED_CODEC, PublishedRule, RuleVersion
 from state_schemas.state.rule_book import RULE_BOOK_CODEC, RuleBookState
-from tests.unit.rules.test_publishing import record, text
+from tests.support.rule_records import record, text
 
 GOLDEN = Path(__file__).parent / "golden"
 RULE = PublishedRule("a", (RuleVersion(1, "{}", 2, 3, 4), RuleVersion(5, "{ }", 6)), 7)

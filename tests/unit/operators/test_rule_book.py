@@ -5,7 +5,7 @@ from operators.machine import BEGIN_OF_TIME
 from state_schemas.aggregates.published_rules import PublishedRule, RuleRecord
 from state_schemas.contracts.insight import Insight, fault_of
 from state_schemas.state.rule_book import RuleBookState
-from tests.unit.rules.test_publishing import NOW_MS, record, text
+from tests.support.rule_records import NOW_MS, record, text
 from udfs.rules.publishing import KEPT_MS
 
 BOOK = RuleBook()

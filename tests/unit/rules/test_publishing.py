@@ -7,21 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state_schemas.aggregates.published_rules import FOREVER_MS, PublishedRule, RuleRecord
+from tests.support.rule_records import NOW_MS, record, text
 from udfs.rules.compiled import RuleIndex
 from udfs.rules.publishing import KEPT_MS, READ_MS, VERSIONS_MAX, publish, published_rules, put
 
-NOW_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000
-
-
-def text(rule_id: str = "a", version: int = 1, kind: str = "latency_spike", effective: str = "") -> bytes:
-    head = f"id: {rule_id}\nversion: {version}\ntitle: t\nby: service\nwithin: 10m\n{effective}"
-    steps = f"  - {{name: a, insight: {{kind: {kind}}}}}\n  - {{name: b, insight: {{kind: error_ratio}}}}\n"
-    return f"{head}steps:\n{steps}".encode()
-
-
-def record(offset: int, value: bytes | None, at_ms: int = NOW_MS, key: str = "a") -> RuleRecord:
-    return RuleRecord("insight_rules", 0, offset, at_ms, key, value)
 
 
 def only(records: list[RuleRecord]) -> PublishedRule:
