@@ -22,14 +22,16 @@ from operators.machine import Key, Stage
 from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.aggregates.calls import CallSides
 from state_schemas.aggregates.log_silence import LoggingWindows
-from state_schemas.aggregates.logs import ExceptionAggregate
+from state_schemas.aggregates.logs import ExceptionAggregate, LogAggregate
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import SpanAggregate
+from state_schemas.contracts.settings import BadConfig
 from udfs.detect.latency.baseline import SpikeConfig
 from udfs.detect.log_patterns.rule import PatternConfig
 from udfs.detect.requests.rule import EffectConfig
 from udfs.detect.telemetry_gap.rule import GapConfig
 from udfs.insights.ids import service_key
+from udfs.rules.compiled import RuleIndex
 from udfs.spans.calls import PairLimits
 
 
@@ -60,6 +62,11 @@ class GraphConfig:
             f"found windows of {sorted(windows_ms)} ms, lateness of {sorted(latenesses_ms)} ms, expected one of each: "
             "give all machines of a job the same, or a stage waits for windows that no other stage makes"
         )
+
+
+def with_rules(config: GraphConfig, rules: SequenceConfig | None) -> GraphConfig:
+    """Return the settings with these rules, for the folds and the machines."""
+    return replace(config, rules=rules, fold=replace(config.fold, rules=rules.index if rules else None))
 
 
 BY_PARTITION: Final = Key("topic|partition", lambda event: str(event.key))
@@ -123,14 +130,27 @@ class Job:
     uids: tuple[str, ...] = ()
     # Types of outputs that no stage and no sink of this job takes, on purpose.
     unused: tuple[type, ...] = ()
+    # Whether it reads the insights of another job, as signals of rules.
+    reads_insights: bool = False
+
+    @property
+    def default_config(self) -> GraphConfig:
+        """Return the default settings; a job that is nothing without rules has an empty file of them."""
+        rules = SequenceConfig(RuleIndex.of()) if self.reads_insights else None
+        return with_rules(GraphConfig(), rules)
 
     def stages(self, config: GraphConfig) -> tuple[Stage, ...]:
-        if self.uids:
+        """Return the stages of the job. Raises BadConfig where it is nothing without rules and has none."""
+        if self.reads_insights and config.rules is None:
+            message = "the job has no rules: set detection.rules or kafka.topics.rules, see docs/rules.md"
+            raise BadConfig(message)
+        if self.uids and not self.reads_insights:
             # A part of the graph lacks insights that rules need.
-            config = replace(config, rules=None, fold=replace(config.fold, rules=None))
+            config = with_rules(config, None)
         return tuple(stage for stage in stages(config) if not self.uids or stage.uid in self.uids)
 
 
+_RULES: Final = ("rule-book", "rule-signals", "sequences", "record-sequences")
 _PATTERNS: Final = ("error-patterns", "error-patterns-traces", "novelty", "novelty-traces")
 
 JOBS: Final[Mapping[str, Job]] = {
@@ -141,5 +161,10 @@ JOBS: Final[Mapping[str, Job]] = {
     "error-patterns": Job(
         ("pre-aggregate-traces", "pre-aggregate-logs", *_PATTERNS),
         (SpanAggregate, CallSides, EffectAggregate, LoggingWindows, EnvActivity),
+    ),
+    "sequence-rules": Job(
+        (*(f"pre-aggregate-{signal}" for signal in PRE_AGGREGATES), *_RULES),
+        (SpanAggregate, CallSides, EffectAggregate, LoggingWindows, ExceptionAggregate, LogAggregate),
+        reads_insights=True,
     ),
 }

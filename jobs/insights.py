@@ -22,7 +22,8 @@ from jobs.settings import JobConfig, load
 from jobs.sinks import Insert
 from jobs.sources import raw_messages
 from operators.machine import Stage, with_rules
-from operators.runtime.flink import FoldMessages, ReadRules, Sources, wire
+from operators.runtime.flink import FoldMessages, ReadInsights, ReadRules
+from operators.runtime.flink_graph import Sources, wire
 from state_schemas.aggregates.published_rules import RuleRecord
 from state_schemas.contracts.settings import BadConfig
 from state_schemas.telemetry.signals import SIGNALS
@@ -34,11 +35,14 @@ def build(
     graph: Sequence[Stage],
     inserts: Sequence[Insert] = sinks.SHIPPED,
     unused: Collection[type] = (),
+    *,
+    reads_insights: bool = False,
 ) -> None:
     """Add the job to `environment`; nothing runs yet.
 
     A further stage in `graph` or sink in `inserts` moves no state of the others. unused: types of outputs that nothing
-    takes, on purpose. Raises BadGraph where another output would be lost.
+    takes, on purpose. reads_insights: whether the topic of insights is read, for rules. Raises BadGraph where another
+    output would be lost.
     """
     tables = StreamTableEnvironment.create(environment)
     fold = config.graph().fold
@@ -55,7 +59,13 @@ def build(
         if topic and driven:
             folding = FoldMessages(signal, topic, fold, driven, sinks.DEAD_LETTERS)
             messages[signal] = (folding, raw_messages(tables, signal, topic, config.kafka))
-    rows = wire(Sources(messages, rules), graph, sinks.rows_of(inserts), unused)
+    insights = None
+    if reads_insights:
+        insights = (
+            ReadInsights(graph),
+            raw_messages(tables, "insights", config.kafka.topics.insights, config.kafka),
+        )
+    rows = wire(Sources(messages, rules, insights), graph, sinks.rows_of(inserts), unused)
     flink_tables.attach(tables, rows, config, inserts)
 
 
@@ -95,6 +105,8 @@ def run(
     graph: Sequence[Stage],
     inserts: Sequence[Insert] = sinks.SHIPPED,
     unused: Collection[type] = (),
+    *,
+    reads_insights: bool = False,
 ) -> None:
     """Build and start the job; return when a bounded job ends, otherwise never.
 
@@ -102,7 +114,7 @@ def run(
     """
     environment = StreamExecutionEnvironment.get_execution_environment(flink_configuration(config))
     refuse_second(config.name, dict(environment._j_stream_execution_environment.getConfiguration().toMap()))
-    build(environment, config, graph, inserts, unused)
+    build(environment, config, graph, inserts, unused, reads_insights=reads_insights)
     environment.execute(config.name)
 
 
@@ -128,7 +140,8 @@ def parsed(arguments: Sequence[str] | None = None) -> tuple[str, JobConfig]:
 def main(arguments: Sequence[str] | None = None) -> None:
     name, config = parsed(arguments)
     try:
-        run(config, JOBS[name].stages(config.graph()), unused=JOBS[name].unused)
+        job = JOBS[name]
+        run(config, job.stages(config.graph()), unused=job.unused, reads_insights=job.reads_insights)
     except BadConfig as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

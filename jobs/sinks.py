@@ -17,6 +17,7 @@ from state_schemas.contracts.tables import (
     LATENCY_ROLLUPS,
     NAMESPACE,
     PATTERN_REGISTRY,
+    SEQUENCE_MATCHES,
     SERVICE_EDGES,
     Column,
     TableSpec,
@@ -118,6 +119,7 @@ SHIPPED = (
     _rows_insert("lake-patterns", ERROR_PATTERNS, "patterns"),
     _rows_insert("lake-pattern-names", PATTERN_REGISTRY, "pattern-names"),
     _table_insert("lake-insights", INSIGHTS, INSIGHT_REVISIONS),
+    _rows_insert("lake-sequence-matches", SEQUENCE_MATCHES, "sequence-matches"),
     Insert(
         "kafka-insights",
         INSIGHT_REVISIONS,

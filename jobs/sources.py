@@ -1,6 +1,6 @@
 """Sources of the job: topics of OTLP messages as raw bytes, with partition, offset and a watermark by Kafka time."""
 
-from typing import Final
+from typing import Final, Literal
 
 from pyflink.datastream import DataStream
 from pyflink.table import StreamTableEnvironment
@@ -14,8 +14,10 @@ _FETCH: Final = {"properties.max.partition.fetch.bytes": str(2 << 20), "properti
 _STARTUP_MODES: Final = {"committed": "group-offsets", "earliest": "earliest-offset", "latest": "latest-offset"}
 
 
-def raw_messages(tables: StreamTableEnvironment, signal: SignalType, topic: str, kafka: Kafka) -> DataStream:
-    """Return rows (value, partition, offset, ts).
+def raw_messages(
+    tables: StreamTableEnvironment, signal: SignalType | Literal["insights"], topic: str, kafka: Kafka
+) -> DataStream:
+    """Return rows (value, partition, offset, ts); of insights those that are committed.
 
     The watermark of each partition is its newest timestamp less out_of_order_ms.
     """
@@ -24,6 +26,7 @@ def raw_messages(tables: StreamTableEnvironment, signal: SignalType, topic: str,
         **_FETCH,
         "format": "raw",
         "properties.group.id": kafka.group_id,
+        "properties.isolation.level": "read_committed",
         "scan.startup.mode": _STARTUP_MODES[kafka.start],
         "properties.auto.offset.reset": "latest" if kafka.start == "latest" else "earliest",
         **({"scan.bounded.mode": "latest-offset"} if kafka.bounded else {}),

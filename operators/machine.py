@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from state_schemas.codec import Codec
-from state_schemas.contracts.counters import MetricName
+from state_schemas.contracts.counters import LevelName, MetricName
 from state_schemas.telemetry.signals import SignalType
 
 S = TypeVar("S")
@@ -29,6 +29,8 @@ class Step(Generic[S, O_co]):
     timer_at_ms: int | None = None
     # Increments of the metrics of this step.
     counts: tuple[tuple[MetricName, int], ...] = ()
+    # Values of this key that are added up over the keys of a subtask; those of a key that is forgotten are 0.
+    levels: tuple[tuple[LevelName, int], ...] = ()
 
 
 class Machine(Protocol[S, E_contra, O_co]):

@@ -1,6 +1,6 @@
 """Sequences: match the signals of one service, host, operation, trace or environment with sequence rules.
 
-Events are `RuleSignal` or `RecordSignal`, and `RuleClock`; outputs are `Insight`.
+Events are `RuleSignal` or `RecordSignal`, and `RuleClock`; outputs are `Insight` and `MatchRow`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,17 +17,19 @@ from state_schemas.aggregates.rule_signals import RecordSignal, RuleClock, RuleS
 from state_schemas.contracts.counters import MetricName
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight
+from state_schemas.contracts.tables import MatchRow
 from state_schemas.state.sequences import SEQUENCE_CODEC, SequenceModel, SequenceState
 from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.rules.compiled import RuleIndex
 from udfs.rules.evaluation import conclude, evaluate_signals
+from udfs.rules.report import match_row
 from udfs.rules.windows import merge_windows
 
 Event = SubjectSignal | RuleClock
 TAKEN_BACK: Final = "a late signal, or a change of the rule: the match no longer holds"
 # A signal that meets a final window is late, where a record would be.
 _COUNTERS: Final[Mapping[MetricName, MetricName]] = {"records_behind_total": "rule_signals_late_total"}
-Output = Insight | DeadLetter
+Output = Insight | MatchRow | DeadLetter
 IDLE_MS: Final = 4 * 24 * 3_600_000  # longer than the longest rule, absence and suppression together
 
 
@@ -103,17 +105,27 @@ class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
     ) -> tuple[SequenceModel, list[Insight]]:
         return evaluate_signals(model, window, self._config.index)
 
-    def outputs(self, evaluated: Evaluated[SequenceModel]) -> Iterator[Insight]:
-        """Yield the revisions. One that is taken back says what can have changed it: signals, or the rules."""
-        for insight in evaluated.revisions:
-            yield replace_fields(insight, reason=TAKEN_BACK) if insight.status == "retracted" else insight
+    def outputs(self, evaluated: Evaluated[SequenceModel]) -> Iterator[Output]:
+        """Yield the revisions and their rows. One that is taken back says what can have changed it."""
+        for revision in evaluated.revisions:
+            is_back = revision.status == "retracted"
+            insight = replace_fields(revision, reason=TAKEN_BACK) if is_back else revision
+            yield insight
+            yield match_row(insight)
 
     def expire(self, key: ServiceKey, model: SequenceModel) -> list[Insight]:
         return conclude(model)
 
     def counts(self, evaluated: Evaluated[SequenceModel]) -> Counts:
         given_up = max(0, evaluated.after.given_up - evaluated.before.given_up)  # a model that was forgotten has 0
-        return (("partial_matches_given_up_total", given_up),)
+        opened = sum(insight.revision == 0 for insight in evaluated.revisions)
+        return (("partial_matches_given_up_total", given_up), ("sequence_matches_total", opened))
+
+    def on_timer(self, state: SequenceState, now_ms: int) -> Step[SequenceState, Output]:
+        step = super().on_timer(state, now_ms)
+        if step.state is None:
+            return step
+        return replace(step, levels=(("partial_matches", step.state.model.partial_matches),))
 
 
 class RecordSequences(Sequences):

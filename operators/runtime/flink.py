@@ -1,4 +1,4 @@
-"""The only module that uses Flink: a fold as a process function, and any machine as a keyed process function.
+"""The steps of the graph on Flink: a fold as a process function, and any machine as a keyed process function.
 
 Events travel between steps as rows (key, MessagePack bytes), the form in which PyFlink itself sends a keyed element.
 The job runs in the *process* mode of Flink, and this must not change: a savepoint of one mode restores in the other
@@ -7,41 +7,39 @@ without an error and without its state.
 
 import gc
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, get_args
 
 import msgspec
 from pyflink.common import Row, TypeInformation, Types
 from pyflink.datastream import (
-    BroadcastStream,
-    DataStream,
     KeyedProcessFunction,
-    KeyedStream,
     OutputTag,
     ProcessFunction,
     RuntimeContext,
 )
 from pyflink.datastream.functions import BroadcastProcessFunction, KeyedBroadcastProcessFunction
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
-from pyflink.java_gateway import get_gateway
 
 from operators.ingest.fold import FOLDS, Fold, FoldConfig
 from operators.machine import RuledMachine, Stage, Step, with_rules
-from operators.runtime.routing import RULES, SinkRows, Takers, fold_uid, input_of, routes, takers_of, unrouted
+from operators.runtime.routing import RULES, SinkRows, Takers, fold_uid, input_of, takers_of, unrouted
 from state_schemas.aggregates.published_rules import PUBLISHED_CODEC, PublishedRule, RuleRecord
 from state_schemas.codec import Box
-from state_schemas.contracts.counters import MetricName
+from state_schemas.contracts.counters import LevelName, MetricName
 from state_schemas.contracts.dead_letter import DeadLetter
+from state_schemas.contracts.insight import Insight, from_json
 from state_schemas.contracts.tables import ColumnType
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.signals import SignalType
 
 EVENT_TYPE: Final = Types.PRIMITIVE_ARRAY(Types.BYTE())
 READ_RULES: Final = "read-rules"  # uid of the step that reads the rules topic
+READ_INSIGHTS: Final = "read-insights"  # uid of the step that reads insights of another job
 _KEYED_TYPE: Final = Types.ROW([Types.STRING(), EVENT_TYPE])
-_RULES_TAG: Final = OutputTag("rules", _KEYED_TYPE)
+RULES_TAG: Final = OutputTag("rules", _KEYED_TYPE)
 # Of each subtask: by rule id what `PUBLISHED_CODEC` writes, and by "" the newest record.
-_RULES_STATE: Final = MapStateDescriptor("rules", Types.STRING(), EVENT_TYPE)
+RULES_STATE: Final = MapStateDescriptor("rules", Types.STRING(), EVENT_TYPE)
 
 
 _FLINK_TYPES: dict[ColumnType, Callable[[], TypeInformation]] = {
@@ -89,7 +87,7 @@ class _Router:
             for tag, to_row in sinks:
                 yield tag, Row(*to_row(output))
             if isinstance(output, PublishedRule):
-                yield _RULES_TAG, Row(output.rule_id, PUBLISHED_CODEC.encode(output))
+                yield RULES_TAG, Row(output.rule_id, PUBLISHED_CODEC.encode(output))
 
 
 def _way(stage: Stage, given: type) -> tuple[OutputTag, Callable[[Any], str], bytes]:
@@ -123,6 +121,28 @@ class _Counters:
         for name, number in counts:
             if number:
                 self._counters[name].inc(number)
+
+
+class _Levels:
+    """Flink gauges of values that keys have, added up over the keys that this subtask has seen since it started."""
+
+    def __init__(self, context: RuntimeContext) -> None:
+        self._group = context.get_metrics_group()
+        self._by_key: dict[str, dict[str, int]] = {}
+
+    def put(self, key: str, levels: Sequence[tuple[LevelName, int]]) -> None:
+        for name, value in levels:
+            if name not in self._by_key:
+                self._by_key[name] = {}
+                self._group.gauge(name, partial(self._sum, name))
+            self._by_key[name][key] = value
+
+    def forget(self, key: str) -> None:
+        for values in self._by_key.values():
+            values.pop(key, None)
+
+    def _sum(self, name: str) -> int:
+        return sum(self._by_key[name].values())
 
 
 def _calm_garbage_collector() -> None:
@@ -187,6 +207,7 @@ class KeyedMachine(KeyedProcessFunction):
         self._decode = _event_decoder(self._stage)
         self._router = _Router(self._stage.uid, self._takers)
         self._counters = _Counters(runtime_context)
+        self._levels = _Levels(runtime_context)
 
     def add_rules(self, changes: Sequence[PublishedRule]) -> None:
         self._stage = with_rules(self._stage, changes)
@@ -207,6 +228,7 @@ class KeyedMachine(KeyedProcessFunction):
         timers = ctx.timer_service()
         if step.state is None:
             self._box.clear()
+            self._levels.forget(ctx.get_current_key())
         else:
             if step.timer_at_ms != box.timer_at_ms and step.timer_at_ms is not None:
                 timers.register_event_time_timer(step.timer_at_ms)
@@ -214,6 +236,8 @@ class KeyedMachine(KeyedProcessFunction):
         if box.timer_at_ms is not None and (step.state is None or step.timer_at_ms != box.timer_at_ms):
             timers.delete_event_time_timer(box.timer_at_ms)
         self._counters.add(step.counts)
+        if step.levels:
+            self._levels.put(ctx.get_current_key(), step.levels)
         yield from self._router.route(step.outputs)
 
 
@@ -237,7 +261,7 @@ class _WithRules:
         return self._inner.process_element(value, ctx)
 
     def process_broadcast_element(self, value: Row, ctx: Any) -> Sequence[Any]:
-        change, state = PUBLISHED_CODEC.decode(bytes(value[1])), ctx.get_broadcast_state(_RULES_STATE)
+        change, state = PUBLISHED_CODEC.decode(bytes(value[1])), ctx.get_broadcast_state(RULES_STATE)
         if change.versions:
             state.put(change.rule_id, bytes(value[1]))
         else:
@@ -249,7 +273,7 @@ class _WithRules:
     def _apply(self, ctx: Any) -> None:
         if not self._is_restored:
             self._is_restored = True
-            held = ctx.get_broadcast_state(_RULES_STATE).items()
+            held = ctx.get_broadcast_state(RULES_STATE).items()
             self._changes = [PUBLISHED_CODEC.decode(bytes(encoded)) for _, encoded in held]
         if self._changes:
             self._inner.add_rules(self._changes)
@@ -287,81 +311,25 @@ class ReadRules(ProcessFunction):
         yield from self._router.route((record,))
 
 
-def _side_output(stream: DataStream, tag: OutputTag) -> DataStream:
-    """Return a side output without the Python step that copies each row, which PyFlink's `get_side_output` adds.
+class ReadInsights(ProcessFunction):
+    """Rows (value, ...) of the topic of insights -> side outputs. What is no insight v1 is left out, and counted."""
 
-    Such a step is an operator of its own: each row makes another way to the Python workers and back, and the operator
-    takes part in each watermark and checkpoint even if it never has a row.
-    """
-    return DataStream(stream._j_data_stream.getSideOutput(tag.get_java_output_tag()))
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        takers: dict[type, Takers[SinkRows]] = takers_of((Insight,), stages, ())
+        self._takers = takers
 
+    @property
+    def takers(self) -> tuple[Stage, ...]:
+        return self._takers[Insight].stages
 
-def _keyed(streams: Sequence[DataStream]) -> KeyedStream:
-    """Key the union of these streams by the first field, as `key_by` does behind the Python step that adds the key."""
-    first, *more = streams
-    joined = first.union(*more) if more else first
-    selector = get_gateway().jvm.KeyByKeySelector()
-    by_key = joined._j_data_stream.keyBy(selector, Types.ROW([Types.STRING()]).get_java_type_info())
-    return KeyedStream(by_key, EVENT_TYPE, joined)
+    def open(self, runtime_context: RuntimeContext) -> None:
+        self._router = _Router(READ_INSIGHTS, self._takers)
+        self._counters = _Counters(runtime_context)
 
-
-def _processed(
-    stream: DataStream | KeyedStream, step: FoldMessages | KeyedMachine, rules: BroadcastStream | None
-) -> DataStream:
-    """Add a step, connected with the rules where it has any."""
-    if rules is None or not step.is_ruled:
-        return stream.process(step, EVENT_TYPE)
-    with_rules = FoldWithRules(step) if isinstance(step, FoldMessages) else MachineWithRules(step)
-    return stream.connect(rules).process(with_rules, EVENT_TYPE)
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Inputs of the graph.
-
-    - messages: for each signal the fold with the rows that it takes.
-    - rules: reads the rules topic, with the rows that it takes.
-    """
-
-    messages: Mapping[SignalType, tuple[FoldMessages, DataStream]]
-    rules: tuple[ReadRules, DataStream] | None = None
-
-
-def wire(
-    sources: Sources, stages: Sequence[Stage], sinks: Sequence[SinkRows], unused: Collection[type] = ()
-) -> dict[str, list[DataStream]]:
-    """Add the folds and every stage that has an input, and return the streams of each sink by its name.
-
-    Raises BadGraph where an output would be lost; unused: types of outputs that are dropped on purpose.
-    """
-    table = routes(stages, sinks, unused)
-    inputs: dict[str, list[DataStream]] = {stage.uid: [] for stage in stages}
-    rows: dict[str, list[DataStream]] = {sink.name: [] for sink in sinks}
-
-    def join(uid: str, stream: DataStream) -> None:
-        for later in table.stages_after(uid):
-            inputs[later.uid].append(_side_output(stream, event_tag(later)))
-        for sink in table.sinks_after(uid):
-            rows[sink.name].append(_side_output(stream, sink_tag(sink)))
-
-    def add(stage: Stage, rules: BroadcastStream | None = None) -> DataStream:
-        machine = KeyedMachine(stage, table.stages_after(stage.uid), table.sinks_after(stage.uid), unused)
-        stream = _processed(_keyed(inputs[stage.uid]), machine, rules).name(stage.uid).uid(stage.uid)
-        join(stage.uid, stream)
-        return stream
-
-    rules: BroadcastStream | None = None
-    book = next((stage for stage in stages if RuleRecord in stage.machine.takes), None)
-    if book is not None:
-        assert sources.rules is not None, f"{book.uid} has no source of records"
-        reader, records = sources.rules
-        read = records.process(reader, EVENT_TYPE).name(READ_RULES).uid(READ_RULES)
-        inputs[book.uid].append(_side_output(read, event_tag(book)))
-        rules = _side_output(add(book), _RULES_TAG).broadcast(_RULES_STATE)
-    for signal, (fold, messages) in sources.messages.items():
-        uid = fold_uid(signal)
-        join(uid, _processed(messages, fold, rules).name(uid).uid(uid))
-    for stage in stages:
-        if stage is not book and inputs[stage.uid]:
-            add(stage, rules)
-    return rows
+    def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
+        try:
+            insight = from_json(bytes(value[0] or b""))
+        except msgspec.MsgspecError:
+            self._counters.add((("insights_unreadable_total", 1),))
+            return
+        yield from self._router.route((insight,))

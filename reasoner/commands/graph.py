@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.graph import JOBS, GraphConfig
+from jobs.graph import JOBS
 from jobs.sinks import SHIPPED, rows_of
 from operators.machine import RuledMachine, Stage
 from operators.runtime.routing import RoutingTable, SinkRows, routes
@@ -41,7 +41,8 @@ def graph(job: JobName = "insights", dot: AsDot = False) -> None:
 
     Exit codes: 0 ok, 2 wrong use.
     """
-    stages = job_named(job).stages(GraphConfig())
+    shown = job_named(job)
+    stages = shown.stages(shown.default_config)
     flows = list(_flows(stages, routes(stages, rows_of(SHIPPED), JOBS[job].unused)))
     for line in _dot(job, flows) if dot else _table(flows):
         print(line)

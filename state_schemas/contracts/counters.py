@@ -38,12 +38,18 @@ MetricName = Literal[
     "records_behind_total",  # accepted but behind (their partition was idle): treated as late
     "rule_signals_overflowed_total",  # records that fulfil a step of a rule, beyond 1,000 of a message
     "rule_signals_late_total",  # insights that opened too late to be a signal of a sequence rule
+    "sequence_matches_total",  # insights of sequence rules, those that were taken back included
     "partial_matches_given_up_total",  # of sequence rules: partial matches, subjects and signals beyond their limits
+    "insights_unreadable_total",  # messages of insight_out that are no insight v1, read by the job of rules alone
     "rule_records_rejected_total",  # records of the rules topic that are no rule: an insight `rule_rejected` says why
     "states_forgotten_total",  # idle keys whose state was dropped
     "states_reset_total",  # states written under other parameters, discarded and started again
     "insights_known_elsewhere_total",  # revisions held back: other services have the error, or the logs contain it
     "insights_emitted_total",  # revisions of insights, all kinds
+]
+
+LevelName = Literal[
+    "partial_matches",  # of sequence rules, over the keys that a subtask has seen since it started
 ]
 
 REJECTED: Final[Mapping[RejectReason, MetricName]] = MappingProxyType(

@@ -154,6 +154,29 @@ class PatternName(msgspec.Struct, frozen=True, array_like=True, gc=False):
     namespace: Annotated[str, "string", "service.namespace, or empty"]
 
 
+class MatchRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Row of `sequence_matches`: a revision of a match of a sequence rule, or of what a rule misses.
+
+    timeline: a list of `TimelineStep`.
+    """
+
+    insight_id: Annotated[str, "string", "as in insights, which has the evidence"]
+    revision: Annotated[int, "int", "the highest revision of an id is valid"]
+    status: Annotated[str, "string", "open, updated, closed, retracted"]
+    env: Annotated[str, "string", "deployment environment"]
+    service: Annotated[str, "string", "service.name; empty for a whole environment"]
+    rule_id: Annotated[str, "string", "id of the rule"]
+    rule_version: Annotated[int, "int", "version of the rule under which the match began"]
+    is_missing: Annotated[bool, "boolean", "the last step did not come: sequence_missing"]
+    severity: Annotated[str, "string", "of the rule: info, warning, critical"]
+    window_start_ms: Annotated[int, "timestamptz", "first step"]
+    window_end_ms: Annotated[int, "timestamptz", "last step, or end of the time in which it did not come"]
+    matches: Annotated[int, "long", "how many matches of the rule within suppress_ms it stands for"]
+    timeline: Annotated[str, "string", "steps as JSON: step, at_ms, delay_ms, signals, service, title, insight_id"]
+    title: Annotated[str, "string", "one line for people"]
+    namespace: Annotated[str, "string", "service.namespace, or empty"]
+
+
 LATENCY_ROLLUPS: Final = TableSpec("latency_rollups", _columns(RollupRow), RollupRow)
 SERVICE_EDGES: Final = TableSpec("service_edges", _columns(EdgeRow), EdgeRow)
 ERROR_PATTERNS: Final = TableSpec("error_patterns", _columns(PatternRow), PatternRow)
@@ -164,6 +187,7 @@ PATTERN_REGISTRY: Final = TableSpec(
     partition=(("env", "identity"), ("service", "bucket[16]")),
     sort=("service", "pattern_id"),
 )
+SEQUENCE_MATCHES: Final = TableSpec("sequence_matches", _columns(MatchRow), MatchRow, sort=("rule_id", "window_start"))
 INSIGHTS: Final = TableSpec(
     "insights",
     (
@@ -186,4 +210,4 @@ INSIGHTS: Final = TableSpec(
     ),
 )
 
-TABLES: Final = (LATENCY_ROLLUPS, SERVICE_EDGES, ERROR_PATTERNS, PATTERN_REGISTRY, INSIGHTS)
+TABLES: Final = (LATENCY_ROLLUPS, SERVICE_EDGES, ERROR_PATTERNS, PATTERN_REGISTRY, INSIGHTS, SEQUENCE_MATCHES)

@@ -93,6 +93,7 @@ class SequenceModel(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last_end_ms: int = 0
     # Partial matches and subjects that were given up, because there were too many.
     given_up: int = 0
+    partial_matches: int = 0
 
 
 SequenceState = DetectorState[SequenceModel, SignalWindow]

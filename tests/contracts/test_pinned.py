@@ -107,6 +107,12 @@ def test_tables_and_their_columns() -> None:
             *("severity:string", "confidence:double", "cold_start:boolean", "title:string", "body:string"),
             "namespace:string",
         ],
+        "sequence_matches": [
+            *("insight_id:string", "revision:int", "status:string", "env:string", "service:string"),
+            *("rule_id:string", "rule_version:int", "is_missing:boolean", "severity:string"),
+            *("window_start:timestamptz", "window_end:timestamptz", "matches:long", "timeline:string"),
+            *("title:string", "namespace:string"),
+        ],
     }
     for table in TABLES:
         hour = () if table is PATTERN_REGISTRY else (("window_start", "hour"),)  # names have no window
@@ -123,6 +129,7 @@ def test_metric_names() -> None:
         "exceptions_overflowed_total",
         "insights_emitted_total",
         "insights_known_elsewhere_total",
+        "insights_unreadable_total",
         "lines_cut_total",
         "lines_overflowed_total",
         "messages_rejected_total",
@@ -137,6 +144,7 @@ def test_metric_names() -> None:
         "rule_records_rejected_total",
         "rule_signals_late_total",
         "rule_signals_overflowed_total",
+        "sequence_matches_total",
         "services_overflowed_total",
         "states_forgotten_total",
         "states_reset_total",

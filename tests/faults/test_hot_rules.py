@@ -6,7 +6,7 @@ The matches are those of a replay that knows all rules from its beginning.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace as replace_fields
 
+from jobs.graph import with_rules
 from jobs.settings import JobConfig
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.group_offsets import end_offsets, has_read
@@ -80,10 +81,8 @@ def replayed(config: JobConfig, sent: Sequence[Message]) -> list[Insight]:
     """Return the matches of the local engine that has the rules of the topic from its beginning."""
     kafka, graph = config.kafka, config.graph()
     assert graph.rules is not None, "the job has a topic of rules"
-    rules = graph.rules.with_rules(
-        tuple(published_rules(read_rule_records(kafka.bootstrap_servers, kafka.topics.rules)).values())
-    )
-    run = LocalRun(replace(graph, rules=rules, fold=replace(graph.fold, rules=rules.index)))
+    published = published_rules(read_rule_records(kafka.bootstrap_servers, kafka.topics.rules))
+    run = LocalRun(with_rules(graph, graph.rules.with_rules(tuple(published.values()))))
     return sequences(to_json(out) for out in run.run(sent) if isinstance(out, Insight))
 
 

@@ -36,19 +36,26 @@ def evaluate_signals(
     """
     hits = _by_subject(window.table)
     subjects, insights = dict(model.subjects), list[Insight]()
-    given_up = model.given_up + window.table.dropped
+    given_up, partial = model.given_up + window.table.dropped, model.partial_matches
     for subject in sorted({*hits, *(name for name, held in subjects.items() if held.due_ms < window.end_ms)}):
         before = subjects.pop(subject, None)
         evaluation = _Evaluation(index, SequenceKey.of(window.key.env, subject), window.end_ms)
         after = evaluation.advanced(before.rules if before else {}, hits.get(subject, {}))
         insights += evaluation.insights.values()
+        partial += _partial(after) - _partial(before.rules if before else {})
         given_up += evaluation.given_up
         if after:
             subjects[subject] = SubjectProgress(after, evaluation.due_ms(after))
     for subject in _beyond(subjects):
-        insights += _closed(subjects.pop(subject).rules, TOO_MANY)
+        rules = subjects.pop(subject).rules
+        insights += _closed(rules, TOO_MANY)
         given_up += 1
-    return SequenceModel(subjects, window.end_ms, given_up), insights
+        partial -= _partial(rules)
+    return SequenceModel(subjects, window.end_ms, given_up, partial), insights
+
+
+def _partial(rules: Mapping[str, RuleProgress]) -> int:
+    return sum(len(found) for progress in rules.values() for found in progress.partial)
 
 
 def conclude(model: SequenceModel) -> list[Insight]:

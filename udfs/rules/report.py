@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from state_schemas.contracts.insight import Contribution, Evidence, Insight, Kind, TimelineStep, TraceExemplar
+from state_schemas.contracts.tables import MatchRow
 from state_schemas.state.sequences import FulfilledStep, PartialMatch
 from state_schemas.telemetry.message import OffsetRange
 from state_schemas.telemetry.resource import ServiceInfo
@@ -17,7 +19,7 @@ from udfs.insights.ids import insight_id
 from udfs.insights.wording import clock, elapsed, kafka_ranges
 from udfs.rules.compiled import CompiledRule, rule_name
 
-__all__ = ["Reported", "SequenceKey", "report"]
+__all__ = ["Reported", "SequenceKey", "match_row", "report"]
 
 TRACES_MAX: Final = 5
 RANGES_MAX: Final = 10
@@ -81,6 +83,28 @@ def report(compiled: CompiledRule, key: SequenceKey, found: Reported, course: Co
     ).candidate(ServiceKey(key.env, _service(key, fulfilled)), course)
     # Matches of two hosts or traces can have one service.
     return replace(insight, insight_id=insight_id(kind, key.env, key.subject, insight.subject, insight.window.start_ms))
+
+
+def match_row(insight: Insight) -> MatchRow:
+    """Return the row of the table of matches of a revision that `report` has made."""
+    rule_id, _, version = insight.subject.partition("@")
+    return MatchRow(
+        insight_id=insight.insight_id,
+        revision=insight.revision,
+        status=insight.status,
+        env=insight.env,
+        service=insight.service,
+        rule_id=rule_id,
+        rule_version=int(version),
+        is_missing=insight.kind == "sequence_missing",
+        severity=insight.severity,
+        window_start_ms=insight.window.start_ms,
+        window_end_ms=insight.window.end_ms,
+        matches=int(insight.measures["matches"]),
+        timeline=msgspec.json.encode(insight.evidence.timeline).decode(),
+        title=insight.title,
+        namespace=insight.namespace,
+    )
 
 
 def _service(key: SequenceKey, fulfilled: Sequence[FulfilledStep]) -> str:

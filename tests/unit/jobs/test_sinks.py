@@ -183,8 +183,8 @@ def test_each_sink_reads_the_view_of_its_rows_under_a_uid_of_its_own() -> None:
     tables = attached()
     assert [uids for uids, _ in tables.inserts] == [f"{insert.uid}-<type>_<transformation>" for insert in SHIPPED]
     views = [sql.rpartition(" FROM ")[2] for _, sql in tables.inserts]
-    names = ["rollups", "edges", "patterns", "pattern_names", "insights", "insights", "dead_letters"]
-    assert views == [f"view_{name}" for name in names]
+    names = ["rollups", "edges", "patterns", "pattern_names", "insights", "sequence_matches", "insights"]
+    assert views == [f"view_{name}" for name in (*names, "dead_letters")]
 
 
 def test_streams_of_the_same_rows_are_one_view_and_rows_without_a_stream_have_no_sink() -> None:
@@ -196,5 +196,5 @@ def test_streams_of_the_same_rows_are_one_view_and_rows_without_a_stream_have_no
 
 
 def test_rows_that_two_sinks_take_are_made_once() -> None:
-    names = ["rollups", "edges", "patterns", "pattern-names", "insights", "dead-letters"]
+    names = ["rollups", "edges", "patterns", "pattern-names", "insights", "sequence-matches", "dead-letters"]
     assert [rows.name for rows in rows_of(SHIPPED)] == names

@@ -11,7 +11,8 @@ from jobs.sinks import SHIPPED, rows_of
 from operators.gates.gate import Gate
 from operators.ingest.pre_aggregate import PreAggregate
 from operators.runtime import flink
-from operators.runtime.flink import KeyedMachine, Sources, wire
+from operators.runtime.flink import KeyedMachine
+from operators.runtime.flink_graph import Sources, wire
 from operators.runtime.local import LocalGraph, through_bytes
 from operators.runtime.routing import BadGraph, SinkRows, routes
 from operators.windowed import WindowedDetector
@@ -68,7 +69,7 @@ def test_every_machine_declares_the_types_of_its_own_methods() -> None:
 
 @pytest.mark.parametrize("job", JOBS)
 def test_the_shipped_jobs_lose_no_output(job: str) -> None:
-    routes(JOBS[job].stages(GraphConfig()), rows_of(SHIPPED), JOBS[job].unused)
+    routes(JOBS[job].stages(JOBS[job].default_config), rows_of(SHIPPED), JOBS[job].unused)
 
 
 def test_an_output_goes_to_each_stage_that_takes_its_type_or_the_type_that_it_derives_from() -> None:

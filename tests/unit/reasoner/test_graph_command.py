@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from jobs.graph import JOBS, GraphConfig
+from jobs.graph import JOBS
 from jobs.sinks import SHIPPED, rows_of
-from operators.runtime import flink
+from operators.runtime import flink_graph
 from operators.runtime.routing import fold_uid
 from reasoner.cli import main
 
@@ -38,13 +38,13 @@ wired: set[tuple[str, str]] = set()
 
 def edges_wired(job: str, monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
     """Every pair of steps that `wire` connects, sinks by the uids of their inserts."""
-    monkeypatch.setattr(flink, "_keyed", lambda inputs: Stream("", inputs))
-    monkeypatch.setattr(flink, "_side_output", lambda stream, tag: (stream.step, tag.tag_id))
+    monkeypatch.setattr(flink_graph, "_keyed", lambda inputs: Stream("", inputs))
+    monkeypatch.setattr(flink_graph, "_side_output", lambda stream, tag: (stream.step, tag.tag_id))
     wired.clear()
-    stages = JOBS[job].stages(GraphConfig())
+    stages = JOBS[job].stages(JOBS[job].default_config)
     folds: Any = SimpleNamespace(is_ruled=False)
     folded: Any = {stage.signal: (folds, Stream(fold_uid(stage.signal))) for stage in stages if stage.signal}
-    rows: Any = flink.wire(flink.Sources(folded), stages, rows_of(SHIPPED), JOBS[job].unused)
+    rows: Any = flink_graph.wire(flink_graph.Sources(folded), stages, rows_of(SHIPPED), JOBS[job].unused)
     return wired | {(giver, insert.uid) for insert in SHIPPED for giver, _ in rows[insert.rows.name]}
 
 

@@ -18,7 +18,7 @@ from jobs.sinks import SHIPPED
 from reasoner.clients import lake
 from state_schemas.contracts.insight import Evidence, Insight, Window
 from state_schemas.contracts.settings import Lake
-from state_schemas.contracts.tables import NAMESPACE, TABLES, Column, EdgeRow, PatternRow, RollupRow
+from state_schemas.contracts.tables import NAMESPACE, TABLES, Column, EdgeRow, MatchRow, PatternRow, RollupRow
 from tests.tidy.rules import ROOT
 from udfs.stats.duration_histogram import bins_of, pack, quantile_ns
 
@@ -85,6 +85,15 @@ def insight(number: int, *statuses: Any) -> Iterator[Insight]:
         )
 
 
+def match(number: int, *statuses: str) -> Iterator[MatchRow]:
+    """Yield the revisions of a match of the rule `rule-NUMBER`."""
+    for revision, status in enumerate(statuses):
+        yield MatchRow(
+            *(f"{number:032x}", revision, status, "prod", "cart", f"rule-{number % 2}", 1, False, "warning"),
+            *(NOW_MS - number * 1_000, NOW_MS, 1, "[]", f"match {number}, {status}", ""),
+        )
+
+
 def append(settings: Lake, rows: Sequence[Any]) -> None:
     """Append rows to their tables, converted as the sinks of the job do it."""
     opened = lake.catalog(settings)
@@ -139,7 +148,8 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     lake.create_tables(settings)
     insights = (*insight(1, "open", "updated"), *insight(2, "open", "closed"), *insight(3, "open"))
     patterns = (pattern("7c32aacadf8edf5f", 5), pattern("b", 90), pattern("other", 500, rank=0))
-    append(settings, [*rollups(), edge(), *patterns, *insights])
+    matches = (*match(1, "open", "closed"), *match(2, "open", "retracted"), *match(3, "open"), *match(4, "open"))
+    append(settings, [*rollups(), edge(), *patterns, *insights, *matches])
     return Session(folder)
 
 
@@ -151,7 +161,7 @@ def test_pyiceberg_adds_up_the_sketches_of_the_requests_to_their_p95(session: Se
     assert float(found[2]) == pytest.approx(durations_ns[949] / 1e6, rel=0.011)
 
 
-@pytest.mark.parametrize(("document", "queries"), [("tables.md", 4), ("runbook.md", 5)])
+@pytest.mark.parametrize(("document", "queries"), [("tables.md", 5), ("runbook.md", 5)])
 def test_duckdb_answers_each_query_of_the_documents(session: Session, document: str, queries: int) -> None:
     found = blocks(document, "sql")
     assert len(found) == queries
@@ -170,3 +180,7 @@ def test_open_insights_are_those_whose_highest_revision_is_not_closed(session: S
 
 def test_top_patterns_come_with_most_lines_first_and_without_the_others(session: Session) -> None:
     assert [row[1:3] for row in session.answer("error_patterns")] == [("b", 90), ("7c32aacadf8edf5f", 5)]
+
+
+def test_matches_are_counted_once_each_and_not_when_they_were_taken_back(session: Session) -> None:
+    assert [row[:2] for row in session.answer("sequence_matches")] == [("rule-1", 2), ("rule-0", 1)]
