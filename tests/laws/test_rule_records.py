@@ -32,6 +32,11 @@ conditions = st.fixed_dictionaries(
         "host|fieldref": st.just("service"),
         "version|exists": st.booleans(),
         "name|fieldref": st.just("service"),
+        "service|neq": st.sampled_from(("service-0", "absent")),
+        "name|startswith|neq": st.sampled_from(("GET", "x")),
+        "kind|neq": st.sampled_from(SPAN_KINDS),
+        "status|neq": st.sampled_from(STATUSES),
+        "duration_ms|gte|neq": st.sampled_from((5, 20.5, 60)),
     },
 ).filter(bool)
 

@@ -3,7 +3,8 @@
 Text is compared without case, `*` and `?` stand for any text and any character, and a backslash before them for
 themselves (https://sigmahq.io/sigma-specification/specification/sigma-rules-specification.html). All fields of a map
 must hold, and of a list of maps or of values one. A field that a signal does not have, or that is empty, fulfils
-`exists: false` alone. A number is compared with text by its value: `503` holds for "503", `1.10` for "1.1".
+`exists: false` alone. A number is compared with text by its value: `503` holds for "503", `1.10` for "1.1". A test with
+`neq` holds where the same test without it does not: for another value, and for a field that a signal does not have.
 """
 
 from collections.abc import Mapping, Sequence
@@ -97,7 +98,7 @@ _VALUES: Final[Mapping[tuple[SourceName, str], Sequence[str]]] = {
     ("log", "severity"): SEVERITIES,
 }
 _COMPARING: Final = ("cidr", "exists", "fieldref", "re", "gt", "gte", "lt", "lte", *TEXTS)
-MODIFIERS: Final = ("all", "cased", *_COMPARING)
+MODIFIERS: Final = ("all", "cased", "neq", *_COMPARING)
 
 
 class FieldTest(NamedTuple):
@@ -105,6 +106,7 @@ class FieldTest(NamedTuple):
 
     other: the field with which it is compared, "" for none. numbers: the comparisons of a field that is a number, of
     which one must hold. exact: the texts, case-folded, of which it must be one; empty where others can hold too.
+    negated: it holds where the rest does not.
     """
 
     field: str
@@ -113,6 +115,7 @@ class FieldTest(NamedTuple):
     must_exist: bool = True
     numbers: tuple[Comparison, ...] = ()
     exact: frozenset[str] = frozenset()
+    negated: bool = False
 
     @property
     def fields(self) -> frozenset[str]:
@@ -120,6 +123,9 @@ class FieldTest(NamedTuple):
         return frozenset((self.field, self.other)) - {""}
 
     def holds(self, fields: Fields) -> bool:
+        return self._holds(fields) is not self.negated
+
+    def _holds(self, fields: Fields) -> bool:
         found = fields.get(self.field)
         if found is None or found in ((), ""):
             return not self.must_exist
@@ -184,9 +190,17 @@ def _field_test(source: SourceName, key: str, values: Values) -> FieldTest:
     if unknown:
         message = f"unknown modifier {unknown[0]!r}; {_nearest(unknown[0], sorted(MODIFIERS))}"
         raise BadCondition(message)
-    if fault := _modifier_fault(modifiers):
+    positive = [name for name in modifiers if name != "neq"]
+    if fault := _modifier_fault(positive):
         raise BadCondition(fault)
     listed: list[object] = list(values) if isinstance(values, list) else [values]
+    test = _positive_test(source, field, positive, listed)
+    # Neither a number nor a text says by itself for which values a negated test holds.
+    return test._replace(negated=True, numbers=(), exact=frozenset()) if positive != modifiers else test
+
+
+def _positive_test(source: SourceName, field: str, modifiers: Sequence[str], listed: list[object]) -> FieldTest:
+    """Return the test of a field without `neq`. Raises BadCondition."""
     if "exists" in modifiers:
         return _existence(field, listed)
     if "fieldref" in modifiers:
