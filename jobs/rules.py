@@ -9,7 +9,7 @@ from state_schemas.contracts.settings import BadConfig, counted
 from udfs.rules.compiled import RuleIndex, compile_rules
 from udfs.rules.document import FILE_BYTES_MAX, RuleFault, read_rules
 
-__all__ = ["Loaded", "load_rules", "read_rule_files"]
+__all__ = ["Loaded", "beginning_of", "load_rules", "read_rule_files", "rule_files"]
 
 SUFFIXES: Final = (".yaml", ".yml")
 FILES_MAX: Final = 1_000  # of a folder
@@ -38,8 +38,8 @@ def read_rule_files(paths: Iterable[Path]) -> Loaded:
     rules: list[Rule] = []
     places: dict[tuple[str, int], tuple[str, tuple[int, ...]]] = {}
     faults: list[RuleFault] = []
-    for file in _files(paths, faults):
-        data = _bytes(file, faults)
+    for file in rule_files(paths, faults):
+        data = beginning_of(file, faults)
         if data is None:
             continue
         found = read_rules(str(file), data)
@@ -58,7 +58,8 @@ def read_rule_files(paths: Iterable[Path]) -> Loaded:
     return Loaded(tuple(rules), index, tuple(sorted(faults)))
 
 
-def _files(paths: Iterable[Path], faults: list[RuleFault]) -> Sequence[Path]:
+def rule_files(paths: Iterable[Path], faults: list[RuleFault]) -> Sequence[Path]:
+    """Return the files, and the YAML files in the folders, by name; a folder with too many is a fault."""
     found: dict[Path, None] = {}
     for path in paths:
         if not path.is_dir():
@@ -76,7 +77,7 @@ def _files(paths: Iterable[Path], faults: list[RuleFault]) -> Sequence[Path]:
     return tuple(found)
 
 
-def _bytes(file: Path, faults: list[RuleFault]) -> bytes | None:
+def beginning_of(file: Path, faults: list[RuleFault]) -> bytes | None:
     """Return the beginning of a file, of which one byte too many shows that it is too long; None with a fault."""
     try:
         with file.open("rb") as opened:

@@ -6,10 +6,10 @@ from typing import Final, Literal
 from reasoner.errors import WrongUse
 from reasoner.folders import checkout
 
-Extra = Literal["local", "job", "evaluation"]
+Extra = Literal["local", "job", "evaluation", "sigma"]
 
-# Extra -> a module that only this extra installs. `job` and `evaluation` include `local`.
-_PROOF: Final = {"local": "typer", "job": "pyflink", "evaluation": "drain3"}
+# Extra -> a module that only this extra installs. The others include `local`.
+_PROOF: Final = {"local": "typer", "job": "pyflink", "evaluation": "drain3", "sigma": "sigma"}
 # Extra -> the requirements of its packages that do not hold (pyproject.toml), which pip alone cannot leave out.
 _OVERRIDES: Final = {"job": "pyarrow>=18,<21", "evaluation": "cachetools>=5, jsonpickle>=3"}
 

@@ -1,4 +1,4 @@
-"""`reasoner rules`: check, list, publish and remove sequence rules, say what they would have matched."""
+"""`reasoner rules`: check, list, publish and remove sequence rules, backtest them, import Sigma rules."""
 
 import json
 from collections.abc import Sequence
@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reasoner.commands.shared import group, print_table
+from reasoner.commands.shared import group, print_table, say
 from reasoner.durations import duration_ms
 from reasoner.errors import CommandFailed, WrongUse
+from reasoner.extras import require
 from state_schemas.contracts.settings import Kafka, ReaderConfig, counted, load
 
 if TYPE_CHECKING:
     from reasoner.runs.backtest import Outcome
+    from reasoner.sigma.rules import Imported
 
 app = group("Check, list, publish and remove sequence rules.", "reasoner rules check rules/")
 
@@ -168,6 +170,57 @@ def _print_outcomes(outcomes: "Sequence[Outcome]") -> None:
             for outcome in outcomes
         ),
     )
+
+
+@app.command(name="import-sigma")
+def import_sigma(
+    files: Annotated[list[Path], typer.Argument(help="Files of Sigma rules, or folders of them.")],
+    mapping: Annotated[list[Path] | None, typer.Option(help="Mapping of Sigma fields; may be repeated.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for a file for each rule; without it they are printed.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import Sigma detection and correlation rules; each that cannot be said is refused with the reason.
+
+    With --json one JSON object is printed for each Sigma rule: status, reason and rule.
+
+    Example: reasoner rules import-sigma sigma/rules/linux --output rules/
+
+    Exit codes: 0 ok, 1 some were refused (the others are imported), 2 wrong use.
+    """
+    require("sigma", "reasoner rules import-sigma")
+    from reasoner.sigma.files import import_sigma as run
+    from reasoner.sigma.mapping import read_mapping
+
+    outcomes = run(files, read_mapping(mapping or ()))
+    if as_json:
+        for outcome in outcomes:
+            print(json.dumps(outcome.as_json()))
+    _write([outcome.rule for outcome in outcomes if outcome.rule], output, is_printed=not as_json)
+    counts = [sum(outcome.status == status for outcome in outcomes) for status in ("imported", "part", "refused")]
+    summary = f"{counts[0]} imported, {counts[1]} are parts of others, {counts[2]} refused"
+    if counts[2]:
+        lines = "\n  ".join(str(outcome) for outcome in outcomes if outcome.status == "refused")
+        message = f"{summary}:\n  {lines}\nsee docs/sigma.md"
+        raise CommandFailed(message)
+    say(summary)
+
+
+def _write(rules: "Sequence[Imported]", output: Path | None, is_printed: bool) -> None:
+    """Write each rule into a file of the folder, or print all as the documents of one file."""
+    from udfs.rules.document import FILE_BYTES_MAX, RULES_MAX
+
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        for rule in rules:
+            (output / f"{rule.document['id']}.yaml").write_text(rule.text, "utf-8")
+    elif is_printed:
+        text = "---\n".join(rule.text for rule in rules)
+        if len(rules) > RULES_MAX or len(text.encode()) > FILE_BYTES_MAX:
+            message = f"{len(rules)} rules are more than one file has: use --output FOLDER"
+            raise WrongUse(message)
+        print(text, end="")
 
 
 @app.command()

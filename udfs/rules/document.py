@@ -12,13 +12,14 @@ from pydantic import ValidationError
 from state_schemas.contracts.rules import Rule, shown
 from state_schemas.contracts.settings import expected, known_name
 
-__all__ = ["RuleFault", "RuleFile", "read_rules"]
+__all__ = ["RuleFault", "RuleFile", "read_documents", "read_rules"]
 
 FILE_BYTES_MAX: Final = 256 * 1024
 RULES_MAX: Final = 200  # of a file
 DEPTH_MAX: Final = 12  # of nested maps and lists; the deepest rule has 7
 NODES_MAX: Final = 50_000  # of a file
 FAULTS_MAX: Final = 20  # of a rule that are reported
+_NO_RULE: Final = "has no rule, expected a map with id, version, title, by, within and steps"
 
 Path = tuple[str | int, ...]
 
@@ -56,7 +57,7 @@ class _Refused(Exception):
 def read_rules(file: str, data: bytes) -> RuleFile:
     """Read a file of rules, one for each YAML document. Never raises; O(length)."""
     try:
-        documents = _documents(_text(data))
+        documents = _documents(_text(data), _NO_RULE)
     except _Refused as refused:
         return RuleFile((), (), (RuleFault(file, refused.line, str(refused)),))
     rules: list[Rule] = []
@@ -74,6 +75,25 @@ def read_rules(file: str, data: bytes) -> RuleFile:
     return RuleFile(tuple(rules), tuple(lines), tuple(faults))
 
 
+def read_documents(file: str, data: bytes) -> tuple[list[tuple[int, Any]], list[RuleFault]]:
+    """Return each YAML document as plain data behind its line, and the faults, under the limits of rule files.
+
+    Never raises; O(length).
+    """
+    found: list[tuple[int, Any]] = []
+    faults: list[RuleFault] = []
+    try:
+        documents = _documents(_text(data), "has no document")
+    except _Refused as refused:
+        return found, [RuleFault(file, refused.line, str(refused))]
+    for node in documents:
+        try:
+            found.append((_line(node), _plain(node, (), {})))
+        except _Refused as refused:
+            faults.append(RuleFault(file, refused.line, str(refused)))
+    return found, faults
+
+
 def _text(data: bytes) -> str:
     if len(data) > FILE_BYTES_MAX:
         raise _Refused(0, f"has more than {FILE_BYTES_MAX // 1024} kB, expected less: divide it into several files")
@@ -85,8 +105,8 @@ def _text(data: bytes) -> str:
     return text
 
 
-def _documents(text: str) -> list[yaml.Node]:
-    """Return the node of each document that is not empty."""
+def _documents(text: str, if_empty: str) -> list[yaml.Node]:
+    """Return the node of each document that is not empty. if_empty: what a file without one is refused with."""
     try:
         _refuse_beyond_limits(yaml.parse(text, Loader=yaml.SafeLoader))
         documents = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if not _is_empty(node)]
@@ -99,7 +119,7 @@ def _documents(text: str) -> list[yaml.Node]:
     except (ValueError, OverflowError) as error:  # PyYAML turns \U00110000 and beyond into a character
         raise _Refused(0, f"has an escape that is no character: {error}") from error
     if not documents:
-        raise _Refused(0, "has no rule, expected a map with id, version, title, by, within and steps")
+        raise _Refused(0, if_empty)
     if len(documents) > RULES_MAX:
         raise _Refused(_line(documents[RULES_MAX]), f"has more than {RULES_MAX} rules: divide it into several files")
     return documents

@@ -18,6 +18,7 @@ from tests.tidy.rules import ROOT
         ("pyflink", ["demo"], "job"),
         ("pyflink", ["replay", "--engine", "flink", "."], "job"),
         ("pyflink", ["submit", "--config", "job.yaml"], "job"),
+        ("sigma", ["rules", "import-sigma", "."], "sigma"),
         ("typer", [], "local"),
     ],
     ids=lambda part: " ".join(part) if isinstance(part, list) else part,
