@@ -110,8 +110,9 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
 def _rule_stages(config: GraphConfig) -> tuple[Stage, ...]:
     if config.rules is None:
         return ()
+    rules = config.rules
     return (
-        Stage("rule-signals", RuleSignals(config.rules.index, config.rules.delay_ms), BY_ENV),
+        Stage("rule-signals", RuleSignals(rules.index, rules.delay_ms, takes_edges=rules.from_topic), BY_ENV),
         Stage("sequences", Sequences(config.rules, config.emission), BY_BUCKET),
         Stage("record-sequences", RecordSequences(config.rules, config.emission), BY_BUCKET),
     )

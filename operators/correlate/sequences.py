@@ -1,6 +1,6 @@
 """Sequences: match the signals of one service, host, operation, trace or environment with sequence rules.
 
-Events are `RuleSignal` or `RecordSignal`, and `RuleClock`; outputs are `Insight` and `MatchRow`.
+Events are `RuleSignal` or `RecordSignal`, `RuleClock` and `RuleEdge`; outputs are `Insight` and `MatchRow`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,14 @@ from operators.emission import EmissionConfig
 from operators.machine import Step
 from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
 from state_schemas.aggregates.published_rules import PublishedRule
-from state_schemas.aggregates.rule_signals import RecordSignal, RuleClock, RuleSignal, SignalWindow, SubjectSignal
+from state_schemas.aggregates.rule_signals import (
+    RecordSignal,
+    RuleClock,
+    RuleEdge,
+    RuleSignal,
+    SignalWindow,
+    SubjectSignal,
+)
 from state_schemas.contracts.counters import MetricName
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight
@@ -25,7 +32,7 @@ from udfs.rules.evaluation import conclude, evaluate_signals
 from udfs.rules.report import match_row
 from udfs.rules.windows import merge_windows
 
-Event = SubjectSignal | RuleClock
+Event = SubjectSignal | RuleClock | RuleEdge
 TAKEN_BACK: Final = "a late signal, or a change of the rule: the match no longer holds"
 # A signal that meets a final window is late, where a record would be.
 _COUNTERS: Final[Mapping[MetricName, MetricName]] = {"records_behind_total": "rule_signals_late_total"}
@@ -58,7 +65,7 @@ class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
     from what others have sent, so that a replay concludes the same.
     """
 
-    takes: tuple[type, ...] = (RuleSignal, RuleClock)
+    takes: tuple[type, ...] = (RuleSignal, RuleClock, RuleEdge)
     rules = PublishedRule
     gives = get_args(Output)
     codec = SEQUENCE_CODEC
@@ -80,6 +87,9 @@ class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
             start_ms = event.signal.at_ms - event.signal.at_ms % self._early.window_ms
             yield WindowPart(start_ms, False, SignalWindow(((event,),)))
             return
+        if isinstance(event, RuleEdge):
+            yield WindowPart(event.start_ms, False, SignalWindow(edges=(event.edge,)))
+            return
         for start_ms in event.windows:
             yield WindowPart(start_ms, False, SignalWindow())
 
@@ -95,7 +105,7 @@ class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
         return len(aggregate)
 
     def names(self, aggregate: SignalWindow) -> int:
-        return len(aggregate)
+        return len(aggregate) + len(aggregate.edges)
 
     def merge(self, start_ms: int, parts: Sequence[SignalWindow], model: SequenceModel) -> SignalWindow:
         return merge_windows(parts)
@@ -131,7 +141,7 @@ class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
 class RecordSequences(Sequences):
     """Sequences of records alone: their windows are final when those of other detectors are."""
 
-    takes = (RecordSignal, RuleClock)
+    takes = (RecordSignal, RuleClock, RuleEdge)
 
     def emission_of(self, config: SequenceConfig, emission: EmissionConfig) -> EmissionConfig:
         return emission

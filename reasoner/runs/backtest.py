@@ -8,7 +8,7 @@ from reasoner.recordings.read import BadLines, read
 from reasoner.recordings.reshape import placed
 from reasoner.runs.local_run import LocalRun
 from reasoner.runs.replay import PARTITIONS, ReplayOptions, settings
-from state_schemas.aggregates.rule_signals import RuleClock, RuleHit, Signal, SubjectSignal
+from state_schemas.aggregates.rule_signals import RuleClock, RuleEdge, RuleHit, ServiceEdge, Signal, SubjectSignal
 from state_schemas.contracts.insight import Insight
 from udfs.rules.compiled import RuleIndex, rule_name
 from udfs.rules.matching import in_order
@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
     rule: str
     # Its insights, by start; those that were retracted are left out.
     matches: tuple[Insight, ...]
-    # By the name of the step: signals that fulfil it, and those that do in its order.
+    # By the name of the step: signals that fulfil it, and those that do in its order, with all edges of the recording.
     signals: dict[str, int]
     in_order: dict[str, int]
     # Length of the recording in ms.
@@ -54,10 +54,11 @@ def backtest(paths: Sequence[Path], rules: Path, bad: BadLines) -> list[Outcome]
     Raises BadConfig where the rules have faults.
     """
     config = settings(ReplayOptions(rules=rules).detection)
-    run = LocalRun(config.graph(), taps=(SubjectSignal, RuleClock))
+    run = LocalRun(config.graph(), taps=(SubjectSignal, RuleClock, RuleEdge))
     insights: dict[str, Insight] = {}
     signals: list[SubjectSignal] = []
     windows: set[int] = set()
+    edges: dict[str, set[ServiceEdge]] = {}
     for out in run.run(placed(read(paths, bad), PARTITIONS)):
         if isinstance(out, Insight):
             insights[out.insight_id] = out
@@ -65,28 +66,36 @@ def backtest(paths: Sequence[Path], rules: Path, bad: BadLines) -> list[Outcome]
             signals.append(out)
         elif isinstance(out, RuleClock):
             windows.update(out.windows)
+        elif isinstance(out, RuleEdge):
+            edges.setdefault(out.env, set()).add(out.edge)
     observed_ms = max(windows) - min(windows) if windows else 0
     assert config.rules is not None, "the settings name a file of rules"
-    return list(_outcomes(config.rules, insights, signals, observed_ms))
+    return list(_outcomes(config.rules, insights, signals, edges, observed_ms))
 
 
 def _outcomes(
-    index: RuleIndex, insights: dict[str, Insight], signals: Sequence[SubjectSignal], observed_ms: int
+    index: RuleIndex,
+    insights: dict[str, Insight],
+    signals: Sequence[SubjectSignal],
+    edges: dict[str, set[ServiceEdge]],
+    observed_ms: int,
 ) -> Iterator[Outcome]:
     hits: dict[str, dict[tuple[str, str], list[Hit]]] = {}
     for found in union([tuple(signals)]):
         for hit in found.hits:
             hits.setdefault(hit.rule, {}).setdefault((found.env, found.subject), []).append((found.signal, hit))
     for key, compiled in index.rules.items():
-        of_rule = list(hits.get(key, {}).values())
-        ordered = [in_order(compiled.plan, of_subject) for of_subject in of_rule]
+        of_rule = hits.get(key, {})
+        ordered = [in_order(compiled.plan, held, edges.get(env, ())) for (env, _), held in of_rule.items()]
         steps, name = compiled.rule.steps, rule_name(compiled.rule)
         matches = (one for one in insights.values() if one.subject == name and one.status != "retracted")
         yield Outcome(
             rule=name,
             matches=tuple(sorted(matches, key=lambda one: (one.window.start_ms, one.insight_id))),
             signals={
-                step.name: len({signal.signal_id for held in of_rule for signal, hit in held if hit.step == number})
+                step.name: len(
+                    {signal.signal_id for held in of_rule.values() for signal, hit in held if hit.step == number}
+                )
                 for number, step in enumerate(steps)
             },
             in_order={

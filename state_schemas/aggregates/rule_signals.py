@@ -36,6 +36,8 @@ class Signal(msgspec.Struct, frozen=True, array_like=True, gc=False):
     insight_id: str = ""
     trace_ids: tuple[str, ...] = ()
     ranges: tuple[OffsetRange, ...] = ()
+    # Hosts that it concerns, ascending.
+    hosts: tuple[str, ...] = ()
 
 
 class SubjectSignal(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -67,15 +69,33 @@ class RuleClock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     windows: tuple[int, ...]
 
 
+class ServiceEdge(NamedTuple):
+    """Two services, with their namespaces, of which one calls the other."""
+
+    caller: str
+    callee: str
+
+
+class RuleEdge(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A window in which a service called another: the relations between steps of rules. start_ms: epoch ms."""
+
+    env: str
+    bucket: int
+    start_ms: int
+    edge: ServiceEdge
+
+
 class SignalWindow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The signals of one bucket in one window: their union, of each signal the highest revision.
 
     chunks: each ascending and distinct by (at_ms, signal_id, subject), and at most half as long as the one before, so
-    that adding a signal costs the logarithm of their number. dropped: signals beyond the limits of a window.
+    that adding a signal costs the logarithm of their number. dropped: signals beyond the limits of a window. edges: of
+    services that called another, ascending and distinct.
     """
 
     chunks: tuple[tuple[SubjectSignal, ...], ...] = ()
     dropped: int = 0
+    edges: tuple[ServiceEdge, ...] = ()
 
     def __len__(self) -> int:
         return sum(map(len, self.chunks))

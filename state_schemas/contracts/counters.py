@@ -39,6 +39,7 @@ MetricName = Literal[
     "rule_signals_overflowed_total",  # records that fulfil a step of a rule, beyond 1,000 of a message
     "rule_signals_late_total",  # insights that opened too late to be a signal of a sequence rule
     "sequence_matches_total",  # insights of sequence rules, those that were taken back included
+    "rule_edges_overflowed_total",  # rows of calls between services beyond 5,000 pairs of an environment: no relation
     "partial_matches_given_up_total",  # of sequence rules: partial matches, subjects and signals beyond their limits
     "insights_unreadable_total",  # messages of insight_out that are no insight v1, read by the job of rules alone
     "rule_records_rejected_total",  # records of the rules topic that are no rule: an insight `rule_rejected` says why

@@ -74,7 +74,8 @@ class TimelineStep(Struct, frozen=True):
     """Step of a sequence as it happened: signals of one step, the last one with its id.
 
     at_ms: event time of the last signal. delay_ms: since the step before. insight_id: of the insight, "" for another
-    source. trace_id: a trace to open, "" where the signal has none.
+    source. trace_id: a trace to open, "" where the signal has none. relations: to earlier steps, such as
+    `checkout calls cart`.
     """
 
     step: str
@@ -85,6 +86,7 @@ class TimelineStep(Struct, frozen=True):
     title: str
     insight_id: str = ""
     trace_id: str = ""
+    relations: tuple[str, ...] = ()
 
 
 class Evidence(Struct, frozen=True):

@@ -74,6 +74,8 @@ Count = Annotated[
 ]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=400)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,79}$")]
+# An earlier step: `$` and its number from 1, or its name.
+Reference = Annotated[str, StringConstraints(pattern=r"^\$([1-9][0-9]?|[a-z][a-z0-9-]{0,79})$")]
 Scalar = str | bool | int | float
 Values = Scalar | list[Scalar]
 # `field` or `field|modifier` -> value: all fields must hold, and of a list of values one.
@@ -140,6 +142,8 @@ Conditions = Annotated[
 ]
 SourceName = Literal["insight", "span", "log"]
 SOURCES: Final[tuple[SourceName, ...]] = ("insight", "span", "log")
+RelationName = Literal["calls", "called_by", "same_host"]
+RELATIONS: Final[tuple[RelationName, ...]] = ("calls", "called_by", "same_host")
 
 
 class Part(Section):
@@ -199,6 +203,15 @@ class RuleStep(Part):
     count: Count | None = None
     # Field of which the counted signals must have distinct values.
     distinct: Text | None = None
+    # Relations to an earlier step: its service is called by that of this step, calls it, or both are on one host.
+    calls: Reference | None = None
+    called_by: Reference | None = None
+    same_host: Reference | None = None
+
+    @property
+    def relations(self) -> dict[RelationName, str]:
+        """Return the references to earlier steps."""
+        return {name: reference for name in RELATIONS if (reference := getattr(self, name))}
 
     @property
     def parts(self) -> list[Part]:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from state_schemas.aggregates.rule_signals import Signal, SignalWindow
+from state_schemas.aggregates.rule_signals import ServiceEdge, Signal, SignalWindow
 from state_schemas.codec import packed, zipped
 from state_schemas.contracts.insight import Insight
 from state_schemas.state.detector import DetectorState
@@ -67,8 +67,8 @@ class RuleProgress(msgspec.Struct, frozen=True, array_like=True, gc=False):
     # By step: signals that it remembers, ascending by time.
     recent: tuple[tuple[StepSignal, ...], ...]
     open_match: OpenMatch | None = None
-    # Newest first step that has made a match: it makes no second one. -1 for none.
-    used_ms: int = -1
+    # Newest first step that has made a match: it makes no second one. By its service in a rule with relations, else "".
+    used_ms: dict[str, int] = {}
 
     @property
     def is_idle(self) -> bool:
@@ -93,6 +93,8 @@ class SequenceModel(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last_end_ms: int = 0
     # Partial matches and subjects that were given up, because there were too many.
     given_up: int = 0
+    # Start of the newest interval in which the service called the other, see `udfs.rules.service_graph`.
+    edges: dict[ServiceEdge, int] = {}
     partial_matches: int = 0
 
 
@@ -115,6 +117,8 @@ class SignalsState(msgspec.Struct, array_like=True, gc=False):
     # By insight id, those that may have another revision.
     sent: dict[str, SentSignal] = {}
     last_seen_ms: int = 0
+    # The window of each edge that was passed on last.
+    edges: dict[ServiceEdge, int] = {}
 
 
 SIGNALS_CODEC = packed("rule-signals", SignalsState)

@@ -141,6 +141,7 @@ def test_metric_names() -> None:
         "records_late_total",
         "records_rejected_total",
         *sorted(f"rejected_{reason}_total" for reason in get_args(RejectReason)),
+        "rule_edges_overflowed_total",
         "rule_records_rejected_total",
         "rule_signals_late_total",
         "rule_signals_overflowed_total",

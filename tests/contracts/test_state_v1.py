@@ -46,8 +46,8 @@ def run_from(uid: str, saved: bytes | None) -> tuple[list[Any], bytes]:
     """Outputs after the cut and the state of one key at the cut; `saved` takes the place of that state."""
     stage = stage_of(uid)
     events = events_of(uid, eventful(uid))
-    # Of the service, or the bucket of a host, that has something to tell.
-    key = "prod|31" if uid == "sequences" else stage.key.of(events[0 if uid == "request-effects" else -1][1])
+    # Of the service, or the bucket of the environment, that has something to tell.
+    key = "prod|32" if uid == "sequences" else stage.key.of(events[0 if uid == "request-effects" else -1][1])
     events = [(at_ms, event) for at_ms, event in events if stage.key.of(event) == key]
     graph, cut, newest_ms = LocalGraph([stage]), int(len(events) * CUTS[uid]), BEGIN_OF_TIME
     out: list[Any] = []

@@ -35,7 +35,7 @@ INCIDENT: Final = Incident(
     factor=0.4,
     affected=("checkout", "frontend"),
 )
-# Over insights, spans and log records; by services, traces and the environment; with counts, parts and an absence.
+# Over insights, spans and log records; by services, traces and the environment; with counts, parts, absence and calls.
 RULES: Final = """
 id: errors-then-ratio
 version: 1
@@ -66,6 +66,16 @@ within: 2m
 steps:
   - {name: failing, insight: {kind: [error_ratio, error_pattern_new]}}
   - {name: gap, insight: {kind: telemetry_gap}, not_within: 15s}
+---
+id: caller-fails
+version: 1
+title: a service and one that calls it
+by: env
+within: 1m
+suppress_ms: 0
+steps:
+  - {name: failed, span: {service: users, kind: server, status: error}}
+  - {name: caller, span: {kind: server, status: error}, calls: $failed}
 """
 
 

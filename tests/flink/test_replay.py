@@ -27,7 +27,7 @@ def test_flink_prints_the_lines_of_the_local_engine(replays: Replays) -> None:
 
 def test_rules_match_on_both_engines(replays: Replays) -> None:
     matched = {insight.subject.partition("@")[0] for insight in replays.shipped if insight.kind.startswith("sequence")}
-    assert matched == {"errors-then-ratio", "one-trace", "no-gap"}
+    assert matched == {"errors-then-ratio", "one-trace", "no-gap", "caller-fails"}
 
 
 def test_four_subtasks_give_the_lines_of_the_local_engine(replays: Replays) -> None:

@@ -5,7 +5,7 @@ from functools import reduce
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state_schemas.aggregates.rule_signals import RuleHit, RuleSignal, Signal, SignalWindow
+from state_schemas.aggregates.rule_signals import RuleHit, RuleSignal, ServiceEdge, Signal, SignalWindow
 from tests.support.traffic import START_MS
 from udfs.rules import windows
 from udfs.rules.windows import merge_windows, signals_of
@@ -24,7 +24,7 @@ signals = st.builds(
 
 
 def one(signal: RuleSignal) -> SignalWindow:
-    return SignalWindow(((signal,),))
+    return SignalWindow(((signal,),), edges=(ServiceEdge(signal.subject, signal.signal.signal_id[:4]),))
 
 
 @given(found=st.lists(signals, max_size=40), order=st.randoms(use_true_random=False), parts=st.integers(1, 6))
@@ -34,6 +34,7 @@ def test_a_window_is_the_same_however_it_was_merged(found: list[RuleSignal], ord
     order.shuffle(shuffled)  # type: ignore[attr-defined]
     groups = [merge_windows(map(one, shuffled[first::parts])) for first in range(parts)]
     merged = reduce(lambda left, right: merge_windows((left, right)), groups, SignalWindow())
+    assert merged.edges == tuple(sorted({edge for signal in found for edge in one(signal).edges}))
     assert signals_of(merged) == plain == signals_of(merge_windows((merged, merged)))
     assert [signal.signal.revision for signal in plain] == [
         max(other.signal.revision for other in found if (other.signal.signal_id, other.subject) == key)

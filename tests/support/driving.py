@@ -17,11 +17,13 @@ from operators.ingest.fold import FoldConfig
 from operators.ingest.name_admission import PreAggregateConfig
 from operators.machine import BEGIN_OF_TIME, END_OF_INPUT, Machine, Stage, Step
 from operators.runtime.local import LocalGraph, Through, unchanged
+from operators.runtime.routing import Sink, open_ends
 from state_schemas.aggregates.activity import ActivityWindow, EnvActivity
 from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.logs import LineAggregate, LogAggregate
 from state_schemas.aggregates.novelty import PatternSighting
 from state_schemas.aggregates.requests import EffectAggregate, EffectWindow
+from state_schemas.aggregates.rule_signals import RuleEdge
 from state_schemas.aggregates.spans import SpanAggregate, SpanTable
 from state_schemas.codec import Box, Codec
 from state_schemas.contracts.insight import Insight
@@ -35,6 +37,7 @@ from udfs.detect.requests.rule import LIFE as EFFECT_LIFE
 from udfs.detect.requests.rule import EffectConfig
 from udfs.detect.telemetry_gap.rule import GapConfig
 from udfs.logs.window import merge_log_aggregates
+from udfs.rules.service_graph import INTERVAL_MS
 from udfs.spans.calls import PairLimits
 from udfs.spans.window import NameLimits, merge_span_tables
 from udfs.stats.duration_histogram import unpack
@@ -128,7 +131,8 @@ def run(
 ) -> list[Any]:
     """Return all outputs of the input. advance_every: events between two watermarks; 0: one watermark at the end."""
     stages = [checked(stage) for stage in stages]
-    graph = LocalGraph(stages, between)
+    # Rows of calls leave the graph, although rules take them too.
+    graph = LocalGraph(stages, between, (*open_ends(stages), Sink("EdgeRow", EdgeRow)))
     out: list[Any] = []
     newest_ms = START_MS
     for count, (timestamp_ms, event) in enumerate(events, 1):
@@ -289,6 +293,16 @@ def effects_of(outputs: Iterable[Any]) -> dict[tuple[Any, ...], EffectWindow]:
     return dict(sorted(found.items()))
 
 
+def rule_edges_of(outputs: Iterable[Any]) -> dict[tuple[Any, ...], int]:
+    """Return the first window of each edge in each interval: it alone decides what rules know."""
+    found: dict[tuple[Any, ...], int] = {}
+    for output in outputs:
+        if isinstance(output, RuleEdge):
+            key = (output.env, output.bucket, output.edge, output.start_ms // INTERVAL_MS)
+            found[key] = min(output.start_ms, found.get(key, output.start_ms))
+    return dict(sorted(found.items()))
+
+
 @dataclass(frozen=True)
 class Summary:
     """Everything in outputs that must not depend on order, chunks or watermarks; parts are added up."""
@@ -303,6 +317,7 @@ class Summary:
     logging_windows: set[tuple[str, int]]
     effects: dict[tuple[Any, ...], EffectWindow]
     lines: list[LogAggregate]
+    rule_edges: dict[tuple[Any, ...], int]
 
 
 def summary(outputs: Sequence[Any]) -> Summary:
@@ -330,6 +345,7 @@ def summary(outputs: Sequence[Any]) -> Summary:
             for start_ms in output.windows
         },
         effects=effects_of(outputs),
+        rule_edges=rule_edges_of(outputs),
         lines=list(merge_log_aggregates(output for output in outputs if isinstance(output, LineAggregate))),
     )
 

@@ -12,7 +12,7 @@ from operators.runtime.local import LocalGraph
 from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
 from state_schemas.contracts.insight import Contribution, Evidence, Insight, Kind, Status, TraceExemplar
 from tests.support.driving import graph_config
-from tests.support.rules import rule_insight
+from tests.support.rules import edge_row, rule_insight
 from tests.support.traffic import START_MS, WINDOW_MS
 from udfs.rules.compiled import compile_rules
 from udfs.rules.document import read_rules
@@ -47,6 +47,10 @@ class Rules:
 
     def signal(self, at_s: int, kind: Kind, service: str = "cart", status: Status = "open", **changes: Any) -> None:
         self.graph.feed([insight(at_s, kind, service, status, **changes)])
+
+    def calls(self, at_s: int, caller: str, callee: str) -> None:
+        """Let a service have called another in the window of a time."""
+        self.graph.feed([edge_row(START_MS + at_s * 1000, caller, callee)])
 
     def active(self, until_s: int) -> None:
         """Let the environment have telemetry in each window up to a time."""

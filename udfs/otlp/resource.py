@@ -57,7 +57,8 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "version": ("service.version", "container.image.tags", "container.image.tag"),
     }
 )
-_FALLBACKS: Final = {"env": "default", "service": "unknown_service", "host": "unknown_host"}
+UNKNOWN_HOST: Final = "unknown_host"
+_FALLBACKS: Final = {"env": "default", "service": "unknown_service", "host": UNKNOWN_HOST}
 _TAGS: Final = ("container.image.tags", "container.image.tag")
 
 

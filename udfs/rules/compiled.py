@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 from state_schemas.aggregates.published_rules import FOREVER_MS, PublishedRule, RuleVersion
 from state_schemas.aggregates.rule_signals import RuleHit
-from state_schemas.contracts.rules import SOURCES, Condition, Part, Rule, RuleStep, SourceName
+from state_schemas.contracts.rules import SOURCES, Condition, Part, Rule, SourceName
 from udfs.otlp.resource import short_name
 from udfs.rules.conditions import Conditions, Fields, compile_conditions, exact_texts, field_fault
 from udfs.rules.matching import SequencePlan, StepPlan
+from udfs.rules.relations import relation_faults, relations_of
 
 __all__ = ["CompiledRule", "ConditionFault", "RuleEntry", "RuleIndex", "by_of", "compile_rules", "rule_name", "text_of"]
 
@@ -70,6 +71,12 @@ class RuleIndex:
     rules: Mapping[str, CompiledRule]
     # By source, field and its value: the parts that demand this value; by ("", "") those that demand none.
     entries: Mapping[SourceName, Mapping[tuple[str, str], Sequence[RuleEntry]]]
+
+    @cached_property
+    def needs_edges(self) -> bool:
+        """Return whether a rule asks which service calls which."""
+        steps = (step for compiled in self.rules.values() for step in compiled.rule.steps)
+        return any(step.calls or step.called_by for step in steps)
 
     @classmethod
     def of(cls, published: Iterable[PublishedRule] = ()) -> "RuleIndex":
@@ -141,7 +148,9 @@ def rule_name(rule: Rule) -> str:
 
 
 def _key(rule: Rule) -> str:
-    deciding = rule.model_dump_json(exclude={"title", "severity", "description", "suppress_ms", "effective_from"})
+    # Without defaults, so that a field that rules gain changes no key.
+    others = {"title", "severity", "description", "suppress_ms", "effective_from"}
+    deciding = rule.model_dump_json(exclude=others, exclude_defaults=True)
     return f"{rule_name(rule)}#{blake2b(deciding.encode(), digest_size=6).hexdigest()}"
 
 
@@ -196,10 +205,12 @@ def _compiled(version: RuleVersion) -> _Compiled:
     entries: list[tuple[SourceName, tuple[str, str], RuleEntry]] = []
     faults: list[tuple[int, str]] = []
     for number, step in enumerate(rule.steps):
+        texts = relation_faults(rule, number)
         for place, part in enumerate(step.parts):
             found, wrong = _entries(compiled, (number, place), part)
             entries += found
-            faults += ((number, f"step {step.name}: {text}") for text in wrong)
+            texts += wrong
+        faults += ((number, f"step {step.name}: {text}") for text in texts)
     return _Compiled(compiled, tuple(entries), tuple(faults))
 
 
@@ -251,15 +262,17 @@ def _keys(condition: Condition) -> list[tuple[str, str]]:
 
 
 def _plan(rule: Rule) -> SequencePlan:
-    return SequencePlan(tuple(_step_plan(step, rule.within) for step in rule.steps), rule.within)
+    return SequencePlan(tuple(_step_plan(rule, number) for number in range(len(rule.steps))), rule.within)
 
 
-def _step_plan(step: RuleStep, within_ms: int) -> StepPlan:
+def _step_plan(rule: Rule, number: int) -> StepPlan:
+    step = rule.steps[number]
     return StepPlan(
-        within_ms=step.within or within_ms,
+        within_ms=step.within or rule.within,
         absent_ms=step.not_within or 0,
         optional=step.optional,
         count=step.count or 1,
         distinct=bool(step.distinct),
         parts=len(step.all_of or ()) or 1,
+        relations=relations_of(rule, number),
     )

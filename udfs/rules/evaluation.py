@@ -13,7 +13,9 @@ from udfs.detect.lifecycle import OPEN, Course
 from udfs.detect.service_window import ServiceWindow
 from udfs.rules.compiled import CompiledRule, RuleIndex
 from udfs.rules.matching import Match, advance, begin
+from udfs.rules.relations import Edges
 from udfs.rules.report import Reported, SequenceKey, report
+from udfs.rules.service_graph import after_window
 from udfs.rules.windows import signals_of
 
 __all__ = ["conclude", "evaluate_signals"]
@@ -35,11 +37,12 @@ def evaluate_signals(
     O(subjects + signals x partial matches of their rules). The partial matches of a rule that is not in the index end.
     """
     hits = _by_subject(window.table)
+    edges = after_window(model.edges, window.table.edges, window.start_ms)
     subjects, insights = dict(model.subjects), list[Insight]()
     given_up, partial = model.given_up + window.table.dropped, model.partial_matches
     for subject in sorted({*hits, *(name for name, held in subjects.items() if held.due_ms < window.end_ms)}):
         before = subjects.pop(subject, None)
-        evaluation = _Evaluation(index, SequenceKey.of(window.key.env, subject), window.end_ms)
+        evaluation = _Evaluation(index, SequenceKey.of(window.key.env, subject), window.end_ms, edges)
         after = evaluation.advanced(before.rules if before else {}, hits.get(subject, {}))
         insights += evaluation.insights.values()
         partial += _partial(after) - _partial(before.rules if before else {})
@@ -51,7 +54,7 @@ def evaluate_signals(
         insights += _closed(rules, TOO_MANY)
         given_up += 1
         partial -= _partial(rules)
-    return SequenceModel(subjects, window.end_ms, given_up, partial), insights
+    return SequenceModel(subjects, window.end_ms, given_up, edges, partial), insights
 
 
 def _partial(rules: Mapping[str, RuleProgress]) -> int:
@@ -95,6 +98,8 @@ class _Evaluation:
     index: RuleIndex
     key: SequenceKey
     until_ms: int
+    # Those that count in the window.
+    edges: Edges
     # Of each match the last candidate that is open, and the one that closes it: only the first is emitted early.
     insights: dict[tuple[str, bool], Insight] = field(default_factory=dict)
     given_up: int = 0
@@ -108,7 +113,7 @@ class _Evaluation:
                 self._remove(key, rules)
                 continue
             before = rules.get(key) or begin(compiled.plan)
-            advanced = advance(compiled.plan, before, hits.get(key, ()), self.until_ms)
+            advanced = advance(compiled.plan, before, hits.get(key, ()), self.until_ms, self.edges)
             self.given_up += advanced.given_up
             progress = self._reported(compiled, advanced.progress, advanced.matches)
             if not progress.is_idle:
@@ -126,11 +131,15 @@ class _Evaluation:
 
         A first step makes one match, so that no id comes twice: partial matches that begin no later are dropped.
         """
-        held, suppress_ms, used_ms = progress.open_match, compiled.rule.suppress_ms, progress.used_ms
+        held, suppress_ms, used_ms = progress.open_match, compiled.rule.suppress_ms, dict(progress.used_ms)
+
+        def is_used(match: PartialMatch) -> bool:
+            return match.first_ms <= used_ms.get(compiled.plan.story(match), -1)
+
         for match in matches:
-            if match.match.first_ms <= used_ms:
+            if is_used(match.match):
                 continue
-            used_ms = match.match.first_ms
+            used_ms[compiled.plan.story(match.match)] = match.match.first_ms
             if held and match.at_ms <= held.at_ms + suppress_ms:
                 held = self._said(compiled, held.match, (held.at_ms, held.matches + 1), UPDATED)
                 continue
@@ -140,7 +149,9 @@ class _Evaluation:
         if held and held.at_ms + suppress_ms < self.until_ms:
             self._say([_ended(held, OVER)])
             held = None
-        partial = tuple(tuple(found for found in step if found.first_ms > used_ms) for step in progress.partial)
+        partial = tuple(tuple(found for found in step if not is_used(found)) for step in progress.partial)
+        kept_ms = self.until_ms - compiled.rule.within  # a step that counts can begin so long ago
+        used_ms = {story: first_ms for story, first_ms in used_ms.items() if first_ms >= kept_ms}
         return replace(progress, partial=partial, open_match=held, used_ms=used_ms)
 
     def _said(self, compiled: CompiledRule, match: PartialMatch, at: tuple[int, int], course: Course) -> OpenMatch:

@@ -7,19 +7,24 @@ them, so steps of one time are in order, if a signal fulfils each; one that take
 
 Why one partial match a signal and step is enough: what can still follow depends on the time of its last step alone, and
 of those that end with the same signal, the one that begins last outlives all others. At the time of its last step there
-is one for each choice of signals of that time, because none may be used twice.
+is one for each choice of signals of that time, because none may be used twice. And there is one for each service, or
+hosts, of an earlier step to which a later one has a relation.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from state_schemas.aggregates.rule_signals import RuleHit, Signal
 from state_schemas.state.sequences import FulfilledStep, PartialMatch, RuleProgress, StepSignal
+from udfs.rules.relations import Edges, Relation
 
-__all__ = ["Match", "SequencePlan", "StepPlan", "advance", "begin", "in_order"]
+__all__ = ["Match", "SequencePlan", "StepPlan", "advance", "begin", "in_order", "signal_of"]
 
 PARTIAL_MAX: Final = 64  # partial matches of a subject that end with one step of a rule
+RECENT_MAX: Final = 1_000  # signals of a step that counts those with a relation
+NO_EDGES: Final[Edges] = ()
 Hit = tuple[Signal, RuleHit]
 
 
@@ -37,6 +42,8 @@ class StepPlan:
     distinct: bool = False
     # Number of parts that must all come; 1 where one is enough.
     parts: int = 1
+    # All of them must hold, for each signal of the step.
+    relations: tuple[Relation, ...] = ()
 
     @property
     def wanted(self) -> int:
@@ -44,12 +51,29 @@ class StepPlan:
         return max(self.parts, self.count)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SequencePlan:
     """What the matcher knows of a rule."""
 
     steps: tuple[StepPlan, ...]
     within_ms: int
+
+    @cached_property
+    def relations_after(self) -> tuple[tuple[Relation, ...], ...]:
+        """By step: the relations that steps behind it have to it, or to one before it."""
+        return tuple(
+            tuple(
+                relation
+                for later in self.steps[number + 1 :]
+                for relation in later.relations
+                if relation.step <= number
+            )
+            for number in range(len(self.steps))
+        )
+
+    def story(self, match: PartialMatch) -> str:
+        """Return what distinguishes first steps of one time: their service, in a rule with relations."""
+        return match.fulfilled[0].signal.service if any(self.relations_after) else ""
 
     @property
     def absence_ms(self) -> int:
@@ -103,12 +127,15 @@ def begin(plan: SequencePlan) -> RuleProgress:
     return RuleProgress(partial=(empty,) * len(plan.steps), recent=(empty,) * len(plan.steps))
 
 
-def advance(plan: SequencePlan, progress: RuleProgress, hits: Iterable[Hit], until_ms: int) -> Advanced:
-    """Advance a rule by the signals before until_ms that no call before had.
+def advance(
+    plan: SequencePlan, progress: RuleProgress, hits: Iterable[Hit], until_ms: int, edges: Edges = NO_EDGES
+) -> Advanced:
+    """Advance a rule by the signals before until_ms that no call before had. edges: that count at their time.
 
-    O(signals x partial matches), and those are bounded.
+    O(signals x partial matches); of a step that takes several and has a relation, x signals that it remembers. All
+    of them are bounded.
     """
-    matcher = _Matcher(plan, [list(part) for part in progress.partial], [list(part) for part in progress.recent])
+    matcher = _Matcher(plan, edges, [list(part) for part in progress.partial], [list(part) for part in progress.recent])
     matcher.add_all(hits)
     matcher.forget(until_ms)
     after = RuleProgress(
@@ -120,10 +147,10 @@ def advance(plan: SequencePlan, progress: RuleProgress, hits: Iterable[Hit], unt
     return Advanced(after, tuple(sorted(matcher.matches, key=lambda match: match.at_ms)), matcher.given_up)
 
 
-def in_order(plan: SequencePlan, hits: Iterable[Hit]) -> tuple[frozenset[str], ...]:
+def in_order(plan: SequencePlan, hits: Iterable[Hit], edges: Edges = NO_EDGES) -> tuple[frozenset[str], ...]:
     """Return by step the ids of the signals that fulfil it in its order; none for a step that must not come."""
     empty = begin(plan)
-    matcher = _Matcher(plan, [list(part) for part in empty.partial], [list(part) for part in empty.recent])
+    matcher = _Matcher(plan, edges, [list(part) for part in empty.partial], [list(part) for part in empty.recent])
     matcher.add_all(hits)
     return tuple(map(frozenset, matcher.fulfilling))
 
@@ -131,6 +158,7 @@ def in_order(plan: SequencePlan, hits: Iterable[Hit]) -> tuple[frozenset[str], .
 @dataclass(slots=True)
 class _Matcher:
     plan: SequencePlan
+    edges: Edges
     partial: list[list[PartialMatch]]
     recent: list[list[StepSignal]]
     matches: list[Match] = field(default_factory=list)
@@ -148,8 +176,8 @@ class _Matcher:
         if step.absent_ms:
             self._break(hit.step, signal)
             return
-        fulfilled = self._fulfilled(hit, signal)
-        extended = self._extended(fulfilled) if fulfilled else []
+        self._remember(hit, signal)
+        extended = self._extended(hit, signal)
         if extended:
             self.fulfilling[hit.step].add(signal.signal_id)
         if hit.step == len(self.plan.steps) - 1:
@@ -164,39 +192,89 @@ class _Matcher:
 
         The signal that fulfils the step before is not one that comes after it.
         """
-        absent_ms, at_ms = self.plan.steps[number].absent_ms, signal.at_ms
+        step, at_ms = self.plan.steps[number], signal.at_ms
         self.partial[number - 1] = [
             partial
             for partial in self.partial[number - 1]
-            if not partial.end_ms <= at_ms <= partial.end_ms + absent_ms or partial.last_id == signal.signal_id
+            if not partial.end_ms <= at_ms <= partial.end_ms + step.absent_ms
+            or partial.last_id == signal.signal_id
+            or not self._related(step, signal, partial)
         ]
 
-    def _fulfilled(self, hit: RuleHit, signal: Signal) -> FulfilledStep | None:
-        """Return the step as fulfilled with this signal, by the latest signals that do; None if it is not."""
+    def _related(self, step: StepPlan, signal: Signal, partial: PartialMatch) -> bool:
+        """Return whether a signal has all relations of its step to the earlier ones."""
+        fulfilled, edges = partial.fulfilled, self.edges
+        return all(found.holds(signal, signal_of(fulfilled, found.step), edges) for found in step.relations)
+
+    def _remember(self, hit: RuleHit, signal: Signal) -> None:
+        """Remember a signal of a step that takes several: of those with the same relations the latest ones."""
+        step, recent = self.plan.steps[hit.step], self.recent[hit.step]
+        if step.wanted == 1:
+            return
+        found = StepSignal(signal, hit.part, hit.value)
+        alike = recent
+        if step.relations:
+            alike = [other for other in recent if _related_to(other.signal, step) == _related_to(signal, step)]
+        same = [other for other in alike if _slot(other, step) == _slot(found, step)]
+        gone = same or alike[: max(0, len(alike) + 1 - step.wanted)]
+        kept = [*(other for other in recent if other not in gone), found]
+        beyond = max(0, len(kept) - RECENT_MAX)
+        self.given_up += beyond
+        self.recent[hit.step] = kept[beyond:]
+
+    def _extended(self, hit: RuleHit, signal: Signal) -> list[PartialMatch]:
+        """Return the partial matches that end with this signal, the tightest last.
+
+        Beside it those that have other signals of this time, because a step at this time may need one of them, and
+        those with other signals for the relations of later steps.
+        """
+        of_all = self._fulfilled(hit, signal, self.recent[hit.step])
+        if of_all is None:
+            return []
+        if hit.step == 0:
+            return [PartialMatch((of_all,))]
+        has_relations = bool(self.plan.steps[hit.step].relations)
+        best: dict[object, tuple[PartialMatch, FulfilledStep]] = {}
+        for before in self.plan.before(hit.step):
+            for partial in self.partial[before]:
+                fulfilled = self._fulfilled_behind(hit, signal, partial) if has_relations else of_all
+                if fulfilled and self._follows(fulfilled, partial):
+                    place = _signals_at(partial, fulfilled.end_ms), self._bound((*partial.fulfilled, fulfilled))
+                    held = best.get(place)
+                    if held is None or _tightness(partial) > _tightness(held[0]):
+                        best[place] = partial, fulfilled
+        ordered = sorted(best.values(), key=lambda found: _tightness(found[0]))
+        return [PartialMatch((*partial.fulfilled, fulfilled)) for partial, fulfilled in ordered]
+
+    def _fulfilled(self, hit: RuleHit, signal: Signal, recent: Sequence[StepSignal]) -> FulfilledStep | None:
+        """Return the step as fulfilled with this signal, by the latest of these that do; None if it is not."""
         step = self.plan.steps[hit.step]
         if step.wanted == 1:
             return FulfilledStep(hit.step, signal, signal.at_ms)
-        found = StepSignal(signal, hit.part, hit.value)
-        others = [other for other in self.recent[hit.step] if _slot(other, step) != _slot(found, step)]
-        self.recent[hit.step] = latest = [*others, found][-step.wanted :]
+        latest = recent[-step.wanted :]
         if len(latest) < step.wanted or signal.at_ms - latest[0].signal.at_ms > step.within_ms:
             return None
         return FulfilledStep(hit.step, signal, latest[0].signal.at_ms, len(latest))
 
-    def _extended(self, fulfilled: FulfilledStep) -> list[PartialMatch]:
-        """Return the partial matches that end with this step, the tightest last.
+    def _fulfilled_behind(self, hit: RuleHit, signal: Signal, partial: PartialMatch) -> FulfilledStep | None:
+        """Return the step as fulfilled by signals with all relations to a partial match; None if it is not."""
+        step = self.plan.steps[hit.step]
+        if not self._related(step, signal, partial):
+            return None
+        slots: dict[object, StepSignal] = {}
+        for found in self.recent[hit.step]:
+            if self._related(step, found.signal, partial):
+                slots.pop(_slot(found, step), None)
+                slots[_slot(found, step)] = found
+        return self._fulfilled(hit, signal, list(slots.values()))
 
-        Beside it those that have other signals of this time, because a step at this time may need one of them.
-        """
-        if fulfilled.step == 0:
-            return [PartialMatch((fulfilled,))]
-        best: dict[tuple[str, ...], PartialMatch] = {}
-        for before in self.plan.before(fulfilled.step):
-            for partial in self.partial[before]:
-                if self._follows(fulfilled, partial):
-                    at_once = _signals_at(partial, fulfilled.end_ms)
-                    best[at_once] = max((partial, best.get(at_once, partial)), key=_tightness)
-        return [PartialMatch((*partial.fulfilled, fulfilled)) for partial in sorted(best.values(), key=_tightness)]
+    def _bound(self, fulfilled: Sequence[FulfilledStep]) -> tuple[object, ...]:
+        """Return what later steps need to know of the signals of these, for their relations."""
+        relations = self.plan.relations_after[fulfilled[-1].step]
+        return tuple(relation.bound(signal_of(fulfilled, relation.step)) for relation in relations)
+
+    def _end_of(self, partial: PartialMatch) -> tuple[object, ...]:
+        return partial.last_id, self._bound(partial.fulfilled)
 
     def _follows(self, fulfilled: FulfilledStep, partial: PartialMatch) -> bool:
         """Return whether a step can come next. Steps of one signal each can have one time, with a signal each."""
@@ -232,31 +310,40 @@ class _Matcher:
     def _conclude(self, number: int, now_ms: int) -> None:
         """Take the partial matches for whose last step the time has passed: it is missing."""
         absent_ms, partial = self.plan.absence_ms, self.partial[number]
-        self.matches += (
-            Match(found, found.end_ms + absent_ms) for found in partial if found.end_ms + absent_ms < now_ms
-        )
+        over = [found for found in partial if found.end_ms + absent_ms < now_ms]
+        tightest = {found.last_id: found for found in sorted(over, key=_tightness)}
+        self.matches += (Match(found, found.end_ms + absent_ms) for found in tightest.values())
         self.partial[number] = [found for found in partial if found.end_ms + absent_ms >= now_ms]
         self.given_up += max(0, len(self.partial[number]) - PARTIAL_MAX)
 
     def _needed(self, number: int, now_ms: int) -> list[PartialMatch]:
         """Return the partial matches of a step that a signal from now_ms on may need, the latest first.
 
-        Before a step of one signal those that end later and begin later outlive the others.
+        Before a step of one signal those that end later and begin later outlive the others, of those with the same
+        signals for relations.
         """
         reach_ms, is_outlived = self.plan.reach_ms(number), self.plan.outlives(number)
         kept: list[PartialMatch] = []
-        first_ms = -1
+        first_ms: dict[object, int] = {}
         for partial in sorted(self.partial[number], key=_end, reverse=True):
+            bound = self._bound(partial.fulfilled)
             if partial.end_ms >= now_ms:
                 kept.append(partial)  # other signals of this time may follow
-            elif partial.end_ms + reach_ms >= now_ms and not (is_outlived and partial.first_ms <= first_ms):
-                first_ms = max(first_ms, partial.first_ms)
+            elif partial.end_ms + reach_ms >= now_ms:
+                if is_outlived and partial.first_ms <= first_ms.get(bound, -1):
+                    continue
+                first_ms[bound] = max(partial.first_ms, first_ms.get(bound, -1))
                 kept.append(partial)
         # Of those that end with one signal the tightest is enough from now on.
-        tightest = {partial.last_id: partial for partial in sorted(kept, key=_tightness)}
-        kept = [partial for partial in kept if partial.end_ms >= now_ms or tightest[partial.last_id] is partial]
+        tightest = {self._end_of(partial): partial for partial in sorted(kept, key=_tightness)}
+        kept = [partial for partial in kept if partial.end_ms >= now_ms or tightest[self._end_of(partial)] is partial]
         self.given_up += max(0, len(kept) - PARTIAL_MAX)
         return kept
+
+
+def signal_of(fulfilled: Sequence[FulfilledStep], step: int) -> Signal:
+    """Return the signal of a step that has come."""
+    return next(found.signal for found in fulfilled if found.step == step)
 
 
 def _hit_order(item: Hit) -> tuple[int, int, str, int]:
@@ -276,6 +363,11 @@ def _signals_at(partial: PartialMatch, at_ms: int) -> tuple[str, ...]:
 def _tightness(partial: PartialMatch) -> tuple[object, ...]:
     """Order partial matches: by their first step, then by the later steps from the last one back."""
     return partial.first_ms, tuple((step.end_ms, step.signal.signal_id) for step in reversed(partial.fulfilled))
+
+
+def _related_to(signal: Signal, step: StepPlan) -> tuple[object, ...]:
+    """Return all of a signal on which the relations of its step depend."""
+    return tuple(relation.bound(signal) for relation in step.relations)
 
 
 def _slot(found: StepSignal, step: StepPlan) -> object:

@@ -12,6 +12,7 @@ from udfs.logs.template import template_of
 from udfs.otlp.resource import short_name
 from udfs.rules.compiled import RuleIndex, by_of
 from udfs.rules.conditions import SEVERITIES, FieldValue
+from udfs.rules.relations import known_hosts
 from udfs.rules.subjects import bucket_of
 
 __all__ = [
@@ -96,6 +97,7 @@ def _signals_of_line(fields: _LineFields, at: KafkaPosition, index: RuleIndex) -
             title=template_of(read.pattern.texts),
             trace_ids=(record.trace_id,) if record.trace_id else (),
             ranges=(at.range,),
+            hosts=known_hosts((record.resource.host,)),
         )
         yield from signals_of_record(record.resource.env, f"{by}|{value}", signal, hits, index)
 

@@ -18,6 +18,7 @@ from udfs.detect.service_window import ServiceKey
 from udfs.insights.ids import insight_id
 from udfs.insights.wording import clock, elapsed, kafka_ranges
 from udfs.rules.compiled import CompiledRule, rule_name
+from udfs.rules.matching import signal_of
 
 __all__ = ["Reported", "SequenceKey", "match_row", "report"]
 
@@ -60,8 +61,8 @@ class Reported(NamedTuple):
 def report(compiled: CompiledRule, key: SequenceKey, found: Reported, course: Course) -> Insight:
     """Return the insight of a match, as revision 0."""
     rule, fulfilled = compiled.rule, found.match.fulfilled
-    absent = rule.steps[-1] if compiled.plan.absence_ms else None
-    kind: Kind = "sequence_missing" if absent else "sequence_match"
+    missing = _missing(compiled, fulfilled)
+    kind: Kind = "sequence_missing" if missing else "sequence_match"
     insight = Finding(
         kind=kind,
         subject=rule_name(rule),
@@ -69,20 +70,21 @@ def report(compiled: CompiledRule, key: SequenceKey, found: Reported, course: Co
         end_ms=found.at_ms + 1,  # the end of a window is excluded
         severity=rule.severity,
         confidence=CONFIDENCE,
-        text=f"{rule.title}{_of(key)}: {_story(compiled, fulfilled)}" + (f", no {absent.name}" if absent else ""),
+        text=f"{rule.title}{_of(key)}: {_story(compiled, fulfilled)}" + (f", no {missing}" if missing else ""),
         measures={"duration_s": (found.at_ms - found.match.first_ms) / 1000, "matches": float(found.matches)},
         evidence=Evidence(
             traces=_traces(key, fulfilled),
             hosts=(Contribution(key.value, 1.0, 0.0, len(fulfilled)),) if key.by == "host" else (),
             operations=(Contribution(key.operation, 1.0, 0.0, len(fulfilled)),) if key.by == "operation" else (),
             kafka=kafka_ranges(_ranges(fulfilled)),
-            expected=_expected(compiled, found),
+            expected=_expected(compiled, found, missing) if missing else "",
             timeline=_timeline(compiled, fulfilled),
         ),
         info=ServiceInfo(),
     ).candidate(ServiceKey(key.env, _service(key, fulfilled)), course)
-    # Matches of two hosts or traces can have one service.
-    return replace(insight, insight_id=insight_id(kind, key.env, key.subject, insight.subject, insight.window.start_ms))
+    # Matches of two hosts or traces can have one service, and those of an environment have none.
+    subject = key.subject + compiled.plan.story(found.match)
+    return replace(insight, insight_id=insight_id(kind, key.env, subject, insight.subject, insight.window.start_ms))
 
 
 def match_row(insight: Insight) -> MatchRow:
@@ -121,19 +123,26 @@ def _of(key: SequenceKey) -> str:
     return f" in operation {key.operation}" if key.by == "operation" else f" on {key.by} {key.value}"
 
 
-def _expected(compiled: CompiledRule, found: Reported) -> str:
-    absence_ms = compiled.plan.absence_ms
-    if not absence_ms:
+def _expected(compiled: CompiledRule, found: Reported, missing: str) -> str:
+    within, after, until = elapsed(compiled.plan.absence_ms), clock(found.match.end_ms), clock(found.at_ms)
+    return f"step {missing} within {within} after {after}, none came until {until}"
+
+
+def _missing(compiled: CompiledRule, fulfilled: Sequence[FulfilledStep]) -> str:
+    """Return the last step that did not come, with its relations; "" in a rule whose last step must come."""
+    if not compiled.plan.absence_ms:
         return ""
-    after, until = clock(found.match.end_ms), clock(found.at_ms)
-    return f"step {compiled.rule.steps[-1].name} within {elapsed(absence_ms)} after {after}, none came until {until}"
+    relations = compiled.plan.steps[-1].relations
+    wanted = (relation.wanted(signal_of(fulfilled, relation.step)) for relation in relations)
+    return " ".join([compiled.rule.steps[-1].name, *wanted])
 
 
 def _story(compiled: CompiledRule, fulfilled: Sequence[FulfilledStep]) -> str:
     """Return the steps with their times: the first as a time of day, the others as delays."""
     names = [compiled.rule.steps[step.step].name for step in fulfilled]
     delays = [
-        f"{name} +{elapsed(step.delay_ms)}" for name, step in zip(names, _timeline(compiled, fulfilled), strict=True)
+        f"{name} +{elapsed(step.delay_ms)}" + (f" ({', '.join(step.relations)})" if step.relations else "")
+        for name, step in zip(names, _timeline(compiled, fulfilled), strict=True)
     ]
     return ", ".join([f"{names[0]} at {clock(fulfilled[0].end_ms)}", *delays[1:]])
 
@@ -150,6 +159,10 @@ def _timeline(compiled: CompiledRule, fulfilled: Sequence[FulfilledStep]) -> tup
             title=step.signal.title,
             insight_id=step.signal.insight_id,
             trace_id=next(iter(step.signal.trace_ids), ""),
+            relations=tuple(
+                relation.described(step.signal, signal_of(fulfilled, relation.step))
+                for relation in compiled.plan.steps[step.step].relations
+            ),
         )
         for step, delay_ms in zip(fulfilled, delays_ms, strict=True)
     )

@@ -9,6 +9,7 @@ from state_schemas.telemetry.message import OffsetRange
 from udfs.insights.ids import service_of
 from udfs.rules.compiled import RuleIndex, by_of
 from udfs.rules.conditions import Fields
+from udfs.rules.relations import known_hosts
 from udfs.rules.subjects import bucket_of
 
 __all__ = ["CONCLUSIONS", "insight_signals", "withdrawn_signals"]
@@ -56,6 +57,7 @@ def _signal(insight: Insight) -> Signal:
             OffsetRange(kafka.topic, kafka.partition, kafka.first_offset, kafka.last_offset)
             for kafka in evidence.kafka[:RANGES_MAX]
         ),
+        hosts=known_hosts(host.name for host in evidence.hosts[:VALUES_MAX]),
     )
 
 

@@ -16,6 +16,7 @@ from udfs.otlp.resource import short_name
 from udfs.rules.compiled import RuleEntry, RuleIndex, by_of
 from udfs.rules.conditions import STATUSES, Fields, FieldTest, FieldValue
 from udfs.rules.records import OF_RESOURCE, Found, OfRecord, capped, signals_of_record, value_of_resource
+from udfs.rules.relations import known_hosts
 
 __all__ = ["SpanRules"]
 
@@ -284,6 +285,7 @@ def _of_row(
         title=f"{name}: {fields.get('status')}, {columns.duration_ms[row]:.0f} ms",
         trace_ids=(trace_id,) if has_trace else (),
         ranges=(at.range,),
+        hosts=known_hosts((resource.host,)),
     )
     values = {
         "trace": trace_id if has_trace else None,

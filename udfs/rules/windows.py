@@ -1,10 +1,11 @@
 """Windows of signals: merging and limits."""
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final
 from zlib import crc32
 
-from state_schemas.aggregates.rule_signals import RuleHit, SignalWindow, SubjectSignal
+from state_schemas.aggregates.rule_signals import RuleHit, ServiceEdge, SignalWindow, SubjectSignal
 
 __all__ = ["merge_windows", "signals_of", "union"]
 
@@ -28,7 +29,18 @@ def merge_windows(parts: Iterable[SignalWindow]) -> SignalWindow:
         kept = whole if whole is chunk else _limited(whole)
         dropped += len(whole) - len(kept)
         merged.append(kept)
-    return SignalWindow(tuple(merged), dropped)
+    return SignalWindow(tuple(merged), dropped, _joined(part.edges for part in listed))
+
+
+def _joined(parts: Iterable[tuple[ServiceEdge, ...]]) -> tuple[ServiceEdge, ...]:
+    """Return the edges of all parts, ascending. They come one by one: adding one costs a copy of the others."""
+    largest, *others = sorted((*parts, ()), key=len, reverse=True)
+    joined = list(largest)
+    for edge in (edge for edges in others for edge in edges):
+        place = bisect_left(joined, edge)
+        if joined[place : place + 1] != [edge]:
+            joined.insert(place, edge)
+    return tuple(joined)
 
 
 def signals_of(window: SignalWindow) -> Chunk:

@@ -109,3 +109,53 @@ def test_a_replay_with_rules_has_their_insights(
     rules.write_text(POOL.replace("body|contains", "bdoy|contains"))
     assert run(monkeypatch, "replay", str(recording), "--rules", str(rules)) == 2
     assert "did you mean body?" in capsys.readouterr().err
+
+
+CALLER = """id: caller-fails-too
+version: 1
+title: an error goes on to a caller
+by: env
+within: 5m
+steps:
+  - {name: failed, span: {service: cart, kind: server, status: error}}
+  - {name: caller, span: {kind: server, status: error}, calls: $failed}
+"""
+
+
+def span(service: str, at_s: int, number: int, parent: int = 0, *, is_client: bool = False, fails: bool = False) -> str:
+    """Return a line of a recording with one span of 10 ms; those of one call have a trace in common."""
+    end_ns = START_NS + at_s * 10**9
+    found = {
+        "traceId": f"{at_s + 1:032x}",
+        "spanId": f"{number:016x}",
+        "parentSpanId": f"{parent:016x}" if parent else "",
+        "name": "GET /",
+        "kind": 3 if is_client else 2,
+        "startTimeUnixNano": str(end_ns - 10**7),
+        "endTimeUnixNano": str(end_ns),
+        "status": {"code": 2} if fails else {},
+    }
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": service}}]}
+    return json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [found]}]}]})
+
+
+def test_which_service_calls_which_is_read_from_the_spans(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lines = [
+        span("checkout", 0, 1, is_client=True),
+        span("cart", 0, 2, parent=1),
+        span("cart", 30, 3, fails=True),
+        span("shop", 40, 4, fails=True),
+        span("checkout", 50, 5, fails=True),
+        span("other", 600, 6),
+    ]
+    (tmp_path / "traces.jsonl").write_text("\n".join(lines) + "\n")
+    rules = tmp_path / "caller.yaml"
+    rules.write_text(CALLER)
+    data = ("--data", str(tmp_path / "traces.jsonl"))
+    assert run(monkeypatch, "rules", "backtest", str(rules), *data, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [match["title"].partition(", ")[2] for match in found["matches"]] == ["caller +20 s (checkout calls cart)"]
+    assert found["signals"] == {"failed": 1, "caller": 3}
+    assert found["in_order"] == {"failed": 1, "caller": 1}

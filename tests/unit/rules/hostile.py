@@ -30,6 +30,11 @@ def changed(name: str, old: str, new: str, line: int, says: str) -> Hostile:
     return Hostile(name, GOOD.replace(old, new).encode(), line, says)
 
 
+def related(name: str, by: str, relation: str, line: int, says: str) -> Hostile:
+    """Make a file whose second step has a relation."""
+    return text(name, f"{GOOD.replace('by: service', by)}    {relation}\n", line, says)
+
+
 def text(name: str, data: str, line: int, says: str) -> Hostile:
     return Hostile(name, data.encode(), line, says)
 
@@ -119,6 +124,21 @@ FILES = (
     changed("distinct without a count", _LOG, f"{_LOG}\n    distinct: body", 9, "count: '>= N' beside it"),
     changed("one alternative", _LOG, "any_of: [{span: {name: x}}]", 10, "expected at least 2"),
     changed("any_of inside any_of", _LOG, "any_of: [{any_of: []}, {span: {name: x}}]", 10, "any_of: unknown name"),
+    # Relations
+    changed(
+        "calls in a rule by service", _LOG, f"{_LOG}\n    calls: $a", 9, "calls: found a rule by service, expected"
+    ),
+    related("calls in a rule by trace", "by: trace", "called_by: $1", 9, "expected by: env"),
+    related("one host in a rule by host", "by: host", "same_host: $1", 9, "have one host already: leave it out"),
+    related("a relation to no step", "by: env", "calls: $c", 9, "$c is no earlier step, expected one of $a"),
+    related("a relation to itself", "by: env", "calls: $b", 9, "$b is no earlier step, expected one of $a"),
+    related("a relation to a number that is too large", "by: env", "calls: $3", 9, "$3 is no earlier step"),
+    related("a relation to step 0", "by: env", "calls: $0", 11, "expected text that matches"),
+    related("a relation to a name without a sign", "by: env", "calls: a", 11, "expected text that matches"),
+    related("a relation to several", "by: env", "calls: [$a]", 11, "expected text"),
+    changed(
+        "a relation of the first step", "name: a", "name: a\n    same_host: $1", 7, "expected a step behind one that"
+    ),
     # Conditions
     changed("no condition", _LOG, "log: {}", 10, "expected a map of 1 to 20 fields"),
     changed("a condition of text", _LOG, "log: error", 10, "expected a map of 1 to 20 fields"),

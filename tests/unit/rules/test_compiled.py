@@ -3,9 +3,13 @@
 import json
 import pickle
 from datetime import UTC, datetime
+from typing import Any
+
+import pytest
 
 from state_schemas.contracts.rules import Rule
 from udfs.rules.compiled import RuleIndex, compile_rules, rule_name
+from udfs.rules.relations import Relation
 
 MINUTE_MS = 60_000
 
@@ -71,7 +75,7 @@ def test_a_changed_rule_has_another_key_and_one_with_another_text_has_not() -> N
     assert len({plain, *keys}) == 3
 
 
-def changed_rule(changes: dict[str, str]) -> Rule:
+def changed_rule(changes: dict[str, Any]) -> Rule:
     return Rule.model_validate_json(json.dumps({**json.loads(rule().model_dump_json()), **changes}))
 
 
@@ -100,3 +104,41 @@ def test_rules_travel_to_the_workers_as_text() -> None:
     read = pickle.loads(pickle.dumps(index))
     assert read.published == index.published
     assert steps(read, kind="latency_spike") == steps(index, kind="latency_spike")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"count": ">= 2"}, "counts several signals"),
+        ({"optional": True}, "is optional"),
+        ({"not_within": "1m"}, "must not come"),
+        ({"insight": None, "all_of": [{"insight": {"kind": "incident"}}] * 2}, "has several signals"),
+    ],
+)
+def test_a_relation_refers_to_a_step_that_always_has_one_signal(changes: dict[str, Any], says: str) -> None:
+    steps: list[dict[str, Any]] = [{"name": name, "insight": {"kind": "latency_spike"}} for name in "abc"]
+    steps[1] |= changes
+    steps[2] |= {"calls": "$a", "called_by": "$2"}
+    document = {"id": "r", "version": 1, "title": "t", "by": "env", "within": "10m", "steps": steps}
+    _, faults = compile_rules([Rule.model_validate(document)])
+    assert [(fault.step, fault.text) for fault in faults] == [
+        (2, f"step c: called_by: $2 {says}, expected one of $a"),
+    ]
+
+
+def test_a_relation_names_its_step_by_number_or_by_name() -> None:
+    plans = [changed_rule({"by": "env", "steps": related_steps(reference)}) for reference in ("$1", "$a")]
+    (first,), (second,) = (compile_rules([found])[0].rules.values() for found in plans)
+    assert first.plan == second.plan
+    assert first.plan.steps[1].relations == (Relation("calls", 0),)
+
+
+def related_steps(reference: str) -> list[dict[str, Any]]:
+    steps: list[dict[str, Any]] = json.loads(rule().model_dump_json())["steps"]
+    return [steps[0], {**steps[1], "calls": reference}]
+
+
+def test_a_field_that_rules_gain_changes_no_key() -> None:
+    """States name rules by their keys: partial matches of a rule that did not change go on."""
+    (key,) = compile_rules([rule()])[0].rules
+    assert key == "slow-then-failing@1#47b87cfa3c04"
