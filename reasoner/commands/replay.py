@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from reasoner.commands.shared import say
+from reasoner.commands.shared import rules_path, say
 from reasoner.errors import CommandFailed
 from reasoner.extras import require
 from state_schemas.contracts.insight import to_json
@@ -23,7 +23,10 @@ def replay(
     parallelism: Annotated[int, typer.Option(min=1, max=64, help="Parallelism of the Flink job.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Write the lines to this file instead of standard output.")] = None,
     all_revisions: Annotated[bool, typer.Option(help="Print every revision, not only the last ones.")] = False,
-    rules: Annotated[Path | None, typer.Option(help="File or folder of sequence rules (default: none).")] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(parser=rules_path, metavar="RULES", help="File or folder of sequence rules, or `shipped`."),
+    ] = None,
 ) -> None:
     """Replay recordings of the Collector's file exporter and print their insights as JSON lines.
 

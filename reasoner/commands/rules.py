@@ -3,11 +3,11 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from reasoner.commands.shared import group, print_table, say
+from reasoner.commands.shared import group, print_table, rules_path, say
 from reasoner.durations import duration_ms
 from reasoner.errors import CommandFailed, WrongUse
 from reasoner.extras import require
@@ -16,10 +16,14 @@ from state_schemas.contracts.settings import Kafka, ReaderConfig, counted, load
 if TYPE_CHECKING:
     from reasoner.runs.backtest import Outcome
     from reasoner.sigma.rules import Imported
+    from state_schemas.contracts.rules import Rule
 
 app = group("Check, list, publish and remove sequence rules.", "reasoner rules check rules/")
 
-Files = Annotated[list[Path], typer.Argument(help="Files of rules, or folders of them.")]
+_FILES: Final = typer.Argument(
+    parser=rules_path, metavar="FILES", help="Files of rules, folders of them, or `shipped`."
+)
+Files = Annotated[list[Path], _FILES]
 JobFile = Annotated[Path, typer.Option("--config", help="YAML file of the job; kafka.topics.rules names the topic.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
@@ -44,38 +48,53 @@ def check(files: Files) -> None:
 
 @app.command(name="list")
 def list_command(
-    files: Annotated[list[Path] | None, typer.Argument(help="Files of rules, or folders of them.")] = None,
+    files: Annotated[list[Path] | None, _FILES] = None,
+    shipped: Annotated[bool, typer.Option("--shipped", help="The rules of this package, and where they are.")] = False,
     config: Annotated[Path | None, typer.Option(help="YAML file of a job: list the rules of its topic.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the rules of files, or of the topic of a job: id, version, what their steps have in common, and the steps.
+    """List the rules of files, of this package, or of the topic of a job, with their steps.
 
-    Of a topic also the event times from which each version holds and is removed.
+    A shipped rule that needs a signal which does not exist yet is inactive. Of a topic also the event times from which
+    each version holds, and until when.
 
     Example: reasoner rules list --config job.yaml
 
     Exit codes: 0 ok, 1 rules have faults or Kafka cannot be reached, 2 wrong use or wrong settings.
     """
+    from jobs.shipped import SHIPPED, shipped_rules
     from reasoner.runs import publish
 
-    if bool(files) == bool(config):
-        message = "found files and --config, expected one of them" if files else "expected files of rules, or --config"
+    if sum(map(bool, (files, shipped, config))) != 1:
+        message = "expected one of FILES, --shipped and --config"
         raise WrongUse(message)
-    rules = publish.rules_of_topic(_rules_topic(config)) if config else publish.rules_of_files(files or ())
-    if as_json:
-        for rule, _ in rules:
-            print(rule.model_dump_json(exclude_none=True))
+    if config:
+        held = publish.rules_of_topic(_rules_topic(config))
+        _print_rules([(rule, {"holds": holds}) for rule, holds in held], as_json)
         return
+    if shipped:
+        _print_rules([(one.rule, {"state": one.state}) for one in shipped_rules()], as_json)
+        if not as_json:
+            print(f"\nfiles: {SHIPPED}")
+        return
+    _print_rules([(rule, {}) for rule in publish.rules_of_files(files or ())], as_json)
+
+
+def _print_rules(rules: "Sequence[tuple[Rule, dict[str, str]]]", as_json: bool) -> None:
+    """Print rules, each with further fields, which all of them have."""
+    if as_json:
+        for rule, fields in rules:
+            print(json.dumps(fields | rule.model_dump(mode="json", exclude_none=True)))
+        return
+    further = rules[0][1] if rules else {}
     print_table(
-        ("ID", "VERSION", "BY", "STEPS", "TITLE", *(["HOLDS"] if config else [])),
-        (
-            (
-                *(rule.id, str(rule.version), rule.by, " > ".join(step.name for step in rule.steps), rule.title),
-                *([holds] if config else []),
-            )
-            for rule, holds in rules
-        ),
+        ("ID", "VERSION", *(name.upper() for name in further), "BY", "STEPS", "TITLE"),
+        ((rule.id, str(rule.version), *fields.values(), rule.by, _steps(rule), rule.title) for rule, fields in rules),
     )
+
+
+def _steps(rule: "Rule") -> str:
+    return " > ".join(step.name for step in rule.steps)
 
 
 @app.command(name="publish")
@@ -97,7 +116,7 @@ def publish_command(
     from reasoner.runs import publish
 
     ahead_ms = duration_ms("--ahead", ahead)
-    rules = [rule for rule, _ in publish.rules_of_files(files)]
+    rules = publish.rules_of_files(files)
     for line in publish.publish_rules(_rules_topic(config), rules, ahead_ms):
         print(line)
 
@@ -129,7 +148,9 @@ def _rules_topic(config: Path) -> Kafka:
 
 @app.command()
 def backtest(
-    rules: Annotated[Path, typer.Argument(help="File of rules, or a folder of them.")],
+    rules: Annotated[
+        Path, typer.Argument(parser=rules_path, metavar="RULES", help="File of rules, a folder of them, or `shipped`.")
+    ],
     data: Annotated[list[Path], typer.Option(help="Recording of the Collector's file exporter; may be repeated.")],
     as_json: AsJson = False,
 ) -> None:

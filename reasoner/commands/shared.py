@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -24,6 +25,13 @@ _WIDTH_OF_A_FILE: Final = 10_000
 def group(text: str, example: str) -> typer.Typer:
     """Return the application of a command with sub-commands; without one it prints its help."""
     return typer.Typer(no_args_is_help=True, help=f"{text}\n\nExample: {example}")
+
+
+def rules_path(text: str) -> Path:
+    """Parse a path of rules: `shipped` are those of the package, a folder of this name is `./shipped`."""
+    from jobs.shipped import SHIPPED
+
+    return SHIPPED if text == "shipped" else Path(text)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

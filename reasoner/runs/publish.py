@@ -83,13 +83,13 @@ def remove_rules(kafka: Kafka, rule_ids: Iterable[str]) -> list[str]:
     return _sent(kafka, removal(_records(kafka), rule_ids))
 
 
-def rules_of_files(files: Iterable[Path]) -> list[tuple[Rule, str]]:
+def rules_of_files(files: Iterable[Path]) -> tuple[Rule, ...]:
     """Return the rules of files. Raises CommandFailed with their first fault."""
     found = read_rule_files(files)
     if found.faults:
         message = f"{found.faults[0]}; `reasoner rules check` prints all faults"
         raise CommandFailed(message)
-    return [(rule, "") for rule in found.rules]
+    return found.rules
 
 
 def rules_of_topic(kafka: Kafka) -> list[tuple[Rule, str]]:

@@ -73,7 +73,7 @@ class Rules:
 
 def insight(at_s: int, kind: Kind, service: str = "cart", status: Status = "open", **changes: Any) -> Insight:
     evidence = Evidence(
-        hosts=(Contribution("web-1", 0.9, 0.5, 9), Contribution("web-2", 0.1, 0.5, 1)),
+        hosts=(Contribution("web-1", 0.7, 0.5, 7), Contribution("web-2", 0.3, 0.5, 3)),
         traces=(TraceExemplar("slowest", TRACE, 9.0, "web-1", "GET /"),),
     )
     found = rule_insight(kind, service, START_MS + at_s * 1000, status, evidence)

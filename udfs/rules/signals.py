@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from state_schemas.aggregates.rule_signals import RuleSignal, Signal
-from state_schemas.contracts.insight import Insight, Kind
+from state_schemas.contracts.insight import Contribution, Insight, Kind
 from state_schemas.telemetry.message import OffsetRange
 from udfs.insights.ids import service_of
 from udfs.rules.compiled import RuleIndex, by_of
@@ -83,6 +83,14 @@ def _fields(insight: Insight) -> Fields:
     }
 
 
+def _carries(host: Contribution) -> bool:
+    """Return whether a host has at least half of its part of an anomaly.
+
+    Evidence ranks all hosts of the service. One that answers as usual while another one is slow has hardly any part.
+    """
+    return 2 * host.share >= host.traffic_share
+
+
 def _values(insight: Insight, by: str) -> tuple[str, ...]:
     """Return the values of `by` of an insight; () where it has none."""
     evidence = insight.evidence
@@ -91,7 +99,7 @@ def _values(insight: Insight, by: str) -> tuple[str, ...]:
     if by == "service":
         return (service_of(insight),) if insight.service else ()
     if by == "host":
-        return tuple(host.name for host in evidence.hosts)
+        return tuple(host.name for host in evidence.hosts if _carries(host))
     if by == "operation":
         return tuple(f"{service_of(insight)}|{operation.name}" for operation in evidence.operations)
     return tuple(trace.trace_id for trace in evidence.traces) if by == "trace" else ()

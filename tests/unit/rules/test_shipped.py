@@ -1,0 +1,91 @@
+"""Shipped rules: which lines their steps see, and what the package says about them."""
+
+from functools import cache
+
+import pytest
+
+from jobs.rules import load_rules
+from jobs.shipped import SHIPPED, ShippedRule, shipped_rules
+from operators.ingest.fold import FOLDS, FoldConfig
+from state_schemas.contracts.rules import Condition, Part
+from state_schemas.telemetry.logs import LogRecord
+from state_schemas.telemetry.message import KafkaPosition
+from state_schemas.telemetry.resource import Resource
+from tests.support.traffic import READER, START_MS, request_of_logs
+from tests.unit.rules.shipped_lines import LINES, USUAL
+from udfs.logs.template import template_of
+from udfs.rules.compiled import RuleIndex
+from udfs.rules.value_tests import value_test
+
+AT = KafkaPosition("logs_raw", 0, 0, START_MS)
+WARN = 13
+
+
+@cache
+def index() -> RuleIndex:
+    return load_rules(SHIPPED)
+
+
+def record(body: str) -> LogRecord:
+    return LogRecord(Resource("prod", "cart", "host-1"), START_MS * 10**6, WARN, "", body, "", (), "")
+
+
+def steps_that_see(body: str) -> set[tuple[str, str]]:
+    message = FOLDS["logs"](FoldConfig(rules=index())).fold(request_of_logs([record(body)]), AT).message
+    assert message is not None
+    hits = (hit for found in (*message.record_signals, *message.signals) for hit in found.hits)
+    return {(rule.id, rule.steps[hit.step].name) for hit in hits for rule in (index().rules[hit.rule].rule,)}
+
+
+def parts_of(rule_id: str, name: str) -> list[Part]:
+    """Return the parts of a step that are log records."""
+    (rule,) = (one.rule for one in shipped_rules() if one.rule.id == rule_id)
+    (step,) = (step for step in rule.steps if step.name == name)
+    return [part for part in step.parts if part.source == "log"]
+
+
+def listed(condition: Condition) -> list[str]:
+    values = condition["template|contains"]
+    assert isinstance(values, list)
+    return [str(value) for value in values]
+
+
+@pytest.mark.parametrize("step", LINES, ids="/".join)
+def test_a_step_sees_the_lines_that_software_writes(step: tuple[str, str]) -> None:
+    assert [line for line in LINES[step] if step not in steps_that_see(line)] == []
+
+
+@pytest.mark.parametrize("step", LINES, ids="/".join)
+def test_each_spelling_of_a_step_is_in_one_of_these_lines(step: tuple[str, str]) -> None:
+    templates = [template_of(READER.read([record(line)])[0].pattern.texts) for line in LINES[step]]
+    spellings = [text for part in parts_of(*step) for condition in part.conditions for text in listed(condition)]
+    assert [text for text in spellings if not any(map(value_test(["contains"], text), templates))] == []
+
+
+def test_lines_of_all_steps_are_here() -> None:
+    with_lines = {
+        (one.rule.id, step.name)
+        for one in shipped_rules()
+        for step in one.rule.steps
+        if any(part.source == "log" for part in step.parts)
+    }
+    assert with_lines == LINES.keys()
+
+
+@pytest.mark.parametrize("line", USUAL)
+def test_lines_of_a_system_that_is_well_are_seen_by_no_step(line: str) -> None:
+    assert steps_that_see(line) == set()
+
+
+@pytest.mark.parametrize("shipped", shipped_rules(), ids=lambda shipped: shipped.rule.id)
+def test_a_shipped_rule_says_what_to_do_and_whether_it_is_on_by_default(shipped: ShippedRule) -> None:
+    text = " ".join(shipped.rule.description.split())
+    assert len(text) > 300
+    assert ("On by default" in text, "Off by default" in text) == (shipped.on_by_default, not shipped.on_by_default)
+    assert shipped.rule.effective_from is None
+
+
+def test_a_rule_that_needs_a_kind_that_no_stage_gives_is_inactive() -> None:
+    assert [one.rule.id for one in shipped_rules() if one.needs] == ["deploy-new-error-slow"]
+    assert {one.state for one in shipped_rules()} == {"active", "on request", "inactive: needs deploy"}
+    assert len(shipped_rules()) == 10
