@@ -190,7 +190,7 @@ def _reach(start: str, edges: frozenset[tuple[str, str]] | set[tuple[str, str]])
 def _score(truth: Truth, detected: Detected, setting: str) -> Result:
     insights = detected.insights
     rows = [_fault_row(truth, fault, detected) for fault in truth.faults]
-    alarms = [insight for insight in insights if _false_reason(truth, insight)]
+    alarms = [insight for insight in insights if false_reason(truth, insight)]
     hours = sum(interval.end_ms - interval.start_ms for interval in truth.intervals) / 3_600_000
     of_latency = [row for row in rows if row["type"] in LATENCY_FAULTS]
     scores = {
@@ -203,7 +203,7 @@ def _score(truth: Truth, detected: Detected, setting: str) -> Result:
         "hours": round(hours, 3),
     }
     false = [
-        {"false_alarm": insight.title, "at_ms": insight.window.start_ms, "why": _false_reason(truth, insight)}
+        {"false_alarm": insight.title, "at_ms": insight.window.start_ms, "why": false_reason(truth, insight)}
         for insight in alarms
     ]
     return Result("nezha", setting, scores, rows + false)
@@ -252,7 +252,8 @@ def _touches(insight: Insight, at_ms: int) -> bool:
     return insight.window.start_ms <= at_ms + AFTER_MS and insight.window.end_ms >= at_ms - BEFORE_MS
 
 
-def _false_reason(truth: Truth, insight: Insight) -> str:
+def false_reason(truth: Truth, insight: Insight) -> str:
+    """Return why an insight is a false alarm, "" if it is none."""
     at_ms = insight.window.start_ms
     interval = next((s for s in truth.intervals if s.start_ms - 10_000 <= at_ms <= s.end_ms), None)
     if interval is None:

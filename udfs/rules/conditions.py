@@ -10,6 +10,7 @@ must hold, and of a list of maps or of values one. A field that a signal does no
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Final, NamedTuple, Protocol, get_args
 
 from state_schemas.contracts.insight import Kind, Severity
@@ -97,6 +98,7 @@ _VALUES: Final[Mapping[tuple[SourceName, str], Sequence[str]]] = {
     ("span", "status"): STATUSES,
     ("log", "severity"): SEVERITIES,
 }
+REMEMBERED_MAX: Final = 5_000  # templates for which a test is decided already: few of them, and they come often
 _COMPARING: Final = ("cidr", "exists", "fieldref", "re", "gt", "gte", "lt", "lte", *TEXTS)
 MODIFIERS: Final = ("all", "cased", "neq", *_COMPARING)
 
@@ -216,7 +218,8 @@ def _positive_test(source: SourceName, field: str, modifiers: Sequence[str], lis
         raise BadCondition(message)
     tests = [value_test(modifiers, value) for value in listed]
     exact = frozenset() if modifiers else exact_texts(listed)
-    return FieldTest(field, all_of(tests) if is_all else any_of(tests), exact=exact)
+    test = all_of(tests) if is_all else any_of(tests)
+    return FieldTest(field, lru_cache(REMEMBERED_MAX)(test) if field == "template" else test, exact=exact)
 
 
 def exact_texts(values: Sequence[object]) -> frozenset[str]:

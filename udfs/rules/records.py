@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from state_schemas.aggregates.rule_signals import RecordSignal, RuleHit, RuleSignal, Signal
@@ -28,6 +29,7 @@ __all__ = [
 SIGNALS_MAX: Final = 1_000  # of one message; further ones are counted
 OF_RESOURCE: Final = frozenset(("env", "namespace", "service", "version", "site_id", "host"))
 OfRecord = RuleSignal | RecordSignal
+_template = lru_cache(5_000)(template_of)
 _KINDS: Final[tuple[tuple[type[OfRecord], bool], ...]] = ((RecordSignal, True), (RuleSignal, False))
 
 
@@ -69,7 +71,7 @@ class _LineFields:
         if name.startswith("attributes."):
             return dict(record.attributes).get(name.removeprefix("attributes."))
         if name == "template":
-            return template_of(read.pattern.texts)
+            return _template(read.pattern.texts)
         values: Mapping[str, FieldValue] = {
             "body": record.body,
             "severity": ("", *SEVERITIES)[min(6, (read.severity + 3) // 4)],
@@ -94,7 +96,7 @@ def _signals_of_line(fields: _LineFields, at: KafkaPosition, index: RuleIndex) -
             revision=0,
             source="log",
             service=record.resource.qualified_service,
-            title=template_of(read.pattern.texts),
+            title=_template(read.pattern.texts),
             trace_ids=(record.trace_id,) if record.trace_id else (),
             ranges=(at.range,),
             hosts=known_hosts((record.resource.host,)),

@@ -78,10 +78,10 @@ def test_lines_of_a_system_that_is_well_are_seen_by_no_step(line: str) -> None:
 
 
 @pytest.mark.parametrize("shipped", shipped_rules(), ids=lambda shipped: shipped.rule.id)
-def test_a_shipped_rule_says_what_to_do_and_whether_it_is_on_by_default(shipped: ShippedRule) -> None:
+def test_a_shipped_rule_says_what_to_do_and_why_it_needs_a_setting_or_none(shipped: ShippedRule) -> None:
     text = " ".join(shipped.rule.description.split())
     assert len(text) > 300
-    assert ("On by default" in text, "Off by default" in text) == (shipped.on_by_default, not shipped.on_by_default)
+    assert ("Needs no setting: " in text, "On request: " in text) == (shipped.on_by_default, not shipped.on_by_default)
     assert shipped.rule.effective_from is None
 
 

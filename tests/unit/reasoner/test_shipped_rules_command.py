@@ -1,0 +1,57 @@
+"""`shipped` as a name of rules in `reasoner rules` and `reasoner replay`."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.shipped import SHIPPED, shipped_rules
+from reasoner.cli import main
+from reasoner.commands.shared import rules_path
+from tests.unit.rules.hostile import GOOD
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
+    """Run `reasoner WORDS`; return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["reasoner", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+def test_the_shipped_rules_are_listed_with_their_state_and_their_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "rules", "list", "--shipped") == 0
+    said = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in said.splitlines() if line.strip()}
+    for one in shipped_rules():
+        assert f" {one.state} " in lines[one.rule.id]
+    assert f"files: {SHIPPED}" in said
+    assert run(monkeypatch, "rules", "list", "--shipped", "--json") == 0
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["id"], one["state"]) for one in listed] == [(one.rule.id, one.state) for one in shipped_rules()]
+    assert all(one["description"] for one in listed)
+
+
+def test_shipped_names_the_rules_of_the_package_and_a_folder_of_this_name_is_written_with_its_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shipped").mkdir()
+    (tmp_path / "shipped" / "a.yaml").write_text(GOOD)
+    assert run(monkeypatch, "rules", "check", "./shipped") == 0
+    assert capsys.readouterr().out == "1 rules, no fault\n"
+    assert run(monkeypatch, "rules", "check", "shipped") == 0
+    active = sum(not one.needs for one in shipped_rules())
+    assert capsys.readouterr().out == f"{active} rules, no fault\n"
+    assert rules_path("shipped") == SHIPPED
+
+
+@pytest.mark.parametrize("words", [(), ("--shipped", "rules/")])
+def test_a_list_is_of_files_or_of_the_shipped_rules(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert run(monkeypatch, "rules", "list", *words) == 2
+    assert "expected FILES or --shipped" in capsys.readouterr().err
