@@ -92,6 +92,15 @@ def test_a_signal_leaves_the_hosts_that_are_not_in_its_newest_revision() -> None
     assert "slow, then failing on host web-1" in rules.emitted[0].title
 
 
+def test_by_host_an_insight_is_no_signal_of_a_host_with_hardly_any_part_of_the_anomaly() -> None:
+    rules = Rules(SLOW_THEN_FAILING.replace("by: service", "by: host"))
+    hosts = (Contribution("web-1", 0.95, 0.5, 9), Contribution("web-2", 0.05, 0.5, 9))
+    rules.signal(10, "latency_spike", evidence=Evidence(hosts=hosts))
+    rules.signal(70, "error_ratio", evidence=Evidence(hosts=hosts))
+    assert rules.until(100) == [("sequence_match", "open")]
+    assert rules.emitted[0].evidence.hosts[0].name == "web-1"
+
+
 def test_an_insight_that_opens_too_late_is_no_signal_and_is_counted() -> None:
     rules = Rules(SLOW_THEN_FAILING)
     rules.signal(70, "error_ratio")
