@@ -12,7 +12,6 @@ __all__ = ["SHIPPED", "ShippedRule", "shipped_rules"]
 SHIPPED: Final = Path(__file__).with_name("shipped_rules")
 _INACTIVE: Final = Path(__file__).with_name("inactive_rules")
 _NOT_GIVEN: Final[frozenset[Kind]] = frozenset(("metric_shift",))  # kinds that no stage gives
-
 _ON_REQUEST: Final = frozenset(("job-not-finished",))  # the time that a job may take is known to its users alone
 
 

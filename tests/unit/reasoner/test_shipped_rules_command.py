@@ -9,7 +9,9 @@ import pytest
 from jobs.shipped import SHIPPED, shipped_rules
 from reasoner.cli import main
 from reasoner.commands.shared import rules_path
+from tests.tidy.rules import ROOT
 from tests.unit.rules.hostile import GOOD
+from udfs.rules.compiled import rule_name
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
@@ -47,6 +49,16 @@ def test_shipped_names_the_rules_of_the_package_and_a_folder_of_this_name_is_wri
     active = sum(not one.needs for one in shipped_rules())
     assert capsys.readouterr().out == f"{active} rules, no fault\n"
     assert rules_path("shipped") == SHIPPED
+
+
+def test_a_backtest_and_a_replay_take_the_shipped_rules(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = str(ROOT / "examples" / "rules" / "matching")
+    assert run(monkeypatch, "rules", "backtest", "shipped", "--data", recording, "--json") == 0
+    outcomes = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {one["rule"] for one in outcomes} == {rule_name(one.rule) for one in shipped_rules() if not one.needs}
+    assert run(monkeypatch, "replay", recording, "--rules", "shipped") == 0
 
 
 @pytest.mark.parametrize("words", [(), ("--shipped", "rules/")])
