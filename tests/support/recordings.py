@@ -47,27 +47,32 @@ class Recording:
         failed: bool = False,
         host: str = "web-1",
         calls: Sequence[str] = (),
+        caller: str = "",
         version: str = "",
     ) -> None:
-        """Add a request that ends at each time. calls: names of its calls, each a CLIENT span that fails with it."""
+        """Add a request that ends at each time.
+
+        calls: names of its calls. caller: the service that sends it. Each of them is a CLIENT span that fails with it.
+        """
         for end_s in times_s:
-            trace_id, server_id = self._id(16), self._id(8)
+            trace_id, client_id, server_id = self._id(16), self._id(8) if caller else b"", self._id(8)
             of = (service, host, version)
-            start_s = end_s - took_ms / 1000
-            names = [("GET /", Span.SPAN_KIND_SERVER), *((name, Span.SPAN_KIND_CLIENT) for name in calls)]
-            for name, kind in names:
-                is_server = kind == Span.SPAN_KIND_SERVER
+            spans = [(of, "GET /", Span.SPAN_KIND_SERVER, client_id, server_id)]
+            spans += ((of, name, Span.SPAN_KIND_CLIENT, server_id, self._id(8)) for name in calls)
+            if caller:
+                spans.append(((caller, host, ""), "GET", Span.SPAN_KIND_CLIENT, b"", client_id))
+            for of_span, name, kind, parent_id, span_id in spans:
                 span = Span(
                     trace_id=trace_id,
-                    span_id=server_id if is_server else self._id(8),
-                    parent_span_id=b"" if is_server else server_id,
+                    span_id=span_id,
+                    parent_span_id=parent_id,
                     name=name,
                     kind=kind,
-                    start_time_unix_nano=_ns(start_s),
+                    start_time_unix_nano=_ns(end_s - took_ms / 1000),
                     end_time_unix_nano=_ns(end_s),
                     status=Status(code=Status.STATUS_CODE_ERROR) if failed else None,
                 )
-                self._add("traces", end_s, of, span)
+                self._add("traces", end_s, of_span, span)
 
     def messages(self) -> Iterator[Message]:
         """Yield the messages in the order in which they were sent: each at the end of its 10 s."""

@@ -48,6 +48,17 @@ def calls_from(recording: Recording, service: str, start_s: int, failing_s: int 
         )
 
 
+def deploy(recording: Recording, error_s: int) -> None:
+    """Deploy at KNOWN_S; a new error, and slow a minute later."""
+    recording.requests("pay", times(0, KNOWN_S), version="1.4.0")
+    recording.requests("pay", times(KNOWN_S, KNOWN_S + 60), version="1.5.0")
+    recording.requests("pay", times(KNOWN_S + 60), version="1.5.0", took_ms=900)
+    for at_s in times(0):
+        recording.line(at_s, "pay", "paid", "INFO")
+    for at_s in times(error_s, error_s + 20):
+        recording.line(at_s, "pay", "java.lang.IllegalStateException: no provider for currency")
+
+
 def restarts(recording: Recording, hosts: str) -> None:
     for number, host in enumerate(hosts):
         body = f"Back-off restarting failed container app in pod ads-5d9{number}_shop(1f0c)"
@@ -85,7 +96,8 @@ def cache_then_calls(recording: Recording, without_cache: str) -> None:
 
 def pool_and_time_outs(recording: Recording, line_s: int) -> None:
     recording.line(line_s, "orders", "HikariPool-1 - Connection is not available, request timed out after 30000ms.")
-    recording.requests("orders", times(300, 320), took_ms=2_000, failed=True)
+    recording.requests("orders", times(0, 300), caller="web")
+    recording.requests("orders", times(300, 320), took_ms=2_000, failed=True, caller="web")
 
 
 def two_slow(recording: Recording, slow_hosts: str) -> None:
@@ -114,6 +126,12 @@ def job(recording: Recording, end_s: int) -> None:
 
 
 PAIRS: Final[Mapping[str, Pair]] = {
+    "deploy-new-error-slow": Pair(
+        lambda recording: deploy(recording, KNOWN_S + 30),
+        lambda recording: deploy(recording, KNOWN_S - 30),
+        ("deploy", "new-error", "slow"),
+        "pay",
+    ),
     "restart-loop": Pair(
         lambda recording: restarts(recording, "xxx"),
         lambda recording: restarts(recording, "xyz"),
