@@ -66,4 +66,4 @@ def test_a_list_is_of_files_or_of_the_shipped_rules(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
     assert run(monkeypatch, "rules", "list", *words) == 2
-    assert "expected FILES or --shipped" in capsys.readouterr().err
+    assert "expected one of FILES, --shipped and --config" in capsys.readouterr().err
