@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from jobs.graph import GraphConfig
 from jobs.rules import load_rules
+from jobs.shipped import rules_by_default
 from operators.correlate.sequences import SequenceConfig
 from operators.emission import EmissionConfig, EmitWhen
 from operators.gates.novelty import NoveltyConfig
@@ -107,8 +108,10 @@ class Detection(Section):
     pattern_seeds: Path | None = None
     # Whether dead letters contain the bytes of the message, which may hold personal data.
     dead_letter_payload: bool = False
-    # File or folder of sequence rules (docs/rules.md); without one no sequence is looked for.
+    # File or folder of sequence rules (docs/rules.md).
     rules: Path | None = None
+    # Whether the rules of this package are looked for too, those that are on by default (docs/rules.md).
+    shipped_rules: bool = True
     # `early`: emit at the end of a window and correct later. `final`: emit only when the window is final.
     emit_when: EmitWhen = "early"
 
@@ -147,13 +150,17 @@ class JobConfig(ReaderConfig):
 
     @cached_property
     def rules(self) -> RuleIndex | None:
-        """Return the rules of `detection.rules`, None where there are none and no topic of rules either.
+        """Return the rules of `detection.rules` and of this package, None where the job looks for no sequence at all.
 
-        Read once, so that the folds and the machines of a job have the same. Raises BadConfig with all their faults.
+        Of two of one id that of the file holds. Read once, so that the folds and the machines of a job have the same.
+        Raises BadConfig with all their faults.
         """
-        if self.detection.rules:
-            return load_rules(self.detection.rules)
-        return RuleIndex.of() if self.kafka.topics.rules else None
+        d = self.detection
+        if not (d.rules or d.shipped_rules or self.kafka.topics.rules):
+            return None
+        own = load_rules(d.rules) if d.rules else RuleIndex.of()
+        shipped = rules_by_default() if d.shipped_rules else RuleIndex.of()
+        return RuleIndex.of((shipped.published | own.published).values())
 
     def graph(self) -> GraphConfig:
         """Return the same settings as the configs of the machines. Raises BadConfig where a file of them is wrong."""

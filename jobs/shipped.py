@@ -6,8 +6,9 @@ from typing import Final, NamedTuple, get_args
 from jobs.rules import read_rule_files
 from state_schemas.contracts.insight import Kind
 from state_schemas.contracts.rules import Rule
+from udfs.rules.compiled import RuleIndex, compile_rules
 
-__all__ = ["SHIPPED", "ShippedRule", "shipped_rules"]
+__all__ = ["SHIPPED", "ShippedRule", "rules_by_default", "shipped_rules"]
 
 SHIPPED: Final = Path(__file__).with_name("shipped_rules")
 _INACTIVE: Final = Path(__file__).with_name("inactive_rules")
@@ -32,6 +33,12 @@ class ShippedRule(NamedTuple):
         if self.needs:
             return f"inactive: needs {', '.join(self.needs)}"
         return "active" if self.on_by_default else "on request"
+
+
+def rules_by_default() -> RuleIndex:
+    """Return the shipped rules that are active in every job."""
+    index, _ = compile_rules(one.rule for one in shipped_rules() if one.on_by_default and not one.needs)
+    return index
 
 
 def shipped_rules() -> tuple[ShippedRule, ...]:

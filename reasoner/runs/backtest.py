@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from jobs.settings import Detection
 from reasoner.recordings.read import BadLines, read
 from reasoner.recordings.reshape import placed
 from reasoner.runs.local_run import LocalRun
-from reasoner.runs.replay import PARTITIONS, ReplayOptions, settings
+from reasoner.runs.replay import PARTITIONS, settings
 from state_schemas.aggregates.rule_signals import RuleClock, RuleEdge, RuleHit, ServiceEdge, Signal, SubjectSignal
 from state_schemas.contracts.insight import Insight
 from udfs.rules.compiled import RuleIndex, rule_name
@@ -53,7 +54,7 @@ def backtest(paths: Sequence[Path], rules: Path, bad: BadLines) -> list[Outcome]
 
     Raises BadConfig where the rules have faults.
     """
-    config = settings(ReplayOptions(rules=rules).detection)
+    config = settings(Detection(emit_when="final", rules=rules, shipped_rules=False))
     run = LocalRun(config.graph(), taps=(SubjectSignal, RuleClock, RuleEdge))
     insights: dict[str, Insight] = {}
     signals: list[SubjectSignal] = []

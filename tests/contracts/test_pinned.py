@@ -211,6 +211,7 @@ def test_configuration_keys() -> None:
         "detection.patterns_top",
         "detection.patterns_warm_minutes",
         "detection.rules",
+        "detection.shipped_rules",
     }
     assert set(_keys(JobConfig)) == expected
 

@@ -66,7 +66,7 @@ class RuleIndex:
     """All compiled rules."""
 
     # By id.
-    published: Mapping[str, PublishedRule]
+    published: dict[str, PublishedRule]
     # By key; those with faults are left out.
     rules: Mapping[str, CompiledRule]
     # By source, field and its value: the parts that demand this value; by ("", "") those that demand none.

@@ -10,6 +10,7 @@ import yaml
 
 from jobs.graph import JOBS, GraphConfig, stages
 from jobs.settings import Detection, JobConfig, load
+from jobs.shipped import SHIPPED as SHIPPED_RULES
 from jobs.sinks import SHIPPED, rows_of
 from operators.emission import EmissionConfig
 from operators.ingest.name_admission import PreAggregateConfig
@@ -18,6 +19,7 @@ from state_schemas.contracts import settings
 from state_schemas.contracts.settings import BadConfig, ReaderConfig
 
 LAKE = {"uri": "jdbc:sqlite:/tmp/catalog.db", "warehouse": "file:///tmp/warehouse"}
+from udfs.rules.compiled import RuleIndex
 
 
 def _written(folder: Path, settings: object) -> Path:
@@ -131,8 +133,8 @@ REACHED: dict[str, tuple[object, tuple[str, ...]]] = {
 
 
 def test_every_setting_of_the_detection_has_a_place_where_it_must_arrive() -> None:
-    """pattern_seeds and rules name files, so they have tests of their own."""
-    assert {*REACHED, "pattern_seeds", "rules"} == set(Detection.model_fields)
+    """pattern_seeds and rules name files, shipped_rules means files: they have tests of their own."""
+    assert {*REACHED, "pattern_seeds", "rules", "shipped_rules"} == set(Detection.model_fields)
 
 
 @pytest.mark.parametrize("name", REACHED)
@@ -159,7 +161,7 @@ def test_rules_are_read_at_start_and_one_with_a_fault_stops_it(tmp_path: Path) -
     rules, config = tmp_path / "rules.yaml", tmp_path / "job.yaml"
     text = "id: a\nversion: 1\ntitle: t\nby: env\nwithin: 1m\nsteps: [{name: s, span: {status: error}}]\n"
     rules.write_text(text)
-    config.write_text(f"lake: {json.dumps(LAKE)}\ndetection: {{rules: {rules}}}\n")
+    config.write_text(f"lake: {json.dumps(LAKE)}\ndetection: {{rules: {rules}, shipped_rules: false}}\n")
     graph = load(config).graph()
     assert graph.rules is not None
     assert [key.partition("#")[0] for key in graph.rules.index.rules] == ["a@1"]
@@ -172,6 +174,25 @@ def test_rules_are_read_at_start_and_one_with_a_fault_stops_it(tmp_path: Path) -
     rules.write_text(text.replace("status", "stauts"))
     with pytest.raises(BadConfig, match=r"rules.yaml:6: a: step s: stauts: .*did you mean status\?"):
         load(config)
+
+
+def test_shipped_rules_are_in_every_job_but_where_a_setting_or_a_rule_of_the_same_id_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    def found(**detection: object) -> RuleIndex | None:
+        return JobConfig.model_validate({"lake": LAKE, "detection": detection}).rules
+
+    by_default = found()
+    assert by_default is not None
+    assert "restart-loop" in by_default.published
+    assert "job-not-finished" not in by_default.published, "how long a job may take is known to its users"
+    assert found(shipped_rules=False) is None
+    own = tmp_path / "own.yaml"
+    own.write_text((SHIPPED_RULES / "restart-loop.yaml").read_text().replace("version: 1", "version: 7"))
+    both = found(rules=own)
+    assert both is not None
+    assert set(both.published) == set(by_default.published)
+    assert [version.version for version in both.published["restart-loop"].versions] == [7]
 
 
 def test_latency_alone_has_the_stages_of_the_whole_job() -> None:
