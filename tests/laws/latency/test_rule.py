@@ -95,7 +95,8 @@ def test_a_level_that_came_with_a_new_version_is_accepted_sooner() -> None:
     old, new = window_of(spans_of(100)), window_of(spans_of(300), version="2.0")
     windows = [(START_MS + n * WINDOW_MS, old if n < 40 else new) for n in range(160)]
     candidates = candidates_of(windows)
-    assert len(opened(candidates)) == 1
+    (first,) = opened(candidates)
+    assert ", new since version 2.0" in first.title
     assert (candidates[-1].status, candidates[-1].reason) == ("closed", ACCEPTED_VERSION.format("2.0"))
     lasted_ms = candidates[-1].window.end_ms - candidates[-1].window.start_ms
     assert lasted_ms == SpikeConfig().accept_version_ms < LIFE.accept_ms
@@ -207,6 +208,7 @@ def test_the_first_version_seen_is_no_change_of_version() -> None:
     candidates = candidates_of([(START_MS + n * WINDOW_MS, slow) for n in range(200)])
     (closed,) = [insight for insight in candidates if insight.status == "closed"]
     assert closed.reason == LIFE.accepted
+    assert "version" not in closed.title
 
 
 def test_an_error_insight_shows_failing_traces_and_no_slow_ones() -> None:

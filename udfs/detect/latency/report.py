@@ -148,6 +148,8 @@ class _Findings:
     def title(self, measures: dict[str, float], evidence: Evidence) -> str:
         episode, traces = self.episode, evidence.traces
         parts = [f"{self.finding(measures)} since {clock(episode.start_ms)}"]
+        if episode.version:
+            parts.append(f"new since version {episode.version}")
         if episode.kind == "latency_spike" and episode.series.dimension is Dimension.CALLEE:
             parts.append(f"P95 network time {seconds(measures['gap_ms_p95'] * 1e6)}")
         if "sampled_calls" in measures:
