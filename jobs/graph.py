@@ -7,6 +7,7 @@ from typing import Final
 from operators.correlate.rule_book import RuleBook
 from operators.correlate.sequences import RecordSequences, SequenceConfig, Sequences
 from operators.correlate.signals import RuleSignals
+from operators.detectors.deploys import Deploys
 from operators.detectors.latency import LatencySpike
 from operators.detectors.log_patterns import LogPatterns
 from operators.detectors.requests import RequestEffects
@@ -23,9 +24,11 @@ from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.aggregates.calls import CallSides
 from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.logs import ExceptionAggregate, LogAggregate
+from state_schemas.aggregates.releases import ServiceReleases
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.spans import SpanAggregate
 from state_schemas.contracts.settings import BadConfig
+from udfs.detect.deploys.rule import DeployConfig
 from udfs.detect.latency.baseline import SpikeConfig
 from udfs.detect.log_patterns.rule import PatternConfig
 from udfs.detect.requests.rule import EffectConfig
@@ -49,6 +52,7 @@ class GraphConfig:
     effects: EffectConfig = field(default_factory=EffectConfig)
     novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
     gap: GapConfig = field(default_factory=GapConfig)
+    deploys: DeployConfig = field(default_factory=DeployConfig)
     # Sequence rules; without one their stages are left out.
     rules: SequenceConfig | None = None
 
@@ -103,6 +107,7 @@ def stages(config: GraphConfig) -> tuple[Stage, ...]:
         Stage("request-effects", RequestEffects(config.effects, config.emission), BY_SERVICE),
         Stage("log-silence", LogSilence(config.emission), BY_ENV),
         Stage("telemetry-gap", TelemetryGap(config.gap, config.emission), BY_ENV),
+        Stage("deploys", Deploys(_of_reports(config), config.emission), BY_SERVICE),
         *_rule_stages(config),
     )
 
@@ -121,6 +126,10 @@ def _rule_stages(config: GraphConfig) -> tuple[Stage, ...]:
 def _of_spans(config: GraphConfig) -> PatternConfig:
     """Return the settings for spans: activity is reported for them, so that windows without exceptions count as 0."""
     return replace(config.patterns, source="spans", observed_ms=config.pre_aggregate.activity_report_ms)
+
+
+def _of_reports(config: GraphConfig) -> DeployConfig:
+    return replace(config.deploys, interval_ms=config.pre_aggregate.activity_report_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +166,16 @@ _PATTERNS: Final = ("error-patterns", "error-patterns-traces", "novelty", "novel
 JOBS: Final[Mapping[str, Job]] = {
     "insights": Job(),
     "latency-spikes": Job(
-        ("pre-aggregate-traces", "call-pairs", "latency-spike"), (ExceptionAggregate, EnvActivity, EffectAggregate)
+        ("pre-aggregate-traces", "call-pairs", "latency-spike"),
+        (ExceptionAggregate, EnvActivity, EffectAggregate, ServiceReleases),
     ),
     "error-patterns": Job(
         ("pre-aggregate-traces", "pre-aggregate-logs", *_PATTERNS),
-        (SpanAggregate, CallSides, EffectAggregate, LoggingWindows, EnvActivity),
+        (SpanAggregate, CallSides, EffectAggregate, LoggingWindows, EnvActivity, ServiceReleases),
     ),
     "sequence-rules": Job(
         (*(f"pre-aggregate-{signal}" for signal in PRE_AGGREGATES), *_RULES),
-        (SpanAggregate, CallSides, EffectAggregate, LoggingWindows, ExceptionAggregate, LogAggregate),
+        (SpanAggregate, CallSides, EffectAggregate, LoggingWindows, ExceptionAggregate, LogAggregate, ServiceReleases),
         reads_insights=True,
     ),
 }

@@ -14,6 +14,7 @@ from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActiv
 from state_schemas.aggregates.logs import LogAggregate
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.aggregates.published_rules import PublishedRule
+from state_schemas.aggregates.releases import HostRelease, ReleaseWindow, ServiceReleases
 from state_schemas.aggregates.rule_signals import RecordSignal, RuleSignal
 from state_schemas.aggregates.spans import SpanBatch
 from state_schemas.contracts.counters import REJECTED, MetricName
@@ -21,6 +22,7 @@ from state_schemas.contracts.dead_letter import DeadLetter, Rejected, RejectReas
 from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.metrics import MetricPoint
+from state_schemas.telemetry.resource import Resource
 from state_schemas.telemetry.signals import SignalType
 from state_schemas.telemetry.spans import SpanColumns
 from udfs.activity import merge_activity
@@ -64,6 +66,7 @@ class _Part(NamedTuple):
     rejected: tuple[Rejected, ...]
     spans: SpanBatch | None = None
     activity: tuple[EnvActivity, ...] = ()
+    releases: tuple[ServiceReleases, ...] = ()
     logs: tuple[LogAggregate, ...] = ()
     folded: int = 0
     late: int = 0
@@ -118,6 +121,7 @@ class Fold(ABC):
                 logs=part.logs,
                 signals=tuple(found for found in part.found.signals if isinstance(found, RuleSignal)),
                 record_signals=tuple(found for found in part.found.signals if isinstance(found, RecordSignal)),
+                releases=part.releases,
             )
         return Folded(message, letters, _counts(part))
 
@@ -239,21 +243,36 @@ def place_records(
 def _with_activity(
     signal: SignalType, records: Sequence[LogRecord | MetricPoint], placed: Placed, at: KafkaPosition
 ) -> _Part:
-    """Add the activity of each service by window. Late records do not count."""
+    """Add the activity of each service by window, and the releases of its hosts. Late records do not count."""
     by_env: dict[str, dict[int, list[Activity]]] = {}  # by environment and start of the window
+    released: dict[tuple[Resource, int], None] = {}  # by resource and start of the window, in order
     in_time = (place for place in placed.places if not place.late)
     # Records of one resource follow each other: there are few groups, and merge_activity adds up those of a service.
     groups = groupby(in_time, key=lambda place: (records[place.number].resource, place.start_ms))
     for (resource, start_ms), members in groups:
         active = by_env.setdefault(resource.env, {}).setdefault(start_ms, [])
         active.append(Activity(signal, resource.qualified_service, sum(1 for _ in members)))
+        if resource.version or resource.image:
+            released[resource, start_ms] = None
     late = sum(place.late for place in placed.places)
     ranges = (at.range,)
     activity = tuple(
         EnvActivity(env, merge_activity(ActivityWindow(start, tuple(seen), ranges) for start, seen in windows.items()))
         for env, windows in sorted(by_env.items())
     )
-    return _Part(rejected=placed.rejected, activity=activity, folded=len(placed.places), late=late)
+    return _Part(
+        rejected=placed.rejected,
+        activity=activity,
+        releases=tuple(_release(resource, start_ms, at) for resource, start_ms in released),
+        folded=len(placed.places),
+        late=late,
+    )
+
+
+def _release(resource: Resource, start_ms: int, at: KafkaPosition) -> ServiceReleases:
+    seen = HostRelease(resource.version, resource.image, resource.host)
+    window = ReleaseWindow(start_ms, (seen,), (at.range,))
+    return ServiceReleases(resource.env, resource.qualified_service, (window,))
 
 
 def _counts(part: _Part) -> tuple[tuple[MetricName, int], ...]:

@@ -1,10 +1,10 @@
 """Pre-aggregation: merging the aggregates of one Kafka partition before they are keyed by service.
 
 Input: `FoldedMessage`. Output: `SpanAggregate`, `CallSides`, `LogAggregate` or `ExceptionAggregate`, `EffectAggregate`,
-`LoggingWindows` and `EnvActivity`. Aggregates are merged until event time advances, so the rate of keyed events depends
-on the number of services, not of messages. The number of service names is bounded here: the key is the source
-partition, so the state, and with it the choice of names, survives a restart. Aggregates commute: merging them here
-changes no result.
+`LoggingWindows`, `EnvActivity` and `ServiceReleases`. Aggregates are merged until event time advances, so the rate of
+keyed events depends on the number of services, not of messages. The number of service names is bounded here: the key is
+the source partition, so the state, and with it the choice of names, survives a restart. Aggregates commute: merging
+them here changes no result.
 """
 
 from abc import ABC, abstractmethod
@@ -15,20 +15,24 @@ import msgspec
 import numpy as np
 
 from operators.ingest.name_admission import AdmittedNames, PreAggregateConfig, forget_names
+from operators.ingest.release_reports import ReleaseReports
 from operators.machine import END_OF_INPUT, Step
 from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
 from state_schemas.aggregates.calls import CallSides
 from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.logs import ExceptionAggregate, LogAggregate, LogTable
 from state_schemas.aggregates.message import FoldedMessage
+from state_schemas.aggregates.releases import ServiceReleases
 from state_schemas.aggregates.requests import EffectAggregate
 from state_schemas.aggregates.rule_signals import RecordSignal, RuleSignal
 from state_schemas.aggregates.spans import GROUP_DTYPE, SPAN_DTYPE, SpanAggregate, SpanBatch
+from state_schemas.contracts.counters import MetricName
 from state_schemas.state.pre_aggregate import PRE_AGGREGATE_CODEC, PreAggregateState
 from state_schemas.telemetry.signals import SIGNALS, SignalType
 from udfs.activity import merge_activity
 from udfs.detect.requests.counts import effects_of_lines, logging_windows
 from udfs.logs.window import merge_log_aggregates, with_ordinary_as_one
+from udfs.releases import merge_releases
 from udfs.rules.subjects import bucket_of
 from udfs.spans.grouping import activity_of, common
 
@@ -39,10 +43,12 @@ SERVICE_IS_ACTIVE: Final = LogTable(())
 REPORTED_MAX: Final = 4  # spans that are not late are at most 2 minutes older and 5 minutes newer than their message
 SPANS_OF_A_PATTERN: Final = 16  # a pattern with its texts and samples is as large as this many spans
 
-OfTraces = SpanAggregate | CallSides | ExceptionAggregate | EnvActivity
-OfLogs = LogAggregate | EffectAggregate | LoggingWindows | EnvActivity
+OfAll = EnvActivity | ServiceReleases
+OfTraces = SpanAggregate | CallSides | ExceptionAggregate | OfAll
+OfLogs = LogAggregate | EffectAggregate | LoggingWindows | OfAll
 Signals = RuleSignal | RecordSignal
-Out = TypeVar("Out")  # the outputs of a signal type beside activity
+Counts = tuple[tuple[MetricName, int], ...]
+Out = TypeVar("Out")  # the outputs of a signal type beside those of all
 
 
 class PreAggregate(ABC, Generic[Out]):
@@ -64,18 +70,20 @@ class PreAggregate(ABC, Generic[Out]):
 
     def on_event(
         self, state: PreAggregateState, event: FoldedMessage, watermark_ms: int
-    ) -> Step[PreAggregateState, Out | EnvActivity | Signals]:
+    ) -> Step[PreAggregateState, Out | OfAll | Signals]:
         names = AdmittedNames(state, self.config)
-        self._add(state, event, names)
+        reports = ReleaseReports(state, self.config.activity_report_ms)
+        self._add(state, event, names, reports)
+        counts: Counts = (*names.counts, ("releases_overflowed_total", reports.refused))
         state.messages += 1
         found: tuple[Signals, ...] = (*event.signals, *event.record_signals) if self._has_rules else ()
         signals = tuple(_admitted_signal(signal, names) for signal in found)
         if state.waiting > SPANS_WAITING_MAX or state.messages > MESSAGES_WAITING_MAX:
             out = (*signals, *self._flush(state))
-            return Step(state, out, self._idle_timer_ms(state, watermark_ms), names.counts)
-        return Step(state, signals, watermark_ms + 1, names.counts)
+            return Step(state, out, self._idle_timer_ms(state, watermark_ms), counts)
+        return Step(state, signals, watermark_ms + 1, counts)
 
-    def on_timer(self, state: PreAggregateState, now_ms: int) -> Step[PreAggregateState, Out | EnvActivity | Signals]:
+    def on_timer(self, state: PreAggregateState, now_ms: int) -> Step[PreAggregateState, Out | OfAll | Signals]:
         out = self._flush(state)
         if now_ms == END_OF_INPUT:
             return Step(None, out)
@@ -89,7 +97,9 @@ class PreAggregate(ABC, Generic[Out]):
         # No aggregates wait: the next timer only removes idle names, for which once an hour is sufficient.
         return max(now_ms + 3_600_000, oldest_ms + self.config.idle_ms)
 
-    def _add(self, state: PreAggregateState, event: FoldedMessage, names: AdmittedNames) -> None:
+    def _add(
+        self, state: PreAggregateState, event: FoldedMessage, names: AdmittedNames, reports: ReleaseReports
+    ) -> None:
         """Add the contents of a message to those that wait, under the names by which they are counted."""
         for aggregate in event.logs:
             env = names.env(aggregate.env)
@@ -101,15 +111,17 @@ class PreAggregate(ABC, Generic[Out]):
             windows = [_admitted(window, env, names) for window in activity.windows]
             state.activity.setdefault(env, []).extend(windows)
             state.waiting += len(windows)
+        reports.add(event.releases, names)
 
-    def _flush(self, state: PreAggregateState) -> tuple[Out | EnvActivity, ...]:
+    def _flush(self, state: PreAggregateState) -> tuple[Out | OfAll, ...]:
         """Merge and return everything that waits, in key order."""
         activity = state.activity
         for env, windows in activity_of(state.spans).items():
             activity.setdefault(env, []).extend(windows)
-        out: list[Out | EnvActivity] = [*self._merged(state)]
+        out: list[Out | OfAll] = [*self._merged(state)]
         out += (EnvActivity(env, merge_activity(windows)) for env, windows in sorted(activity.items()))
-        for waiting in (state.spans, state.logs, state.activity):
+        out += merge_releases(state.releases)
+        for waiting in (state.spans, state.logs, state.activity, state.releases):
             waiting.clear()
         state.waiting = state.messages = 0
         return tuple(out)
@@ -124,11 +136,15 @@ class TracePreAggregate(PreAggregate[OfTraces]):
 
     merges = get_args(OfTraces)
 
-    def _add(self, state: PreAggregateState, event: FoldedMessage, names: AdmittedNames) -> None:
+    def _add(
+        self, state: PreAggregateState, event: FoldedMessage, names: AdmittedNames, reports: ReleaseReports
+    ) -> None:
         if event.spans is not None:
-            state.spans.append(self._admitted_batch(state, event.spans, names))
+            batch = self._admitted_batch(state, event.spans, names)
+            reports.add_spans(event.spans, batch.services)
+            state.spans.append(batch)
             state.waiting += len(event.spans.spans) // SPAN_DTYPE.itemsize
-        super()._add(state, event, names)
+        super()._add(state, event, names, reports)
 
     def _merged(self, state: PreAggregateState) -> Iterator[OfTraces]:
         if state.spans:
@@ -152,7 +168,7 @@ class TracePreAggregate(PreAggregate[OfTraces]):
             if not late:
                 env, service = services[place]
                 self._observe(state, env, service, start_ms)
-        return msgspec.structs.replace(batch, services=tuple(services))
+        return msgspec.structs.replace(batch, services=tuple(services), sources=b"")
 
     def _observe(self, state: PreAggregateState, env: str, service: str, start_ms: int) -> None:
         """Report that a service has spans, once in activity_report_ms.
@@ -187,12 +203,12 @@ class LogPreAggregate(PreAggregate[OfLogs]):
         yield from with_ordinary_as_one(lines)
 
 
-class ActivityPreAggregate(PreAggregate[EnvActivity]):
-    """Records of which only the activity of their services is kept."""
+class ActivityPreAggregate(PreAggregate[OfAll]):
+    """Records of which only the activity of their services is kept, and what they run."""
 
-    merges = (EnvActivity,)
+    merges = get_args(OfAll)
 
-    def _merged(self, state: PreAggregateState) -> Iterator[EnvActivity]:
+    def _merged(self, state: PreAggregateState) -> Iterator[OfAll]:
         return iter(())
 
 

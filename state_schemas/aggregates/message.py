@@ -4,6 +4,7 @@ import msgspec
 
 from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.aggregates.logs import LogAggregate
+from state_schemas.aggregates.releases import ServiceReleases
 from state_schemas.aggregates.rule_signals import RecordSignal, RuleSignal
 from state_schemas.aggregates.spans import SpanBatch
 from state_schemas.telemetry.signals import SignalType
@@ -24,3 +25,5 @@ class FoldedMessage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     # Records that fulfil a step of a rule that has insights too, and of one that has records alone.
     signals: tuple[RuleSignal, ...] = ()
     record_signals: tuple[RecordSignal, ...] = ()
+    # Releases in logs and metrics, one window each, not merged. Those in traces are in `spans`.
+    releases: tuple[ServiceReleases, ...] = ()

@@ -123,6 +123,8 @@ class SpanBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     exemplars: bytes
     # Of `CALL_SIDE_DTYPE`.
     sides: bytes
+    # Of `SOURCE_DTYPE`.
+    sources: bytes = b""
 
 
 # bin: as in `udfs.stats.duration_histogram`. kind: OTLP's enum. error: 0 or 1.
@@ -136,6 +138,9 @@ SPAN_DTYPE: Final = np.dtype(
 GROUP_DTYPE: Final = np.dtype(
     [("start_ms", "<i8"), ("newest_ms", "<i8"), ("count", "<u4"), ("service", "<u4"), ("info", "<u4"), ("late", "<u4")]
 )
+
+# A resource with a version or an image that has spans in time in a window. info: index of its attributes.
+SOURCE_DTYPE: Final = np.dtype([("start_ms", "<i8"), ("service", "<u4"), ("host", "<u4"), ("info", "<u4")])
 
 # high, low: the trace id as two big-endian words. role: 0 for a slowest, 1 for a sampled, 2 for a failing exemplar.
 EXEMPLAR_DTYPE: Final = np.dtype(

@@ -29,6 +29,7 @@ MetricName = Literal[
     # Pre-aggregation.
     "services_overflowed_total",  # service names of a message counted as `other`: raise services_max or fix the names
     "envs_overflowed_total",  # environment names of a message counted as `other`: raise envs_max or fix the names
+    "releases_overflowed_total",  # versions and images of hosts beyond 1,000 of a service: not watched for deploys
     # Keyed machines.
     "calls_paired_total",  # client spans that found their server span
     "call_sides_dropped_total",  # call sides of a share of all traces, not paired because their bucket was full
@@ -36,6 +37,7 @@ MetricName = Literal[
     "lines_overflowed_total",  # severe lines whose pattern had no room in the registry: raise patterns_max
     "patterns_evicted_total",  # patterns not seen for long, dropped from the registry to make room for new ones
     "records_behind_total",  # accepted but behind (their partition was idle): treated as late
+    "deploys_suppressed_total",  # deploys of a service beyond six in an hour: known from then on, without an insight
     "rule_signals_overflowed_total",  # records that fulfil a step of a rule, beyond 1,000 of a message
     "rule_signals_late_total",  # insights that opened too late to be a signal of a sequence rule
     "sequence_matches_total",  # insights of sequence rules, those that were taken back included

@@ -25,6 +25,7 @@ Kind = Literal[
     "incident",
     "telemetry_gap",
     "rule_rejected",
+    "deploy",
 ]
 EpochMs = Annotated[int, Meta(ge=0, description="milliseconds since the Unix epoch, UTC")]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -52,7 +53,8 @@ class Contribution(Struct, frozen=True):
     """Part of the anomaly that belongs to one host, operation or callee. Contributions are ranked by share.
 
     share: its part of the anomalous spans, 0..1. traffic_share: its part of all spans, 0..1. In insights about a
-    pattern, spans counts lines, and traffic_share is 0, which means unknown.
+    pattern, spans counts lines, and traffic_share is 0, which means unknown. In insights about a deploy all hosts that
+    have it have one share, and the other two are 0.
     """
 
     name: str
@@ -106,6 +108,8 @@ class Evidence(Struct, frozen=True):
     edges: Annotated[tuple[str, ...], Meta(description="`caller -> callee` of the anomalous calls")] = ()
     expected: Annotated[str, Meta(description="for an absence: the expected data, and when it was last seen")] = ""
     timeline: Annotated[tuple[TimelineStep, ...], Meta(description="steps of a sequence, in order")] = ()
+    version_before: Annotated[str, Meta(description="of a deploy: what the service ran before")] = ""
+    image_before: Annotated[str, Meta(description="of a deploy: what the service ran before")] = ""
 
 
 class Cause(Struct, frozen=True):
@@ -133,7 +137,7 @@ class Insight(Struct, frozen=True, kw_only=True):
     subject: Annotated[
         str,
         Meta(
-            description="operation, host, callee, pattern id, metric, signal type or rule id; "
+            description="operation, host, callee, pattern id, metric, signal type, rule id, version or image; "
             "empty for the service itself"
         ),
     ]

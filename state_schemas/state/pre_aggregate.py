@@ -6,6 +6,7 @@ import msgspec
 
 from state_schemas.aggregates.activity import ActivityWindow
 from state_schemas.aggregates.logs import LogAggregate
+from state_schemas.aggregates.releases import ServiceReleases
 from state_schemas.aggregates.spans import SpanBatch
 from state_schemas.codec import packed
 
@@ -27,6 +28,10 @@ class PreAggregateState(msgspec.Struct, array_like=True, gc=False):
     # Environment -> service -> reports that the service has spans: the number since the epoch of the newest interval of
     # `activity_report_ms` that was reported; its lowest 4 bits mark which of the last four intervals were reported.
     reported: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    releases: list[ServiceReleases] = msgspec.field(default_factory=list)
+    # Environment -> service -> hash of a release and its host -> start of the window that was reported of the newest
+    # interval of `activity_report_ms`, which is the number under 0; at most RELEASES_MAX of a service.
+    reported_releases: dict[str, dict[str, dict[int, int]]] = msgspec.field(default_factory=dict)
 
 
 PRE_AGGREGATE_CODEC: Final = packed("pre-aggregate", PreAggregateState)

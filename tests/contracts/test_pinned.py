@@ -18,6 +18,7 @@ from state_schemas.contracts.insight import Kind, Severity, Status
 from state_schemas.contracts.settings import Topics
 from state_schemas.contracts.tables import NAMESPACE, PATTERN_REGISTRY, RESOLUTIONS_S, TABLES
 from state_schemas.state.call_pairs import CALL_PAIRS_CODEC
+from state_schemas.state.deploys import DEPLOYS_CODEC
 from state_schemas.state.gates import LOG_SILENCE_CODEC, NOVELTY_CODEC
 from state_schemas.state.latency import LATENCY_CODEC
 from state_schemas.state.log_patterns import PATTERNS_CODEC
@@ -31,7 +32,7 @@ from udfs.insights.ids import insight_id, service_key
 UIDS = [
     *("pre-aggregate-traces", "pre-aggregate-logs", "pre-aggregate-metrics"),
     *("call-pairs", "latency-spike", "error-patterns", "error-patterns-traces", "novelty", "novelty-traces"),
-    *("request-effects", "log-silence", "telemetry-gap"),
+    *("request-effects", "log-silence", "telemetry-gap", "deploys"),
 ]
 
 
@@ -48,6 +49,7 @@ def test_names_and_versions_of_codecs() -> None:
     codecs = (
         *(PRE_AGGREGATE_CODEC, CALL_PAIRS_CODEC, LATENCY_CODEC, GAP_CODEC),
         *(PATTERNS_CODEC, NOVELTY_CODEC, EFFECTS_CODEC, LOG_SILENCE_CODEC),
+        DEPLOYS_CODEC,
     )
     assert [(codec.name, codec.version, sorted(codec.readers)) for codec in codecs] == [
         ("pre-aggregate", 1, [1]),
@@ -58,6 +60,7 @@ def test_names_and_versions_of_codecs() -> None:
         ("novelty", 1, [1]),
         ("request-effects", 1, [1]),
         ("log-silence", 1, [1]),
+        ("deploys", 1, [1]),
     ]
 
 
@@ -125,6 +128,7 @@ def test_metric_names() -> None:
     assert sorted(get_args(MetricName)) == [
         "call_sides_dropped_total",
         "calls_paired_total",
+        "deploys_suppressed_total",
         "envs_overflowed_total",
         "exceptions_overflowed_total",
         "insights_emitted_total",
@@ -141,6 +145,7 @@ def test_metric_names() -> None:
         "records_late_total",
         "records_rejected_total",
         *sorted(f"rejected_{reason}_total" for reason in get_args(RejectReason)),
+        "releases_overflowed_total",
         "rule_edges_overflowed_total",
         "rule_records_rejected_total",
         "rule_signals_late_total",
@@ -174,7 +179,7 @@ def test_words_of_an_insight() -> None:
     assert get_args(Kind) == (
         *("latency_spike", "error_ratio", "error_pattern_new", "error_pattern_returned", "error_pattern_surge"),
         *("pattern_missing", "trace_shape_change", "metric_shift", "sequence_match", "sequence_missing"),
-        *("incident", "telemetry_gap", "rule_rejected"),
+        *("incident", "telemetry_gap", "rule_rejected", "deploy"),
     )
 
 

@@ -33,13 +33,14 @@ CUTS = {
     "request-effects": 0.8,
     "log-silence": 0.5,
     "telemetry-gap": 0.66,
+    "deploys": 0.7,
     "rule-signals": 0.5,
     "sequences": 0.6,
 }
 
 SILENT = ("pre-aggregate-traces", "pre-aggregate-logs", "call-pairs", "rule-signals")  # they put out no insights
 # Something is open at the cut.
-SPEAKING = ("latency-spike", "error-patterns", "request-effects", "telemetry-gap", "sequences")
+SPEAKING = ("latency-spike", "error-patterns", "request-effects", "telemetry-gap", "deploys", "sequences")
 
 
 def run_from(uid: str, saved: bytes | None) -> tuple[list[Any], bytes]:

@@ -20,7 +20,7 @@ STATEFUL_OR_NAMED = {
     *(f"fold-{signal}" for signal in SIGNALS),
     *("pre-aggregate-traces", "pre-aggregate-logs", "pre-aggregate-metrics", "call-pairs"),
     *("latency-spike", "error-patterns", "error-patterns-traces", "novelty", "novelty-traces"),
-    *("request-effects", "log-silence", "telemetry-gap", "rule-signals", "sequences", "record-sequences"),
+    *("request-effects", "log-silence", "telemetry-gap", "deploys", "rule-signals", "sequences", "record-sequences"),
     *(f"{insert}-stream-exec-table-source-scan_source" for insert in INSERTS),
     *(f"{insert}-stream-exec-calc_calc" for insert in INSERTS),
     *(f"{topic}-stream-exec-sink_sink" for topic in TOPICS),

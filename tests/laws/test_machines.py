@@ -45,6 +45,7 @@ EXPIRED = {
     "latency-spike": "no more spans",
     "error-patterns": "no more lines",
     "request-effects": "no more requests",
+    "deploys": "no more records of the service",
     "sequences": "no telemetry of the environment for so long",
 }
 GOING_ON = ("open", "updated")
@@ -224,7 +225,7 @@ def test_a_key_with_late_records_alone_has_a_timer_for_each_window_and_no_loop_o
     run([stage_of(uid)], events_of(uid, sent))  # `Checked` counts the timers
 
 
-@pytest.mark.parametrize("uid", ["latency-spike", "telemetry-gap", "error-patterns", "request-effects"])
+@pytest.mark.parametrize("uid", ["latency-spike", "telemetry-gap", "error-patterns", "request-effects", "deploys"])
 def test_the_cache_of_evaluated_windows_changes_no_result(uid: str, monkeypatch: pytest.MonkeyPatch) -> None:
     events = events_of(uid, eventful(uid))
     plain = run([stage_of(uid)], events)
@@ -250,5 +251,6 @@ def test_the_stories_do_make_insights_of_every_kind() -> None:
         "log-silence": {"pattern_missing"},
         "rule-signals": set(),
         "sequences": {"sequence_match", "sequence_missing"},
+        "deploys": {"deploy"},
         "telemetry-gap": {"telemetry_gap"},
     }

@@ -22,6 +22,7 @@ from state_schemas.aggregates.activity import ActivityWindow, EnvActivity
 from state_schemas.aggregates.log_silence import LoggingWindows
 from state_schemas.aggregates.logs import LineAggregate, LogAggregate
 from state_schemas.aggregates.novelty import PatternSighting
+from state_schemas.aggregates.releases import ServiceReleases
 from state_schemas.aggregates.requests import EffectAggregate, EffectWindow
 from state_schemas.aggregates.rule_signals import RuleEdge
 from state_schemas.aggregates.spans import SpanAggregate, SpanTable
@@ -31,6 +32,7 @@ from state_schemas.contracts.tables import EdgeRow, PatternName, PatternRow, Rol
 from tests.support.rules import INDEX
 from tests.support.traffic import LATENESS_MS, OUT_OF_ORDER_MS, START_MS, TIMES
 from udfs.activity import merge_activity
+from udfs.detect.deploys.rule import DeployConfig
 from udfs.detect.log_patterns.rule import LIFE, PatternConfig
 from udfs.detect.requests.counts import merge_effect_windows
 from udfs.detect.requests.rule import LIFE as EFFECT_LIFE
@@ -68,6 +70,7 @@ def graph_config(emit_when: EmitWhen = "early", services_max: int = 5_000, envs_
         gap=GapConfig(
             silence_ms=40_000, signal_warm_windows=6, service_warm_windows=10, silent_ticks_min=4, silent_nats=3.0
         ),
+        deploys=DeployConfig(warm_ms=60_000, gone_nats=0.5, roll_out_ms=120_000, an_hour_max=3),
         rules=SequenceConfig(INDEX, delay_ms=0),
     )
 
@@ -282,6 +285,18 @@ def sightings_of(outputs: Iterable[Any]) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
+def releases_of(outputs: Iterable[Any]) -> dict[tuple[Any, ...], int]:
+    """Return the earliest report of each release in each minute, the interval of the stories."""
+    found: dict[tuple[Any, ...], int] = {}
+    for output in outputs:
+        if isinstance(output, ServiceReleases):
+            for window in output.windows:
+                for seen in window.seen:
+                    key = (output.env, output.service, seen, window.start_ms // 60_000)
+                    found[key] = min(window.start_ms, found.get(key, window.start_ms))
+    return found
+
+
 def effects_of(outputs: Iterable[Any]) -> dict[tuple[Any, ...], EffectWindow]:
     """Merge the requests and effects of each service and window."""
     found: dict[tuple[Any, ...], EffectWindow] = {}
@@ -318,6 +333,7 @@ class Summary:
     effects: dict[tuple[Any, ...], EffectWindow]
     lines: list[LogAggregate]
     rule_edges: dict[tuple[Any, ...], int]
+    releases: dict[tuple[Any, ...], int]
 
 
 def summary(outputs: Sequence[Any]) -> Summary:
@@ -347,6 +363,7 @@ def summary(outputs: Sequence[Any]) -> Summary:
         effects=effects_of(outputs),
         rule_edges=rule_edges_of(outputs),
         lines=list(merge_log_aggregates(output for output in outputs if isinstance(output, LineAggregate))),
+        releases=releases_of(outputs),
     )
 
 

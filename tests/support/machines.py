@@ -9,6 +9,7 @@ from operators.machine import Stage
 from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.aggregates.logs import LogAggregate
 from state_schemas.aggregates.message import FoldedMessage
+from state_schemas.aggregates.releases import ServiceReleases
 from state_schemas.telemetry.signals import SignalType
 from tests.support.driving import Timed, graph_config
 from tests.support.rules import rule_events, rule_signals
@@ -27,6 +28,7 @@ from tests.support.traffic import (
 
 SIGNALS: Final[tuple[SignalType, ...]] = ("traces", "logs")
 GAP_STORY: Final = Story(windows=40, rate=2, holes=(Episode(1, 4, 2), Episode(1, 14, 16)))
+DEPLOY_STORY: Final = Story(windows=40, rate=6, deploys=(Episode(0, 10, 18, 2.0), Episode(1, 20, 20, 3.0)))
 
 # Events of each machine in a message. A new stage has no laws before it is here or in TWINS.
 _EVENTS: Final[dict[str, Callable[[Sent], Iterable[Any]]]] = {
@@ -40,6 +42,7 @@ _EVENTS: Final[dict[str, Callable[[Sent], Iterable[Any]]]] = {
     "log-silence": silence,
     "rule-signals": rule_events,
     "sequences": rule_signals,
+    "deploys": lambda sent: _of_type(ServiceReleases, pre_aggregated(sent) + pre_aggregated(sent, "logs")),
     "telemetry-gap": lambda sent: _of_type(EnvActivity, pre_aggregated(sent) + pre_aggregated(sent, "logs")),
 }
 MACHINES: Final = tuple(_EVENTS)
@@ -59,7 +62,7 @@ def stage_of(uid: str, emit_when: EmitWhen = "early") -> Stage:
 
 def eventful(uid: str) -> list[Sent]:
     """Return the messages of a story in which this machine opens and closes insights."""
-    return messages(GAP_STORY if uid == "telemetry-gap" else busy())
+    return messages({"telemetry-gap": GAP_STORY, "deploys": DEPLOY_STORY}.get(uid, busy()))
 
 
 def events_of(uid: str, sent: Iterable[Sent]) -> list[Timed]:

@@ -25,6 +25,7 @@ class Story:
     rate: spans of a service in a window.
     slow, failing: episodes of high latency and of errors.
     holes: episodes without spans. mute: episodes in which spans log no line; value: the share of them.
+    deploys: episodes of another version; value: the version. Hosts follow one each window.
     late_share: share of the spans that is sent after the allowed lateness.
     logs: whether services write logs as well.
     calls: whether service-0 calls the others, with client spans over most of their server spans.
@@ -40,6 +41,7 @@ class Story:
     failing: tuple[Episode, ...] = ()
     holes: tuple[Episode, ...] = ()
     mute: tuple[Episode, ...] = ()
+    deploys: tuple[Episode, ...] = ()
     late_share: float = 0.0
     logs: bool = False
     calls: bool = False
@@ -72,6 +74,7 @@ def stories(draw: st.DrawFn) -> Story:
         failing=draw(episodes(windows, services, 0.3, 1.0)),
         holes=draw(episodes(windows, services, 0.0, 0.0)),
         mute=draw(episodes(windows, services, 0.8, 1.0)),
+        deploys=draw(episodes(windows, services, 2.0, 4.0)),
         late_share=draw(st.sampled_from((0.0, 0.0, 0.1))),
         logs=draw(st.booleans()),
         calls=draw(st.booleans()),

@@ -69,6 +69,7 @@ class OneSpan(NamedTuple):
     trace: int = 0  # 0: a trace of its own
     parent: int = 0  # 0: none
     mute: bool = False  # no line is logged for it
+    version: str = "1.0"
 
 
 class Sent(NamedTuple):
@@ -135,6 +136,7 @@ def _batch(story: Story, service: int, batch: int, random: Random, numbers: Iter
     factor = max((e.value for e in story.slow if e.covers(service, window)), default=1.0)
     failing = max((e.value for e in story.failing if e.covers(service, window)), default=0.01)
     muted = max((e.value for e in story.mute if e.covers(service, window)), default=0.0)
+    deploys = [e for e in story.deploys if e.covers(service, window)]
     for _ in range(random.randint(story.rate // 2, story.rate // 2 + story.rate % 2)):
         host = random.randrange(story.hosts)
         slow = factor > 1 and (host == 0 or random.random() < 0.4)
@@ -153,12 +155,13 @@ def _batch(story: Story, service: int, batch: int, random: Random, numbers: Iter
             error=random.random() < failing,
             trace=number - number % 3 + 1,
             mute=random.random() < muted,
+            version=str(max((e.value for e in deploys if window - e.first >= host), default=1.0)),
         )
 
 
 def columns(spans: Sequence[OneSpan]) -> SpanColumns:
     """Return the spans as a decoder returns them."""
-    return columns_of(spans, [resource_of(span.env, span.service, span.host) for span in spans])
+    return columns_of(spans, [resource_of(span) for span in spans])
 
 
 def columns_of(spans: Sequence[OneSpan], produced_by: Sequence[Resource]) -> SpanColumns:
@@ -183,11 +186,11 @@ def columns_of(spans: Sequence[OneSpan], produced_by: Sequence[Resource]) -> Spa
     )
 
 
-def resource_of(env: str, service: str, host: str) -> Resource:
-    """Return a resource; host-2 has its name only, as in a fleet where only some pods have the newest agent."""
-    if host == "host-2":
-        return Resource(env, service, host)
-    return Resource(env, service, host, site_id="site", version="1.0")
+def resource_of(span: OneSpan) -> Resource:
+    """Return the resource of a span; host-2 has its name only, as where only some pods have the newest agent."""
+    if span.host == "host-2":
+        return Resource(span.env, span.service, span.host)
+    return Resource(span.env, span.service, span.host, site_id="site", version=span.version)
 
 
 def _ids(values: Sequence[bytes], size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -216,7 +219,7 @@ def request_of_spans(spans: Sequence[OneSpan]) -> bytes:
     request = ExportTraceServiceRequest()
     groups: dict[Resource, Any] = {}
     for span in spans:
-        resource = resource_of(span.env, span.service, span.host)
+        resource = resource_of(span)
         if resource not in groups:
             groups[resource] = request.resource_spans.add(resource=_attributes_of(resource)).scope_spans.add().spans
         trace = (span.trace or span.number) * TRACE_STEP % 2**128
@@ -260,6 +263,7 @@ _ATTRIBUTES: Final = {
     "host.name": "host",
     "site.id": "site_id",
     "service.version": "version",
+    "container.image.name": "image",
 }
 
 
@@ -365,7 +369,7 @@ def _record_of(span: OneSpan) -> LogRecord:
         )
     else:
         severity, line = 9, f"served {span.operation} in {span.latency_ms:.1f} ms"
-    resource = resource_of(span.env, span.service, span.host)
+    resource = resource_of(span)
     trace = (span.trace or span.number) * TRACE_STEP % 2**128
     return LogRecord(resource, span.end_ms * MS, severity, "", line, "", (), f"{trace:032x}")
 

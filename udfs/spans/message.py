@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state_schemas.aggregates.calls import CALL_SIDE_DTYPE
-from state_schemas.aggregates.spans import EXEMPLAR_DTYPE, GROUP_DTYPE, SPAN_DTYPE, SpanBatch
+from state_schemas.aggregates.spans import EXEMPLAR_DTYPE, GROUP_DTYPE, SOURCE_DTYPE, SPAN_DTYPE, SpanBatch
 from state_schemas.contracts.dead_letter import Rejected, RejectReason
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.spans import ENTRY_KINDS, KIND_CLIENT, KIND_SERVER, SpanColumns
@@ -98,6 +98,9 @@ def _batch(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> SpanBat
     exemplars = _exemplars(found, duration_ns, trace, len(groups))
     sides = _call_sides(spans, found, groups, duration_ns, trace)
     sides["sent_ms"] = at.timestamp_ms
+    resource, sources = _sources(spans, group, groups)
+    for name, indices in (("service", services.indices), ("host", hosts.indices), ("info", infos.indices)):
+        sources[name] = indices[resource]
     if len(set(zip(services.indices.tolist(), infos.indices.tolist(), strict=True))) > len(services.names):
         alone = groups[group]  # the group of each span, as if it had no other
         alone["newest_ms"], alone["info"], alone["count"] = end_ms, info, 0
@@ -112,7 +115,25 @@ def _batch(spans: SpanColumns, at: KafkaPosition, limits: TimeLimits) -> SpanBat
         groups=groups.tobytes(),
         exemplars=exemplars.tobytes(),
         sides=sides.tobytes(),
+        sources=sources.tobytes(),
     )
+
+
+def _sources(spans: SpanColumns, group: NDArray[np.int32], groups: _Records) -> tuple[_Ints, _Records]:
+    """Return a row for each resource with a version or an image and each window in which it has spans in time.
+
+    The index of the resource of each row, and the rows without their names. Spans of a resource follow each other, so a
+    span costs a comparison with the one before.
+    """
+    released = np.array([bool(r.version or r.image) for r in spans.resources], np.bool_)
+    if not released.any():
+        return np.zeros(0, np.int64), np.zeros(0, SOURCE_DTYPE)
+    pairs, _ = numbered(spans.resource.astype(np.int64) * len(groups) + group)
+    resource, of_group = np.divmod(pairs, len(groups))
+    in_time = released[resource] & (groups["late"][of_group] == 0)
+    rows = np.empty(np.count_nonzero(in_time), SOURCE_DTYPE)
+    rows["start_ms"] = groups["start_ms"][of_group[in_time]]
+    return resource[in_time], rows
 
 
 def _attribute_rows(alone: _Records, group: NDArray[np.int32], infos: Sequence[tuple[str, ...]]) -> _Records:

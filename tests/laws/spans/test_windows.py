@@ -186,7 +186,7 @@ def by_hand(spans: Sequence[OneSpan], limits: TimeLimits) -> dict[tuple[int, boo
         window = windows.setdefault(key, {"spans": Counter(), "errors": Counter(), "exemplars": set(), "info": []})
         duration_ns = round(span.latency_ms * 1_000_000)
         bin_ = int(bins_of(np.array([duration_ns]))[0])
-        window["info"].append(info_of(resource_of(span.env, span.service, span.host), span.end_ms))
+        window["info"].append(info_of(resource_of(span), span.end_ms))
         for dimension, name in zip(SPAN_DIMENSIONS, ("", span.host, span.operation), strict=True):
             series = Series(span.kind, dimension, name)
             window["spans"][series, bin_] += 1

@@ -1,0 +1,118 @@
+"""Reports of what hosts run: when they are due, and how many are remembered."""
+
+from random import Random
+from typing import Any, Final
+
+import pytest
+
+from operators.ingest.fold import FoldConfig, TraceFold
+from operators.ingest.name_admission import PreAggregateConfig
+from operators.ingest.pre_aggregate import PreAggregate, TracePreAggregate
+from operators.ingest.release_reports import RELEASES_MAX
+from operators.machine import Step
+from state_schemas.aggregates.message import FoldedMessage
+from state_schemas.aggregates.names import OTHER
+from state_schemas.aggregates.releases import HostRelease, ServiceReleases
+from state_schemas.state.pre_aggregate import PreAggregateState
+from state_schemas.telemetry.message import KafkaPosition
+from tests.support.traffic import LATENESS_MS, START_MS, TIMES, OneSpan, request_of_spans
+
+INTERVAL_MS: Final = 300_000
+FOLD: Final = TraceFold(FoldConfig(TIMES))
+
+
+def message(*spans: OneSpan) -> FoldedMessage:
+    newest_ms = max(span.end_ms for span in spans)
+    found = FOLD.fold(request_of_spans(spans), KafkaPosition("trace_events", 0, 7, newest_ms)).message
+    assert found is not None
+    return found
+
+
+def span(at_s: int, host: str = "web-0", version: str = "1.0", service: str = "cart") -> OneSpan:
+    return OneSpan(service, START_MS + at_s * 1000, 20, 1 + at_s + hash_of(host), host, version=version)
+
+
+def hash_of(text: str) -> int:
+    return int.from_bytes(text.encode()[-4:], "big")
+
+
+class Partition:
+    """Pre-aggregation of one source partition."""
+
+    def __init__(self, services_max: int = 5_000) -> None:
+        self.machine: PreAggregate[Any] = TracePreAggregate(PreAggregateConfig(services_max))
+        self.state = self.machine.initial("trace_events|0")
+        self.counts: dict[str, int] = {}
+
+    def sees(self, *spans: OneSpan) -> list[tuple[int, HostRelease]]:
+        """Return the reports after a message, as (seconds after START_MS, release)."""
+        step: Step[PreAggregateState, Any] = self.machine.on_event(self.state, message(*spans), START_MS)
+        self.counts.update(step.counts)
+        assert step.state is not None
+        outputs = (*step.outputs, *self.machine.on_timer(step.state, START_MS + 1).outputs)
+        return [
+            ((window.start_ms - START_MS) // 1000, seen)
+            for output in outputs
+            if isinstance(output, ServiceReleases)
+            for window in output.windows
+            for seen in window.seen
+        ]
+
+
+def test_what_is_new_is_reported_at_once_and_what_stays_once_in_an_interval() -> None:
+    partition = Partition()
+    assert partition.sees(span(0)) == [(0, HostRelease("1.0", "", "web-0"))]
+    assert partition.sees(span(10), span(11), span(290)) == []
+    assert partition.sees(span(20), span(20, "web-1")) == [(20, HostRelease("1.0", "", "web-1"))]
+    assert partition.sees(span(30, version="2.0")) == [(30, HostRelease("2.0", "", "web-0"))]
+    assert partition.sees(span(310)) == [(310, HostRelease("1.0", "", "web-0"))]
+    assert partition.sees(span(320)) == []
+
+
+def test_an_earlier_window_of_the_interval_is_reported_too() -> None:
+    partition = Partition()
+    assert [at_s for at_s, _ in partition.sees(span(40))] == [40]
+    assert [at_s for at_s, _ in partition.sees(span(20))] == [20]
+    assert partition.sees(span(20), span(30)) == []
+    assert [at_s for at_s, _ in partition.sees(span(300))] == [300]
+    assert [at_s for at_s, _ in partition.sees(span(290))] == [290], "the interval before may lack it"
+
+
+def test_late_spans_and_resources_without_a_version_are_not_reported() -> None:
+    partition = Partition()
+    late = span(0)._replace(end_ms=START_MS - LATENESS_MS - 1, version="9", number=1)
+    assert partition.sees(span(0, version=""), late) == []
+
+
+def test_several_services_under_one_name_are_not_reported() -> None:
+    partition = Partition(services_max=1)
+    assert len(partition.sees(span(0))) == 1
+    assert partition.sees(span(0, service="mail")) == []
+    assert OTHER not in partition.state.reported_releases["prod"]
+
+
+def test_pairs_beyond_the_bound_are_counted_and_those_not_seen_for_an_interval_make_room() -> None:
+    partition = Partition()
+    many = [span(0, f"pod-{number:04}") for number in range(RELEASES_MAX + 2)]
+    assert len(partition.sees(*many)) == RELEASES_MAX
+    assert partition.counts["releases_overflowed_total"] == 2
+    assert partition.sees(span(310, many[-1].host)) == [], "the pairs of the interval before are known"
+    assert len(partition.sees(span(610, many[-1].host))) == 1
+    assert len(partition.state.reported_releases["prod"]["cart"]) == 2
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_the_first_report_of_an_interval_does_not_depend_on_messages_and_their_order(size: int) -> None:
+    random = Random(size)
+    spans = [span(3 * n, f"web-{random.randrange(3)}", f"{random.randrange(2)}.0") for n in range(300)]
+    expected: dict[tuple[int, HostRelease], int] = {}
+    for sent in spans:
+        start_s = (sent.end_ms - START_MS) // 10_000 * 10
+        expected.setdefault((start_s * 1000 // INTERVAL_MS, HostRelease(sent.version, "", sent.host)), start_s)
+    partition, found = Partition(), dict[tuple[int, HostRelease], int]()
+    parts = [spans[first : first + size] for first in range(0, len(spans), size)]
+    for part in random.sample(parts, len(parts)):
+        for at_s, release in partition.sees(*part):
+            key = (at_s * 1000 // INTERVAL_MS, release)
+            found[key] = min(at_s, found.get(key, at_s))
+    assert found == expected

@@ -1,0 +1,1 @@
+"""Detection of deploys: a service runs another version or another image."""
