@@ -17,9 +17,9 @@ from operators.ingest.name_admission import PreAggregateConfig
 from operators.runtime.routing import routes
 from state_schemas.contracts import settings
 from state_schemas.contracts.settings import BadConfig, ReaderConfig
+from udfs.rules.compiled import RuleIndex
 
 LAKE = {"uri": "jdbc:sqlite:/tmp/catalog.db", "warehouse": "file:///tmp/warehouse"}
-from udfs.rules.compiled import RuleIndex
 
 
 def _written(folder: Path, settings: object) -> Path:
