@@ -55,8 +55,7 @@ def list_command(
 ) -> None:
     """List the rules of files, of this package, or of the topic of a job, with their steps.
 
-    A shipped rule that needs a signal which does not exist yet is inactive. Of a topic also the event times from which
-    each version holds, and until when.
+    Of a topic also the event times from which each version holds, and until when.
 
     Example: reasoner rules list --config job.yaml
 

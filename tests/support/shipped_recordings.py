@@ -167,7 +167,7 @@ PAIRS: Final[Mapping[str, Pair]] = {
         lambda recording: pool_and_time_outs(recording, 299),
         lambda recording: pool_and_time_outs(recording, 321),
         ("pool-exhausted", "time-outs"),
-        "orders",
+        "",
     ),
     "name-or-certificate-failure": Pair(
         lambda recording: names(recording, ("shop", "tax", "fraud")),
