@@ -30,7 +30,7 @@ class ShippedRule(NamedTuple):
 
 def rules_by_default() -> RuleIndex:
     """Return the shipped rules that are active in every job."""
-    index, _ = compile_rules(one.rule for one in shipped_rules() if one.on_by_default and not one.needs)
+    index, _ = compile_rules(one.rule for one in shipped_rules() if one.on_by_default)
     return index
 
 

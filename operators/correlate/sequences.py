@@ -30,7 +30,7 @@ from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.rules.compiled import RuleIndex
 from udfs.rules.evaluation import conclude, evaluate_signals
 from udfs.rules.report import match_row
-from udfs.rules.windows import merge_windows
+from udfs.rules.windows import merge_windows, ordered_by_window
 
 Event = SubjectSignal | RuleClock | RuleEdge
 TAKEN_BACK: Final = "a late signal, or a change of the rule: the match no longer holds"
@@ -69,6 +69,8 @@ class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
     rules = PublishedRule
     gives = get_args(Output)
     codec = SEQUENCE_CODEC
+    # Whether records have the time of their window, as insights do.
+    is_by_window = True
     empty = SequenceModel
 
     def __init__(self, config: SequenceConfig, emission: EmissionConfig) -> None:
@@ -84,8 +86,9 @@ class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
 
     def parts(self, event: Event, model: SequenceModel) -> Iterator[WindowPart[SignalWindow]]:
         if isinstance(event, SubjectSignal):
-            start_ms = event.signal.at_ms - event.signal.at_ms % self._early.window_ms
-            yield WindowPart(start_ms, False, SignalWindow(((event,),)))
+            window_ms = self._early.window_ms
+            found = ordered_by_window(event, window_ms) if self.is_by_window else event
+            yield WindowPart(event.signal.at_ms - event.signal.at_ms % window_ms, False, SignalWindow(((found,),)))
             return
         if isinstance(event, RuleEdge):
             yield WindowPart(event.start_ms, False, SignalWindow(edges=(event.edge,)))
@@ -142,6 +145,7 @@ class RecordSequences(Sequences):
     """Sequences of records alone: their windows are final when those of other detectors are."""
 
     takes = (RecordSignal, RuleClock, RuleEdge)
+    is_by_window = False
 
     def emission_of(self, config: SequenceConfig, emission: EmissionConfig) -> EmissionConfig:
         return emission

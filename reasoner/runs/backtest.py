@@ -9,11 +9,20 @@ from reasoner.recordings.read import BadLines, read
 from reasoner.recordings.reshape import placed
 from reasoner.runs.local_run import LocalRun
 from reasoner.runs.replay import PARTITIONS, settings
-from state_schemas.aggregates.rule_signals import RuleClock, RuleEdge, RuleHit, ServiceEdge, Signal, SubjectSignal
+from state_schemas.aggregates.rule_signals import (
+    RuleClock,
+    RuleEdge,
+    RuleHit,
+    RuleSignal,
+    ServiceEdge,
+    Signal,
+    SubjectSignal,
+)
 from state_schemas.contracts.insight import Insight
+from udfs.event_time import WINDOW_MS
 from udfs.rules.compiled import RuleIndex, rule_name
 from udfs.rules.matching import in_order
-from udfs.rules.windows import union
+from udfs.rules.windows import ordered_by_window, union
 
 DAY_MS: Final = 24 * 3_600_000
 Hit = tuple[Signal, RuleHit]
@@ -64,7 +73,7 @@ def backtest(paths: Sequence[Path], rules: Path, bad: BadLines) -> list[Outcome]
         if isinstance(out, Insight):
             insights[out.insight_id] = out
         elif isinstance(out, SubjectSignal):
-            signals.append(out)
+            signals.append(ordered_by_window(out, WINDOW_MS) if isinstance(out, RuleSignal) else out)
         elif isinstance(out, RuleClock):
             windows.update(out.windows)
         elif isinstance(out, RuleEdge):

@@ -38,6 +38,8 @@ class Signal(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ranges: tuple[OffsetRange, ...] = ()
     # Hosts that it concerns, ascending.
     hosts: tuple[str, ...] = ()
+    # Of a record that is ordered by its window, its own time; 0 where at_ms is that.
+    exact_ms: int = 0
 
 
 class SubjectSignal(msgspec.Struct, frozen=True, array_like=True, gc=False):

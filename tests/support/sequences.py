@@ -10,12 +10,14 @@ from operators.correlate.sequences import SequenceConfig
 from operators.emission import EmitWhen
 from operators.runtime.local import LocalGraph
 from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
+from state_schemas.aggregates.rule_signals import RuleSignal, Signal
 from state_schemas.contracts.insight import Contribution, Evidence, Insight, Kind, Status, TraceExemplar
 from tests.support.driving import graph_config
 from tests.support.rules import edge_row, rule_insight
 from tests.support.traffic import START_MS, WINDOW_MS
 from udfs.rules.compiled import compile_rules
 from udfs.rules.document import read_rules
+from udfs.rules.subjects import bucket_of
 
 DELAY_MS = 120_000  # of signals, beside the lateness of the stories
 TRACE = "ab" * 16
@@ -34,6 +36,7 @@ class Rules:
         index, faults = compile_rules(found.rules)
         assert not found.faults
         assert not faults
+        self.index = index
         config = graph_config(self.emit_when)
         config = replace(config, rules=SequenceConfig(index, DELAY_MS), fold=replace(config.fold, rules=index))
         self.stages = [stage for stage in stages(config) if stage.uid in ("rule-signals", "sequences")]
@@ -47,6 +50,13 @@ class Rules:
 
     def signal(self, at_s: int, kind: Kind, service: str = "cart", status: Status = "open", **changes: Any) -> None:
         self.graph.feed([insight(at_s, kind, service, status, **changes)])
+
+    def line(self, at_s: float, body: str, service: str = "cart") -> None:
+        """Log a line of a service."""
+        at_ms, subject = START_MS + int(at_s * 1000), f"service|{service}"
+        hits = tuple(sorted(hit for _, hit in self.index.hits("log", {"body": body, "service": service}, at_ms)))
+        signal = Signal(at_ms, f"{at_ms}", 0, "log", service, body)
+        self.graph.feed([RuleSignal("prod", bucket_of(subject), subject, signal, hits)])
 
     def calls(self, at_s: int, caller: str, callee: str) -> None:
         """Let a service have called another in the window of a time."""

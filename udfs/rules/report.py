@@ -148,11 +148,12 @@ def _story(compiled: CompiledRule, fulfilled: Sequence[FulfilledStep]) -> str:
 
 
 def _timeline(compiled: CompiledRule, fulfilled: Sequence[FulfilledStep]) -> tuple[TimelineStep, ...]:
-    delays_ms = [0, *(after.end_ms - before.end_ms for before, after in pairwise(fulfilled))]
+    times_ms = [step.signal.exact_ms or step.end_ms for step in fulfilled]
+    delays_ms = [0, *(max(0, after - before) for before, after in pairwise(times_ms))]
     return tuple(
         TimelineStep(
             step=compiled.rule.steps[step.step].name,
-            at_ms=step.end_ms,
+            at_ms=at_ms,
             delay_ms=delay_ms,
             signals=step.signals,
             service=step.signal.service,
@@ -164,7 +165,7 @@ def _timeline(compiled: CompiledRule, fulfilled: Sequence[FulfilledStep]) -> tup
                 for relation in compiled.plan.steps[step.step].relations
             ),
         )
-        for step, delay_ms in zip(fulfilled, delays_ms, strict=True)
+        for step, at_ms, delay_ms in zip(fulfilled, times_ms, delays_ms, strict=True)
     )
 
 

@@ -5,15 +5,28 @@ from collections.abc import Iterable
 from typing import Final
 from zlib import crc32
 
+from msgspec.structs import replace
+
 from state_schemas.aggregates.rule_signals import RuleHit, ServiceEdge, SignalWindow, SubjectSignal
 
-__all__ = ["merge_windows", "signals_of", "union"]
+__all__ = ["merge_windows", "ordered_by_window", "signals_of", "union"]
 
 # Signals of one subject and window that fulfil one step: so many of the first and as many of the last are kept.
 STEP_SIGNALS_MAX: Final = 1_000
 # Signals of one bucket and window. Beyond it whole subjects are left out, chosen by their hash.
 SIGNALS_MAX: Final = 20_000
 Chunk = tuple[SubjectSignal, ...]
+
+
+def ordered_by_window(found: SubjectSignal, window_ms: int) -> SubjectSignal:
+    """Return a record with the start of its window as its time, as episodes have it.
+
+    Of a record and an episode of one window it is not known which came first.
+    """
+    signal = found.signal
+    if signal.source == "insight":
+        return found
+    return replace(found, signal=replace(signal, at_ms=signal.at_ms - signal.at_ms % window_ms, exact_ms=signal.at_ms))
 
 
 def merge_windows(parts: Iterable[SignalWindow]) -> SignalWindow:

@@ -326,3 +326,29 @@ def test_two_steps_take_two_signals_which_may_have_one_time(second_s: int) -> No
     assert rules.until(100) == [], "one signal does not fulfil both steps"
     rules.signal(second_s, "latency_spike", insight_id="0f" * 16)
     assert rules.until(101) == [("sequence_match", "open")]
+
+
+LINE_THEN_SLOW = """
+id: line-then-slow
+version: 1
+title: a line, and then it is slow
+by: service
+within: 2m
+steps:
+  - {name: line, log: {body: full collection}}
+  - {name: slow, insight: {kind: latency_spike}}
+"""
+
+
+@pytest.mark.parametrize(("line_s", "matches"), [(19.5, 1), (23.25, 1), (30.0, 0)])
+def test_a_line_of_the_window_in_which_an_episode_begins_can_be_before_it(line_s: float, matches: int) -> None:
+    rules = Rules(LINE_THEN_SLOW)
+    rules.line(line_s, "full collection")
+    rules.signal(20, "latency_spike")
+    rules.active(40)
+    rules.until(40)
+    assert len(rules.emitted) == matches
+    for match in rules.emitted:
+        line, slow = match.evidence.timeline
+        assert (line.at_ms, slow.at_ms) == (START_MS + line_s * 1000, START_MS + 20_000), "each step has its own time"
+        assert slow.delay_ms == max(0, slow.at_ms - line.at_ms)
