@@ -31,7 +31,7 @@ from udfs.logs.masking.masker import MaskSettings
 from udfs.logs.message import PlacedLine, fold_lines
 from udfs.logs.reader import LineReader
 from udfs.logs.span_exceptions import fold_exceptions
-from udfs.otlp.decoder import DecodeSettings, SpanDecoder, decode_logs, decode_metrics
+from udfs.otlp.decoder import NO_ATTRIBUTES, DecodeSettings, SpanDecoder, decode_logs, decode_metrics
 from udfs.rules.compiled import RuleIndex
 from udfs.rules.records import Found, log_signals
 from udfs.rules.spans import SpanRules
@@ -150,9 +150,10 @@ class TraceFold(Fold):
 
     def __init__(self, config: FoldConfig) -> None:
         super().__init__(config)
-        self._decoder = SpanDecoder(config.decode)
+        asked = config.rules.asked("span") if config.rules else NO_ATTRIBUTES
+        self._decoder = SpanDecoder(config.decode, asked)
         self._reader = LineReader(config.masks)
-        self._rules = SpanRules(config.rules) if config.rules else None
+        self._rules = SpanRules(config.rules, config.decode.depth_max) if config.rules else None
 
     def _aggregate(self, data: bytes, at: KafkaPosition) -> _Part:
         spans = self._decoder.decode(data)
@@ -186,9 +187,10 @@ class LogFold(Fold):
     def __init__(self, config: FoldConfig) -> None:
         super().__init__(config)
         self._reader = LineReader(config.masks)
+        self._asked = config.rules.asked("log") if config.rules else NO_ATTRIBUTES
 
     def _aggregate(self, data: bytes, at: KafkaPosition) -> _Part:
-        found = decode_logs(data, self.config.decode)
+        found = decode_logs(data, self.config.decode, self._asked)
         if isinstance(found, Rejected):
             return _Part((found,))
         part = logs_part(found.records, self._reader, at, self.config)

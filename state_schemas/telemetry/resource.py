@@ -25,7 +25,11 @@ class ServiceName(NamedTuple):
 
     def __str__(self) -> str:
         """Return the name alone without a namespace; `/name` where that name itself contains a `/`."""
-        return f"{self.namespace}/{self.name}" if self.namespace or "/" in self.name else self.name
+        return _qualified(self.namespace, self.name)
+
+
+def _qualified(namespace: str, name: str) -> str:
+    return f"{namespace}/{name}" if namespace or "/" in name else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,14 @@ class Resource:
     container: str = ""
     image: str = ""
     version: str = ""
+    # The attributes, under their own names, that were asked for and are there, ascending by name; values as in
+    # `LogRecord`.
+    attributes: tuple[tuple[str, str], ...] = ()
 
     @property
     def qualified_service(self) -> str:
         """Return the service with its namespace, as all stages name it: see `ServiceName`."""
-        return str(ServiceName(self.namespace, self.service))
+        return _qualified(self.namespace, self.service)
 
 
 class ServiceInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):

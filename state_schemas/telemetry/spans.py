@@ -1,7 +1,7 @@
 """Decoded spans of one message, as columns."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -35,6 +35,15 @@ class SpanException:
     stacktrace: str
 
 
+class EncodedSpans(NamedTuple):
+    """The spans of a message as they came, for what is decoded of a few of them only; no bytes where none came."""
+
+    # The message in protobuf.
+    data: bytes = b""
+    # int64 (n, 2): first byte and end of each span.
+    ranges: NDArray[np.int64] = np.zeros((0, 2), np.int64)
+
+
 class SpanColumns(msgspec.Struct, frozen=True):
     """The n spans of one message, one array element each, in wire order.
 
@@ -65,3 +74,4 @@ class SpanColumns(msgspec.Struct, frozen=True):
     exceptions_beyond: int = 0
     # Number of texts (names, resource attributes, exceptions) that were not UTF-8; what was invalid in them is U+FFFD.
     texts_repaired: int = 0
+    encoded: EncodedSpans = EncodedSpans()

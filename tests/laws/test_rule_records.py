@@ -1,16 +1,21 @@
 """Laws of signals of raw records: whole columns give what each record by itself gives; what is too much is counted."""
 
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from reasoner.traffic.otlp import attributes as otlp_attributes
 from state_schemas.contracts.rules import Rule
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.spans import SPAN_KINDS, SpanColumns
+from tests.support.otlp_forms import otlp_json
 from tests.support.stories import Story, busy, stories
 from tests.support.traffic import columns, messages
+from udfs.otlp.decoder import SpanDecoder
 from udfs.rules.compiled import RuleIndex, compile_rules
 from udfs.rules.conditions import STATUSES
 from udfs.rules.records import SIGNALS_MAX
@@ -41,10 +46,20 @@ conditions = st.fixed_dictionaries(
 ).filter(bool)
 
 
-def index_of(found: list[dict[str, Any]], by: str) -> RuleIndex:
-    step = {"name": "a", "span": found}
-    document = {"id": "r", "version": 1, "title": "t", "by": by, "within": "1m", "steps": [step]}
-    index, faults = compile_rules([Rule.model_validate(document)])
+def index_of(found: list[dict[str, Any]], by: str, others: int = 0) -> RuleIndex:
+    """Compile a rule with these conditions, and as many others that no span fulfils."""
+    documents = [
+        {
+            "id": f"r{number}",
+            "version": 1,
+            "title": "t",
+            "by": by,
+            "within": "1m",
+            "steps": [{"name": "a", "span": span}],
+        }
+        for number, span in enumerate([found, *({"name": f"a-{number}"} for number in range(others))])
+    ]
+    index, faults = compile_rules(map(Rule.model_validate, documents))
     assert not faults
     return index
 
@@ -71,7 +86,7 @@ def test_whole_columns_give_what_each_span_by_itself_gives(
     story: Story, found: list[dict[str, Any]], by: str, data: st.DataObject
 ) -> None:
     index = index_of(found, by)
-    rules = SpanRules(index)
+    rules = SpanRules(index, 24)
     for sent in messages(story)[:6]:
         spans = columns(sent.spans)
         ok = np.array([data.draw(st.booleans()) for _ in sent.spans])
@@ -91,7 +106,120 @@ def test_whole_columns_give_what_each_span_by_itself_gives(
 def test_signals_beyond_the_limit_of_a_message_are_counted() -> None:
     sent = messages(busy())[0]
     spans = columns([span._replace(number=number) for number in range(1, 400) for span in sent.spans[:3]])
-    rules = SpanRules(index_of([{"duration_ms|gte": 0}], "service"))
+    rules = SpanRules(index_of([{"duration_ms|gte": 0}], "service"), 24)
     found = rules.signals(spans, np.ones(len(spans.name), np.bool_), AT)
     assert len(found.signals) == SIGNALS_MAX
     assert found.beyond == len(spans.name) - SIGNALS_MAX > 0
+
+
+class SentSpan(NamedTuple):
+    """A span of a message, with values that conditions name, or others."""
+
+    service: int
+    pod: str
+    name: str
+    kind: int
+    is_error: bool
+    duration_ms: float
+    attributes: dict[str, str | int]
+
+
+ATTRIBUTES: Final = ("http.route", "code")
+sent_spans = st.builds(
+    SentSpan,
+    service=st.integers(0, 2),
+    pod=st.sampled_from(("", "pod-1", "pod-2")),
+    name=st.sampled_from(("GET /a", "GET /b", "", "/a")),
+    kind=st.integers(0, 5),
+    is_error=st.booleans(),
+    duration_ms=st.sampled_from((0.0, 5.0, 10.0, 20.5, 20.6, 60.0)),
+    attributes=st.dictionaries(st.sampled_from((*ATTRIBUTES, "x")), st.sampled_from(("/a", "GET /a", "", 503, 7))),
+)
+FIELDS: Final[dict[str, st.SearchStrategy[Any]]] = {
+    "service": st.sampled_from(("service-0", ["SERVICE-1", "service-2"])),
+    "name": st.sampled_from(("get /a", ["GET /b", "/a"])),
+    "status": st.sampled_from(STATUSES),
+    "kind|fieldref": st.sampled_from(("status", "kind")),
+    "duration_ms": st.sampled_from((5, [10, 60])),
+    "duration_ms|gt": st.sampled_from((5, 20.5)),
+    "duration_ms|lte": st.sampled_from((20.5, 60)),
+    "attributes.http.route": st.sampled_from(("/A", "absent")),
+    "attributes.http.route|exists": st.booleans(),
+    "attributes.http.route|fieldref": st.sampled_from(("name", "attributes.code")),
+    "attributes.code|gte": st.sampled_from((7, 500)),
+    "resource.k8s.pod.name": st.sampled_from(("pod-1", "pod-2")),
+    "resource.k8s.pod.name|exists": st.booleans(),
+}
+# Of one or two fields, so that they often hold.
+of_messages = st.lists(st.sampled_from(sorted(FIELDS)), min_size=1, max_size=2, unique=True).flatmap(
+    lambda names: st.fixed_dictionaries({name: FIELDS[name] for name in names})
+)
+
+
+def request_of(sent: list[SentSpan]) -> ExportTraceServiceRequest:
+    request = ExportTraceServiceRequest()
+    for number, span in enumerate(sent, 1):
+        group = request.resource_spans.add()
+        resource: dict[str, str] = {"service.name": f"service-{span.service}", "k8s.pod.name": span.pod}
+        group.resource.attributes.extend(otlp_attributes(dict(resource)))
+        end_ns = AT.timestamp_ms * NS_PER_MS
+        made = group.scope_spans.add().spans.add(
+            trace_id=number.to_bytes(16), span_id=number.to_bytes(8), name=span.name
+        )
+        made.kind, made.status.code = span.kind, 2 * span.is_error
+        made.start_time_unix_nano, made.end_time_unix_nano = end_ns - round(span.duration_ms * NS_PER_MS), end_ns
+        made.attributes.extend(otlp_attributes(dict(span.attributes)))
+    return request
+
+
+def fields_of_sent(span: SentSpan) -> dict[str, Any]:
+    texts = {"service": f"service-{span.service}", "resource.k8s.pod.name": span.pod, "name": span.name}
+    own = {"kind": SPAN_KINDS[span.kind], "status": STATUSES[span.is_error], "duration_ms": span.duration_ms}
+    return {**texts, **own, **{f"attributes.{name}": str(value) for name, value in span.attributes.items()}}
+
+
+@given(
+    sent=st.lists(sent_spans, min_size=4, max_size=8),
+    found=st.lists(of_messages, min_size=1, max_size=3),
+    others=st.sampled_from((0, 62, 63, 130)),
+    is_json=st.booleans(),
+)
+@settings(deadline=None)
+def test_a_message_gives_what_each_span_with_its_attributes_gives(
+    sent: list[SentSpan], found: list[dict[str, Any]], others: int, is_json: bool
+) -> None:
+    index = index_of(found, "trace", others)
+    request = request_of(sent)
+    data = otlp_json(request) if is_json else request.SerializeToString()
+    spans = SpanDecoder(asked=index.asked("span")).decode(data)
+    assert isinstance(spans, SpanColumns)
+    signals = SpanRules(index, 24).signals(spans, np.ones(len(sent), np.bool_), AT).signals
+    expected = []
+    for number, span in enumerate(sent, 1):
+        if hits := {hit for _, hit in index.hits("span", fields_of_sent(span), AT.timestamp_ms)}:
+            expected.append((f"trace|{number:032x}", tuple(sorted(hits))))
+    assert [(signal.subject, signal.hits) for signal in signals] == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "held"),
+    [
+        ("duration_ms", 5, [5.0]),
+        ("duration_ms", [5, 4.999999], [4.999999, 5.0]),
+        ("duration_ms|gt", 5, [5.000001]),
+        ("duration_ms|gte", [5, 60], [5.0, 5.000001]),
+        ("duration_ms|lt", 5, [4.999999]),
+        ("duration_ms|lte", [5, 1], [4.999999, 5.0]),
+        ("duration_ms|exists", True, [4.999999, 5.0, 5.000001]),
+        ("duration_ms|exists", False, []),
+        ("duration_ms|fieldref", "duration_ms", [4.999999, 5.0, 5.000001]),
+    ],
+)
+def test_a_duration_is_compared_to_the_nanosecond(key: str, value: Any, held: list[float]) -> None:
+    durations_ms = [4.999999, 5.0, 5.000001]
+    sent = [SentSpan(0, "", "GET /a", 2, False, duration_ms, {}) for duration_ms in durations_ms]
+    index = index_of([{key: value}], "trace")
+    spans = SpanDecoder().decode(request_of(sent).SerializeToString())
+    assert isinstance(spans, SpanColumns)
+    found = SpanRules(index, 24).signals(spans, np.ones(3, np.bool_), AT).signals
+    assert [durations_ms[int(signal.subject[-1]) - 1] for signal in found] == held

@@ -24,7 +24,17 @@ from udfs.otlp.refused import Refused
 from udfs.otlp.repair import Repaired
 from udfs.otlp.span_scanner import Scanned, scan
 
-__all__ = ["DEFAULTS", "DecodeSettings", "Records", "SpanDecoder", "decode_logs", "decode_metrics", "decode_records"]
+__all__ = [
+    "DEFAULTS",
+    "NO_ATTRIBUTES",
+    "AskedAttributes",
+    "DecodeSettings",
+    "Records",
+    "SpanDecoder",
+    "decode_logs",
+    "decode_metrics",
+    "decode_records",
+]
 
 # The scanner's positions are 31 bits wide, as are upb's lengths.
 _MESSAGE_BYTES_LIMIT: Final = 2**31 - 1
@@ -54,7 +64,7 @@ class DecodeSettings:
 
     # Bytes of a message, 1..2**31-1.
     message_bytes_max: int = 16 * 2**20
-    # Spans, and resources, of one message. A real span has over 50 bytes; a span of two bytes would use 58 in memory.
+    # Spans, and resources, of one message. A real span has over 50 bytes; a span of two bytes would use 74 in memory.
     spans_max: int = 1_000_000
     # Nested arrays and objects in the value of an attribute, 1..30.
     depth_max: int = 24
@@ -81,6 +91,20 @@ class DecodeSettings:
 DEFAULTS: Final = DecodeSettings()
 
 
+class AskedAttributes(NamedTuple):
+    """Names of the attributes that are read beyond those that each job reads, ascending.
+
+    - span: of spans, which SpanColumns keeps encoded; OTLP/JSON is translated with these alone.
+    - resource: of resources, which `Resource.attributes` holds.
+    """
+
+    span: tuple[str, ...] = ()
+    resource: tuple[str, ...] = ()
+
+
+NO_ATTRIBUTES: Final = AskedAttributes()
+
+
 # Detail of a Rejected. found: what a decoder found.
 _DETAILS: Final[Mapping[RejectReason, str]] = {
     "empty": "found no bytes, expected an OTLP {signal} request; find the producer of empty values",
@@ -99,9 +123,10 @@ class SpanDecoder:
     Create it in `open()`: its first message loads the compiled scanner.
     """
 
-    def __init__(self, settings: DecodeSettings = DEFAULTS) -> None:
+    def __init__(self, settings: DecodeSettings = DEFAULTS, asked: AskedAttributes = NO_ATTRIBUTES) -> None:
         self._settings = settings
-        self._reader = ProtobufReader(settings.depth_max)
+        self._reader = ProtobufReader(settings.depth_max, asked.resource)
+        self._span_attributes = frozenset(asked.span)
         self._resources: dict[bytes, _Known] = {}
         self.decode(_FIELD_1 + b"\x00")
 
@@ -112,7 +137,7 @@ class SpanDecoder:
         broken strings and values in fields that SpanColumns does not hold, above all attributes of spans. It accepts
         faults in events too, except in events named `exception` and in fields that cannot be skipped.
         """
-        return _decode(data, "traces", self._settings, self._columns)
+        return _decode(_Encoded(data, "traces", self._span_attributes), self._settings, self._columns)
 
     def _columns(self, request: Repaired) -> SpanColumns:
         data = request.data
@@ -171,14 +196,18 @@ class _SpanNames(NamedTuple):
     repaired: int
 
 
-def decode_logs(data: bytes, settings: DecodeSettings = DEFAULTS) -> Records[LogRecord] | Rejected:
+def decode_logs(
+    data: bytes, settings: DecodeSettings = DEFAULTS, asked: AskedAttributes = NO_ATTRIBUTES
+) -> Records[LogRecord] | Rejected:
     """Decode a logs request. It is accepted or rejected as a whole."""
-    return _decode(data, "logs", settings, _records(settings, ProtobufReader.log_records))
+    reader = ProtobufReader(settings.depth_max, asked.resource)
+    return _decode(_Encoded(data, "logs"), settings, _records(reader, reader.log_records))
 
 
 def decode_metrics(data: bytes, settings: DecodeSettings = DEFAULTS) -> Records[MetricPoint] | Rejected:
     """Decode a metrics request, one element per data point. It is accepted or rejected as a whole."""
-    return _decode(data, "metrics", settings, _records(settings, ProtobufReader.metric_points))
+    reader = ProtobufReader(settings.depth_max)
+    return _decode(_Encoded(data, "metrics"), settings, _records(reader, reader.metric_points))
 
 
 def decode_records(
@@ -188,28 +217,34 @@ def decode_records(
     return decode_logs(data, settings) if signal == "logs" else decode_metrics(data, settings)
 
 
-def _records(
-    settings: DecodeSettings, read: Callable[[ProtobufReader, bytes], tuple[_T, ...]]
-) -> Callable[[Repaired], Records[_T]]:
-    """Return the decoder of a request whose records upb parses."""
+def _records(reader: ProtobufReader, read: Callable[[bytes], tuple[_T, ...]]) -> Callable[[Repaired], Records[_T]]:
+    """Return the decoder of a request whose records upb parses, by a method of the reader."""
 
     def decode(request: Repaired) -> Records[_T]:
-        reader = ProtobufReader(settings.depth_max)
-        records = read(reader, request.data)
+        records = read(request.data)
         return Records(records, request.texts + reader.texts_repaired)
 
     return decode
 
 
-def _decode(data: bytes, signal: SignalType, settings: DecodeSettings, read: Callable[[Repaired], _T]) -> _T | Rejected:
-    """Read a request, in protobuf or JSON, by `read`; turn its faults into Rejected."""
+class _Encoded(NamedTuple):
+    """A request, in protobuf or JSON. span_attributes: as in to_protobuf."""
+
+    data: bytes
+    signal: SignalType
+    span_attributes: frozenset[str] = frozenset()
+
+
+def _decode(request: _Encoded, settings: DecodeSettings, read: Callable[[Repaired], _T]) -> _T | Rejected:
+    """Read a request by `read`; turn its faults into Rejected."""
+    data, signal, _ = request
     try:
         if not data:
             raise Refused(reason="empty")
         if len(data) > settings.message_bytes_max:
             limit = f"expected at most {settings.message_bytes_max} (message_bytes_max)"
             raise Refused(reason="too_large", found=f"{len(data)} bytes, {limit}")
-        return read(_in_protobuf(data, signal))
+        return read(_in_protobuf(request))
     except DecodeError:
         fault = Refused(reason="malformed_protobuf", found="broken protobuf, or over 100 messages inside each other,")
     except Refused as refused:
@@ -218,17 +253,18 @@ def _decode(data: bytes, signal: SignalType, settings: DecodeSettings, read: Cal
     return Rejected(fault.reason, _DETAILS[fault.reason].format_map(facts))
 
 
-def _in_protobuf(data: bytes, signal: SignalType) -> Repaired:
+def _in_protobuf(request: _Encoded) -> Repaired:
     """Return the request in protobuf, whichever its encoding is.
 
     Protobuf starts with field 1, whose tag is the byte of a newline, and the length after it may be the byte of a
     brace. Such bytes are JSON if they parse as JSON: a request with any span, record or point contains the byte 0x12
     (field 2), which no JSON text contains.
     """
+    data = request.data
     if not _BLANK_THEN_BRACE.match(data):
         return Repaired(data, 0)
     try:
-        return to_protobuf(data, signal)
+        return to_protobuf(*request)
     except Refused as refused:
         if refused.reason == "malformed_json" and data.startswith(_FIELD_1):
             return Repaired(data, 0)

@@ -29,7 +29,7 @@ from state_schemas.telemetry.resource import Resource
 from state_schemas.telemetry.spans import SpanException
 from udfs.otlp.refused import Refused
 from udfs.otlp.repair import repair_protobuf
-from udfs.otlp.resource import resource_of
+from udfs.otlp.resource import VALUE_CHARS_MAX, resource_of
 
 __all__ = ["EXCEPTION_ATTRIBUTES", "DecodeError", "ProtobufReader", "hex_id"]
 
@@ -58,9 +58,11 @@ class ProtobufReader:
     texts_repaired: number of texts repaired so far.
     """
 
-    def __init__(self, depth_max: int) -> None:
+    def __init__(self, depth_max: int, resource_attributes: Iterable[str] = ()) -> None:
+        """resource_attributes: names, ascending, of attributes that a `Resource` keeps."""
         self.texts_repaired = 0
         self._depth_max = depth_max
+        self._kept = tuple(resource_attributes)
 
     def resource(self, parts: Iterable[bytes]) -> Resource:
         """Decode the `resource` fields of one group, which protobuf merges. Each must be complete by itself."""
@@ -77,6 +79,14 @@ class ProtobufReader:
         attributes = self._parsed(Span.Event, data).attributes
         found = dict(self._texts(pair for pair in attributes if pair.key in EXCEPTION_ATTRIBUTES))
         return SpanException(span, *(found.get(name, "") for name in EXCEPTION_ATTRIBUTES))
+
+    def attribute(self, data: bytes) -> str:
+        """Return the value of a KeyValue, at most VALUE_CHARS_MAX characters; "" where it cannot be read."""
+        try:
+            ((_, text),) = self._texts((self._parsed(KeyValue, data),))
+        except (DecodeError, Refused):
+            return ""
+        return text[:VALUE_CHARS_MAX]
 
     def log_records(self, data: bytes) -> tuple[LogRecord, ...]:
         """Decode a logs request."""
@@ -110,7 +120,7 @@ class ProtobufReader:
         return parsed
 
     def _resource(self, message: resource_pb2.Resource) -> Resource:
-        return resource_of(dict(self._texts(message.attributes)))
+        return resource_of(dict(self._texts(message.attributes)), self._kept)
 
     def _log(self, record: logs_pb2.LogRecord, resource: Resource) -> LogRecord:
         return LogRecord(

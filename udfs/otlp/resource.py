@@ -3,7 +3,7 @@
 Names follow the OpenTelemetry semantic conventions 1.44; current names come before older ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -13,11 +13,13 @@ import msgspec
 
 from state_schemas.telemetry.resource import Resource
 
-__all__ = ["ALIASES", "NAME_CHARS_MAX", "resource_of", "short_name"]
+__all__ = ["ALIASES", "NAME_CHARS_MAX", "VALUE_CHARS_MAX", "resource_of", "short_name"]
 
 # Characters of the longest name that is not cut. Deploy ids and stack traces in a name cannot grow keys and state
 # beyond it.
 NAME_CHARS_MAX: Final = 256
+# Characters of an attribute's value that conditions of rules read: a command line or a query, but no document.
+VALUE_CHARS_MAX: Final = 4_096
 _HASH_BYTES: Final = 8
 
 # Field of `Resource` -> attributes that may contain it, in order of preference; the first non-empty value is taken.
@@ -62,8 +64,8 @@ _FALLBACKS: Final = {"env": "default", "service": "unknown_service", "host": UNK
 _TAGS: Final = ("container.image.tags", "container.image.tag")
 
 
-def resource_of(attributes: Mapping[str, str]) -> Resource:
-    """Return the resource of these attributes.
+def resource_of(attributes: Mapping[str, str], asked: Iterable[str] = ()) -> Resource:
+    """Return the resource of these attributes. asked: names, ascending, of attributes that it keeps as they are.
 
     Values are texts as `udfs.otlp.protobuf` writes them; of a JSON array the first element is taken. Every field
     is cleaned: control characters become spaces, and a value longer than NAME_CHARS_MAX characters is cut, with a hash
@@ -78,7 +80,8 @@ def resource_of(attributes: Mapping[str, str]) -> Resource:
         found[field] = found[field].replace("|", "_")
     found["namespace"] = found["namespace"].replace("/", "_")
     clean = {field: _clean(value) or _FALLBACKS.get(field, "") for field, value in found.items()}
-    return Resource(**clean)
+    kept = tuple((name, attributes[name][:VALUE_CHARS_MAX]) for name in asked if name in attributes)
+    return Resource(**clean, attributes=kept)
 
 
 def _first(attributes: Mapping[str, str], names: tuple[str, ...]) -> str:

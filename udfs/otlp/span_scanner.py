@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from state_schemas.telemetry.spans import SpanColumns
+from state_schemas.telemetry.spans import EncodedSpans, SpanColumns
 from udfs.otlp.refused import Refused
 from udfs.otlp.span_names import number_names
 from udfs.otlp.span_scanner_kernels import EXCEPTIONS_MAX, GROUP_DEPTH_MAX, find_spans, read_spans
@@ -43,9 +43,9 @@ class Scanned(NamedTuple):
 def scan(data: bytes, spans_max: int) -> Scanned:
     """Scan one message, up to 2**31 - 1 bytes. Raises Refused, also for more than spans_max spans or resources.
 
-    Two passes: count, then fill. The result owns its memory (58 bytes and 40 of scratch a span). About 7 M spans/s of
-    320 bytes. Strings, resources and exceptions are not decoded here: the caller checks UTF-8 and the content of
-    `resource` and of events named `exception`.
+    Two passes: count, then fill. The result owns its memory (74 bytes and 24 of scratch a span), apart from data. About
+    7 M spans/s of 320 bytes. Strings, resources and exceptions are not decoded here: the caller checks UTF-8 and the
+    content of `resource` and of events named `exception`.
     """
     buf = np.frombuffer(data, np.uint8)
     groups = np.empty(GROUP_DEPTH_MAX, np.int64)
@@ -84,6 +84,7 @@ def scan(data: bytes, spans_max: int) -> Scanned:
         span_id=ids[:, 16:24].copy(),
         parent_span_id=ids[:, 24:].copy(),
         exceptions_beyond=int(exceptions[0, 1]),
+        encoded=EncodedSpans(data, span_range),
     )
     exception_range = exceptions[1 : 1 + exceptions[0, 0]]
     return Scanned(columns, resource_count, resource_range, name_range[name_spans], exception_range)

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from udfs.compiled import njit
+from udfs.compiled import load8, njit
 
-__all__ = ["EXCEPTIONS_MAX", "GROUP_DEPTH_MAX", "find_spans", "read_spans"]
+__all__ = ["EXCEPTIONS_MAX", "GROUP_DEPTH_MAX", "find_attributes", "find_spans", "read_spans"]
 
 # Largest depth of nested groups; the limit of upb.
 GROUP_DEPTH_MAX: Final = 100
@@ -40,6 +40,8 @@ _NAME: Final = 5 << 3 | 2
 _KIND: Final = 6 << 3 | 0
 _START_NS: Final = 7 << 3 | 1
 _END_NS: Final = 8 << 3 | 1
+_ATTRIBUTES: Final = 9 << 3 | 2
+_KEY: Final = 1 << 3 | 2
 _EVENTS: Final = 11 << 3 | 2
 _STATUS: Final = 15 << 3 | 2
 _STATUS_CODE: Final = 3 << 3 | 0
@@ -90,15 +92,6 @@ def _sized(buf: Any, pos: Any, end: Any) -> Any:
     if value > _SIZE_MAX or np.int64(value) > end - first:
         return ~pos, ~pos
     return first, first + np.int64(value)
-
-
-@njit
-def _fixed64(buf: Any, pos: Any) -> Any:
-    """Read eight bytes, little-endian. The caller has checked that pos + 8 is inside the field."""
-    value = _U0
-    for i in range(8):
-        value |= np.uint64(buf[pos + i]) << np.uint64(8 * i)
-    return value
 
 
 @njit
@@ -290,7 +283,7 @@ def _event(buf: Any, pos: Any, end: Any, row: Any, exceptions: Any, groups: Any)
             return after
         if tag == _EVENT_NAME:
             name, pos = _sized(buf, after, end)
-            named = pos - name == 9 and _fixed64(buf, name) == _EXCEPTIO and buf[name + 8] == _N
+            named = pos - name == 9 and load8(buf, name) == _EXCEPTIO and buf[name + 8] == _N
         else:
             pos = _skip(buf, after, end, tag, groups)
         if pos < 0:
@@ -309,15 +302,7 @@ def _event(buf: Any, pos: Any, end: Any, row: Any, exceptions: Any, groups: Any)
 
 @njit
 def _span(
-    buf: Any,
-    pos: Any,
-    end: Any,
-    row: Any,
-    ids: Any,
-    times: Any,
-    name_range: Any,
-    exceptions: Any,
-    groups: Any,
+    buf: Any, pos: Any, end: Any, row: Any, ids: Any, times: Any, name_range: Any, exceptions: Any, groups: Any
 ) -> Any:
     """Read one span; write its ids, times and name to its row. -> position, kind, status code."""
     kind = code = np.int64(0)
@@ -340,7 +325,7 @@ def _span(
             value, pos = _varint(buf, after, end)
             kind = np.int64(value & _LOW_32)
         elif tag in (_START_NS, _END_NS) and after + 8 <= end:
-            times[row, (tag - _START_NS) >> 3] = _fixed64(buf, after)
+            times[row, (tag - _START_NS) >> 3] = load8(buf, after)
             pos = after + 8
         else:
             pos = _skip(buf, after, end, tag, groups)
@@ -351,22 +336,65 @@ def _span(
 
 @njit
 def read_spans(
-    buf: Any,
-    span_range: Any,
-    times: Any,
-    kind: Any,
-    error: Any,
-    ids: Any,
-    name_range: Any,
-    exceptions: Any,
-    groups: Any,
+    buf: Any, span_range: Any, times: Any, kind: Any, error: Any, ids: Any, names: Any, exceptions: Any, groups: Any
 ) -> Any:
     """Read all spans. -> 0 or a fault. All outputs but `kind`, `error` and `exceptions` are zeroed by the caller."""
     for i in range(span_range.shape[0]):
         first, end = span_range[i, 0], span_range[i, 1]
-        pos, code, status = _span(buf, first, end, i, ids, times, name_range, exceptions, groups)
+        pos, code, status = _span(buf, first, end, i, ids, times, names, exceptions, groups)
         if pos < 0:
             return pos
         kind[i] = code if code <= _KIND_MAX else 0
         error[i] = status == _STATUS_ERROR
     return 0
+
+
+@njit
+def _key(buf: Any, pos: Any, end: Any, groups: Any) -> Any:
+    """Find the last key of a KeyValue. -> its first byte and its end, 0 and 0 where there is none or it is broken."""
+    first = stop = np.int64(0)
+    while pos < end:
+        tag, pos = _tag(buf, pos, end)
+        if pos >= 0 and tag == _KEY:
+            first, pos = _sized(buf, pos, end)
+            stop = pos
+        elif pos >= 0:
+            pos = _skip(buf, pos, end, tag, groups)
+        if pos < 0:
+            return np.int64(0), np.int64(0)
+    return first, stop
+
+
+@njit
+def find_attributes(
+    buf: Any, span_range: Any, rows: Any, names: Any, keys: Any, key_stops: Any, found: Any, groups: Any
+) -> None:
+    """Find attributes of spans that `read_spans` has read without a fault; a broken attribute is passed over.
+
+    - span_range: as in find_spans. rows, names: int64 (n,), a span and which of the keys is looked for in it.
+    - keys, key_stops: uint8 and int64 (m,), the keys one behind the other, and the end of each.
+    - found: int64 (n, 2), zeroed by the caller: first byte and end of the last KeyValue with the key.
+    """
+    for i in range(rows.shape[0]):
+        pos, end = span_range[rows[i], 0], span_range[rows[i], 1]
+        at = key_stops[names[i] - 1] if names[i] > 0 else 0
+        size = key_stops[names[i]] - at
+        while pos < end:
+            tag, pos = _tag(buf, pos, end)
+            if tag == _ATTRIBUTES:
+                first, pos = _sized(buf, pos, end)
+                key, stop = _key(buf, first, pos, groups)
+                if size == stop - key and _equal(buf, key, keys, at, size):
+                    found[i, 0] = first
+                    found[i, 1] = pos
+            else:
+                pos = _skip(buf, pos, end, tag, groups)
+
+
+@njit
+def _equal(buf: Any, first: Any, other: Any, at: Any, size: Any) -> Any:
+    """Return whether two arrays have the same bytes at these places."""
+    same = 0
+    while same < size and buf[first + same] == other[at + same]:
+        same += 1
+    return same == size

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from state_schemas.aggregates.published_rules import FOREVER_MS, PublishedRule, RuleVersion
 from state_schemas.aggregates.rule_signals import RuleHit
 from state_schemas.contracts.rules import SOURCES, Condition, Part, Rule, SourceName
+from udfs.otlp.decoder import AskedAttributes
 from udfs.otlp.resource import short_name
 from udfs.rules.conditions import Conditions, Fields, compile_conditions, exact_texts, field_fault
 from udfs.rules.matching import SequencePlan, StepPlan
@@ -52,9 +53,21 @@ class RuleEntry(NamedTuple):
     from_ms: int
     until_ms: int
 
+    @property
+    def is_dated(self) -> bool:
+        """Return whether there are event times at which the entry does not count."""
+        return not self.holds_at(0) or self.until_ms < FOREVER_MS
+
     def holds_at(self, at_ms: int) -> bool:
         """Return whether the entry counts at an event time."""
         return self.from_ms <= at_ms < self.until_ms
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Return the fields of a record that are read: by conditions, as its subject, or to count distinct values."""
+        kind, _, name = self.by.partition(":")
+        others = {self.distinct, f"attributes.{name}" if kind == "attribute" else ""} - {""}
+        return self.conditions.fields() | others
 
     def hit(self, fields: Fields) -> RuleHit:
         value = fields.get(self.distinct) if self.distinct else None
@@ -120,6 +133,16 @@ class RuleIndex:
             for entry in entries.get(key, ()):
                 if entry.holds_at(at_ms) and entry.conditions.hold(fields):
                     yield entry.by, entry.hit(fields)
+
+    def asked(self, source: SourceName) -> AskedAttributes:
+        """Return the attributes of records that the rules read, beyond those that each job reads."""
+        listed = (entry for entries in self.entries.get(source, {}).values() for entry in entries)
+        fields = sorted({field for entry in listed for field in entry.fields})
+        of_record, of_resource = (
+            tuple(field.removeprefix(prefix) for field in fields if field.startswith(prefix))
+            for prefix in ("attributes.", "resource.")
+        )
+        return AskedAttributes(of_record, of_resource)
 
     def __reduce__(self) -> tuple[Callable[[tuple[PublishedRule, ...]], "RuleIndex"], tuple[tuple[PublishedRule, ...]]]:
         """Travel to the workers of Flink as text: compiled expressions cannot be pickled."""
@@ -247,7 +270,7 @@ def _entries(
 def _by_fault(by: str, source: SourceName) -> str:
     """Return why signals of a source have no value of `by`, "" if they have."""
     kind = by.partition(":")[0]
-    have = {"operation": ("insight", "span"), "attribute": ("log",)}.get(kind, SOURCES)
+    have = {"operation": ("insight", "span"), "attribute": ("span", "log")}.get(kind, SOURCES)
     return "" if source in have else f"{source} has no {by}, expected steps of {' or '.join(have)} in a rule by {kind}"
 
 

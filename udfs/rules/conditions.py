@@ -76,6 +76,8 @@ FIELDS: Final[Mapping[SourceName, Mapping[str, str]]] = {
         "kind": "text",
         "status": "text",
         "duration_ms": "number",
+        "attributes.": "any",
+        "resource.": "any",
     },
     "log": {
         **_SERVICE,
@@ -88,6 +90,7 @@ FIELDS: Final[Mapping[SourceName, Mapping[str, str]]] = {
         "template": "text",
         "exception_type": "text",
         "attributes.": "any",
+        "resource.": "any",
     },
 }
 # Fields of which all values are known.
@@ -180,8 +183,8 @@ def field_fault(source: SourceName, field: str) -> str:
 def _nearest(name: str, known: Sequence[str]) -> str:
     """Return what a name may have meant; a known name that ends with a dot goes on with another one."""
     near = get_close_matches(name, known, 1)
-    names = (f"{other}NAME" if other.endswith(".") else other for other in known)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+    names = [f"{other}NAME" if other.endswith(".") else other for other in near or known]
+    return f"did you mean {names[0]}?" if near else f"there are {', '.join(names)}"
 
 
 def _field_test(source: SourceName, key: str, values: Values) -> FieldTest:

@@ -10,19 +10,19 @@ from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.resource import Resource
 from udfs.logs.message import PlacedLine
 from udfs.logs.template import template_of
-from udfs.otlp.resource import short_name
+from udfs.otlp.resource import VALUE_CHARS_MAX, short_name
 from udfs.rules.compiled import RuleIndex, by_of
 from udfs.rules.conditions import SEVERITIES, FieldValue
 from udfs.rules.relations import known_hosts
 from udfs.rules.subjects import bucket_of
 
 __all__ = [
-    "OF_RESOURCE",
+    "SIGNALS_MAX",
     "Found",
     "OfRecord",
-    "capped",
+    "ResourceFields",
+    "is_of_resource",
     "log_signals",
-    "signals_of_record",
     "value_of_resource",
 ]
 
@@ -66,10 +66,10 @@ class _LineFields:
 
     def get(self, name: str, /) -> FieldValue | None:
         record, _, read = self.line
-        if name in OF_RESOURCE:
-            return str(getattr(record.resource, name)) or None
+        if is_of_resource(name):
+            return ResourceFields(record.resource).get(name)
         if name.startswith("attributes."):
-            return dict(record.attributes).get(name.removeprefix("attributes."))
+            return dict(record.attributes).get(name.removeprefix("attributes."), "")[:VALUE_CHARS_MAX]
         if name == "template":
             return _template(read.pattern.texts)
         values: Mapping[str, FieldValue] = {
@@ -112,6 +112,23 @@ def _value_of_line(fields: _LineFields, by: str) -> str | None:
     if by.startswith("attribute:"):
         return short_name(dict(record.attributes).get(by.removeprefix("attribute:"), "")) or None
     return value_of_resource(record.resource, by)
+
+
+def is_of_resource(field: str) -> bool:
+    """Return whether a field of a record is one of its resource."""
+    return field in OF_RESOURCE or field.startswith("resource.")
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceFields:
+    """Fields of a record that are those of its resource."""
+
+    resource: Resource
+
+    def get(self, name: str, /) -> FieldValue | None:
+        if name.startswith("resource."):
+            return dict(self.resource.attributes).get(name.removeprefix("resource."))
+        return str(getattr(self.resource, name)) or None
 
 
 def value_of_resource(resource: Resource, by: str) -> str | None:

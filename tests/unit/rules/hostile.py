@@ -154,6 +154,11 @@ FILES = (
     changed("no character", _LOG, 'log: {body: "\\U00110000"}', 0, "an escape that is no character"),
     changed("no character at all", _LOG, 'log: {body: "\\UFFFFFFFF"}', 0, "an escape that is no character"),
     changed("null", _LOG, "log: {body: null}", 10, "found None"),
+    changed("an attribute without a name", _LOG, "span: {attributes.: x}", 9, "span has no field 'attributes.'"),
+    changed("an attribute of an insight", _LOG, "insight: {attributes.a: x}", 9, "insight has no field"),
+    changed(
+        "distinct of no attribute", _LOG, f"{_LOG}\n    count: '>= 2'\n    distinct: resource.", 9, "distinct: log"
+    ),
     changed("an unknown field", "body|contains", "bdoy|contains", 9, "did you mean body?"),
     changed("an unknown modifier", "body|contains", "body|contians", 9, "did you mean contains?"),
     changed("a broken expression", _LOG, "log: {body|re: '('}", 9, "regular expression of RE2"),

@@ -80,7 +80,7 @@ def changed_rule(changes: dict[str, Any]) -> Rule:
 
 
 def test_what_the_signals_of_a_step_do_not_have_is_no_subject() -> None:
-    for by, source in (("operation", "log"), ("attribute:user", "span"), ("attribute:user", "insight")):
+    for by, source in (("operation", "log"), ("attribute:user", "insight")):
         condition = {"kind": "telemetry_gap"} if source == "insight" else {"service": "x"}
         document = {"id": "r", "version": 1, "title": "t", "by": by, "within": "1m"}
         _, faults = compile_rules([Rule.model_validate({**document, "steps": [{"name": "a", source: condition}]})])

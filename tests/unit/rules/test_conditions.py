@@ -15,6 +15,7 @@ LOG: dict[str, Any] = {
     "attributes.code": "503",
     "attributes.price": "1.10",
     "attributes.empty": "",
+    "resource.k8s.pod.name": "Cart-1",
 }
 
 
@@ -75,6 +76,9 @@ LOG: dict[str, Any] = {
         ("attributes.none|gte|neq", 5, True),
         ("attributes.none|exists|neq", True, True),
         ("host|fieldref|neq", "service", True),
+        ("resource.k8s.pod.name|startswith", "cart", True),
+        ("resource.process.pid|exists", False, True),
+        ("resource.k8s.pod.name|fieldref", "service", False),
     ],
 )
 def test_a_condition_holds(key: str, value: Any, holds: bool) -> None:
@@ -103,6 +107,7 @@ def test_a_field_with_several_values_holds_by_one_of_them() -> None:
     [
         ("servce", "x", "did you mean service?"),
         ("attributes.", "x", "log has no field 'attributes.'"),
+        ("resource.", "x", "log has no field 'resource.'; did you mean resource.NAME?"),
         ("body|contain", "x", "unknown modifier 'contain'; did you mean contains?"),
         ("body|gte", 5, "the field is text, found gte"),
         ("severity_number|contains", 1, "the field is a number, found contains"),

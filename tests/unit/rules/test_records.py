@@ -1,8 +1,15 @@
 """Signals of records: what of them is shown, by what they are known, and under which names they go on."""
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
 from operators.ingest.fold import FOLDS, FoldConfig
 from operators.ingest.name_admission import PreAggregateConfig
 from operators.ingest.pre_aggregate import LogPreAggregate, TracePreAggregate
+from reasoner.traffic.otlp import attributes as otlp_attributes
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.aggregates.rule_signals import RecordSignal
 from state_schemas.contracts.rules import Rule
@@ -11,13 +18,15 @@ from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.resource import Resource
 from tests.support.stories import Story
 from tests.support.traffic import START_MS, Sent, messages, request_of_logs, request_of_spans
+from udfs.otlp.decoder import NO_ATTRIBUTES, AskedAttributes
+from udfs.otlp.resource import NAME_CHARS_MAX
 from udfs.rules.compiled import RuleIndex, compile_rules
 from udfs.rules.subjects import bucket_of
 
 AT = KafkaPosition("logs_raw", 1, 7, START_MS + 5_000)
 
 
-def index_of(by: str, step: dict[str, object]) -> RuleIndex:
+def index_of(by: str, step: Mapping[str, object]) -> RuleIndex:
     document = {"id": "r", "version": 1, "title": "t", "by": by, "within": "1m", "steps": [{"name": "a", **step}]}
     index, faults = compile_rules([Rule.model_validate(document)])
     assert not faults
@@ -93,3 +102,68 @@ def test_spans_without_ids_are_signals_of_their_own() -> None:
     other = by_trace.fold(request_of_spans(spans_without_ids(sent).spans), sent.at).message
     assert other is not None
     assert other.record_signals == (), "spans without a trace have none in common"
+
+
+def span_with(**attributes: str) -> bytes:
+    """Return a request of one span of a pod, with these attributes."""
+    request = ExportTraceServiceRequest()
+    group = request.resource_spans.add()
+    group.resource.attributes.extend(otlp_attributes({"service.name": "cart", "k8s.pod.name": "cart-1"}))
+    end_ns = AT.timestamp_ms * 10**6
+    span = group.scope_spans.add().spans.add(name="GET /", start_time_unix_nano=end_ns, end_time_unix_nano=end_ns)
+    span.attributes.extend(otlp_attributes(dict(attributes)))
+    return bytes(request.SerializeToString())
+
+
+def span_hits(index: RuleIndex, data: bytes) -> list[tuple[str, str]]:
+    """Return subject and counted value of each hit of a message of spans."""
+    message = FOLDS["traces"](FoldConfig(rules=index)).fold(data, AT).message
+    assert message is not None
+    return [(found.subject, hit.value) for found in message.record_signals for hit in found.hits]
+
+
+def test_a_rule_of_spans_can_follow_an_attribute_and_count_the_values_of_another() -> None:
+    step = {"span": {"service": "cart"}, "count": ">= 2", "distinct": "attributes.step"}
+    index = index_of("attribute:order", step)
+    assert span_hits(index, span_with(order="o-1", step="a", x="y")) == [("attribute:order|o-1", "a")]
+    ((subject, value),) = span_hits(index, span_with(order="o" * 5_000, step="s" * 5_000))
+    assert max(len(subject), len(value)) <= len("attribute:order|") + NAME_CHARS_MAX
+    assert span_hits(index, span_with(step="a")) == [], "a span without the attribute has no subject"
+
+
+def test_the_attributes_of_a_resource_are_fields_of_spans_and_of_log_records() -> None:
+    field = {"resource.k8s.pod.name|startswith": "cart-"}
+    step = {"span": field, "count": ">= 2", "distinct": "resource.k8s.pod.name"}
+    assert span_hits(index_of("env", step), span_with()) == [("env|", "cart-1")]
+    request = ExportLogsServiceRequest()
+    for pod in ("cart-1", "shop-1"):
+        group = request.resource_logs.add()
+        group.resource.attributes.extend(otlp_attributes({"k8s.pod.name": pod}))
+        group.scope_logs.add().log_records.add(time_unix_nano=START_MS * 10**6).body.string_value = pod
+    index = index_of("env", {"log": field, "count": ">= 2", "distinct": "resource.k8s.pod.name"})
+    message = FOLDS["logs"](FoldConfig(rules=index)).fold(request.SerializeToString(), AT).message
+    assert message is not None
+    assert [hit.value for found in message.record_signals for hit in found.hits] == ["cart-1"]
+
+
+def test_a_span_counts_for_the_version_that_holds_at_its_end() -> None:
+    def version(number: int, from_ms: int) -> Rule:
+        document = {"id": "r", "version": number, "title": "t", "by": "env", "within": "1s"}
+        effective = {"effective_from": datetime.fromtimestamp(from_ms / 1_000, UTC)} if from_ms else {}
+        return Rule.model_validate({**document, **effective, "steps": [{"name": "a", "span": {"service": "cart"}}]})
+
+    for from_ms, expected in ((AT.timestamp_ms, 2), (AT.timestamp_ms + 1, 1)):
+        index, faults = compile_rules([version(1, 0), version(2, from_ms)])
+        assert not faults
+        message = FOLDS["traces"](FoldConfig(rules=index)).fold(span_with(), AT).message
+        assert message is not None
+        ((hit,),) = (found.hits for found in message.record_signals)
+        assert hit.rule.startswith(f"r@{expected}#")
+
+
+def test_without_a_rule_that_asks_for_it_no_attribute_is_kept() -> None:
+    index = index_of("service", {"span": {"service": "cart", "status": "error"}})
+    assert index.asked("span") == NO_ATTRIBUTES
+    asking = index_of("attribute:a", {"span": {"resource.b|exists": True}, "count": ">= 2", "distinct": "attributes.c"})
+    assert asking.asked("span") == AskedAttributes(("a", "c"), ("b",))
+    assert asking.asked("log") == NO_ATTRIBUTES
