@@ -126,7 +126,7 @@ def _template(profile: SpanProfile, random: Random, hosts: list[tuple[int, int]]
             for number in operations
         ]
         records.append((resource(f"service-{service:03d}", f"host-{service:03d}-{host}"), made))
-        medians += [_median_ns(service, number) for number in operations]
+        medians += [median_ns(service, number) for number in operations]
         service_of += [service] * share
     data = request("traces", records)
     return _Template(
@@ -158,6 +158,6 @@ def _span_template(profile: SpanProfile, service: int, operation: int) -> Span:
     return span_template(f"GET /service/{service}/operation/{operation}", kind, values, failed=failed)
 
 
-def _median_ns(service: int, operation: int) -> float:
+def median_ns(service: int, operation: int) -> float:
     """Return a median of 5 to 104 ms."""
     return (5 + (service * 31 + operation * 7) % 100) * 1e6
