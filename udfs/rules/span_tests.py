@@ -229,10 +229,10 @@ def _bounds(tests: Iterable[FieldTest]) -> tuple[float, float]:
 def _bounds_of(test: FieldTest) -> tuple[float, float] | None:
     """Return the least and the greatest duration for which a test holds; None where it holds for others than between.
 
-    That is a test of another field, or a list of durations.
+    That is a test of another field, a list of durations, or a negated one.
     """
     is_list = len(test.numbers) > 1 and not test.numbers[0].order
-    if test.field != "duration_ms" or test.other or is_list:
+    if test.field != "duration_ms" or test.other or test.negated or is_list:
         return None
     if not test.numbers:
         return _ANY if test.must_exist else (inf, -inf)

@@ -17,7 +17,7 @@ def test_one_span_in_a_hundred_fulfils_the_rules_and_none_those_out_of_reach() -
 
 
 def test_the_rules_of_the_benchmark_are_of_the_kinds_that_it_names() -> None:
-    fields = [set(rule.steps[0].parts[0].conditions[0]) for rule in rules(1.0).source]
+    fields = [set(rule.steps[0].parts[0].conditions[0]) for rule in (one.rule for one in rules(1.0).rules.values())]
     assert sum("name" in of and len(of) == 3 for of in fields) == 25
     assert sum(of == {"service", "duration_ms|gte"} or "status" in of for of in fields) == 15
     assert sum(any(name.startswith("attributes.") for name in of) for of in fields) == 10
