@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
-from jobs.settings import Engine, JobConfig
+from jobs.settings import Detection, Engine, JobConfig
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest, NoAnswer
 from reasoner.clients.group_offsets import end_offsets, has_read
@@ -25,12 +25,29 @@ from reasoner.traffic import shop
 from reasoner.traffic.shop_graph import Incident, plan_incident
 from state_schemas.contracts.insight import Insight, from_json
 from state_schemas.contracts.settings import Kafka
+from udfs.event_time import WINDOW_MS
 
 HOUR_MS: Final = 3_600_000
 DURATION_MS: Final = 12 * 60_000
 PARTITIONS: Final = 2
 SPEED: Final = 22.0  # 12 minutes in 33 s: slow enough to see an insight open before it closes
 DEADLINE_S: Final = 240.0
+
+# A rule of the demo's own: a service has trouble, and one that calls it has it too.
+RULE: Final = """
+id: trouble-spreads
+version: 1
+title: trouble spreads to a caller
+by: env
+within: 5m
+severity: critical
+suppress_ms: 600000
+steps:
+  - {name: trouble, insight: {kind: [latency_spike, error_ratio]}}
+  - {name: caller, insight: {kind: [latency_spike, error_ratio]}, calls: $trouble}
+description: |
+  Look at the service of the first step: its callers wait for it.
+"""
 
 RAW_RETENTION_MS: Final = 6 * HOUR_MS
 INSIGHTS_RETENTION_MS: Final = 90 * 24 * HOUR_MS
@@ -57,7 +74,9 @@ def config(bootstrap: str, folder: Path, rest_port: int) -> JobConfig:
     kafka = Kafka(bootstrap_servers=bootstrap, idle_ms=0)
     rest = {"rest.port": str(rest_port), "rest.address": "127.0.0.1", "rest.bind-address": "127.0.0.1"}
     sizes = Engine(parallelism=1, checkpoint_interval_ms=3_000, state_backend="hashmap", bundle_time_ms=200, flink=rest)
-    return JobConfig(name="demo", kafka=kafka, lake=lake_in(folder), engine=sizes)
+    (folder / "rule.yaml").write_text(RULE)
+    looked_for = Detection(rules=folder / "rule.yaml")
+    return JobConfig(name="demo", kafka=kafka, lake=lake_in(folder), engine=sizes, detection=looked_for)
 
 
 def prepare(job: JobConfig) -> None:
@@ -65,7 +84,6 @@ def prepare(job: JobConfig) -> None:
     topics = job.kafka.topics
     wanted = dict.fromkeys((*TOPICS.values(), topics.rejected), TopicSpec(PARTITIONS, RAW_RETENTION_MS))
     wanted[topics.insights] = TopicSpec(PARTITIONS, INSIGHTS_RETENTION_MS)
-    wanted["insight_rules"] = TopicSpec(1, INSIGHTS_RETENTION_MS, cleanup_policy="compact")
     create_topics(job.kafka.bootstrap_servers, wanted)
     lake.create_tables(job.lake)
 
@@ -129,12 +147,18 @@ def faults(demo: DemoPlan, topic: list[Insight], table: list[Insight]) -> list[s
         found.append(f"the topic holds {len(topic)} insights, the table {len(table)}, and they are not the same")
     during = [insight for insight in topic if incident and _overlaps(incident, insight)]
     near = {incident.service, *incident.affected} if incident else set()  # also services that wait for the faulty one
-    belonging = [insight for insight in during if insight.service in near]
+    belonging = [insight for insight in during if _services(insight) <= near]
     found += [f"not planted: {insight.title}" for insight in topic if insight not in belonging]
     kind = "error_ratio" if incident and incident.kind == "errors" else "latency_spike"
     if incident and (incident.service, kind) not in [(insight.service, insight.kind) for insight in during]:
         found.append(f"not found: {describe(incident)}")
     return found
+
+
+def _services(insight: Insight) -> set[str]:
+    """Return the services that an insight is about: of a match those of its steps."""
+    steps = {step.service.rpartition("/")[2] for step in insight.evidence.timeline}
+    return steps or {insight.service}
 
 
 def describe(incident: Incident) -> str:
@@ -150,4 +174,6 @@ def describe(incident: Incident) -> str:
 
 
 def _overlaps(incident: Incident, insight: Insight) -> bool:
-    return insight.window.start_ms < incident.end_ms and insight.window.end_ms > incident.start_ms
+    # A match begins and ends with the windows of its steps, of which it has the starts.
+    end_ms = insight.window.end_ms + (WINDOW_MS if insight.evidence.timeline else 0)
+    return insight.window.start_ms < incident.end_ms and end_ms > incident.start_ms
