@@ -124,6 +124,8 @@ class BenchInput:
     spans: int
     services: int = 0
     paced: bool = False
+    job: str = "insights"
+    rules: Path | None = None
 
 
 class Sizes(NamedTuple):
@@ -161,15 +163,19 @@ class _Measurement:
             kafka=Kafka(bootstrap_servers=address, idle_ms=0, topics=Topics(logs="", metrics="")),
             lake=Lake(uri=uri, user=POSTGRES_USER, warehouse=f"file://{self.folder}/warehouse"),
             engine=self.engine.model_copy(update={"checkpoint_dir": checkpoints}),
-            detection=Detection(services_max=max(self.given.services, Detection().services_max)),
+            detection=Detection(
+                services_max=max(self.given.services, Detection().services_max),
+                rules=self.given.rules,
+                shipped_rules=self.given.rules is None,
+            ),
         )
 
-    def run(self) -> tuple[Usage, Progress]:
+    def run(self) -> tuple[Usage, Progress, dict[str, int]]:
         """Run the job until all spans are read, and drain it. Raises CommandFailed if it stops or is restarted."""
         roots = {record.pid: record.name for record in self.stack.supervisor.running()}
         rest, usage, progress = FlinkRest(self.stack.settings.flink_rest_url), Usage(roots), Progress()
         file = write_config(self.config, self.folder / "job.yaml")
-        job_id = Submission("insights", file).submit(rest.url)
+        job_id = Submission(self.given.job, file).submit(rest.url)
         page = f"{rest.url}/jobs/{job_id}/exceptions"
         self.report(f"job {job_id} reads {self.given.spans} spans")
         moved_s, read = time.monotonic(), 0
@@ -190,9 +196,10 @@ class _Measurement:
         if rest.restarts(job_id):
             message = f"the job was restarted during the measurement; see {page}"
             raise CommandFailed(message)
+        counters = rest.counters(job_id)
         rest.stop(job_id, f"file://{self.folder}/savepoints", drain=True, deadline_s=STOP_DEADLINE_S)
         usage.sample()
-        return usage, progress
+        return usage, progress, counters
 
     def require_exact(self) -> None:
         """Check that the roll-ups hold each span once at each resolution. Raises CommandFailed."""
@@ -209,8 +216,17 @@ class _Measurement:
             raise CommandFailed(message)
 
 
-def bench_job(given: BenchInput, sizes: Sizes, *, profile: bool, report: Callable[[str], None]) -> Result:
-    """Run the job over these messages; takes minutes. profile: also return where the time went."""
+class Measured(NamedTuple):
+    """A run of a job. filled_bytes: of all messages. counters: of all steps, added up over subtasks."""
+
+    usage: Usage
+    progress: Progress
+    filled_bytes: int
+    counters: dict[str, int]
+
+
+def measured(given: BenchInput, sizes: Sizes, *, profile: bool, report: Callable[[str], None]) -> Measured:
+    """Run the job over these messages. Raises CommandFailed if it stops, is restarted or loses spans."""
     with tempfile.TemporaryDirectory(prefix="reasoner-bench-") as name:
         folder = Path(name)
         stack_settings = sizes.stack.model_copy(update={"folder": folder / "stack"}).with_auto_ports()
@@ -231,9 +247,16 @@ def bench_job(given: BenchInput, sizes: Sizes, *, profile: bool, report: Callabl
             if not given.paced:
                 report("filling the topic")
                 sending.result()
-            usage, progress = measurement.run()
+            usage, progress, counters = measurement.run()
             filled_bytes = sending.result().value_bytes
-            measurement.require_exact()
+            if given.job == "insights":
+                measurement.require_exact()
+    return Measured(usage, progress, filled_bytes, counters)
+
+
+def bench_job(given: BenchInput, sizes: Sizes, *, profile: bool, report: Callable[[str], None]) -> Result:
+    """Run the job over these messages; takes minutes. profile: also return where the time went."""
+    usage, progress, filled_bytes, _ = measured(given, sizes, profile=profile, report=report)
     spans_per_s = progress.steady_spans_per_s()
     scores = {
         "spans_per_s": round(spans_per_s),

@@ -122,6 +122,33 @@ def templates(
 
 
 @app.command()
+def sequences(
+    signals: Annotated[int, typer.Option(min=1_000, help="Signals to process, a multiple of 1,000.")] = 1_000_000,
+    services: Annotated[int, typer.Option(min=1, help="Services, each with a signal a second.")] = 1_000,
+    rules_listed: Annotated[
+        list[int] | None,
+        typer.Option("--rules", min=1, help="Number of rules, repeatable (default: 10, 100, 1000)."),
+    ] = None,
+    as_json: ResultAsJson = False,
+) -> None:
+    """Measure the signals per second of sequence rules in Flink, and the state of a service, by the number of rules.
+
+    The job of rules alone reads spans from a real broker; each of them is a signal.
+
+    Example: reasoner bench sequences --rules 1000
+
+    Exit codes: 0 ok, 1 signals were given up, so there is no result, 2 wrong use.
+    """
+    require("job", "reasoner bench sequences")
+    from reasoner.bench.sequences import bench_sequences
+
+    if signals % 1_000:
+        message = f"--signals {signals}: expected a multiple of 1,000"
+        raise WrongUse(message)
+    print_result(bench_sequences(signals, services, rules_listed or (10, 100, 1_000), say), as_json)
+
+
+@app.command()
 def rules(
     rounds: Annotated[int, typer.Option(min=3, help="Passes over the messages with and without rules.")] = 40,
     as_json: ResultAsJson = False,

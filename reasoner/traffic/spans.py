@@ -55,6 +55,8 @@ class SpanProfile:
     resources_max: int = 40
     # Partitions to which the messages are sent in turn.
     partitions: int = 4
+    # Whether operations have the same names in all services.
+    shared_names: bool = False
     # Changes the times of each message, for tests.
     alter: Callable[[np.random.Generator, SpanTimes], None] | None = None
 
@@ -155,7 +157,8 @@ def _span_template(profile: SpanProfile, service: int, operation: int) -> Span:
     kind = _KINDS[operation % len(_KINDS)]
     # Every 50th operation always fails: a constant share of errors must not be reported.
     failed = (service * profile.operations + operation) % 50 == 49
-    return span_template(f"GET /service/{service}/operation/{operation}", kind, values, failed=failed)
+    name = f"operation-{operation}" if profile.shared_names else f"GET /service/{service}/operation/{operation}"
+    return span_template(name, kind, values, failed=failed)
 
 
 def median_ns(service: int, operation: int) -> float:
