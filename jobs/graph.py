@@ -154,6 +154,9 @@ class Job:
         if self.reads_insights and config.rules is None:
             message = "the job has no rules: set detection.rules or kafka.topics.rules, see docs/rules.md"
             raise BadConfig(message)
+        if self.reads_insights and config.rules and config.rules.index.needs_edges:
+            message = "found rules with calls or called_by, which need the job with all: it pairs calls; take them out"
+            raise BadConfig(message)
         if self.uids and not self.reads_insights:
             # A part of the graph lacks insights that rules need.
             config = with_rules(config, None)

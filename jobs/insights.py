@@ -16,12 +16,12 @@ from pyflink.table import StreamTableEnvironment
 
 from jobs import flink_tables, sinks
 from jobs.graph import JOBS
-from jobs.rules_topic import published_at_start, rule_records
+from jobs.rules_topic import rule_records, topic_at_start
 from jobs.running_jobs import refuse_second
 from jobs.settings import JobConfig, load
 from jobs.sinks import Insert
 from jobs.sources import raw_messages
-from operators.machine import Stage, with_rules
+from operators.machine import RuledMachine, Stage, with_rules
 from operators.runtime.flink import FoldMessages, ReadInsights, ReadRules
 from operators.runtime.flink_graph import Sources, wire
 from state_schemas.aggregates.published_rules import RuleRecord
@@ -45,13 +45,15 @@ def build(
     output would be lost.
     """
     tables = StreamTableEnvironment.create(environment)
-    fold = config.graph().fold
-    rules = None
+    fold, rules = config.graph().fold, None
+    if not any(isinstance(stage.machine, RuledMachine) for stage in graph):
+        fold = replace(fold, rules=None)  # a part of the graph has no use for signals
     if any(RuleRecord in stage.machine.takes for stage in graph):
-        published = published_at_start(config.kafka)
-        graph = [with_rules(stage, published) for stage in graph]
-        fold = replace(fold, rules=fold.rules and fold.rules.updated(published))
-        rules = (ReadRules(config.kafka.topics.rules, graph), rule_records(tables, config.kafka))
+        at_start = topic_at_start(config.kafka)
+        graph = [with_rules(stage, at_start.published) for stage in graph]
+        fold = replace(fold, rules=fold.rules and fold.rules.updated(at_start.published))
+        records = rule_records(tables, config.kafka, at_start.end_offset)
+        rules = (ReadRules(config.kafka.topics.rules, graph), records)
     messages = {}
     for signal in SIGNALS:
         topic = getattr(config.kafka.topics, signal)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from py4j.protocol import Py4JJavaError
 from pyflink.datastream import DataStream
@@ -15,36 +15,49 @@ from state_schemas.contracts.settings import BadConfig, Kafka
 from udfs.rules.publishing import published_rules
 
 ANSWER_MS: Final = 10_000  # for one answer of the broker; a healthy one needs some ms
+SILENT_POLLS_MAX: Final = 2
 IDLE_MS: Final = 1_000  # without a rule for so long, the topic does not hold event time back
-_END_OF_TIME_MS: Final = 253_402_300_799_000  # in the year 9999: rules hold no event time back
 _SHADED: Final = "org.apache.flink.kafka.shaded.org.apache.kafka"
 
 
-def published_at_start(kafka: Kafka) -> tuple[PublishedRule, ...]:
-    """Return the rules of the topic as it is now, so that a job has them before its first record.
+class TopicAtStart(NamedTuple):
+    """The rules of the topic when a job is submitted, and the offset behind them."""
+
+    published: tuple[PublishedRule, ...]
+    end_offset: int
+
+
+def topic_at_start(kafka: Kafka) -> TopicAtStart:
+    """Read the topic, so that a job has its rules before its first record.
 
     Read with the client and the properties of the job itself. Raises BadConfig where the topic cannot be read.
     """
+    topic = kafka.topics.rules
     try:
         with _consumer(kafka) as consumer:
-            return tuple(published_rules(_records(consumer, kafka.topics.rules)).values())
+            part, end_offset = _end_of(consumer, topic)
+            records = _records(consumer, part, end_offset)
+            return TopicAtStart(tuple(published_rules(records).values()), end_offset)
     except Py4JJavaError as error:
-        message = (
-            f"kafka.topics.rules: {kafka.topics.rules} cannot be read: {error.java_exception}; create it with "
-            "`reasoner topics create`, or leave the name empty"
-        )
+        message = f"kafka.topics.rules: {topic} cannot be read: {error.java_exception}; check kafka and that it runs"
         raise BadConfig(message) from error
 
 
-def rule_records(tables: StreamTableEnvironment, kafka: Kafka) -> DataStream:
-    """Return rows (key, value, partition, offset, ts) of the topic from its beginning."""
+def rule_records(tables: StreamTableEnvironment, kafka: Kafka, end_offset: int) -> DataStream:
+    """Return rows (key, value, partition, offset, ts) of the topic from an offset on, or from where the state is.
+
+    Event time stands at 0: where all inputs of a step are idle, Flink takes the latest of their times, so that a later
+    one would pass for that of the telemetry.
+    """
     options = {
         "format": "raw",
         "key.format": "raw",
         "key.fields": "k",
         "value.fields-include": "EXCEPT_KEY",
         "properties.group.id": kafka.group_id,
-        "scan.startup.mode": "earliest-offset",
+        "properties.isolation.level": "read_committed",
+        "scan.startup.mode": "specific-offsets",
+        "scan.startup.specific-offsets": f"partition:0,offset:{end_offset}",
         **({"scan.bounded.mode": "latest-offset"} if kafka.bounded else {}),
         "scan.watermark.idle-timeout": f"{IDLE_MS} ms",
         **kafka_options(kafka.topics.rules, kafka),
@@ -56,7 +69,7 @@ def rule_records(tables: StreamTableEnvironment, kafka: Kafka) -> DataStream:
             p INT METADATA FROM 'partition' VIRTUAL,
             o BIGINT METADATA FROM 'offset' VIRTUAL,
             ts TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
-            WATERMARK FOR ts AS TO_TIMESTAMP_LTZ({_END_OF_TIME_MS}, 3)
+            WATERMARK FOR ts AS TO_TIMESTAMP_LTZ(0, 3)
         ) {with_clause(options)}""")
     stable_uids(tables, "source-rules")
     return tables.to_data_stream(tables.sql_query("SELECT k, v, p, o, ts FROM rules_source"))
@@ -86,27 +99,37 @@ def _consumer(kafka: Kafka) -> Iterator[Any]:
         consumer.close()
 
 
-def _records(consumer: Any, topic: str) -> Iterator[RuleRecord]:
-    """Yield the records up to the end that the topic has now, of each partition in order."""
-    jvm = get_gateway().jvm
+def _end_of(consumer: Any, topic: str) -> tuple[Any, int]:
+    """Return the partition of the topic, which has one so that its records have one order, and its end."""
     infos = consumer.partitionsFor(topic) or ()
-    if not len(infos):
-        message = f"kafka.topics.rules: Kafka has no topic {topic}: create it with `reasoner topics create`"
+    if len(infos) != 1:
+        found = f"{topic} with {len(infos)} partitions" if len(infos) else f"no topic {topic}"
+        message = f"kafka.topics.rules: found {found}, expected one partition: `reasoner topics create` makes it"
         raise BadConfig(message)
-    parts = jvm.java.util.ArrayList()
-    for info in infos:
-        parts.add(jvm.org.apache.flink.kafka.shaded.org.apache.kafka.common.TopicPartition(topic, info.partition()))
+    jvm = get_gateway().jvm
+    part = jvm.org.apache.flink.kafka.shaded.org.apache.kafka.common.TopicPartition(topic, 0)
+    parts = jvm.java.util.Collections.singletonList(part)
     consumer.assign(parts)
     consumer.seekToBeginning(parts)
-    ends = {part.partition(): (part, end) for part, end in consumer.endOffsets(parts).items()}
-    while any(consumer.position(part) < end for part, end in ends.values()):
-        for record in consumer.poll(jvm.java.time.Duration.ofMillis(ANSWER_MS)).iterator():
+    return part, consumer.endOffsets(parts)[part]
+
+
+def _records(consumer: Any, part: Any, end_offset: int) -> Iterator[RuleRecord]:
+    """Yield the records up to an offset, in order."""
+    duration, silent = get_gateway().jvm.java.time.Duration.ofMillis(ANSWER_MS // 2), 0
+    while consumer.position(part) < end_offset:
+        polled = consumer.poll(duration)
+        silent = 0 if polled.count() else silent + 1
+        if silent == SILENT_POLLS_MAX:
+            message = f"kafka.topics.rules: the records of {part.topic()} do not come: check that the broker runs"
+            raise BadConfig(message)
+        for record in polled.iterator():
             key, value = record.key(), record.value()
             yield RuleRecord(
-                topic,
-                record.partition(),
-                record.offset(),
-                record.timestamp(),
-                bytes(key or b"").decode(errors="replace"),
-                None if value is None else bytes(value),
+                topic=record.topic(),
+                partition=record.partition(),
+                offset=record.offset(),
+                timestamp_ms=record.timestamp(),
+                key=bytes(key or b"").decode(errors="replace"),
+                value=None if value is None else bytes(value),
             )

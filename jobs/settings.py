@@ -110,8 +110,8 @@ class Detection(Section):
     dead_letter_payload: bool = False
     # File or folder of sequence rules (docs/rules.md).
     rules: Path | None = None
-    # Whether the rules of this package are looked for too, those that are on by default (docs/rules.md).
-    shipped_rules: bool = True
+    # Whether the rules of this package are looked for too, but those that are on request (docs/rules.md).
+    shipped_rules: bool = False
     # `early`: emit at the end of a window and correct later. `final`: emit only when the window is final.
     emit_when: EmitWhen = "early"
 

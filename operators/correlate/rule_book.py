@@ -3,8 +3,8 @@
 Events are `RuleRecord`; outputs are `PublishedRule`, which is broadcast, and `Insight` of kind `rule_rejected`.
 """
 
-from collections.abc import Iterator
-from typing import Final, get_args
+from collections.abc import Iterator, Sequence
+from typing import Final, Self, get_args
 
 from msgspec.structs import replace
 
@@ -22,14 +22,22 @@ KEY_CHARS_MAX: Final = 200
 
 
 class RuleBook:
-    """See the module. One state, of all rules. It asks for no timer: event time is that of the rules themselves."""
+    """See the module. One state, of all rules. It asks for no timer: the topic has no event time."""
 
     takes = (RuleRecord,)
     gives = get_args(Output)
     codec = RULE_BOOK_CODEC
+    rules = PublishedRule
+
+    def __init__(self, published: Sequence[PublishedRule] = ()) -> None:
+        """Prepare the machine. published: the rules of the topic before its first record, in their order."""
+        self._published = tuple(published)
+
+    def with_rules(self, changes: Sequence[PublishedRule]) -> Self:
+        return type(self)((*self._published, *changes))
 
     def initial(self, key: str) -> RuleBookState:
-        return RuleBookState()
+        return RuleBookState({rule.rule_id: rule for rule in self._published})
 
     def on_event(self, state: RuleBookState, event: RuleRecord, watermark_ms: int) -> Step[RuleBookState, Output]:
         change, fault = publish(state.published, event)
@@ -40,7 +48,7 @@ class RuleBook:
         return Step(state, tuple(outputs), None, (("rule_records_rejected_total", int(bool(fault))),))
 
     def on_timer(self, state: RuleBookState, now_ms: int) -> Step[RuleBookState, Output]:
-        return Step(None)
+        return Step(state)
 
 
 def _verdicts(state: RuleBookState, record: RuleRecord, fault: str) -> Iterator[Insight]:

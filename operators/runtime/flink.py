@@ -38,7 +38,7 @@ READ_RULES: Final = "read-rules"  # uid of the step that reads the rules topic
 READ_INSIGHTS: Final = "read-insights"  # uid of the step that reads insights of another job
 _KEYED_TYPE: Final = Types.ROW([Types.STRING(), EVENT_TYPE])
 RULES_TAG: Final = OutputTag("rules", _KEYED_TYPE)
-# Of each subtask: by rule id what `PUBLISHED_CODEC` writes, and by "" the newest record.
+# What has changed since the submission, in each subtask: by rule id what `PUBLISHED_CODEC` writes.
 RULES_STATE: Final = MapStateDescriptor("rules", Types.STRING(), EVENT_TYPE)
 
 
@@ -262,11 +262,7 @@ class _WithRules:
 
     def process_broadcast_element(self, value: Row, ctx: Any) -> Sequence[Any]:
         change, state = PUBLISHED_CODEC.decode(bytes(value[1])), ctx.get_broadcast_state(RULES_STATE)
-        if change.versions:
-            state.put(change.rule_id, bytes(value[1]))
-        else:
-            state.remove(change.rule_id)
-        state.put("", PUBLISHED_CODEC.encode(PublishedRule("", (), change.offset)))
+        state.put(change.rule_id, bytes(value[1]))
         self._changes.append(change)
         return ()
 

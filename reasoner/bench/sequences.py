@@ -1,7 +1,7 @@
 """Signals per second of sequence rules in Flink: the job of rules alone, with real broker and cluster.
 
-Each span fulfils the first step of a rule, and those that fail the second one of another. So each span is a signal; of a
-real system one in a hundred is.
+Each span fulfils the first step of a rule, and those that fail the second one of another. So each span is a signal,
+while of a real system one in a hundred is.
 """
 
 import tempfile

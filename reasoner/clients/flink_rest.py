@@ -17,6 +17,7 @@ from reasoner.clients.flink_errors import causes
 from reasoner.errors import CommandFailed, WrongUse, reason_of
 from reasoner.waiting import wait_until
 from state_schemas.contracts.counters import MetricName
+from state_schemas.telemetry.signals import SIGNALS
 
 COUNTERS: Final = frozenset(get_args(MetricName))
 _SOURCE: Final = "Source: "
@@ -228,11 +229,12 @@ class FlinkRest:
         return {name: numbers.idle_ms for name, numbers in now.items() if numbers.offset_max >= 0}
 
     def _sources(self, job_id: str) -> dict[str, _Source]:
-        vertices = [vertex for vertex in self.get(f"/jobs/{job_id}")["vertices"] if vertex["name"].startswith(_SOURCE)]
-        return {
-            vertex["name"].removeprefix(_SOURCE).partition("_source")[0]: self._source(job_id, vertex["id"])
-            for vertex in vertices
-        }
+        found = {}
+        for vertex in self.get(f"/jobs/{job_id}")["vertices"]:
+            name = vertex["name"].removeprefix(_SOURCE).partition("_source")[0]
+            if vertex["name"].startswith(_SOURCE) and name in SIGNALS:  # rules are idle most of the time
+                found[name] = self._source(job_id, vertex["id"])
+        return found
 
     def _source(self, job_id: str, vertex_id: str) -> _Source:
         path = f"/jobs/{job_id}/vertices/{vertex_id}/subtasks/metrics"

@@ -112,11 +112,13 @@ def publish_command(
 
     Exit codes: 0 ok, 1 rules have faults or Kafka cannot be reached, 2 wrong use or wrong settings.
     """
+    from jobs.settings import load as load_job
     from reasoner.runs import publish
 
     ahead_ms = duration_ms("--ahead", ahead)
-    rules = publish.rules_of_files(files)
-    for line in publish.publish_rules(_rules_topic(config), rules, ahead_ms):
+    rules, kafka = publish.rules_of_files(files), _rules_topic(config)
+    own = load_job(config).rules
+    for line in publish.publish_rules(kafka, rules, ahead_ms, own.published if own else ()):
         print(line)
 
 
@@ -141,6 +143,12 @@ def _rules_topic(config: Path) -> Kafka:
     kafka = load(config, ReaderConfig).kafka
     if not kafka.topics.rules:
         message = f"{config} names no topic of rules: set kafka.topics.rules, such as insight_rules"
+        raise WrongUse(message)
+    if kafka.properties:
+        message = (
+            f"{config} reaches its brokers by kafka.properties, which this command does not read: send the rule as a "
+            "record by a producer of yours, its key the id of the rule; docs/rules.md says the rest"
+        )
         raise WrongUse(message)
     return kafka
 

@@ -1,7 +1,7 @@
 """Publication of sequence rules: what the rules topic needs so that a running job has the rules of files."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -31,27 +31,39 @@ class Planned(NamedTuple):
     fault: str = ""
 
 
-def publication(records: Iterable[RuleRecord], rules: Sequence[Rule], now_ms: int, ahead_ms: int) -> list[Planned]:
-    """Plan the publication of rules at a time, in the order of their versions; the job will judge it in the same way.
+class Times(NamedTuple):
+    """Times of a publication, epoch ms. newest_ms: of the newest event, and no earlier than now."""
 
-    now_ms: of the records, and no earlier than the newest event.
+    now_ms: int
+    newest_ms: int
+    ahead_ms: int
+
+
+def publication(
+    records: Iterable[RuleRecord], rules: Sequence[Rule], times: Times, of_files: Container[str] = ()
+) -> list[Planned]:
+    """Plan the publication of rules, in the order of their versions; the job will judge it in the same way.
+
+    of_files: ids of the rules that the job has from files, which hold whatever the topic says.
     """
     published = published_rules(records)
     planned = []
     for rule in sorted(rules, key=lambda rule: (rule.id, rule.version)):
-        before = published.get(rule.id)
-        if _is_published(before, rule):
+        if rule.id in of_files:
+            fault = f"{rule.id}: the job has a rule of this id from a file, which holds: use another id"
+            planned.append(Planned(rule.id, fault=fault))
+            continue
+        if _is_published(published.get(rule.id), rule):
             planned.append(Planned(rule.id, None, f"{rule.id} version {rule.version} is published already", True))
             continue
-        effective = effective_at(max(rule.effective_ms, now_ms + ahead_ms))
+        effective = effective_at(max(rule.effective_ms, times.newest_ms + times.ahead_ms))
         text = rule.model_copy(update={"effective_from": effective}).model_dump_json(exclude_defaults=True).encode()
-        change, fault = publish(published, RuleRecord("", 0, 0, now_ms, rule.id, text))
+        change, fault = publish(published, RuleRecord("", 0, 0, times.now_ms, rule.id, text))
         if change is None:
             planned.append(Planned(rule.id, fault=f"{rule.id}: {fault}"))
             continue
-        put(published, change, now_ms)
-        from_ms = change.versions[-1].from_ms
-        said = f"{rule.id} version {rule.version} holds from {effective_at(from_ms).isoformat()}"
+        put(published, change, times.now_ms)
+        said = f"{rule.id} version {rule.version} holds from {effective_at(change.versions[-1].from_ms).isoformat()}"
         planned.append(Planned(rule.id, text, said))
     return planned
 
@@ -72,15 +84,15 @@ def removal(records: Iterable[RuleRecord], rule_ids: Iterable[str]) -> list[Plan
     return planned
 
 
-def publish_rules(kafka: Kafka, rules: Sequence[Rule], ahead_ms: int) -> list[str]:
+def publish_rules(kafka: Kafka, rules: Sequence[Rule], ahead_ms: int, of_files: Container[str] = ()) -> list[str]:
     """Publish rules to the topic of a job; return a line for each. Raises CommandFailed, and then nothing was sent."""
-    now_ms = max(int(time.time() * 1000), _newest_ms(kafka))
-    return _sent(kafka, publication(_records(kafka), rules, now_ms, ahead_ms))
+    times = _times(kafka, ahead_ms)
+    return _sent(kafka, publication(_records(kafka), rules, times, of_files), times)
 
 
 def remove_rules(kafka: Kafka, rule_ids: Iterable[str]) -> list[str]:
     """Remove rules from the topic of a job; return a line for each. Raises CommandFailed, and then nothing was sent."""
-    return _sent(kafka, removal(_records(kafka), rule_ids))
+    return _sent(kafka, removal(_records(kafka), rule_ids), _times(kafka, 0))
 
 
 def rules_of_files(files: Iterable[Path]) -> tuple[Rule, ...]:
@@ -122,19 +134,22 @@ def _records(kafka: Kafka) -> list[RuleRecord]:
     return read_rule_records(kafka.bootstrap_servers, kafka.topics.rules)
 
 
-def _newest_ms(kafka: Kafka) -> int:
-    """Return the newest Kafka timestamp in the topics that the job reads, 0 where there is none."""
-    return max((newest_timestamp_ms(kafka.bootstrap_servers, topic) for topic in source_names(kafka)), default=0)
+def _times(kafka: Kafka, ahead_ms: int) -> Times:
+    """Return the times of a publication."""
+    now_ms = int(time.time() * 1000)
+    newest = (newest_timestamp_ms(kafka.bootstrap_servers, topic) for topic in source_names(kafka))
+    return Times(now_ms, max(now_ms, *newest), ahead_ms)
 
 
-def _sent(kafka: Kafka, planned: Sequence[Planned]) -> list[str]:
+def _sent(kafka: Kafka, planned: Sequence[Planned], times: Times) -> list[str]:
     faults = [plan.fault for plan in planned if plan.fault]
     if faults:
         lines = "\n  ".join(faults)
         message = f"{counted(faults)}, nothing was sent:\n  {lines}"
         raise CommandFailed(message)
-    now_ms = int(time.time() * 1000)
-    records = ((plan.rule_id, plan.text, now_ms) for plan in planned if not plan.is_there)
+    # A removal holds from the timestamp of its record on, a version from its own time.
+    sent = [plan for plan in planned if not plan.is_there]
+    records = ((plan.rule_id, plan.text, times.now_ms if plan.text else times.newest_ms) for plan in sent)
     send_rule_records(kafka.bootstrap_servers, kafka.topics.rules, records)
     return [plan.said for plan in planned]
 

@@ -19,15 +19,18 @@ __all__ = ["alternatives_of", "source_of"]
 
 def source_of(rule: SigmaRule, mapping: FieldMapping) -> Source:
     """Return the log source of a rule. Raises Refused."""
+    return mapping.source(named_source(rule))
+
+
+def named_source(rule: SigmaRule) -> LogSource:
+    """Return the log source as the rule names it. Raises Refused."""
     found = rule.logsource
     if found.custom_attributes:
         message = (
             f"the log source has {', '.join(map(str, found.custom_attributes))}, expected category, product, service"
         )
         raise Refused(message)
-    return mapping.source(
-        LogSource(*(str(name or "").lower() for name in (found.category, found.product, found.service)))
-    )
+    return LogSource(*(str(name or "").lower() for name in (found.category, found.product, found.service)))
 
 
 def alternatives_of(rule: SigmaRule, source: Source) -> Alternatives:

@@ -11,6 +11,7 @@ from sigma.rule import SigmaRule
 
 from jobs.rules import beginning_of, rule_files
 from reasoner.sigma.correlations import SigmaRules, of_correlation, references
+from reasoner.sigma.detections import named_source
 from reasoner.sigma.documents import PYSIGMA_ERRORS, SigmaDocument, said, sigma_of
 from reasoner.sigma.mapping import FieldMapping
 from reasoner.sigma.refused import Refused
@@ -26,7 +27,8 @@ Status = Literal["imported", "refused", "part"]
 class Outcome:
     """What became of a document.
 
-    place: of its file among all. line: from 1, 0 for a whole file. reason: why it is refused, or of what it is a part.
+    place: of its file among all. line: from 1, 0 for a whole file. reason: why it is refused, of what it is a part, or
+    what an imported rule looks at beyond its log source.
     """
 
     place: int
@@ -65,7 +67,7 @@ def import_sigma(paths: Iterable[Path], mapping: FieldMapping) -> list[Outcome]:
     A rule that a correlation refers to is a part of it and by itself no rule, unless the correlation says `generate`.
     Filters are applied to the rules that they name.
     """
-    read, outcomes = _read(paths)
+    read, outcomes, unfiltered = _read(paths)
     filters = [found.sigma for found in read if isinstance(found.sigma, SigmaFilter)]
     known: dict[str, SigmaRule | SigmaCorrelationRule] = {}
     kept: list[tuple[_Read, SigmaRule | SigmaCorrelationRule]] = []
@@ -73,6 +75,9 @@ def import_sigma(paths: Iterable[Path], mapping: FieldMapping) -> list[Outcome]:
         sigma = found.sigma
         if isinstance(sigma, SigmaFilter):
             outcomes.append(found.outcome("part", "a filter of other rules"))
+            continue
+        if refused := sorted(_names(sigma) & unfiltered):
+            outcomes.append(found.outcome("refused", f"a filter of {refused[0]} is refused"))
             continue
         if taken := sorted(_names(sigma) & known.keys()):
             outcomes.append(found.outcome("refused", f"{taken[0]} is the id or name of a rule before it"))
@@ -91,8 +96,9 @@ def import_sigma(paths: Iterable[Path], mapping: FieldMapping) -> list[Outcome]:
     return sorted(outcomes, key=lambda outcome: (outcome.place, outcome.line))
 
 
-def _read(paths: Iterable[Path]) -> tuple[list[_Read], list[Outcome]]:
-    """Return the documents of files that pySigma reads, and the others as refused."""
+def _read(paths: Iterable[Path]) -> tuple[list[_Read], list[Outcome], set[str]]:
+    """Return the documents of files that pySigma reads, the others as refused, and which rules those would filter."""
+    unfiltered: set[str] = set()
     faults: list[RuleFault] = []
     read: list[_Read] = []
     files = rule_files(paths, faults)
@@ -105,11 +111,19 @@ def _read(paths: Iterable[Path]) -> tuple[list[_Read], list[Outcome]]:
             try:
                 read.append(_Read(place, str(file), line, sigma_of(plain)))
             except Refused as refused:
+                unfiltered |= _filtered_by(plain)
                 title = str(plain.get("title", ""))[:100] if isinstance(plain, dict) else ""
                 sigma_id = str(plain.get("id", ""))[:100] if isinstance(plain, dict) else ""
                 outcomes.append(Outcome(place, str(file), line, title, sigma_id, "refused", str(refused)))
     outcomes += (Outcome(len(files), fault.file, 0, "", "", "refused", fault.text) for fault in faults)
-    return read, outcomes
+    return read, outcomes, unfiltered
+
+
+def _filtered_by(plain: Any) -> set[str]:
+    """Return the rules that a document names as a filter."""
+    section = plain.get("filter") if isinstance(plain, dict) else None
+    rules = section.get("rules") if isinstance(section, dict) else None
+    return set(map(str, rules if isinstance(rules, list) else [rules] if rules else []))
 
 
 def _names(sigma: SigmaRule | SigmaCorrelationRule) -> set[str]:
@@ -141,7 +155,8 @@ def _imported(
     try:
         if isinstance(sigma, SigmaCorrelationRule):
             return found.outcome("imported", rule=of_correlation(sigma, known, mapping))
-        return found.outcome("imported", rule=of_detection(sigma, mapping))
+        rule = of_detection(sigma, mapping)
+        return found.outcome("imported", mapping.widened(named_source(sigma)), rule)
     except Refused as refused:
         return found.outcome("refused", str(refused))
     except PYSIGMA_ERRORS as error:

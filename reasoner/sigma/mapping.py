@@ -103,11 +103,20 @@ class FieldMapping:
 
     def source(self, wanted: LogSource) -> Source:
         """Return the source of a rule. Raises Refused."""
+        return self.sources[self._covering(wanted)]
+
+    def widened(self, wanted: LogSource) -> str:
+        """Return what a rule looks at beyond its log source, as a sentence; "" for nothing. Raises Refused."""
+        found = self._covering(wanted)
+        unknown = LogSource(*(asked if asked != known else "" for asked, known in zip(wanted, found, strict=True)))
+        return f"looks at all of {found}: the mapping does not know {unknown}" if any(unknown) else ""
+
+    def _covering(self, wanted: LogSource) -> LogSource:
         covering = [name for name in self.sources if name.covers(wanted)]
         if not covering:
             message = f"the mapping has no log source {wanted}; add it with --mapping"
             raise Refused(message)
-        return self.sources[max(covering, key=lambda name: sum(map(bool, name)))]
+        return max(covering, key=lambda name: sum(map(bool, name)))
 
 
 def read_mapping(files: Iterable[Path] = ()) -> FieldMapping:

@@ -92,7 +92,9 @@ def hot_config(name: str, stack: RunningStack, folder: Path) -> JobConfig:
         engine={"checkpoint_interval_ms": 2_000},
     )  # fmt: skip
     topics = config.kafka.topics.model_copy(update={"rules": "hot-rules"})
-    return config.model_copy(update={"kafka": config.kafka.model_copy(update={"topics": topics})})
+    # Between the parts all sources are idle, those of telemetry as well as that of rules.
+    kafka = config.kafka.model_copy(update={"topics": topics, "idle_ms": 2_000})
+    return config.model_copy(update={"kafka": kafka})
 
 
 def as_another_job(config: JobConfig, name: str) -> JobConfig:

@@ -79,7 +79,7 @@ def resource_of(attributes: Mapping[str, str], asked: Iterable[str] = ()) -> Res
     for field in ("env", "namespace", "service"):
         found[field] = found[field].replace("|", "_")
     found["namespace"] = found["namespace"].replace("/", "_")
-    clean = {field: _clean(value) or _FALLBACKS.get(field, "") for field, value in found.items()}
+    clean = {field: clean_name(value) or _FALLBACKS.get(field, "") for field, value in found.items()}
     kept = tuple((name, attributes[name][:VALUE_CHARS_MAX]) for name in asked if name in attributes)
     return Resource(**clean, attributes=kept)
 
@@ -119,7 +119,7 @@ def _image(attributes: Mapping[str, str]) -> str:
     return digest or name or image_id
 
 
-def _clean(value: str) -> str:
+def clean_name(value: str) -> str:
     """Replace control characters by spaces, remove outer blanks, and cut the value."""
     if not value.isprintable():
         value = "".join(c if c.isprintable() or not _is_control(c) else " " for c in value)

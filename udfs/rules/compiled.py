@@ -69,6 +69,10 @@ class RuleEntry(NamedTuple):
         others = {self.distinct, f"attributes.{name}" if kind == "attribute" else ""} - {""}
         return self.conditions.fields() | others
 
+    def counts(self, fields: Fields) -> bool:
+        """Return whether there is a value to count, where distinct values are counted."""
+        return not self.distinct or fields.get(self.distinct) not in (None, "", ())
+
     def hit(self, fields: Fields) -> RuleHit:
         value = fields.get(self.distinct) if self.distinct else None
         return RuleHit(self.rule, self.step, self.part, "" if value is None else short_name(str(value)))
@@ -107,21 +111,17 @@ class RuleIndex:
         return cls(by_id, rules, entries)
 
     def updated(self, changes: Sequence[PublishedRule]) -> "RuleIndex":
-        """Return the index with these rules, where they are newer than its own.
+        """Return the index with these rules of the topic, where they are newer than its own.
 
-        One with an empty id is the newest record of the topic of which `changes` hold all rules: others of the topic up
-        to this record are over. O(entries); nothing where no rule is newer.
+        A rule of a file stays: which of the two holds must not depend on when a record comes. O(entries), and nothing
+        where no rule is newer.
         """
         by_id = dict(self.published)
         for change in changes:
             before = by_id.get(change.rule_id)
-            if change.rule_id and (before is None or change.offset > before.offset):
+            if before is None or 0 <= before.offset < change.offset:
                 by_id[change.rule_id] = change
-        held = {change.rule_id for change in changes}
-        for newest in (change.offset for change in changes if not change.rule_id):
-            by_id = {name: rule for name, rule in by_id.items() if name in held or not 0 <= rule.offset <= newest}
-        kept = {name: rule for name, rule in by_id.items() if rule.versions}
-        return self if kept == self.published else RuleIndex.of(kept.values())
+        return self if by_id == self.published else RuleIndex.of(by_id.values())
 
     def hits(self, source: SourceName, fields: Fields, at_ms: int) -> Iterator[tuple[str, RuleHit]]:
         """Yield (by, hit) of each step that a signal of this time fulfils. O(parts that demand its values)."""
@@ -131,7 +131,7 @@ class RuleIndex:
         values = ((name, fields.get(name)) for name in _INDEXED)
         for key in (("", ""), *((name, str(value).casefold()) for name, value in values if value is not None)):
             for entry in entries.get(key, ()):
-                if entry.holds_at(at_ms) and entry.conditions.hold(fields):
+                if entry.holds_at(at_ms) and entry.conditions.hold(fields) and entry.counts(fields):
                     yield entry.by, entry.hit(fields)
 
     def asked(self, source: SourceName) -> AskedAttributes:

@@ -199,6 +199,9 @@ def _field_test(source: SourceName, key: str, values: Values) -> FieldTest:
     if fault := _modifier_fault(positive):
         raise BadCondition(fault)
     listed: list[object] = list(values) if isinstance(values, list) else [values]
+    if "" in listed:
+        message = f"{field}: found empty text, which no field has: write {field}|exists: false"
+        raise BadCondition(message)
     test = _positive_test(source, field, positive, listed)
     # Neither a number nor a text says by itself for which values a negated test holds.
     return test._replace(negated=True, numbers=(), exact=frozenset()) if positive != modifiers else test

@@ -40,7 +40,7 @@ def publish(published: Mapping[str, PublishedRule], record: RuleRecord) -> Publi
     if isinstance(rule, str):
         return Published(fault=rule)
     if before is None and len(published) >= RULES_MAX:
-        return Published(fault=f"the topic has {RULES_MAX} rules already: remove one")
+        return Published(fault=f"the topic has {RULES_MAX} rules, removed ones of five days included: remove some")
     return _with_version(before, rule, record.offset, effective_ms)
 
 
@@ -101,7 +101,10 @@ def _with_version(before: PublishedRule | None, rule: Rule, offset: int, effecti
         is_same = last.text == new.text and not before.is_removed
         known = f"version {last.version} of {rule.id} was published, expected version {last.version + 1} or later"
         return Published(fault="" if is_same else f"found version {rule.version}: {known}")
-    new = replace(new, from_ms=max(from_ms, last.from_ms + 1))
-    ending = (*before.versions[:-1], replace(last, until_ms=min(last.until_ms, new.from_ms)))
-    kept = [version for version in ending if version.until_ms > effective_ms - KEPT_MS]
-    return Published(PublishedRule(rule.id, (*kept[1 - VERSIONS_MAX :], new), offset))
+    # A version that would begin no earlier than this one never holds.
+    begun = [
+        replace(version, until_ms=min(version.until_ms, from_ms))
+        for version in before.versions
+        if version.from_ms < from_ms and version.until_ms > effective_ms - KEPT_MS
+    ]
+    return Published(PublishedRule(rule.id, (*begun[1 - VERSIONS_MAX :], new), offset))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
 from state_schemas.aggregates.rule_signals import RecordSignal, RuleHit, RuleSignal, Signal
@@ -58,22 +58,26 @@ def capped(signals: Iterator[OfRecord]) -> Found:
     return Found(tuple(kept), beyond)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _LineFields:
     """Fields of a log record."""
 
     line: PlacedLine
+
+    @cached_property
+    def attributes(self) -> Mapping[str, str]:
+        return dict(self.line.record.attributes)
 
     def get(self, name: str, /) -> FieldValue | None:
         record, _, read = self.line
         if is_of_resource(name):
             return ResourceFields(record.resource).get(name)
         if name.startswith("attributes."):
-            return dict(record.attributes).get(name.removeprefix("attributes."), "")[:VALUE_CHARS_MAX]
+            return self.attributes.get(name.removeprefix("attributes."), "")[:VALUE_CHARS_MAX]
         if name == "template":
             return _template(read.pattern.texts)
         values: Mapping[str, FieldValue] = {
-            "body": record.body,
+            "body": record.body[:VALUE_CHARS_MAX],
             "severity": ("", *SEVERITIES)[min(6, (read.severity + 3) // 4)],
             "severity_number": read.severity,
             "event_name": record.event_name,
@@ -110,7 +114,7 @@ def _value_of_line(fields: _LineFields, by: str) -> str | None:
     if by == "trace":
         return record.trace_id or None
     if by.startswith("attribute:"):
-        return short_name(dict(record.attributes).get(by.removeprefix("attribute:"), "")) or None
+        return short_name(fields.attributes.get(by.removeprefix("attribute:"), "")) or None
     return value_of_resource(record.resource, by)
 
 
@@ -132,7 +136,9 @@ class ResourceFields:
 
 
 def value_of_resource(resource: Resource, by: str) -> str | None:
-    return {"env": "", "service": resource.qualified_service, "host": resource.host}.get(by)
+    if by == "host":
+        return next(iter(known_hosts((resource.host,))), None)
+    return {"env": "", "service": resource.qualified_service}.get(by)
 
 
 def signals_of_record(

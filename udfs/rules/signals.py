@@ -99,7 +99,8 @@ def _values(insight: Insight, by: str) -> tuple[str, ...]:
     if by == "service":
         return (service_of(insight),) if insight.service else ()
     if by == "host":
-        return tuple(host.name for host in evidence.hosts if _carries(host))
+        known = known_hosts(host.name for host in evidence.hosts)
+        return tuple(host.name for host in evidence.hosts if _carries(host) and host.name in known)
     if by == "operation":
         return tuple(f"{service_of(insight)}|{operation.name}" for operation in evidence.operations)
     return tuple(trace.trace_id for trace in evidence.traces) if by == "trace" else ()

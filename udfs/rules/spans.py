@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from state_schemas.aggregates.rule_signals import RecordSignal, RuleHit, RuleSignal, Signal
 from state_schemas.telemetry.message import KafkaPosition, OffsetRange
 from state_schemas.telemetry.spans import SpanColumns
-from udfs.otlp.resource import short_name
+from udfs.otlp.resource import clean_name, short_name
 from udfs.otlp.span_attributes import AttributeReader
 from udfs.rules.compiled import RuleEntry, RuleIndex
 from udfs.rules.conditions import Fields
-from udfs.rules.records import SIGNALS_MAX, Found, OfRecord
+from udfs.rules.records import SIGNALS_MAX, Found, OfRecord, value_of_resource
 from udfs.rules.relations import known_hosts
 from udfs.rules.span_fields import ATTRIBUTES, FoundSpan, found_spans
 from udfs.rules.span_tests import SpanTests
@@ -37,7 +37,7 @@ class _Hits(NamedTuple):
     def of(self, fields: Fields) -> tuple[RuleHit, ...]:
         if not self.counting:
             return self.plain
-        return tuple(sorted({*self.plain, *(entry.hit(fields) for entry in self.counting)}))
+        return tuple(sorted({*self.plain, *(entry.hit(fields) for entry in self.counting if entry.counts(fields))}))
 
 
 class SpanRules:
@@ -78,8 +78,9 @@ class SpanRules:
                     beyond += 1
                     continue
                 signal = signal or _signal(span, at, ranges)
-                subject = f"{hits.by}|{value}"
-                kept.append(hits.kind(span.resource.env, bucket_of(subject), subject, signal, hits.of(span)))
+                subject, fulfilled = f"{hits.by}|{value}", hits.of(span)
+                if fulfilled:
+                    kept.append(hits.kind(span.resource.env, bucket_of(subject), subject, signal, fulfilled))
         return Found(tuple(kept), beyond)
 
     def _hits(self, conditions: int, at_ms: int) -> tuple[_Hits, ...]:
@@ -121,7 +122,7 @@ def _signal(span: FoundSpan, at: KafkaPosition, ranges: tuple[OffsetRange, ...])
         revision=0,
         source="span",
         service=span.service,
-        title=f"{span.name}: {span.status}, {span.duration_ms:.0f} ms",
+        title=f"{clean_name(span.name)}: {span.status}, {span.duration_ms:.0f} ms",
         trace_ids=(span.trace_id,) if has_trace else (),
         ranges=ranges,
         hosts=known_hosts((span.resource.host,)),
@@ -134,7 +135,7 @@ def _value(span: FoundSpan, by: str) -> str | None:
         case "service":
             return span.service
         case "host":
-            return span.resource.host
+            return value_of_resource(span.resource, by)
         case "operation":
             return f"{span.service}|{short_name(span.name)}"
         case "trace":

@@ -161,7 +161,7 @@ def test_rules_are_read_at_start_and_one_with_a_fault_stops_it(tmp_path: Path) -
     rules, config = tmp_path / "rules.yaml", tmp_path / "job.yaml"
     text = "id: a\nversion: 1\ntitle: t\nby: env\nwithin: 1m\nsteps: [{name: s, span: {status: error}}]\n"
     rules.write_text(text)
-    config.write_text(f"lake: {json.dumps(LAKE)}\ndetection: {{rules: {rules}, shipped_rules: false}}\n")
+    config.write_text(f"lake: {json.dumps(LAKE)}\ndetection: {{rules: {rules}}}\n")
     graph = load(config).graph()
     assert graph.rules is not None
     assert [key.partition("#")[0] for key in graph.rules.index.rules] == ["a@1"]
@@ -176,20 +176,20 @@ def test_rules_are_read_at_start_and_one_with_a_fault_stops_it(tmp_path: Path) -
         load(config)
 
 
-def test_shipped_rules_are_in_every_job_but_where_a_setting_or_a_rule_of_the_same_id_says_otherwise(
+def test_shipped_rules_are_in_a_job_that_asks_for_them_but_where_a_rule_of_the_same_id_is_its_own(
     tmp_path: Path,
 ) -> None:
     def found(**detection: object) -> RuleIndex | None:
         return JobConfig.model_validate({"lake": LAKE, "detection": detection}).rules
 
-    by_default = found()
+    assert found() is None
+    by_default = found(shipped_rules=True)
     assert by_default is not None
     assert "restart-loop" in by_default.published
     assert "job-not-finished" not in by_default.published, "how long a job may take is known to its users"
-    assert found(shipped_rules=False) is None
     own = tmp_path / "own.yaml"
     own.write_text((SHIPPED_RULES / "restart-loop.yaml").read_text().replace("version: 1", "version: 7"))
-    both = found(rules=own)
+    both = found(rules=own, shipped_rules=True)
     assert both is not None
     assert set(both.published) == set(by_default.published)
     assert [version.version for version in both.published["restart-loop"].versions] == [7]

@@ -25,7 +25,9 @@ def after(*records: RuleRecord) -> tuple[RuleBookState, list[list[Output]]]:
 
 
 def test_each_change_is_put_out_with_all_versions_and_no_change_puts_out_nothing() -> None:
-    _, ((first,), (second,), nothing) = after(record(0, text()), record(1, text(version=2)), record(2, text(version=2)))
+    _, ((first,), (second,), nothing) = after(
+        record(0, text()), record(1, text(version=2), NOW_MS + 1), record(2, text(version=2))
+    )
     assert isinstance(first, PublishedRule)
     assert isinstance(second, PublishedRule)
     assert ([version.version for version in second.versions], second.offset) == ([1, 2], 1)

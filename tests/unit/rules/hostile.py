@@ -121,6 +121,7 @@ FILES = (
     changed("a step longer than the rule", _LOG, f"{_LOG}\n    within: 1h", 1, "at most that of the rule"),
     changed("a count of text", _LOG, f"{_LOG}\n    count: five", 11, "expected '>= N'"),
     changed("a count that is too large", _LOG, f"{_LOG}\n    count: '>= 5000'", 11, "from 2 to 1000"),
+    changed("empty text", _LOG, _LOG.replace("body|contains: x", "body: ''"), 9, "write body|exists: false"),
     changed("distinct without a count", _LOG, f"{_LOG}\n    distinct: body", 9, "count: '>= N' beside it"),
     changed("one alternative", _LOG, "any_of: [{span: {name: x}}]", 10, "expected at least 2"),
     changed("any_of inside any_of", _LOG, "any_of: [{any_of: []}, {span: {name: x}}]", 10, "any_of: unknown name"),

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from state_schemas.aggregates.published_rules import FOREVER_MS, PublishedRule, RuleRecord
 from tests.support.rule_records import NOW_MS, record, text
@@ -117,18 +118,33 @@ RECORDS = st.lists(st.tuples(st.sampled_from("ab"), VALUES, st.integers(0, 4 * K
 def test_an_index_that_takes_the_changes_as_they_come_is_that_of_all_records(
     drawn: list[tuple[str, bytes | None, int]],
 ) -> None:
-    """Subtasks take each change; a submission reads all records; a restore takes the state and its newest record."""
+    """A submission reads the records so far; subtasks take each change; a restore takes the newest of each rule."""
     times = sorted(at_ms for _, _, at_ms in drawn)
     records = [record(n, value, NOW_MS + times[n], key) for n, (key, value, _) in enumerate(drawn)]
-    live = RuleIndex.of()
-    published: dict[str, PublishedRule] = {}
-    for one in records:
+    half = published_rules(records[: len(records) // 2])
+    live, published = RuleIndex.of(half.values()), dict(half)
+    changes: list[PublishedRule] = []
+    for one in records[len(records) // 2 :]:
         change = publish(published, one).change
-        changes = () if change is None else (change, *put(published, change, one.timestamp_ms))
-        live = live.updated(changes)
-    assert live.published == published_rules(records)
-    newest = PublishedRule("", (), len(records))
-    started = RuleIndex.of(published_rules(records[: len(records) // 2]).values())
-    assert started.updated([*published.values(), newest]).published == live.published
+        changes += () if change is None else (change, *put(published, change, one.timestamp_ms))
+        live = live.updated(changes[-2:])
+    assert {name: rule for name, rule in live.published.items() if rule.versions} == published_rules(records)
+    newest = {change.rule_id: change for change in changes}
+    assert RuleIndex.of(half.values()).updated(list(newest.values())).published == live.published
+    submitted = RuleIndex.of(published_rules(records).values())
+    assert submitted.updated(list(newest.values())).rules == submitted.rules, "a submission knows all of it"
     for rule in live.published.values():
         assert all(a.version < b.version and a.until_ms <= b.from_ms for a, b in pairwise(rule.versions))
+
+
+def test_a_rule_of_a_file_stays_whatever_the_topic_says() -> None:
+    (rule,) = published_rules([record(5, text(version=7))]).values()
+    of_file = replace(rule, offset=-1)
+    assert RuleIndex.of([of_file]).updated([only([record(9, text(version=8))])]).published == {"a": of_file}
+
+
+def test_a_version_with_a_wrong_time_far_ahead_is_replaced() -> None:
+    far = record(1, text(version=2, effective="effective_from: 2033-05-18T03:33:20Z\n"))
+    rule = only([record(0, text()), far, record(2, text(version=3), NOW_MS + HOUR_MS)])
+    assert [version.version for version in rule.versions] == [1, 3]
+    assert rule.versions[0].until_ms == rule.versions[1].from_ms == NOW_MS + HOUR_MS + READ_MS

@@ -1,6 +1,7 @@
 """Signals of records: what of them is shown, by what they are known, and under which names they go on."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -19,10 +20,11 @@ from state_schemas.telemetry.resource import Resource
 from tests.support.stories import Story
 from tests.support.traffic import START_MS, Sent, messages, request_of_logs, request_of_spans
 from udfs.otlp.decoder import NO_ATTRIBUTES, AskedAttributes
-from udfs.otlp.resource import NAME_CHARS_MAX
+from udfs.otlp.resource import NAME_CHARS_MAX, UNKNOWN_HOST, VALUE_CHARS_MAX
 from udfs.rules.compiled import RuleIndex, compile_rules
 from udfs.rules.subjects import bucket_of
 
+NAMELESS = Resource("prod", "cart", UNKNOWN_HOST)
 AT = KafkaPosition("logs_raw", 1, 7, START_MS + 5_000)
 
 
@@ -167,3 +169,35 @@ def test_without_a_rule_that_asks_for_it_no_attribute_is_kept() -> None:
     asking = index_of("attribute:a", {"span": {"resource.b|exists": True}, "count": ">= 2", "distinct": "attributes.c"})
     assert asking.asked("span") == AskedAttributes(("a", "c"), ("b",))
     assert asking.asked("log") == NO_ATTRIBUTES
+
+
+def test_a_record_without_the_counted_value_does_not_count() -> None:
+    index = index_of("env", {"log": {"body|contains": "x"}, "count": ">= 2", "distinct": "attributes.user"})
+    message = folded(index, record("x", user="ann"), record("x"))
+    assert [found.hits[0].value for found in message.record_signals] == ["ann"]
+
+
+def test_hosts_without_a_name_are_not_one_host() -> None:
+    found = folded(index_of("host", {"log": {"body": "x"}}), record("x"), replace(record("x"), resource=NAMELESS))
+    assert [signal.subject for signal in found.record_signals] == ["host|host-1"]
+
+
+def test_a_body_is_compared_up_to_a_limit() -> None:
+    index = index_of("env", {"log": {"body|contains": "needle"}})
+    assert not folded(index, record("x" * VALUE_CHARS_MAX + "needle")).record_signals
+    assert len(folded(index, record("x" * (VALUE_CHARS_MAX - 6) + "needle")).record_signals) == 1
+
+
+def test_the_title_of_a_span_is_short_and_one_line() -> None:
+    request = ExportTraceServiceRequest.FromString(span_with())
+    request.resource_spans[0].scope_spans[0].spans[0].name = "GET\n\x1b[31m" + "x" * 100_000
+    message = (
+        FOLDS["traces"](FoldConfig(rules=index_of("env", {"span": {"service": "cart"}})))
+        .fold(request.SerializeToString(), AT)
+        .message
+    )
+    assert message is not None
+    (found,) = message.record_signals
+    assert found.signal.title.startswith("GET  [31mxxx")
+    assert found.signal.title.isprintable()
+    assert len(found.signal.title) < 2 * NAME_CHARS_MAX

@@ -124,3 +124,25 @@ def test_a_map_inside_a_list_is_read_for_its_modifiers() -> None:
     document = plain({"selection": [{"Image|wide|wide": "a"}], "condition": "selection"})
     with pytest.raises(Refused, match="found 2 modifiers"):
         sigma_of(document)
+
+
+def test_a_rule_whose_filter_is_refused_is_refused_too(tmp_path: Path) -> None:
+    of_one = {
+        "title": "No root",
+        "logsource": GOOD["logsource"],
+        "filter": {"rules": ["one"], "root": {"User": "root"}, "condition": "not root", "timeframe": "5m"},
+    }
+    names = [changed(name=name, title=name) for name in ("one", "two")]
+    one, two, refused = outcomes_of(tmp_path, *names, of_one)
+    assert (one.status, two.status, refused.status) == ("refused", "imported", "refused")
+    assert one.reason == "a filter of one is refused"
+
+
+def test_an_import_says_what_it_looks_at_beyond_its_log_source(tmp_path: Path) -> None:
+    wide, exact = outcomes_of(
+        tmp_path,
+        changed(name="wide", title="wide", logsource={**GOOD["logsource"], "service": "pam"}),
+        changed(name="exact", title="exact"),
+    )
+    assert (wide.status, exact.reason) == ("imported", "")
+    assert wide.reason.endswith(": the mapping does not know service pam")
