@@ -72,9 +72,13 @@ def messages() -> Iterator[Message]:
 
 
 def sequences(bodies: Iterable[bytes]) -> list[Insight]:
-    """Return the last revisions of matches and absences, without what depends on emission and names of topics."""
+    """Return the matches and absences, without what depends on emission, on names of topics and on the end of the input.
+
+    Sources that are idle drop the end of event time, so that a match of the last minutes may be open.
+    """
     found = (one for one in last_revisions(bodies) if one.kind in ("sequence_match", "sequence_missing"))
-    return [replace_fields(one, revision=0, evidence=replace_fields(one.evidence, kafka=())) for one in found]
+    same: dict[str, Any] = {"revision": 0, "status": "open", "reason": ""}
+    return [replace_fields(one, **same, evidence=replace_fields(one.evidence, kafka=())) for one in found]
 
 
 def replayed(config: JobConfig, sent: Sequence[Message]) -> list[Insight]:
