@@ -72,7 +72,7 @@ def messages() -> Iterator[Message]:
 
 
 def sequences(bodies: Iterable[bytes]) -> list[Insight]:
-    """Return the matches and absences, without what depends on emission, on names of topics and on the end of the input.
+    """Return the matches and absences, without what depends on emission, names of topics and the end of the input.
 
     Sources that are idle drop the end of event time, so that a match of the last minutes may be open.
     """
