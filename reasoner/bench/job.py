@@ -35,6 +35,7 @@ from state_schemas.telemetry.signals import SignalType
 PARTITIONS: Final = 4
 STALLED_S: Final = 300.0  # one second of reading sparse traffic can be hours of event time, with all their windows
 STOP_DEADLINE_S: Final = 300.0
+IDLE_MS: Final = 2_000
 THREADS_SHOWN: Final = 16
 CORES_FULL: Final = 0.9  # share of all cores above which the machine is the limit, not a stage
 _SAMPLE_S: Final = 2.0  # seconds between samples; each is a request to the JobManager, which uses the same cores
@@ -160,7 +161,12 @@ class _Measurement:
         checkpoints = f"file://{self.folder}/checkpoints"
         return JobConfig(
             name="bench",
-            kafka=Kafka(bootstrap_servers=address, idle_ms=0, topics=Topics(logs="", metrics="")),
+            # The job of rules alone reads insights too, of which there are none.
+            kafka=Kafka(
+                bootstrap_servers=address,
+                idle_ms=0 if self.given.job == "insights" else IDLE_MS,
+                topics=Topics(logs="", metrics=""),
+            ),
             lake=Lake(uri=uri, user=POSTGRES_USER, warehouse=f"file://{self.folder}/warehouse"),
             engine=self.engine.model_copy(update={"checkpoint_dir": checkpoints}),
             detection=Detection(

@@ -38,7 +38,7 @@ MetricName = Literal[
     "patterns_evicted_total",  # patterns not seen for long, dropped from the registry to make room for new ones
     "records_behind_total",  # accepted but behind (their partition was idle): treated as late
     "deploys_suppressed_total",  # deploys of a service beyond six in an hour: known from then on, without an insight
-    "rule_signals_overflowed_total",  # records that fulfil a step of a rule, beyond 1,000 of a message
+    "rule_signals_overflowed_total",  # records that fulfil a step of a rule, beyond 200 of a message
     "rule_signals_late_total",  # insights that opened too late to be a signal of a sequence rule
     "sequence_matches_total",  # insights of sequence rules, those that were taken back included
     "rule_edges_overflowed_total",  # rows of calls between services beyond 5,000 pairs of an environment: no relation

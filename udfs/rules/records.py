@@ -26,7 +26,10 @@ __all__ = [
     "value_of_resource",
 ]
 
-SIGNALS_MAX: Final = 1_000  # of one message; further ones are counted
+# Of one message; further ones are counted. A bundle of Flink, all outputs of which are in the heap of the JVM at once,
+# can have 300 messages of a thousand records while a backlog is read: 200 signals of 500 bytes each are 30 MB, 1,000
+# were more than a heap of 500 MB takes.
+SIGNALS_MAX: Final = 200
 OF_RESOURCE: Final = frozenset(("env", "namespace", "service", "version", "site_id", "host"))
 OfRecord = RuleSignal | RecordSignal
 _template = lru_cache(5_000)(template_of)

@@ -6,6 +6,7 @@ from reasoner.traffic.spans import SpanProfile, spans
 from state_schemas.telemetry.message import KafkaPosition
 from udfs.rules.compiled import compile_rules
 from udfs.rules.document import RULES_MAX, read_rules
+from udfs.rules.records import SIGNALS_MAX
 
 COUNT = 2 * RULES_MAX + 1
 
@@ -17,7 +18,7 @@ def test_each_span_is_a_signal() -> None:
     assert not faults
     assert len(index.rules) == COUNT
     fold = TraceFold(FoldConfig(rules=index))
-    profile = SpanProfile(50, hosts=1, operations=COUNT, attributes=0, shared_names=True)
+    profile = SpanProfile(50, hosts=1, operations=COUNT, attributes=0, shared_names=True, spans_per_message=SIGNALS_MAX)
     (message,) = spans(profile, 1, 1, 1_700_000_000_000, STEP_MS)
     folded = fold.fold(message.value, KafkaPosition("traces", 0, 0, message.timestamp_ms)).message
     assert folded is not None
