@@ -123,7 +123,7 @@ def templates(
 
 @app.command()
 def sequences(
-    signals: Annotated[int, typer.Option(min=1_000, help="Signals to process, a multiple of 1,000.")] = 4_000_000,
+    signals: Annotated[int, typer.Option(min=1_000, help="Signals to process, a multiple of 1,000.")] = 500_000,
     services: Annotated[int, typer.Option(min=1, help="Services, each with a signal a second.")] = 1_000,
     rules_listed: Annotated[
         list[int] | None,
