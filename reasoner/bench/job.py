@@ -170,9 +170,7 @@ class _Measurement:
             lake=Lake(uri=uri, user=POSTGRES_USER, warehouse=f"file://{self.folder}/warehouse"),
             engine=self.engine.model_copy(update={"checkpoint_dir": checkpoints}),
             detection=Detection(
-                services_max=max(self.given.services, Detection().services_max),
-                rules=self.given.rules,
-                shipped_rules=self.given.rules is None,
+                services_max=max(self.given.services, Detection().services_max), rules=self.given.rules
             ),
         )
 
