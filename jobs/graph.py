@@ -85,7 +85,7 @@ ALL_RULES: Final = Key("all rules", lambda event: "rules")
 def stages(config: GraphConfig) -> tuple[Stage, ...]:
     """Return every keyed stage. A uid names state in savepoints: it never changes and is never used again."""
     return (
-        # One state, so that all stages are told the rules in the order of the topic.
+        # One state, so that all stages get the rules in the order of the topic.
         *((Stage("rule-book", RuleBook(), ALL_RULES),) if config.rules and config.rules.from_topic else ()),
         *(
             Stage(

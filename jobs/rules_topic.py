@@ -12,6 +12,7 @@ from pyflink.table import StreamTableEnvironment
 from jobs.table_sql import kafka_options, stable_uids, with_clause
 from state_schemas.aggregates.published_rules import PublishedRule, RuleRecord
 from state_schemas.contracts.settings import BadConfig, Kafka
+from state_schemas.telemetry.message import KafkaPosition
 from udfs.rules.publishing import published_rules
 
 ANSWER_MS: Final = 10_000  # for one answer of the broker; a healthy one needs some ms
@@ -124,12 +125,5 @@ def _records(consumer: Any, part: Any, end_offset: int) -> Iterator[RuleRecord]:
             message = f"kafka.topics.rules: the records of {part.topic()} do not come: check that the broker runs"
             raise BadConfig(message)
         for record in polled.iterator():
-            key, value = record.key(), record.value()
-            yield RuleRecord(
-                topic=record.topic(),
-                partition=record.partition(),
-                offset=record.offset(),
-                timestamp_ms=record.timestamp(),
-                key=bytes(key or b"").decode(errors="replace"),
-                value=None if value is None else bytes(value),
-            )
+            at = KafkaPosition(record.topic(), record.partition(), record.offset(), record.timestamp())
+            yield RuleRecord.at(at, record.key(), record.value())

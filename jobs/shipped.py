@@ -29,7 +29,7 @@ class ShippedRule(NamedTuple):
 
 
 def rules_by_default() -> RuleIndex:
-    """Return the shipped rules that are active in every job."""
+    """Return the active rules: those of a job with `detection.shipped_rules`."""
     index, _ = compile_rules(one.rule for one in shipped_rules() if one.on_by_default)
     return index
 

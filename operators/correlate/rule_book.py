@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from operators.machine import Step
 from state_schemas.aggregates.published_rules import PublishedRule, RuleRecord
-from state_schemas.contracts.insight import Evidence, Insight, KafkaRange, Status, Window
+from state_schemas.contracts.insight import Evidence, Insight, KafkaRange, Window
 from state_schemas.state.rule_book import RULE_BOOK_CODEC, RuleBookState
 from udfs.insights.ids import insight_id
 from udfs.insights.wording import title_of
@@ -65,8 +65,7 @@ def _verdicts(state: RuleBookState, record: RuleRecord, fault: str) -> Iterator[
 
 
 def _closed(insight: Insight, reason: str) -> Insight:
-    closed: Status = "closed"
-    return replace(insight, revision=1, status=closed, reason=reason)
+    return replace(insight, revision=1, status="closed", reason=reason)
 
 
 def _rejected(record: RuleRecord, fault: str) -> Insight:

@@ -34,8 +34,6 @@ from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.signals import SignalType
 
 EVENT_TYPE: Final = Types.PRIMITIVE_ARRAY(Types.BYTE())
-READ_RULES: Final = "read-rules"  # uid of the step that reads the rules topic
-READ_INSIGHTS: Final = "read-insights"  # uid of the step that reads insights of another job
 _KEYED_TYPE: Final = Types.ROW([Types.STRING(), EVENT_TYPE])
 RULES_TAG: Final = OutputTag("rules", _KEYED_TYPE)
 # What has changed since the submission, in each subtask: by rule id what `PUBLISHED_CODEC` writes.
@@ -290,37 +288,45 @@ class MachineWithRules(_WithRules, KeyedBroadcastProcessFunction):
         return self._inner.on_timer(timestamp, ctx)
 
 
-class ReadRules(ProcessFunction):
-    """Rows (key, value, partition, offset) of the rules topic, with the Kafka timestamp -> side outputs."""
+class Reader(ProcessFunction):
+    """Reads a topic that is no telemetry, for the stages that take what is in it."""
 
-    def __init__(self, topic: str, stages: Sequence[Stage]) -> None:
-        self._topic = topic
-        self._takers: dict[type, Takers[SinkRows]] = takers_of((RuleRecord,), stages, ())
-
-    def open(self, runtime_context: RuntimeContext) -> None:
-        self._router = _Router(READ_RULES, self._takers)
-
-    def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
-        key, text, partition, offset, *_ = value
-        name, rule = bytes(key or b"").decode(errors="replace"), None if text is None else bytes(text)
-        record = RuleRecord(self._topic, partition, offset, ctx.timestamp(), name, rule)
-        yield from self._router.route((record,))
-
-
-class ReadInsights(ProcessFunction):
-    """Rows (value, ...) of the topic of insights -> side outputs. What is no insight v1 is left out, and counted."""
+    uid: str
+    # Type of what is read.
+    reads: type
 
     def __init__(self, stages: Sequence[Stage]) -> None:
-        takers: dict[type, Takers[SinkRows]] = takers_of((Insight,), stages, ())
+        takers: dict[type, Takers[SinkRows]] = takers_of((self.reads,), stages, ())
         self._takers = takers
 
     @property
     def takers(self) -> tuple[Stage, ...]:
-        return self._takers[Insight].stages
+        return self._takers[self.reads].stages
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        self._router = _Router(READ_INSIGHTS, self._takers)
+        self._router = _Router(self.uid, self._takers)
         self._counters = _Counters(runtime_context)
+
+
+class ReadRules(Reader):
+    """Rows (key, value, partition, offset) of the rules topic, with the Kafka timestamp -> side outputs."""
+
+    uid, reads = "read-rules", RuleRecord
+
+    def __init__(self, topic: str, stages: Sequence[Stage]) -> None:
+        super().__init__(stages)
+        self._topic = topic
+
+    def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
+        key, text, partition, offset, *_ = value
+        at = KafkaPosition(self._topic, partition, offset, ctx.timestamp())
+        yield from self._router.route((RuleRecord.at(at, key, text),))
+
+
+class ReadInsights(Reader):
+    """Rows (value, ...) of the topic of insights -> side outputs. What is no insight v1 is left out, and counted."""
+
+    uid, reads = "read-insights", Insight
 
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
         try:

@@ -10,14 +10,13 @@ from pyflink.java_gateway import get_gateway
 from operators.machine import Stage
 from operators.runtime.flink import (
     EVENT_TYPE,
-    READ_INSIGHTS,
-    READ_RULES,
     RULES_STATE,
     RULES_TAG,
     FoldMessages,
     FoldWithRules,
     KeyedMachine,
     MachineWithRules,
+    Reader,
     ReadInsights,
     ReadRules,
     event_tag,
@@ -87,6 +86,11 @@ def wire(
         for sink in table.sinks_after(uid):
             rows[sink.name].append(_side_output(stream, sink_tag(sink)))
 
+    def enter(reader: Reader, rows_read: DataStream) -> None:
+        read = rows_read.process(reader, EVENT_TYPE).name(reader.uid).uid(reader.uid)
+        for stage in reader.takers:
+            inputs[stage.uid].append(_side_output(read, event_tag(stage)))
+
     def add(stage: Stage, rules: BroadcastStream | None = None) -> DataStream:
         machine = KeyedMachine(stage, table.stages_after(stage.uid), table.sinks_after(stage.uid), unused)
         stream = _processed(_keyed(inputs[stage.uid]), machine, rules).name(stage.uid).uid(stage.uid)
@@ -97,18 +101,13 @@ def wire(
     book = next((stage for stage in stages if RuleRecord in stage.machine.takes), None)
     if book is not None:
         assert sources.rules is not None, f"{book.uid} has no source of records"
-        reader, records = sources.rules
-        read = records.process(reader, EVENT_TYPE).name(READ_RULES).uid(READ_RULES)
-        inputs[book.uid].append(_side_output(read, event_tag(book)))
+        enter(*sources.rules)
         rules = _side_output(add(book), RULES_TAG).broadcast(RULES_STATE)
     for signal, (fold, messages) in sources.messages.items():
         uid = fold_uid(signal)
         join(uid, _processed(messages, fold, rules).name(uid).uid(uid))
     if sources.insights is not None:
-        reading, insights = sources.insights
-        read = insights.process(reading, EVENT_TYPE).name(READ_INSIGHTS).uid(READ_INSIGHTS)
-        for stage in reading.takers:
-            inputs[stage.uid].append(_side_output(read, event_tag(stage)))
+        enter(*sources.insights)
     for stage in stages:
         if stage is not book and inputs[stage.uid]:
             add(stage, rules)

@@ -27,8 +27,12 @@ def committed(bootstrap: str, topic: str) -> Iterator[Any]:
 
 def poll(consumer: Any, wait_ms: int) -> list[bytes]:
     """Return the values that arrive within wait_ms, in partition order."""
+    return [record.value for record in _records(consumer, wait_ms)]
+
+
+def _records(consumer: Any, wait_ms: int) -> list[Any]:
     polled = consumer.poll(timeout_ms=wait_ms)
-    return [record.value for part in sorted(polled) for record in polled[part]]
+    return [record for part in sorted(polled) for record in polled[part]]
 
 
 def read_all(bootstrap: str, topic: str) -> list[bytes]:
@@ -38,12 +42,17 @@ def read_all(bootstrap: str, topic: str) -> list[bytes]:
 
 
 def to_end(consumer: Any) -> list[bytes]:
-    """Return the values from the position of a consumer up to the current end of its topic.
+    """Return the values of `records_to_end`."""
+    return [record.value for record in records_to_end(consumer)]
+
+
+def records_to_end(consumer: Any) -> list[Any]:
+    """Return Kafka's records from the position of a consumer up to the current end of its topic.
 
     Raises CommandFailed where the broker sends nothing more before that end.
     """
     ends = consumer.end_offsets(sorted(consumer.assignment()))
-    values: list[bytes] = []
+    found: list[Any] = []
     waiting, deadline_s = -1, 0.0
     while left := sum(max(0, end - consumer.position(part)) for part, end in ends.items()):
         now_s = time.monotonic()
@@ -51,8 +60,8 @@ def to_end(consumer: Any) -> list[bytes]:
             waiting, deadline_s = left, now_s + ANSWER_MS / 1000
         elif now_s > deadline_s:
             raise no_answer(consumer.config["bootstrap_servers"], f"{left} messages do not come")
-        values += poll(consumer, 1_000)
-    return values
+        found += _records(consumer, 1_000)
+    return found
 
 
 class Hidden(NamedTuple):

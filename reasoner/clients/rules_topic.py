@@ -1,40 +1,21 @@
 """The rules topic: reading all of it, and sending records to it."""
 
 from collections.abc import Iterable
-from typing import Final
 
-from reasoner.clients.broker import ANSWER_MS, consumer_of, no_answer, partitions, producer_of
+from reasoner.clients.broker import ANSWER_MS, producer_of
+from reasoner.clients.insight_topic import committed, records_to_end
 from state_schemas.aggregates.published_rules import RuleRecord
-
-SILENT_POLLS_MAX: Final = 2
+from state_schemas.telemetry.message import KafkaPosition
 
 
 def read_rule_records(bootstrap: str, topic: str) -> list[RuleRecord]:
     """Return every record up to the current end, by offset. Raises CommandFailed."""
-    found: list[RuleRecord] = []
-    with consumer_of(bootstrap, isolation_level="read_committed") as consumer:
-        parts = partitions(bootstrap, topic)
-        consumer.assign(parts)
-        consumer.seek_to_beginning(*parts)
-        ends, silent = consumer.end_offsets(parts), 0
-        while any(consumer.position(part) < end for part, end in ends.items()):
-            polled = consumer.poll(timeout_ms=ANSWER_MS // 2)
-            silent = 0 if polled else silent + 1
-            if silent == SILENT_POLLS_MAX:
-                raise no_answer(bootstrap, f"the records of {topic} do not come")
-            found += (
-                RuleRecord(
-                    topic=topic,
-                    partition=record.partition,
-                    offset=record.offset,
-                    timestamp_ms=record.timestamp,
-                    key=(record.key or b"").decode(errors="replace"),
-                    value=record.value,
-                )
-                for records in polled.values()
-                for record in records
-            )
-    return sorted(found, key=lambda record: (record.partition, record.offset))
+    with committed(bootstrap, topic) as consumer:
+        found = records_to_end(consumer)
+    return [
+        RuleRecord.at(KafkaPosition(topic, one.partition, one.offset, one.timestamp), one.key, one.value)
+        for one in sorted(found, key=lambda one: (one.partition, one.offset))
+    ]
 
 
 def send_rule_records(bootstrap: str, topic: str, records: Iterable[tuple[str, bytes | None, int]]) -> None:

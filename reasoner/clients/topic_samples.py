@@ -1,7 +1,7 @@
 """The last messages of a topic, and its settings."""
 
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
@@ -71,13 +71,10 @@ def newest_messages(bootstrap: str, topic: str, since_ms: int, per_partition: in
             stops = {part: _stop(firsts[part], ends[part], number, per_partition) for part in parts}
             for part in parts:
                 consumer.seek(part, max(firsts[part], stops[part] - per_partition // PLACES))
-            while any(consumer.position(part) < stops[part] for part in parts):
-                polled = consumer.poll(timeout_ms=WAIT_MS)
-                if not polled:
-                    break  # the rest of a partition may be marks of transactions alone
-                for part, batch in polled.items():
-                    kept = (record for record in batch if record.offset < stops[part])
-                    found |= {(part, record.offset): Sample(record.timestamp, record.value or b"") for record in kept}
+            found |= {
+                (part, record.offset): Sample(record.timestamp, record.value or b"")
+                for part, record in _up_to(consumer, stops)
+            }
     return sorted(found.values())
 
 
@@ -87,16 +84,21 @@ def newest_timestamp_ms(bootstrap: str, topic: str) -> int:
         parts = partitions(bootstrap, topic)
         consumer.assign(parts)
         begins, ends = consumer.beginning_offsets(parts), consumer.end_offsets(parts)
-        filled = [part for part in parts if ends[part] > begins[part]]
-        newest_ms = 0
-        for part in filled:
-            consumer.seek(part, ends[part] - 1)
-        while any(consumer.position(part) < ends[part] for part in filled):
-            polled = consumer.poll(timeout_ms=WAIT_MS)
-            if not polled:
-                break  # a mark of a transaction is the last
-            newest_ms = max(newest_ms, *(record.timestamp for batch in polled.values() for record in batch))
-    return newest_ms
+        for part in parts:
+            consumer.seek(part, max(begins[part], ends[part] - 1))
+        return max((record.timestamp for _, record in _up_to(consumer, ends)), default=0)
+
+
+def _up_to(consumer: Any, stops: Mapping[TopicPartition, int]) -> Iterator[tuple[TopicPartition, Any]]:
+    """Yield the records from the positions of a consumer to an offset of each partition, as far as they come.
+
+    The rest of a partition may be marks of transactions alone.
+    """
+    while any(consumer.position(part) < stop for part, stop in stops.items()):
+        polled = consumer.poll(timeout_ms=WAIT_MS)
+        if not polled:
+            return
+        yield from ((part, record) for part, batch in polled.items() for record in batch if record.offset < stops[part])
 
 
 def _stop(first: int, end: int, number: int, per_partition: int) -> int:

@@ -1,10 +1,13 @@
 """Records of the rules topic, and the rules that they publish."""
 
+from typing import Final
+
 import msgspec
 
 from state_schemas.codec import packed
+from state_schemas.telemetry.message import KafkaPosition
 
-FOREVER_MS = 2**62  # end of what has no end, epoch ms
+FOREVER_MS: Final = 2**62  # end of what has no end, epoch ms
 
 
 class RuleRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -19,6 +22,12 @@ class RuleRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     timestamp_ms: int
     key: str
     value: bytes | None
+
+    @classmethod
+    def at(cls, position: KafkaPosition, key: bytes | None, value: bytes | None) -> "RuleRecord":
+        """Make the record of a message, whose bytes may be of any type. A key that is no UTF-8 is that of no rule."""
+        name = bytes(key or b"").decode(errors="replace")
+        return cls(*position, name, None if value is None else bytes(value))
 
 
 class RuleVersion(msgspec.Struct, frozen=True, array_like=True, gc=False):

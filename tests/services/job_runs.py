@@ -17,7 +17,7 @@ from jobs.settings import JobConfig
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.group_offsets import committed_offsets, end_offsets, has_read
-from reasoner.clients.insight_topic import committed
+from reasoner.clients.insight_topic import committed, records_to_end
 from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.errors import CommandFailed
 from reasoner.recordings.message import Message
@@ -227,9 +227,5 @@ def rejected_records(letters: Sequence[Mapping[str, Any]]) -> Counter[str]:
 def committed_records(bootstrap: str, topic: str) -> list[Any]:
     """Return the records of a topic under read_committed, up to its current end."""
     with committed(bootstrap, topic) as consumer:
-        ends = consumer.end_offsets(sorted(consumer.assignment()))
-        found: list[Any] = []
-        while any(consumer.position(part) < end for part, end in ends.items()):
-            for records in consumer.poll(timeout_ms=1_000).values():
-                found += records
+        found = records_to_end(consumer)
     return sorted(found, key=lambda record: (record.partition, record.offset))

@@ -1,14 +1,13 @@
 """`reasoner rules publish|list|remove` on a real broker: safe to repeat, and refused as a whole."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from reasoner.cli import main
 from reasoner.clients.rules_topic import read_rule_records
 from reasoner.runs.job_process import write_config
 from tests.services.job_runs import job_config
+from tests.support.commands import run
 from tests.unit.rules.hostile import GOOD
 from udfs.rules.publishing import published_rules
 
@@ -29,11 +28,8 @@ def test_rules_are_published_listed_and_removed(
     job: Path, kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def reasoner(*words: str) -> tuple[object, str]:
-        monkeypatch.setattr(sys, "argv", ["reasoner", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out + said.err
+        code, said = run(monkeypatch, *words), capsys.readouterr()
+        return code, said.out + said.err
 
     rules, config = tmp_path / "rules.yaml", ("--config", str(job))
     rules.write_text(GOOD)

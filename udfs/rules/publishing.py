@@ -17,7 +17,7 @@ from udfs.rules.document import read_rules
 
 __all__ = ["READ_MS", "Published", "publish", "published_rules", "put"]
 
-READ_MS: Final = 30_000  # a subtask reads a record within a second; a restart takes less than this
+READ_MS: Final = 30_000  # a subtask reads a record within some seconds, unless the job is down (docs/rules.md)
 KEPT_MS: Final = 5 * 24 * 3_600_000  # longest rule, absence, suppression and lateness together: 4 days and some
 RULES_MAX: Final = 1_000  # of the topic
 VERSIONS_MAX: Final = 20  # of a rule; the oldest is given up

@@ -1,26 +1,17 @@
 """Exit codes of commands that find something wrong: 1, and the output that they have is printed all the same."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from reasoner.cli import main
 from reasoner.clients import lake
 from state_schemas.contracts.settings import Lake
 from state_schemas.contracts.tables import NAMESPACE, TABLES
+from tests.support.commands import run
 
 LINE = {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"timeUnixNano": "1700000000000000000"}]}]}]}
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
-    """Run `reasoner WORDS`; returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["reasoner", *words])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return ended.value.code
 
 
 @pytest.mark.parametrize(("end", "exit_code"), [("", 0), ("{no JSON\n", 1)])

@@ -1,21 +1,12 @@
 """`reasoner rules`: all faults with file and line, and what a folder of rules has."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from reasoner.cli import main
+from tests.support.commands import run
 from tests.unit.rules.hostile import GOOD
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
-    """Run `reasoner WORDS`; return its exit code."""
-    monkeypatch.setattr(sys, "argv", ["reasoner", *words])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return ended.value.code
 
 
 def test_good_rules_are_counted_and_listed(

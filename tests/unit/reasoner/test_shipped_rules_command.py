@@ -1,25 +1,16 @@
 """`shipped` as a name of rules in `reasoner rules` and `reasoner replay`."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from jobs.shipped import SHIPPED, shipped_rules
-from reasoner.cli import main
 from reasoner.commands.shared import rules_path
+from tests.support.commands import run
 from tests.tidy.rules import ROOT
 from tests.unit.rules.hostile import GOOD
 from udfs.rules.compiled import rule_name
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
-    """Run `reasoner WORDS`; return its exit code."""
-    monkeypatch.setattr(sys, "argv", ["reasoner", *words])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return ended.value.code
 
 
 def test_the_shipped_rules_are_listed_with_their_state_and_their_folder(

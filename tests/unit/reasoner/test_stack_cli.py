@@ -1,28 +1,19 @@
 """Command line of `reasoner stack`: exit codes and messages."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from reasoner.cli import main
 from reasoner.clients.flink_rest import FlinkRest, JobInfo
 from reasoner.commands.stack import refuse_running_jobs
 from reasoner.errors import CommandFailed
+from tests.support.commands import run
 
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REASONER_FOLDER", str(tmp_path))
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
-    """Run `reasoner WORDS`; return its exit code."""
-    monkeypatch.setattr(sys, "argv", ["reasoner", *words])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return ended.value.code
 
 
 @pytest.mark.parametrize(
