@@ -173,11 +173,11 @@ class WindowedDetector(ABC, Generic[M, A, E_contra, O_co]):
 
         Event time stops at the end of each window, so that rows and names are those known then, however far it moves.
         """
-        due_ms = self._due_ms(state, state.advanced_ms)
+        due_ms = self.due_ms(state, state.advanced_ms)
         while due_ms is not None and due_ms <= now_ms:
             self._settle(state, due_ms, leaving)
             state.advanced_ms = max(state.advanced_ms, due_ms)
-            due_ms = self._due_ms(state, due_ms)
+            due_ms = self.due_ms(state, due_ms)
         if now_ms != END_OF_INPUT:
             state.advanced_ms = now_ms
         key = ServiceKey.of(state.key)
@@ -218,7 +218,7 @@ class WindowedDetector(ABC, Generic[M, A, E_contra, O_co]):
         model, found = self.evaluate(ServiceWindow(key, start_ms, end_ms, aggregate), model)
         return model, expired + found
 
-    def _due_ms(self, state: DetectorState[M, A], now_ms: int) -> int | None:
+    def due_ms(self, state: DetectorState[M, A], now_ms: int) -> int | None:
         """Return when the next window ends or is evaluated; None where nothing waits."""
         due = (next_due_ms(state.pending), next_firing_ms(self._emission, state.windows, now_ms))
         return min((at_ms for at_ms in due if at_ms is not None), default=None)
@@ -226,7 +226,7 @@ class WindowedDetector(ABC, Generic[M, A, E_contra, O_co]):
     def _next_timer_ms(self, state: DetectorState[M, A]) -> int:
         # A key is forgotten only when nothing waits. If only late records were seen, last_seen_ms is 0: a timer for
         # forgetting the key would then fire each millisecond until the last window ends.
-        due_ms = self._due_ms(state, state.advanced_ms)
+        due_ms = self.due_ms(state, state.advanced_ms)
         return max(state.advanced_ms + 1, self._forget_ms(state) if due_ms is None else due_ms)
 
     def _forget_ms(self, state: DetectorState[M, A]) -> int:

@@ -1,9 +1,9 @@
 """Sequences: match the signals of one service, host, operation, trace or environment with sequence rules.
 
-Events are `RuleSignal` or `RecordSignal`, `RuleClock` and `RuleEdge`; outputs are `Insight` and `MatchRow`.
+Events are `RuleSignalBatch` or `RecordSignalBatch`, `RuleClock` and `RuleEdge`; outputs are `Insight` and `MatchRow`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Self, get_args
 
@@ -14,10 +14,11 @@ from operators.machine import Step
 from operators.windowed import Counts, Evaluated, WindowedDetector, WindowPart
 from state_schemas.aggregates.published_rules import PublishedRule
 from state_schemas.aggregates.rule_signals import (
-    RecordSignal,
+    RecordSignalBatch,
     RuleClock,
     RuleEdge,
-    RuleSignal,
+    RuleSignalBatch,
+    SignalBatch,
     SignalWindow,
     SubjectSignal,
 )
@@ -30,13 +31,14 @@ from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.rules.compiled import RuleIndex
 from udfs.rules.evaluation import conclude, evaluate_signals
 from udfs.rules.report import match_row
-from udfs.rules.windows import merge_windows, ordered_by_window
+from udfs.rules.windows import by_window, merge_windows, ordered_by_window
 
-Event = SubjectSignal | RuleClock | RuleEdge
+Event = SignalBatch | RuleClock | RuleEdge
 TAKEN_BACK: Final = "a late signal, or a change of the rule: the match no longer holds"
 # A signal that meets a final window is late, where a record would be.
 _COUNTERS: Final[Mapping[MetricName, MetricName]] = {"records_behind_total": "rule_signals_late_total"}
 Output = Insight | MatchRow | DeadLetter
+QUIET_MS: Final = 600_000  # windows that change nothing wait so long, beyond the time at which they are final
 IDLE_MS: Final = 4 * 24 * 3_600_000  # longer than the longest rule, absence and suppression together
 
 
@@ -65,7 +67,7 @@ class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
     from what others have sent, so that a replay concludes the same.
     """
 
-    takes: tuple[type, ...] = (RuleSignal, RuleClock, RuleEdge)
+    takes: tuple[type, ...] = (RuleSignalBatch, RuleClock, RuleEdge)
     rules = PublishedRule
     gives = get_args(Output)
     codec = SEQUENCE_CODEC
@@ -85,10 +87,9 @@ class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
         return replace(emission, lateness_ms=config.lateness_ms(emission))
 
     def parts(self, event: Event, model: SequenceModel) -> Iterator[WindowPart[SignalWindow]]:
-        if isinstance(event, SubjectSignal):
-            window_ms = self._early.window_ms
-            found = ordered_by_window(event, window_ms) if self.is_by_window else event
-            yield WindowPart(event.signal.at_ms - event.signal.at_ms % window_ms, False, SignalWindow(((found,),)))
+        if isinstance(event, SignalBatch):
+            for start_ms, window in by_window(self._ordered(event), self._early.window_ms):
+                yield WindowPart(start_ms, False, window)
             return
         if isinstance(event, RuleEdge):
             yield WindowPart(event.start_ms, False, SignalWindow(edges=(event.edge,)))
@@ -96,13 +97,25 @@ class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
         for start_ms in event.windows:
             yield WindowPart(start_ms, False, SignalWindow())
 
+    def _ordered(self, batch: SignalBatch) -> Iterable[SubjectSignal]:
+        if not self.is_by_window:
+            return batch.signals
+        return (ordered_by_window(signal, self._early.window_ms) for signal in batch.signals)
+
     def on_event(self, state: SequenceState, event: Event, watermark_ms: int) -> Step[SequenceState, Output]:
-        """Add a signal. Its window has mostly ended: it is evaluated with the next advance of event time."""
+        """Add signals. Their windows have mostly ended: they are evaluated with the next advance of event time."""
         step = super().on_event(state, event, watermark_ms)
         assert step.state is not None, "an event leaves a state"
         assert step.timer_at_ms is not None, "a state has a timer"
         counts = tuple((_COUNTERS.get(name, name), number) for name, number in step.counts)
-        return replace(step, timer_at_ms=min(step.timer_at_ms, step.state.advanced_ms + 1), counts=counts)
+        at_ms = step.timer_at_ms if _is_quiet(step.state) else min(step.timer_at_ms, step.state.advanced_ms + 1)
+        return replace(step, timer_at_ms=at_ms, counts=counts)
+
+    def due_ms(self, state: SequenceState, now_ms: int) -> int | None:
+        """Return when windows are evaluated; where none changes anything, many at once."""
+        if _is_quiet(state) and state.windows:
+            return self._emission.final_ms(min(state.windows)) + QUIET_MS
+        return super().due_ms(state, now_ms)
 
     def records(self, aggregate: SignalWindow) -> int:
         return len(aggregate)
@@ -141,10 +154,16 @@ class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
         return replace(step, levels=(("partial_matches", step.state.model.partial_matches),))
 
 
+def _is_quiet(state: SequenceState) -> bool:
+    """Return whether no window changes anything: most buckets are so, and get the times of the environment."""
+    has_signals = any(window.chunks or window.edges for window in state.windows.values())
+    return not (has_signals or state.model.subjects or state.emitted)
+
+
 class RecordSequences(Sequences):
     """Sequences of records alone: their windows are final when those of other detectors are."""
 
-    takes = (RecordSignal, RuleClock, RuleEdge)
+    takes = (RecordSignalBatch, RuleClock, RuleEdge)
     is_by_window = False
 
     def emission_of(self, config: SequenceConfig, emission: EmissionConfig) -> EmissionConfig:

@@ -12,7 +12,13 @@ from operators.machine import END_OF_INPUT, Step
 from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.aggregates.names import OTHER
 from state_schemas.aggregates.published_rules import PublishedRule
-from state_schemas.aggregates.rule_signals import RuleClock, RuleEdge, RuleSignal, ServiceEdge
+from state_schemas.aggregates.rule_signals import (
+    RuleClock,
+    RuleEdge,
+    RuleSignalBatch,
+    ServiceEdge,
+    SignalBatch,
+)
 from state_schemas.contracts.counters import MetricName
 from state_schemas.contracts.insight import Insight
 from state_schemas.contracts.tables import RESOLUTIONS_S, EdgeRow
@@ -22,9 +28,10 @@ from udfs.rules.compiled import RuleIndex
 from udfs.rules.service_graph import EDGE_KEPT_MS, is_passed_on
 from udfs.rules.signals import CONCLUSIONS, insight_signals, withdrawn_signals
 from udfs.rules.subjects import BUCKETS, bucket_of
+from udfs.rules.windows import batches
 
 Event = Insight | EnvActivity | EdgeRow
-Output = RuleSignal | RuleClock | RuleEdge
+Output = SignalBatch | RuleClock | RuleEdge
 Counts = tuple[tuple[MetricName, int], ...]
 HOUR_MS: Final = 3_600_000
 KEPT_MS: Final = 2 * HOUR_MS  # windows older than this are passed on once more if they come again: no difference
@@ -37,7 +44,7 @@ class RuleSignals:
     """See the module. One state for each environment."""
 
     rules = PublishedRule
-    gives = (RuleSignal, RuleClock, RuleEdge)
+    gives = (RuleSignalBatch, RuleClock, RuleEdge)
     codec = SIGNALS_CODEC
 
     def __init__(self, index: RuleIndex, delay_ms: int, *, takes_edges: bool = False) -> None:
@@ -68,7 +75,7 @@ class RuleSignals:
         clocks = tuple(RuleClock(event.env, bucket, new) for bucket in range(BUCKETS)) if new else ()
         return Step(state, clocks, self._timer_ms(state, watermark_ms))
 
-    def _signals(self, state: SignalsState, insight: Insight) -> tuple[tuple[RuleSignal, ...], Counts]:
+    def _signals(self, state: SignalsState, insight: Insight) -> tuple[tuple[SignalBatch, ...], Counts]:
         """Return the signals of a revision; the state remembers their subjects, from which later ones withdraw it.
 
         A revision of an insight that lasts longer than delay_ms changes nothing any more.
@@ -87,7 +94,7 @@ class RuleSignals:
             state.sent[insight.insight_id] = SentSignal(subjects, window.end_ms)
             if len(state.sent) > SENT_MAX:
                 del state.sent[next(iter(state.sent))]
-        return (*signals, *withdrawn_signals(insight, gone)), ()
+        return tuple(batches((*signals, *withdrawn_signals(insight, gone)))), ()
 
     def _edges(self, state: SignalsState, row: EdgeRow) -> tuple[tuple[RuleEdge, ...], Counts]:
         """Return the edge of a row if it is new, or has not been passed on for a while.

@@ -1,10 +1,10 @@
 """Pre-aggregation: merging the aggregates of one Kafka partition before they are keyed by service.
 
 Input: `FoldedMessage`. Output: `SpanAggregate`, `CallSides`, `LogAggregate` or `ExceptionAggregate`, `EffectAggregate`,
-`LoggingWindows`, `EnvActivity` and `ServiceReleases`. Aggregates are merged until event time advances, so the rate of
-keyed events depends on the number of services, not of messages. The number of service names is bounded here: the key is
-the source partition, so the state, and with it the choice of names, survives a restart. Aggregates commute: merging
-them here changes no result.
+`LoggingWindows`, `EnvActivity`, `ServiceReleases`, `RuleSignalBatch` and `RecordSignalBatch`. Aggregates are merged
+until event time advances, so the rate of keyed events depends on the number of services, not of messages. The number of
+service names is bounded here: the key is the source partition, so the state, and with it the choice of names, survives
+a restart. Aggregates commute: merging them here changes no result.
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +24,7 @@ from state_schemas.aggregates.logs import ExceptionAggregate, LogAggregate, LogT
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.aggregates.releases import ServiceReleases
 from state_schemas.aggregates.requests import EffectAggregate
-from state_schemas.aggregates.rule_signals import RecordSignal, RuleSignal
+from state_schemas.aggregates.rule_signals import RecordSignalBatch, RuleSignalBatch, SignalBatch, SubjectSignal
 from state_schemas.aggregates.spans import GROUP_DTYPE, SPAN_DTYPE, SpanAggregate, SpanBatch
 from state_schemas.contracts.counters import MetricName
 from state_schemas.state.pre_aggregate import PRE_AGGREGATE_CODEC, PreAggregateState
@@ -34,11 +34,13 @@ from udfs.detect.requests.counts import effects_of_lines, logging_windows
 from udfs.logs.window import merge_log_aggregates, with_ordinary_as_one
 from udfs.releases import merge_releases
 from udfs.rules.subjects import bucket_of
+from udfs.rules.windows import batches
 from udfs.spans.grouping import activity_of, common
 
 # More spans or messages are flushed early. Those that wait are state, written after each bundle: 16 bytes a span.
 SPANS_WAITING_MAX: Final = 32_768
 MESSAGES_WAITING_MAX: Final = 2_000
+SIGNALS_WAITING_MAX: Final = 8_000  # of rules; 250 bytes each
 SERVICE_IS_ACTIVE: Final = LogTable(())
 REPORTED_MAX: Final = 4  # spans that are not late are at most 2 minutes older and 5 minutes newer than their message
 SPANS_OF_A_PATTERN: Final = 16  # a pattern with its texts and samples is as large as this many spans
@@ -46,8 +48,8 @@ SPANS_OF_A_PATTERN: Final = 16  # a pattern with its texts and samples is as lar
 OfAll = EnvActivity | ServiceReleases
 OfTraces = SpanAggregate | CallSides | ExceptionAggregate | OfAll
 OfLogs = LogAggregate | EffectAggregate | LoggingWindows | OfAll
-Signals = RuleSignal | RecordSignal
 Counts = tuple[tuple[MetricName, int], ...]
+S = TypeVar("S", bound=SubjectSignal)
 Out = TypeVar("Out")  # the outputs of a signal type beside those of all
 
 
@@ -60,9 +62,9 @@ class PreAggregate(ABC, Generic[Out]):
     merges: tuple[type, ...]
 
     def __init__(self, config: PreAggregateConfig, *, has_rules: bool = False) -> None:
-        """Prepare the machine. has_rules: whether there are signals of rules, which are passed on at once."""
+        """Prepare the machine. has_rules: whether there are signals of rules."""
         self.config = config
-        self.gives = (*self.merges, RuleSignal, RecordSignal) if has_rules else self.merges
+        self.gives = (*self.merges, RuleSignalBatch, RecordSignalBatch) if has_rules else self.merges
         self._has_rules = has_rules
 
     def initial(self, key: str) -> PreAggregateState:
@@ -70,20 +72,20 @@ class PreAggregate(ABC, Generic[Out]):
 
     def on_event(
         self, state: PreAggregateState, event: FoldedMessage, watermark_ms: int
-    ) -> Step[PreAggregateState, Out | OfAll | Signals]:
+    ) -> Step[PreAggregateState, Out | OfAll | SignalBatch]:
         names = AdmittedNames(state, self.config)
         reports = ReleaseReports(state, self.config.activity_report_ms)
         self._add(state, event, names, reports)
         counts: Counts = (*names.counts, ("releases_overflowed_total", reports.refused))
         state.messages += 1
-        found: tuple[Signals, ...] = (*event.signals, *event.record_signals) if self._has_rules else ()
-        signals = tuple(_admitted_signal(signal, names) for signal in found)
-        if state.waiting > SPANS_WAITING_MAX or state.messages > MESSAGES_WAITING_MAX:
-            out = (*signals, *self._flush(state))
-            return Step(state, out, self._idle_timer_ms(state, watermark_ms), counts)
-        return Step(state, signals, watermark_ms + 1, counts)
+        if self._has_rules:
+            state.signals += (_admitted_signal(signal, names) for signal in event.signals)
+            state.record_signals += (_admitted_signal(signal, names) for signal in event.record_signals)
+        if self._is_full(state):
+            return Step(state, self._flush(state), self._idle_timer_ms(state, watermark_ms), counts)
+        return Step(state, (), watermark_ms + 1, counts)
 
-    def on_timer(self, state: PreAggregateState, now_ms: int) -> Step[PreAggregateState, Out | OfAll | Signals]:
+    def on_timer(self, state: PreAggregateState, now_ms: int) -> Step[PreAggregateState, Out | OfAll | SignalBatch]:
         out = self._flush(state)
         if now_ms == END_OF_INPUT:
             return Step(None, out)
@@ -91,6 +93,13 @@ class PreAggregate(ABC, Generic[Out]):
         if not state.known:
             return Step(None, out, None, (("states_forgotten_total", 1),))
         return Step(state, out, self._idle_timer_ms(state, now_ms))
+
+    def _is_full(self, state: PreAggregateState) -> bool:
+        return (
+            state.waiting > SPANS_WAITING_MAX
+            or state.messages > MESSAGES_WAITING_MAX
+            or len(state.signals) + len(state.record_signals) > SIGNALS_WAITING_MAX
+        )
 
     def _idle_timer_ms(self, state: PreAggregateState, now_ms: int) -> int:
         oldest_ms = min((min(names.values()) for names in state.known.values()), default=now_ms)
@@ -113,15 +122,17 @@ class PreAggregate(ABC, Generic[Out]):
             state.waiting += len(windows)
         reports.add(event.releases, names)
 
-    def _flush(self, state: PreAggregateState) -> tuple[Out | OfAll, ...]:
+    def _flush(self, state: PreAggregateState) -> tuple[Out | OfAll | SignalBatch, ...]:
         """Merge and return everything that waits, in key order."""
         activity = state.activity
         for env, windows in activity_of(state.spans).items():
             activity.setdefault(env, []).extend(windows)
-        out: list[Out | OfAll] = [*self._merged(state)]
+        out: list[Out | OfAll | SignalBatch] = [*self._merged(state)]
         out += (EnvActivity(env, merge_activity(windows)) for env, windows in sorted(activity.items()))
         out += merge_releases(state.releases)
-        for waiting in (state.spans, state.logs, state.activity, state.releases):
+        out += (*batches(state.signals), *batches(state.record_signals))
+        listed = (state.spans, state.logs, state.activity, state.releases, state.signals, state.record_signals)
+        for waiting in listed:
             waiting.clear()
         state.waiting = state.messages = 0
         return tuple(out)
@@ -216,7 +227,7 @@ _OWN: Final[Mapping[SignalType, type[PreAggregate[Any]]]] = {"traces": TracePreA
 PRE_AGGREGATES: Final = {signal: _OWN.get(signal, ActivityPreAggregate) for signal in SIGNALS}
 
 
-def _admitted_signal(signal: Signals, names: AdmittedNames) -> Signals:
+def _admitted_signal(signal: S, names: AdmittedNames) -> S:
     """Return a signal under the names by which its environment and its service are counted."""
     env, start_ms = names.env(signal.env), signal.signal.at_ms
     service = names.service(env, signal.signal.service, start_ms)

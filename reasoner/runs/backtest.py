@@ -13,9 +13,10 @@ from state_schemas.aggregates.rule_signals import (
     RuleClock,
     RuleEdge,
     RuleHit,
-    RuleSignal,
+    RuleSignalBatch,
     ServiceEdge,
     Signal,
+    SignalBatch,
     SubjectSignal,
 )
 from state_schemas.contracts.insight import Insight
@@ -64,7 +65,7 @@ def backtest(paths: Sequence[Path], rules: Path, bad: BadLines) -> list[Outcome]
     Raises BadConfig where the rules have faults.
     """
     config = settings(Detection(emit_when="final", rules=rules, shipped_rules=False))
-    run = LocalRun(config.graph(), taps=(SubjectSignal, RuleClock, RuleEdge))
+    run = LocalRun(config.graph(), taps=(SignalBatch, RuleClock, RuleEdge))
     insights: dict[str, Insight] = {}
     signals: list[SubjectSignal] = []
     windows: set[int] = set()
@@ -72,8 +73,10 @@ def backtest(paths: Sequence[Path], rules: Path, bad: BadLines) -> list[Outcome]
     for out in run.run(placed(read(paths, bad), PARTITIONS)):
         if isinstance(out, Insight):
             insights[out.insight_id] = out
-        elif isinstance(out, SubjectSignal):
-            signals.append(ordered_by_window(out, WINDOW_MS) if isinstance(out, RuleSignal) else out)
+        elif isinstance(out, RuleSignalBatch):
+            signals += (ordered_by_window(signal, WINDOW_MS) for signal in out.signals)
+        elif isinstance(out, SignalBatch):
+            signals += out.signals
         elif isinstance(out, RuleClock):
             windows.update(out.windows)
         elif isinstance(out, RuleEdge):

@@ -62,6 +62,22 @@ class RecordSignal(SubjectSignal, frozen=True, array_like=True, gc=False):
     """A signal for rules whose steps are all records, so that nothing is held for longer than records can be late."""
 
 
+class SignalBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Signals of the subjects of one bucket, in any order; they travel together, because one event each costs more."""
+
+    env: str
+    bucket: int
+    signals: tuple[SubjectSignal, ...]
+
+
+class RuleSignalBatch(SignalBatch, frozen=True, array_like=True, gc=False):
+    """Signals for rules with steps that are insights."""
+
+
+class RecordSignalBatch(SignalBatch, frozen=True, array_like=True, gc=False):
+    """Signals for rules whose steps are all records."""
+
+
 class RuleClock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Windows in which an environment had telemetry: by them a rule concludes that something did not come."""
 

@@ -7,6 +7,7 @@ import msgspec
 from state_schemas.aggregates.activity import ActivityWindow
 from state_schemas.aggregates.logs import LogAggregate
 from state_schemas.aggregates.releases import ServiceReleases
+from state_schemas.aggregates.rule_signals import RecordSignal, RuleSignal
 from state_schemas.aggregates.spans import SpanBatch
 from state_schemas.codec import packed
 
@@ -32,6 +33,9 @@ class PreAggregateState(msgspec.Struct, array_like=True, gc=False):
     # Environment -> service -> hash of a release and its host -> start of the window that was reported of the newest
     # interval of `activity_report_ms`, which is the number under 0; at most RELEASES_MAX of a service.
     reported_releases: dict[str, dict[str, dict[int, int]]] = msgspec.field(default_factory=dict)
+    # Signals of rules since the last flush.
+    signals: list[RuleSignal] = msgspec.field(default_factory=list)
+    record_signals: list[RecordSignal] = msgspec.field(default_factory=list)
 
 
 PRE_AGGREGATE_CODEC: Final = packed("pre-aggregate", PreAggregateState)

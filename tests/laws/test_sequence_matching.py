@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from state_schemas.aggregates.rule_signals import RuleHit, ServiceEdge, Signal
 from state_schemas.contracts.rules import RELATIONS
-from udfs.rules.matching import Match, SequencePlan, StepPlan, advance, begin
+from udfs.rules.matching import Match, SequencePlan, StepPlan, advance
 from udfs.rules.relations import Edges, Relation
 
 END_MS = 1_000
@@ -163,7 +163,7 @@ many = settings(max_examples=settings().max_examples * 10)
 @given(data=st.data(), plan=plans())
 def test_the_matcher_finds_what_a_search_over_all_combinations_finds(data: st.DataObject, plan: SequencePlan) -> None:
     hits, edges = data.draw(streams(plan)), data.draw(st.sampled_from(GRAPHS))
-    found = advance(plan, begin(plan), hits, END_MS, edges)
+    found = advance(plan, plan.begin, hits, END_MS, edges)
     assert {of(match) for match in found.matches} == searched(plan, hits, edges)
     assert not found.given_up
 
@@ -177,10 +177,10 @@ def of(match: Match) -> Found:
 @given(data=st.data(), plan=plans(), cuts=st.sets(st.integers(1, 40), max_size=5))
 def test_where_the_stream_is_cut_changes_no_match(data: st.DataObject, plan: SequencePlan, cuts: set[int]) -> None:
     hits, edges = data.draw(streams(plan)), data.draw(st.sampled_from(GRAPHS))
-    progress, matches, since_ms = begin(plan), list[Match](), 0
+    progress, matches, since_ms = plan.begin, list[Match](), 0
     for until_ms in (*sorted(cuts), END_MS):
         part = [hit for hit in hits if since_ms <= hit[0].at_ms < until_ms]
         advanced = advance(plan, progress, part, until_ms, edges)
         progress, since_ms = advanced.progress, until_ms
         matches += advanced.matches
-    assert matches == list(advance(plan, begin(plan), hits, END_MS, edges).matches)
+    assert matches == list(advance(plan, plan.begin, hits, END_MS, edges).matches)

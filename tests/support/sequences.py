@@ -10,7 +10,7 @@ from operators.correlate.sequences import SequenceConfig
 from operators.emission import EmitWhen
 from operators.runtime.local import LocalGraph
 from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
-from state_schemas.aggregates.rule_signals import RuleSignal, Signal
+from state_schemas.aggregates.rule_signals import RuleSignal, RuleSignalBatch, Signal
 from state_schemas.contracts.insight import Contribution, Evidence, Insight, Kind, Status, TraceExemplar
 from tests.support.driving import graph_config
 from tests.support.rules import edge_row, rule_insight
@@ -56,7 +56,9 @@ class Rules:
         at_ms, subject = START_MS + int(at_s * 1000), f"service|{service}"
         hits = tuple(sorted(hit for _, hit in self.index.hits("log", {"body": body, "service": service}, at_ms)))
         signal = Signal(at_ms, f"{at_ms}", 0, "log", service, body)
-        self.graph.feed([RuleSignal("prod", bucket_of(subject), subject, signal, hits)])
+        bucket = bucket_of(subject)
+        found = RuleSignal("prod", bucket, subject, signal, hits)
+        self.graph.feed([RuleSignalBatch("prod", bucket, (found,))])
 
     def calls(self, at_s: int, caller: str, callee: str) -> None:
         """Let a service have called another in the window of a time."""

@@ -12,7 +12,7 @@ from state_schemas.state.sequences import OpenMatch, PartialMatch, RuleProgress,
 from udfs.detect.lifecycle import OPEN, Course
 from udfs.detect.service_window import ServiceWindow
 from udfs.rules.compiled import CompiledRule, RuleIndex
-from udfs.rules.matching import Match, advance, begin
+from udfs.rules.matching import Match, advance
 from udfs.rules.relations import Edges
 from udfs.rules.report import Reported, SequenceKey, report
 from udfs.rules.service_graph import after_window
@@ -112,7 +112,7 @@ class _Evaluation:
             if compiled is None or compiled.removed_ms < self.until_ms:
                 self._remove(key, rules)
                 continue
-            before = rules.get(key) or begin(compiled.plan)
+            before = rules.get(key) or compiled.plan.begin
             advanced = advance(compiled.plan, before, hits.get(key, ()), self.until_ms, self.edges)
             self.given_up += advanced.given_up
             progress = self._reported(compiled, advanced.progress, advanced.matches)
@@ -131,6 +131,8 @@ class _Evaluation:
 
         A first step makes one match, so that no id comes twice: partial matches that begin no later are dropped.
         """
+        if not (matches or progress.open_match or progress.used_ms):
+            return progress
         held, suppress_ms, used_ms = progress.open_match, compiled.rule.suppress_ms, dict(progress.used_ms)
 
         def is_used(match: PartialMatch) -> bool:
@@ -175,7 +177,7 @@ class _Evaluation:
             for number, partial in enumerate(progress.partial):
                 if compiled.plan.concludes(number):
                     concluded += (found.end_ms + compiled.plan.absence_ms for found in partial)
-                forgotten += (found.end_ms + compiled.plan.reach_ms(number) for found in partial[-1:])
+                forgotten += (found.end_ms + compiled.plan.reach_ms[number] for found in partial[-1:])
             for step, recent in zip(compiled.plan.steps, progress.recent, strict=True):
                 forgotten += (found.signal.at_ms + step.within_ms for found in recent[-1:])
         return min(concluded) if concluded else max(forgotten)

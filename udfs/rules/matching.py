@@ -11,7 +11,7 @@ is one for each choice of signals of that time, because none may be used twice. 
 hosts, of an earlier step to which a later one has a relation.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple
@@ -20,7 +20,7 @@ from state_schemas.aggregates.rule_signals import RuleHit, Signal
 from state_schemas.state.sequences import FulfilledStep, PartialMatch, RuleProgress, StepSignal
 from udfs.rules.relations import Edges, Relation
 
-__all__ = ["Match", "SequencePlan", "StepPlan", "advance", "begin", "in_order", "signal_of"]
+__all__ = ["Match", "SequencePlan", "StepPlan", "advance", "in_order", "signal_of"]
 
 PARTIAL_MAX: Final = 64  # partial matches of a subject that end with one step of a rule
 RECENT_MAX: Final = 1_000  # signals of a step that counts those with a relation
@@ -80,30 +80,42 @@ class SequencePlan:
         """Return how long the last step must not come; 0 for a rule whose last step must."""
         return self.steps[-1].absent_ms
 
-    def before(self, step: int) -> tuple[int, ...]:
-        """Return the steps that can come directly before a step: optional and absent ones between are left out."""
-        found = []
+    @cached_property
+    def before(self) -> tuple[tuple[int, ...], ...]:
+        """By step: those that can come directly before it; optional and absent ones between are left out."""
+        return tuple(tuple(self._before(step)) for step in range(len(self.steps)))
+
+    def _before(self, step: int) -> Iterator[int]:
         for earlier in range(step - 1, -1, -1):
             if not self.steps[earlier].absent_ms:
-                found.append(earlier)
+                yield earlier
             if not (self.steps[earlier].optional or self.steps[earlier].absent_ms):
                 break
-        return tuple(found)
 
     def concludes(self, step: int) -> bool:
         """Return whether a partial match that ends with this step is complete if the last step does not come."""
         return self.absence_ms > 0 and step == len(self.steps) - 2
 
-    def reach_ms(self, step: int) -> int:
-        """Return how long a partial match that ends with a step can wait for the next one."""
-        return max((after.absent_ms or after.within_ms for after in self._after(step)), default=0)
+    @cached_property
+    def reach_ms(self) -> tuple[int, ...]:
+        """By step: how long a partial match that ends with it can wait for the next one."""
+        return tuple(max((step.absent_ms or step.within_ms for step in after), default=0) for after in self._after)
 
-    def outlives(self, step: int) -> bool:
-        """Return whether of two partial matches that end with a step, one that ends and begins later is enough."""
-        return all(after.wanted == 1 and not after.absent_ms for after in self._after(step))
+    @cached_property
+    def outlives(self) -> tuple[bool, ...]:
+        """By step: whether of two partial matches that end with it, one that ends and begins later is enough."""
+        return tuple(all(step.wanted == 1 and not step.absent_ms for step in after) for after in self._after)
 
-    def _after(self, step: int) -> list[StepPlan]:
-        return [self.steps[number] for number in range(step + 1, len(self.steps)) if step in self.before(number)]
+    @cached_property
+    def _after(self) -> tuple[tuple[StepPlan, ...], ...]:
+        places = range(len(self.steps))
+        return tuple(tuple(self.steps[later] for later in places if step in self.before[later]) for step in places)
+
+    @cached_property
+    def begin(self) -> RuleProgress:
+        """Return the progress of the rule before its first signal."""
+        empty: tuple[()] = ()
+        return RuleProgress(partial=(empty,) * len(self.steps), recent=(empty,) * len(self.steps))
 
 
 class Match(NamedTuple):
@@ -119,12 +131,6 @@ class Advanced(NamedTuple):
     progress: RuleProgress
     matches: tuple[Match, ...]
     given_up: int
-
-
-def begin(plan: SequencePlan) -> RuleProgress:
-    """Return the progress of a rule before its first signal."""
-    empty: tuple[()] = ()
-    return RuleProgress(partial=(empty,) * len(plan.steps), recent=(empty,) * len(plan.steps))
 
 
 def advance(
@@ -149,8 +155,7 @@ def advance(
 
 def in_order(plan: SequencePlan, hits: Iterable[Hit], edges: Edges = NO_EDGES) -> tuple[frozenset[str], ...]:
     """Return by step the ids of the signals that fulfil it in its order; none for a step that must not come."""
-    empty = begin(plan)
-    matcher = _Matcher(plan, edges, [list(part) for part in empty.partial], [list(part) for part in empty.recent])
+    matcher = _Matcher(plan, edges, [[] for _ in plan.steps], [[] for _ in plan.steps])
     matcher.add_all(hits)
     return tuple(map(frozenset, matcher.fulfilling))
 
@@ -235,7 +240,7 @@ class _Matcher:
             return [PartialMatch((of_all,))]
         has_relations = bool(self.plan.steps[hit.step].relations)
         best: dict[object, tuple[PartialMatch, FulfilledStep]] = {}
-        for before in self.plan.before(hit.step):
+        for before in self.plan.before[hit.step]:
             for partial in self.partial[before]:
                 fulfilled = self._fulfilled_behind(hit, signal, partial) if has_relations else of_all
                 if fulfilled and self._follows(fulfilled, partial):
@@ -271,6 +276,8 @@ class _Matcher:
     def _bound(self, fulfilled: Sequence[FulfilledStep]) -> tuple[object, ...]:
         """Return what later steps need to know of the signals of these, for their relations."""
         relations = self.plan.relations_after[fulfilled[-1].step]
+        if not relations:
+            return ()
         return tuple(relation.bound(signal_of(fulfilled, relation.step)) for relation in relations)
 
     def _end_of(self, partial: PartialMatch) -> tuple[object, ...]:
@@ -291,9 +298,11 @@ class _Matcher:
     def forget(self, until_ms: int) -> None:
         """Conclude what did not come before until_ms, and drop what no signal from then on needs."""
         for number, step in enumerate(self.plan.steps):
-            self._keep(number, until_ms)
-            kept_ms = until_ms - step.within_ms
-            self.recent[number] = [found for found in self.recent[number] if found.signal.at_ms >= kept_ms]
+            if self.partial[number]:
+                self._keep(number, until_ms)
+            if self.recent[number]:
+                kept_ms = until_ms - step.within_ms
+                self.recent[number] = [found for found in self.recent[number] if found.signal.at_ms >= kept_ms]
 
     def _keep(self, number: int, now_ms: int) -> None:
         """Keep the partial matches of a step that a signal from now_ms on may need, at most PARTIAL_MAX of them.
@@ -322,21 +331,29 @@ class _Matcher:
         Before a step of one signal those that end later and begin later outlive the others, of those with the same
         signals for relations.
         """
-        reach_ms, is_outlived = self.plan.reach_ms(number), self.plan.outlives(number)
+        reach_ms, is_outlived = self.plan.reach_ms[number], self.plan.outlives[number]
+        waiting = [partial for partial in self.partial[number] if partial.end_ms + reach_ms >= now_ms]
+        if len(waiting) <= 1:
+            return waiting
         kept: list[PartialMatch] = []
         first_ms: dict[object, int] = {}
-        for partial in sorted(self.partial[number], key=_end, reverse=True):
+        for partial in sorted(waiting, key=_end, reverse=True):
             bound = self._bound(partial.fulfilled)
             if partial.end_ms >= now_ms:
                 kept.append(partial)  # other signals of this time may follow
-            elif partial.end_ms + reach_ms >= now_ms:
-                if is_outlived and partial.first_ms <= first_ms.get(bound, -1):
-                    continue
+            elif not is_outlived or partial.first_ms > first_ms.get(bound, -1):
                 first_ms[bound] = max(partial.first_ms, first_ms.get(bound, -1))
                 kept.append(partial)
+        if len({partial.last_id for partial in kept}) == len(kept):
+            return self._counted(kept)
         # Of those that end with one signal the tightest is enough from now on.
         tightest = {self._end_of(partial): partial for partial in sorted(kept, key=_tightness)}
-        kept = [partial for partial in kept if partial.end_ms >= now_ms or tightest[self._end_of(partial)] is partial]
+        return self._counted(
+            [partial for partial in kept if partial.end_ms >= now_ms or tightest[self._end_of(partial)] is partial]
+        )
+
+    def _counted(self, kept: list[PartialMatch]) -> list[PartialMatch]:
+        """Count the partial matches beyond PARTIAL_MAX, which are given up."""
         self.given_up += max(0, len(kept) - PARTIAL_MAX)
         return kept
 

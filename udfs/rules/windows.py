@@ -1,21 +1,52 @@
 """Windows of signals: merging and limits."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Final
 from zlib import crc32
 
 from msgspec.structs import replace
 
-from state_schemas.aggregates.rule_signals import RuleHit, ServiceEdge, SignalWindow, SubjectSignal
+from state_schemas.aggregates.rule_signals import (
+    RecordSignal,
+    RecordSignalBatch,
+    RuleHit,
+    RuleSignal,
+    RuleSignalBatch,
+    ServiceEdge,
+    SignalBatch,
+    SignalWindow,
+    SubjectSignal,
+)
 
-__all__ = ["merge_windows", "ordered_by_window", "signals_of", "union"]
+__all__ = ["batches", "by_window", "merge_windows", "ordered_by_window", "signals_of"]
 
 # Signals of one subject and window that fulfil one step: so many of the first and as many of the last are kept.
 STEP_SIGNALS_MAX: Final = 1_000
 # Signals of one bucket and window. Beyond it whole subjects are left out, chosen by their hash.
 SIGNALS_MAX: Final = 20_000
 Chunk = tuple[SubjectSignal, ...]
+_BATCHES: Final[Mapping[type[SubjectSignal], type[SignalBatch]]] = {
+    RuleSignal: RuleSignalBatch,
+    RecordSignal: RecordSignalBatch,
+}
+
+
+def batches(found: Iterable[SubjectSignal]) -> Iterator[SignalBatch]:
+    """Yield the signals in a batch for each kind of rule, environment and bucket, in the order in which these come."""
+    grouped: dict[tuple[type[SubjectSignal], str, int], list[SubjectSignal]] = {}
+    for signal in found:
+        grouped.setdefault((type(signal), signal.env, signal.bucket), []).append(signal)
+    for (kind, env, bucket), signals in grouped.items():
+        yield _BATCHES[kind](env, bucket, tuple(signals))
+
+
+def by_window(signals: Iterable[SubjectSignal], window_ms: int) -> Iterator[tuple[int, SignalWindow]]:
+    """Yield the start and the contents of each window that has signals, ascending."""
+    ordered = union((signals,))
+    for start_ms, part in groupby(ordered, lambda found: found.signal.at_ms - found.signal.at_ms % window_ms):
+        yield start_ms, SignalWindow((tuple(part),))
 
 
 def ordered_by_window(found: SubjectSignal, window_ms: int) -> SubjectSignal:
@@ -61,7 +92,7 @@ def signals_of(window: SignalWindow) -> Chunk:
     return _limited(union(window.chunks))
 
 
-def union(chunks: Iterable[Chunk]) -> Chunk:
+def union(chunks: Iterable[Iterable[SubjectSignal]]) -> Chunk:
     """Return the signals of all chunks, of each the highest revision, ascending by (at_ms, signal_id, subject)."""
     held: dict[tuple[str, str], SubjectSignal] = {}
     for chunk in chunks:

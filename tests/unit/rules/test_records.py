@@ -12,7 +12,7 @@ from operators.ingest.name_admission import PreAggregateConfig
 from operators.ingest.pre_aggregate import LogPreAggregate, TracePreAggregate
 from reasoner.traffic.otlp import attributes as otlp_attributes
 from state_schemas.aggregates.message import FoldedMessage
-from state_schemas.aggregates.rule_signals import RecordSignal
+from state_schemas.aggregates.rule_signals import RecordSignalBatch, SignalBatch, SubjectSignal
 from state_schemas.contracts.rules import Rule
 from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition
@@ -68,11 +68,15 @@ def test_records_of_too_many_services_are_signals_of_other() -> None:
     index = index_of("operation", {"span": {"duration_ms|gte": 0}})
     sent = [message for message in messages(Story(windows=1, services=2)) if message.spans]
     machine = TracePreAggregate(PreAggregateConfig(services_max=1), has_rules=True)
-    state, found = machine.initial("trace_events|0"), []
+    state, found = machine.initial("trace_events|0"), list[SubjectSignal]()
     for message in sent:
         event = FOLDS["traces"](FoldConfig(rules=index)).fold(request_of_spans(message.spans), message.at).message
         assert event is not None
-        found += [out for out in machine.on_event(state, event, 0).outputs if isinstance(out, RecordSignal)]
+        machine.on_event(state, event, 0)
+    for out in machine.on_timer(state, 1).outputs:
+        if isinstance(out, RecordSignalBatch):
+            assert {(signal.env, signal.bucket) for signal in out.signals} == {(out.env, out.bucket)}
+            found += out.signals
     services = {signal.signal.service for signal in found}
     assert services == {"service-0", "other"}
     for signal in found:
@@ -83,8 +87,10 @@ def test_records_of_too_many_services_are_signals_of_other() -> None:
 def test_without_rules_pre_aggregation_gives_no_signal() -> None:
     message = folded(index_of("service", {"log": {"body|contains": "x"}}), record("x"))
     machine = LogPreAggregate(PreAggregateConfig())
-    assert RecordSignal not in machine.gives
-    assert machine.on_event(machine.initial("logs_raw|1"), message, 0).outputs == ()
+    state = machine.initial("logs_raw|1")
+    machine.on_event(state, message, 0)
+    assert RecordSignalBatch not in machine.gives
+    assert not any(isinstance(out, SignalBatch) for out in machine.on_timer(state, 1).outputs)
 
 
 def spans_without_ids(sent: Sent) -> Sent:
