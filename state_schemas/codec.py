@@ -1,6 +1,6 @@
 """State as versioned bytes: one writer, and one reader for each version that was ever released."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -8,6 +8,8 @@ import msgspec
 import zstandard
 
 S = TypeVar("S")
+
+ZIPPED_FROM_BYTES: Final = 4_000  # shorter values gain little, and making a context of zstandard costs 2 us
 
 
 class UnknownStateVersion(ValueError):
@@ -76,6 +78,31 @@ def zipped(name: str, state: type[S]) -> Codec[S]:
         return unpack(zstandard.ZstdDecompressor().decompress(data))
 
     return register(Codec(name=name, version=1, write=write, readers={1: read}))
+
+
+class PackedTuple(Generic[S]):
+    """Writer and reader of tuples that travel between steps: MessagePack, compressed at level 1 where it is long.
+
+    All outputs of a bundle are on the heap of the JVM at once. item: type of the items. The first byte says which form.
+    """
+
+    def __init__(self, item: type[S]) -> None:
+        self._encoder, self._decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(tuple[item, ...])  # type: ignore[valid-type]
+
+    def pack(self, items: Sequence[S]) -> bytes:
+        """Return the items as bytes; b"" for none. Costs 2 ms a megabyte."""
+        if not items:
+            return b""
+        plain = self._encoder.encode(items)
+        if len(plain) < ZIPPED_FROM_BYTES:
+            return b"\0" + plain
+        return b"\1" + zstandard.ZstdCompressor(level=1).compress(plain)
+
+    def unpack(self, data: bytes) -> tuple[S, ...]:
+        if not data:
+            return ()
+        rest = memoryview(data)[1:]
+        return self._decoder.decode(zstandard.ZstdDecompressor().decompress(rest) if data[0] else rest)
 
 
 class Box(Generic[S]):

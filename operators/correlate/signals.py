@@ -17,7 +17,6 @@ from state_schemas.aggregates.rule_signals import (
     RuleEdge,
     RuleSignalBatch,
     ServiceEdge,
-    SignalBatch,
 )
 from state_schemas.contracts.counters import MetricName
 from state_schemas.contracts.insight import Insight
@@ -28,10 +27,10 @@ from udfs.rules.compiled import RuleIndex
 from udfs.rules.service_graph import EDGE_KEPT_MS, is_passed_on
 from udfs.rules.signals import CONCLUSIONS, insight_signals, withdrawn_signals
 from udfs.rules.subjects import BUCKETS, bucket_of
-from udfs.rules.windows import batches
+from udfs.rules.windows import rule_batches
 
 Event = Insight | EnvActivity | EdgeRow
-Output = SignalBatch | RuleClock | RuleEdge
+Output = RuleSignalBatch | RuleClock | RuleEdge
 Counts = tuple[tuple[MetricName, int], ...]
 HOUR_MS: Final = 3_600_000
 KEPT_MS: Final = 2 * HOUR_MS  # windows older than this are passed on once more if they come again: no difference
@@ -75,7 +74,7 @@ class RuleSignals:
         clocks = tuple(RuleClock(event.env, bucket, new) for bucket in range(BUCKETS)) if new else ()
         return Step(state, clocks, self._timer_ms(state, watermark_ms))
 
-    def _signals(self, state: SignalsState, insight: Insight) -> tuple[tuple[SignalBatch, ...], Counts]:
+    def _signals(self, state: SignalsState, insight: Insight) -> tuple[tuple[RuleSignalBatch, ...], Counts]:
         """Return the signals of a revision; the state remembers their subjects, from which later ones withdraw it.
 
         A revision of an insight that lasts longer than delay_ms changes nothing any more.
@@ -94,7 +93,7 @@ class RuleSignals:
             state.sent[insight.insight_id] = SentSignal(subjects, window.end_ms)
             if len(state.sent) > SENT_MAX:
                 del state.sent[next(iter(state.sent))]
-        return tuple(batches((*signals, *withdrawn_signals(insight, gone)))), ()
+        return tuple(rule_batches((*signals, *withdrawn_signals(insight, gone)))), ()
 
     def _edges(self, state: SignalsState, row: EdgeRow) -> tuple[tuple[RuleEdge, ...], Counts]:
         """Return the edge of a row if it is new, or has not been passed on for a while.

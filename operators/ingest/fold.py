@@ -15,7 +15,7 @@ from state_schemas.aggregates.logs import LogAggregate
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.aggregates.published_rules import PublishedRule
 from state_schemas.aggregates.releases import HostRelease, ReleaseWindow, ServiceReleases
-from state_schemas.aggregates.rule_signals import RecordSignal, RuleSignal
+from state_schemas.aggregates.rule_signals import RECORD_SIGNALS, RULE_SIGNALS, RecordSignal, RuleSignal
 from state_schemas.aggregates.spans import SpanBatch
 from state_schemas.contracts.counters import REJECTED, MetricName
 from state_schemas.contracts.dead_letter import DeadLetter, Rejected, RejectReason
@@ -113,14 +113,15 @@ class Fold(ABC):
         letters = tuple(self._dead_letter(rejected, data, at) for rejected in part.rejected)
         message = None
         if part.spans is not None or part.activity or part.logs:
+            found = part.found.signals
             message = FoldedMessage(
                 key=f"{at.topic}|{at.partition}",
                 spans=part.spans,
                 activity=part.activity,
                 signal=self.signal,
                 logs=part.logs,
-                signals=tuple(found for found in part.found.signals if isinstance(found, RuleSignal)),
-                record_signals=tuple(found for found in part.found.signals if isinstance(found, RecordSignal)),
+                packed_signals=RULE_SIGNALS.pack([one for one in found if isinstance(one, RuleSignal)]),
+                packed_record_signals=RECORD_SIGNALS.pack([one for one in found if isinstance(one, RecordSignal)]),
                 releases=part.releases,
             )
         return Folded(message, letters, _counts(part))

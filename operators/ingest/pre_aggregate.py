@@ -34,7 +34,7 @@ from udfs.detect.requests.counts import effects_of_lines, logging_windows
 from udfs.logs.window import merge_log_aggregates, with_ordinary_as_one
 from udfs.releases import merge_releases
 from udfs.rules.subjects import bucket_of
-from udfs.rules.windows import batches
+from udfs.rules.windows import record_batches, rule_batches
 from udfs.spans.grouping import activity_of, common
 
 # More spans or messages are flushed early. Those that wait are state, written after each bundle: 16 bytes a span.
@@ -130,7 +130,7 @@ class PreAggregate(ABC, Generic[Out]):
         out: list[Out | OfAll | SignalBatch] = [*self._merged(state)]
         out += (EnvActivity(env, merge_activity(windows)) for env, windows in sorted(activity.items()))
         out += merge_releases(state.releases)
-        out += (*batches(state.signals), *batches(state.record_signals))
+        out += (*rule_batches(state.signals), *record_batches(state.record_signals))
         listed = (state.spans, state.logs, state.activity, state.releases, state.signals, state.record_signals)
         for waiting in listed:
             waiting.clear()

@@ -20,8 +20,6 @@ from udfs.rules.subjects import BUCKETS
 
 STEP_MS: Final = 200  # of event time for each message of 200: a signal a second of each of 1,000 services
 
-BUNDLE_SIZE: Final = 100
-
 Report = Callable[[str], None]
 
 
@@ -49,9 +47,8 @@ def _row(signals: int, services: int, count: int, report: Report) -> dict[str, A
         start_ms = int(time.time() * 1000) - messages * STEP_MS
         sent = spans(profile, messages, 1, start_ms, STEP_MS)
         given = BenchInput(f"{count} rules", sent, signals, services, job="sequence-rules", rules=folder)
-        # Checkpoints of the heap are whole, those of RocksDB what has changed. All records of a message are signals, so
-        # that a bundle of the usual size would not fit into the heap.
-        changes = {"state_backend": "hashmap", "bundle_size": BUNDLE_SIZE}
+        # Checkpoints of the heap are whole, those of RocksDB what has changed.
+        changes = {"state_backend": "hashmap"}
         sizes = Sizes(FAST.stack, FAST.engine.model_copy(update=changes))
         usage, progress, _, counters = measured(given, sizes, profile=False, report=report)
     if lost := counters.get("rule_signals_overflowed_total", 0):

@@ -10,13 +10,13 @@ from reasoner.recordings.reshape import placed
 from reasoner.runs.local_run import LocalRun
 from reasoner.runs.replay import PARTITIONS, settings
 from state_schemas.aggregates.rule_signals import (
+    RecordSignalBatch,
     RuleClock,
     RuleEdge,
     RuleHit,
     RuleSignalBatch,
     ServiceEdge,
     Signal,
-    SignalBatch,
     SubjectSignal,
 )
 from state_schemas.contracts.insight import Insight
@@ -65,7 +65,7 @@ def backtest(paths: Sequence[Path], rules: Path, bad: BadLines) -> list[Outcome]
     Raises BadConfig where the rules have faults.
     """
     config = settings(Detection(emit_when="final", rules=rules, shipped_rules=False))
-    run = LocalRun(config.graph(), taps=(SignalBatch, RuleClock, RuleEdge))
+    run = LocalRun(config.graph(), taps=(RuleSignalBatch, RecordSignalBatch, RuleClock, RuleEdge))
     insights: dict[str, Insight] = {}
     signals: list[SubjectSignal] = []
     windows: set[int] = set()
@@ -75,7 +75,7 @@ def backtest(paths: Sequence[Path], rules: Path, bad: BadLines) -> list[Outcome]
             insights[out.insight_id] = out
         elif isinstance(out, RuleSignalBatch):
             signals += (ordered_by_window(signal, WINDOW_MS) for signal in out.signals)
-        elif isinstance(out, SignalBatch):
+        elif isinstance(out, RecordSignalBatch):
             signals += out.signals
         elif isinstance(out, RuleClock):
             windows.update(out.windows)

@@ -5,7 +5,7 @@ import msgspec
 from state_schemas.aggregates.activity import EnvActivity
 from state_schemas.aggregates.logs import LogAggregate
 from state_schemas.aggregates.releases import ServiceReleases
-from state_schemas.aggregates.rule_signals import RecordSignal, RuleSignal
+from state_schemas.aggregates.rule_signals import RECORD_SIGNALS, RULE_SIGNALS, RecordSignal, RuleSignal
 from state_schemas.aggregates.spans import SpanBatch
 from state_schemas.telemetry.signals import SignalType
 
@@ -23,7 +23,16 @@ class FoldedMessage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     # Lines by pattern, one aggregate for each service. For a message of traces: the exceptions of its spans.
     logs: tuple[LogAggregate, ...] = ()
     # Records that fulfil a step of a rule that has insights too, and of one that has records alone.
-    signals: tuple[RuleSignal, ...] = ()
-    record_signals: tuple[RecordSignal, ...] = ()
+    # Packed by `RULE_SIGNALS` and `RECORD_SIGNALS`.
+    packed_signals: bytes = b""
+    packed_record_signals: bytes = b""
     # Releases in logs and metrics, one window each, not merged. Those in traces are in `spans`.
     releases: tuple[ServiceReleases, ...] = ()
+
+    @property
+    def signals(self) -> tuple[RuleSignal, ...]:
+        return RULE_SIGNALS.unpack(self.packed_signals)
+
+    @property
+    def record_signals(self) -> tuple[RecordSignal, ...]:
+        return RECORD_SIGNALS.unpack(self.packed_record_signals)

@@ -1,9 +1,10 @@
 """Signals of sequence rules: what happened to one service, host, operation, trace or environment, and when."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
+from state_schemas.codec import PackedTuple
 from state_schemas.contracts.rules import SourceName
 from state_schemas.telemetry.message import OffsetRange
 
@@ -62,20 +63,37 @@ class RecordSignal(SubjectSignal, frozen=True, array_like=True, gc=False):
     """A signal for rules whose steps are all records, so that nothing is held for longer than records can be late."""
 
 
-class SignalBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Signals of the subjects of one bucket, in any order; they travel together, because one event each costs more."""
+RULE_SIGNALS: Final = PackedTuple(RuleSignal)
+RECORD_SIGNALS: Final = PackedTuple(RecordSignal)
+
+
+class RuleSignalBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The signals of the subjects of a bucket, in any order, that came together: an event each costs more."""
 
     env: str
     bucket: int
-    signals: tuple[SubjectSignal, ...]
+    # As `RULE_SIGNALS` packs them.
+    packed: bytes
+
+    @property
+    def signals(self) -> tuple[RuleSignal, ...]:
+        return RULE_SIGNALS.unpack(self.packed)
 
 
-class RuleSignalBatch(SignalBatch, frozen=True, array_like=True, gc=False):
-    """Signals for rules with steps that are insights."""
+class RecordSignalBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """As RuleSignalBatch, for rules whose steps are all records."""
+
+    env: str
+    bucket: int
+    # As `RECORD_SIGNALS` packs them.
+    packed: bytes
+
+    @property
+    def signals(self) -> tuple[RecordSignal, ...]:
+        return RECORD_SIGNALS.unpack(self.packed)
 
 
-class RecordSignalBatch(SignalBatch, frozen=True, array_like=True, gc=False):
-    """Signals for rules whose steps are all records."""
+SignalBatch = RuleSignalBatch | RecordSignalBatch
 
 
 class RuleClock(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from operators.correlate.signals import RuleSignals
 from state_schemas.aggregates.activity import EnvActivity
-from state_schemas.aggregates.rule_signals import RuleClock, RuleEdge, SignalBatch
+from state_schemas.aggregates.rule_signals import RuleClock, RuleEdge, RuleSignalBatch
 from state_schemas.contracts.insight import Contribution, Evidence, Insight, Kind, Status, TraceExemplar, Window
 from state_schemas.contracts.tables import EdgeRow
 from tests.support.traffic import WINDOW_MS, Sent, pre_aggregated
@@ -97,7 +97,7 @@ def rule_events(sent: Sent) -> Iterator[Any]:
             yield rule_insight(kind, service, start_ms, "retracted" if is_withdrawn else "open", _evidence(start_ms))
 
 
-def rule_signals(sent: Sent) -> Iterator[SignalBatch | RuleClock | RuleEdge]:
+def rule_signals(sent: Sent) -> Iterator[RuleSignalBatch | RuleClock | RuleEdge]:
     """Yield the events of `sequences` in a message."""
     machine = RuleSignals(INDEX, DELAY_MS)
     for event in rule_events(sent):

@@ -10,7 +10,7 @@ from operators.correlate.sequences import SequenceConfig
 from operators.emission import EmitWhen
 from operators.runtime.local import LocalGraph
 from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
-from state_schemas.aggregates.rule_signals import RuleSignal, RuleSignalBatch, Signal
+from state_schemas.aggregates.rule_signals import RULE_SIGNALS, RuleSignal, RuleSignalBatch, Signal
 from state_schemas.contracts.insight import Contribution, Evidence, Insight, Kind, Status, TraceExemplar
 from tests.support.driving import graph_config
 from tests.support.rules import edge_row, rule_insight
@@ -58,7 +58,7 @@ class Rules:
         signal = Signal(at_ms, f"{at_ms}", 0, "log", service, body)
         bucket = bucket_of(subject)
         found = RuleSignal("prod", bucket, subject, signal, hits)
-        self.graph.feed([RuleSignalBatch("prod", bucket, (found,))])
+        self.graph.feed([RuleSignalBatch("prod", bucket, RULE_SIGNALS.pack([found]))])
 
     def calls(self, at_s: int, caller: str, callee: str) -> None:
         """Let a service have called another in the window of a time."""

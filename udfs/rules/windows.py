@@ -1,45 +1,53 @@
 """Windows of signals: merging and limits."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Final
+from typing import Final, TypeVar
 from zlib import crc32
 
 from msgspec.structs import replace
 
 from state_schemas.aggregates.rule_signals import (
+    RECORD_SIGNALS,
+    RULE_SIGNALS,
     RecordSignal,
     RecordSignalBatch,
     RuleHit,
     RuleSignal,
     RuleSignalBatch,
     ServiceEdge,
-    SignalBatch,
     SignalWindow,
     SubjectSignal,
 )
 
-__all__ = ["batches", "by_window", "merge_windows", "ordered_by_window", "signals_of"]
+__all__ = ["by_window", "merge_windows", "ordered_by_window", "record_batches", "rule_batches", "signals_of"]
 
 # Signals of one subject and window that fulfil one step: so many of the first and as many of the last are kept.
 STEP_SIGNALS_MAX: Final = 1_000
 # Signals of one bucket and window. Beyond it whole subjects are left out, chosen by their hash.
 SIGNALS_MAX: Final = 20_000
 Chunk = tuple[SubjectSignal, ...]
-_BATCHES: Final[Mapping[type[SubjectSignal], type[SignalBatch]]] = {
-    RuleSignal: RuleSignalBatch,
-    RecordSignal: RecordSignalBatch,
-}
+S = TypeVar("S", bound=SubjectSignal)
 
 
-def batches(found: Iterable[SubjectSignal]) -> Iterator[SignalBatch]:
-    """Yield the signals in a batch for each kind of rule, environment and bucket, in the order in which these come."""
-    grouped: dict[tuple[type[SubjectSignal], str, int], list[SubjectSignal]] = {}
+def rule_batches(found: Iterable[RuleSignal]) -> Iterator[RuleSignalBatch]:
+    """Yield the signals in a batch for each environment and bucket, in the order in which these come."""
+    for (env, bucket), signals in _by_bucket(found).items():
+        yield RuleSignalBatch(env, bucket, RULE_SIGNALS.pack(signals))
+
+
+def record_batches(found: Iterable[RecordSignal]) -> Iterator[RecordSignalBatch]:
+    """Yield the signals as `rule_batches` does."""
+    for (env, bucket), signals in _by_bucket(found).items():
+        yield RecordSignalBatch(env, bucket, RECORD_SIGNALS.pack(signals))
+
+
+def _by_bucket(found: Iterable[S]) -> dict[tuple[str, int], list[S]]:
+    grouped: dict[tuple[str, int], list[S]] = {}
     for signal in found:
-        grouped.setdefault((type(signal), signal.env, signal.bucket), []).append(signal)
-    for (kind, env, bucket), signals in grouped.items():
-        yield _BATCHES[kind](env, bucket, tuple(signals))
+        grouped.setdefault((signal.env, signal.bucket), []).append(signal)
+    return grouped
 
 
 def by_window(signals: Iterable[SubjectSignal], window_ms: int) -> Iterator[tuple[int, SignalWindow]]:

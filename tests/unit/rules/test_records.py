@@ -12,7 +12,7 @@ from operators.ingest.name_admission import PreAggregateConfig
 from operators.ingest.pre_aggregate import LogPreAggregate, TracePreAggregate
 from reasoner.traffic.otlp import attributes as otlp_attributes
 from state_schemas.aggregates.message import FoldedMessage
-from state_schemas.aggregates.rule_signals import RecordSignalBatch, SignalBatch, SubjectSignal
+from state_schemas.aggregates.rule_signals import RecordSignalBatch, SubjectSignal
 from state_schemas.contracts.rules import Rule
 from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition
@@ -90,7 +90,7 @@ def test_without_rules_pre_aggregation_gives_no_signal() -> None:
     state = machine.initial("logs_raw|1")
     machine.on_event(state, message, 0)
     assert RecordSignalBatch not in machine.gives
-    assert not any(isinstance(out, SignalBatch) for out in machine.on_timer(state, 1).outputs)
+    assert not any(isinstance(out, RecordSignalBatch) for out in machine.on_timer(state, 1).outputs)
 
 
 def spans_without_ids(sent: Sent) -> Sent:
