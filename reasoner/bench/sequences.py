@@ -20,6 +20,9 @@ from udfs.rules.subjects import BUCKETS
 
 STEP_MS: Final = 200  # of event time for each message of 200: a signal a second of each of 1,000 services
 
+# A bundle of the usual 10,000 messages, all spans of which are signals, takes half a minute, and a checkpoint waits.
+BUNDLE_SIZE: Final = 200
+
 Report = Callable[[str], None]
 
 
@@ -48,7 +51,7 @@ def _row(signals: int, services: int, count: int, report: Report) -> dict[str, A
         sent = spans(profile, messages, 1, start_ms, STEP_MS)
         given = BenchInput(f"{count} rules", sent, signals, services, job="sequence-rules", rules=folder)
         # Checkpoints of the heap are whole, those of RocksDB what has changed.
-        changes = {"state_backend": "hashmap"}
+        changes = {"state_backend": "hashmap", "bundle_size": BUNDLE_SIZE}
         sizes = Sizes(FAST.stack, FAST.engine.model_copy(update=changes))
         usage, progress, _, counters = measured(given, sizes, profile=False, report=report)
     if lost := counters.get("rule_signals_overflowed_total", 0):
