@@ -21,7 +21,7 @@ from udfs.rules.subjects import BUCKETS
 STEP_MS: Final = 200  # of event time for each message of 200: a signal a second of each of 1,000 services
 
 # A bundle of the usual 10,000 messages, all spans of which are signals, takes half a minute, and a checkpoint waits.
-BUNDLE_SIZE: Final = 200
+BUNDLE_SIZE: Final = 1_000
 
 Report = Callable[[str], None]
 
