@@ -1,8 +1,9 @@
 """Settings of a job: one YAML file, validated at start; one message reports all faults."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -161,6 +162,12 @@ class JobConfig(ReaderConfig):
         own = load_rules(d.rules) if d.rules else RuleIndex.of()
         shipped = rules_by_default() if d.shipped_rules else RuleIndex.of()
         return RuleIndex.of((shipped.published | own.published).values())
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with other settings, which reads rules of its own: pydantic copies what was read as well."""
+        copied = super().model_copy(update=update, deep=deep)
+        vars(copied).pop("rules", None)
+        return copied
 
     def graph(self) -> GraphConfig:
         """Return the same settings as the configs of the machines. Raises BadConfig where a file of them is wrong."""

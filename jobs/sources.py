@@ -19,7 +19,8 @@ def raw_messages(
 ) -> DataStream:
     """Return rows (value, partition, offset, ts); of insights those that are committed.
 
-    The watermark of each partition is its newest timestamp less out_of_order_ms.
+    The watermark of each partition is its newest timestamp less out_of_order_ms. In a bounded job none is idle: each
+    ends, and beside a source that has ended, an idle one would let event time go to its end before its last messages.
     """
     name = f"{signal}_source"
     options = {
@@ -30,7 +31,7 @@ def raw_messages(
         "scan.startup.mode": _STARTUP_MODES[kafka.start],
         "properties.auto.offset.reset": "latest" if kafka.start == "latest" else "earliest",
         **({"scan.bounded.mode": "latest-offset"} if kafka.bounded else {}),
-        **({"scan.watermark.idle-timeout": f"{kafka.idle_ms} ms"} if kafka.idle_ms else {}),
+        **({"scan.watermark.idle-timeout": f"{kafka.idle_ms} ms"} if kafka.idle_ms and not kafka.bounded else {}),
         **kafka_options(topic, kafka),
     }
     tables.execute_sql(f"""

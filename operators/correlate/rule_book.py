@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from operators.machine import Step
 from state_schemas.aggregates.published_rules import PublishedRule, RuleRecord
 from state_schemas.contracts.insight import Evidence, Insight, KafkaRange, Window
+from state_schemas.contracts.rules import TIME_MS_END
 from state_schemas.state.rule_book import RULE_BOOK_CODEC, RuleBookState
 from udfs.insights.ids import insight_id
 from udfs.insights.wording import title_of
@@ -70,6 +71,7 @@ def _closed(insight: Insight, reason: str) -> Insight:
 
 def _rejected(record: RuleRecord, fault: str) -> Insight:
     key, offset = record.key[:KEY_CHARS_MAX], record.offset
+    at_ms = min(max(record.timestamp_ms, 0), TIME_MS_END)  # the tables have no time for each number
     return Insight(
         insight_id=insight_id("rule_rejected", "", key, f"{record.partition}|{offset}", record.timestamp_ms),
         revision=0,
@@ -78,7 +80,7 @@ def _rejected(record: RuleRecord, fault: str) -> Insight:
         env="",
         service="",
         subject=key,
-        window=Window(record.timestamp_ms, record.timestamp_ms + 1),
+        window=Window(at_ms, at_ms + 1),
         severity="warning",
         confidence=1.0,
         title=title_of(f"rule {key or 'without a key'} is rejected: {fault}"),

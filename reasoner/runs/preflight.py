@@ -1,17 +1,22 @@
 """Checks before a job is started: a job that cannot work, or that counts twice, is not submitted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from jobs.graph import JOBS
 from jobs.running_jobs import already_runs
 from jobs.settings import JobConfig
+from operators.machine import Stage
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.clients.topics import missing_topics, rule_specs, sink_specs, transaction_timeout_ms_max
+from reasoner.clients.topic_samples import topic_states
+from reasoner.clients.topics import missing_topics, sink_specs, transaction_timeout_ms_max
 from reasoner.errors import CommandFailed
 from reasoner.waiting import wait_until
+from state_schemas.aggregates.published_rules import RuleRecord
+from state_schemas.contracts.insight import Insight
+from state_schemas.contracts.tables import TABLES
 from state_schemas.telemetry.signals import SIGNALS
 
 FLINK_VERSION: Final = "2.2"  # of the client: a cluster of another minor version does not take its jobs
@@ -87,7 +92,7 @@ class Preflight:
         if self._has_own_client():
             return
         kafka = self.config.kafka
-        sources, sinks, rules = self._sources(), list(sink_specs(kafka, 1)), list(rule_specs(kafka))
+        sources, sinks, rules = self._sources(), list(sink_specs(kafka, 1)), self._rules()
         missing = missing_topics(kafka.bootstrap_servers, [*sources, *sinks, *rules])
         unread = [name for name in missing if name in sources]
         if unread:
@@ -107,8 +112,26 @@ class Preflight:
                 f"Kafka at {kafka.bootstrap_servers} has no topic {kafka.topics.rules}, from which the job takes its "
                 f"rules: create it with `reasoner topics create --config {self.file}`, or submit with --create"
             )
+        elif rules:
+            yield from self._rules_topic_faults(kafka.topics.rules)
         if kafka.guarantee == "exactly-once":
             yield from self._timeout_faults()
+
+    def _rules_topic_faults(self, topic: str) -> Iterator[str]:
+        """Yield why a job that starts anew could have other rules than one that has run since they were published."""
+        state = topic_states(self.config.kafka.bootstrap_servers, [topic])[topic]
+        if state.partitions != 1:
+            yield (
+                f"the topic of rules {topic} has {state.partitions} partitions, expected 1, so that rules come in one "
+                "order: name a new topic in kafka.topics.rules, create it with `reasoner topics create --config "
+                f"{self.file}`, and publish the rules again"
+            )
+        if "compact" not in state.cleanup.split(","):
+            yield (
+                f"the topic of rules {topic} has cleanup.policy {state.cleanup}, expected compact, so that no rule is "
+                "lost when its record is old: set it with `kafka-configs.sh --alter --entity-type topics --entity-name "
+                f"{topic} --add-config cleanup.policy=compact`, and publish the rules again"
+            )
 
     def _timeout_faults(self) -> Iterator[str]:
         kafka = self.config.kafka
@@ -120,19 +143,34 @@ class Preflight:
                 "the timeout, engine.checkpoint_timeout_ms and kafka.outage_ms"
             )
 
+    def _rules(self) -> list[str]:
+        """Return the topic of rules, if this job has a stage that reads it."""
+        is_read = any(RuleRecord in stage.machine.takes for stage in self._stages)
+        return [self.config.kafka.topics.rules] if is_read else []
+
     def _sources(self) -> list[str]:
         """Return the topics that this job reads: those of the signals that drive a stage of it."""
-        driven = {stage.signal for stage in JOBS[self.job].stages(self.config.graph())}
+        driven = {stage.signal for stage in self._stages}
         topics = (getattr(self.config.kafka.topics, signal) for signal in SIGNALS if signal in driven)
         return [topic for topic in topics if topic]
 
+    def _tables(self) -> set[str]:
+        """Return the tables that this job writes: those whose rows a stage of it gives."""
+        given = {given for stage in self._stages for given in stage.machine.gives}
+        return {spec.name for spec in TABLES if any(issubclass(one, spec.row or Insight) for one in given)}
+
     def table_faults(self) -> Iterator[str]:
-        missing = lake.missing_tables(self.config.lake) if self.job == WHOLE_JOB else []
+        written = self._tables()
+        missing = [name for name in lake.missing_tables(self.config.lake) if name in written]
         if missing:
             yield (
                 f"the catalog {self.config.lake.place} has no table {', '.join(missing)}: create it with `reasoner "
                 f"tables create --config {self.file}`, or submit with --create"
             )
+
+    @property
+    def _stages(self) -> Sequence[Stage]:
+        return JOBS[self.job].stages(self.config.graph())
 
     def _has_own_client(self) -> bool:
         """Return whether brokers are reached by settings of the client, which the commands of this package lack."""

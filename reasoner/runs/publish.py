@@ -12,7 +12,7 @@ from reasoner.clients.topic_samples import newest_timestamp_ms
 from reasoner.clients.topics import source_names
 from reasoner.errors import CommandFailed
 from state_schemas.aggregates.published_rules import FOREVER_MS, PublishedRule, RuleRecord, RuleVersion
-from state_schemas.contracts.rules import Rule
+from state_schemas.contracts.rules import TIME_MS_END, Rule
 from state_schemas.contracts.settings import Kafka, counted
 from udfs.rules.compiled import text_of
 from udfs.rules.publishing import publish, published_rules, put
@@ -135,10 +135,18 @@ def _records(kafka: Kafka) -> list[RuleRecord]:
 
 
 def _times(kafka: Kafka, ahead_ms: int) -> Times:
-    """Return the times of a publication."""
+    """Return the times of a publication. Raises CommandFailed where no telemetry can come at such a time."""
     now_ms = int(time.time() * 1000)
-    newest = (newest_timestamp_ms(kafka.bootstrap_servers, topic) for topic in source_names(kafka))
-    return Times(now_ms, max(now_ms, *newest), ahead_ms)
+    newest = {topic: newest_timestamp_ms(kafka.bootstrap_servers, topic) for topic in source_names(kafka)}
+    newest_ms = max(now_ms, *newest.values())
+    if newest_ms + ahead_ms >= TIME_MS_END:
+        found = ", ".join(f"{at_ms} in {topic}" for topic, at_ms in newest.items())
+        message = (
+            f"found newest Kafka timestamps of {found}, and {ahead_ms} ms of --ahead, expected times before 2262: mend "
+            "the clock of the producer, or lower --ahead"
+        )
+        raise CommandFailed(message)
+    return Times(now_ms, newest_ms, ahead_ms)
 
 
 def _sent(kafka: Kafka, planned: Sequence[Planned], times: Times) -> list[str]:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BeforeValidator,
     Field,
@@ -28,6 +29,7 @@ VALUE_CHARS_MAX: Final = 2_000
 NUMBER_MAX: Final = 10**15  # larger ones are not exact as floats
 COUNT_MAX: Final = 1_000  # signals that one step may count
 WITHIN_MS_MAX: Final = 24 * 3_600_000  # a partial match is kept for so long
+TIME_MS_END: Final = 9_214_646_400_000  # year 2262: event times of telemetry are ns in 64 bits, which end in April
 _UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 24 * 3_600_000}
 _DURATION: Final = r"^[1-9][0-9]{0,8}[smhd]$"
 _COUNT: Final = r"^>= ?[1-9][0-9]{0,3}$"
@@ -58,6 +60,14 @@ def _least(found: Any) -> int:
         message = f"expected '>= N' with N from 2 to {COUNT_MAX}"
         raise ValueError(message)
     return int(number)
+
+
+def _in_time(at: datetime) -> datetime:
+    """Check that telemetry can have this event time. Raises ValueError."""
+    if not 0 <= _epoch_ms(at) < TIME_MS_END:
+        message = f"found {at.isoformat()}, expected a time from 1970 to 2261"
+        raise ValueError(message)
+    return at
 
 
 Duration = Annotated[
@@ -273,7 +283,7 @@ class Rule(Section):
     # Milliseconds after a match in which further ones are counted in it instead of an insight each.
     suppress_ms: Annotated[int, Field(ge=0, le=WITHIN_MS_MAX)] = 600_000
     # Event time from which this version holds; without one from the beginning of a recording, or as `publish` sets it.
-    effective_from: AwareDatetime | None = None
+    effective_from: Annotated[AwareDatetime, AfterValidator(_in_time)] | None = None
     # What to do when it fires.
     description: Annotated[str, StringConstraints(max_length=4_000)] = ""
 

@@ -57,6 +57,7 @@ class Kafka(Section):
     # Milliseconds between the newest Kafka timestamp of a partition and its watermark; whole seconds.
     out_of_order_ms: Annotated[int, Field(ge=0, le=99_000, multiple_of=1_000)] = 5_000
     # Milliseconds without messages after which a partition does not hold event time back; 0: always wait (recordings).
+    # A bounded job always waits.
     idle_ms: Annotated[int, Field(ge=0)] = 30_000
     # exactly-once: insights are visible after each checkpoint. at-least-once: at once, with the same ids.
     guarantee: Literal["exactly-once", "at-least-once"] = "exactly-once"

@@ -10,12 +10,13 @@ from operators.correlate.sequences import SequenceConfig
 from operators.emission import EmitWhen
 from operators.runtime.local import LocalGraph
 from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
+from state_schemas.aggregates.published_rules import PublishedRule
 from state_schemas.aggregates.rule_signals import RULE_SIGNALS, RuleSignal, RuleSignalBatch, Signal
 from state_schemas.contracts.insight import Contribution, Evidence, Insight, Kind, Status, TraceExemplar
 from tests.support.driving import graph_config
 from tests.support.rules import edge_row, rule_insight
 from tests.support.traffic import START_MS, WINDOW_MS
-from udfs.rules.compiled import compile_rules
+from udfs.rules.compiled import RuleIndex, compile_rules
 from udfs.rules.document import read_rules
 from udfs.rules.subjects import bucket_of
 
@@ -29,6 +30,8 @@ class Rules:
 
     text: str
     emit_when: EmitWhen = "early"
+    # When the rules are removed.
+    removed_s: int | None = None
     emitted: list[Insight] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -36,9 +39,10 @@ class Rules:
         index, faults = compile_rules(found.rules)
         assert not found.faults
         assert not faults
-        self.index = index
+        self.index = index if self.removed_s is None else RuleIndex.of(map(self._removed, index.published.values()))
         config = graph_config(self.emit_when)
-        config = replace(config, rules=SequenceConfig(index, DELAY_MS), fold=replace(config.fold, rules=index))
+        rules = SequenceConfig(self.index, DELAY_MS)
+        config = replace(config, rules=rules, fold=replace(config.fold, rules=self.index))
         self.stages = [stage for stage in stages(config) if stage.uid in ("rule-signals", "sequences")]
         self.graph = LocalGraph(self.stages)
 
@@ -47,6 +51,12 @@ class Rules:
         for runner, stage in zip(self.graph._runners.values(), self.stages, strict=True):
             runner.stage = stage
         self.graph.restart()
+
+    def _removed(self, rule: PublishedRule) -> PublishedRule:
+        assert self.removed_s is not None
+        gone_ms = START_MS + self.removed_s * 1000
+        ended = (msgspec.structs.replace(version, until_ms=gone_ms, removed_ms=gone_ms) for version in rule.versions)
+        return msgspec.structs.replace(rule, versions=tuple(ended))
 
     def signal(self, at_s: int, kind: Kind, service: str = "cart", status: Status = "open", **changes: Any) -> None:
         self.graph.feed([insight(at_s, kind, service, status, **changes)])

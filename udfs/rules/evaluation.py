@@ -42,7 +42,8 @@ def evaluate_signals(
     given_up, partial = model.given_up + window.table.dropped, model.partial_matches
     for subject in sorted({*hits, *(name for name, held in subjects.items() if held.due_ms < window.end_ms)}):
         before = subjects.pop(subject, None)
-        evaluation = _Evaluation(index, SequenceKey.of(window.key.env, subject), window.end_ms, edges)
+        key = SequenceKey.of(window.key.env, subject)
+        evaluation = _Evaluation(index, key, window.start_ms, window.end_ms, edges)
         after = evaluation.advanced(before.rules if before else {}, hits.get(subject, {}))
         insights += evaluation.insights.values()
         partial += _partial(after) - _partial(before.rules if before else {})
@@ -93,10 +94,11 @@ def _by_subject(table: SignalWindow) -> dict[str, dict[str, list[Hit]]]:
 
 @dataclass(slots=True)
 class _Evaluation:
-    """Evaluation of one subject up to an event time."""
+    """Evaluation of one subject in a window of event time."""
 
     index: RuleIndex
     key: SequenceKey
+    start_ms: int
     until_ms: int
     # Those that count in the window.
     edges: Edges
@@ -105,26 +107,33 @@ class _Evaluation:
     given_up: int = 0
 
     def advanced(self, rules: Mapping[str, RuleProgress], hits: Mapping[str, list[Hit]]) -> dict[str, RuleProgress]:
-        """Return the progress of each rule that is not where it began."""
+        """Return the progress of each rule that is not where it began.
+
+        A rule that is removed within the window has the matches that were complete before.
+        """
         after = {}
         for key in sorted({*rules, *hits}):
             compiled = self.index.rules.get(key)
-            if compiled is None or compiled.removed_ms < self.until_ms:
-                self._remove(key, rules)
+            before = rules.get(key)
+            if compiled is None or compiled.removed_ms <= self.start_ms:
+                self._remove(key, before)
                 continue
-            before = rules.get(key) or compiled.plan.begin
-            advanced = advance(compiled.plan, before, hits.get(key, ()), self.until_ms, self.edges)
+            until_ms = min(self.until_ms, compiled.removed_ms)
+            counted = [hit for hit in hits.get(key, ()) if hit[0].at_ms < until_ms]
+            advanced = advance(compiled.plan, before or compiled.plan.begin, counted, until_ms, self.edges)
             self.given_up += advanced.given_up
             progress = self._reported(compiled, advanced.progress, advanced.matches)
-            if not progress.is_idle:
+            if until_ms < self.until_ms:
+                self._remove(key, progress)
+            elif not progress.is_idle:
                 after[key] = progress
         return after
 
-    def _remove(self, key: str, rules: Mapping[str, RuleProgress]) -> None:
+    def _remove(self, key: str, progress: RuleProgress | None) -> None:
         """End the progress of a rule that is not there any more."""
-        if key in rules:
-            self._say(_closed({key: rules[key]}, REMOVED))
-            self.given_up += sum(map(len, rules[key].partial))
+        if progress is not None:
+            self._say(_closed({key: progress}, REMOVED))
+            self.given_up += sum(map(len, progress.partial))
 
     def _reported(self, compiled: CompiledRule, progress: RuleProgress, matches: Sequence[Match]) -> RuleProgress:
         """Report the matches: one insight for those within suppress_ms of the first.

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from state_schemas.aggregates.published_rules import PublishedRule, RuleRecord, RuleVersion
-from state_schemas.contracts.rules import Rule
+from state_schemas.contracts.rules import TIME_MS_END, Rule
 from udfs.rules.compiled import compile_rules, text_of
 from udfs.rules.document import read_rules
 
@@ -32,6 +32,9 @@ class Published(NamedTuple):
 
 def publish(published: Mapping[str, PublishedRule], record: RuleRecord) -> Published:
     """Return what a record changes. Never raises; O(length of the record + versions of its rule)."""
+    if not 0 <= record.timestamp_ms < TIME_MS_END:
+        found = f"found the Kafka timestamp {record.timestamp_ms}, expected epoch ms from 1970 to 2261"
+        return Published(fault=f"{found}: mend the clock of its producer")
     before = published.get(record.key)
     effective_ms = record.timestamp_ms + READ_MS
     if record.value is None:
@@ -39,8 +42,8 @@ def publish(published: Mapping[str, PublishedRule], record: RuleRecord) -> Publi
     rule = _rule(record.key, record.value)
     if isinstance(rule, str):
         return Published(fault=rule)
-    if before is None and len(published) >= RULES_MAX:
-        return Published(fault=f"the topic has {RULES_MAX} rules, removed ones of five days included: remove some")
+    if before is None and (fault := _too_many(published, record.timestamp_ms)):
+        return Published(fault=fault)
     return _with_version(before, rule, record.offset, effective_ms)
 
 
@@ -57,8 +60,23 @@ def put(published: dict[str, PublishedRule], change: PublishedRule, now_ms: int)
     """Put a change in place; take out those of which nothing counts any more, and return them without versions."""
     published.pop(change.rule_id, None)
     published[change.rule_id] = change
-    over = [name for name, rule in published.items() if rule.ended_ms < now_ms - KEPT_MS]
+    over = [name for name, rule in published.items() if _is_over(rule, now_ms)]
     return tuple(replace(published.pop(name), versions=(), offset=change.offset) for name in over)
+
+
+def _is_over(rule: PublishedRule, now_ms: int) -> bool:
+    """Return whether nothing of a rule counts any more."""
+    return rule.ended_ms < now_ms - KEPT_MS
+
+
+def _too_many(published: Mapping[str, PublishedRule], now_ms: int) -> str:
+    """Return why there is no place for a further rule, "" if there is. Those that are over leave with a change."""
+    counted = [rule for rule in published.values() if not _is_over(rule, now_ms)]
+    if len(counted) < RULES_MAX:
+        return ""
+    removed = sum(rule.is_removed for rule in counted)
+    found = f"found {len(counted)} rules in the topic, {removed} of them removed, expected fewer than {RULES_MAX}"
+    return f"{found}: remove some; each counts for five days after its removal"
 
 
 def _rule(key: str, value: bytes) -> Rule | str:

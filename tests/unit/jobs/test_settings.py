@@ -195,6 +195,17 @@ def test_shipped_rules_are_in_a_job_that_asks_for_them_but_where_a_rule_of_the_s
     assert [version.version for version in both.published["restart-loop"].versions] == [7]
 
 
+def test_a_copy_with_other_rules_has_them_whatever_was_read_before(tmp_path: Path) -> None:
+    text = "id: a\nversion: 1\ntitle: t\nby: env\nwithin: 1m\nsteps: [{name: s, span: {status: error}}]\n"
+    for name in "ab":
+        (tmp_path / f"{name}.yaml").write_text(text.replace("id: a", f"id: {name}"))
+    config = JobConfig.model_validate({"lake": LAKE, "detection": {"rules": tmp_path / "a.yaml"}})
+    assert config.rules is not None
+    other = config.model_copy(update={"detection": Detection(rules=tmp_path / "b.yaml")})
+    assert other.rules is not None
+    assert (list(config.rules.published), list(other.rules.published)) == (["a"], ["b"])
+
+
 def test_latency_alone_has_the_stages_of_the_whole_job() -> None:
     graph = JobConfig.model_validate({"lake": LAKE}).graph()
     whole = {stage.uid for stage in stages(graph)}

@@ -29,6 +29,7 @@ def test_the_watermark_is_behind_the_timestamp_by_out_of_order_ms(seconds: int) 
 def test_a_silent_partition_is_idle_after_idle_ms_and_never_where_that_is_0() -> None:
     assert options(idle_ms=1_234)["scan.watermark.idle-timeout"] == "1234 ms"
     assert "scan.watermark.idle-timeout" not in options(idle_ms=0)
+    assert "scan.watermark.idle-timeout" not in options(idle_ms=1_234, bounded=True)
 
 
 def test_reading_starts_where_the_settings_say_and_ends_where_it_is_bounded() -> None:

@@ -4,6 +4,7 @@ from operators.correlate.rule_book import REJECTED_MAX, RuleBook
 from operators.machine import BEGIN_OF_TIME
 from state_schemas.aggregates.published_rules import PublishedRule, RuleRecord
 from state_schemas.contracts.insight import Insight, fault_of
+from state_schemas.contracts.rules import TIME_MS_END
 from state_schemas.state.rule_book import RuleBookState
 from tests.support.rule_records import NOW_MS, record, text
 from udfs.rules.publishing import KEPT_MS
@@ -57,6 +58,12 @@ def test_a_rejected_record_changes_no_rule_and_is_counted() -> None:
     step = BOOK.on_event(state, record(1, b"id: ["), BEGIN_OF_TIME)
     assert state.published == before
     assert dict(step.counts) == {"rule_records_rejected_total": 1}
+
+
+def test_the_insight_about_a_record_of_a_far_time_has_a_time_that_tables_have() -> None:
+    _, ((rejected,),) = after(record(0, text(), 2**62))
+    assert isinstance(rejected, Insight)
+    assert rejected.window.end_ms == TIME_MS_END + 1
 
 
 def test_what_is_over_is_put_out_without_versions() -> None:

@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 import yaml
 
+from jobs.settings import JobConfig
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest
+from reasoner.clients.topic_samples import TopicState
 from reasoner.clients.transactions import OpenTransaction
 from reasoner.errors import CommandFailed, WrongUse
 from reasoner.runs import journal, preflight, resume, savepoints
 from reasoner.runs import orphans as left
 from reasoner.runs.submit import Submission
 from state_schemas.contracts.settings import Lake, ReaderConfig, load
+from state_schemas.contracts.tables import TABLES
 
 JOB = {"jid": "a" * 32, "name": "insights", "state": "RESTARTING", "start-time": 5, "end-time": -1}
 NORMAL = FlinkRest.at("LocalHost:8081/").url
@@ -135,6 +138,47 @@ def test_all_faults_come_in_one_message(file: Path, monkeypatch: pytest.MonkeyPa
     ):
         assert wanted in fault
     assert all("reasoner" in fault for fault in faults[2:]), "each has the command that mends it"
+
+
+RULES = "insight_rules"
+
+
+@pytest.fixture
+def file_with_rules(file: Path) -> Path:
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"kafka": {"topics": {"rules": RULES}}}))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("state", "faults"),
+    [
+        (TopicState(1, -1, "compact"), ()),
+        (TopicState(1, -1, "compact,delete"), ()),
+        (TopicState(3, -1, "compact"), ("has 3 partitions, expected 1, so that",)),
+        (TopicState(3, 1, "delete"), ("has 3 partitions, expected 1", "has cleanup.policy delete, expected compact")),
+    ],
+)
+def test_a_topic_in_which_rules_lose_their_order_or_are_lost_is_refused(
+    file_with_rules: Path, monkeypatch: pytest.MonkeyPatch, state: TopicState, faults: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(preflight, "topic_states", lambda bootstrap, names: {RULES: state})
+    for job in ("insights", "sequence-rules"):
+        checks = preflight.Preflight(job, load(file_with_rules, JobConfig), "job.yaml", Cluster())
+        found = list(checks.topic_faults())
+        assert len(found) == len(faults)
+        for text, wanted in zip(found, faults, strict=True):
+            assert text.startswith(f"the topic of rules {RULES} {wanted}")
+            assert text.endswith(", and publish the rules again")
+    without = preflight.Preflight("latency-spikes", load(file_with_rules, JobConfig), "job.yaml", Cluster())
+    assert list(without.topic_faults()) == [], "it has no rules"
+
+
+def test_the_job_of_rules_needs_the_tables_of_its_matches(
+    file_with_rules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake, "missing_tables", lambda settings: [spec.name for spec in TABLES])
+    (fault,) = preflight.Preflight("sequence-rules", load(file_with_rules, JobConfig), "j", Cluster()).table_faults()
+    assert "has no table insights, sequence_matches: create it with" in fault
 
 
 def test_a_savepoint_and_the_beginning_exclude_each_other(file: Path) -> None:

@@ -106,6 +106,7 @@ FILES = (
         "a time that is none", "by: service", "by: service\neffective_from: soon", 5, "effective_from: found 'soon'"
     ),
     changed("year 99999", "by: service", "by: service\neffective_from: 99999-01-01T00:00:00Z", 5, "effective_from"),
+    changed("year 9999", "by: service", "by: service\neffective_from: 9999-12-31T23:59:59Z", 5, "from 1970 to 2261"),
     # Steps
     text("no step", GOOD.replace(_OF_STEPS, "steps: []\n"), 6, "expected at least 1"),
     text("steps as a map", GOOD.replace(_OF_STEPS, "steps: {name: a}\n"), 6, "expected a list"),

@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from state_schemas.aggregates.published_rules import FOREVER_MS, PublishedRule, RuleRecord
+from state_schemas.aggregates.published_rules import FOREVER_MS, PublishedRule, RuleRecord, RuleVersion
+from state_schemas.contracts.rules import TIME_MS_END, Rule
 from tests.support.rule_records import NOW_MS, record, text
+from udfs.rules import publishing
 from udfs.rules.compiled import RuleIndex
-from udfs.rules.publishing import KEPT_MS, READ_MS, VERSIONS_MAX, publish, published_rules, put
+from udfs.rules.publishing import KEPT_MS, READ_MS, RULES_MAX, VERSIONS_MAX, publish, published_rules, put
 
 HOUR_MS = 3_600_000
 
@@ -148,3 +150,52 @@ def test_a_version_with_a_wrong_time_far_ahead_is_replaced() -> None:
     rule = only([record(0, text()), far, record(2, text(version=3), NOW_MS + HOUR_MS)])
     assert [version.version for version in rule.versions] == [1, 3]
     assert rule.versions[0].until_ms == rule.versions[1].from_ms == NOW_MS + HOUR_MS + READ_MS
+
+
+def test_a_year_of_rules_that_come_and_go_never_fills_the_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5,000 rules of different ids, 14 a day, each removed at once. Their texts are not read, which takes 10 s."""
+    rule = publishing._rule("a", text())
+    assert isinstance(rule, Rule)
+    monkeypatch.setattr(publishing, "_rule", lambda key, value: rule.model_copy(update={"id": key}))
+    published: dict[str, PublishedRule] = {}
+    sizes = []
+    for number in range(5_000):
+        at_ms = NOW_MS + number * 365 * 24 * HOUR_MS // 5_000
+        for offset, value in enumerate((b"", None)):
+            change, fault = publish(published, record(2 * number + offset, value, at_ms, f"r{number}"))
+            assert change is not None, fault
+            put(published, change, at_ms)
+        sizes.append(len(published))
+    assert max(sizes) == 69, "those of five days, at 105 min each"
+
+
+def test_a_topic_that_is_full_of_removed_rules_has_place_again_five_days_after_their_removal() -> None:
+    version = RuleVersion(1, "{}", NOW_MS, NOW_MS, NOW_MS)
+    full = {f"r{number}": PublishedRule(f"r{number}", (version,), number) for number in range(RULES_MAX)}
+    found = publish(full, record(RULES_MAX, text(), NOW_MS + KEPT_MS))
+    assert found.fault == (
+        "found 1000 rules in the topic, 1000 of them removed, expected fewer than 1000: remove some; each counts for "
+        "five days after its removal"
+    )
+    later = record(RULES_MAX, text(), NOW_MS + KEPT_MS + 1)
+    change = publish(full, later).change
+    assert change is not None, "no other change comes that would make place"
+    assert len(put(full, change, later.timestamp_ms)) == RULES_MAX
+    assert list(full) == ["a"]
+
+
+@pytest.mark.parametrize("at_ms", [-1, TIME_MS_END, 2**62])
+def test_a_record_at_a_time_that_no_telemetry_has_is_rejected(at_ms: int) -> None:
+    before = published_rules([record(0, text())])
+    for value in (text(version=2), None):
+        found = publish(before, record(1, value, at_ms))
+        assert found.change is None
+        assert f"found the Kafka timestamp {at_ms}, expected epoch ms from 1970 to 2261" in found.fault
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-23:59", "2262-01-01T00:00:00Z", "1969-12-31T23:59:59Z"])
+def test_a_forced_record_with_a_far_year_is_rejected(time: str) -> None:
+    found = publish({}, record(0, text(effective=f"effective_from: {time}\n")))
+    assert found.change is None
+    assert "effective_from: found" in found.fault
+    assert "expected a time from 1970 to 2261" in found.fault
