@@ -158,22 +158,43 @@ def backtest(
     rules: Annotated[
         Path, typer.Argument(parser=rules_path, metavar="RULES", help="File of rules, a folder of them, or `shipped`.")
     ],
-    data: Annotated[list[Path], typer.Option(help="Recording of the Collector's file exporter; may be repeated.")],
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Recording of the Collector's file exporter; may be repeated.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of a job: read its topics and its detection.")] = None,
+    since: Annotated[
+        str, typer.Option(help="Of the topics, what came within 90s, 30m, 12h, 2d before the newest message.")
+    ] = "1h",
+    offsets: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TOPIC/PARTITION:FIRST-LAST", help="These messages instead; may be repeated."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what rules would have matched in recordings: insights, how many a day, and how far the signals came.
+    """Say what rules would have matched in recordings or topics: insights, how many a day, how far the signals came.
 
-    A step has two numbers: signals that fulfil it, and those that do in its order and time.
+    A step has two numbers: signals that fulfil it, and those that do in its order and time. Detectors begin without a
+    model, as a new job does: begin an hour before what you look for. Nothing is written or committed.
 
-    Example: reasoner rules backtest rules/ --data recordings/
+    Example: reasoner rules backtest rules/ --config job.yaml --since 12h
 
-    Exit codes: 0 ok, 1 lines of the recording could not be read, 2 wrong use or rules with faults.
+    Exit codes: 0 ok, 1 lines of the recording could not be read or Kafka cannot be reached, 2 wrong use or rules with
+    faults.
     """
     from reasoner.recordings.read import BadLines
+    from reasoner.runs.backtest import Topics, backtest_topics
     from reasoner.runs.backtest import backtest as run
 
+    if bool(data) == bool(config) or (data and offsets):
+        message = "expected one of --data and --config, and --offsets beside --config alone"
+        raise WrongUse(message)
     bad = BadLines()
-    outcomes = run(data, rules, bad)
+    if config:
+        outcomes = backtest_topics(config, Topics(duration_ms("--since", since), tuple(offsets or ())), rules)
+    else:
+        outcomes = run(data or (), rules, bad)
+    if outcomes and (left_out := outcomes[0].left_out):
+        say(f"{left_out} further signals are in the insights, but not in the numbers of the steps")
     if as_json:
         for outcome in outcomes:
             print(json.dumps(outcome.as_json()))

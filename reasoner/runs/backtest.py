@@ -1,10 +1,15 @@
-"""Backtest of sequence rules over recordings: what would have matched, when, and how far the other signals came."""
+"""Backtest of sequence rules over recordings or topics: what would have matched, when, how far other signals came."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from jobs.settings import Detection
+from jobs.settings import Detection, JobConfig, load
+from reasoner.clients.topic_messages import offsets_named, offsets_since, records_between
+from reasoner.clients.topics import source_names
+from reasoner.errors import WrongUse
+from reasoner.recordings.message import Message
 from reasoner.recordings.read import BadLines, read
 from reasoner.recordings.reshape import placed
 from reasoner.runs.local_run import LocalRun
@@ -14,18 +19,21 @@ from state_schemas.aggregates.rule_signals import (
     RuleClock,
     RuleEdge,
     RuleHit,
+    RuleSignal,
     RuleSignalBatch,
     ServiceEdge,
     Signal,
     SubjectSignal,
 )
 from state_schemas.contracts.insight import Insight
+from state_schemas.telemetry.signals import SIGNALS
 from udfs.event_time import WINDOW_MS
 from udfs.rules.compiled import RuleIndex, rule_name
 from udfs.rules.matching import in_order
 from udfs.rules.windows import ordered_by_window, union
 
 DAY_MS: Final = 24 * 3_600_000
+SIGNALS_MAX: Final = 200_000  # that are kept to say how far they came, 1 kB each
 Hit = tuple[Signal, RuleHit]
 
 
@@ -41,6 +49,8 @@ class Outcome(NamedTuple):
     in_order: dict[str, int]
     # Length of the recording in ms.
     observed_ms: int
+    # Signals of all rules that are in the matches, but not among those of the steps: they were more than SIGNALS_MAX.
+    left_out: int = 0
 
     @property
     def per_day(self) -> float:
@@ -55,6 +65,7 @@ class Outcome(NamedTuple):
             "per_day": round(self.per_day, 3),
             "signals": self.signals,
             "in_order": self.in_order,
+            "left_out": self.left_out,
             "matches": found,
         }
 
@@ -65,25 +76,81 @@ def backtest(paths: Sequence[Path], rules: Path, bad: BadLines) -> list[Outcome]
     Raises BadConfig where the rules have faults.
     """
     config = settings(Detection(emit_when="final", rules=rules, shipped_rules=False))
+    return _run(placed(read(paths, bad), PARTITIONS), config)
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The messages of the topics of a job that are read.
+
+    - since_ms: those since so long before the newest one, by Kafka timestamps.
+    - offsets: instead, those of `TOPIC/PARTITION:FIRST-LAST`.
+    """
+
+    since_ms: int
+    offsets: tuple[str, ...] = ()
+
+
+def backtest_topics(file: Path, asked: Topics, rules: Path) -> list[Outcome]:
+    """Run messages of the topics of a job through its graph, with these rules alone. Nothing is written or committed.
+
+    file: settings of the job, of which detection counts too. Memory grows with the signals of the rules, and not with
+    the messages.
+    Raises BadConfig, WrongUse or CommandFailed.
+    """
+    config = load(file)
+    kafka, topics = config.kafka, source_names(config.kafka)
+    if kafka.properties or not topics:
+        found = (
+            "reaches its brokers by kafka.properties, which this command does not read" if topics else "has no topic"
+        )
+        message = f"{file} {found}: backtest a recording by --data"
+        raise WrongUse(message)
+    own = config.detection.model_copy(update={"emit_when": "final", "rules": rules, "shipped_rules": False})
+    without = kafka.model_copy(update={"topics": kafka.topics.model_copy(update={"rules": ""})})
+    of_rules = config.model_copy(update={"detection": own, "kafka": without})
+    _ = of_rules.rules  # their faults are said before Kafka is asked
+    bootstrap = kafka.bootstrap_servers
+    if asked.offsets:
+        offsets = offsets_named(bootstrap, topics, asked.offsets)
+    else:
+        offsets = offsets_since(bootstrap, topics, asked.since_ms)
+    signals = {getattr(kafka.topics, signal): signal for signal in SIGNALS}
+    messages = (
+        Message(signals[record.topic], record.value or b"", record.timestamp, record.partition)
+        for record in records_between(bootstrap, offsets)
+    )
+    return _run(messages, of_rules)
+
+
+def _run(messages: Iterable[Message], config: JobConfig) -> list[Outcome]:
     run = LocalRun(config.graph(), taps=(RuleSignalBatch, RecordSignalBatch, RuleClock, RuleEdge))
+    index = config.rules
+    assert index is not None, "the settings name a file of rules"
+    names = {rule_name(compiled.rule) for compiled in index.rules.values()}
     insights: dict[str, Insight] = {}
     signals: list[SubjectSignal] = []
-    windows: set[int] = set()
+    left_out, windows = 0, list[int]()
     edges: dict[str, set[ServiceEdge]] = {}
-    for out in run.run(placed(read(paths, bad), PARTITIONS)):
-        if isinstance(out, Insight):
+    for out in run.run(messages):
+        if isinstance(out, Insight) and out.subject in names:
             insights[out.insight_id] = out
-        elif isinstance(out, RuleSignalBatch):
-            signals += (ordered_by_window(signal, WINDOW_MS) for signal in out.signals)
-        elif isinstance(out, RecordSignalBatch):
-            signals += out.signals
+        elif isinstance(out, RuleSignalBatch | RecordSignalBatch):
+            kept = out.signals[: SIGNALS_MAX - len(signals)]
+            left_out += len(out.signals) - len(kept)
+            signals += (_placed(signal) for signal in kept)
         elif isinstance(out, RuleClock):
-            windows.update(out.windows)
+            windows = [min((*windows, *out.windows)), max((*windows, *out.windows))]
         elif isinstance(out, RuleEdge):
             edges.setdefault(out.env, set()).add(out.edge)
-    observed_ms = max(windows) - min(windows) if windows else 0
-    assert config.rules is not None, "the settings name a file of rules"
-    return list(_outcomes(config.rules, insights, signals, edges, observed_ms))
+    observed_ms = windows[1] - windows[0] if windows else 0
+    outcomes = _outcomes(index, insights, signals, edges, observed_ms)
+    return [outcome._replace(left_out=left_out) for outcome in outcomes]
+
+
+def _placed(signal: SubjectSignal) -> SubjectSignal:
+    """Return a signal at the time at which its rules see it."""
+    return ordered_by_window(signal, WINDOW_MS) if isinstance(signal, RuleSignal) else signal
 
 
 def _outcomes(

@@ -1,13 +1,21 @@
-"""`reasoner rules publish|list|remove` on a real broker: safe to repeat, and refused as a whole."""
+"""`reasoner rules publish|list|remove|backtest` on a real broker: safe to repeat, and refused as a whole."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from jobs.settings import load
+from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.rules_topic import read_rule_records
+from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics, source_names
+from reasoner.recordings.message import Message
+from reasoner.recordings.player import play
 from reasoner.runs.job_process import write_config
-from tests.services.job_runs import job_config
+from reasoner.runs.preflight import Preflight
+from tests.services.job_runs import job_config, topics_in
 from tests.support.commands import run
+from tests.support.pool_lines import POOL, START_NS, line
 from tests.unit.rules.hostile import GOOD
 from udfs.rules.publishing import published_rules
 
@@ -57,3 +65,32 @@ def test_rules_are_published_listed_and_removed(
     assert reasoner("rules", "remove", "a-rule", *config) == (0, "a-rule is removed already\n")
     assert all(rule.is_removed for rule in published_rules(read_rule_records(kafka, TOPIC)).values())
     assert "removed at 20" in reasoner("rules", "list", *config)[1]
+
+
+def test_a_backtest_reads_what_the_partitions_of_a_topic_have(
+    job: Path, kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """300 lines in turn in two partitions, of which each is polled several times: in another order none would match."""
+    config, rules = load(job), tmp_path / "pool.yaml"
+    rules.write_text(POOL)
+    create_topics(kafka, dict.fromkeys(source_names(config.kafka), TopicSpec(2, KEEP_FOR_EVER_MS)))
+    bodies = ("connection pool exhausted", "request timed out after 30 s")
+    lines = ((at_s, line(f"service-{at_s // 2}", at_s, bodies[at_s % 2])) for at_s in range(300))
+    first_ms = START_NS // 1_000_000
+    messages = [Message("logs", text.encode(), first_ms + at_s * 1_000, at_s % 2) for at_s, text in lines]
+    play(messages, kafka, topics_in(config))
+    for words, pairs in ((("--since", "1h"), 150), (("--offsets", f"{config.kafka.topics.logs}/0:0-149"), 0)):
+        code = run(monkeypatch, "rules", "backtest", str(rules), "--config", str(job), "--json", *words)
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        found = json.loads(said.out)
+        assert (found["insights"], found["in_order"]) == (pairs, {"pool": 150, "timeout": pairs})
+
+
+def test_a_topic_of_rules_that_is_not_compacted_is_found_before_the_job_starts(job: Path, kafka: str) -> None:
+    config = load(job)
+    topics = config.kafka.topics.model_copy(update={"rules": "rules-that-are-lost"})
+    config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"topics": topics})})
+    create_topics(kafka, {topics.rules: TopicSpec(2, KEEP_FOR_EVER_MS)})
+    faults = [text for text in Preflight("insights", config, str(job), FlinkRest("")).topic_faults() if "lost" in text]
+    assert [" has 2 partitions" in faults[0], " cleanup.policy delete" in faults[1]] == [True, True]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import run
+from tests.support.pool_lines import POOL, START_NS, line
 from tests.unit.rules.hostile import GOOD
 
 
@@ -37,25 +38,6 @@ def test_faults_are_printed_with_file_and_line(
 def test_the_schema_is_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "rules", "schema") == 0
     assert json.loads(capsys.readouterr().out)["title"] == "Rule"
-
-
-POOL = """id: pool-then-timeout
-version: 3
-title: pool exhausted, then time-outs
-by: service
-within: 5m
-steps:
-  - {name: pool, log: {body|contains: pool exhausted}}
-  - {name: timeout, log: {body|contains: timed out, severity: ERROR}, within: 1m}
-"""
-START_NS = 1_700_000_000_000_000_000
-
-
-def line(service: str, at_s: int, body: str) -> str:
-    """Return a line of a recording with one log record."""
-    record = {"timeUnixNano": str(START_NS + at_s * 10**9), "severityNumber": 17, "body": {"stringValue": body}}
-    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": service}}]}
-    return json.dumps({"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": [record]}]}]})
 
 
 @pytest.fixture
