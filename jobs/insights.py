@@ -53,7 +53,7 @@ def build(
         graph = [with_rules(stage, at_start.published) for stage in graph]
         fold = replace(fold, rules=fold.rules and fold.rules.updated(at_start.published))
         records = rule_records(tables, config.kafka, at_start.end_offset)
-        rules = (ReadRules(config.kafka.topics.rules, graph), records)
+        rules = (ReadRules(config.kafka.topics.rules, at_start, graph), records)
     messages = {}
     for signal in SIGNALS:
         topic = getattr(config.kafka.topics, signal)

@@ -1,8 +1,8 @@
 """The rules topic: the rules that it publishes when a job is submitted, and its source in the job."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from py4j.protocol import Py4JJavaError
 from pyflink.datastream import DataStream
@@ -10,7 +10,7 @@ from pyflink.java_gateway import get_gateway
 from pyflink.table import StreamTableEnvironment
 
 from jobs.table_sql import kafka_options, stable_uids, with_clause
-from state_schemas.aggregates.published_rules import PublishedRule, RuleRecord
+from state_schemas.aggregates.published_rules import RuleRecord, TopicAtStart
 from state_schemas.contracts.settings import BadConfig, Kafka
 from state_schemas.telemetry.message import KafkaPosition
 from udfs.rules.publishing import published_rules
@@ -19,13 +19,6 @@ ANSWER_MS: Final = 10_000  # for one answer of the broker; a healthy one needs s
 SILENT_POLLS_MAX: Final = 2
 IDLE_MS: Final = 1_000  # without a rule for so long, the topic does not hold event time back
 _SHADED: Final = "org.apache.flink.kafka.shaded.org.apache.kafka"
-
-
-class TopicAtStart(NamedTuple):
-    """The rules of the topic when a job is submitted, and the offset behind them."""
-
-    published: tuple[PublishedRule, ...]
-    end_offset: int
 
 
 def topic_at_start(kafka: Kafka) -> TopicAtStart:
@@ -37,15 +30,16 @@ def topic_at_start(kafka: Kafka) -> TopicAtStart:
     try:
         with _consumer(kafka) as consumer:
             part, end_offset = _end_of(consumer, topic)
-            records = _records(consumer, part, end_offset)
-            return TopicAtStart(tuple(published_rules(records).values()), end_offset)
+            topic_id = _topic_id(kafka, topic)
+            records = _records(consumer, part, end_offset, topic_id)
+            return TopicAtStart(tuple(published_rules(records).values()), end_offset, topic_id)
     except Py4JJavaError as error:
         message = f"kafka.topics.rules: {topic} cannot be read: {error.java_exception}; check kafka and that it runs"
         raise BadConfig(message) from error
 
 
 def rule_records(tables: StreamTableEnvironment, kafka: Kafka, end_offset: int) -> DataStream:
-    """Return rows (key, value, partition, offset, ts) of the topic from an offset on, or from where the state is.
+    """Return rows (key, value, partition, offset, ts, topic) of the topic from an offset on, or where the state is.
 
     Event time stands at 0: where all inputs of a step are idle, Flink takes the latest of their times, so that a later
     one would pass for that of the telemetry.
@@ -70,34 +64,52 @@ def rule_records(tables: StreamTableEnvironment, kafka: Kafka, end_offset: int) 
             p INT METADATA FROM 'partition' VIRTUAL,
             o BIGINT METADATA FROM 'offset' VIRTUAL,
             ts TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
+            t STRING METADATA FROM 'topic' VIRTUAL,
             WATERMARK FOR ts AS TO_TIMESTAMP_LTZ(0, 3)
         ) {with_clause(options)}""")
     stable_uids(tables, "source-rules")
-    return tables.to_data_stream(tables.sql_query("SELECT k, v, p, o, ts FROM rules_source"))
+    return tables.to_data_stream(tables.sql_query("SELECT k, v, p, o, ts, t FROM rules_source"))
 
 
 @contextmanager
 def _consumer(kafka: Kafka) -> Iterator[Any]:
-    jvm = get_gateway().jvm
-    properties = jvm.java.util.Properties()
-    settings = {
-        "bootstrap.servers": kafka.bootstrap_servers,
-        "enable.auto.commit": "false",
-        "allow.auto.create.topics": "false",
-        "isolation.level": "read_committed",
-        "default.api.timeout.ms": str(ANSWER_MS),
-        "request.timeout.ms": str(ANSWER_MS),
-        **kafka.properties,
-    }
-    for name, value in settings.items():
-        properties.setProperty(name, value)
+    reading = {"enable.auto.commit": "false", "allow.auto.create.topics": "false", "isolation.level": "read_committed"}
+    properties = _properties(kafka, reading)
     for part in ("key", "value"):
         properties.setProperty(f"{part}.deserializer", f"{_SHADED}.common.serialization.ByteArrayDeserializer")
-    consumer = jvm.org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.KafkaConsumer(properties)
+    clients = get_gateway().jvm.org.apache.flink.kafka.shaded.org.apache.kafka.clients
+    consumer = clients.consumer.KafkaConsumer(properties)
     try:
         yield consumer
     finally:
         consumer.close()
+
+
+def _properties(kafka: Kafka, more: Mapping[str, str]) -> Any:
+    """Return Java's properties of a client of the brokers."""
+    properties = get_gateway().jvm.java.util.Properties()
+    settings = {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "default.api.timeout.ms": str(ANSWER_MS),
+        "request.timeout.ms": str(ANSWER_MS),
+        **more,
+        **kafka.properties,
+    }
+    for name, value in settings.items():
+        properties.setProperty(name, value)
+    return properties
+
+
+def _topic_id(kafka: Kafka, topic: str) -> str:
+    """Return Kafka's id of a topic, which one that is created anew under its name does not have."""
+    jvm = get_gateway().jvm
+    clients = jvm.org.apache.flink.kafka.shaded.org.apache.kafka.clients
+    admin = clients.admin.AdminClient.create(_properties(kafka, {}))
+    try:
+        described = admin.describeTopics(jvm.java.util.Collections.singletonList(topic)).allTopicNames().get()
+        return str(described[topic].topicId().toString())
+    finally:
+        admin.close()
 
 
 def _end_of(consumer: Any, topic: str) -> tuple[Any, int]:
@@ -115,7 +127,7 @@ def _end_of(consumer: Any, topic: str) -> tuple[Any, int]:
     return part, consumer.endOffsets(parts)[part]
 
 
-def _records(consumer: Any, part: Any, end_offset: int) -> Iterator[RuleRecord]:
+def _records(consumer: Any, part: Any, end_offset: int, topic_id: str) -> Iterator[RuleRecord]:
     """Yield the records up to an offset, in order."""
     duration, silent = get_gateway().jvm.java.time.Duration.ofMillis(ANSWER_MS // 2), 0
     while consumer.position(part) < end_offset:
@@ -126,4 +138,4 @@ def _records(consumer: Any, part: Any, end_offset: int) -> Iterator[RuleRecord]:
             raise BadConfig(message)
         for record in polled.iterator():
             at = KafkaPosition(record.topic(), record.partition(), record.offset(), record.timestamp())
-            yield RuleRecord.at(at, record.key(), record.value())
+            yield RuleRecord.at(at, record.key(), record.value(), topic_id)

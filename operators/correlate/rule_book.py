@@ -23,7 +23,11 @@ KEY_CHARS_MAX: Final = 200
 
 
 class RuleBook:
-    """See the module. One state, of all rules. It asks for no timer: the topic has no event time."""
+    """See the module. One state, of all rules. It asks for no timer: the topic has no event time.
+
+    A state of another topic than that of the submission is given up with the first record: the submission knows all
+    rules of its topic.
+    """
 
     takes = (RuleRecord,)
     gives = get_args(Output)
@@ -41,8 +45,14 @@ class RuleBook:
         return RuleBookState({rule.rule_id: rule for rule in self._published})
 
     def on_event(self, state: RuleBookState, event: RuleRecord, watermark_ms: int) -> Step[RuleBookState, Output]:
-        change, fault = publish(state.published, event)
         outputs: list[Output] = []
+        if any(rule.is_of_another(event.topic_id) for rule in state.published.values()):
+            outputs += (_closed(insight, "the job has another topic of rules") for insight in state.rejected.values())
+            state = self.initial("")
+        before = state.published.get(event.key)
+        if before is not None and before.topic_id == event.topic_id and event.offset <= before.offset:
+            return Step(state, tuple(outputs))  # the source reads again what the submission has read
+        change, fault = publish(state.published, event)
         if change is not None:
             outputs += (change, *put(state.published, change, event.timestamp_ms))
         outputs += _verdicts(state, event, fault)

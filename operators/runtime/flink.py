@@ -24,7 +24,7 @@ from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 from operators.ingest.fold import FOLDS, Fold, FoldConfig
 from operators.machine import RuledMachine, Stage, Step, with_rules
 from operators.runtime.routing import RULES, SinkRows, Takers, fold_uid, input_of, takers_of, unrouted
-from state_schemas.aggregates.published_rules import PUBLISHED_CODEC, PublishedRule, RuleRecord
+from state_schemas.aggregates.published_rules import PUBLISHED_CODEC, PublishedRule, RuleRecord, TopicAtStart
 from state_schemas.codec import Box
 from state_schemas.contracts.counters import LevelName, MetricName
 from state_schemas.contracts.dead_letter import DeadLetter
@@ -242,11 +242,14 @@ class KeyedMachine(KeyedProcessFunction):
 class _WithRules:
     """Gives a step the rules that are broadcast. After a restore, those of the state come with the first element.
 
-    The rules are kept in memory: each look into broadcast state asks the JVM.
+    The rules are kept in memory: each look into broadcast state asks the JVM. Rules of the state that are of another
+    topic than that of the submission are left out.
     """
 
-    def __init__(self, inner: FoldMessages | KeyedMachine) -> None:
+    def __init__(self, inner: FoldMessages | KeyedMachine, at_start: TopicAtStart) -> None:
         self._inner = inner
+        self._topic_id = at_start.topic_id
+        self._known = frozenset(rule.rule_id for rule in at_start.published)
         self._is_restored = False
         # Changes that came since the last element: many are compiled at once.
         self._changes: list[PublishedRule] = []
@@ -260,7 +263,10 @@ class _WithRules:
 
     def process_broadcast_element(self, value: Row, ctx: Any) -> Sequence[Any]:
         change, state = PUBLISHED_CODEC.decode(bytes(value[1])), ctx.get_broadcast_state(RULES_STATE)
-        state.put(change.rule_id, bytes(value[1]))
+        if change.versions or change.rule_id in self._known:
+            state.put(change.rule_id, bytes(value[1]))  # after a restore the step begins with the rules that are known
+        else:
+            state.remove(change.rule_id)
         self._changes.append(change)
         return ()
 
@@ -268,7 +274,8 @@ class _WithRules:
         if not self._is_restored:
             self._is_restored = True
             held = ctx.get_broadcast_state(RULES_STATE).items()
-            self._changes = [PUBLISHED_CODEC.decode(bytes(encoded)) for _, encoded in held]
+            changes = [PUBLISHED_CODEC.decode(bytes(encoded)) for _, encoded in held]
+            self._changes = [change for change in changes if not change.is_of_another(self._topic_id)]
         if self._changes:
             self._inner.add_rules(self._changes)
             self._changes = []
@@ -309,18 +316,22 @@ class Reader(ProcessFunction):
 
 
 class ReadRules(Reader):
-    """Rows (key, value, partition, offset) of the rules topic, with the Kafka timestamp -> side outputs."""
+    """Rows (key, value, partition, offset, ts, topic) with the Kafka timestamp -> side outputs.
+
+    Records of another topic are left out: a source that goes on from a savepoint reads that of the savepoint too.
+    """
 
     uid, reads = "read-rules", RuleRecord
 
-    def __init__(self, topic: str, stages: Sequence[Stage]) -> None:
+    def __init__(self, topic: str, at_start: TopicAtStart, stages: Sequence[Stage]) -> None:
         super().__init__(stages)
-        self._topic = topic
+        self._topic, self.at_start = topic, at_start
 
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
-        key, text, partition, offset, *_ = value
-        at = KafkaPosition(self._topic, partition, offset, ctx.timestamp())
-        yield from self._router.route((RuleRecord.at(at, key, text),))
+        key, text, partition, offset, _, topic = value
+        if topic == self._topic:
+            at = KafkaPosition(topic, partition, offset, ctx.timestamp())
+            yield from self._router.route((RuleRecord.at(at, key, text, self.at_start.topic_id),))
 
 
 class ReadInsights(Reader):

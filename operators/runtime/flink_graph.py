@@ -23,7 +23,7 @@ from operators.runtime.flink import (
     sink_tag,
 )
 from operators.runtime.routing import SinkRows, fold_uid, routes
-from state_schemas.aggregates.published_rules import RuleRecord
+from state_schemas.aggregates.published_rules import RuleRecord, TopicAtStart
 from state_schemas.telemetry.signals import SignalType
 
 
@@ -45,14 +45,20 @@ def _keyed(streams: Sequence[DataStream]) -> KeyedStream:
     return KeyedStream(by_key, EVENT_TYPE, joined)
 
 
-def _processed(
-    stream: DataStream | KeyedStream, step: FoldMessages | KeyedMachine, rules: BroadcastStream | None
-) -> DataStream:
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """Rules that are broadcast. at_start: those with which each step begins."""
+
+    stream: BroadcastStream
+    at_start: TopicAtStart
+
+
+def _processed(stream: DataStream | KeyedStream, step: FoldMessages | KeyedMachine, rules: _Rules | None) -> DataStream:
     """Add a step, connected with the rules where it has any."""
     if rules is None or not step.is_ruled:
         return stream.process(step, EVENT_TYPE)
-    with_rules = FoldWithRules(step) if isinstance(step, FoldMessages) else MachineWithRules(step)
-    return stream.connect(rules).process(with_rules, EVENT_TYPE)
+    kind = FoldWithRules if isinstance(step, FoldMessages) else MachineWithRules
+    return stream.connect(rules.stream).process(kind(step, rules.at_start), EVENT_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +97,18 @@ def wire(
         for stage in reader.takers:
             inputs[stage.uid].append(_side_output(read, event_tag(stage)))
 
-    def add(stage: Stage, rules: BroadcastStream | None = None) -> DataStream:
+    def add(stage: Stage, rules: _Rules | None = None) -> DataStream:
         machine = KeyedMachine(stage, table.stages_after(stage.uid), table.sinks_after(stage.uid), unused)
         stream = _processed(_keyed(inputs[stage.uid]), machine, rules).name(stage.uid).uid(stage.uid)
         join(stage.uid, stream)
         return stream
 
-    rules: BroadcastStream | None = None
+    rules: _Rules | None = None
     book = next((stage for stage in stages if RuleRecord in stage.machine.takes), None)
     if book is not None:
         assert sources.rules is not None, f"{book.uid} has no source of records"
         enter(*sources.rules)
-        rules = _side_output(add(book), RULES_TAG).broadcast(RULES_STATE)
+        rules = _Rules(_side_output(add(book), RULES_TAG).broadcast(RULES_STATE), sources.rules[0].at_start)
     for signal, (fold, messages) in sources.messages.items():
         uid = fold_uid(signal)
         join(uid, _processed(messages, fold, rules).name(uid).uid(uid))

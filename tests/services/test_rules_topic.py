@@ -1,21 +1,27 @@
 """`reasoner rules publish|list|remove|backtest` on a real broker: safe to repeat, and refused as a whole."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from jobs.settings import load
+from reasoner.clients.broker import admin_of
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.clients.rules_topic import read_rule_records
-from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics, source_names
+from reasoner.clients.rules_topic import read_rule_records, send_rule_records
+from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics, missing_topics, source_names
 from reasoner.recordings.message import Message
 from reasoner.recordings.player import play
 from reasoner.runs.job_process import write_config
 from reasoner.runs.preflight import Preflight
+from reasoner.stack.environment import flink_env
+from reasoner.waiting import wait_until
 from tests.services.job_runs import job_config, topics_in
 from tests.support.commands import run
 from tests.support.pool_lines import POOL, START_NS, line
+from tests.support.rule_records import text as rule_text
 from tests.unit.rules.hostile import GOOD
 from udfs.rules.publishing import published_rules
 
@@ -94,3 +100,30 @@ def test_a_topic_of_rules_that_is_not_compacted_is_found_before_the_job_starts(j
     create_topics(kafka, {topics.rules: TopicSpec(2, KEEP_FOR_EVER_MS)})
     faults = [text for text in Preflight("insights", config, str(job), FlinkRest("")).topic_faults() if "lost" in text]
     assert [" has 2 partitions" in faults[0], " cleanup.policy delete" in faults[1]] == [True, True]
+
+
+# The topic is read by the JVM that submits a job; none is started.
+AT_START = """
+import json, sys
+from jobs.rules_topic import topic_at_start
+from state_schemas.contracts.settings import Kafka, Topics
+found = topic_at_start(Kafka(bootstrap_servers=sys.argv[1], topics=Topics(rules=sys.argv[2])))
+print(json.dumps([found.topic_id, found.end_offset, [(rule.rule_id, rule.topic_id) for rule in found.published]]))
+"""
+
+
+def test_a_topic_that_is_created_anew_under_its_name_is_another_one(kafka: str) -> None:
+    name = "rules-of-a-topic-that-is-created-anew"
+    ids = []
+    for version in (1, 2):
+        create_topics(kafka, {name: TopicSpec(1, KEEP_FOR_EVER_MS, "compact")})
+        send_rule_records(kafka, name, [("a", rule_text(version=version), START_NS // 1_000_000)])
+        command = [sys.executable, "-c", AT_START, kafka, name]
+        done = subprocess.run(command, env=flink_env(), capture_output=True, text=True, timeout=120, check=True)
+        topic_id, end_offset, rules = json.loads(done.stdout.splitlines()[-1])
+        assert (end_offset, rules) == (1, [["a", topic_id]])
+        ids.append(topic_id)
+        with admin_of(kafka) as admin:
+            admin.delete_topics([name])
+        wait_until(lambda: missing_topics(kafka, [name]) == [name], "the topic is deleted", 30)
+    assert ids[0] != ids[1]

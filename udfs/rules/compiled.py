@@ -113,15 +113,16 @@ class RuleIndex:
     def updated(self, changes: Sequence[PublishedRule]) -> "RuleIndex":
         """Return the index with these rules of the topic, where they are newer than its own.
 
-        A rule of a file stays: which of the two holds must not depend on when a record comes. O(entries), and nothing
-        where no rule is newer.
+        Those without versions are taken out: a job may live through any number of them. A rule of a file stays: which
+        of the two holds must not depend on when a record comes. O(entries), and nothing where no rule is newer.
         """
         by_id = dict(self.published)
         for change in changes:
             before = by_id.get(change.rule_id)
             if before is None or 0 <= before.offset < change.offset:
                 by_id[change.rule_id] = change
-        return self if by_id == self.published else RuleIndex.of(by_id.values())
+        counted = {rule_id: rule for rule_id, rule in by_id.items() if rule.versions}
+        return self if counted == self.published else RuleIndex.of(counted.values())
 
     def hits(self, source: SourceName, fields: Fields, at_ms: int) -> Iterator[tuple[str, RuleHit]]:
         """Yield (by, hit) of each step that a signal of this time fulfils. O(parts that demand its values)."""

@@ -36,15 +36,14 @@ def publish(published: Mapping[str, PublishedRule], record: RuleRecord) -> Publi
         found = f"found the Kafka timestamp {record.timestamp_ms}, expected epoch ms from 1970 to 2261"
         return Published(fault=f"{found}: mend the clock of its producer")
     before = published.get(record.key)
-    effective_ms = record.timestamp_ms + READ_MS
     if record.value is None:
-        return _removed(before, record.offset, effective_ms)
+        return _removed(before, record)
     rule = _rule(record.key, record.value)
     if isinstance(rule, str):
         return Published(fault=rule)
     if before is None and (fault := _too_many(published, record.timestamp_ms)):
         return Published(fault=fault)
-    return _with_version(before, rule, record.offset, effective_ms)
+    return _with_version(before, rule, record)
 
 
 def published_rules(records: Iterable[RuleRecord]) -> dict[str, PublishedRule]:
@@ -61,7 +60,9 @@ def put(published: dict[str, PublishedRule], change: PublishedRule, now_ms: int)
     published.pop(change.rule_id, None)
     published[change.rule_id] = change
     over = [name for name, rule in published.items() if _is_over(rule, now_ms)]
-    return tuple(replace(published.pop(name), versions=(), offset=change.offset) for name in over)
+    for name in over:
+        del published[name]
+    return tuple(PublishedRule(name, (), change.offset, change.topic_id) for name in over)
 
 
 def _is_over(rule: PublishedRule, now_ms: int) -> bool:
@@ -96,11 +97,11 @@ def _sentence(faults: Iterable[str]) -> str:
     return "; ".join(islice(faults, 3))
 
 
-def _removed(before: PublishedRule | None, offset: int, effective_ms: int) -> Published:
+def _removed(before: PublishedRule | None, record: RuleRecord) -> Published:
     if before is None or before.is_removed:
         return Published()
-    ended = tuple(_ended(version, effective_ms) for version in before.versions)
-    return Published(replace(before, versions=ended, offset=offset))
+    ended = tuple(_ended(version, record.timestamp_ms + READ_MS) for version in before.versions)
+    return Published(PublishedRule(record.key, ended, record.offset, record.topic_id))
 
 
 def _ended(version: RuleVersion, removed_ms: int) -> RuleVersion:
@@ -108,12 +109,13 @@ def _ended(version: RuleVersion, removed_ms: int) -> RuleVersion:
     return replace(version, until_ms=min(version.until_ms, ends_ms), removed_ms=ends_ms)
 
 
-def _with_version(before: PublishedRule | None, rule: Rule, offset: int, effective_ms: int) -> Published:
+def _with_version(before: PublishedRule | None, rule: Rule, record: RuleRecord) -> Published:
     """Add a version, unless it is there already. A rule that was removed comes back with a new version."""
+    effective_ms = record.timestamp_ms + READ_MS
     from_ms = max(rule.effective_ms, effective_ms)
     new = RuleVersion(rule.version, text_of(rule), from_ms)
     if before is None:
-        return Published(PublishedRule(rule.id, (new,), offset))
+        return Published(PublishedRule(rule.id, (new,), record.offset, record.topic_id))
     last = before.versions[-1]
     if rule.version <= last.version:
         is_same = last.text == new.text and not before.is_removed
@@ -125,4 +127,4 @@ def _with_version(before: PublishedRule | None, rule: Rule, offset: int, effecti
         for version in before.versions
         if version.from_ms < from_ms and version.until_ms > effective_ms - KEPT_MS
     ]
-    return Published(PublishedRule(rule.id, (*begun[1 - VERSIONS_MAX :], new), offset))
+    return Published(PublishedRule(rule.id, (*begun[1 - VERSIONS_MAX :], new), record.offset, record.topic_id))

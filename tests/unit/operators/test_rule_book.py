@@ -1,5 +1,7 @@
 """RuleBook: what it broadcasts, and the life of an insight about a rejected record."""
 
+from msgspec.structs import replace
+
 from operators.correlate.rule_book import REJECTED_MAX, RuleBook
 from operators.machine import BEGIN_OF_TIME
 from state_schemas.aggregates.published_rules import PublishedRule, RuleRecord
@@ -7,7 +9,7 @@ from state_schemas.contracts.insight import Insight, fault_of
 from state_schemas.contracts.rules import TIME_MS_END
 from state_schemas.state.rule_book import RuleBookState
 from tests.support.rule_records import NOW_MS, record, text
-from udfs.rules.publishing import KEPT_MS
+from udfs.rules.publishing import KEPT_MS, published_rules
 
 BOOK = RuleBook()
 Output = PublishedRule | Insight
@@ -80,3 +82,28 @@ def test_the_oldest_of_too_many_rejected_rules_is_closed() -> None:
     _, closed = outputs[-1]
     assert isinstance(closed, Insight)
     assert (closed.subject, closed.status, closed.reason) == ("k0", "closed", "too many rules are rejected")
+
+
+def of(topic_id: str, *records: RuleRecord) -> list[RuleRecord]:
+    return [replace(one, topic_id=topic_id) for one in records]
+
+
+def test_a_topic_that_was_created_anew_has_its_own_rules_whatever_the_state_has() -> None:
+    """The state is of offsets up to 400; the submission has read the first two records of the new topic."""
+    old = of("old", record(399, text("gone", version=9), key="gone"), record(400, text(version=5)), record(401, b"x"))
+    state, _ = after(*old)
+    new = of("new", record(0, text(version=2)), record(1, text(version=3), NOW_MS + 1), record(2, text("b"), key="b"))
+    book = BOOK.with_rules(tuple(published_rules(new[:2]).values()))
+    outputs: list[Output] = []
+    for one in new:  # the source finds that its offset is not there, and begins anew
+        step = book.on_event(state, one, BEGIN_OF_TIME)
+        assert step.state is not None
+        state = step.state
+        outputs += step.outputs
+    assert state.published == published_rules(new)
+    closed, change = outputs
+    assert isinstance(closed, Insight)
+    assert (closed.subject, closed.status, closed.reason) == ("a", "closed", "the job has another topic of rules")
+    assert isinstance(change, PublishedRule)
+    assert (change.rule_id, change.offset, change.topic_id) == ("b", 2, "new")
+    assert state.rejected == {}

@@ -130,8 +130,10 @@ def test_an_index_that_takes_the_changes_as_they_come_is_that_of_all_records(
         change = publish(published, one).change
         changes += () if change is None else (change, *put(published, change, one.timestamp_ms))
         live = live.updated(changes[-2:])
-    assert {name: rule for name, rule in live.published.items() if rule.versions} == published_rules(records)
-    newest = {change.rule_id: change for change in changes}
+    assert live.published == published_rules(records), "none is kept of which nothing counts"
+    last = {change.rule_id: change for change in changes}
+    # Broadcast state forgets what is over, but for rules that the submission knows.
+    newest = {rule_id: change for rule_id, change in last.items() if change.versions or rule_id in half}
     assert RuleIndex.of(half.values()).updated(list(newest.values())).published == live.published
     submitted = RuleIndex.of(published_rules(records).values())
     assert submitted.updated(list(newest.values())).rules == submitted.rules, "a submission knows all of it"

@@ -10,7 +10,13 @@ from operators.correlate.rule_book import RuleBook
 from operators.machine import BEGIN_OF_TIME, Key, Stage
 from operators.runtime import flink
 from operators.runtime.flink import KeyedMachine, MachineWithRules, ReadRules
-from state_schemas.aggregates.published_rules import PUBLISHED_CODEC, PublishedRule, RuleRecord, RuleVersion
+from state_schemas.aggregates.published_rules import (
+    PUBLISHED_CODEC,
+    PublishedRule,
+    RuleRecord,
+    RuleVersion,
+    TopicAtStart,
+)
 from tests.support.fake_flink import FakeContext, FakeRuntimeContext, FakeTimers
 
 
@@ -21,6 +27,9 @@ class BroadcastState:
         self.held = dict(held or {})
         self.put = self.held.__setitem__
         self.items = self.held.items
+
+    def remove(self, key: str) -> None:
+        self.held.pop(key, None)
 
 
 class Context(FakeContext):
@@ -56,13 +65,16 @@ class Inner:
 VERSION = RuleVersion(1, "{}", 0)
 
 
-def change(rule_id: str, offset: int, *versions: RuleVersion) -> Row:
-    return Row(rule_id, PUBLISHED_CODEC.encode(PublishedRule(rule_id, versions, offset)))
+def change(rule_id: str, offset: int, *versions: RuleVersion, topic_id: str = "T") -> Row:
+    return Row(rule_id, PUBLISHED_CODEC.encode(PublishedRule(rule_id, versions, offset, topic_id)))
 
 
-def started(held: dict[str, bytes] | None = None) -> tuple[Any, Inner, Context]:
+AT_START = TopicAtStart((PublishedRule("a", (VERSION,), 0, "T"),), 1, "T")
+
+
+def started(held: dict[str, bytes] | None = None, at_start: TopicAtStart = AT_START) -> tuple[Any, Inner, Context]:
     inner: Any = Inner()
-    step = MachineWithRules(inner)
+    step = MachineWithRules(inner, at_start)
     step.open(FakeRuntimeContext())
     context = Context(FakeTimers())
     context.state = BroadcastState(held)
@@ -92,20 +104,43 @@ def test_after_a_restore_the_changes_of_the_state_come_before_anything_is_judged
     assert restored.said[2] == "first"
 
 
+def test_a_rule_that_is_over_leaves_the_state_unless_the_step_begins_with_it() -> None:
+    step, _, context = started()
+    for number in range(5_000):
+        step.process_broadcast_element(change(f"r{number}", number, VERSION), context)
+        step.process_broadcast_element(change(f"r{number}", number), context)
+    step.process_broadcast_element(change("a", 5_000), context)
+    assert list(context.state.held) == ["a"]
+
+
+def test_rules_of_another_topic_are_not_restored() -> None:
+    """Their offsets are higher than those of a topic that was created anew: they would hold for ever."""
+    step, _, context = started()
+    step.process_broadcast_element(change("a", 400, VERSION, topic_id="T"), context)
+    step.process_broadcast_element(change("b", 401, VERSION, topic_id=""), context)
+    again, restored, anew = started(context.state.held, AT_START._replace(topic_id="anew"))
+    again.process_element("first", anew)
+    assert restored.said == ["open", [("b", 401)], "first"], "of a savepoint that has no topic nothing is known"
+
+
 BOOK = Stage("rule-book", RuleBook(), Key("all", lambda event: "rules"))
 
 
 def test_records_of_the_topic_go_to_the_book_in_one_key() -> None:
-    reader = ReadRules("insight_rules", [BOOK])
+    reader = ReadRules("insight_rules", AT_START, [BOOK])
     reader.open(FakeRuntimeContext())
     context = FakeContext(FakeTimers(), timestamp_ms=5)
-    rows = [Row(b"a", None, 0, 7, "ts"), Row(None, b"\xff", 0, 8, "ts")]
+    rows = [
+        Row(b"a", None, 0, 7, "ts", "insight_rules"),
+        Row(b"a", None, 0, 900, "ts", "topic_of_a_savepoint"),
+        Row(None, b"\xff", 0, 8, "ts", "insight_rules"),
+    ]
     sent = [(tag.tag_id, row) for value in rows for tag, row in reader.process_element(value, context)]
     assert [(tag, row[0]) for tag, row in sent] == 2 * [("to-rule-book", "rules")]
     decode = flink._event_decoder(BOOK)
     assert [decode(row[1]) for _, row in sent] == [
-        RuleRecord("insight_rules", 0, 7, 5, "a", None),
-        RuleRecord("insight_rules", 0, 8, 5, "", b"\xff"),
+        RuleRecord("insight_rules", 0, 7, 5, "a", None, "T"),
+        RuleRecord("insight_rules", 0, 8, 5, "", b"\xff", "T"),
     ]
 
 
