@@ -190,7 +190,8 @@ def backtest(
         raise WrongUse(message)
     bad = BadLines()
     if config:
-        outcomes = backtest_topics(config, Topics(duration_ms("--since", since), tuple(offsets or ())), rules)
+        asked = Topics(duration_ms("--since", since), tuple(offsets or ()))
+        outcomes = backtest_topics(config, asked, rules, say)
     else:
         outcomes = run(data or (), rules, bad)
     if outcomes and (left_out := outcomes[0].left_out):

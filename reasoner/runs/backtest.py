@@ -13,7 +13,7 @@ from reasoner.recordings.message import Message
 from reasoner.recordings.read import BadLines, read
 from reasoner.recordings.reshape import placed
 from reasoner.runs.local_run import LocalRun
-from reasoner.runs.replay import PARTITIONS, settings
+from reasoner.runs.replay import PARTITIONS, Report, settings
 from state_schemas.aggregates.rule_signals import (
     RecordSignalBatch,
     RuleClock,
@@ -91,12 +91,11 @@ class Topics:
     offsets: tuple[str, ...] = ()
 
 
-def backtest_topics(file: Path, asked: Topics, rules: Path) -> list[Outcome]:
+def backtest_topics(file: Path, asked: Topics, rules: Path, report: Report) -> list[Outcome]:
     """Run messages of the topics of a job through its graph, with these rules alone. Nothing is written or committed.
 
-    file: settings of the job, of which detection counts too. Memory grows with the signals of the rules, and not with
-    the messages.
-    Raises BadConfig, WrongUse or CommandFailed.
+    file: settings of the job, of which detection counts too. report: gets how much there is to read. Memory grows with
+    the signals of the rules, and not with the messages. Raises BadConfig, WrongUse or CommandFailed.
     """
     config = load(file)
     kafka, topics = config.kafka, source_names(config.kafka)
@@ -115,6 +114,7 @@ def backtest_topics(file: Path, asked: Topics, rules: Path) -> list[Outcome]:
         offsets = offsets_named(bootstrap, topics, asked.offsets)
     else:
         offsets = offsets_since(bootstrap, topics, asked.since_ms)
+    report(f"reading {sum(map(len, offsets.values())):,} messages of {len(offsets)} partitions")
     signals = {getattr(kafka.topics, signal): signal for signal in SIGNALS}
     messages = (
         Message(signals[record.topic], record.value or b"", record.timestamp, record.partition)

@@ -138,7 +138,7 @@ def _times(kafka: Kafka, ahead_ms: int) -> Times:
     """Return the times of a publication. Raises CommandFailed where no telemetry can come at such a time."""
     now_ms = int(time.time() * 1000)
     newest = {topic: newest_timestamp_ms(kafka.bootstrap_servers, topic) for topic in source_names(kafka)}
-    newest_ms = max(now_ms, *newest.values())
+    newest_ms = max((now_ms, *newest.values()))
     if newest_ms + ahead_ms >= TIME_MS_END:
         found = ", ".join(f"{at_ms} in {topic}" for topic, at_ms in newest.items())
         message = (
