@@ -202,3 +202,33 @@ def test_a_backtest_is_over_recordings_or_over_topics(
 ) -> None:
     assert run(monkeypatch, "rules", "backtest", "rules.yaml", *words) == 2
     assert "expected one of --data and --config" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kafka", "says"),
+    [
+        ({"properties": {"security.protocol": "SASL_SSL"}}, "reaches its brokers by kafka.properties"),
+        ({"topics": {"traces": "", "logs": "", "metrics": ""}}, "has no topic: backtest a recording by --data"),
+    ],
+)
+def test_a_job_whose_topics_cannot_be_read_is_refused_before_kafka_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    job: tuple[str, ...],
+    kafka: dict[str, object],
+    says: str,
+) -> None:
+    file = Path(job[2])
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"kafka": kafka}))
+    monkeypatch.delattr(topic_messages, "consumer_of")
+    assert run(monkeypatch, "rules", "backtest", *job) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_rules_with_faults_are_refused_before_kafka_is_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], job: tuple[str, ...]
+) -> None:
+    Path(job[0]).write_text(POOL.replace("body|contains", "bdoy|contains"))
+    monkeypatch.delattr(topic_messages, "consumer_of")
+    assert run(monkeypatch, "rules", "backtest", *job) == 2
+    assert "did you mean body?" in capsys.readouterr().err
