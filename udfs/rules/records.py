@@ -21,6 +21,7 @@ __all__ = [
     "Found",
     "OfRecord",
     "ResourceFields",
+    "hosts_of",
     "is_of_resource",
     "log_signals",
     "value_of_resource",
@@ -106,7 +107,7 @@ def _signals_of_line(fields: _LineFields, at: KafkaPosition, index: RuleIndex) -
             title=_template(read.pattern.texts),
             trace_ids=(record.trace_id,) if record.trace_id else (),
             ranges=(at.range,),
-            hosts=known_hosts((record.resource.host,)),
+            hosts=hosts_of(record.resource.host),
         )
         yield from signals_of_record(record.resource.env, f"{by}|{value}", signal, hits, index)
 
@@ -138,9 +139,15 @@ class ResourceFields:
         return str(getattr(self.resource, name)) or None
 
 
+@lru_cache(5_000)
+def hosts_of(host: str) -> tuple[str, ...]:
+    """Return the hosts of a signal of a resource with this host: none where the name stands for several."""
+    return known_hosts((host,))
+
+
 def value_of_resource(resource: Resource, by: str) -> str | None:
     if by == "host":
-        return next(iter(known_hosts((resource.host,))), None)
+        return next(iter(hosts_of(resource.host)), None)
     return {"env": "", "service": resource.qualified_service}.get(by)
 
 

@@ -30,13 +30,16 @@ def fulfilled(
     least_ms: Any,
     greatest_ms: Any,
     words: Any,
-) -> None:
+) -> Any:
     """Write for each span a word whose bits are the conditions that resource, kind, status and duration fulfil.
+
+    -> the bits of all words.
 
     - resource .. ok, words: (n,), columns of the spans; only those of `ok` that end at since_ns or later fulfil one.
     - resource_words, status_words: uint64, the conditions that hold for each resource, and for 2 * kind + error.
     - timed: the conditions that test the duration. least_ms, greatest_ms: (64,), its bounds in each of them, inclusive.
     """
+    every = _U0
     for i in range(words.shape[0]):
         word = _U0
         if ok[i] and end_ns[i] >= since_ns:
@@ -50,15 +53,18 @@ def fulfilled(
             if not least_ms[bit] <= duration_ms <= greatest_ms[bit]:
                 word &= ~(_U1 << np.uint64(bit))
         words[i] = word
+        every |= word
+    return every
 
 
 @njit
 def asked_names(words: Any, named: Any, name: Any, places: Any, listed: Any) -> Any:
     """Number the names of the spans whose word has one of the bits of `named`. -> how many there are.
 
-    name: (n,), column of the spans. places: int64, by name, filled with -1. listed: int64, of the same length.
+    name: (n,), column of the spans. places: int64, by name, -1 where it has no number. listed: int64, as long.
     """
     count = 0
+    places[:] = -1
     for row in range(words.shape[0]):
         if words[row] & named != _U0 and places[name[row]] < 0:
             places[name[row]] = count
@@ -77,18 +83,17 @@ def narrow_names(words: Any, named: Any, name: Any, places: Any, decided: Any) -
 
 @njit
 def asked_attributes(words: Any, attributed: Any, rows: Any, names: Any) -> Any:
-    """Write down each word with each attribute that its conditions test, as far as the arrays reach. -> their number.
+    """Write down each word with each attribute that its conditions test. -> their number.
 
-    attributed: uint64 (m,), the conditions that test each attribute. rows, names: int64 (k,), ascending by row.
+    attributed: uint64 (m,), the conditions that test each attribute. rows, names: int64 (n m,), ascending by row.
     """
     count = 0
     for row in range(words.shape[0]):
         if words[row] != _U0:
             for name in range(attributed.shape[0]):
                 if words[row] & attributed[name] != _U0:
-                    if count < rows.shape[0]:
-                        rows[count] = row
-                        names[count] = name
+                    rows[count] = row
+                    names[count] = name
                     count += 1
     return count
 

@@ -6,7 +6,9 @@ in blocks of 64 bits.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import reduce
 from math import inf, nextafter
+from operator import or_
 from typing import Final, Generic, TypeVar
 
 import numpy as np
@@ -139,6 +141,7 @@ class SpanTests:
         bounds += (-len(bounds) % _WORD_BITS) * [_ANY]
         self._least, self._greatest = np.ascontiguousarray(np.transpose(bounds)).reshape(2, -1, _WORD_BITS)
         self._attributed = self._in_blocks([decisions.bits for _, decisions in attributes])
+        self._by_name, self._by_attribute = name.bits, reduce(or_, (decisions.bits for _, decisions in attributes), 0)
 
     def _in_blocks(self, decided: Sequence[int]) -> list[_Words]:
         return [_words(decided, block) for block in self._blocks]
@@ -155,12 +158,14 @@ class SpanTests:
         words = np.empty(len(ok), np.uint64)
         for block in self._blocks:
             by_resource = self._resources.tables[block][resources]
-            if by_resource.any():
+            if np.count_nonzero(by_resource):
                 bounds = self._timed[block], self._least[block], self._greatest[block]
-                fulfilled(*columns, by_resource, self._status[block], *bounds, words)
-                self._decide_names(block, spans, words)
-                self._decide_attributes(block, spans, words)
-                rows = np.flatnonzero(words)
+                every = fulfilled(*columns, by_resource, self._status[block], *bounds, words)
+                if every & self._by_name >> block * _WORD_BITS:
+                    self._decide_names(block, spans, words)
+                if every & self._by_attribute >> block * _WORD_BITS:
+                    self._decide_attributes(block, spans, words)
+                rows = np.flatnonzero(words) if every else _NONE
                 for row, word in zip(rows.tolist(), words[rows].tolist(), strict=True):
                     found[row] = found.get(row, 0) | word << block * _WORD_BITS
         self._decide_rest(spans, found)
@@ -168,19 +173,19 @@ class SpanTests:
 
     def _decide_names(self, block: int, spans: SpanColumns, words: _Words) -> None:
         """Take from each word the conditions that the name of its span contradicts."""
-        places, listed = np.full(len(spans.names), -1, np.intp), np.empty(len(spans.names), np.intp)
+        places, listed = np.empty((2, len(spans.names)), np.intp)
         asked = words, self._named[block], spans.name, places
         count = asked_names(*asked, listed)
-        if count:
-            decided = self._names.places([spans.names[number] for number in listed[:count].tolist()])
-            narrow_names(*asked, self._names.tables[block][decided])
+        decided = self._names.places([*map(spans.names.__getitem__, listed[:count].tolist())])
+        narrow_names(*asked, self._names.tables[block][decided])
 
     def _decide_attributes(self, block: int, spans: SpanColumns, words: _Words) -> None:
         """Take from each word the conditions that the attributes of its span contradict."""
-        count = asked_attributes(words, self._attributed[block], _NONE, _NONE)
-        if count:
-            rows, names = np.empty(count, np.intp), np.empty(count, np.intp)
-            asked_attributes(words, self._attributed[block], rows, names)
+        attributed = self._attributed[block]
+        # Most of it is never written: memory that the system does not provide.
+        asked = np.empty((2, len(words) * len(attributed)), np.intp)
+        rows, names = asked[:, : asked_attributes(words, attributed, *asked)]
+        if len(rows):
             read = self._reader.read(spans.encoded, rows, names)
             places = self._attributes.places([*zip(read.names.tolist(), read.texts, strict=True), *self._absent])
             narrow_attributes(words, rows, places[read.numbers], self._attributes.tables[block])

@@ -1,6 +1,6 @@
 """Signals of spans: the spans of one Kafka message that fulfil a step of a rule, found by whole columns."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -13,8 +13,7 @@ from udfs.otlp.resource import clean_name, short_name
 from udfs.otlp.span_attributes import AttributeReader
 from udfs.rules.compiled import RuleEntry, RuleIndex
 from udfs.rules.conditions import Fields
-from udfs.rules.records import SIGNALS_MAX, Found, OfRecord, value_of_resource
-from udfs.rules.relations import known_hosts
+from udfs.rules.records import SIGNALS_MAX, Found, OfRecord, hosts_of
 from udfs.rules.span_fields import ATTRIBUTES, FoundSpan, found_spans
 from udfs.rules.span_tests import SpanTests
 from udfs.rules.subjects import bucket_of
@@ -30,6 +29,7 @@ class _Hits(NamedTuple):
     """The hits of a combination of conditions for rules of one `by`. counting: entries whose hit has a value."""
 
     by: str
+    value_of: Callable[[FoundSpan], str | None]
     kind: type[OfRecord]
     plain: tuple[RuleHit, ...]
     counting: tuple[RuleEntry, ...]
@@ -71,7 +71,7 @@ class SpanRules:
         for span in found_spans(spans, np.array(sorted(found), np.intp), self._reader):
             signal: Signal | None = None
             for hits in self._hits(found[span.row], span.end_ms):
-                value = _value(span, hits.by)
+                value = hits.value_of(span)
                 if value is None:
                     continue
                 if len(kept) == SIGNALS_MAX:
@@ -107,15 +107,17 @@ class SpanRules:
         for (by, has_insights), entries in sorted(groups.items()):
             plain = {entry.hit({}) for entry in entries if not entry.distinct}
             kind = RuleSignal if has_insights else RecordSignal
-            yield _Hits(by, kind, tuple(sorted(plain)), tuple(entry for entry in entries if entry.distinct))
+            counting = tuple(entry for entry in entries if entry.distinct)
+            yield _Hits(by, _reader_of(by), kind, tuple(sorted(plain)), counting)
 
 
 def _signal(span: FoundSpan, at: KafkaPosition, ranges: tuple[OffsetRange, ...]) -> Signal:
     has_trace = span.trace_id != _NO_TRACE
     # Both sides of a call can share an id, as with B3; a span without one is known by its place.
-    signal_id = f"{at.topic}|{at.partition}|{at.offset}|{span.row}"
     if has_trace and span.span_id != _NO_SPAN:
         signal_id = f"{span.trace_id}|{span.span_id}|{span.service}|{span.kind}"
+    else:
+        signal_id = f"{at.topic}|{at.partition}|{at.offset}|{span.row}"
     return Signal(
         at_ms=span.end_ms,
         signal_id=signal_id,
@@ -125,21 +127,20 @@ def _signal(span: FoundSpan, at: KafkaPosition, ranges: tuple[OffsetRange, ...])
         title=f"{clean_name(span.name)}: {span.status}, {span.duration_ms:.0f} ms",
         trace_ids=(span.trace_id,) if has_trace else (),
         ranges=ranges,
-        hosts=known_hosts((span.resource.host,)),
+        hosts=hosts_of(span.resource.host),
     )
 
 
-def _value(span: FoundSpan, by: str) -> str | None:
-    """Return the value of `by` of a span, None where it has none."""
-    match by:
-        case "service":
-            return span.service
-        case "host":
-            return value_of_resource(span.resource, by)
-        case "operation":
-            return f"{span.service}|{short_name(span.name)}"
-        case "trace":
-            return span.trace_id if span.trace_id != _NO_TRACE else None
-        case "env":
-            return ""
-    return short_name(str(span.get(f"{ATTRIBUTES}{by.removeprefix('attribute:')}"))) or None
+_VALUES: Final[Mapping[str, Callable[[FoundSpan], str | None]]] = {
+    "env": lambda span: "",
+    "service": lambda span: span.service,
+    "host": lambda span: next(iter(hosts_of(span.resource.host)), None),
+    "operation": lambda span: f"{span.service}|{short_name(span.name)}",
+    "trace": lambda span: span.trace_id if span.trace_id != _NO_TRACE else None,
+}
+
+
+def _reader_of(by: str) -> Callable[[FoundSpan], str | None]:
+    """Return what reads the value of `by` of a span, None where it has none."""
+    field = f"{ATTRIBUTES}{by.removeprefix('attribute:')}"
+    return _VALUES.get(by) or (lambda span: short_name(str(span.get(field))) or None)
