@@ -6,7 +6,16 @@ import numpy as np
 
 from udfs.compiled import first_set, njit
 
-__all__ = ["ID_BYTES", "asked_attributes", "asked_names", "fulfilled", "narrow_attributes", "narrow_names", "picked"]
+__all__ = [
+    "ID_BYTES",
+    "asked_attributes",
+    "asked_names",
+    "fulfilled",
+    "narrow_attributes",
+    "narrow_names",
+    "picked",
+    "rows_of",
+]
 
 ID_BYTES: Final = 24  # of a trace id and a span id
 
@@ -103,6 +112,17 @@ def narrow_attributes(words: Any, rows: Any, places: Any, decided: Any) -> None:
     """Leave of each words[rows[i]] what is in decided[places[i]]; a row may come several times."""
     for i in range(rows.shape[0]):
         words[rows[i]] &= decided[places[i]]
+
+
+@njit
+def rows_of(words: Any, rows: Any) -> Any:
+    """List the words that are not 0. rows: int64 (n,). -> how many there are."""
+    count = 0
+    for row in range(words.shape[0]):
+        if words[row] != _U0:
+            rows[count] = row
+            count += 1
+    return count
 
 
 @njit

@@ -20,7 +20,7 @@ from udfs.otlp.span_attributes import AttributeReader
 from udfs.rules.conditions import STATUSES, Fields, FieldTest
 from udfs.rules.records import ResourceFields, is_of_resource
 from udfs.rules.span_fields import ATTRIBUTES, Rows, found_spans
-from udfs.rules.span_kernels import asked_attributes, asked_names, fulfilled, narrow_attributes, narrow_names
+from udfs.rules.span_kernels import asked_attributes, asked_names, fulfilled, narrow_attributes, narrow_names, rows_of
 
 __all__ = ["SpanTests"]
 
@@ -155,7 +155,7 @@ class SpanTests:
         resources = self._resources.places(spans.resources)
         since_ns = np.uint64(max(0, since_ms) * _NS_PER_MS)
         columns = (spans.resource, spans.kind, spans.error, spans.start_ns, spans.end_ns, ok, since_ns)
-        words = np.empty(len(ok), np.uint64)
+        words, listed = np.empty(len(ok), np.uint64), np.empty(len(ok), np.intp)
         for block in self._blocks:
             by_resource = self._resources.tables[block][resources]
             if np.count_nonzero(by_resource):
@@ -165,7 +165,7 @@ class SpanTests:
                     self._decide_names(block, spans, words)
                 if every & self._by_attribute >> block * _WORD_BITS:
                     self._decide_attributes(block, spans, words)
-                rows = np.flatnonzero(words) if every else _NONE
+                rows = listed[: rows_of(words, listed)] if every else _NONE
                 for row, word in zip(rows.tolist(), words[rows].tolist(), strict=True):
                     found[row] = found.get(row, 0) | word << block * _WORD_BITS
         self._decide_rest(spans, found)
@@ -176,7 +176,7 @@ class SpanTests:
         places, listed = np.empty((2, len(spans.names)), np.intp)
         asked = words, self._named[block], spans.name, places
         count = asked_names(*asked, listed)
-        decided = self._names.places([*map(spans.names.__getitem__, listed[:count].tolist())])
+        decided = self._names.places([spans.names[number] for number in listed[:count].tolist()])
         narrow_names(*asked, self._names.tables[block][decided])
 
     def _decide_attributes(self, block: int, spans: SpanColumns, words: _Words) -> None:
