@@ -16,6 +16,7 @@ from tests.support.otlp_forms import otlp_json
 from tests.support.stories import Story, busy, stories
 from tests.support.traffic import columns, messages
 from udfs.otlp.decoder import SpanDecoder
+from udfs.rules import span_tests
 from udfs.rules.compiled import RuleIndex, compile_rules
 from udfs.rules.conditions import STATUSES
 from udfs.rules.records import SIGNALS_MAX
@@ -199,6 +200,18 @@ def test_a_message_gives_what_each_span_with_its_attributes_gives(
         if hits := {hit for _, hit in index.hits("span", fields_of_sent(span), AT.timestamp_ms)}:
             expected.append((f"trace|{number:032x}", tuple(sorted(hits))))
     assert [(signal.subject, signal.hits) for signal in signals] == expected
+
+
+def test_a_resource_whose_memory_has_been_another_one_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(span_tests, "RESOURCES_HELD_MAX", 4)
+    rules = SpanRules(index_of([{"service": "service-1"}], "service"), 24)
+    for number in range(60):
+        sent = [SentSpan(service, "", "GET /a", 2, False, 5.0, {}) for service in (number % 3, number % 2)]
+        # A decoder of its own: the objects of its resources end with it.
+        spans = SpanDecoder().decode(request_of(sent).SerializeToString())
+        assert isinstance(spans, SpanColumns)
+        found = rules.signals(spans, np.ones(2, np.bool_), AT).signals
+        assert len(found) == [number % 3, number % 2].count(1)
 
 
 @pytest.mark.parametrize(

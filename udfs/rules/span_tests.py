@@ -26,6 +26,7 @@ __all__ = ["SpanTests"]
 
 # Characters of values whose decisions are remembered, beside those of the message at hand: 16 MB at most.
 REMEMBERED_CHARS_MAX: Final = 4_000_000
+RESOURCES_HELD_MAX: Final = 10_000  # objects, beside those of the message at hand
 _WORD_BITS: Final = 64
 _WORD: Final = (1 << _WORD_BITS) - 1
 _NS_PER_MS: Final = 1_000_000
@@ -107,6 +108,29 @@ class _Remembered(Generic[_Value]):
         self.tables = [_words(self._decided, block) for block in self._blocks]
 
 
+class _RememberedResources(_Remembered[Resource]):
+    """Decisions of resources. A decoder gives one object for the same bytes: it is known without its nine fields."""
+
+    _by_id: dict[int, int]
+    # While an object is held, no other one has its id.
+    _held: dict[int, Resource]
+
+    def places(self, values: Sequence[Resource]) -> Rows:
+        try:
+            return np.fromiter(map(self._by_id.__getitem__, map(id, values)), np.intp, len(values))
+        except KeyError:
+            places = super().places(values)
+        if len(self._held) > RESOURCES_HELD_MAX:
+            self._by_id, self._held = {}, {}
+        self._by_id.update(zip(map(id, values), places.tolist(), strict=True))
+        self._held.update(zip(map(id, values), values, strict=True))
+        return places
+
+    def _clear(self) -> None:
+        super()._clear()
+        self._by_id, self._held = {}, {}
+
+
 class SpanTests:
     """The conditions on spans of all rules. It remembers decisions: use one instance for each thread.
 
@@ -124,7 +148,7 @@ class SpanTests:
         )
         attributes = [(ATTRIBUTES + name, _Decisions(tests.get(ATTRIBUTES + name, ()))) for name in reader.names]
         self._reader, self._blocks = reader, range(-(-len(conditions) // _WORD_BITS))
-        self._resources = _Remembered[Resource](
+        self._resources = _RememberedResources(
             lambda found: resource.decide(ResourceFields(found), every), every, self._blocks
         )
         self._names = _Remembered[str](lambda text: name.decide({"name": text}, every), every, self._blocks)
