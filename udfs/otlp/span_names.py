@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from udfs.compiled import njit
+from udfs.compiled import load8, njit
 
 __all__ = ["hash_range", "number_names"]
 
@@ -20,21 +20,12 @@ _FOLD: Final = np.uint64(29)
 
 
 @njit
-def _word(buf: Any, pos: Any) -> Any:
-    """Read eight bytes; the caller has checked that they exist."""
-    value = np.uint64(0)
-    for i in range(8):
-        value |= np.uint64(buf[pos + i]) << np.uint64(8 * i)
-    return value
-
-
-@njit
 def hash_range(buf: Any, first: Any, stop: Any) -> Any:
     """Return a 64-bit hash of some bytes, eight at a time. It only selects the slot; the bytes decide equality."""
     value = _START ^ np.uint64(stop - first)
     pos = first
     while pos + 8 <= stop:
-        value = (value ^ _word(buf, pos)) * _PRIME
+        value = (value ^ load8(buf, pos)) * _PRIME
         value ^= value >> _FOLD
         pos += 8
     while pos < stop:
@@ -49,6 +40,8 @@ def _same(buf: Any, first: Any, stop: Any, other: Any, other_stop: Any) -> Any:
     if stop - first != other_stop - other:
         return False
     pos = first
+    while pos + 8 <= stop and load8(buf, pos) == load8(buf, other + pos - first):
+        pos += 8
     while pos < stop and buf[pos] == buf[other + pos - first]:
         pos += 1
     return pos == stop
