@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from udfs.compiled import load8, njit
+from udfs.compiled import inlined, load8, njit
 
 __all__ = ["EXCEPTIONS_MAX", "GROUP_DEPTH_MAX", "find_attributes", "find_spans", "read_spans"]
 
@@ -42,6 +42,7 @@ _START_NS: Final = 7 << 3 | 1
 _END_NS: Final = 8 << 3 | 1
 _ATTRIBUTES: Final = 9 << 3 | 2
 _KEY: Final = 1 << 3 | 2
+_VALUE: Final = 2 << 3 | 2
 _EVENTS: Final = 11 << 3 | 2
 _STATUS: Final = 15 << 3 | 2
 _STATUS_CODE: Final = 3 << 3 | 0
@@ -349,9 +350,21 @@ def read_spans(
     return 0
 
 
-@njit
+@inlined
 def _key(buf: Any, pos: Any, end: Any, groups: Any) -> Any:
     """Find the last key of a KeyValue. -> its first byte and its end, 0 and 0 where there is none or it is broken."""
+    # Short path for most: a key and a value of less than 128 bytes each, in this order, and nothing else.
+    first = pos + 2
+    if first < end and buf[pos] == _KEY and buf[pos + 1] < 0x80:
+        stop = first + np.int64(buf[pos + 1])
+        if stop + 1 < end and buf[stop] == _VALUE and buf[stop + 1] < 0x80 and end - stop - 2 == buf[stop + 1]:
+            return first, stop
+    return _last_key(buf, pos, end, groups)
+
+
+@njit
+def _last_key(buf: Any, pos: Any, end: Any, groups: Any) -> Any:
+    """Find it as _key does, for a KeyValue of any form."""
     first = stop = np.int64(0)
     while pos < end:
         tag, pos = _tag(buf, pos, end)
@@ -391,10 +404,10 @@ def find_attributes(
                 pos = _skip(buf, pos, end, tag, groups)
 
 
-@njit
+@inlined
 def _equal(buf: Any, first: Any, other: Any, at: Any, size: Any) -> Any:
-    """Return whether two arrays have the same bytes at these places."""
-    same = 0
-    while same < size and buf[first + same] == other[at + same]:
-        same += 1
-    return same == size
+    """Return whether two arrays have the same bytes at these places: from the end on, where names mostly differ."""
+    left = size
+    while left > 0 and buf[first + left - 1] == other[at + left - 1]:
+        left -= 1
+    return left == 0
