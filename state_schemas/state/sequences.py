@@ -57,6 +57,12 @@ class OpenMatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     # Its insight, so that it can be closed when its rule is gone.
     insight: Insight
     matches: int = 1
+    # Event time of the newest match that counts in it; 0 where that is the first.
+    last_ms: int = 0
+
+    @property
+    def newest_ms(self) -> int:
+        return max(self.at_ms, self.last_ms)
 
 
 class RuleProgress(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -48,8 +48,8 @@ def calls_from(recording: Recording, service: str, start_s: int, failing_s: int 
         )
 
 
-def deploy(recording: Recording, error_s: int) -> None:
-    """Deploy at KNOWN_S; a new error, and slow a minute later."""
+def deploy(recording: Recording, error_s: int, warning_s: int | None = None) -> None:
+    """Deploy at KNOWN_S; a new error, and slow a minute later. warning_s: of a new warning."""
     recording.requests("pay", times(0, KNOWN_S), version="1.4.0")
     recording.requests("pay", times(KNOWN_S, KNOWN_S + 60), version="1.5.0")
     recording.requests("pay", times(KNOWN_S + 60), version="1.5.0", took_ms=900)
@@ -57,12 +57,14 @@ def deploy(recording: Recording, error_s: int) -> None:
         recording.line(at_s, "pay", "paid", "INFO")
     for at_s in times(error_s, error_s + 20):
         recording.line(at_s, "pay", "java.lang.IllegalStateException: no provider for currency")
+    for at_s in times(warning_s, warning_s + 20) if warning_s else []:
+        recording.line(at_s, "pay", "providers are loaded anew because their file has changed", "WARN")
 
 
-def restarts(recording: Recording, hosts: str) -> None:
+def restarts(recording: Recording, hosts: str, every_s: int = 40) -> None:
     for number, host in enumerate(hosts):
-        body = f"Back-off restarting failed container app in pod ads-5d9{number}_shop(1f0c)"
-        recording.line(100 + 40 * number, "kubelet", body, "INFO", f"node-{host}")
+        body = f"Back-off restarting failed container app in pod ads-5d9{number % 3}_shop(1f0c)"
+        recording.line(100 + every_s * number, "kubelet", body, "INFO", f"node-{host}")
 
 
 def memory_then_slow(recording: Recording) -> None:
@@ -72,7 +74,11 @@ def memory_then_slow(recording: Recording) -> None:
 
 
 def slow_then_memory(recording: Recording) -> None:
+    """Be slow before memory runs out, and collect as usual before."""
     slow_from(recording, "search", KNOWN_S)
+    for number, at_s in enumerate(times(KNOWN_S - 60, KNOWN_S)):
+        body = f"[{at_s}s][info][gc] GC({number}) Pause Young (Normal) (G1 Evacuation Pause) 24M->4M(256M) 12.345ms"
+        recording.line(at_s, "search", body, "INFO")
     recording.line(KNOWN_S + 90, "search", "java.lang.OutOfMemoryError: Java heap space")
 
 
@@ -87,6 +93,13 @@ def lag_then_slow(recording: Recording, lagging: str) -> None:
     slow_from(recording, "billing", KNOWN_S + 60)
 
 
+def usual_lag_then_slow(recording: Recording) -> None:
+    """Let another service lag, and this one say that it does not."""
+    lag_then_slow(recording, "invoices")
+    for at_s in times(KNOWN_S - 60):
+        recording.line(at_s, "billing", "consumer lag of orders-3: 0, offset 884213", "INFO")
+
+
 def cache_then_calls(recording: Recording, without_cache: str) -> None:
     for at_s in times(KNOWN_S - 20, KNOWN_S + 20):
         body = "org.springframework.data.redis.RedisConnectionFailureException: Unable to connect to Redis"
@@ -95,14 +108,37 @@ def cache_then_calls(recording: Recording, without_cache: str) -> None:
 
 
 def pool_and_time_outs(recording: Recording, line_s: int) -> None:
-    recording.line(line_s, "orders", "HikariPool-1 - Connection is not available, request timed out after 30000ms.")
-    recording.requests("orders", times(0, 300), caller="web")
-    recording.requests("orders", times(300, 320), took_ms=2_000, failed=True, caller="web")
+    pool_exhausted(recording, "orders", line_s)
+    time_outs(recording, "orders")
+
+
+def pool_and_other_time_outs(recording: Recording) -> None:
+    """Let a pool be exhausted after the time-outs, and another one before time-outs of calls to another service."""
+    pool_and_time_outs(recording, 321)
+    pool_exhausted(recording, "stock", 299)
+    recording.requests("stock", times(0, 320), caller="web")
+    time_outs(recording, "payments")
+
+
+def pool_exhausted(recording: Recording, service: str, line_s: int) -> None:
+    recording.line(line_s, service, "HikariPool-1 - Connection is not available, request timed out after 30000ms.")
+
+
+def time_outs(recording: Recording, service: str) -> None:
+    """Let the calls of `web` to a service time out from 300 s on."""
+    recording.requests(service, times(0, 300), caller="web")
+    recording.requests(service, times(300, 320), took_ms=2_000, failed=True, caller="web")
 
 
 def two_slow(recording: Recording, slow_hosts: str) -> None:
     for service in ("ads", "mail"):
         slow_from(recording, service, KNOWN_S, slow_hosts=slow_hosts)
+
+
+def names_as_information(recording: Recording) -> None:
+    """Let two services fail to find a name, and a third one that tries again say so as information."""
+    names(recording, ("shop", "tax", "tax"))
+    recording.line(400, "fraud", "getaddrinfo EAI_AGAIN pay.shop, trying again", "INFO")
 
 
 def names(recording: Recording, services: tuple[str, ...]) -> None:
@@ -128,7 +164,7 @@ def job(recording: Recording, end_s: int) -> None:
 PAIRS: Final[Mapping[str, Pair]] = {
     "deploy-new-error-slow": Pair(
         lambda recording: deploy(recording, KNOWN_S + 30),
-        lambda recording: deploy(recording, KNOWN_S - 30),
+        lambda recording: deploy(recording, KNOWN_S - 30, warning_s=KNOWN_S + 30),
         ("deploy", "new-error", "slow"),
         "pay",
     ),
@@ -141,7 +177,7 @@ PAIRS: Final[Mapping[str, Pair]] = {
     "memory-pressure-then-slow": Pair(memory_then_slow, slow_then_memory, ("memory-pressure", "slow"), "search"),
     "queue-lag-then-slow": Pair(
         lambda recording: lag_then_slow(recording, "billing"),
-        lambda recording: lag_then_slow(recording, "invoices"),
+        usual_lag_then_slow,
         ("queue-lag", "slow"),
         "billing",
     ),
@@ -165,13 +201,13 @@ PAIRS: Final[Mapping[str, Pair]] = {
     ),
     "pool-exhausted-then-time-outs": Pair(
         lambda recording: pool_and_time_outs(recording, 299),
-        lambda recording: pool_and_time_outs(recording, 321),
+        pool_and_other_time_outs,
         ("pool-exhausted", "time-outs"),
-        "",
+        "orders",
     ),
     "name-or-certificate-failure": Pair(
         lambda recording: names(recording, ("shop", "tax", "fraud")),
-        lambda recording: names(recording, ("shop", "tax", "tax")),
+        names_as_information,
         ("callers",),
         "",
     ),

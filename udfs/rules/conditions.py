@@ -64,6 +64,7 @@ FIELDS: Final[Mapping[SourceName, Mapping[str, str]]] = {
         "host": "text",
         "operation": "text",
         "callee": "text",
+        "carried_by": "text",
         "template": "text",
         "confidence": "number",
         "cold_start": "text",

@@ -21,6 +21,9 @@ from udfs.rules.windows import signals_of
 __all__ = ["conclude", "evaluate_signals"]
 
 OVER: Final = Course("closed", "no further match for suppress_ms")
+RENEWED: Final = Course("closed", "it goes on: a new insight begins")
+# An insight stands for matches of so long at most: what goes on for a day is three insights, so that nobody forgets it.
+GOES_ON_MS: Final = 8 * 3_600_000
 EXPIRED: Final = Course("closed", "no telemetry of the environment for so long")
 UPDATED: Final = Course("updated")
 REMOVED: Final = Course("closed", "its rule was removed or changed")
@@ -136,7 +139,7 @@ class _Evaluation:
             self.given_up += sum(map(len, progress.partial))
 
     def _reported(self, compiled: CompiledRule, progress: RuleProgress, matches: Sequence[Match]) -> RuleProgress:
-        """Report the matches: one insight for those within suppress_ms of the first.
+        """Report the matches: one insight for those of which each comes within suppress_ms of the one before.
 
         A first step makes one match, so that no id comes twice: partial matches that begin no later are dropped.
         """
@@ -151,13 +154,14 @@ class _Evaluation:
             if is_used(match.match):
                 continue
             used_ms[compiled.plan.story(match.match)] = match.match.first_ms
-            if held and match.at_ms <= held.at_ms + suppress_ms:
-                held = self._said(compiled, held.match, (held.at_ms, held.matches + 1), UPDATED)
+            is_over = held is None or match.at_ms > held.newest_ms + suppress_ms
+            if held and not is_over and match.at_ms <= held.at_ms + max(suppress_ms, GOES_ON_MS):
+                held = self._said(compiled, Reported(held.match, held.at_ms, held.matches + 1, match.at_ms), UPDATED)
                 continue
             if held:
-                self._say([_ended(held, OVER)])
-            held = self._said(compiled, match.match, (match.at_ms, 1), OPEN)
-        if held and held.at_ms + suppress_ms < self.until_ms:
+                self._say([_ended(held, OVER if is_over else RENEWED)])
+            held = self._said(compiled, Reported(match.match, match.at_ms, 1, match.at_ms), OPEN)
+        if held and held.newest_ms + suppress_ms < self.until_ms:
             self._say([_ended(held, OVER)])
             held = None
         partial = tuple(tuple(found for found in step if not is_used(found)) for step in progress.partial)
@@ -165,12 +169,12 @@ class _Evaluation:
         used_ms = {story: first_ms for story, first_ms in used_ms.items() if first_ms >= kept_ms}
         return replace(progress, partial=partial, open_match=held, used_ms=used_ms)
 
-    def _said(self, compiled: CompiledRule, match: PartialMatch, at: tuple[int, int], course: Course) -> OpenMatch:
-        """Report a match, and return it as open. at: its event time, and how many matches it stands for."""
-        at_ms, matches = at
-        insight = report(compiled, self.key, Reported(match, at_ms, matches), course)
-        self._say([insight])
-        return OpenMatch(match, at_ms, insight, matches)
+    def _said(self, compiled: CompiledRule, found: Reported, course: Course) -> OpenMatch:
+        """Report a match with its first, second, fourth, eighth ... match, and return it as open."""
+        insight = report(compiled, self.key, found, course)
+        if not found.matches & (found.matches - 1):
+            self._say([insight])
+        return OpenMatch(found.match, found.at_ms, insight, found.matches, found.last_ms)
 
     def _say(self, insights: Iterable[Insight]) -> None:
         self.insights |= {(insight.insight_id, insight.status == "closed"): insight for insight in insights}
@@ -182,7 +186,7 @@ class _Evaluation:
         for key, progress in rules.items():
             compiled = self.index.rules[key]
             if progress.open_match:
-                concluded.append(progress.open_match.at_ms + compiled.rule.suppress_ms)
+                concluded.append(progress.open_match.newest_ms + compiled.rule.suppress_ms)
             for number, partial in enumerate(progress.partial):
                 if compiled.plan.concludes(number):
                     concluded += (found.end_ms + compiled.plan.absence_ms for found in partial)

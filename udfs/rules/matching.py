@@ -18,12 +18,12 @@ from typing import Final, NamedTuple
 
 from state_schemas.aggregates.rule_signals import RuleHit, Signal
 from state_schemas.state.sequences import FulfilledStep, PartialMatch, RuleProgress, StepSignal
+from udfs.rules.recent import RecentSignals
 from udfs.rules.relations import Edges, Relation
 
 __all__ = ["Match", "SequencePlan", "StepPlan", "advance", "in_order", "signal_of"]
 
 PARTIAL_MAX: Final = 64  # partial matches of a subject that end with one step of a rule
-RECENT_MAX: Final = 1_000  # signals of a step that counts those with a relation
 NO_EDGES: Final[Edges] = ()
 Hit = tuple[Signal, RuleHit]
 
@@ -49,6 +49,16 @@ class StepPlan:
     def wanted(self) -> int:
         """Return how many signals the step takes together."""
         return max(self.parts, self.count)
+
+    def bound_of(self, found: StepSignal) -> object:
+        """Return all of a signal on which the relations of the step depend."""
+        return tuple(relation.bound(found.signal) for relation in self.relations)
+
+    def slot_of(self, found: StepSignal) -> object:
+        """Return what a signal is counted by: its part, its value or itself."""
+        if self.parts > 1:
+            return found.part
+        return found.value if self.distinct else found.signal.signal_id
 
 
 @dataclass(frozen=True)
@@ -133,20 +143,28 @@ class Advanced(NamedTuple):
     given_up: int
 
 
+def _matcher(plan: SequencePlan, edges: Edges, progress: RuleProgress) -> "_Matcher":
+    recent = [RecentSignals(step.wanted, step.bound_of, step.slot_of) for step in plan.steps]
+    for of_step, signals in zip(recent, progress.recent, strict=True):
+        for found in signals:
+            of_step.add(found)
+    return _Matcher(plan, edges, [list(part) for part in progress.partial], recent)
+
+
 def advance(
     plan: SequencePlan, progress: RuleProgress, hits: Iterable[Hit], until_ms: int, edges: Edges = NO_EDGES
 ) -> Advanced:
     """Advance a rule by the signals before until_ms that no call before had. edges: that count at their time.
 
-    O(signals x partial matches); of a step that takes several and has a relation, x signals that it remembers. All
-    of them are bounded.
+    O(signals x partial matches); of a step that takes several and has a relation also O(signals x services or hosts to
+    which earlier steps bind it x those that are related to them). All of them are bounded.
     """
-    matcher = _Matcher(plan, edges, [list(part) for part in progress.partial], [list(part) for part in progress.recent])
+    matcher = _matcher(plan, edges, progress)
     matcher.add_all(hits)
     matcher.forget(until_ms)
     after = RuleProgress(
         partial=tuple(map(tuple, matcher.partial)),
-        recent=tuple(map(tuple, matcher.recent)),
+        recent=tuple(recent.signals() for recent in matcher.recent),
         open_match=progress.open_match,
         used_ms=progress.used_ms,
     )
@@ -155,7 +173,7 @@ def advance(
 
 def in_order(plan: SequencePlan, hits: Iterable[Hit], edges: Edges = NO_EDGES) -> tuple[frozenset[str], ...]:
     """Return by step the ids of the signals that fulfil it in its order; none for a step that must not come."""
-    matcher = _Matcher(plan, edges, [[] for _ in plan.steps], [[] for _ in plan.steps])
+    matcher = _matcher(plan, edges, plan.begin)
     matcher.add_all(hits)
     return tuple(map(frozenset, matcher.fulfilling))
 
@@ -165,11 +183,15 @@ class _Matcher:
     plan: SequencePlan
     edges: Edges
     partial: list[list[PartialMatch]]
-    recent: list[list[StepSignal]]
+    recent: list[RecentSignals]
     matches: list[Match] = field(default_factory=list)
-    given_up: int = 0
+    partial_given_up: int = 0
     # By step: signals that have fulfilled it in its order.
     fulfilling: list[set[str]] = field(default_factory=list)
+
+    @property
+    def given_up(self) -> int:
+        return self.partial_given_up + sum(recent.given_up for recent in self.recent)
 
     def add_all(self, hits: Iterable[Hit]) -> None:
         self.fulfilling = [set() for _ in self.plan.steps]
@@ -181,7 +203,8 @@ class _Matcher:
         if step.absent_ms:
             self._break(hit.step, signal)
             return
-        self._remember(hit, signal)
+        if step.wanted > 1:
+            self.recent[hit.step].add(StepSignal(signal, hit.part, hit.value))
         extended = self._extended(hit, signal)
         if extended:
             self.fulfilling[hit.step].add(signal.signal_id)
@@ -203,29 +226,13 @@ class _Matcher:
             for partial in self.partial[number - 1]
             if not partial.end_ms <= at_ms <= partial.end_ms + step.absent_ms
             or partial.last_id == signal.signal_id
-            or not self._related(step, signal, partial)
+            or not self._related(step, signal, _earlier(step, partial))
         ]
 
-    def _related(self, step: StepPlan, signal: Signal, partial: PartialMatch) -> bool:
-        """Return whether a signal has all relations of its step to the earlier ones."""
-        fulfilled, edges = partial.fulfilled, self.edges
-        return all(found.holds(signal, signal_of(fulfilled, found.step), edges) for found in step.relations)
-
-    def _remember(self, hit: RuleHit, signal: Signal) -> None:
-        """Remember a signal of a step that takes several: of those with the same relations the latest ones."""
-        step, recent = self.plan.steps[hit.step], self.recent[hit.step]
-        if step.wanted == 1:
-            return
-        found = StepSignal(signal, hit.part, hit.value)
-        alike = recent
-        if step.relations:
-            alike = [other for other in recent if _related_to(other.signal, step) == _related_to(signal, step)]
-        same = [other for other in alike if _slot(other, step) == _slot(found, step)]
-        gone = same or alike[: max(0, len(alike) + 1 - step.wanted)]
-        kept = [*(other for other in recent if other not in gone), found]
-        beyond = max(0, len(kept) - RECENT_MAX)
-        self.given_up += beyond
-        self.recent[hit.step] = kept[beyond:]
+    def _related(self, step: StepPlan, signal: Signal, earlier: Sequence[Signal]) -> bool:
+        """Return whether a signal has all relations of its step to the earlier signals, one for each relation."""
+        related = zip(step.relations, earlier, strict=True)
+        return all(relation.holds(signal, before, self.edges) for relation, before in related)
 
     def _extended(self, hit: RuleHit, signal: Signal) -> list[PartialMatch]:
         """Return the partial matches that end with this signal, the tightest last.
@@ -233,45 +240,46 @@ class _Matcher:
         Beside it those that have other signals of this time, because a step at this time may need one of them, and
         those with other signals for the relations of later steps.
         """
-        of_all = self._fulfilled(hit, signal, self.recent[hit.step])
-        if of_all is None:
-            return []
+        step, is_last = self.plan.steps[hit.step], hit.step == len(self.plan.steps) - 1
         if hit.step == 0:
-            return [PartialMatch((of_all,))]
-        has_relations = bool(self.plan.steps[hit.step].relations)
+            of_first = self._fulfilled(hit, signal, ())
+            return [PartialMatch((of_first,))] if of_first else []
+        behind: dict[object, FulfilledStep | None] = {}
         best: dict[object, tuple[PartialMatch, FulfilledStep]] = {}
+        least_ms = 0  # of the last step only the tightest is wanted
         for before in self.plan.before[hit.step]:
-            for partial in self.partial[before]:
-                fulfilled = self._fulfilled_behind(hit, signal, partial) if has_relations else of_all
+            for partial in reversed(self.partial[before]):
+                if partial.first_ms < least_ms:
+                    continue
+                earlier = _earlier(step, partial)
+                bound = _bound_by(step, earlier)
+                if bound not in behind:
+                    behind[bound] = self._fulfilled(hit, signal, earlier)
+                fulfilled = behind[bound]
                 if fulfilled and self._follows(fulfilled, partial):
                     place = _signals_at(partial, fulfilled.end_ms), self._bound((*partial.fulfilled, fulfilled))
                     held = best.get(place)
                     if held is None or _tightness(partial) > _tightness(held[0]):
                         best[place] = partial, fulfilled
+                    least_ms = max(least_ms, partial.first_ms) if is_last else 0
         ordered = sorted(best.values(), key=lambda found: _tightness(found[0]))
         return [PartialMatch((*partial.fulfilled, fulfilled)) for partial, fulfilled in ordered]
 
-    def _fulfilled(self, hit: RuleHit, signal: Signal, recent: Sequence[StepSignal]) -> FulfilledStep | None:
-        """Return the step as fulfilled with this signal, by the latest of these that do; None if it is not."""
+    def _fulfilled(self, hit: RuleHit, signal: Signal, earlier: Sequence[Signal]) -> FulfilledStep | None:
+        """Return the step as fulfilled with this signal, by the latest ones that do; None if it is not.
+
+        earlier: by relation of the step, the signal of the earlier step, to which each of them must be related.
+        """
         step = self.plan.steps[hit.step]
+        if not self._related(step, signal, earlier):
+            return None
         if step.wanted == 1:
             return FulfilledStep(hit.step, signal, signal.at_ms)
-        latest = recent[-step.wanted :]
+        recent = self.recent[hit.step]
+        latest = recent.latest(_bound_by(step, earlier), lambda found: self._related(step, found.signal, earlier))
         if len(latest) < step.wanted or signal.at_ms - latest[0].signal.at_ms > step.within_ms:
             return None
         return FulfilledStep(hit.step, signal, latest[0].signal.at_ms, len(latest))
-
-    def _fulfilled_behind(self, hit: RuleHit, signal: Signal, partial: PartialMatch) -> FulfilledStep | None:
-        """Return the step as fulfilled by signals with all relations to a partial match; None if it is not."""
-        step = self.plan.steps[hit.step]
-        if not self._related(step, signal, partial):
-            return None
-        slots: dict[object, StepSignal] = {}
-        for found in self.recent[hit.step]:
-            if self._related(step, found.signal, partial):
-                slots.pop(_slot(found, step), None)
-                slots[_slot(found, step)] = found
-        return self._fulfilled(hit, signal, list(slots.values()))
 
     def _bound(self, fulfilled: Sequence[FulfilledStep]) -> tuple[object, ...]:
         """Return what later steps need to know of the signals of these, for their relations."""
@@ -300,9 +308,7 @@ class _Matcher:
         for number, step in enumerate(self.plan.steps):
             if self.partial[number]:
                 self._keep(number, until_ms)
-            if self.recent[number]:
-                kept_ms = until_ms - step.within_ms
-                self.recent[number] = [found for found in self.recent[number] if found.signal.at_ms >= kept_ms]
+            self.recent[number].forget(until_ms - step.within_ms)
 
     def _keep(self, number: int, now_ms: int) -> None:
         """Keep the partial matches of a step that a signal from now_ms on may need, at most PARTIAL_MAX of them.
@@ -323,7 +329,7 @@ class _Matcher:
         tightest = {found.last_id: found for found in sorted(over, key=_tightness)}
         self.matches += (Match(found, found.end_ms + absent_ms) for found in tightest.values())
         self.partial[number] = [found for found in partial if found.end_ms + absent_ms >= now_ms]
-        self.given_up += max(0, len(self.partial[number]) - PARTIAL_MAX)
+        self.partial_given_up += max(0, len(self.partial[number]) - PARTIAL_MAX)
 
     def _needed(self, number: int, now_ms: int) -> list[PartialMatch]:
         """Return the partial matches of a step that a signal from now_ms on may need, the latest first.
@@ -354,7 +360,7 @@ class _Matcher:
 
     def _counted(self, kept: list[PartialMatch]) -> list[PartialMatch]:
         """Count the partial matches beyond PARTIAL_MAX, which are given up."""
-        self.given_up += max(0, len(kept) - PARTIAL_MAX)
+        self.partial_given_up += max(0, len(kept) - PARTIAL_MAX)
         return kept
 
 
@@ -382,13 +388,11 @@ def _tightness(partial: PartialMatch) -> tuple[object, ...]:
     return partial.first_ms, tuple((step.end_ms, step.signal.signal_id) for step in reversed(partial.fulfilled))
 
 
-def _related_to(signal: Signal, step: StepPlan) -> tuple[object, ...]:
-    """Return all of a signal on which the relations of its step depend."""
-    return tuple(relation.bound(signal) for relation in step.relations)
+def _earlier(step: StepPlan, partial: PartialMatch) -> tuple[Signal, ...]:
+    """Return by relation of a step the signal of the earlier step."""
+    return tuple(signal_of(partial.fulfilled, relation.step) for relation in step.relations)
 
 
-def _slot(found: StepSignal, step: StepPlan) -> object:
-    """Return what a signal of a step is counted by: its part, its value or itself."""
-    if step.parts > 1:
-        return found.part
-    return found.value if step.distinct else found.signal.signal_id
+def _bound_by(step: StepPlan, earlier: Sequence[Signal]) -> tuple[object, ...]:
+    """Return all of the earlier signals on which the relations of a step depend."""
+    return tuple(relation.bound(signal) for relation, signal in zip(step.relations, earlier, strict=True))

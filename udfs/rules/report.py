@@ -51,11 +51,12 @@ class SequenceKey(NamedTuple):
 
 
 class Reported(NamedTuple):
-    """A match as it is reported. at_ms: its event time. matches: how many it stands for."""
+    """A match as it is reported. at_ms: its event time. matches: how many it stands for, last_ms: time of the last."""
 
     match: PartialMatch
     at_ms: int
     matches: int
+    last_ms: int
 
 
 def report(compiled: CompiledRule, key: SequenceKey, found: Reported, course: Course) -> Insight:
@@ -67,7 +68,7 @@ def report(compiled: CompiledRule, key: SequenceKey, found: Reported, course: Co
         kind=kind,
         subject=rule_name(rule),
         start_ms=found.match.first_ms,
-        end_ms=found.at_ms + 1,  # the end of a window is excluded
+        end_ms=found.last_ms + 1,  # the end of a window is excluded
         severity=rule.severity,
         confidence=CONFIDENCE,
         text=f"{rule.title}{_of(key)}: {_story(compiled, fulfilled)}" + (f", no {missing}" if missing else ""),

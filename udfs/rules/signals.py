@@ -6,6 +6,7 @@ from typing import Final
 from state_schemas.aggregates.rule_signals import RuleSignal, Signal
 from state_schemas.contracts.insight import Contribution, Insight, Kind
 from state_schemas.telemetry.message import OffsetRange
+from udfs.detect.latency.report import carries
 from udfs.insights.ids import service_of
 from udfs.rules.compiled import RuleIndex, by_of
 from udfs.rules.conditions import Fields
@@ -63,6 +64,7 @@ def _signal(insight: Insight) -> Signal:
 
 def _fields(insight: Insight) -> Fields:
     evidence = insight.evidence
+    parts = (evidence.hosts, evidence.operations, evidence.callees)
     return {
         "env": insight.env,
         "namespace": insight.namespace,
@@ -76,6 +78,7 @@ def _fields(insight: Insight) -> Fields:
         "host": tuple(host.name for host in evidence.hosts),
         "operation": tuple(operation.name for operation in evidence.operations),
         "callee": tuple(callee.name for callee in evidence.callees),
+        "carried_by": tuple(part.name for of_kind in parts if len(of_kind) > 1 for part in of_kind if carries(part)),
         "template": evidence.template,
         "confidence": insight.confidence,
         "cold_start": insight.cold_start,

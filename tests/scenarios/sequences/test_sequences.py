@@ -124,21 +124,35 @@ def test_a_signal_that_comes_twice_counts_once() -> None:
     assert rules.until(900) == []
 
 
-def test_further_matches_count_in_the_first_and_it_closes_after_suppress_ms() -> None:
+def test_further_matches_count_in_the_first_and_it_closes_suppress_ms_after_the_last() -> None:
     rules = Rules(SLOW_THEN_FAILING.replace("within: 10m", "within: 10m\nsuppress_ms: 60000", 1))
     rules.active(300)
-    for at_s in (10, 40, 100):
+    for at_s in (10, 60, 140):
         rules.signal(at_s, "latency_spike")
         rules.signal(at_s + 10, "error_ratio")
-    rules.signal(120, "error_ratio")  # after a first step that has made its match
+    rules.signal(160, "error_ratio")  # after a first step that has made its match
     assert rules.until(90) == [("sequence_match", "open")]
     assert rules.emitted[-1].measures["matches"] == 2.0
-    assert sorted(rules.until(150)) == [("sequence_match", "open")]
-    assert rules.emitted[-1].window.start_ms - START_MS == 100_000
+    assert rules.emitted[-1].window.end_ms - START_MS == 70_001
+    assert sorted(rules.until(190)) == [("sequence_match", "open")]
+    assert rules.emitted[-1].window.start_ms - START_MS == 140_000
     rules.until(900)
     closed = [match for match in rules.emitted if match.status == "closed"]
     assert [match.measures["matches"] for match in closed] == [2.0, 1.0]
     assert {match.reason for match in closed} == {"no further match for suppress_ms"}
+
+
+def test_a_trouble_that_goes_on_for_a_day_is_three_insights_of_few_revisions() -> None:
+    rules = Rules(SLOW_THEN_FAILING)
+    for at_s in range(0, 24 * 3_600, 300):
+        rules.signal(at_s, "latency_spike")
+        rules.signal(at_s + 10, "error_ratio")
+        rules.until(at_s + 60)
+    rules.finish()
+    assert [match.status for match in rules.emitted].count("open") == 3
+    assert len(rules.emitted) <= 3 * (2 + 7), "an update at its 2nd, 4th, 8th ... match, of 97"
+    closed = [(match.reason, match.measures["matches"]) for match in rules.emitted if match.status == "closed"]
+    assert closed == [("it goes on: a new insight begins", 97.0)] * 2
 
 
 def test_what_did_not_come_is_concluded_once_the_environment_has_telemetry_behind_its_time() -> None:

@@ -1,18 +1,20 @@
 """Each shipped rule on a recording that it must match, and on one that it must not."""
 
+from collections.abc import Iterable
 from functools import cache
 from heapq import merge
 
 import pytest
 
 from jobs.shipped import SHIPPED, shipped_rules
+from reasoner.recordings.message import Message
 from reasoner.recordings.reshape import placed
 from reasoner.runs.local_run import LocalRun
 from reasoner.runs.replay import ReplayOptions, settings
 from state_schemas.contracts.insight import Insight
 from state_schemas.contracts.rules import Rule
 from tests.support.recordings import Recording
-from tests.support.shipped_recordings import PAIRS
+from tests.support.shipped_recordings import PAIRS, restarts
 from udfs.rules.compiled import rule_name
 
 
@@ -27,10 +29,14 @@ def matches() -> list[Insight]:
         pair.matching(matching)
         pair.near_miss(near_miss)
     messages = merge(matching.messages(), near_miss.messages(), key=lambda message: message.timestamp_ms)
-    run = LocalRun(settings(ReplayOptions(rules=SHIPPED).detection).graph())
-    found = [out for out in run.run(placed(messages, 1)) if isinstance(out, Insight)]
-    last = {insight.insight_id: insight for insight in found if insight.kind.startswith("sequence_")}
+    last = {insight.insight_id: insight for insight in revisions_of(messages)}
     return [insight for insight in last.values() if insight.status != "retracted"]
+
+
+def revisions_of(messages: Iterable[Message]) -> list[Insight]:
+    run = LocalRun(settings(ReplayOptions(rules=SHIPPED).detection).graph())
+    found = (out for out in run.run(placed(messages, 1)) if isinstance(out, Insight))
+    return [insight for insight in found if insight.kind.startswith("sequence_")]
 
 
 RULES = [one.rule for one in shipped_rules()]
@@ -43,6 +49,14 @@ def test_a_shipped_rule_matches_its_recording_once_and_no_near_miss(rule: Rule) 
     assert (match.env, match.service, match.measures["matches"]) == ("matching", pair.service, 1)
     assert tuple(step.step for step in match.evidence.timeline) == pair.steps
     assert match.evidence.kafka, "the offsets of its records, or of those of its insights"
+
+
+def test_a_pod_in_crash_loop_back_off_for_a_day_is_three_insights() -> None:
+    recording = Recording("day")
+    restarts(recording, "x" * 288, every_s=300)
+    found = revisions_of(recording.messages())
+    assert len({insight.insight_id for insight in found}) == 3
+    assert len(found) <= 24, "an insight is updated at its 2nd, 4th, 8th ... match"
 
 
 def test_no_shipped_rule_matches_anything_else() -> None:

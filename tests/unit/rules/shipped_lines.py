@@ -1,4 +1,7 @@
-"""Lines as software writes them, by shipped rule and step: each is one that the step must see."""
+"""Lines as software writes them, by shipped rule and step: each is one that the step must see.
+
+A line without a level is a warning.
+"""
 
 from typing import Final
 
@@ -30,12 +33,22 @@ LINES: Final[dict[tuple[str, str], tuple[str, ...]]] = {
         "Detected pause in JVM or host machine (eg GC): pause of approximately 4567ms",
         "GCInspector.java:294 - G1 Old Generation GC in 1234ms. G1 Old Gen: 2040 -> 2039;",
         "FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory",
+        "java.util.concurrent.ExecutionException: java.lang.OutOfMemoryError: Metaspace",
         "FATAL ERROR: Ineffective mark-compacts near heap limit Allocation failed",
         "Unhandled exception. System.OutOfMemoryException: Exception of type was thrown.",
         "fatal error: runtime: out of memory",
         "OSError: [Errno 12] Cannot allocate memory",
         "Memory cgroup out of memory: Killed process 4242 (java) total-vm:8388608kB",
         "java invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=985",
+        "Out of memory: Killed process 4242 (node) total-vm:8388608kB, anon-rss:4194304kB",
+        "shop.service: A process of this unit has been killed by the OOM killer.",
+        'INFO container app terminated: reason="OOMKilled" exitCode=137',
+        "[612.345s][info][gc] GC(40) Pause Young (Mixed) (G1 Evacuation Pause) 1940M->1839M(2048M) 2345.678ms",
+        "[612.345s][info][gc] GC(39) Pause Remark 1940M->1939M(2048M) 1034.567ms",
+        "612.345: [GC (Allocation Failure) [PSYoungGen: 1024K->96K(2048K)] 2040K->1939K(2048K), 3.2345678 secs]",
+        "[7:0x4a] 61234 ms: Mark-Compact 2034.3 (2087.8) -> 2033.9 (2087.8) MB, 1204.5 / 0.0 ms  (average mu = 0.1, "
+        "current mu = 0.0) allocation failure; scavenge might not succeed",
+        'Traceback (most recent call last):\n  File "/srv/app.py", line 3, in add\n    cart.append(x)\nMemoryError',
     ),
     ("queue-lag-then-slow", "queue-lag"): (
         "[Consumer clientId=c-1, groupId=billing] consumer poll timeout has expired. This means the time between",
@@ -44,6 +57,7 @@ LINES: Final[dict[tuple[str, str], tuple[str, ...]]] = {
         "is not part of an active group for auto partition assignment; it is likely that the consumer was kicked out",
         "Local: Maximum application poll interval (max.poll.interval.ms) exceeded",
         "Commit cannot be completed since the group has already rebalanced and assigned the partitions to another",
+        "TopicSubscription: ID:web-1 aborting slow consumer: prefetch 1000",
         "[7] 10.0.0.7:4222 - cid:7 - Slow Consumer Detected: WriteDeadline of 10s exceeded with 1 chunks",
         "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value used: 1800000 ms",
         "The lock supplied is invalid. Either the lock expired, or the message has already been removed",
@@ -52,6 +66,14 @@ LINES: Final[dict[tuple[str, str], tuple[str, ...]]] = {
         "consumer is lagging: 120000 records",
         "partition 3 is lagging behind by 120000 records",
         "falling behind: 120000 events not processed",
+        'level=info msg="consumer lag" group=billing-2 topic=orders-v2 partition=3 lag=48213',
+        '{"level":"info","msg":"consumer lag","partition":3,"lag":2500000,"offset":884213}',
+        "INFO Consumer lag for orders-3: 1,204,332",
+        "INFO records_consumer_lag=90210",
+        "INFO ConsumerLagReporter consumerlag of partition 7 is 31337",
+        "INFO consumer lag is 310 seconds",
+        "WARN consumer is lagging, consider adding instances",
+        "WARN replica is falling behind by 12 min",
         "failed to enqueue: queue is full",
         "java.lang.IllegalStateException: Queue full",
         "org.springframework.core.task.TaskRejectedException: Executor did not accept task",
@@ -154,15 +176,3 @@ LINES: Final[dict[tuple[str, str], tuple[str, ...]]] = {
         "{taskinstance.py:1345} INFO - Marking task as SUCCESS. dag_id=nightly, task_id=export",
     ),
 }
-# Lines of a system that is well, which no step may see.
-USUAL: Final = (
-    "[0.345s][info][gc] GC(7) Pause Young (Normal) (G1 Evacuation Pause) 24M->4M(256M) 3.456ms",
-    "HikariPool-1 - Start completed.",
-    "Started container app",
-    "exited: web (exit status 0; expected)",
-    "[Consumer clientId=c-1, groupId=billing] Setting offset for partition orders-3",
-    "Connected to Redis at 10.0.0.7:6379",
-    "Successfully renewed certificate shop.example",
-    "Task queue is empty",
-    "request received",
-)

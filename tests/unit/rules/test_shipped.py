@@ -12,13 +12,15 @@ from state_schemas.telemetry.logs import LogRecord
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.resource import Resource
 from tests.support.traffic import READER, START_MS, request_of_logs
-from tests.unit.rules.shipped_lines import LINES, USUAL
+from tests.unit.rules.shipped_lines import LINES
+from tests.unit.rules.usual_lines import USUAL
+from udfs.logs.severity import WARN, severity_of
 from udfs.logs.template import template_of
 from udfs.rules.compiled import RuleIndex
 from udfs.rules.value_tests import value_test
 
 AT = KafkaPosition("logs_raw", 0, 0, START_MS)
-WARN = 13
+INFO = 9
 
 
 @cache
@@ -26,12 +28,14 @@ def index() -> RuleIndex:
     return load_rules(SHIPPED)
 
 
-def record(body: str) -> LogRecord:
-    return LogRecord(Resource("prod", "cart", "host-1"), START_MS * 10**6, WARN, "", body, "", (), "")
+def record(body: str, severity: int = WARN) -> LogRecord:
+    """Return a record of a line. severity: where the line has no level."""
+    number = severity_of(0, "", body) or severity
+    return LogRecord(Resource("prod", "cart", "host-1"), START_MS * 10**6, number, "", body, "", (), "")
 
 
-def steps_that_see(body: str) -> set[tuple[str, str]]:
-    message = FOLDS["logs"](FoldConfig(rules=index())).fold(request_of_logs([record(body)]), AT).message
+def steps_that_see(body: str, severity: int = WARN) -> set[tuple[str, str]]:
+    message = FOLDS["logs"](FoldConfig(rules=index())).fold(request_of_logs([record(body, severity)]), AT).message
     assert message is not None
     hits = (hit for found in (*message.record_signals, *message.signals) for hit in found.hits)
     return {(rule.id, rule.steps[hit.step].name) for hit in hits for rule in (index().rules[hit.rule].rule,)}
@@ -45,9 +49,8 @@ def parts_of(rule_id: str, name: str) -> list[Part]:
 
 
 def listed(condition: Condition) -> list[str]:
-    values = condition["template|contains"]
-    assert isinstance(values, list)
-    return [str(value) for value in values]
+    values = condition.get("template|contains", [])
+    return [str(value) for value in (values if isinstance(values, list) else [values])]
 
 
 @pytest.mark.parametrize("step", LINES, ids="/".join)
@@ -74,7 +77,31 @@ def test_lines_of_all_steps_are_here() -> None:
 
 @pytest.mark.parametrize("line", USUAL)
 def test_lines_of_a_system_that_is_well_are_seen_by_no_step(line: str) -> None:
-    assert steps_that_see(line) == set()
+    assert steps_that_see(line, INFO) == set()
+
+
+def test_they_are_many_and_each_is_another_one() -> None:
+    assert len(set(USUAL)) == len(USUAL) >= 150
+
+
+@pytest.mark.parametrize("line", LINES["name-or-certificate-failure", "callers"])
+def test_a_failed_look_up_that_its_program_does_not_mind_is_not_seen(line: str) -> None:
+    assert ("name-or-certificate-failure", "callers") not in steps_that_see(f"INFO retrying: {line}")
+
+
+@pytest.mark.parametrize(
+    ("line", "is_seen"),
+    [
+        ("consumer lag: 9999", False),
+        ("consumer lag: 10000", True),
+        ("lagging behind by 99 s", False),
+        ("lagging behind by 100 s", True),
+        ("consumer lag: 0, offset 884213", False),
+        ("consumer lag of orders-20260131 is 7", False),
+    ],
+)
+def test_a_lag_that_is_small_is_not_seen(line: str, is_seen: bool) -> None:
+    assert (("queue-lag-then-slow", "queue-lag") in steps_that_see(line)) is is_seen
 
 
 @pytest.mark.parametrize("shipped", shipped_rules(), ids=lambda shipped: shipped.rule.id)

@@ -158,7 +158,7 @@ class _Findings:
         parts += [
             f"{label} {contributions[0].name} ({percent(contributions[0].share)})"
             for label, contributions in carried_by.items()
-            if len(contributions) > 1 and _carries(contributions[0])
+            if len(contributions) > 1 and carries(contributions[0])
         ]
         trace = f"; trace {traces[0].trace_id}" if traces and traces[0].role != "median" else ""
         return ", ".join(parts) + trace
@@ -199,7 +199,8 @@ class _Findings:
         return series.dimension not in of or of[series.dimension] == series.name
 
 
-def _carries(part: Contribution) -> bool:
+def carries(part: Contribution) -> bool:
+    """Return whether a host, operation or callee carries an anomaly."""
     return part.share >= CARRIED_SHARE_MIN and part.share >= CARRIED_LIFT_MIN * part.traffic_share
 
 

@@ -61,6 +61,7 @@ def _measures(episode: EffectEpisode) -> dict[str, float]:
         f"{unit}_usual": round(first.expected, 3),
         f"{unit}_per_request": round(first.count / requests, 4),
         f"{unit}_per_request_usual": round(first.expected / requests, 4),
+        f"{unit}_ratio": round(first.count / max(first.expected, 1), 4),
         "requests": float(episode.requests),
         "effects": float(len(episode.members)),
         "counted_s": float(episode.windows * episode.window_ms // 1000),
