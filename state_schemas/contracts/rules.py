@@ -280,7 +280,7 @@ class Rule(Section):
     within: Duration
     steps: Annotated[list[RuleStep], Field(min_length=1, max_length=STEPS_MAX)]
     severity: Severity = "warning"
-    # Milliseconds after a match in which further ones are counted in it instead of an insight each.
+    # Milliseconds after the last match in which a further one counts in the same insight.
     suppress_ms: Annotated[int, Field(ge=0, le=WITHIN_MS_MAX)] = 600_000
     # Event time from which this version holds; without one from the beginning of a recording, or as `publish` sets it.
     effective_from: Annotated[AwareDatetime, AfterValidator(_in_time)] | None = None

@@ -77,7 +77,7 @@ def slow_then_memory(recording: Recording) -> None:
     """Be slow before memory runs out, and collect as usual before."""
     slow_from(recording, "search", KNOWN_S)
     for number, at_s in enumerate(times(KNOWN_S - 60, KNOWN_S)):
-        body = f"[{at_s}s][info][gc] GC({number}) Pause Young (Normal) (G1 Evacuation Pause) 24M->4M(256M) 12.345ms"
+        body = f"[{at_s}s][info][gc] GC({number}) Pause Full (Metadata GC Threshold) 40M->12M(256M) 35.678ms"
         recording.line(at_s, "search", body, "INFO")
     recording.line(KNOWN_S + 90, "search", "java.lang.OutOfMemoryError: Java heap space")
 

@@ -151,7 +151,13 @@ class Conditions:
 
     def hold(self, fields: Fields) -> bool:
         """Return whether the fields of a signal fulfil one of the maps. O(fields)."""
-        return any(all(test.holds(fields) for test in tests) for tests in self.alternatives)
+        for tests in self.alternatives:  # without generators, which take 0.5 us: records have no time for them
+            for test in tests:
+                if not test.holds(fields):
+                    break
+            else:
+                return True
+        return False
 
     def fields(self) -> frozenset[str]:
         """Return the fields that are read."""

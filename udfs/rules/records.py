@@ -72,15 +72,11 @@ class _LineFields:
     def attributes(self) -> Mapping[str, str]:
         return dict(self.line.record.attributes)
 
-    def get(self, name: str, /) -> FieldValue | None:
+    @cached_property
+    def _own(self) -> Mapping[str, FieldValue]:
         record, _, read = self.line
-        if is_of_resource(name):
-            return ResourceFields(record.resource).get(name)
-        if name.startswith("attributes."):
-            return self.attributes.get(name.removeprefix("attributes."), "")[:VALUE_CHARS_MAX]
-        if name == "template":
-            return _template(read.pattern.texts)
-        values: Mapping[str, FieldValue] = {
+        return {
+            "template": _template(read.pattern.texts),
             "body": record.body[:VALUE_CHARS_MAX],
             "severity": ("", *SEVERITIES)[min(6, (read.severity + 3) // 4)],
             "severity_number": read.severity,
@@ -88,7 +84,16 @@ class _LineFields:
             "pattern": read.pattern.pattern_id,
             "exception_type": read.exception_type,
         }
-        return values.get(name) or None
+
+    def get(self, name: str, /) -> FieldValue | None:
+        found = self._own.get(name)
+        if found is not None:
+            return found or None
+        if is_of_resource(name):
+            return ResourceFields(self.line.record.resource).get(name)
+        if name.startswith("attributes."):
+            return self.attributes.get(name.removeprefix("attributes."), "")[:VALUE_CHARS_MAX]
+        return None
 
 
 def _signals_of_line(fields: _LineFields, at: KafkaPosition, index: RuleIndex) -> Iterator[OfRecord]:

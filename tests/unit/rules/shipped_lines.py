@@ -45,10 +45,12 @@ LINES: Final[dict[tuple[str, str], tuple[str, ...]]] = {
         'INFO container app terminated: reason="OOMKilled" exitCode=137',
         "[612.345s][info][gc] GC(40) Pause Young (Mixed) (G1 Evacuation Pause) 1940M->1839M(2048M) 2345.678ms",
         "[612.345s][info][gc] GC(39) Pause Remark 1940M->1939M(2048M) 1034.567ms",
+        "612.345: [GC pause (G1 Evacuation Pause) (mixed), 1.2345678 secs]",
         "612.345: [GC (Allocation Failure) [PSYoungGen: 1024K->96K(2048K)] 2040K->1939K(2048K), 3.2345678 secs]",
         "[7:0x4a] 61234 ms: Mark-Compact 2034.3 (2087.8) -> 2033.9 (2087.8) MB, 1204.5 / 0.0 ms  (average mu = 0.1, "
         "current mu = 0.0) allocation failure; scavenge might not succeed",
         'Traceback (most recent call last):\n  File "/srv/app.py", line 3, in add\n    cart.append(x)\nMemoryError',
+        "MemoryError: Unable to allocate 1.19 GiB for an array with shape (160000000,)",
     ),
     ("queue-lag-then-slow", "queue-lag"): (
         "[Consumer clientId=c-1, groupId=billing] consumer poll timeout has expired. This means the time between",
