@@ -30,9 +30,6 @@ class RecentSignals:
     # By what an earlier step binds: the groups whose signals are related to it.
     _related: dict[object, list[Slots]] = field(default_factory=dict)
 
-    def __len__(self) -> int:
-        return len(self._all)
-
     def signals(self) -> tuple[StepSignal, ...]:
         return tuple(self._all.values())
 

@@ -104,6 +104,15 @@ def test_by_host_an_insight_is_no_signal_of_a_host_with_hardly_any_part_of_the_a
     assert rules.emitted[0].evidence.hosts[0].name == "web-1"
 
 
+@pytest.mark.parametrize(("share", "matches"), [(0.9, 1), (0.7, 0)], ids=["carries it", "has half the traffic"])
+def test_carried_by_is_the_host_with_far_more_of_the_anomaly_than_of_the_traffic(share: float, matches: int) -> None:
+    rules = Rules(SLOW_THEN_FAILING.replace("{kind: latency_spike}", "{kind: latency_spike, carried_by: web-1}"))
+    hosts = (Contribution("web-1", share, 0.5, 9), Contribution("web-2", 1 - share, 0.5, 9))
+    rules.signal(10, "latency_spike", evidence=Evidence(hosts=hosts))
+    rules.signal(70, "error_ratio")
+    assert len(rules.until(100)) == matches
+
+
 def test_an_insight_that_opens_too_late_is_no_signal_and_is_counted() -> None:
     rules = Rules(SLOW_THEN_FAILING)
     rules.signal(70, "error_ratio")

@@ -8,6 +8,7 @@ from typing import Final
 _JVM: Final = (
     "[0.345s][info][gc] GC(7) Pause Young (Normal) (G1 Evacuation Pause) 24M->4M(256M) 3.456ms",
     "GC pause (G1 Evacuation Pause) 12ms",
+    "[info][gc] uptime 612345ms GC(6) Pause Young (Normal) (G1 Evacuation Pause) 24M->4M(256M) 2.345ms",
     "[12.345s][info][gc] GC(8) Pause Young (Concurrent Start) (G1 Humongous Allocation) 124M->104M(256M) 8.456ms",
     "[12.345s][info][gc] GC(9) Pause Young (Prepare Mixed) (G1 Evacuation Pause) 124M->104M(256M) 908.456ms",
     "[12.345s][info][gc] GC(10) Pause Remark 160M->150M(256M) 6.789ms",
