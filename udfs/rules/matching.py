@@ -144,9 +144,13 @@ class Advanced(NamedTuple):
 
 
 def _matcher(plan: SequencePlan, edges: Edges, progress: RuleProgress) -> "_Matcher":
-    recent = [RecentSignals(step.wanted, step.bound_of, step.slot_of) for step in plan.steps]
-    for of_step, signals in zip(recent, progress.recent, strict=True):
-        for found in signals:
+    recent = {
+        number: RecentSignals(step.wanted, step.bound_of, step.slot_of)
+        for number, step in enumerate(plan.steps)
+        if step.wanted > 1
+    }
+    for number, of_step in recent.items():
+        for found in progress.recent[number]:
             of_step.add(found)
     return _Matcher(plan, edges, [list(part) for part in progress.partial], recent)
 
@@ -164,7 +168,7 @@ def advance(
     matcher.forget(until_ms)
     after = RuleProgress(
         partial=tuple(map(tuple, matcher.partial)),
-        recent=tuple(recent.signals() for recent in matcher.recent),
+        recent=tuple(matcher.remembered(number) for number in range(len(plan.steps))),
         open_match=progress.open_match,
         used_ms=progress.used_ms,
     )
@@ -183,7 +187,8 @@ class _Matcher:
     plan: SequencePlan
     edges: Edges
     partial: list[list[PartialMatch]]
-    recent: list[RecentSignals]
+    # By step, of those that take several signals.
+    recent: dict[int, RecentSignals]
     matches: list[Match] = field(default_factory=list)
     partial_given_up: int = 0
     # By step: signals that have fulfilled it in its order.
@@ -191,7 +196,10 @@ class _Matcher:
 
     @property
     def given_up(self) -> int:
-        return self.partial_given_up + sum(recent.given_up for recent in self.recent)
+        return self.partial_given_up + sum(recent.given_up for recent in self.recent.values())
+
+    def remembered(self, number: int) -> tuple[StepSignal, ...]:
+        return self.recent[number].signals() if number in self.recent else ()
 
     def add_all(self, hits: Iterable[Hit]) -> None:
         self.fulfilling = [set() for _ in self.plan.steps]
@@ -308,7 +316,8 @@ class _Matcher:
         for number, step in enumerate(self.plan.steps):
             if self.partial[number]:
                 self._keep(number, until_ms)
-            self.recent[number].forget(until_ms - step.within_ms)
+            if number in self.recent:
+                self.recent[number].forget(until_ms - step.within_ms)
 
     def _keep(self, number: int, now_ms: int) -> None:
         """Keep the partial matches of a step that a signal from now_ms on may need, at most PARTIAL_MAX of them.
