@@ -60,12 +60,7 @@ def of_correlation(rule: SigmaCorrelationRule, known: SigmaRules, mapping: Field
         raise Refused(message)
     bases = [_base(reference, known, mapping) for reference in references(rule)]
     by = _by(rule, bases)
-    if rule.type in _COUNTING:
-        return document(rule, by, within, [_counting(rule, bases)])
-    _check_all(rule, bases)
-    if rule.type is SigmaCorrelationType.TEMPORAL:
-        return document(rule, by, within, [_one_step(rule, bases, "all_of")])
-    return document(rule, by, within, _steps(bases))
+    return document(rule, by, within, _steps(rule, bases), [base.rule for base in bases])
 
 
 def references(rule: SigmaCorrelationRule) -> list[str]:
@@ -188,7 +183,15 @@ def _one_step(rule: SigmaCorrelationRule, bases: Sequence[_Base], link: str) -> 
     return {"name": name, **parts[0]} if len(parts) == 1 else {"name": name, link: parts}
 
 
-def _steps(bases: Sequence[_Base]) -> list[dict[str, Any]]:
+def _steps(rule: SigmaCorrelationRule, bases: Sequence[_Base]) -> list[dict[str, Any]]:
+    """Return one step that counts or of which all must come, or one for each rule, in their order."""
+    if rule.type in _COUNTING:
+        return [_counting(rule, bases)]
+    _check_all(rule, bases)
+    return [_one_step(rule, bases, "all_of")] if rule.type is SigmaCorrelationType.TEMPORAL else _ordered(bases)
+
+
+def _ordered(bases: Sequence[_Base]) -> list[dict[str, Any]]:
     """Return a step for each rule; of two with one name the later ones have a number."""
     steps: list[dict[str, Any]] = []
     for base in bases:

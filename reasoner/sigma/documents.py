@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import date
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -12,11 +13,11 @@ from sigma.rule import SigmaRule
 
 from reasoner.sigma.refused import Refused
 
-__all__ = ["DIGEST", "PYSIGMA_ERRORS", "SigmaDocument", "said", "sigma_of"]
+__all__ = ["DIGEST", "PYSIGMA_ERRORS", "VERSION", "SigmaDocument", "said", "sigma_of"]
 
 CONDITION_CHARS_MAX: Final = 2_000
 NESTED_MAX: Final = 50  # parentheses and `not` of a condition
-# What is read of a rule: a fault in its tags or dates changes nothing of what it means.
+# What pySigma reads of a rule: a fault in its tags or dates changes nothing of what it means.
 _READ: Final = (
     *("title", "id", "name", "taxonomy", "level", "description", "author", "license", "references", "falsepositives"),
     *("logsource", "detection", "correlation", "filter"),
@@ -24,7 +25,9 @@ _READ: Final = (
 MODIFIERS_MAX: Final = 6  # of a field, each once: `wide` doubles a value, `base64offset` makes three of it
 _CORRELATION: Final = ("type", "rules", "generate", "group-by", "timespan", "aliases", "condition")
 
-DIGEST: Final = "digest"  # attribute of a rule: a hash of what is read of its document
+# Attributes of a rule: a hash of what is read of its document, and its version.
+DIGEST: Final = "digest"
+VERSION: Final = "version"
 
 SigmaDocument = SigmaRule | SigmaCorrelationRule | SigmaFilter
 _KINDS: Final[Mapping[str, type[SigmaDocument]]] = {
@@ -56,12 +59,26 @@ def sigma_of(plain: Any) -> SigmaDocument:
         raise Refused(message)
     read = {name: value for name, value in plain.items() if name in _READ}
     content = json.dumps(read, sort_keys=True, default=str).encode()
-    read[DIGEST] = blake2b(content, digest_size=16).hexdigest()
+    read |= {DIGEST: blake2b(content, digest_size=16).hexdigest(), VERSION: _version(plain)}
     try:
         return _KINDS[kinds[0] if kinds else "detection"].from_dict(read)
     except PYSIGMA_ERRORS as error:
         message = f"is no Sigma rule: {said(error)}"
         raise Refused(message) from error
+
+
+def _version(plain: Mapping[str, Any]) -> int:
+    """Return the later one of `modified` and `date` as the number yyyymmdd, 1 without one that can be read."""
+    return max(1, *(_day(str(plain.get(name, ""))) for name in ("modified", "date")))
+
+
+def _day(text: str) -> int:
+    """Return a day such as 2026-01-31 or 2026/1/31 as the number yyyymmdd, 0 for other text."""
+    try:
+        day = date.fromisoformat("-".join(part.zfill(2) for part in text.replace("/", "-").split("-")))
+    except ValueError:
+        return 0
+    return 10_000 * day.year + 100 * day.month + day.day
 
 
 def said(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from sigma.rule import SigmaRule
 from jobs.rules import beginning_of, rule_files
 from reasoner.sigma.correlations import SigmaRules, of_correlation, references
 from reasoner.sigma.detections import named_source
-from reasoner.sigma.documents import PYSIGMA_ERRORS, SigmaDocument, said, sigma_of
+from reasoner.sigma.documents import PYSIGMA_ERRORS, VERSION, SigmaDocument, said, sigma_of
 from reasoner.sigma.mapping import FieldMapping
 from reasoner.sigma.refused import Refused
 from reasoner.sigma.rules import Imported, name_of, of_detection
@@ -134,9 +134,18 @@ def _names(sigma: SigmaRule | SigmaCorrelationRule) -> set[str]:
 def _filtered(
     sigma: SigmaRule | SigmaCorrelationRule, filters: Iterable[SigmaFilter]
 ) -> SigmaRule | SigmaCorrelationRule:
+    """Return a rule with the filters that name it, whose version is that of the newest of them all."""
     for of_rules in filters:
+        before = _conditions(sigma)
         sigma = of_rules.apply_on_rule(sigma)
+        if _conditions(sigma) != before:
+            versions = sigma.custom_attributes[VERSION], of_rules.custom_attributes[VERSION]
+            sigma.custom_attributes[VERSION] = max(versions)
     return sigma
+
+
+def _conditions(sigma: SigmaRule | SigmaCorrelationRule) -> list[str]:
+    return list(sigma.detection.condition) if isinstance(sigma, SigmaRule) else []
 
 
 def _parts(rules: Iterable[SigmaRule | SigmaCorrelationRule]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """A Sigma rule to the YAML document of a sequence rule."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import yaml
@@ -8,7 +8,7 @@ from sigma.rule import SigmaLevel, SigmaRule, SigmaRuleBase
 
 from reasoner.sigma.alternatives import Alternatives, written
 from reasoner.sigma.detections import alternatives_of, source_of
-from reasoner.sigma.documents import DIGEST
+from reasoner.sigma.documents import DIGEST, VERSION
 from reasoner.sigma.mapping import FieldMapping
 from reasoner.sigma.refused import Refused
 from state_schemas.contracts.rules import Condition
@@ -49,9 +49,15 @@ def sourced(alternatives: Alternatives) -> dict[str, Condition | list[Condition]
     return {"log": found[0] if len(found) == 1 else found}
 
 
-def document(sigma: SigmaRuleBase, by: str, within: str, steps: Sequence[dict[str, Any]]) -> Imported:
-    """Return the sequence rule of a Sigma rule. Raises Refused where it breaks a limit of rules."""
-    found: dict[str, Any] = {"id": name_of(sigma), "version": 1, "title": sigma.title, "by": by, "within": within}
+def document(
+    sigma: SigmaRuleBase, by: str, within: str, steps: Sequence[dict[str, Any]], parts: Iterable[SigmaRuleBase] = ()
+) -> Imported:
+    """Return the sequence rule of a Sigma rule. Raises Refused where it breaks a limit of rules.
+
+    parts: the rules of which it consists; its version is that of the newest.
+    """
+    version = max(rule.custom_attributes[VERSION] for rule in (sigma, *parts))
+    found: dict[str, Any] = {"id": name_of(sigma), "version": version, "title": sigma.title, "by": by, "within": within}
     if sigma.level:
         found["severity"] = _SEVERITIES[sigma.level]
     found |= {"steps": list(steps), "description": _description(sigma)}

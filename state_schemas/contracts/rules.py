@@ -270,8 +270,8 @@ class Rule(Section):
 
     # Stays the same over versions; part of the id of a match.
     id: Name
-    # Grows with each change; partial matches go on under the version with which they began.
-    version: Annotated[int, Field(ge=1, le=1_000_000)]
+    # Grows with each change; partial matches go on under the version with which they began. A day, 20260131, is one too.
+    version: Annotated[int, Field(ge=1, le=99_999_999)]
     # Title of a match behind the name of its service.
     title: Text
     # What all steps have in common: service, host, operation, trace, env, or attribute:NAME.

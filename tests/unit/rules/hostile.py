@@ -85,7 +85,7 @@ FILES = (
     changed("version 0", "version: 1", "version: 0", 2, "expected at least 1"),
     changed("a version as text", "version: 1", "version: one", 2, "expected a whole number"),
     changed("a version with a point", "version: 1", "version: 1.5", 2, "expected a whole number"),
-    changed("a huge version", "version: 1", "version: 99999999999999999999", 2, "expected at most 1000000"),
+    changed("a huge version", "version: 1", "version: 99999999999999999999", 2, "expected at most 99999999"),
     changed("no title", "title: t", "title: ''", 3, "expected text that is not empty"),
     changed("a long title", "title: t", f"title: {'t' * 401}", 3, "at most 400 characters"),
     changed("a misspelt name", "title: t", "titel: t", 3, "did you mean title?"),

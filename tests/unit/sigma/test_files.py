@@ -97,6 +97,48 @@ def test_a_rule_that_comes_twice_is_refused(tmp_path: Path) -> None:
     assert "is the id or name of a rule before it" in second.reason
 
 
+@pytest.mark.parametrize(
+    ("dates", "version"),
+    [
+        ({}, 1),
+        ({"date": "2023-09-03"}, 20230903),
+        ({"date": "2023/9/3"}, 20230903),
+        ({"date": "2023-09-03", "modified": "2024-01-31"}, 20240131),
+        ({"date": "2025-01-01", "modified": "2024-01-31"}, 20250101),
+        ({"date": 20230903}, 20230903),
+        ({"date": "2023-13-03", "modified": "0000-00-00"}, 1),
+        ({"date": ["2023-09-03"], "modified": "9" * 10_000}, 1),
+    ],
+)
+def test_the_version_of_a_rule_is_the_day_of_its_last_change(
+    dates: dict[str, Any], version: int, tmp_path: Path
+) -> None:
+    (outcome,) = outcomes_of(tmp_path, changed(**dates))
+    assert outcome.rule is not None
+    assert outcome.rule.document["version"] == version
+
+
+def test_the_version_of_a_correlation_and_of_a_filtered_rule_is_that_of_its_newest_part(tmp_path: Path) -> None:
+    one, two, other = (
+        changed(name=name, title=name, date=f"2024-01-0{day}") for day, name in enumerate(("one", "two", "other"), 1)
+    )
+    only = {
+        "title": "Without root",
+        "modified": "2024-01-09",
+        "logsource": GOOD["logsource"],
+        "filter": {"rules": ["one"], "root": {"User": "root"}, "condition": "not root"},
+    }
+    correlated = {"type": "temporal", "rules": ["two", "other"], "timespan": "5m", "generate": True}
+    both = {"title": "Both", "date": "2024-01-01", "correlation": correlated}
+    found = [outcome.rule.document for outcome in outcomes_of(tmp_path, one, two, other, both, only) if outcome.rule]
+    assert [(rule["title"], rule["version"]) for rule in found] == [
+        ("one", 20240109),
+        ("two", 20240102),
+        ("other", 20240103),
+        ("Both", 20240103),
+    ]
+
+
 def test_a_filter_is_applied_to_the_rules_that_it_names(tmp_path: Path) -> None:
     names = [changed(name=name, title=name) for name in ("one", "two")]
     of_one = {
