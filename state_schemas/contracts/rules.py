@@ -270,7 +270,7 @@ class Rule(Section):
 
     # Stays the same over versions; part of the id of a match.
     id: Name
-    # Grows with each change; partial matches go on under the version with which they began. A day, 20260131, is one too.
+    # Grows with each change; partial matches go on under the version with which they began. A day is one: 20260131.
     version: Annotated[int, Field(ge=1, le=99_999_999)]
     # Title of a match behind the name of its service.
     title: Text

@@ -1,6 +1,6 @@
 """Laws of signals of raw records: whole columns give what each record by itself gives; what is too much is counted."""
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -12,13 +12,14 @@ from reasoner.traffic.otlp import attributes as otlp_attributes
 from state_schemas.contracts.rules import Rule
 from state_schemas.telemetry.message import KafkaPosition
 from state_schemas.telemetry.spans import SPAN_KINDS, SpanColumns
+from tests.support.conditions import conditions as conditions_on
 from tests.support.otlp_forms import otlp_json
 from tests.support.stories import Story, busy, stories
 from tests.support.traffic import columns, messages
 from udfs.otlp.decoder import SpanDecoder
 from udfs.rules import span_tests
 from udfs.rules.compiled import RuleIndex, compile_rules
-from udfs.rules.conditions import STATUSES
+from udfs.rules.conditions import STATUSES, compile_conditions
 from udfs.rules.records import SIGNALS_MAX
 from udfs.rules.spans import SpanRules
 from udfs.rules.subjects import bucket_of
@@ -48,7 +49,11 @@ conditions = st.fixed_dictionaries(
 
 
 def index_of(found: list[dict[str, Any]], by: str, others: int = 0) -> RuleIndex:
-    """Compile a rule with these conditions, and as many others that no span fulfils."""
+    """Compile a rule for each of these conditions, and behind the first one as many others that no span fulfils."""
+    listed = [
+        *enumerate(found),
+        *((len(found) + number, {"name|startswith": f"absent-{number}"}) for number in range(others)),
+    ]
     documents = [
         {
             "id": f"r{number}",
@@ -58,7 +63,7 @@ def index_of(found: list[dict[str, Any]], by: str, others: int = 0) -> RuleIndex
             "within": "1m",
             "steps": [{"name": "a", "span": span}],
         }
-        for number, span in enumerate([found, *({"name": f"a-{number}"} for number in range(others))])
+        for number, span in [listed[0], *listed[len(found) :], *listed[1 : len(found)]]
     ]
     index, faults = compile_rules(map(Rule.model_validate, documents))
     assert not faults
@@ -125,7 +130,6 @@ class SentSpan(NamedTuple):
     attributes: dict[str, str | int]
 
 
-ATTRIBUTES: Final = ("http.route", "code")
 sent_spans = st.builds(
     SentSpan,
     service=st.integers(0, 2),
@@ -134,26 +138,9 @@ sent_spans = st.builds(
     kind=st.integers(0, 5),
     is_error=st.booleans(),
     duration_ms=st.sampled_from((0.0, 5.0, 10.0, 20.5, 20.6, 60.0)),
-    attributes=st.dictionaries(st.sampled_from((*ATTRIBUTES, "x")), st.sampled_from(("/a", "GET /a", "", 503, 7))),
-)
-FIELDS: Final[dict[str, st.SearchStrategy[Any]]] = {
-    "service": st.sampled_from(("service-0", ["SERVICE-1", "service-2"])),
-    "name": st.sampled_from(("get /a", ["GET /b", "/a"])),
-    "status": st.sampled_from(STATUSES),
-    "kind|fieldref": st.sampled_from(("status", "kind")),
-    "duration_ms": st.sampled_from((5, [10, 60])),
-    "duration_ms|gt": st.sampled_from((5, 20.5)),
-    "duration_ms|lte": st.sampled_from((20.5, 60)),
-    "attributes.http.route": st.sampled_from(("/A", "absent")),
-    "attributes.http.route|exists": st.booleans(),
-    "attributes.http.route|fieldref": st.sampled_from(("name", "attributes.code")),
-    "attributes.code|gte": st.sampled_from((7, 500)),
-    "resource.k8s.pod.name": st.sampled_from(("pod-1", "pod-2")),
-    "resource.k8s.pod.name|exists": st.booleans(),
-}
-# Of one or two fields, so that they often hold.
-of_messages = st.lists(st.sampled_from(sorted(FIELDS)), min_size=1, max_size=2, unique=True).flatmap(
-    lambda names: st.fixed_dictionaries({name: FIELDS[name] for name in names})
+    attributes=st.dictionaries(
+        st.sampled_from(("route", "code", "x")), st.sampled_from(("/a", "GET /a", "", 503, 7, "10.1.2.3", "nan"))
+    ),
 )
 
 
@@ -174,14 +161,15 @@ def request_of(sent: list[SentSpan]) -> ExportTraceServiceRequest:
 
 
 def fields_of_sent(span: SentSpan) -> dict[str, Any]:
-    texts = {"service": f"service-{span.service}", "resource.k8s.pod.name": span.pod, "name": span.name}
+    texts = {"env": "default", "service": f"service-{span.service}", "name": span.name}
+    texts |= {"host": span.pod or "unknown_host", "resource.k8s.pod.name": span.pod}
     own = {"kind": SPAN_KINDS[span.kind], "status": STATUSES[span.is_error], "duration_ms": span.duration_ms}
     return {**texts, **own, **{f"attributes.{name}": str(value) for name, value in span.attributes.items()}}
 
 
 @given(
     sent=st.lists(sent_spans, min_size=4, max_size=8),
-    found=st.lists(of_messages, min_size=1, max_size=3),
+    found=st.lists(conditions_on("span"), min_size=8, max_size=8),
     others=st.sampled_from((0, 62, 63, 130)),
     is_json=st.booleans(),
 )
@@ -195,11 +183,10 @@ def test_a_message_gives_what_each_span_with_its_attributes_gives(
     spans = SpanDecoder(asked=index.asked("span")).decode(data)
     assert isinstance(spans, SpanColumns)
     signals = SpanRules(index, 24).signals(spans, np.ones(len(sent), np.bool_), AT).signals
-    expected = []
-    for number, span in enumerate(sent, 1):
-        if hits := {hit for _, hit in index.hits("span", fields_of_sent(span), AT.timestamp_ms)}:
-            expected.append((f"trace|{number:032x}", tuple(sorted(hits))))
-    assert [(signal.subject, signal.hits) for signal in signals] == expected
+    plain = {f"r{number}": compile_conditions("span", [condition])[0] for number, condition in enumerate(found)}
+    held = [{rule for rule in plain if plain[rule].hold(fields_of_sent(span))} for span in sent]
+    by_subject = {signal.subject: {hit.rule.partition("@")[0] for hit in signal.hits} for signal in signals}
+    assert by_subject == {f"trace|{number:032x}": rules for number, rules in enumerate(held, 1) if rules}
 
 
 def test_a_resource_whose_memory_has_been_another_one_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

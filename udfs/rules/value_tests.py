@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from math import isfinite
 from typing import Any, Final, NamedTuple
 
 import re2
@@ -37,6 +38,8 @@ ORDERS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 }
 TEXTS: Final = ("contains", "startswith", "endswith")
 EXPRESSION_CHARS_MAX: Final = 1_000
+NUMBER_CHARS_MAX: Final = 64
+_OF_NUMBERS: Final = frozenset("0123456789+-.eE")
 
 
 class BadCondition(ValueError):
@@ -94,12 +97,16 @@ def value_test(modifiers: Sequence[str], value: object) -> Test:
 
 
 def _number(found: FieldValue) -> float | None:
-    if isinstance(found, int | float):
-        return float(found)
+    """Return the number that a field is; of text a finite decimal number in ASCII alone, so no `nan`, `1_000`, ` 5`."""
+    if not isinstance(found, str):
+        return float(found) if isinstance(found, int | float) else None
+    if len(found) > NUMBER_CHARS_MAX or not _OF_NUMBERS.issuperset(found):
+        return None
     try:
-        return float(found) if isinstance(found, str) else None
+        number = float(found)
     except ValueError:
         return None
+    return number if isfinite(number) else None
 
 
 def _in_network(value: object) -> Test:

@@ -87,6 +87,43 @@ def test_a_condition_holds(key: str, value: Any, holds: bool) -> None:
     assert conditions.hold(LOG) is holds
 
 
+@pytest.mark.parametrize("text", ["5", "+5.0", "5.", ".5e1", "50E-1", "0" * 63 + "5"])
+def test_text_that_is_a_decimal_number_is_compared_by_its_value(text: str) -> None:
+    for key, value in (("attributes.x|gte", 5), ("attributes.x|lte", 5), ("attributes.x", 5)):
+        conditions, _ = compile_conditions("log", [{key: value}])
+        assert conditions.hold({"attributes.x": text})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "nan",
+            "inf",
+            "-Infinity",
+            "1e999",
+            "1_000",
+            " 12 ",
+            "12\n",
+            "１２",
+            "٣",
+            "0x10",
+            "12ms",
+            "1,5",
+            "e",
+            ".",
+            "--1",
+        ),
+        *("1" * 65, "1" * 10_000),
+    ],
+)
+def test_other_text_is_no_number_whatever_python_reads_in_it(text: str) -> None:
+    for key in ("attributes.x|gt", "attributes.x|gte", "attributes.x|lt", "attributes.x|lte", "attributes.x"):
+        for value in (12, 0, -1, 1_000):
+            conditions, _ = compile_conditions("log", [{key: value}])
+            assert not conditions.hold({"attributes.x": text}), (key, value)
+
+
 def test_all_fields_of_a_map_must_hold_and_one_of_the_maps() -> None:
     both, _ = compile_conditions("log", [{"service": "cart", "severity_number|gte": 20}])
     either, _ = compile_conditions("log", [{"service": "shop"}, {"severity_number": 17}])
