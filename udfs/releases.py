@@ -40,4 +40,4 @@ def _bounded(seen: set[HostRelease]) -> tuple[HostRelease, ...]:
 
 
 def _rank(seen: HostRelease) -> tuple[int, HostRelease]:
-    return crc32(f"{seen.version}|{seen.image}|{seen.host}".encode()), seen
+    return crc32(f"{seen.version}|{seen.image}|{seen.host}|{seen.container}".encode()), seen

@@ -273,7 +273,7 @@ def _with_activity(
 
 
 def _release(resource: Resource, start_ms: int, at: KafkaPosition) -> ServiceReleases:
-    seen = HostRelease(resource.version, resource.image, resource.host)
+    seen = HostRelease(resource.version, resource.image, resource.host, resource.container)
     window = ReleaseWindow(start_ms, (seen,), (at.range,))
     return ServiceReleases(resource.env, resource.qualified_service, (window,))
 

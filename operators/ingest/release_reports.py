@@ -35,15 +35,16 @@ class ReleaseReports:
         """Add those of a batch of spans. services: the names under which they are counted. O(resources)."""
         if not batch.sources:
             return
-        releases = [_mark(version, image) for version, image, *_ in batch.infos]
+        releases = [_release(*info[:3]) for info in batch.infos]
         hosts = [_mark(host) for host in batch.hosts]
         reported = [self._reported(*name) for name in services]
         for start_ms, service, host, info in np.frombuffer(batch.sources, SOURCE_DTYPE).tolist():
             mark = (releases[info] + hosts[host]) & _BITS
             if self._is_due(reported[service], mark, start_ms):
-                version, image, *_ = batch.infos[info]
+                version, image, container, _ = batch.infos[info]
                 env, name = services[service]
-                window = ReleaseWindow(start_ms, (HostRelease(version, image, batch.hosts[host]),), (batch.at,))
+                seen = HostRelease(version, image, batch.hosts[host], container)
+                window = ReleaseWindow(start_ms, (seen,), (batch.at,))
                 self._add(ServiceReleases(env, name, (window,)))
 
     def add(self, releases: Iterable[ServiceReleases], names: AdmittedNames) -> None:
@@ -54,7 +55,7 @@ class ReleaseReports:
                 service = names.service(env, part.service, window.start_ms)
                 reported = self._reported(env, service)
                 for seen in window.seen:
-                    mark = (_mark(seen.version, seen.image) + _mark(seen.host)) & _BITS
+                    mark = (_release(seen.version, seen.image, seen.container) + _mark(seen.host)) & _BITS
                     if self._is_due(reported, mark, window.start_ms):
                         due = ReleaseWindow(window.start_ms, (seen,), window.ranges)
                         self._add(ServiceReleases(env, service, (due,)))
@@ -91,6 +92,11 @@ class ReleaseReports:
     def _add(self, report: ServiceReleases) -> None:
         self._state.releases.append(report)
         self._state.waiting += 1
+
+
+def _release(version: str, image: str, container: str) -> int:
+    """Return the mark of what a container runs; without a name that of states that had no containers."""
+    return _mark(version, image, container) if container else _mark(version, image)
 
 
 @lru_cache(maxsize=65_536)

@@ -6,11 +6,12 @@ from state_schemas.telemetry.message import OffsetRange
 
 
 class HostRelease(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
-    """That a host sent a record with this version and image; one of the two may be ""."""
+    """That a container of a host sent a record with this version and image, each "" where the record has none."""
 
     version: str
     image: str
     host: str
+    container: str = ""
 
 
 class ReleaseWindow(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):

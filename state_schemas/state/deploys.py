@@ -20,6 +20,8 @@ class ValueHistory(msgspec.Struct, array_like=True, gc=False):
     intervals: int
     # Host -> number since the epoch of the newest interval in which it had the value: the newest two only.
     hosts: dict[str, int]
+    # Names of the containers that had it, ascending, "" for one without a name; a few.
+    containers: tuple[str, ...] = ()
 
 
 class AttributeHistory(msgspec.Struct, array_like=True, gc=False):
@@ -45,7 +47,7 @@ class RollOut(msgspec.Struct, frozen=True, array_like=True, gc=False):
     image: str
     version_before: str
     image_before: str
-    # Whether the value of the attribute was known before, as after a rollback.
+    # Whether what came was known before, as after a rollback: it is reported once the value before is gone.
     is_known: bool
     # In the order in which they followed.
     hosts: tuple[str, ...]
@@ -55,6 +57,11 @@ class RollOut(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ranges: tuple[OffsetRange, ...]
     # Number of hosts at the newest revision.
     hosts_reported: int = 0
+
+    @property
+    def is_pending(self) -> bool:
+        """Return whether nothing is said of it yet, because what runs beside it may stay."""
+        return self.is_known and not self.hosts_reported
 
     @property
     def value(self) -> str:

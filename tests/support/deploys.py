@@ -8,17 +8,24 @@ from jobs.graph import GraphConfig, stages
 from operators.correlate.sequences import SequenceConfig
 from operators.ingest.fold import FoldConfig, LogFold, TraceFold
 from operators.runtime.local import LocalGraph
+from state_schemas.aggregates.releases import HostRelease, ReleaseWindow
 from state_schemas.contracts.insight import Insight
+from state_schemas.state.deploys import DeployModel
 from state_schemas.telemetry.logs import LogRecord
-from state_schemas.telemetry.message import KafkaPosition
+from state_schemas.telemetry.message import KafkaPosition, OffsetRange
 from state_schemas.telemetry.resource import Resource
 from tests.support.driving import insights
-from tests.support.traffic import MS, OneSpan, request_of_logs, request_of_spans
+from tests.support.traffic import MS, WINDOW_MS, OneSpan, request_of_logs, request_of_spans
+from udfs.detect.deploys.rule import DeployConfig, evaluate_releases
+from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.rules.compiled import RuleIndex
 
 BEGIN_MS: Final = 1_700_000_400_000  # 22:20:00 UTC
 OUT_OF_ORDER_MS: Final = 5_000
 Runs = Callable[[str, int], str]
+Reports = dict[int, set[HostRelease]]  # start of the window -> releases
+INTERVAL_MS: Final = DeployConfig().interval_ms
+AT: Final = (OffsetRange("trace_events", 0, 1, 2),)
 _UIDS: Final = ("pre-aggregate-traces", "pre-aggregate-logs", "deploys")
 
 
@@ -83,3 +90,14 @@ class Service:
 
 def resource(host: str, *, version: str = "", image: str = "") -> Resource:
     return Resource("prod", "cart", host, version=version, image=image)
+
+
+def judged(reports: Reports) -> tuple[DeployModel, list[Insight]]:
+    """Return the model of a service after all windows, and all candidates."""
+    model, found = DeployModel(), list[Insight]()
+    for start_ms in sorted(reports):
+        table = ReleaseWindow(start_ms, tuple(sorted(reports[start_ms])), AT)
+        window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, table)
+        model, candidates = evaluate_releases(model, window, DeployConfig())
+        found += candidates
+    return model, found

@@ -3,30 +3,13 @@
 from random import Random
 
 from state_schemas.aggregates.releases import HostRelease, ReleaseWindow
-from state_schemas.contracts.insight import Insight, fault_of
+from state_schemas.contracts.insight import fault_of
 from state_schemas.state.deploys import DEPLOYS_CODEC, DeployModel
 from state_schemas.state.detector import DetectorState
-from state_schemas.telemetry.message import OffsetRange
+from tests.support.deploys import AT, INTERVAL_MS, Reports, judged
 from tests.support.traffic import START_MS, WINDOW_MS
 from udfs.detect.deploys.history import HOSTS_MAX, VALUES_MAX
-from udfs.detect.deploys.rule import DeployConfig, evaluate_releases
-from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.releases import SEEN_MAX, merge_release_windows
-
-INTERVAL_MS = DeployConfig().interval_ms
-AT = (OffsetRange("trace_events", 0, 1, 2),)
-Reports = dict[int, set[HostRelease]]  # start of the window -> releases
-
-
-def judged(reports: Reports) -> tuple[DeployModel, list[Insight]]:
-    """Return the model after all windows, and all candidates."""
-    model, found = DeployModel(), list[Insight]()
-    for start_ms in sorted(reports):
-        table = ReleaseWindow(start_ms, tuple(sorted(reports[start_ms])), AT)
-        window = ServiceWindow(ServiceKey("prod", "cart"), start_ms, start_ms + WINDOW_MS, table)
-        model, candidates = evaluate_releases(model, window, DeployConfig())
-        found += candidates
-    return model, found
 
 
 def test_a_flood_of_versions_images_and_hosts_stays_within_the_bounds_and_the_contract() -> None:

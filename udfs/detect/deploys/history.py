@@ -1,16 +1,29 @@
 """What a service runs: versions and images with the hosts that have them, by intervals in which any was seen."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from math import log
 from typing import Final
 
 from state_schemas.state.deploys import AttributeHistory, ValueHistory
 
-__all__ = ["HOSTS_MAX", "VALUES_MAX", "Clock", "arrivals", "before", "current_hosts", "is_gone", "observe"]
+__all__ = [
+    "HOSTS_MAX",
+    "VALUES_MAX",
+    "Clock",
+    "Places",
+    "arrivals",
+    "before",
+    "current_hosts",
+    "is_gone",
+    "is_replaced",
+    "observe",
+    "others",
+]
 
 VALUES_MAX: Final = 50  # values of an attribute that are remembered; those not seen for longest are forgotten
 HOSTS_MAX: Final = 200  # hosts of a value
+CONTAINERS_MAX: Final = 4  # names of containers of a value: of the pod's, not of each process
 # A value that comes back begins anew where it was seen steadily before, in most of at least so many intervals, or was
 # away for so long; else its absences belong to how it comes, as those of a canary with a record now and then.
 STEADY_INTERVALS: Final = 4
@@ -28,18 +41,27 @@ class Clock:
     gone_nats: float
 
 
-def is_gone(history: AttributeHistory, value: str, clock: Clock) -> bool:
+@dataclass(slots=True)
+class Places:
+    """Where a value was seen in a window."""
+
+    hosts: set[str] = field(default_factory=set)
+    containers: set[str] = field(default_factory=set)
+
+
+def is_gone(history: AttributeHistory, value: str, clock: Clock, times: float = 1.0) -> bool:
     """Return whether a value has been missing for longer than chance explains; True for one that is not known.
 
     Of the active intervals since it came it was in the share p, so it is in none of n by chance with the probability
     (1 - p)^n. An interval that has not ended does not count. A canary with a record now and then is not gone for long.
+    times: how much more evidence it takes than usual.
     """
     known = history.values.get(value)
     if known is None:
         return True
     active = history.active if clock.interval == history.interval else history.active + 1
     missed = active - known.last_active - 1
-    return missed > 0 and missed * -log(1.0 - _share(known)) >= clock.gone_nats
+    return missed > 0 and missed * -log(1.0 - _share(known)) >= times * clock.gone_nats
 
 
 def _share(known: ValueHistory) -> float:
@@ -47,14 +69,14 @@ def _share(known: ValueHistory) -> float:
     return known.intervals / (known.last_active - known.first_active + 2)
 
 
-def arrivals(history: AttributeHistory, seen: Mapping[str, set[str]], clock: Clock) -> list[str]:
-    """Return the values of a window that are new or were gone, those on most hosts first."""
+def arrivals(history: AttributeHistory, seen: Mapping[str, Places], clock: Clock) -> list[str]:
+    """Return the values of a window that are new or were gone: the new ones, and those on most hosts, first."""
     found = (value for value in seen if is_gone(history, value, clock))
-    return sorted(found, key=lambda value: (-len(seen[value]), value))
+    return sorted(found, key=lambda value: (value in history.values, -len(seen[value].hosts), value))
 
 
-def observe(history: AttributeHistory, seen: Mapping[str, set[str]], clock: Clock, kept: Iterable[str]) -> bool:
-    """Add the values of a window with their hosts, in place; return whether any of it is the first in its interval.
+def observe(history: AttributeHistory, seen: Mapping[str, Places], clock: Clock, kept: Iterable[str]) -> bool:
+    """Add the values of a window with their places, in place; return whether any of it is the first in its interval.
 
     kept: values that are not forgotten.
     """
@@ -70,7 +92,9 @@ def observe(history: AttributeHistory, seen: Mapping[str, set[str]], clock: Cloc
     for value in sorted(seen):
         if value in arrived and _is_anew(history.values.get(value), history.active):
             history.values[value] = ValueHistory(history.active, history.active - 1, 0, {})
-        changed |= _observe_hosts(history, history.values[value], seen[value])
+        known, places = history.values[value], seen[value]
+        known.containers = tuple(sorted({*known.containers, *places.containers}))[:CONTAINERS_MAX]
+        changed |= _observe_hosts(history, known, places.hosts)
     _forget(history, set(kept))
     return changed
 
@@ -99,10 +123,26 @@ def _forget(history: AttributeHistory, kept: set[str]) -> None:
         del history.values[value]
 
 
-def before(history: AttributeHistory, arrived: Iterable[str]) -> str:
-    """Return the value that a service ran before these came: the one seen last, of several the one on most hosts."""
-    others = [value for value in history.values if value not in arrived]
-    return max(others, key=lambda value: (*_newest(history.values[value]), value), default="")
+def others(history: AttributeHistory, values: Container[str], containers: Iterable[str]) -> list[str]:
+    """Return which other values containers of these names had; where there are none, all others.
+
+    A sidecar has other versions and images than the service in its pod.
+    """
+    found = [value for value in history.values if value not in values]
+    names = set(containers)
+    return [value for value in found if names.intersection(history.values[value].containers)] or found
+
+
+def before(history: AttributeHistory, arrived: Container[str], containers: Iterable[str]) -> str:
+    """Return what these containers ran before values came: the one seen last, of several the one on most hosts."""
+    found = others(history, arrived, containers)
+    return max(found, key=lambda value: (*_newest(history.values[value]), value), default="")
+
+
+def is_replaced(history: AttributeHistory, value: str, by: str) -> bool:
+    """Return whether a known value has been followed by another one."""
+    second = history.values.get(by)
+    return second is not None and second.last_active > history.values[value].last_active
 
 
 def _newest(value: ValueHistory) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """Rule of deploys: one window of a service against the versions and images that it is known to run.
 
-A deploy is a version or an image that comes to a service after its warm-up, or comes back after it was gone. It is one
-roll-out until the one before is gone, or it is gone itself, or another one follows.
+A deploy is a version or an image that comes to a service after its warm-up. It is one roll-out until the one before is
+gone, or it is gone itself, or another one follows. One that comes back after it was gone is a deploy once the one that
+had followed it is gone: two that run side by side are not rolled back by turns.
 """
 
 from copy import deepcopy
@@ -14,7 +15,18 @@ from state_schemas.aggregates.releases import ReleaseWindow
 from state_schemas.contracts.insight import Insight
 from state_schemas.state.deploys import AttributeHistory, DeployModel, RollOut
 from udfs.activity import merge_ranges
-from udfs.detect.deploys.history import HOSTS_MAX, Clock, arrivals, before, current_hosts, is_gone, observe
+from udfs.detect.deploys.history import (
+    HOSTS_MAX,
+    Clock,
+    Places,
+    arrivals,
+    before,
+    current_hosts,
+    is_gone,
+    is_replaced,
+    observe,
+    others,
+)
 from udfs.detect.deploys.report import EXPIRED, SIDE_BY_SIDE, complete, report, rolled_back, superseded
 from udfs.detect.lifecycle import OPEN, Course
 from udfs.detect.service_window import ServiceKey, ServiceWindow
@@ -24,6 +36,9 @@ __all__ = ["DeployConfig", "evaluate_releases", "expire"]
 HOUR_MS: Final = 3_600_000
 # Values of attributes that name no version; `latest` is the tag of any image.
 UNKNOWN: Final = frozenset(("", "unknown", "undefined", "null", "none", "latest"))
+# A rollback needs so many times the evidence that a value is gone: of two side by side, each in 3 to 9 of 10 intervals,
+# both are missing for a while by chance, on 12 days of 100 long enough for 1, on 1 for 2, on none for 3.
+ROLLBACK_TIMES: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +77,7 @@ def evaluate_releases(
 
 def expire(key: ServiceKey, model: DeployModel) -> list[Insight]:
     """Return the closing candidate of the roll-out of a service that is forgotten."""
-    return [report(key, model.roll_out, EXPIRED)] if model.roll_out else []
+    return [report(key, model.roll_out, EXPIRED)] if model.roll_out and not model.roll_out.is_pending else []
 
 
 class _Evaluation:
@@ -73,13 +88,14 @@ class _Evaluation:
         self.window = window
         self.config = config
         self.clock = Clock(window.start_ms, window.start_ms // config.interval_ms, config.gone_nats)
-        self.versions: dict[str, set[str]] = {}
-        self.images: dict[str, set[str]] = {}
+        self.versions: dict[str, Places] = {}
+        self.images: dict[str, Places] = {}
         for seen in window.table.seen:
-            if seen.version.lower() not in UNKNOWN:
-                self.versions.setdefault(seen.version, set()).add(seen.host)
-            if seen.image.lower() not in UNKNOWN:
-                self.images.setdefault(seen.image, set()).add(seen.host)
+            for value, places in ((seen.version, self.versions), (seen.image, self.images)):
+                if value.lower() not in UNKNOWN:
+                    at = places.setdefault(value, Places())
+                    at.hosts.add(seen.host)
+                    at.containers.add(seen.container)
         self.candidates: list[Insight] = []
 
     def judge(self) -> None:
@@ -88,7 +104,7 @@ class _Evaluation:
         version, version_before = self._arrived(model.version, self.versions)
         image, image_before = self._arrived(model.image, self.images)
         going = (model.roll_out.value, model.roll_out.value_before) if model.roll_out else ()
-        kept = {version_before, image_before, *going}
+        kept = {version, image, version_before, image_before, *going}
         changed = observe(model.version, self.versions, self.clock, kept)
         changed |= observe(model.image, self.images, self.clock, kept)
         if version or image:
@@ -100,7 +116,7 @@ class _Evaluation:
                 image=image,
                 version_before=version_before,
                 image_before=image_before,
-                is_known=(version or image) in known,
+                is_known={version, image} - {""} <= known,
                 hosts=(),
                 hosts_before=0,
                 ranges=(),
@@ -109,11 +125,15 @@ class _Evaluation:
         if changed and model.roll_out:
             self._follow(model.roll_out)
 
-    def _arrived(self, history: AttributeHistory, seen: dict[str, set[str]]) -> tuple[str, str]:
+    def _arrived(self, history: AttributeHistory, seen: dict[str, Places]) -> tuple[str, str]:
         """Return the value that comes with this window and the one before it; ("", "") where none comes."""
         found = arrivals(history, seen, self.clock)
-        is_warm = history.since_ms and self.window.start_ms - history.since_ms >= self.config.warm_ms
-        return (found[0], before(history, found)) if found and is_warm else ("", "")
+        if history.since_ms and self.window.start_ms - history.since_ms >= self.config.warm_ms:
+            for value in found:
+                value_before = before(history, found, seen[value].containers)
+                if value not in history.values or is_replaced(history, value, value_before):
+                    return value, value_before
+        return "", ""
 
     def _begin(self, came: RollOut) -> None:
         """Begin a roll-out, or join the one that goes on.
@@ -130,20 +150,29 @@ class _Evaluation:
                 image=now.image or came.image,
                 version_before=now.version_before or came.version_before,
                 image_before=now.image_before or came.image_before,
+                is_known=now.is_known and came.is_known,
             )
             return
-        if now:
+        if now and not now.is_pending:
+            if came.is_known:
+                return
             self.candidates.append(report(self.window.key, now, superseded(came)))
+        model.roll_out = came if came.is_known or self._has_room(came) else None
+
+    def _has_room(self, came: RollOut) -> bool:
+        """Return whether a deploy is one of the first of its hour, and remember it."""
+        model = self.model
         recent = tuple(at_ms for at_ms in model.begun_ms if at_ms > came.start_ms - HOUR_MS)
         model.begun_ms = (*recent, came.start_ms)[-self.config.an_hour_max :]
         is_suppressed = len(recent) >= self.config.an_hour_max
         model.suppressed += is_suppressed
-        model.roll_out = None if is_suppressed else came
+        return not is_suppressed
 
     def _follow(self, roll_out: RollOut) -> None:
         """Add the hosts that follow, and report what is due."""
         seen = self.versions if roll_out.attribute == "version" else self.images
-        new = sorted(seen.get(roll_out.value, set()).difference(roll_out.hosts))[: HOSTS_MAX - len(roll_out.hosts)]
+        here = seen[roll_out.value].hosts if roll_out.value in seen else set()
+        new = sorted(here.difference(roll_out.hosts))[: HOSTS_MAX - len(roll_out.hosts)]
         after = msgspec.structs.replace(roll_out, hosts_before=self._hosts_before(roll_out))
         if new:
             after = msgspec.structs.replace(
@@ -153,22 +182,23 @@ class _Evaluation:
                 ranges=merge_ranges((*roll_out.ranges, *self.window.table.ranges)),
             )
         course = self._course(roll_out, after)
-        if course is not None:
+        is_over = course is not None and course.status == "closed"
+        if course is not None and not (is_over and after.is_pending):
             after = msgspec.structs.replace(after, hosts_reported=len(after.hosts))
             self.candidates.append(report(self.window.key, after, course))
-        self.model.roll_out = None if course and course.status == "closed" else after
+        self.model.roll_out = None if is_over else after
 
     def _course(self, roll_out: RollOut, after: RollOut) -> Course | None:
         """Return the revision that is due: the first, one as hosts double or all have followed, the last."""
         history = self._history(after)
         if is_gone(history, after.value, self.clock):
             return rolled_back(after)
-        if is_gone(history, after.value_before, self.clock):
-            return complete(after)
+        if is_gone(history, after.value_before, self.clock, ROLLBACK_TIMES if after.is_pending else 1.0):
+            return OPEN if after.is_pending else complete(after)
         if self.window.start_ms - after.start_ms >= self.config.roll_out_ms:
             return SIDE_BY_SIDE
         if not after.hosts_reported:
-            return OPEN
+            return None if after.is_pending else OPEN
         is_last = bool(roll_out.hosts_before) and not after.hosts_before
         return Course("updated") if len(after.hosts) >= 2 * after.hosts_reported or is_last else None
 
@@ -176,7 +206,8 @@ class _Evaluation:
         return self.model.version if roll_out.attribute == "version" else self.model.image
 
     def _hosts_before(self, roll_out: RollOut) -> int:
-        """Count the hosts that have another value only."""
-        history = self._history(roll_out)
-        others = {host for value in history.values if value != roll_out.value for host in current_hosts(history, value)}
-        return len(others.difference(current_hosts(history, roll_out.value)))
+        """Count the hosts whose containers have another value only."""
+        history, value = self._history(roll_out), roll_out.value
+        values = others(history, (value,), history.values[value].containers if value in history.values else ())
+        hosts = {host for other in values for host in current_hosts(history, other)}
+        return len(hosts.difference(current_hosts(history, value)))
