@@ -88,8 +88,8 @@ class Service:
         self.emitted += insights(outputs)
 
 
-def resource(host: str, *, version: str = "", image: str = "") -> Resource:
-    return Resource("prod", "cart", host, version=version, image=image)
+def resource(host: str, *, version: str = "", image: str = "", container: str = "") -> Resource:
+    return Resource("prod", "cart", host, version=version, image=image, container=container)
 
 
 def judged(reports: Reports) -> tuple[DeployModel, list[Insight]]:

@@ -240,8 +240,7 @@ def request_of_spans(spans: Sequence[OneSpan]) -> bytes:
 
 
 def request_of_logs(records: Sequence[LogRecord]) -> bytes:
-    request = ExportLogsServiceRequest()
-    groups: dict[Resource, Any] = {}
+    request, groups = ExportLogsServiceRequest(), dict[Resource, Any]()
     for record in records:
         if record.resource not in groups:
             group = request.resource_logs.add(resource=_attributes_of(record.resource))
@@ -264,6 +263,7 @@ _ATTRIBUTES: Final = {
     "site.id": "site_id",
     "service.version": "version",
     "container.image.name": "image",
+    "container.name": "container",
 }
 
 

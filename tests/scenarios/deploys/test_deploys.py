@@ -136,6 +136,17 @@ def test_an_image_is_deployed_under_the_same_version() -> None:
     )
 
 
+def test_a_sidecar_is_deployed_after_its_own_image_and_not_after_that_of_the_service() -> None:
+    cart = Service()
+    for at_s in range(0, 2 * HOUR_S, 60):
+        sidecar = resource("node-0", image="proxy:2" if at_s >= HOUR_S else "proxy:1", container="proxy")
+        cart.logs(at_s, [resource("node-0", image="shop:7", container="server"), sidecar])
+        cart.until(at_s)
+    (insight,) = cart.finish()
+    assert (insight.image, insight.evidence.image_before, insight.measures["hosts_before"]) == ("proxy:2", "proxy:1", 0)
+    assert insight.reason == "complete: image proxy:1 is not seen any more"
+
+
 def test_the_version_of_spans_and_the_image_of_log_records_are_one_deploy() -> None:
     cart = Service()
     for at_s in range(0, 2 * HOUR_S, 60):
