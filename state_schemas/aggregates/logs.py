@@ -40,6 +40,8 @@ class PatternCount(msgspec.Struct, frozen=True, array_like=True, gc=False):
     # (name, lines) and samples, both ascending, both of severe lines only.
     hosts: tuple[tuple[str, int], ...] = ()
     samples: tuple[LineSample, ...] = ()
+    # `service.version` of severe lines, "" for one without, ascending: the first two, which tell one from several.
+    versions: tuple[str, ...] = ()
 
 
 class LogTable(msgspec.Struct, frozen=True, array_like=True, gc=False):

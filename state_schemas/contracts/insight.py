@@ -108,7 +108,9 @@ class Evidence(Struct, frozen=True):
     edges: Annotated[tuple[str, ...], Meta(description="`caller -> callee` of the anomalous calls")] = ()
     expected: Annotated[str, Meta(description="for an absence: the expected data, and when it was last seen")] = ""
     timeline: Annotated[tuple[TimelineStep, ...], Meta(description="steps of a sequence, in order")] = ()
-    version_before: Annotated[str, Meta(description="of a deploy: what the service ran before")] = ""
+    version_before: Annotated[
+        str, Meta(description="of a deploy, or of a pattern that is new since one: what the service ran before")
+    ] = ""
     image_before: Annotated[str, Meta(description="of a deploy: what the service ran before")] = ""
 
 

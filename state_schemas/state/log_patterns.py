@@ -57,6 +57,9 @@ class Registered(msgspec.Struct, frozen=True, array_like=True, gc=False):
     # Key of a pattern that was made of several others, else ().
     wide: tuple[str, ...] = ()
     rate: LineRate = LineRate()
+    # The version of the service that came shortly before the pattern was new, and the one before that; "" for none.
+    version: str = ""
+    version_before: str = ""
 
 
 class PatternEpisode(OpenEpisode, frozen=True, array_like=True, gc=False):
@@ -95,6 +98,8 @@ class LogPatternModel(msgspec.Struct, frozen=True, array_like=True, gc=False):
     lines: ServiceLines = ServiceLines()
     # End of the last final window, 0 before there is one.
     last_end_ms: int = 0
+    # Version of the service -> start of the first window with it; those seen last are at the end.
+    versions: dict[str, int] = {}
 
 
 PATTERNS_CODEC: Final = zipped("error-patterns", DetectorState[LogPatternModel, LogTable])

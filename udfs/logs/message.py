@@ -49,6 +49,7 @@ def _aggregate(lines: list[PlacedLine], at: KafkaPosition, ranges: tuple[OffsetR
         texts=reduce(merge_texts, {line.read.pattern.texts for line in lines}),
         hosts=((resource.host, count),) if severe else (),
         samples=tuple(sorted(_sample(line, at) for line in lines)[:SAMPLES_MAX]) if severe else (),
+        versions=(resource.version,) if severe else (),
     )
     info = info_of(resource, max(line.place.at_ms for line in lines))
     table = LogTable((counted,), count if severe else 0, info, ranges)

@@ -55,6 +55,7 @@ def merge_counts(left: PatternCount, right: PatternCount) -> PatternCount:
         texts,
         _merge_hosts(left.hosts, right.hosts),
         tuple(sorted({*left.samples, *right.samples})[:SAMPLES_MAX]),
+        left.versions if left.versions == right.versions else tuple(sorted({*left.versions, *right.versions})[:2]),
     )
 
 

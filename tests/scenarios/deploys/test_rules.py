@@ -33,6 +33,7 @@ def test_a_new_error_in_the_logs_of_a_new_version_is_a_match() -> None:
     deployed, error = match.evidence.timeline
     assert deployed.title == "cart: deployed version 2.0.0 at 23:20:00, after 1.9.3, on 1 of 1 hosts"
     assert (error.step, error.delay_ms) == ("error", 60_000)
+    assert ", new since version 2.0.0: cannot read the price list" in error.title
 
 
 def test_an_error_before_the_deploy_or_after_another_version_is_no_match() -> None:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 
+import pytest
+
 from jobs.graph import stages
 from operators.detectors.log_patterns import LogPatterns
 from operators.emission import EmissionConfig
@@ -41,9 +43,12 @@ CART = Resource("prod", "cart", "host-0")
 _NUMBERS = count(1)
 
 
-def emitted(drawing: str) -> list[Insight]:
-    """Return every revision of the insights about one service, emitted when final."""
-    return insights(run([stage_with_insights(True)], events_of(drawing)))
+def emitted(drawing: str, versions: str = "") -> list[Insight]:
+    """Return every revision of the insights about one service, emitted when final.
+
+    versions: its version by window, a character each; of an upper case letter only host-0 has it, and host-1 has 1.
+    """
+    return insights(run([stage_with_insights(True)], events_of(drawing, versions)))
 
 
 def stage_with_insights(on: bool) -> Stage:
@@ -52,13 +57,15 @@ def stage_with_insights(on: bool) -> Stage:
     return replace(stage, machine=LogPatterns(PatternConfig(insights=on), emission))
 
 
-def events_of(drawing: str) -> list[Timed]:
+def events_of(drawing: str, versions: str = "") -> list[Timed]:
     events: list[Timed] = []
     for window, character in enumerate(drawing):
         start_ms = START_MS + window * WINDOW_MS
+        version = versions[window : window + 1]
+        of_host = version, "1" if version.isupper() else version
         records = [
             LogRecord(
-                resource=Resource("prod", "cart", f"host-{number % 2}"),
+                resource=Resource("prod", "cart", f"host-{number % 2}", version=of_host[number % 2]),
                 time_ns=(start_ms + 100 * number % WINDOW_MS) * MS,
                 severity_number=severity,
                 severity_text="",
@@ -73,6 +80,37 @@ def events_of(drawing: str) -> list[Timed]:
             at = KafkaPosition("logs_raw", 0, window, start_ms + WINDOW_MS)
             events += [(at.timestamp_ms, part) for part in logs_part(records, READER, at, FoldConfig(TIMES)).logs]
     return events
+
+
+@pytest.mark.parametrize(
+    ("drawing", "versions", "before"),
+    [
+        (WARM + "." * 20 + "FF", "1" * 62 + "2" * 22, "1"),
+        (WARM + "FF", "1" * 62 + "22", "1"),
+        (WARM + "." * 20 + "FF", "1" * 62 + "2" * 20 + "11", ""),
+        (WARM + "." * 185 + "FF", "1" * 62 + "2" * 187, ""),
+        (WARM + "FF", "2" * 64, ""),
+        (WARM + "FF", "1" + "2" * 63, ""),
+        (WARM + "." * 20 + "FF", "1" * 62 + "2" * 20 + "AA", ""),
+        (WARM + "FF", "1" * 62, ""),
+    ],
+    ids=[
+        *("behind a version", "with a version", "back to the one before", "long after"),
+        *("the first version", "in the warm-up", "on both versions", "without a version"),
+    ],
+)
+def test_a_new_error_of_a_version_that_came_before_it_is_new_since_that_version(
+    drawing: str, versions: str, before: str
+) -> None:
+    first, *_ = emitted(drawing, versions)
+    assert first.kind == "error_pattern_new"
+    assert first.evidence.version_before == before
+    assert (", new since version 2: could not reserve" in first.title) is bool(before)
+
+
+def test_an_error_that_comes_on_the_version_before_too_is_not_new_since_a_version() -> None:
+    revisions = emitted(WARM + "." * 20 + "FFFFFF", "1" * 62 + "2" * 20 + "22" + "1111")
+    assert [", new since version 2" in insight.title for insight in revisions][:2] == [True, False]
 
 
 def test_the_end_of_input_retracts_no_insight() -> None:

@@ -15,6 +15,7 @@ from udfs.logs.template import template_of
 ERROR: Final = 17
 FATAL: Final = 21
 TEMPLATE_CHARS_MAX: Final = 200
+VERSION_CHARS_MAX: Final = 40
 HOUR_MS: Final = 3_600_000
 
 
@@ -25,7 +26,7 @@ def report(key: ServiceKey, episode: PatternEpisode, entry: Registered, course: 
     """
     counted = episode.counted
     measures = _measures(episode)
-    evidence = _evidence(episode, template_of(entry.texts))
+    evidence = _evidence(episode, entry)
     return Finding(
         kind=episode.kind,
         subject=counted.pattern_id if source == "logs" else f"{counted.pattern_id}@{source}",
@@ -33,26 +34,29 @@ def report(key: ServiceKey, episode: PatternEpisode, entry: Registered, course: 
         end_ms=episode.end_ms,
         severity=_severity(counted.severity),
         confidence=0.9,
-        text=_text(_change(episode, measures, source), episode.start_ms, evidence),
+        text=_text(_change(episode, measures, source), episode, evidence),
         measures=measures,
         evidence=evidence,
         info=episode.info,
     ).candidate(key, course)
 
 
-def _evidence(episode: PatternEpisode, template: str) -> Evidence:
+def _evidence(episode: PatternEpisode, entry: Registered) -> Evidence:
     samples = episode.counted.samples
     traces = tuple(
         TraceExemplar(role="sample", trace_id=trace_id, latency_ms=0.0, host=host, operation="")
         for trace_id, host in dict.fromkeys((sample.trace_id, sample.host) for sample in samples)
         if len(trace_id) == 32
     )
+    is_new = episode.kind == "error_pattern_new"
     return Evidence(
         traces=traces,
         hosts=_hosts(episode),
         sample_lines=tuple(dict.fromkeys(sample.line for sample in samples)),
-        template=template,
+        template=template_of(entry.texts),
         kafka=kafka_ranges(episode.ranges),
+        # As long as all its lines are of the version that came before it.
+        version_before=entry.version_before if is_new and episode.counted.versions == (entry.version,) else "",
     )
 
 
@@ -88,8 +92,11 @@ def _change(episode: PatternEpisode, measures: dict[str, float], source: LineSou
             return f"{noun} {rate(measures['lines_per_min'])} per minute (usually {usual})"
 
 
-def _text(change: str, start_ms: int, evidence: Evidence) -> str:
-    text = f"{change} since {clock(start_ms)}: {title_of(evidence.template, TEMPLATE_CHARS_MAX)}"
+def _text(change: str, episode: PatternEpisode, evidence: Evidence) -> str:
+    text = f"{change} since {clock(episode.start_ms)}"
+    if evidence.version_before:
+        text += f", new since version {title_of(episode.counted.versions[0], VERSION_CHARS_MAX)}"
+    text += f": {title_of(evidence.template, TEMPLATE_CHARS_MAX)}"
     if evidence.hosts and evidence.hosts[0].share >= CARRIED_SHARE_MIN:
         text += f"; on host {evidence.hosts[0].name} ({percent(evidence.hosts[0].share)})"
     return text + (f"; trace {evidence.traces[0].trace_id}" if evidence.traces else "")

@@ -30,6 +30,8 @@ __all__ = ["JOINED", "LIFE", "PatternConfig", "evaluate_lines", "expire_patterns
 
 LIFE: Final = Lifecycle("back to its usual rate", "the pattern has stayed: it is known now", "no more lines")
 JOINED: Final = Course("closed", "merged with another pattern")
+VERSION_NEAR_MS: Final = 1_800_000  # a pattern that begins within this time after a version may have come with it
+VERSIONS_MAX: Final = 8  # versions of a service that are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ def evaluate_lines(
         refused_lines=model.refused_lines + named.refused,
         lines=now.rates.service,
         last_end_ms=window.end_ms,
+        versions=now.versions(),
     )
     return model, candidates
 
@@ -182,6 +185,24 @@ class _Evaluation:
         refused = sum(counted.count for counted in severe if counted.pattern_id in registry.refused)
         return _Named(registry.entries, dict(sorted(found.items())), frozenset(registry.added), refused)
 
+    def versions(self) -> dict[str, int]:
+        """Return the versions of the service with the start of the first window of each, those seen last at the end."""
+        known, table = self.model.versions, self.window.table
+        seen = {table.info.version, *(name for counted in table.patterns for name in counted.versions)} - {""}
+        kept = {name: since_ms for name, since_ms in known.items() if name not in seen}
+        kept |= {name: known.get(name, self.window.start_ms) for name in sorted(seen)}
+        return dict(list(kept.items())[-VERSIONS_MAX:])
+
+    def _since_version(self, entry: Registered, counted: PatternCount) -> Registered:
+        """Return the entry of a new pattern with the version that came shortly before it, after the warm-up."""
+        known = self.versions()
+        version = counted.versions[0] if counted.versions else ""
+        since_ms = known.pop(version, 0)
+        is_deployed = bool(known) and since_ms - min(known.values()) >= self.config.warm_minutes * MINUTE_MS
+        if not is_deployed or self.window.start_ms - since_ms > VERSION_NEAR_MS:
+            return entry
+        return msgspec.structs.replace(entry, version=version, version_before=list(known)[-1])
+
     def _with_room(self, here: set[str], wanted: int) -> dict[str, Registered]:
         """Return the registry with room for `wanted` more patterns, as far as it can be made.
 
@@ -227,6 +248,7 @@ class _Evaluation:
         if opened.kind != "error_pattern_surge" and not has_room:
             opened = msgspec.structs.replace(opened, visible=False)
         entry = msgspec.structs.replace(entry, rate=self.rates.without_recent(entry.rate))
+        entry = self._since_version(entry, counted) if opened.kind == "error_pattern_new" else entry
         return _Followed(entry, opened, self._insight(opened, entry, OPEN))
 
     def _novel(self, named: _Named, name: str) -> PatternEpisode | None:
