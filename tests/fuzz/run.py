@@ -29,7 +29,7 @@ _KERNELS: Final = (
     []
     if os.environ.get("NUMBA_DISABLE_JIT") == "1"
     else [
-        *("udfs.otlp.span_scanner_kernels", "udfs.otlp.span_names", "udfs.compiled"),
+        *("udfs.otlp.span_scanner_kernels", "udfs.otlp.wire_kernels", "udfs.otlp.span_names", "udfs.compiled"),
         *("udfs.logs.masking.kernel", "udfs.logs.masking.byte_classes"),
     ]
 )

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from state_schemas.aggregates.rule_signals import RuleHit, ServiceEdge, Signal
 from state_schemas.contracts.rules import RELATIONS
-from udfs.rules.matching import Match, SequencePlan, StepPlan, advance
+from udfs.rules.matching import Match, advance
+from udfs.rules.plan import SequencePlan, StepPlan
 from udfs.rules.relations import Edges, Relation
 
 END_MS = 1_000

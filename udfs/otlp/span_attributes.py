@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from state_schemas.telemetry.spans import EncodedSpans
 from udfs.otlp.protobuf import ProtobufReader
 from udfs.otlp.span_names import number_names
-from udfs.otlp.span_scanner_kernels import GROUP_DEPTH_MAX, find_attributes
+from udfs.otlp.span_scanner_kernels import find_attributes
+from udfs.otlp.wire_kernels import GROUP_DEPTH_MAX
 
 __all__ = ["AttributeReader", "SpanAttributes"]
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from state_schemas.telemetry.spans import EncodedSpans, SpanColumns
 from udfs.otlp.refused import Refused
 from udfs.otlp.span_names import number_names
-from udfs.otlp.span_scanner_kernels import EXCEPTIONS_MAX, GROUP_DEPTH_MAX, find_spans, read_spans
+from udfs.otlp.span_scanner_kernels import EXCEPTIONS_MAX, find_spans, read_spans
+from udfs.otlp.wire_kernels import GROUP_DEPTH_MAX
 
 __all__ = ["Scanned", "scan"]
 

@@ -9,23 +9,14 @@ from typing import Any, Final
 import numpy as np
 
 from udfs.compiled import inlined, load8, njit
+from udfs.otlp.wire_kernels import read_sized, read_tag, read_varint, skip_value
 
-__all__ = ["EXCEPTIONS_MAX", "GROUP_DEPTH_MAX", "find_attributes", "find_spans", "read_spans"]
+__all__ = ["EXCEPTIONS_MAX", "find_attributes", "find_spans", "read_spans"]
 
-# Largest depth of nested groups; the limit of upb.
-GROUP_DEPTH_MAX: Final = 100
 # Exceptions of one span that are read: enough for a chain of causes or a few retries. The thousands of exceptions that
 # a loop may record add no information.
 EXCEPTIONS_MAX: Final = 8
 
-_SIZE_MAX: Final = np.uint64(2**31 - 1)
-_TAG_MAX: Final = np.uint64(2**32 - 1)
-_TAG_BYTES_MAX: Final = 5
-_VARINT_BYTES_MAX: Final = 10
-_U0: Final = np.uint64(0)
-_U7: Final = np.uint64(7)
-_U8: Final = np.uint64(8)
-_LOW_7: Final = np.uint64(0x7F)
 _LOW_32: Final = np.uint64(0xFFFFFFFF)
 
 # Tags (field number << 3 | wire type) of opentelemetry/proto/trace/v1/trace.proto.
@@ -55,107 +46,14 @@ _N: Final = np.uint8(ord("n"))
 
 
 @njit
-def _varint(buf: Any, pos: Any, end: Any) -> Any:
-    """Read a varint of at most 10 bytes; bits above the 64th are dropped, as upb does. -> value, next position."""
-    if pos < end and buf[pos] < 0x80:  # short path for most tags, lengths and enums
-        return np.uint64(buf[pos]), pos + 1
-    value = _U0
-    shift = _U0
-    stop = min(end, pos + _VARINT_BYTES_MAX)
-    at = pos
-    while at < stop:
-        byte = np.uint64(buf[at])
-        value |= (byte & _LOW_7) << shift
-        at += 1
-        if byte <= _LOW_7:
-            return value, at
-        shift += _U7
-    return value, ~at
-
-
-@njit
-def _tag(buf: Any, pos: Any, end: Any) -> Any:
-    """Read a field's tag: at most 5 bytes, 32 bits, field number not 0. -> tag, next position."""
-    value, after = _varint(buf, pos, end)
-    if after < 0:
-        return np.int64(0), after
-    if after - pos > _TAG_BYTES_MAX or value > _TAG_MAX or value < _U8:
-        return np.int64(0), ~pos
-    return np.int64(value), after
-
-
-@njit
-def _sized(buf: Any, pos: Any, end: Any) -> Any:
-    """Read the length of a length-delimited field. -> first byte of its content, end of its content."""
-    value, first = _varint(buf, pos, end)
-    if first < 0:
-        return first, first
-    if value > _SIZE_MAX or np.int64(value) > end - first:
-        return ~pos, ~pos
-    return first, first + np.int64(value)
-
-
-@njit
-def _skip_plain(buf: Any, pos: Any, end: Any, wire_type: Any) -> Any:
-    """Skip the value of a field that is not a group. -> next position."""
-    after = ~pos
-    if wire_type == 0:
-        _, after = _varint(buf, pos, end)
-    elif wire_type == 1:
-        after = pos + 8
-    elif wire_type == 2:
-        _, after = _sized(buf, pos, end)
-    elif wire_type == 5:
-        after = pos + 4
-    return after if after <= end else ~pos
-
-
-@njit
-def _skip_group(buf: Any, pos: Any, end: Any, field: Any, groups: Any) -> Any:
-    """Skip the content and the end tag of a group. -> next position.
-
-    The group ends at the end tag with its own field number after all groups inside it are closed; any other end tag is
-    a fault.
-    """
-    groups[0] = field
-    depth = 1
-    while depth > 0:
-        tag, after = _tag(buf, pos, end)
-        if after < 0:
-            return after
-        wire_type = tag & 7
-        if wire_type == 3:
-            if depth == GROUP_DEPTH_MAX:
-                return ~pos
-            groups[depth] = tag >> 3
-            depth += 1
-        elif wire_type == 4:
-            depth -= 1
-            if groups[depth] != tag >> 3:
-                return ~pos
-        else:
-            after = _skip_plain(buf, after, end, wire_type)
-            if after < 0:
-                return after
-        pos = after
-    return pos
-
-
-@njit
-def _skip(buf: Any, pos: Any, end: Any, tag: Any, groups: Any) -> Any:
-    """Skip the value of any field. groups: int64 (GROUP_DEPTH_MAX,), scratch. -> next position."""
-    return _skip_group(buf, pos, end, tag >> 3, groups) if tag & 7 == 3 else _skip_plain(buf, pos, end, tag & 7)
-
-
-@njit
 def _walk_scope(buf: Any, pos: Any, end: Any, count: Any, span_range: Any, groups: Any) -> Any:
     """Find the spans of one ScopeSpans. -> next position, spans found so far."""
     while pos < end:
-        tag, after = _tag(buf, pos, end)
+        tag, after = read_tag(buf, pos, end)
         if after < 0:
             return after, count
         if tag == _SPANS:
-            first, pos = _sized(buf, after, end)
+            first, pos = read_sized(buf, after, end)
             if pos < 0:
                 return pos, count
             if count < span_range.shape[0]:
@@ -163,7 +61,7 @@ def _walk_scope(buf: Any, pos: Any, end: Any, count: Any, span_range: Any, group
                 span_range[count, 1] = pos
             count += 1
         else:
-            pos = _skip(buf, after, end, tag, groups)
+            pos = skip_value(buf, after, end, tag, groups)
             if pos < 0:
                 return pos, count
     return pos, count
@@ -173,11 +71,11 @@ def _walk_scope(buf: Any, pos: Any, end: Any, count: Any, span_range: Any, group
 def _walk_resource(buf: Any, pos: Any, end: Any, counts: Any, resource_range: Any, span_range: Any, groups: Any) -> Any:
     """Find the spans and `resource` fields of one ResourceSpans, whose index is counts[0]. -> next position."""
     while pos < end:
-        tag, after = _tag(buf, pos, end)
+        tag, after = read_tag(buf, pos, end)
         if after < 0:
             return after
         if tag == _RESOURCE:
-            first, pos = _sized(buf, after, end)
+            first, pos = read_sized(buf, after, end)
             if pos < 0:
                 return pos
             if counts[1] < resource_range.shape[0]:
@@ -186,12 +84,12 @@ def _walk_resource(buf: Any, pos: Any, end: Any, counts: Any, resource_range: An
                 resource_range[counts[1], 2] = pos
             counts[1] += 1
         elif tag == _SCOPE_SPANS:
-            first, stop = _sized(buf, after, end)
+            first, stop = read_sized(buf, after, end)
             if stop < 0:
                 return stop
             pos, counts[2] = _walk_scope(buf, first, stop, counts[2], span_range, groups)
         else:
-            pos = _skip(buf, after, end, tag, groups)
+            pos = skip_value(buf, after, end, tag, groups)
         if pos < 0:
             return pos
     return pos
@@ -208,11 +106,11 @@ def find_spans(buf: Any, counts: Any, resource_range: Any, span_range: Any, reso
     pos = 0
     end = buf.shape[0]
     while pos < end:
-        tag, after = _tag(buf, pos, end)
+        tag, after = read_tag(buf, pos, end)
         if after < 0:
             return after
         if tag == _RESOURCE_SPANS:
-            first, stop = _sized(buf, after, end)
+            first, stop = read_sized(buf, after, end)
             if stop < 0:
                 return stop
             spans_before = counts[2]
@@ -221,7 +119,7 @@ def find_spans(buf: Any, counts: Any, resource_range: Any, span_range: Any, reso
                 resource[i] = counts[0]
             counts[0] += 1
         else:
-            pos = _skip(buf, after, end, tag, groups)
+            pos = skip_value(buf, after, end, tag, groups)
         if pos < 0:
             return pos
     return pos
@@ -231,14 +129,14 @@ def find_spans(buf: Any, counts: Any, resource_range: Any, span_range: Any, reso
 def _status_code(buf: Any, pos: Any, end: Any, code: Any, groups: Any) -> Any:
     """Read one `status` field; a field without a code leaves `code` unchanged (merge). -> code, next position."""
     while pos < end:
-        tag, after = _tag(buf, pos, end)
+        tag, after = read_tag(buf, pos, end)
         if after < 0:
             return code, after
         if tag == _STATUS_CODE:
-            value, pos = _varint(buf, after, end)
+            value, pos = read_varint(buf, after, end)
             code = np.int64(value & _LOW_32)  # an enum has 32 bits, as in upb
         else:
-            pos = _skip(buf, after, end, tag, groups)
+            pos = skip_value(buf, after, end, tag, groups)
         if pos < 0:
             return code, pos
     return code, pos
@@ -279,14 +177,14 @@ def _event(buf: Any, pos: Any, end: Any, row: Any, exceptions: Any, groups: Any)
     first = pos
     named = False
     while pos < end:
-        tag, after = _tag(buf, pos, end)
+        tag, after = read_tag(buf, pos, end)
         if after < 0:
             return after
         if tag == _EVENT_NAME:
-            name, pos = _sized(buf, after, end)
+            name, pos = read_sized(buf, after, end)
             named = pos - name == 9 and load8(buf, name) == _EXCEPTIO and buf[name + 8] == _N
         else:
-            pos = _skip(buf, after, end, tag, groups)
+            pos = skip_value(buf, after, end, tag, groups)
         if pos < 0:
             return pos
     noted = exceptions[0, 0]
@@ -308,11 +206,11 @@ def _span(
     """Read one span; write its ids, times and name to its row. -> position, kind, status code."""
     kind = code = np.int64(0)
     while pos < end:
-        tag, after = _tag(buf, pos, end)
+        tag, after = read_tag(buf, pos, end)
         if after < 0:
             return after, kind, code
         if tag & 7 == 2:
-            first, pos = _sized(buf, after, end)
+            first, pos = read_sized(buf, after, end)
             if pos < 0:
                 return pos, kind, code
             if tag <= _NAME:
@@ -323,13 +221,13 @@ def _span(
                 elif tag == _EVENTS:
                     pos = _event(buf, first, pos, row, exceptions, groups)
         elif tag == _KIND:
-            value, pos = _varint(buf, after, end)
+            value, pos = read_varint(buf, after, end)
             kind = np.int64(value & _LOW_32)
         elif tag in (_START_NS, _END_NS) and after + 8 <= end:
             times[row, (tag - _START_NS) >> 3] = load8(buf, after)
             pos = after + 8
         else:
-            pos = _skip(buf, after, end, tag, groups)
+            pos = skip_value(buf, after, end, tag, groups)
         if pos < 0:
             return pos, kind, code
     return pos, kind, code
@@ -367,12 +265,12 @@ def _last_key(buf: Any, pos: Any, end: Any, groups: Any) -> Any:
     """Find it as _key does, for a KeyValue of any form."""
     first = stop = np.int64(0)
     while pos < end:
-        tag, pos = _tag(buf, pos, end)
+        tag, pos = read_tag(buf, pos, end)
         if pos >= 0 and tag == _KEY:
-            first, pos = _sized(buf, pos, end)
+            first, pos = read_sized(buf, pos, end)
             stop = pos
         elif pos >= 0:
-            pos = _skip(buf, pos, end, tag, groups)
+            pos = skip_value(buf, pos, end, tag, groups)
         if pos < 0:
             return np.int64(0), np.int64(0)
     return first, stop
@@ -393,15 +291,15 @@ def find_attributes(
         at = key_stops[names[i] - 1] if names[i] > 0 else 0
         size = key_stops[names[i]] - at
         while pos < end:
-            tag, pos = _tag(buf, pos, end)
+            tag, pos = read_tag(buf, pos, end)
             if tag == _ATTRIBUTES:
-                first, pos = _sized(buf, pos, end)
+                first, pos = read_sized(buf, pos, end)
                 key, stop = _key(buf, first, pos, groups)
                 if size == stop - key and _equal(buf, key, keys, at, size):
                     found[i, 0] = first
                     found[i, 1] = pos
             else:
-                pos = _skip(buf, pos, end, tag, groups)
+                pos = skip_value(buf, pos, end, tag, groups)
 
 
 @inlined

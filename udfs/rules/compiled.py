@@ -13,7 +13,7 @@ from state_schemas.contracts.rules import SOURCES, Condition, Part, Rule, Source
 from udfs.otlp.decoder import AskedAttributes
 from udfs.otlp.resource import short_name
 from udfs.rules.conditions import Conditions, Fields, compile_conditions, exact_texts, field_fault
-from udfs.rules.matching import SequencePlan, StepPlan
+from udfs.rules.plan import SequencePlan, StepPlan
 from udfs.rules.relations import relation_faults, relations_of
 
 __all__ = ["CompiledRule", "ConditionFault", "RuleEntry", "RuleIndex", "by_of", "compile_rules", "rule_name", "text_of"]
