@@ -22,6 +22,27 @@ from udfs.rules.subjects import bucket_of
 
 DELAY_MS = 120_000  # of signals, beside the lateness of the stories
 TRACE = "ab" * 16
+SLOW_THEN_FAILING = """
+id: slow-then-failing
+version: 1
+title: slow, then failing
+by: service
+within: 10m
+steps:
+  - {name: slow, insight: {kind: latency_spike}}
+  - {name: failing, insight: {kind: error_ratio}, within: 2m}
+"""
+SLOW_AND_SILENT = """
+id: slow-and-no-errors
+version: 1
+title: slow without errors
+by: service
+within: 10m
+severity: critical
+steps:
+  - {name: slow, insight: {kind: latency_spike}}
+  - {name: errors, insight: {kind: error_ratio}, not_within: 1m}
+"""
 
 
 @dataclass

@@ -3,8 +3,7 @@
 from operators.correlate.sequences import QUIET_MS, RecordSequences, SequenceConfig
 from operators.emission import EmissionConfig
 from state_schemas.aggregates.rule_signals import RuleClock
-from tests.scenarios.sequences.test_sequences import SLOW_AND_SILENT
-from tests.support.sequences import Rules
+from tests.support.sequences import SLOW_AND_SILENT, Rules
 from tests.support.traffic import START_MS, WINDOW_MS
 from udfs.rules.compiled import RuleIndex
 

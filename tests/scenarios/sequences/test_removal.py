@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.scenarios.sequences.test_sequences import SLOW_AND_SILENT, SLOW_THEN_FAILING
-from tests.support.sequences import Rules
+from tests.support.sequences import SLOW_AND_SILENT, SLOW_THEN_FAILING, Rules
 
 
 @pytest.mark.parametrize(

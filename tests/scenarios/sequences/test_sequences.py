@@ -3,30 +3,8 @@
 import pytest
 
 from state_schemas.contracts.insight import Contribution, Evidence, Window
-from tests.support.sequences import DELAY_MS, TRACE, Rules, insight
+from tests.support.sequences import DELAY_MS, SLOW_AND_SILENT, SLOW_THEN_FAILING, TRACE, Rules, insight
 from tests.support.traffic import START_MS
-
-SLOW_THEN_FAILING = """
-id: slow-then-failing
-version: 1
-title: slow, then failing
-by: service
-within: 10m
-steps:
-  - {name: slow, insight: {kind: latency_spike}}
-  - {name: failing, insight: {kind: error_ratio}, within: 2m}
-"""
-SLOW_AND_SILENT = """
-id: slow-and-no-errors
-version: 1
-title: slow without errors
-by: service
-within: 10m
-severity: critical
-steps:
-  - {name: slow, insight: {kind: latency_spike}}
-  - {name: errors, insight: {kind: error_ratio}, not_within: 1m}
-"""
 
 
 def test_a_match_is_an_insight_that_has_the_story() -> None:
