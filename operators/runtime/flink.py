@@ -22,7 +22,7 @@ from pyflink.datastream.functions import BroadcastProcessFunction, KeyedBroadcas
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
 from operators.ingest.fold import FOLDS, Fold, FoldConfig
-from operators.machine import RuledMachine, Stage, Step, with_rules
+from operators.machine import BEGIN_OF_TIME, END_OF_INPUT, RuledMachine, Stage, Step, with_rules
 from operators.runtime.routing import RULES, SinkRows, Takers, fold_uid, input_of, takers_of, unrouted
 from state_schemas.aggregates.published_rules import PUBLISHED_CODEC, PublishedRule, RuleRecord, TopicAtStart
 from state_schemas.codec import Box
@@ -184,6 +184,16 @@ class FoldMessages(ProcessFunction):
         yield from self._router.route(folded.dead_letters)
 
 
+def _event_time_ms(ctx: KeyedProcessFunction.Context) -> int:
+    """Return the watermark that an event meets.
+
+    An input that was idle can bring one behind END_OF_INPUT: Flink ends event time without idle inputs. Such an event
+    waits in the savepoint, for the job that begins from it, whose event time begins anew.
+    """
+    watermark_ms: int = ctx.timer_service().current_watermark()
+    return BEGIN_OF_TIME if watermark_ms == END_OF_INPUT else watermark_ms
+
+
 class KeyedMachine(KeyedProcessFunction):
     """Runs any machine: state in one value (versioned bytes when Flink writes it), timers as event-time timers."""
 
@@ -213,7 +223,7 @@ class KeyedMachine(KeyedProcessFunction):
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         box = self._box.value() or Box(self._machine.codec, self._machine.initial(ctx.get_current_key()), None)
-        step = self._machine.on_event(box.state, self._decode(value), ctx.timer_service().current_watermark())
+        step = self._machine.on_event(box.state, self._decode(value), _event_time_ms(ctx))
         yield from self._commit(box, step, ctx)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:

@@ -67,6 +67,8 @@ class Progress:
     - samples: (time, spans folded).
     - checkpoints: by number.
     - profile: (time, CPU seconds so far by (role, thread), {stage: (busy, backpressured, all)}).
+    - state_bytes: largest size of the state of each stage in a checkpoint.
+    - drained_ms: when all was processed and written.
     """
 
     samples: list[tuple[int, int]] = field(default_factory=list)
@@ -74,6 +76,13 @@ class Progress:
     profile: list[tuple[int, dict[tuple[str, str], float], dict[str, tuple[int, int, int]]]] = field(
         default_factory=list
     )
+    state_bytes: dict[str, int] = field(default_factory=dict)
+    drained_ms: int = 0
+
+    def whole_per_s(self) -> float:
+        """Return the spans a second from the first that was read until all were processed, up to 2 s too few."""
+        before_ms = [at_ms for at_ms, folded in self.samples if not folded]
+        return 1000 * self.samples[-1][1] / (self.drained_ms - (before_ms or [self.samples[0][0]])[-1])
 
     def steady_ms(self) -> tuple[int, int]:
         """Return the ends of the first and the last checkpoint that were completed before all spans were read."""
@@ -190,7 +199,11 @@ class _Measurement:
             before, read = read, counters.get("records_folded_total", 0)
             at_ms = int(time.time() * 1000)
             progress.samples.append((at_ms, read))
-            progress.checkpoints |= _checkpoints(rest, job_id)
+            new = _checkpoints(rest, job_id).items() - progress.checkpoints.items()
+            progress.checkpoints |= dict(new)
+            for number, _ in new:
+                for stage, size_bytes in _state_bytes(rest, job_id, number).items():
+                    progress.state_bytes[stage] = max(size_bytes, progress.state_bytes.get(stage, 0))
             if self.profile:
                 progress.profile.append((at_ms, usage.threads_cpu_s(), _stage_times(rest, job_id)))
             moved_s = time.monotonic() if read > before else moved_s
@@ -202,6 +215,7 @@ class _Measurement:
             raise CommandFailed(message)
         counters = rest.counters(job_id)
         rest.stop(job_id, f"file://{self.folder}/savepoints", drain=True, deadline_s=STOP_DEADLINE_S)
+        progress.drained_ms = int(time.time() * 1000)
         usage.sample()
         return usage, progress, counters
 
@@ -221,12 +235,13 @@ class _Measurement:
 
 
 class Measured(NamedTuple):
-    """A run of a job. filled_bytes: of all messages. counters: of all steps, added up over subtasks."""
+    """A run of a job. filled_bytes: of all messages. counters: of all steps, added up. matches: of rules, in the table."""
 
     usage: Usage
     progress: Progress
     filled_bytes: int
     counters: dict[str, int]
+    matches: int
 
 
 def measured(given: BenchInput, sizes: Sizes, *, profile: bool, report: Callable[[str], None]) -> Measured:
@@ -255,12 +270,13 @@ def measured(given: BenchInput, sizes: Sizes, *, profile: bool, report: Callable
             filled_bytes = sending.result().value_bytes
             if given.job == "insights":
                 measurement.require_exact()
-    return Measured(usage, progress, filled_bytes, counters)
+            matches = lake.read(measurement.config.lake, "sequence_matches", selected_fields=("insight_id",))
+    return Measured(usage, progress, filled_bytes, counters, len(matches["insight_id"].unique()))
 
 
 def bench_job(given: BenchInput, sizes: Sizes, *, profile: bool, report: Callable[[str], None]) -> Result:
     """Run the job over these messages; takes minutes. profile: also return where the time went."""
-    usage, progress, filled_bytes, _ = measured(given, sizes, profile=profile, report=report)
+    usage, progress, filled_bytes, *_ = measured(given, sizes, profile=profile, report=report)
     spans_per_s = progress.steady_spans_per_s()
     scores = {
         "spans_per_s": round(spans_per_s),
@@ -285,6 +301,13 @@ def _checkpoints(rest: FlinkRest, job_id: str) -> dict[int, Checkpoint]:
     fields = ("trigger_timestamp", "end_to_end_duration", "checkpointed_size")
     done = [entry for entry in history if entry["status"] == "COMPLETED"]
     return {int(entry["id"]): Checkpoint(*(int(entry[field]) for field in fields)) for entry in done}
+
+
+def _state_bytes(rest: FlinkRest, job_id: str, checkpoint: int) -> dict[str, int]:
+    """Return the size of the state of each stage in a checkpoint."""
+    names = {vertex["id"]: vertex["name"] for vertex in rest.get(f"/jobs/{job_id}")["vertices"]}
+    tasks = rest.get(f"/jobs/{job_id}/checkpoints/details/{checkpoint}")["tasks"]
+    return {names[vertex]: int(task["checkpointed_size"]) for vertex, task in tasks.items()}
 
 
 def _stage_times(rest: FlinkRest, job_id: str) -> dict[str, tuple[int, int, int]]:

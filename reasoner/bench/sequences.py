@@ -53,19 +53,18 @@ def _row(signals: int, services: int, count: int, report: Report) -> dict[str, A
         # Checkpoints of the heap are whole, those of RocksDB what has changed.
         changes = {"state_backend": "hashmap", "bundle_size": BUNDLE_SIZE}
         sizes = Sizes(FAST.stack, FAST.engine.model_copy(update=changes))
-        usage, progress, _, counters = measured(given, sizes, profile=False, report=report)
+        usage, progress, _, counters, matches = measured(given, sizes, profile=False, report=report)
     if lost := counters.get("rule_signals_overflowed_total", 0):
         message = f"{lost} signals were given up: no result"
         raise CommandFailed(message)
-    signals_per_s = progress.steady_spans_per_s()
-    state_kb = max(checkpoint.size_bytes for checkpoint in progress.checkpoints.values()) / 1000
+    state_kb = progress.state_bytes["record-sequences"] / 1000
     return {
         "rules": count,
-        "signals_per_s": round(signals_per_s),
+        "signals_per_s": round(progress.whole_per_s()),
         "cpu_us_a_signal": round(sum(usage.cpu_s.values()) / signals * 1e6, 1),
         "state_kb_a_bucket": round(state_kb / BUCKETS, 1),
         "state_kb_a_service": round(state_kb / services, 2),
-        "matches": counters.get("sequence_matches_total", 0),
+        "matches": matches,
         "given_up": counters.get("partial_matches_given_up_total", 0),
         "checkpoint_ms_max": max(checkpoint.took_ms for checkpoint in progress.checkpoints.values()),
     }

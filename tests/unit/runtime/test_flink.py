@@ -121,6 +121,12 @@ def test_an_event_comes_with_the_watermark(task: FakeTask) -> None:
     assert totals(order(task, emits=("total",))) == [Total(len(KEY), 7_000)]
 
 
+def test_an_event_behind_the_end_of_event_time_meets_its_beginning(task: FakeTask) -> None:
+    """A machine adds to the watermark it is given, and no timer can be later than the end."""
+    task.advance(END_OF_INPUT)
+    assert totals(order(task, emits=("total",))) == [Total(len(KEY), BEGIN_OF_TIME)]
+
+
 def test_a_timer_fires_once_when_event_time_reaches_it(task: FakeTask) -> None:
     order(task, add=1, timer_at_ms=100)
     assert task.timers.calls == [("register", 100)]
