@@ -235,7 +235,7 @@ class _Measurement:
 
 
 class Measured(NamedTuple):
-    """A run of a job. filled_bytes: of all messages. counters: of all steps, added up. matches: of rules, in the table."""
+    """A run of a job. filled_bytes: of all messages. counters: of all steps, added up. matches: in the table."""
 
     usage: Usage
     progress: Progress
