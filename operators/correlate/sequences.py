@@ -31,6 +31,7 @@ from udfs.detect.service_window import ServiceKey, ServiceWindow
 from udfs.rules.compiled import RuleIndex
 from udfs.rules.evaluation import conclude, evaluate_signals
 from udfs.rules.report import match_row
+from udfs.rules.subjects import BUCKETS
 from udfs.rules.windows import by_window, merge_windows, ordered_by_window
 
 Event = SignalBatch | RuleClock | RuleEdge
@@ -76,7 +77,7 @@ class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
     empty = SequenceModel
 
     def __init__(self, config: SequenceConfig, emission: EmissionConfig) -> None:
-        super().__init__(self.emission_of(config, emission), IDLE_MS, "signals=1")
+        super().__init__(self.emission_of(config, emission), IDLE_MS, f"signals=1 buckets={BUCKETS}")
         self._config, self._early = config, emission
 
     def with_rules(self, changes: Sequence[PublishedRule]) -> Self:

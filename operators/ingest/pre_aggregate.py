@@ -81,9 +81,10 @@ class PreAggregate(ABC, Generic[Out]):
         if self._has_rules:
             state.signals += (_admitted_signal(signal, names) for signal in event.signals)
             state.record_signals += (_admitted_signal(signal, names) for signal in event.record_signals)
-        if self._is_full(state):
+        if state.waiting > SPANS_WAITING_MAX or state.messages > MESSAGES_WAITING_MAX:
             return Step(state, self._flush(state), self._idle_timer_ms(state, watermark_ms), counts)
-        return Step(state, (), watermark_ms + 1, counts)
+        are_full = len(state.signals) + len(state.record_signals) > SIGNALS_WAITING_MAX
+        return Step(state, _signal_batches(state) if are_full else (), watermark_ms + 1, counts)
 
     def on_timer(self, state: PreAggregateState, now_ms: int) -> Step[PreAggregateState, Out | OfAll | SignalBatch]:
         out = self._flush(state)
@@ -93,13 +94,6 @@ class PreAggregate(ABC, Generic[Out]):
         if not state.known:
             return Step(None, out, None, (("states_forgotten_total", 1),))
         return Step(state, out, self._idle_timer_ms(state, now_ms))
-
-    def _is_full(self, state: PreAggregateState) -> bool:
-        return (
-            state.waiting > SPANS_WAITING_MAX
-            or state.messages > MESSAGES_WAITING_MAX
-            or len(state.signals) + len(state.record_signals) > SIGNALS_WAITING_MAX
-        )
 
     def _idle_timer_ms(self, state: PreAggregateState, now_ms: int) -> int:
         oldest_ms = min((min(names.values()) for names in state.known.values()), default=now_ms)
@@ -130,9 +124,8 @@ class PreAggregate(ABC, Generic[Out]):
         out: list[Out | OfAll | SignalBatch] = [*self._merged(state)]
         out += (EnvActivity(env, merge_activity(windows)) for env, windows in sorted(activity.items()))
         out += merge_releases(state.releases)
-        out += (*rule_batches(state.signals), *record_batches(state.record_signals))
-        listed = (state.spans, state.logs, state.activity, state.releases, state.signals, state.record_signals)
-        for waiting in listed:
+        out += _signal_batches(state)
+        for waiting in (state.spans, state.logs, state.activity, state.releases):
             waiting.clear()
         state.waiting = state.messages = 0
         return tuple(out)
@@ -225,6 +218,14 @@ class ActivityPreAggregate(PreAggregate[OfAll]):
 
 _OWN: Final[Mapping[SignalType, type[PreAggregate[Any]]]] = {"traces": TracePreAggregate, "logs": LogPreAggregate}
 PRE_AGGREGATES: Final = {signal: _OWN.get(signal, ActivityPreAggregate) for signal in SIGNALS}
+
+
+def _signal_batches(state: PreAggregateState) -> tuple[SignalBatch, ...]:
+    """Return the signals that wait, and forget them."""
+    out: list[SignalBatch] = [*rule_batches(state.signals), *record_batches(state.record_signals)]
+    state.signals.clear()
+    state.record_signals.clear()
+    return tuple(out)
 
 
 def _admitted_signal(signal: S, names: AdmittedNames) -> S:

@@ -1,6 +1,6 @@
 """Reading of the wire format of protobuf, compiled: varints, tags, lengths, and skipping of fields.
 
-A position that is negative is a fault: its complement is where the broken field begins.
+Contract of all kernels: that of `udfs.otlp.span_scanner_kernels`.
 """
 
 from typing import Any, Final

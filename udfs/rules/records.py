@@ -27,9 +27,8 @@ __all__ = [
     "value_of_resource",
 ]
 
-# Of one message; further ones are counted. A bundle of Flink, all outputs of which are in the heap of the JVM at once,
-# can have 300 messages of a thousand records while a backlog is read: 200 signals of 500 bytes each are 30 MB, 1,000
-# were more than a heap of 500 MB takes.
+# Of one message; further ones are counted. All outputs of a bundle of Flink, of up to 10,000 messages, are on the heap
+# of the JVM at once: 200 signals of a message are 10 kB, packed.
 SIGNALS_MAX: Final = 200
 OF_RESOURCE: Final = frozenset(("env", "namespace", "service", "version", "site_id", "host"))
 OfRecord = RuleSignal | RecordSignal

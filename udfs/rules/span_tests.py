@@ -206,8 +206,7 @@ class SpanTests:
     def _decide_attributes(self, block: int, spans: SpanColumns, words: _Words) -> None:
         """Take from each word the conditions that the attributes of its span contradict."""
         attributed = self._attributed[block]
-        # Most of it is never written: memory that the system does not provide.
-        asked = np.empty((2, len(words) * len(attributed)), np.intp)
+        asked = np.empty((2, np.count_nonzero(words) * len(attributed)), np.intp)
         rows, names = asked[:, : asked_attributes(words, attributed, *asked)]
         if len(rows):
             read = self._reader.read(spans.encoded, rows, names)

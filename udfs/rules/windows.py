@@ -2,7 +2,6 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from typing import Final, TypeVar
 from zlib import crc32
 
@@ -32,29 +31,32 @@ S = TypeVar("S", bound=SubjectSignal)
 
 
 def rule_batches(found: Iterable[RuleSignal]) -> Iterator[RuleSignalBatch]:
-    """Yield the signals in a batch for each environment and bucket, in the order in which these come."""
-    for (env, bucket), signals in _by_bucket(found).items():
+    """Yield the signals in a batch for each environment and bucket, in their order."""
+    for (env, bucket), signals in _by_bucket(found):
         yield RuleSignalBatch(env, bucket, RULE_SIGNALS.pack(signals))
 
 
 def record_batches(found: Iterable[RecordSignal]) -> Iterator[RecordSignalBatch]:
     """Yield the signals as `rule_batches` does."""
-    for (env, bucket), signals in _by_bucket(found).items():
+    for (env, bucket), signals in _by_bucket(found):
         yield RecordSignalBatch(env, bucket, RECORD_SIGNALS.pack(signals))
 
 
-def _by_bucket(found: Iterable[S]) -> dict[tuple[str, int], list[S]]:
+def _by_bucket(found: Iterable[S]) -> list[tuple[tuple[str, int], list[S]]]:
     grouped: dict[tuple[str, int], list[S]] = {}
     for signal in found:
         grouped.setdefault((signal.env, signal.bucket), []).append(signal)
-    return grouped
+    return sorted(grouped.items())
 
 
 def by_window(signals: Iterable[SubjectSignal], window_ms: int) -> Iterator[tuple[int, SignalWindow]]:
     """Yield the start and the contents of each window that has signals, ascending."""
-    ordered = union((signals,))
-    for start_ms, part in groupby(ordered, lambda found: found.signal.at_ms - found.signal.at_ms % window_ms):
-        yield start_ms, SignalWindow((tuple(part),))
+    found: dict[int, list[SubjectSignal]] = {}
+    for signal in signals:
+        at_ms = signal.signal.at_ms
+        found.setdefault(at_ms - at_ms % window_ms, []).append(signal)
+    for start_ms, part in sorted(found.items()):
+        yield start_ms, merge_windows((SignalWindow((union((part,)),)),))
 
 
 def ordered_by_window(found: SubjectSignal, window_ms: int) -> SubjectSignal:
@@ -78,7 +80,7 @@ def merge_windows(parts: Iterable[SignalWindow]) -> SignalWindow:
         whole = chunk
         while merged and len(merged[-1]) < 2 * len(whole):
             whole = union((merged.pop(), whole))
-        kept = whole if whole is chunk else _limited(whole)
+        kept = _limited(whole)
         dropped += len(whole) - len(kept)
         merged.append(kept)
     return SignalWindow(tuple(merged), dropped, _joined(part.edges for part in listed))
@@ -101,14 +103,23 @@ def signals_of(window: SignalWindow) -> Chunk:
 
 
 def union(chunks: Iterable[Iterable[SubjectSignal]]) -> Chunk:
-    """Return the signals of all chunks, of each the highest revision, ascending by (at_ms, signal_id, subject)."""
+    """Return the signals of all chunks, ascending by (at_ms, signal_id, subject), of each the highest revision.
+
+    A span that was sent twice can have two forms of one revision: the one that orders first is kept.
+    """
     held: dict[tuple[str, str], SubjectSignal] = {}
     for chunk in chunks:
         for found in chunk:
             key = (found.signal.signal_id, found.subject)
-            if key not in held or found.signal.revision > held[key].signal.revision:
+            before = held.get(key)
+            if before is None or _rank(found) < _rank(before):
                 held[key] = found
     return tuple(sorted(held.values(), key=_order))
+
+
+def _rank(found: SubjectSignal) -> tuple[object, ...]:
+    signal = found.signal
+    return -signal.revision, signal.at_ms, signal.exact_ms, found.hits, signal.ranges, signal.title
 
 
 def _order(found: SubjectSignal) -> tuple[int, str, str]:
