@@ -3,6 +3,7 @@
 The matches are those of a replay that knows all rules from its beginning.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from reasoner.clients.rules_topic import read_rule_records, send_rule_records
 from reasoner.clients.topics import create_topics, rule_specs
 from reasoner.recordings.message import Message
 from reasoner.recordings.player import PlayOptions, play
+from reasoner.recordings.read import times_ns
 from reasoner.runs.local_run import LocalRun
 from reasoner.stack import RunningStack
 from reasoner.traffic import shop
@@ -33,6 +35,7 @@ from state_schemas.contracts.insight import Insight, to_json
 from tests.faults.breaking import stop_with_savepoint, wait_for_a_checkpoint
 from tests.services.job_runs import ClusterJob, job_config, topics_in
 from tests.support.reshaped import spread
+from udfs.otlp.decoder import SpanDecoder
 from udfs.rules.publishing import READ_MS, published_rules
 
 pytestmark = pytest.mark.faults
@@ -115,10 +118,15 @@ class Recording:
     config: JobConfig
     sent: tuple[Message, ...]
 
-    def play(self, since_ms: int, until_ms: int, speed: float | None = None) -> None:
+    def play(self, since_ms: int, until_ms: int, speed: float | None = None) -> float:
+        """Send the messages of some time; return the spans a second."""
         part = [message for message in self.sent if since_ms <= message.timestamp_ms < until_ms]
         options = PlayOptions(compression="gzip", speed=speed)
+        began_s = time.monotonic()
         play(part, self.config.kafka.bootstrap_servers, topics_in(self.config), options)
+        took_s = time.monotonic() - began_s
+        traces = (message.value for message in part if message.topic_kind == "traces")
+        return sum(len(times_ns("traces", value, SpanDecoder())) for value in traces) / took_s
 
     def publish(self, at_ms: int, records: Iterable[tuple[str, bytes | None]]) -> None:
         """Send records to the rules topic."""
@@ -157,7 +165,7 @@ def test_hot_rules(stack: RunningStack, tmp_path: Path, verdict: dict[str, Any])
     with ThreadPoolExecutor(1) as pool:
         burst = ((f"burst-{number}", rule(f"burst-{number}", BOTH)) for number in range(BURST))
         sent = pool.submit(recording.publish, burst_ms + PART_MS - READ_MS, burst)
-        recording.play(burst_ms, burst_ms + PART_MS, SPEED)
+        verdict["spans_per_s_in_the_burst"] = round(recording.play(burst_ms, burst_ms + PART_MS, SPEED))
         sent.result()
     recording.wait_until_ruled()
     recording.play(burst_ms + PART_MS, 1 << 60)
