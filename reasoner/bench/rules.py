@@ -16,6 +16,7 @@ from reasoner.bench.job_input import LEAN, STEP_MS
 from reasoner.evaluate.result import Result
 from reasoner.recordings.message import Message
 from reasoner.traffic.spans import SIGMA, median_ns, spans
+from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.contracts.rules import Rule
 from state_schemas.telemetry.message import KafkaPosition
 from udfs.rules.compiled import RuleIndex, compile_rules
@@ -47,8 +48,10 @@ def bench_rules(rounds: int, report: Report) -> Result:
     folds = [TraceFold(FoldConfig(rules=rules(case.reach) if case.reach else None)) for case in CASES]
     messages = list(spans(LEAN, MESSAGES, 1, START_MS, STEP_MS))
     count = MESSAGES * LEAN.spans_per_message
-    signals = [sum(_pass(fold, messages) for _ in range(2)) // 2 for fold in folds]  # compiles and fills the caches
-    report(f"{count} spans, {RULES} rules: {signals[-1]} signals")
+    # Compiles and fills the caches.
+    signals = [[len(folded.record_signals) for _ in range(2) for folded in _pass(fold, messages)] for fold in folds]
+    found = [sum(of_fold) // 2 for of_fold in signals]
+    report(f"{count} spans, {RULES} rules: {found[-1]} signals")
     us: list[list[float]] = [[] for _ in CASES]
     for _ in range(rounds):
         for times, fold in zip(us, folds, strict=True):
@@ -58,27 +61,27 @@ def bench_rules(rounds: int, report: Report) -> Result:
     rows: list[dict[str, Any]] = [
         {
             "rules": case.name,
-            "signals_share": round(found / count, 4),
+            "signals_share": round(number / count, 4),
             "us_a_span": round(median(times), 3),
             "us_a_span_min": round(min(times), 3),
             "us_a_span_max": round(max(times), 3),
             # Of the same round, so that what slows a round slows both.
             "more": round(median(one / plain for one, plain in zip(times, us[0], strict=True)) - 1, 3),
         }
-        for case, found, times in zip(CASES, signals, us, strict=True)
+        for case, number, times in zip(CASES, found, us, strict=True)
     ]
     scores = {f"{name}_{row['rules']}": row[name] for row in rows for name in ("us_a_span", "signals_share", "more")}
     return Result("bench rules", f"fold of lean spans, {RULES} rules, {rounds} rounds", scores, rows)
 
 
-def _pass(fold: TraceFold, messages: Sequence[Message]) -> int:
-    """Fold the messages; return their signals."""
-    found = 0
+def _pass(fold: TraceFold, messages: Sequence[Message]) -> list[FoldedMessage]:
+    """Fold the messages."""
+    found: list[FoldedMessage] = []
     for offset, message in enumerate(messages):
         at = KafkaPosition("trace_events", message.partition or 0, offset, message.timestamp_ms)
         folded = fold.fold(message.value, at).message
         assert folded is not None, "a generated message is rejected"
-        found += len(folded.record_signals)
+        found.append(folded)
     return found
 
 
