@@ -1,15 +1,15 @@
 """Signals of insights: their fields, and the keys under which rules see them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from state_schemas.aggregates.rule_signals import RuleSignal, Signal
+from state_schemas.aggregates.rule_signals import RuleHit, RuleSignal, Signal
 from state_schemas.contracts.insight import Contribution, Insight, Kind
 from state_schemas.telemetry.message import OffsetRange
 from udfs.detect.latency.report import carries
 from udfs.insights.ids import service_of
 from udfs.rules.compiled import RuleIndex, by_of
-from udfs.rules.conditions import Fields
+from udfs.rules.conditions import FieldValue
 from udfs.rules.relations import known_hosts
 from udfs.rules.subjects import bucket_of
 
@@ -29,18 +29,25 @@ def insight_signals(insight: Insight, index: RuleIndex) -> Iterator[RuleSignal]:
     """
     if insight.status == "retracted":
         return
-    signal = _signal(insight)
-    for name, hits in sorted(by_of(index.hits("insight", _fields(insight), signal.at_ms)).items()):
-        for value in _values(insight, name)[:VALUES_MAX]:
-            subject = f"{name}|{value}"
-            yield RuleSignal(insight.env, bucket_of(subject), subject, signal, tuple(sorted(hits)))
+    signal, fields = _signal(insight), _fields(insight)
+    for by, hits in sorted(by_of(index.hits("insight", fields, signal.at_ms)).items()):
+        for value in _values(insight, by)[:VALUES_MAX]:
+            yield _signal_of(insight.env, f"{by}|{value}", signal, hits)
+    for host in _hosts(insight)[:VALUES_MAX]:
+        found = by_of(index.hits("insight", {**fields, **_fields_by_host(insight, host)}, signal.at_ms))
+        if of_host := found.get("host"):
+            yield _signal_of(insight.env, f"host|{host}", signal, of_host)
 
 
 def withdrawn_signals(insight: Insight, subjects: Iterable[str]) -> Iterator[RuleSignal]:
     """Yield the signal of a revision for subjects that it does not concern any more."""
     signal = _signal(insight)
     for subject in sorted(subjects):
-        yield RuleSignal(insight.env, bucket_of(subject), subject, signal, ())
+        yield _signal_of(insight.env, subject, signal, ())
+
+
+def _signal_of(env: str, subject: str, signal: Signal, hits: Iterable[RuleHit]) -> RuleSignal:
+    return RuleSignal(env, bucket_of(subject), subject, signal, tuple(sorted(hits)))
 
 
 def _signal(insight: Insight) -> Signal:
@@ -62,9 +69,8 @@ def _signal(insight: Insight) -> Signal:
     )
 
 
-def _fields(insight: Insight) -> Fields:
+def _fields(insight: Insight) -> dict[str, FieldValue]:
     evidence = insight.evidence
-    parts = (evidence.hosts, evidence.operations, evidence.callees)
     return {
         "env": insight.env,
         "namespace": insight.namespace,
@@ -78,7 +84,7 @@ def _fields(insight: Insight) -> Fields:
         "host": tuple(host.name for host in evidence.hosts),
         "operation": tuple(operation.name for operation in evidence.operations),
         "callee": tuple(callee.name for callee in evidence.callees),
-        "carried_by": tuple(part.name for of_kind in parts if len(of_kind) > 1 for part in of_kind if carries(part)),
+        "carried_by": _carriers(evidence.hosts, evidence.operations, evidence.callees),
         "template": evidence.template,
         "confidence": insight.confidence,
         "cold_start": insight.cold_start,
@@ -86,24 +92,35 @@ def _fields(insight: Insight) -> Fields:
     }
 
 
-def _carries(host: Contribution) -> bool:
-    """Return whether a host has at least half of its part of an anomaly.
+def _fields_by_host(insight: Insight, host: str) -> dict[str, FieldValue]:
+    """Return the fields that a rule by host sees differently: of the hosts of an insight there is only its own."""
+    evidence = insight.evidence
+    own = (name for name in _carriers(evidence.hosts) if name == host)
+    return {"host": host, "carried_by": (*own, *_carriers(evidence.operations, evidence.callees))}
 
-    Evidence ranks all hosts of the service. One that answers as usual while another one is slow has hardly any part.
-    """
-    return 2 * host.share >= host.traffic_share
+
+def _carriers(*kinds: Sequence[Contribution]) -> tuple[str, ...]:
+    """Return what carries the anomaly, of each kind that has several to compare."""
+    return tuple(part.name for parts in kinds if len(parts) > 1 for part in parts if carries(part))
 
 
 def _values(insight: Insight, by: str) -> tuple[str, ...]:
-    """Return the values of `by` of an insight; () where it has none."""
+    """Return the values of `by` of an insight, () where it has none; not of hosts, each of which has own fields."""
     evidence = insight.evidence
     if by == "env":
         return ("",)
     if by == "service":
         return (service_of(insight),) if insight.service else ()
-    if by == "host":
-        known = known_hosts(host.name for host in evidence.hosts)
-        return tuple(host.name for host in evidence.hosts if _carries(host) and host.name in known)
     if by == "operation":
         return tuple(f"{service_of(insight)}|{operation.name}" for operation in evidence.operations)
     return tuple(trace.trace_id for trace in evidence.traces) if by == "trace" else ()
+
+
+def _hosts(insight: Insight) -> tuple[str, ...]:
+    """Return the hosts that an insight concerns: those with at least half of their part of the anomaly.
+
+    Evidence ranks all hosts of the service. One that answers as usual while another one is slow has hardly any part.
+    """
+    hosts = insight.evidence.hosts
+    known = known_hosts(host.name for host in hosts)
+    return tuple(host.name for host in hosts if 2 * host.share >= host.traffic_share and host.name in known)

@@ -6,6 +6,20 @@ from state_schemas.contracts.insight import Contribution, Evidence, Window
 from tests.support.sequences import DELAY_MS, SLOW_AND_SILENT, SLOW_THEN_FAILING, TRACE, Rules, insight
 from tests.support.traffic import START_MS
 
+TWO_SLOW = """
+id: two-slow
+version: 1
+title: two services are slow
+by: host
+within: 5m
+steps:
+  - name: slow
+    insight: {kind: latency_spike, carried_by|fieldref: host}
+    count: ">= 2"
+    distinct: service
+    within: 5m
+"""
+
 
 def test_a_match_is_an_insight_that_has_the_story() -> None:
     rules = Rules(SLOW_THEN_FAILING)
@@ -89,6 +103,17 @@ def test_carried_by_is_the_host_with_far_more_of_the_anomaly_than_of_the_traffic
     rules.signal(10, "latency_spike", evidence=Evidence(hosts=hosts))
     rules.signal(70, "error_ratio")
     assert len(rules.until(100)) == matches
+
+
+@pytest.mark.parametrize(("slow_on", "hosts"), [("ac", []), ("aa", ["a"])], ids=["on two hosts", "on one host"])
+def test_by_host_carried_by_is_that_host_alone(slow_on: str, hosts: list[str]) -> None:
+    """Each service has 62 % of its anomaly on one host, and on the two others half of their part and more."""
+    rules = Rules(TWO_SLOW)
+    for number, (service, slow) in enumerate(zip(("cart", "mail"), slow_on, strict=True)):
+        parts = (Contribution(host, *((0.62, 0.4) if host == slow else (0.19, 0.3)), 9) for host in "abc")
+        rules.signal(10 + 10 * number, "latency_spike", service, evidence=Evidence(hosts=tuple(parts)))
+    rules.until(100)
+    assert [match.evidence.hosts[0].name for match in rules.emitted] == hosts
 
 
 def test_an_insight_that_opens_too_late_is_no_signal_and_is_counted() -> None:
