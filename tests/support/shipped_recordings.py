@@ -63,7 +63,7 @@ def deploy(recording: Recording, error_s: int, warning_s: int | None = None) -> 
 
 def restarts(recording: Recording, hosts: str, every_s: int = 40) -> None:
     for number, host in enumerate(hosts):
-        body = f"Back-off restarting failed container app in pod ads-5d9{number % 3}_shop(1f0c)"
+        body = f"back-off 40s restarting failed container=app pod=ads-5d9{number % 3}_shop(1f0c)"
         recording.line(100 + every_s * number, "kubelet", body, "INFO", f"node-{host}")
 
 

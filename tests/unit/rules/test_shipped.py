@@ -1,5 +1,6 @@
 """Shipped rules: which lines their steps see, and what the package says about them."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import pytest
@@ -14,13 +15,15 @@ from state_schemas.telemetry.resource import Resource
 from tests.support.traffic import READER, START_MS, request_of_logs
 from tests.unit.rules.shipped_lines import LINES
 from tests.unit.rules.usual_lines import USUAL
+from tests.unit.rules.usual_warnings import USUAL_WARNINGS
 from udfs.logs.severity import WARN, severity_of
 from udfs.logs.template import template_of
 from udfs.rules.compiled import RuleIndex
 from udfs.rules.value_tests import value_test
 
 AT = KafkaPosition("logs_raw", 0, 0, START_MS)
-INFO = 9
+INFO, ERROR = 9, 17
+Attributes = tuple[tuple[str, str], ...]
 
 
 @cache
@@ -28,14 +31,15 @@ def index() -> RuleIndex:
     return load_rules(SHIPPED)
 
 
-def record(body: str, severity: int = WARN) -> LogRecord:
+def record(body: str, severity: int = WARN, attributes: Attributes = ()) -> LogRecord:
     """Return a record of a line. severity: where the line has no level."""
     number = severity_of(0, "", body) or severity
-    return LogRecord(Resource("prod", "cart", "host-1"), START_MS * 10**6, number, "", body, "", (), "")
+    return LogRecord(Resource("prod", "cart", "host-1"), START_MS * 10**6, number, "", body, "", attributes, "")
 
 
-def steps_that_see(body: str, severity: int = WARN) -> set[tuple[str, str]]:
-    message = FOLDS["logs"](FoldConfig(rules=index())).fold(request_of_logs([record(body, severity)]), AT).message
+def steps_that_see(body: str, severity: int = WARN, attributes: Attributes = ()) -> set[tuple[str, str]]:
+    sent = request_of_logs([record(body, severity, attributes)])
+    message = FOLDS["logs"](FoldConfig(rules=index())).fold(sent, AT).message
     assert message is not None
     hits = (hit for found in (*message.record_signals, *message.signals) for hit in found.hits)
     return {(rule.id, rule.steps[hit.step].name) for hit in hits for rule in (index().rules[hit.rule].rule,)}
@@ -80,8 +84,37 @@ def test_lines_of_a_system_that_is_well_are_seen_by_no_step(line: str) -> None:
     assert steps_that_see(line, INFO) == set()
 
 
-def test_they_are_many_and_each_is_another_one() -> None:
-    assert len(set(USUAL)) == len(USUAL) >= 150
+@pytest.mark.parametrize("line", [*USUAL, *USUAL_WARNINGS])
+def test_nor_are_they_as_warnings_and_errors(line: str) -> None:
+    assert steps_that_see(line, WARN) | steps_that_see(line, ERROR) == set()
+
+
+@pytest.mark.parametrize(("lines", "least"), [(USUAL, 200), (USUAL_WARNINGS, 100)], ids=["information", "warnings"])
+def test_they_are_many_and_each_is_another_one(lines: Sequence[str], least: int) -> None:
+    assert len(set(lines)) == len(lines) >= least
+
+
+@pytest.mark.parametrize(
+    ("error_type", "is_seen"),
+    [
+        ("java.sql.SQLTransientConnectionException", True),
+        ("org.apache.hc.core5.http.ConnectionRequestTimeoutException", True),
+        ("com.mongodb.MongoWaitQueueFullException", True),
+        ("java.net.SocketTimeoutException", False),
+        ("asyncio.exceptions.TimeoutError", False),
+    ],
+)
+def test_an_exhausted_pool_is_seen_as_the_exception_of_a_span(error_type: str, is_seen: bool) -> None:
+    hits = index().hits("span", {"status": "error", "attributes.error.type": error_type}, START_MS)
+    rules = {index().rules[hit.rule].rule.id for _, hit in hits}
+    assert rules == ({"pool-exhausted-then-time-outs"} if is_seen else set())
+
+
+@pytest.mark.parametrize(("times", "is_seen"), [("1", False), ("5", False), ("6", True), ("40", True)])
+def test_an_event_of_a_restart_is_seen_when_it_has_come_several_times(times: str, is_seen: bool) -> None:
+    body = "Back-off restarting failed container app in pod ads-5d9f_shop(1f0c)"
+    found = steps_that_see(body, INFO, (("k8s.event.count", times),))
+    assert (("restart-loop", "restarts") in found) is is_seen
 
 
 @pytest.mark.parametrize("line", LINES["name-or-certificate-failure", "callers"])
