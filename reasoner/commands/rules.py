@@ -23,6 +23,7 @@ app = group("Check, list, publish and remove sequence rules.", "reasoner rules c
 _FILES: Final = typer.Argument(
     parser=rules_path, metavar="FILES", help="Files of rules, folders of them, or `shipped`."
 )
+_SINCE: Final = "6h"  # detectors need an hour, and most of it would be left
 Files = Annotated[list[Path], _FILES]
 JobFile = Annotated[Path, typer.Option("--config", help="YAML file of the job; kafka.topics.rules names the topic.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
@@ -163,8 +164,11 @@ def backtest(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of a job: read its topics and its detection.")] = None,
     since: Annotated[
-        str, typer.Option(help="Of the topics, what came within 90s, 30m, 12h, 2d before the newest message.")
-    ] = "1h",
+        str | None,
+        typer.Option(
+            help=f"Of the topics, what came within 30m, 12h, 2d before the newest message; {_SINCE} if not set."
+        ),
+    ] = None,
     offsets: Annotated[
         list[str] | None,
         typer.Option(metavar="TOPIC/PARTITION:FIRST-LAST", help="These messages instead; may be repeated."),
@@ -178,24 +182,25 @@ def backtest(
 
     Example: reasoner rules backtest rules/ --config job.yaml --since 12h
 
-    Exit codes: 0 ok, 1 lines of the recording could not be read or Kafka cannot be reached, 2 wrong use or rules with
-    faults.
+    Exit codes: 0 ok, 1 lines of the recording, or all messages, could not be read, or there is none, or Kafka cannot be
+    reached, 2 wrong use or rules with faults.
     """
     from reasoner.recordings.read import BadLines
     from reasoner.runs.backtest import Topics, backtest_topics
     from reasoner.runs.backtest import backtest as run
 
-    if bool(data) == bool(config) or (data and offsets):
-        message = "expected one of --data and --config, and --offsets beside --config alone"
+    if bool(data) == bool(config) or (data and (offsets or since)) or (offsets and since):
+        message = "expected one of --data and --config, and beside --config one of --since and --offsets, or neither"
         raise WrongUse(message)
     bad = BadLines()
     if config:
-        asked = Topics(duration_ms("--since", since), tuple(offsets or ()))
+        asked = Topics(duration_ms("--since", since or _SINCE), tuple(offsets or ()))
         outcomes = backtest_topics(config, asked, rules, say)
     else:
         outcomes = run(data or (), rules, bad)
-    if outcomes and (left_out := outcomes[0].left_out):
-        say(f"{left_out} further signals are in the insights, but not in the numbers of the steps")
+    if outcomes:
+        for line in outcomes[0].read.lines():
+            say(line)
     if as_json:
         for outcome in outcomes:
             print(json.dumps(outcome.as_json()))

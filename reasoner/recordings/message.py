@@ -11,9 +11,11 @@ class Message:
 
     - timestamp_ms: the Kafka record timestamp, epoch ms: when the Collector sent it; lateness is judged from it.
     - partition: of the topic for topic_kind; None until `placed`.
+    - reached_ms: the timestamp that all partitions have reached with it; None is that of the newest message so far.
     """
 
     topic_kind: SignalType
     value: bytes
     timestamp_ms: int
     partition: int | None = None
+    reached_ms: int | None = None

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from jobs.settings import Detection, JobConfig, load
 from reasoner.clients.topic_messages import offsets_named, offsets_since, records_between
 from reasoner.clients.topics import source_names
-from reasoner.errors import WrongUse
+from reasoner.errors import CommandFailed, WrongUse
 from reasoner.recordings.message import Message
 from reasoner.recordings.read import BadLines, read
 from reasoner.recordings.reshape import placed
@@ -25,6 +25,7 @@ from state_schemas.aggregates.rule_signals import (
     Signal,
     SubjectSignal,
 )
+from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight
 from state_schemas.telemetry.signals import SIGNALS
 from udfs.event_time import WINDOW_MS
@@ -35,6 +36,35 @@ from udfs.rules.windows import ordered_by_window, union
 DAY_MS: Final = 24 * 3_600_000
 SIGNALS_MAX: Final = 200_000  # that are kept to say how far they came, 1 kB each
 Hit = tuple[Signal, RuleHit]
+
+
+class Input(NamedTuple):
+    """What of the messages counted.
+
+    - messages: that were read; undecoded: those that were no OTLP; rejected: records of the others.
+    - dead_letters: that the job would write about both.
+    - late: records that are older than `lateness_ms`, or met a final window, the latter once for each stage.
+    - left_out: signals of all rules that are in the matches, but not among those of the steps: beyond SIGNALS_MAX.
+    """
+
+    messages: int = 0
+    undecoded: int = 0
+    rejected: int = 0
+    dead_letters: int = 0
+    late: int = 0
+    left_out: int = 0
+
+    def lines(self) -> Iterator[str]:
+        """Yield a line for people about each kind that did not count."""
+        if self.undecoded or self.rejected:
+            yield (
+                f"of {self.messages} messages {self.undecoded} could not be decoded; records rejected: "
+                f"{self.rejected}, dead letters in a job: {self.dead_letters}; see docs/rejected.md"
+            )
+        if self.late:
+            yield f"late records, which no rule saw: {self.late}; see records_late_total in docs/runbook.md"
+        if self.left_out:
+            yield f"{self.left_out} further signals are in the insights, but not in the numbers of the steps"
 
 
 class Outcome(NamedTuple):
@@ -49,8 +79,8 @@ class Outcome(NamedTuple):
     in_order: dict[str, int]
     # Length of the recording in ms.
     observed_ms: int
-    # Signals of all rules that are in the matches, but not among those of the steps: they were more than SIGNALS_MAX.
-    left_out: int = 0
+    # The same for all rules.
+    read: Input = Input()
 
     @property
     def per_day(self) -> float:
@@ -65,7 +95,7 @@ class Outcome(NamedTuple):
             "per_day": round(self.per_day, 3),
             "signals": self.signals,
             "in_order": self.in_order,
-            "left_out": self.left_out,
+            **self.read._asdict(),
             "matches": found,
         }
 
@@ -73,7 +103,7 @@ class Outcome(NamedTuple):
 def backtest(paths: Sequence[Path], rules: Path, bad: BadLines) -> list[Outcome]:
     """Run the recordings through the shipped graph with these rules; return an outcome for each version of a rule.
 
-    Raises BadConfig where the rules have faults.
+    Raises BadConfig where the rules have faults, CommandFailed where no message can be decoded.
     """
     config = settings(Detection(emit_when="final", rules=rules, shipped_rules=False))
     return _run(placed(read(paths, bad), PARTITIONS), config)
@@ -117,20 +147,22 @@ def backtest_topics(file: Path, asked: Topics, rules: Path, report: Report) -> l
     report(f"reading {sum(map(len, offsets.values())):,} messages of {len(offsets)} partitions")
     signals = {getattr(kafka.topics, signal): signal for signal in SIGNALS}
     messages = (
-        Message(signals[record.topic], record.value or b"", record.timestamp, record.partition)
-        for record in records_between(bootstrap, offsets)
+        Message(signals[record.topic], record.value or b"", record.timestamp, record.partition, reached_ms)
+        for record, reached_ms in records_between(bootstrap, offsets, kafka.idle_ms)
     )
     return _run(messages, of_rules)
 
 
 def _run(messages: Iterable[Message], config: JobConfig) -> list[Outcome]:
-    run = LocalRun(config.graph(), taps=(RuleSignalBatch, RecordSignalBatch, RuleClock, RuleEdge))
+    taps = (RuleSignalBatch, RecordSignalBatch, RuleClock, RuleEdge)
+    run = LocalRun(config.graph(), taps=taps, out_of_order_ms=config.kafka.out_of_order_ms)
     index = config.rules
     assert index is not None, "the settings name a file of rules"
     names = {rule_name(compiled.rule) for compiled in index.rules.values()}
     insights: dict[str, Insight] = {}
     signals: list[SubjectSignal] = []
     left_out, windows = 0, list[int]()
+    letters, undecoded = 0, ""
     edges: dict[str, set[ServiceEdge]] = {}
     for out in run.run(messages):
         if isinstance(out, Insight) and out.subject in names:
@@ -143,9 +175,36 @@ def _run(messages: Iterable[Message], config: JobConfig) -> list[Outcome]:
             windows = [min((*windows, *out.windows)), max((*windows, *out.windows))]
         elif isinstance(out, RuleEdge):
             edges.setdefault(out.env, set()).add(out.edge)
+        elif isinstance(out, DeadLetter):
+            letters += 1
+            undecoded = undecoded or ("" if out.records else f"{out.reason}: {out.detail}")
+    found = _input(run, letters, left_out)
+    if found.messages == found.undecoded:
+        raise CommandFailed(_nothing(found.messages, undecoded))
     observed_ms = windows[1] - windows[0] if windows else 0
     outcomes = _outcomes(index, insights, signals, edges, observed_ms)
-    return [outcome._replace(left_out=left_out) for outcome in outcomes]
+    return [outcome._replace(read=found) for outcome in outcomes]
+
+
+def _input(run: LocalRun, dead_letters: int, left_out: int) -> Input:
+    counts = run.counts
+    return Input(
+        messages=sum(run.offsets.values()),
+        undecoded=counts["messages_rejected_total"],
+        rejected=counts["records_rejected_total"],
+        dead_letters=dead_letters,
+        late=counts["records_late_total"] + counts["records_behind_total"],
+        left_out=left_out,
+    )
+
+
+def _nothing(messages: int, first: str) -> str:
+    """Return why nothing can be said of rules. first: why the first message could not be decoded."""
+    if not messages:
+        return "found no message, expected OTLP of the time in question: name an earlier beginning, or other data"
+    return (
+        f"found {messages} messages, of which none can be decoded, the first because of {first}; see docs/rejected.md"
+    )
 
 
 def _placed(signal: SubjectSignal) -> SubjectSignal:

@@ -126,11 +126,19 @@ class Preflight:
                 "order: name a new topic in kafka.topics.rules, create it with `reasoner topics create --config "
                 f"{self.file}`, and publish the rules again"
             )
-        if "compact" not in state.cleanup.split(","):
+        cleanup = state.cleanup.split(",")
+        if "compact" not in cleanup:
             yield (
                 f"the topic of rules {topic} has cleanup.policy {state.cleanup}, expected compact, so that no rule is "
                 "lost when its record is old: set it with `kafka-configs.sh --alter --entity-type topics --entity-name "
                 f"{topic} --add-config cleanup.policy=compact`, and publish the rules again"
+            )
+        elif "delete" in cleanup and state.retention_ms >= 0:
+            yield (
+                f"the topic of rules {topic} has cleanup.policy {state.cleanup} and retention.ms {state.retention_ms}, "
+                "expected compact, or retention.ms -1: a rule is lost when its record is old; set it with "
+                f"`kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config "
+                "cleanup.policy=compact`, and publish the rules again"
             )
 
     def _timeout_faults(self) -> Iterator[str]:

@@ -18,6 +18,7 @@ from udfs.rules.document import read_rules
 __all__ = ["READ_MS", "Published", "publish", "published_rules", "put"]
 
 READ_MS: Final = 30_000  # a subtask reads a record within some seconds, unless the job is down (docs/rules.md)
+BEGIN_MS: Final = 946_684_800_000  # 2000-01-01; an earlier Kafka timestamp is in seconds, or of no clock
 KEPT_MS: Final = 5 * 24 * 3_600_000  # longest rule, absence, suppression and lateness together: 4 days and some
 RULES_MAX: Final = 1_000  # of the topic
 VERSIONS_MAX: Final = 20  # of a rule; the oldest is given up
@@ -32,8 +33,8 @@ class Published(NamedTuple):
 
 def publish(published: Mapping[str, PublishedRule], record: RuleRecord) -> Published:
     """Return what a record changes. Never raises; O(length of the record + versions of its rule)."""
-    if not 0 <= record.timestamp_ms < TIME_MS_END:
-        found = f"found the Kafka timestamp {record.timestamp_ms}, expected epoch ms from 1970 to 2261"
+    if not BEGIN_MS <= record.timestamp_ms < TIME_MS_END:
+        found = f"found the Kafka timestamp {record.timestamp_ms}, expected epoch ms from 2000 to 2261"
         return Published(fault=f"{found}: mend the clock of its producer")
     before = published.get(record.key)
     if record.value is None:

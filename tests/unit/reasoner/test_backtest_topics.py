@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka import TopicPartition
+from kafka.errors import OffsetOutOfRangeError
 
 from reasoner.clients import topic_messages
 from reasoner.clients.topic_messages import offsets_named, offsets_since, records_between
@@ -38,7 +39,7 @@ class Consumer:
     records: Mapping[TopicPartition, list[Record]]
     polled_max: int = 1
     ends: Mapping[TopicPartition, int] = field(default_factory=dict)
-    config: Mapping[str, str] = field(default_factory=lambda: {"bootstrap_servers": "kafka:9092"})
+    config: dict[str, str] = field(default_factory=lambda: {"bootstrap_servers": "kafka:9092"})
 
     def __post_init__(self) -> None:
         self.at: dict[TopicPartition, int] = {}
@@ -65,6 +66,10 @@ class Consumer:
     def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
         found: dict[TopicPartition, list[Record]] = {}
         for part in sorted(self.at):
+            if self.records[part] and self.at[part] < self.records[part][0].offset:  # retention has deleted it
+                if self.config["auto_offset_reset"] == "none":
+                    raise OffsetOutOfRangeError({part: self.at[part]})
+                self.at[part] = self.end_offsets([part])[part]
             left = [record for record in self.records[part] if record.offset >= self.at[part]]
             taken = left[: self.polled_max]
             found |= {part: taken} if taken else {}
@@ -87,6 +92,7 @@ def broker(consumer: Consumer) -> Iterator[None]:
     @contextmanager
     def consumer_of(bootstrap: str, **settings: Any) -> Iterator[Consumer]:
         consumer.__post_init__()
+        consumer.config |= {"auto_offset_reset": "latest", **settings}
         yield consumer
 
     def parts(bootstrap: str, name: str) -> list[TopicPartition]:
@@ -111,7 +117,7 @@ def test_records_of_all_partitions_come_by_their_timestamps_and_few_of_each_wait
     offsets = {LOGS[0]: range(6, 20), LOGS[1]: range(5, 9)}
     found = []
     with broker(consumer):
-        for record in records_between("kafka:9092", offsets):
+        for record, _ in records_between("kafka:9092", offsets, 0):
             found.append(record)
             assert consumer.given - len(found) <= 2 * (polled_max + 1), "the rest is still at the broker"
     every = [record for part in LOGS for record in records[part] if record.offset in offsets[part]]
@@ -123,7 +129,48 @@ def test_a_broker_that_sends_nothing_is_said(monkeypatch: pytest.MonkeyPatch) ->
     consumer = Consumer({LOGS[0]: topic(LOGS[0], 1, 2)})
     monkeypatch.setattr(consumer, "poll", lambda timeout_ms: {})
     with broker(consumer), pytest.raises(CommandFailed, match="2 messages do not come"):
-        list(records_between("kafka:9092", {LOGS[0]: range(2)}))
+        list(records_between("kafka:9092", {LOGS[0]: range(2)}, 0))
+
+
+def test_a_partition_whose_beginning_is_deleted_while_it_is_read_is_said_and_not_left_out() -> None:
+    records = {LOGS[0]: topic(LOGS[0], 1, 2), LOGS[1]: topic(LOGS[1], 1, 2, first=7)}
+    says = "offset 5 of logs_raw/1 was deleted meanwhile: begin later"
+    with broker(Consumer(records)), pytest.raises(CommandFailed, match=says):
+        list(records_between("kafka:9092", {LOGS[0]: range(2), LOGS[1]: range(5, 9)}, 0))
+
+
+def reached(idle_ms: int, *times: tuple[int, ...], polled_max: int = 1) -> list[tuple[int, int, int]]:
+    """Return of each record of partitions with these times: partition, time, and what all have reached with it."""
+    records = {part: topic(part, *at_ms) for part, at_ms in zip(LOGS, times, strict=True)}
+    with broker(Consumer(records, polled_max)):
+        found = list(records_between("kafka:9092", {part: range(len(records[part])) for part in LOGS}, idle_ms))
+    return [(record.partition, record.timestamp, reached_ms) for record, reached_ms in found]
+
+
+@pytest.mark.parametrize("polled_max", [1, 2, 9])
+def test_a_record_ahead_of_its_time_holds_up_no_partition_and_is_the_time_of_none_but_its_own(polled_max: int) -> None:
+    assert reached(0, (1, 3_600, 5, 7), (2, 4, 6, 8), polled_max=polled_max) == [
+        (0, 1, 0),
+        (1, 2, 1),
+        (1, 4, 1),
+        (0, 3_600, 4),
+        (0, 5, 4),
+        (1, 6, 6),
+        (0, 7, 6),
+        (1, 8, 8),
+    ]
+
+
+def test_a_partition_that_is_idle_for_longer_than_in_the_job_is_not_waited_for() -> None:
+    assert reached(10, (1, 5, 20, 30), (2, 40)) == [
+        (0, 1, 0),
+        (1, 2, 1),
+        (0, 5, 2),
+        (0, 20, 20),
+        (0, 30, 30),
+        (1, 40, 40),
+    ]
+    assert reached(0, (1, 5, 20, 30), (2, 40))[-2:] == [(0, 30, 2), (1, 40, 40)], "0 waits"
 
 
 def test_what_came_before_the_newest_message_of_all_topics_has_these_offsets() -> None:
@@ -139,6 +186,10 @@ def test_what_came_before_the_newest_message_of_all_topics_has_these_offsets() -
         (["other/0:1-2"], WrongUse, "expected TOPIC/PARTITION"),
         (["logs_raw/0:2-1"], WrongUse, "expected TOPIC/PARTITION"),
         (["logs_raw/0:1-" + "9" * 5_000], WrongUse, "expected TOPIC/PARTITION"),
+        (["logs_raw/x:1-2-3"], WrongUse, "--offsets is 'logs_raw/x:1-2-3', expected TOPIC/PARTITION"),
+        (["logs_raw/0:-100-200"], WrongUse, "expected TOPIC/PARTITION"),
+        (["logs_raw/0:a-1-2"], WrongUse, "expected TOPIC/PARTITION"),
+        (["logs_raw/0:1-2\n"], WrongUse, "expected TOPIC/PARTITION"),
         (["logs_raw/0:7-7", "logs_raw/0:8-8"], WrongUse, "expected one range of each partition"),
         (["logs_raw/0:6-7"], CommandFailed, "logs_raw/0 on kafka:9092 has offsets 7 to 8, expected 6 to 7"),
         (["logs_raw/0:7-9"], CommandFailed, "has offsets 7 to 8, expected 7 to 9"),
@@ -163,19 +214,29 @@ LINES = [
 ]
 
 
-@pytest.fixture
-def job(tmp_path: Path) -> Iterator[tuple[str, ...]]:
-    """Return the options of a job whose topic of logs has the lines, in turn in each of its partitions."""
+def options(tmp_path: Path) -> tuple[str, ...]:
+    """Return the options of a job that has a topic of logs alone."""
     lake = {"uri": f"jdbc:sqlite:{tmp_path}/none.db", "warehouse": f"file://{tmp_path}/none"}
     topics = {"traces": "", "metrics": "", "rules": "insight_rules"}
     (tmp_path / "job.yaml").write_text(yaml.safe_dump({"lake": lake, "kafka": {"topics": topics}}))
     (tmp_path / "pool.yaml").write_text(POOL)
-    records: dict[TopicPartition, list[Record]] = {part: [] for part in LOGS}
-    for number, (at_s, text) in enumerate(LINES):
-        part = LOGS[number % 2]
-        records[part].append(Record(part.topic, part.partition, number // 2, START_MS + at_s * 1_000, text.encode()))
+    return (str(tmp_path / "pool.yaml"), "--config", str(tmp_path / "job.yaml"), "--json")
+
+
+def logged(part: TopicPartition, *lines: tuple[int, str]) -> list[Record]:
+    """Return the records of a partition: each at so many seconds, with these bytes."""
+    return [
+        Record(part.topic, part.partition, offset, START_MS + at_s * 1_000, text.encode())
+        for offset, (at_s, text) in enumerate(lines)
+    ]
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[tuple[str, ...]]:
+    """Return the options of a job whose topic of logs has the lines, in turn in each of its partitions."""
+    records = {part: logged(part, *LINES[number::2]) for number, part in enumerate(LOGS)}
     with broker(Consumer(records)):
-        yield (str(tmp_path / "pool.yaml"), "--config", str(tmp_path / "job.yaml"), "--json")
+        yield options(tmp_path)
 
 
 def test_a_backtest_over_topics_finds_what_one_over_their_recording_does(
@@ -195,7 +256,14 @@ def test_a_backtest_over_topics_finds_what_one_over_their_recording_does(
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("--data", "x", "--config", "y"), ("--data", "x", "--offsets", "logs_raw/0:1-2")]
+    "words",
+    [
+        (),
+        ("--data", "x", "--config", "y"),
+        ("--data", "x", "--offsets", "logs_raw/0:1-2"),
+        ("--data", "x", "--since", "banana"),
+        ("--config", "y", "--since", "1h", "--offsets", "logs_raw/0:1-2"),
+    ],
 )
 def test_a_backtest_is_over_recordings_or_over_topics(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
@@ -232,3 +300,51 @@ def test_rules_with_faults_are_refused_before_kafka_is_asked(
     monkeypatch.delattr(topic_messages, "consumer_of")
     assert run(monkeypatch, "rules", "backtest", *job) == 2
     assert "did you mean body?" in capsys.readouterr().err
+
+
+def backtested(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, *parts: list[Record]
+) -> tuple[object, str, str]:
+    """Return the exit code of a backtest over these partitions, and what it prints and says."""
+    with broker(Consumer(dict(zip(LOGS, parts, strict=True)), polled_max=100)):
+        code, said = run(monkeypatch, "rules", "backtest", *options(tmp_path)), capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_one_message_ahead_of_its_time_loses_no_match(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    ahead = (3_600, line("other", 3_600, "of a host whose clock is an hour ahead"))
+    pool, timeout = LINES[1], LINES[4]
+    beside = logged(LOGS[1], *((at_s, line("other", at_s, "beside")) for at_s in range(0, 120, 10)))
+    code, out, err = backtested(monkeypatch, capsys, tmp_path, logged(LOGS[0], ahead, pool, timeout), beside)
+    assert (code, json.loads(out)["insights"], json.loads(out)["late"]) == (0, 1, 0), err
+
+
+def test_what_of_the_messages_did_not_count_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    late, future = (line("cart", at_s, "connection pool exhausted") for at_s in (-600, 90_000))
+    parts = logged(LOGS[0], LINES[1], (11, "no OTLP"), (12, late), (13, future)), logged(LOGS[1], LINES[4])
+    code, out, err = backtested(monkeypatch, capsys, tmp_path, *parts)
+    assert code == 0
+    found = json.loads(out)
+    assert [found[name] for name in ("messages", "undecoded", "rejected", "dead_letters", "late")] == [5, 1, 1, 2, 1]
+    assert "of 5 messages 1 could not be decoded; records rejected: 1, dead letters in a job: 2" in err
+    assert "late records, which no rule saw: 1" in err
+
+
+def test_a_backtest_that_read_nothing_or_decoded_nothing_is_no_result(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    broken = logged(LOGS[0], *((at_s, "no OTLP") for at_s in range(5)))
+    code, out, err = backtested(monkeypatch, capsys, tmp_path, broken, [])
+    assert (code, out) == (1, "")
+    assert "found 5 messages, of which none can be decoded, the first because of malformed_protobuf: " in err
+    code, out, err = backtested(monkeypatch, capsys, tmp_path, [], [])
+    assert (code, out) == (1, "")
+    assert "found no message, expected OTLP" in err
+    (tmp_path / "none.jsonl").write_text("")
+    rules = options(tmp_path)[0]
+    assert run(monkeypatch, "rules", "backtest", rules, "--data", str(tmp_path / "none.jsonl")) == 1
+    assert "found no message, expected OTLP" in capsys.readouterr().err

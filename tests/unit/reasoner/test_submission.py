@@ -153,7 +153,12 @@ def file_with_rules(file: Path) -> Path:
     ("state", "faults"),
     [
         (TopicState(1, -1, "compact"), ()),
+        (TopicState(1, 604_800_000, "compact"), ()),
         (TopicState(1, -1, "compact,delete"), ()),
+        (
+            TopicState(1, 604_800_000, "compact,delete"),
+            ("has cleanup.policy compact,delete and retention.ms 604800000",),
+        ),
         (TopicState(3, -1, "compact"), ("has 3 partitions, expected 1, so that",)),
         (TopicState(3, 1, "delete"), ("has 3 partitions, expected 1", "has cleanup.policy delete, expected compact")),
     ],

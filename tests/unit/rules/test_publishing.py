@@ -12,7 +12,7 @@ from state_schemas.contracts.rules import TIME_MS_END, Rule
 from tests.support.rule_records import NOW_MS, record, text
 from udfs.rules import publishing
 from udfs.rules.compiled import RuleIndex
-from udfs.rules.publishing import KEPT_MS, READ_MS, RULES_MAX, VERSIONS_MAX, publish, published_rules, put
+from udfs.rules.publishing import BEGIN_MS, KEPT_MS, READ_MS, RULES_MAX, VERSIONS_MAX, publish, published_rules, put
 
 HOUR_MS = 3_600_000
 
@@ -186,13 +186,13 @@ def test_a_topic_that_is_full_of_removed_rules_has_place_again_five_days_after_t
     assert list(full) == ["a"]
 
 
-@pytest.mark.parametrize("at_ms", [-1, TIME_MS_END, 2**62])
+@pytest.mark.parametrize("at_ms", [-1, 1_769_860_800, BEGIN_MS - 1, TIME_MS_END, 2**62])
 def test_a_record_at_a_time_that_no_telemetry_has_is_rejected(at_ms: int) -> None:
     before = published_rules([record(0, text())])
     for value in (text(version=2), None):
         found = publish(before, record(1, value, at_ms))
         assert found.change is None
-        assert f"found the Kafka timestamp {at_ms}, expected epoch ms from 1970 to 2261" in found.fault
+        assert f"found the Kafka timestamp {at_ms}, expected epoch ms from 2000 to 2261" in found.fault
 
 
 @pytest.mark.parametrize("time", ["9999-12-31T23:59:59-23:59", "2262-01-01T00:00:00Z", "1969-12-31T23:59:59Z"])
