@@ -21,7 +21,8 @@ from jobs.running_jobs import refuse_second
 from jobs.settings import JobConfig, load
 from jobs.sinks import Insert
 from jobs.sources import raw_messages
-from operators.machine import RuledMachine, Stage, with_rules
+from operators.correlate.rule_book import begin
+from operators.machine import RuledMachine, Stage
 from operators.runtime.flink import FoldMessages, ReadInsights, ReadRules
 from operators.runtime.flink_graph import Sources, wire
 from state_schemas.aggregates.published_rules import RuleRecord
@@ -50,7 +51,7 @@ def build(
         fold = replace(fold, rules=None)  # a part of the graph has no use for signals
     if any(RuleRecord in stage.machine.takes for stage in graph):
         at_start = topic_at_start(config.kafka)
-        graph = [with_rules(stage, at_start.published) for stage in graph]
+        graph = [begin(stage, at_start) for stage in graph]
         fold = replace(fold, rules=fold.rules and fold.rules.updated(at_start.published))
         records = rule_records(tables, config.kafka, at_start.end_offset)
         rules = (ReadRules(config.kafka.topics.rules, at_start, graph), records)

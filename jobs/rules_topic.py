@@ -16,6 +16,7 @@ from state_schemas.telemetry.message import KafkaPosition
 from udfs.rules.publishing import published_rules
 
 ANSWER_MS: Final = 10_000  # for one answer of the broker; a healthy one needs some ms
+NO_ID: Final = "AAAAAAAAAAAAAAAAAAAAAA"  # of each topic of a broker that gives topics no ids
 SILENT_POLLS_MAX: Final = 2
 IDLE_MS: Final = 1_000  # without a rule for so long, the topic does not hold event time back
 _SHADED: Final = "org.apache.flink.kafka.shaded.org.apache.kafka"
@@ -101,15 +102,20 @@ def _properties(kafka: Kafka, more: Mapping[str, str]) -> Any:
 
 
 def _topic_id(kafka: Kafka, topic: str) -> str:
-    """Return Kafka's id of a topic, which one that is created anew under its name does not have."""
+    """Return Kafka's id of a topic, which one that is created anew under its name does not have; "" if unknown."""
     jvm = get_gateway().jvm
     clients = jvm.org.apache.flink.kafka.shaded.org.apache.kafka.clients
     admin = clients.admin.AdminClient.create(_properties(kafka, {}))
     try:
         described = admin.describeTopics(jvm.java.util.Collections.singletonList(topic)).allTopicNames().get()
-        return str(described[topic].topicId().toString())
+        return known_id(str(described[topic].topicId().toString()))
     finally:
         admin.close()
+
+
+def known_id(topic_id: str) -> str:
+    """Return an id of a topic, "" for that of all topics without one."""
+    return "" if topic_id == NO_ID else topic_id
 
 
 def _end_of(consumer: Any, topic: str) -> tuple[Any, int]:

@@ -3,13 +3,14 @@
 Events are `RuleRecord`; outputs are `PublishedRule`, which is broadcast, and `Insight` of kind `rule_rejected`.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Final, Self, get_args
+from collections.abc import Iterator
+from dataclasses import replace as replace_fields
+from typing import Final, get_args
 
 from msgspec.structs import replace
 
-from operators.machine import Step
-from state_schemas.aggregates.published_rules import PublishedRule, RuleRecord
+from operators.machine import Stage, Step, with_rules
+from state_schemas.aggregates.published_rules import PublishedRule, RuleRecord, TopicAtStart
 from state_schemas.contracts.insight import Evidence, Insight, KafkaRange, Window
 from state_schemas.contracts.rules import TIME_MS_END
 from state_schemas.state.rule_book import RULE_BOOK_CODEC, RuleBookState
@@ -20,46 +21,71 @@ from udfs.rules.publishing import publish, put
 Output = PublishedRule | Insight
 REJECTED_MAX: Final = 1_000  # rules with a rejected record that are remembered; the oldest is closed
 KEY_CHARS_MAX: Final = 200
+_NO_RULES: Final = TopicAtStart()
 
 
 class RuleBook:
     """See the module. One state, of all rules. It asks for no timer: the topic has no event time.
 
-    A state of another topic than that of the submission is given up with the first record: the submission knows all
-    rules of its topic.
+    With the first record the rules of another submission are given up: this one knows all rules of its topic. A record
+    behind one that was read since is rejected: the topic was created anew while the job runs.
     """
 
     takes = (RuleRecord,)
     gives = get_args(Output)
     codec = RULE_BOOK_CODEC
-    rules = PublishedRule
 
-    def __init__(self, published: Sequence[PublishedRule] = ()) -> None:
-        """Prepare the machine. published: the rules of the topic before its first record, in their order."""
-        self._published = tuple(published)
-
-    def with_rules(self, changes: Sequence[PublishedRule]) -> Self:
-        return type(self)((*self._published, *changes))
+    def __init__(self, at_start: TopicAtStart = _NO_RULES) -> None:
+        """Prepare the machine. at_start: the topic before its first record."""
+        self._at_start = at_start
+        self._submission = (at_start.topic_id, at_start.end_offset, len(at_start.published))
 
     def initial(self, key: str) -> RuleBookState:
-        return RuleBookState({rule.rule_id: rule for rule in self._published})
+        return RuleBookState({rule.rule_id: rule for rule in self._at_start.published}, submission=self._submission)
 
     def on_event(self, state: RuleBookState, event: RuleRecord, watermark_ms: int) -> Step[RuleBookState, Output]:
         outputs: list[Output] = []
-        if any(rule.is_of_another(event.topic_id) for rule in state.published.values()):
-            outputs += (_closed(insight, "the job has another topic of rules") for insight in state.rejected.values())
-            state = self.initial("")
+        if state.submission != self._submission:
+            state, closed = self._begun_anew(state)
+            outputs += closed
         before = state.published.get(event.key)
-        if before is not None and before.topic_id == event.topic_id and event.offset <= before.offset:
+        if event.offset <= state.offset:
+            change, fault = None, _went_back(event, state.offset)
+        elif before is not None and event.offset <= before.offset:
             return Step(state, tuple(outputs))  # the source reads again what the submission has read
-        change, fault = publish(state.published, event)
+        else:
+            state.offset = event.offset
+            change, fault = publish(state.published, event)
         if change is not None:
             outputs += (change, *put(state.published, change, event.timestamp_ms))
         outputs += _verdicts(state, event, fault)
         return Step(state, tuple(outputs), None, (("rule_records_rejected_total", int(bool(fault))),))
 
+    def _begun_anew(self, state: RuleBookState) -> tuple[RuleBookState, tuple[Insight, ...]]:
+        """Return the state of this submission, and the end of insights about records of another topic."""
+        began = self.initial("")
+        topic_ids = {state.submission[0], began.submission[0]} - {""}
+        if len(topic_ids) > 1:
+            return began, tuple(_closed(one, "the job has another topic of rules") for one in state.rejected.values())
+        began.rejected = state.rejected
+        return began, ()
+
     def on_timer(self, state: RuleBookState, now_ms: int) -> Step[RuleBookState, Output]:
         return Step(state)
+
+
+def begin(stage: Stage, at_start: TopicAtStart) -> Stage:
+    """Return the stage with the rules that the topic has when the job is submitted; one without rules as it is."""
+    if isinstance(stage.machine, RuleBook):
+        return replace_fields(stage, machine=RuleBook(at_start))
+    return with_rules(stage, at_start.published)
+
+
+def _went_back(record: RuleRecord, offset: int) -> str:
+    return (
+        f"found offset {record.offset} after offset {offset}, expected a later one: the topic was created anew, submit "
+        "the job again"
+    )
 
 
 def _verdicts(state: RuleBookState, record: RuleRecord, fault: str) -> Iterator[Insight]:

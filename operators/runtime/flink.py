@@ -252,13 +252,13 @@ class KeyedMachine(KeyedProcessFunction):
 class _WithRules:
     """Gives a step the rules that are broadcast. After a restore, those of the state come with the first element.
 
-    The rules are kept in memory: each look into broadcast state asks the JVM. Rules of the state that are of another
-    topic than that of the submission are left out.
+    The rules are kept in memory: each look into broadcast state asks the JVM. Rules of the state that the topic of the
+    submission does not have are left out.
     """
 
     def __init__(self, inner: FoldMessages | KeyedMachine, at_start: TopicAtStart) -> None:
         self._inner = inner
-        self._topic_id = at_start.topic_id
+        self._at_start = at_start
         self._known = frozenset(rule.rule_id for rule in at_start.published)
         self._is_restored = False
         # Changes that came since the last element: many are compiled at once.
@@ -285,10 +285,18 @@ class _WithRules:
             self._is_restored = True
             held = ctx.get_broadcast_state(RULES_STATE).items()
             changes = [PUBLISHED_CODEC.decode(bytes(encoded)) for _, encoded in held]
-            self._changes = [change for change in changes if not change.is_of_another(self._topic_id)]
+            self._changes = [change for change in changes if self._is_there(change)]
         if self._changes:
             self._inner.add_rules(self._changes)
             self._changes = []
+
+    def _is_there(self, change: PublishedRule) -> bool:
+        """Return whether the topic had the rule of a change at the submission, or got it since.
+
+        The topic keeps the mark of a removal for a week: a job that was stopped for longer does not read it.
+        """
+        is_known = change.rule_id in self._known or change.offset >= self._at_start.end_offset
+        return is_known and not change.is_of_another(self._at_start.topic_id)
 
 
 class FoldWithRules(_WithRules, BroadcastProcessFunction):

@@ -17,7 +17,7 @@ __all__ = ["DIGEST", "PYSIGMA_ERRORS", "VERSION", "SigmaDocument", "said", "sigm
 
 CONDITION_CHARS_MAX: Final = 2_000
 NESTED_MAX: Final = 50  # parentheses and `not` of a condition
-# What pySigma reads of a rule: a fault in its tags or dates changes nothing of what it means.
+# What pySigma reads of a rule: a fault in its tags changes nothing of what it means, and dates are read here.
 _READ: Final = (
     *("title", "id", "name", "taxonomy", "level", "description", "author", "license", "references", "falsepositives"),
     *("logsource", "detection", "correlation", "filter"),
@@ -68,16 +68,17 @@ def sigma_of(plain: Any) -> SigmaDocument:
 
 
 def _version(plain: Mapping[str, Any]) -> int:
-    """Return the later one of `modified` and `date` as the number yyyymmdd, 1 without one that can be read."""
-    return max(1, *(_day(str(plain.get(name, ""))) for name in ("modified", "date")))
+    """Return the later one of `modified` and `date` as the number yyyymmdd, 1 without one. Raises Refused."""
+    return max([1, *(_day(name, str(plain[name])) for name in ("modified", "date") if plain.get(name) is not None)])
 
 
-def _day(text: str) -> int:
-    """Return a day such as 2026-01-31 or 2026/1/31 as the number yyyymmdd, 0 for other text."""
+def _day(name: str, text: str) -> int:
+    """Return a day such as 2026-01-31 or 2026/1/31 as the number yyyymmdd. Raises Refused, which names the field."""
     try:
         day = date.fromisoformat("-".join(part.zfill(2) for part in text.replace("/", "-").split("-")))
-    except ValueError:
-        return 0
+    except ValueError as error:
+        message = f"{name}: found {text!r:.40}, expected a day such as 2026-01-31, of which the version is made"
+        raise Refused(message) from error
     return 10_000 * day.year + 100 * day.month + day.day
 
 

@@ -73,11 +73,11 @@ class PublishedRule(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class TopicAtStart(NamedTuple):
-    """The rules of the topic when a job is submitted, the offset behind them, and Kafka's id of the topic."""
+    """The rules of the topic when a job is submitted, the offset behind them, and Kafka's id of the topic or ""."""
 
-    published: tuple[PublishedRule, ...]
-    end_offset: int
-    topic_id: str
+    published: tuple[PublishedRule, ...] = ()
+    end_offset: int = 0
+    topic_id: str = ""
 
 
 PUBLISHED_CODEC = packed("published-rule", PublishedRule)

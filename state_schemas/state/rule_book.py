@@ -13,6 +13,10 @@ class RuleBookState(msgspec.Struct, array_like=True, gc=False):
     published: dict[str, PublishedRule] = {}
     # Insights about rejected records, until the rule is published or removed.
     rejected: dict[str, Insight] = {}
+    # Topic id, end offset and number of rules of the submission with whose rules the state began.
+    submission: tuple[str, int, int] = ("", -1, 0)
+    # Of the last record that was read since then.
+    offset: int = -1
 
 
 RULE_BOOK_CODEC = zipped("rule-book", RuleBookState)

@@ -9,7 +9,7 @@ from pathlib import Path
 from operators.correlate.rule_book import RuleBook
 from operators.machine import BEGIN_OF_TIME
 from state_schemas.aggregates.published_rules import PUBLISHED_CODEC, PublishedRule, RuleVersion
-from state_schemas.state.rule_book import RULE_BOOK_CODEC, RuleBookState
+from state_schemas.state.rule_book import RULE_BOOK_CODEC
 from tests.support.rule_records import record, text
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -28,7 +28,8 @@ def test_a_published_rule_is_read_as_it_was_written() -> None:
 
 
 def test_a_book_is_read_as_it_was_written() -> None:
-    state = RuleBookState()
+    state = RuleBook().initial("rules")
     for one in (record(0, text()), record(1, text(version=2)), record(2, b"id: [", key="b")):
         RuleBook().on_event(state, one, BEGIN_OF_TIME)
+    assert state.offset == 2
     assert RULE_BOOK_CODEC.decode(golden("rule-book", RULE_BOOK_CODEC.encode(state))) == state

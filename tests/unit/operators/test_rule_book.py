@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from operators.correlate.rule_book import REJECTED_MAX, RuleBook
 from operators.machine import BEGIN_OF_TIME
-from state_schemas.aggregates.published_rules import PublishedRule, RuleRecord
+from state_schemas.aggregates.published_rules import PublishedRule, RuleRecord, TopicAtStart
 from state_schemas.contracts.insight import Insight, fault_of
 from state_schemas.contracts.rules import TIME_MS_END
 from state_schemas.state.rule_book import RuleBookState
@@ -88,18 +88,31 @@ def of(topic_id: str, *records: RuleRecord) -> list[RuleRecord]:
     return [replace(one, topic_id=topic_id) for one in records]
 
 
-def test_a_topic_that_was_created_anew_has_its_own_rules_whatever_the_state_has() -> None:
-    """The state is of offsets up to 400; the submission has read the first two records of the new topic."""
-    old = of("old", record(399, text("gone", version=9), key="gone"), record(400, text(version=5)), record(401, b"x"))
-    state, _ = after(*old)
-    new = of("new", record(0, text(version=2)), record(1, text(version=3), NOW_MS + 1), record(2, text("b"), key="b"))
-    book = BOOK.with_rules(tuple(published_rules(new[:2]).values()))
+def begun(end_offset: int, *records: RuleRecord) -> RuleBook:
+    """Return the book of a submission that has read these records."""
+    return RuleBook(TopicAtStart(tuple(published_rules(records).values()), end_offset, records[0].topic_id))
+
+
+def carried(book: RuleBook, state: RuleBookState, *records: RuleRecord) -> tuple[RuleBookState, list[Output], int]:
+    """Return what a book makes of the records from a state on: the state, all outputs, and how many it counts."""
     outputs: list[Output] = []
-    for one in new:  # the source finds that its offset is not there, and begins anew
+    rejected = 0
+    for one in records:
         step = book.on_event(state, one, BEGIN_OF_TIME)
         assert step.state is not None
-        state = step.state
+        state = book.codec.decode(book.codec.encode(step.state))
         outputs += step.outputs
+        rejected += dict(step.counts).get("rule_records_rejected_total", 0)
+    return state, outputs, rejected
+
+
+def test_a_topic_that_was_created_anew_has_its_own_rules_whatever_the_state_has() -> None:
+    """The state is of offsets up to 401; the submission has read the first two records of the new topic."""
+    old = of("old", record(399, text("gone", version=9), key="gone"), record(400, text(version=5)), record(401, b"x"))
+    state, _, _ = carried(begun(399, *of("old", record(0, None))), BOOK.initial("rules"), *old)
+    new = of("new", record(0, text(version=2)), record(1, text(version=3), NOW_MS + 1), record(2, text("b"), key="b"))
+    # The source finds that its offset is not there, and begins anew.
+    state, outputs, _ = carried(begun(2, *new[:2]), state, *new)
     assert state.published == published_rules(new)
     closed, change = outputs
     assert isinstance(closed, Insight)
@@ -107,3 +120,44 @@ def test_a_topic_that_was_created_anew_has_its_own_rules_whatever_the_state_has(
     assert isinstance(change, PublishedRule)
     assert (change.rule_id, change.offset, change.topic_id) == ("b", 2, "new")
     assert state.rejected == {}
+
+
+def test_a_rejected_record_of_a_topic_that_had_no_rule_ends_with_the_topic() -> None:
+    (bad,), (good,) = of("old", record(4, b"x")), of("new", record(0, text("b"), key="b"))
+    state, _, _ = carried(begun(4, *of("old", record(0, None))), BOOK.initial("rules"), bad)
+    state, (closed, _), _ = carried(begun(0, *of("new", record(0, None))), state, good)
+    assert isinstance(closed, Insight)
+    assert (closed.subject, closed.status, state.rejected) == ("a", "closed", {})
+
+
+def test_a_rule_that_went_out_of_the_topic_is_none_of_the_next_submission_and_what_is_rejected_stays() -> None:
+    """Its mark of removal was compacted away: with the rule of the state its id could not be used again."""
+    kept, gone, bad = of("T", record(0, text("b"), key="b"), record(1, text(version=5)), record(2, b"x", key="c"))
+    state, _, _ = carried(begun(0, kept), BOOK.initial("rules"), kept, gone, bad)
+    anew = of("T", record(7, text(version=1)))
+    state, outputs, rejected = carried(begun(7, kept), state, *anew)
+    assert (list(state.published), list(state.rejected), rejected) == (["b", "a"], ["c"], 0)
+    (change,) = outputs
+    assert isinstance(change, PublishedRule)
+    assert [version.version for version in change.versions] == [1]
+
+
+def test_records_that_a_submission_has_read_change_nothing_when_the_source_reads_them_again() -> None:
+    records = of("T", record(0, text()), record(1, text(version=2), NOW_MS + 1), record(2, b"x", key="c"))
+    state, _, _ = carried(begun(0, *of("T", record(0, None))), BOOK.initial("rules"), records[0])
+    state, outputs, rejected = carried(begun(3, *records), state, *records[1:])
+    assert state.published == published_rules(records)
+    assert ([one.subject for one in outputs if isinstance(one, Insight)], len(outputs), rejected) == (["c"], 1, 1)
+
+
+def test_the_records_of_a_topic_that_is_created_anew_under_a_running_job_are_rejected() -> None:
+    """Of an id that is known as of one that is new: a half of the new rules would be worse than none."""
+    state, _ = after(record(400, text(version=5)))
+    before = dict(state.published)
+    state, outputs, rejected = carried(BOOK, state, record(0, text(version=6)), record(1, text("b"), key="b"))
+    assert (state.published, rejected) == (before, 2)
+    assert [one.title for one in outputs if isinstance(one, Insight)] == [
+        f"rule {key} is rejected: found offset {offset} after offset 400, expected a later one: the topic was created "
+        "anew, submit the job again"
+        for key, offset in (("a", 0), ("b", 1))
+    ]

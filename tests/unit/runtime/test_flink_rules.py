@@ -18,6 +18,7 @@ from state_schemas.aggregates.published_rules import (
     TopicAtStart,
 )
 from tests.support.fake_flink import FakeContext, FakeRuntimeContext, FakeTimers
+from tests.support.rule_records import NOW_MS
 
 
 class BroadcastState:
@@ -123,6 +124,16 @@ def test_rules_of_another_topic_are_not_restored() -> None:
     assert restored.said == ["open", [("b", 401)], "first"], "of a savepoint that has no topic nothing is known"
 
 
+def test_rules_that_went_out_of_the_topic_while_the_job_was_stopped_are_not_restored() -> None:
+    """The mark of the removal of b is compacted away after a week; c came after the submission, before a failure."""
+    step, _, context = started()
+    for offset, rule_id in enumerate("abc", start=1):
+        step.process_broadcast_element(change(rule_id, offset, VERSION), context)
+    again, restored, anew = started(context.state.held, AT_START._replace(end_offset=3))
+    again.process_element("first", anew)
+    assert restored.said == ["open", [("a", 1), ("c", 3)], "first"]
+
+
 BOOK = Stage("rule-book", RuleBook(), Key("all", lambda event: "rules"))
 
 
@@ -149,6 +160,6 @@ def test_the_book_broadcasts_its_changes(monkeypatch: pytest.MonkeyPatch) -> Non
     step = KeyedMachine(BOOK, [], [], [PublishedRule])
     step.open(FakeRuntimeContext())
     text = b"{id: a, version: 1, title: t, by: env, within: 1m, steps: [{name: a, insight: {kind: error_ratio}}]}"
-    event = msgspec.msgpack.encode(RuleRecord("insight_rules", 0, 7, 5, "a", text))
+    event = msgspec.msgpack.encode(RuleRecord("insight_rules", 0, 7, NOW_MS, "a", text))
     ((tag, row),) = step.process_element(event, FakeContext(FakeTimers(BEGIN_OF_TIME), key="rules"))
     assert (tag.tag_id, row[0], PUBLISHED_CODEC.decode(row[1]).offset) == ("rules", "a", 7)

@@ -195,7 +195,6 @@ def test_a_rule_keeps_its_id_title_level_author_and_references() -> None:
         "logsource": {"product": "linux", "category": "process_creation", "definition": "With arguments"},
         "falsepositives": ["Tests"],
         "tags": ["no namespace"],
-        "date": "yesterday",
     }
     rule = of_detection(_sigma(plain({"selection": {"Image": "a"}, "condition": "selection"}, **known)), MAPPING)
     named = {name: rule.document[name] for name in ("id", "version", "title", "by", "severity")}

@@ -1,5 +1,6 @@
 """Files of Sigma rules: hostile ones cost no more than their length, and each document has an outcome."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,7 @@ def test_a_rule_that_comes_twice_is_refused(tmp_path: Path) -> None:
         ({"date": "2023-09-03", "modified": "2024-01-31"}, 20240131),
         ({"date": "2025-01-01", "modified": "2024-01-31"}, 20250101),
         ({"date": 20230903}, 20230903),
-        ({"date": "2023-13-03", "modified": "0000-00-00"}, 1),
-        ({"date": ["2023-09-03"], "modified": "9" * 10_000}, 1),
+        ({"date": "2023-09-03", "modified": None}, 20230903),
     ],
 )
 def test_the_version_of_a_rule_is_the_day_of_its_last_change(
@@ -116,6 +116,25 @@ def test_the_version_of_a_rule_is_the_day_of_its_last_change(
     (outcome,) = outcomes_of(tmp_path, changed(**dates))
     assert outcome.rule is not None
     assert outcome.rule.document["version"] == version
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("modified", "2026-02-30"),
+        ("modified", datetime(2026, 1, 31, 10, tzinfo=UTC)),
+        ("modified", "9" * 10_000),
+        ("modified", ""),
+        ("date", "0000-00-00"),
+        ("date", ["2023-09-03"]),
+    ],
+)
+def test_a_change_at_what_is_no_day_is_refused(name: str, value: object, tmp_path: Path) -> None:
+    """Under the version of another day, or under 1, a job would keep the rule that it has."""
+    (outcome,) = outcomes_of(tmp_path, changed(**{"date": "2023-09-03", name: value}))
+    assert outcome.status == "refused"
+    assert outcome.reason.startswith(f"{name}: found ")
+    assert "expected a day such as 2026-01-31" in outcome.reason
 
 
 def test_the_version_of_a_correlation_and_of_a_filtered_rule_is_that_of_its_newest_part(tmp_path: Path) -> None:
