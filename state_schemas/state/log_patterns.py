@@ -57,13 +57,10 @@ class Registered(msgspec.Struct, frozen=True, array_like=True, gc=False):
     # Key of a pattern that was made of several others, else ().
     wide: tuple[str, ...] = ()
     rate: LineRate = LineRate()
-    # The version of the service that came shortly before the pattern was new, and the one before that; "" for none.
-    version: str = ""
-    version_before: str = ""
 
 
-class PatternEpisode(OpenEpisode, frozen=True, array_like=True, gc=False):
-    """An open insight about a pattern."""
+class CountedEpisode(OpenEpisode, frozen=True, array_like=True, gc=False):
+    """The lines of an open insight about a pattern."""
 
     kind: PatternKind
     # Lines of the pattern from start_ms to end_ms.
@@ -78,6 +75,15 @@ class PatternEpisode(OpenEpisode, frozen=True, array_like=True, gc=False):
     usual: float = 0.0
     # True where the insight may be emitted; a single line may be chance.
     visible: bool = True
+
+
+# A class of its own: in the state, the fields of `OpenEpisode` are behind those of `CountedEpisode`.
+class PatternEpisode(CountedEpisode, frozen=True, array_like=True, gc=False, kw_only=True):
+    """An open insight about a pattern."""
+
+    # The version of the service that came shortly before the pattern was new, and the one before that; "" for none.
+    version: str = ""
+    version_before: str = ""
 
 
 class LogPatternModel(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import msgspec
+
 from state_schemas.aggregates.logs import LineSource
 from state_schemas.contracts.insight import Contribution, Evidence, Insight, Severity, TraceExemplar
 from state_schemas.state.log_patterns import PatternEpisode, Registered
@@ -27,6 +29,10 @@ def report(key: ServiceKey, episode: PatternEpisode, entry: Registered, course: 
     counted = episode.counted
     measures = _measures(episode)
     evidence = _evidence(episode, entry)
+    info = episode.info
+    if evidence.version_before and info.version != episode.version:
+        # The newest record is of another version, and so may its image be.
+        info = msgspec.structs.replace(info, version=episode.version, image="")
     return Finding(
         kind=episode.kind,
         subject=counted.pattern_id if source == "logs" else f"{counted.pattern_id}@{source}",
@@ -37,7 +43,7 @@ def report(key: ServiceKey, episode: PatternEpisode, entry: Registered, course: 
         text=_text(_change(episode, measures, source), episode, evidence),
         measures=measures,
         evidence=evidence,
-        info=episode.info,
+        info=info,
     ).candidate(key, course)
 
 
@@ -48,15 +54,15 @@ def _evidence(episode: PatternEpisode, entry: Registered) -> Evidence:
         for trace_id, host in dict.fromkeys((sample.trace_id, sample.host) for sample in samples)
         if len(trace_id) == 32
     )
-    is_new = episode.kind == "error_pattern_new"
+    # As long as all its lines are of the version, and it is not part of a pattern that was there before.
+    is_claimed = episode.counted.versions == (episode.version,) and entry.first_seen_ms >= episode.start_ms
     return Evidence(
         traces=traces,
         hosts=_hosts(episode),
         sample_lines=tuple(dict.fromkeys(sample.line for sample in samples)),
         template=template_of(entry.texts),
         kafka=kafka_ranges(episode.ranges),
-        # As long as all its lines are of the version that came before it.
-        version_before=entry.version_before if is_new and episode.counted.versions == (entry.version,) else "",
+        version_before=episode.version_before if is_claimed else "",
     )
 
 
@@ -95,7 +101,7 @@ def _change(episode: PatternEpisode, measures: dict[str, float], source: LineSou
 def _text(change: str, episode: PatternEpisode, evidence: Evidence) -> str:
     text = f"{change} since {clock(episode.start_ms)}"
     if evidence.version_before:
-        text += f", new since version {title_of(episode.counted.versions[0], VERSION_CHARS_MAX)}"
+        text += f", new since version {title_of(episode.version, VERSION_CHARS_MAX)}"
     text += f": {title_of(evidence.template, TEMPLATE_CHARS_MAX)}"
     if evidence.hosts and evidence.hosts[0].share >= CARRIED_SHARE_MIN:
         text += f"; on host {evidence.hosts[0].name} ({percent(evidence.hosts[0].share)})"

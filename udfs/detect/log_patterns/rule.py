@@ -97,7 +97,8 @@ def evaluate_lines(
     """
     minute = window.start_ms // config.observed_ms
     minutes = model.minutes + (minute != model.minute) * config.observed_minutes
-    now = _Evaluation(model, window, config, minutes, _rates(model, window, config, minutes))
+    rates, versions = _rates(model, window, config, minutes), _versions(model, window)
+    now = _Evaluation(model, window, config, minutes, rates, versions)
     named = now.named()
     entries = named.entries
     before, candidates = now.moved(named)
@@ -124,7 +125,7 @@ def evaluate_lines(
         refused_lines=model.refused_lines + named.refused,
         lines=now.rates.service,
         last_end_ms=window.end_ms,
-        versions=now.versions(),
+        versions=versions,
     )
     return model, candidates
 
@@ -148,6 +149,15 @@ def _rates(model: LogPatternModel, window: ServiceWindow[LogTable], config: Patt
     return rates.after_window(window.start_ms, quiet)
 
 
+def _versions(model: LogPatternModel, window: ServiceWindow[LogTable]) -> dict[str, int]:
+    """Return the versions of the service with the start of the first window of each, those seen last at the end."""
+    known, table = model.versions, window.table
+    seen = {table.info.version, *(name for counted in table.patterns for name in counted.versions)} - {""}
+    kept = {name: since_ms for name, since_ms in known.items() if name not in seen}
+    kept |= {name: known.get(name, window.start_ms) for name in sorted(seen)}
+    return dict(list(kept.items())[-VERSIONS_MAX:])
+
+
 def _is_novel(episode: PatternEpisode | None) -> bool:
     """Return whether the episode is a visible one of a new or returned pattern."""
     return episode is not None and episode.visible and episode.kind != "error_pattern_surge"
@@ -155,13 +165,14 @@ def _is_novel(episode: PatternEpisode | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Evaluation:
-    """Evaluation of one window. minutes, rates: active minutes and lines of the service, the window included."""
+    """Evaluation of one window. minutes, rates, versions: those of the service, the window included."""
 
     model: LogPatternModel
     window: ServiceWindow[LogTable]
     config: PatternConfig
     minutes: int
     rates: Rates
+    versions: dict[str, int]
 
     def named(self) -> _Named:
         """Register the severe patterns of the window."""
@@ -185,23 +196,18 @@ class _Evaluation:
         refused = sum(counted.count for counted in severe if counted.pattern_id in registry.refused)
         return _Named(registry.entries, dict(sorted(found.items())), frozenset(registry.added), refused)
 
-    def versions(self) -> dict[str, int]:
-        """Return the versions of the service with the start of the first window of each, those seen last at the end."""
-        known, table = self.model.versions, self.window.table
-        seen = {table.info.version, *(name for counted in table.patterns for name in counted.versions)} - {""}
-        kept = {name: since_ms for name, since_ms in known.items() if name not in seen}
-        kept |= {name: known.get(name, self.window.start_ms) for name in sorted(seen)}
-        return dict(list(kept.items())[-VERSIONS_MAX:])
+    def _since_version(self, episode: PatternEpisode) -> PatternEpisode:
+        """Return the episode of a new pattern with the version that came shortly before it, after the warm-up.
 
-    def _since_version(self, entry: Registered, counted: PatternCount) -> Registered:
-        """Return the entry of a new pattern with the version that came shortly before it, after the warm-up."""
-        known = self.versions()
-        version = counted.versions[0] if counted.versions else ""
-        since_ms = known.pop(version, 0)
-        is_deployed = bool(known) and since_ms - min(known.values()) >= self.config.warm_minutes * MINUTE_MS
-        if not is_deployed or self.window.start_ms - since_ms > VERSION_NEAR_MS:
-            return entry
-        return msgspec.structs.replace(entry, version=version, version_before=list(known)[-1])
+        The version before is the one seen last of those that came earlier.
+        """
+        version = episode.counted.versions[0] if episode.counted.versions else ""
+        since_ms = self.versions.get(version, 0)
+        earlier = [name for name, came_ms in self.versions.items() if came_ms < since_ms]
+        warm_ms = min(self.versions.values(), default=0) + self.config.warm_minutes * MINUTE_MS
+        if not earlier or since_ms < warm_ms or self.window.start_ms - since_ms > VERSION_NEAR_MS:
+            return episode
+        return msgspec.structs.replace(episode, version=version, version_before=earlier[-1])
 
     def _with_room(self, here: set[str], wanted: int) -> dict[str, Registered]:
         """Return the registry with room for `wanted` more patterns, as far as it can be made.
@@ -248,7 +254,7 @@ class _Evaluation:
         if opened.kind != "error_pattern_surge" and not has_room:
             opened = msgspec.structs.replace(opened, visible=False)
         entry = msgspec.structs.replace(entry, rate=self.rates.without_recent(entry.rate))
-        entry = self._since_version(entry, counted) if opened.kind == "error_pattern_new" else entry
+        opened = self._since_version(opened) if opened.kind == "error_pattern_new" else opened
         return _Followed(entry, opened, self._insight(opened, entry, OPEN))
 
     def _novel(self, named: _Named, name: str) -> PatternEpisode | None:
