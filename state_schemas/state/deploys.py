@@ -59,11 +59,6 @@ class RollOut(msgspec.Struct, frozen=True, array_like=True, gc=False):
     hosts_reported: int = 0
 
     @property
-    def is_pending(self) -> bool:
-        """Return whether nothing is said of it yet, because what runs beside it may stay."""
-        return self.is_known and not self.hosts_reported
-
-    @property
     def value(self) -> str:
         return self.version if self.attribute == "version" else self.image
 
@@ -83,6 +78,8 @@ class DeployModel(msgspec.Struct, array_like=True, gc=False):
     # Number of deploys without an insight, because there were too many.
     suppressed: int = 0
     last_end_ms: int = 0
+    # Values that came back while another ran, in that order: nothing is said of them yet, because both may stay.
+    pending: tuple[RollOut, ...] = ()
 
 
 DEPLOYS_CODEC: Final = zipped("deploys", DetectorState[DeployModel, ReleaseWindow])

@@ -14,9 +14,12 @@ __all__ = [
     "Places",
     "arrivals",
     "before",
+    "can_replace",
     "current_hosts",
     "is_gone",
+    "is_present",
     "is_replaced",
+    "is_steady",
     "observe",
     "others",
 ]
@@ -75,14 +78,15 @@ def arrivals(history: AttributeHistory, seen: Mapping[str, Places], clock: Clock
     return sorted(found, key=lambda value: (value in history.values, -len(seen[value].hosts), value))
 
 
-def observe(history: AttributeHistory, seen: Mapping[str, Places], clock: Clock, kept: Iterable[str]) -> bool:
+def observe(
+    history: AttributeHistory, seen: Mapping[str, Places], clock: Clock, arrived: Container[str], kept: Iterable[str]
+) -> bool:
     """Add the values of a window with their places, in place; return whether any of it is the first in its interval.
 
-    kept: values that are not forgotten.
+    arrived: those that are new or were gone, as `arrivals` finds them. kept: values that are not forgotten.
     """
     if not seen:
         return False
-    arrived = arrivals(history, seen, clock)
     changed = clock.interval > history.interval
     if changed:
         history.interval, history.active = clock.interval, history.active + 1
@@ -102,7 +106,12 @@ def observe(history: AttributeHistory, seen: Mapping[str, Places], clock: Clock,
 def _is_anew(known: ValueHistory | None, active: int) -> bool:
     if known is None or active - known.last_active > AWAY_INTERVALS:
         return True
-    return known.intervals >= STEADY_INTERVALS and _share(known) >= STEADY_SHARE
+    return known.intervals >= STEADY_INTERVALS and is_steady(known)
+
+
+def is_steady(known: ValueHistory) -> bool:
+    """Return whether a value is seen in most intervals."""
+    return _share(known) >= STEADY_SHARE
 
 
 def _observe_hosts(history: AttributeHistory, value: ValueHistory, hosts: set[str]) -> bool:
@@ -118,8 +127,8 @@ def _observe_hosts(history: AttributeHistory, value: ValueHistory, hosts: set[st
 
 def _forget(history: AttributeHistory, kept: set[str]) -> None:
     """Forget the values beyond VALUES_MAX that were not seen for longest."""
-    others = sorted(history.values.keys() - kept, key=lambda value: (history.values[value].last_active, value))
-    for value in others[: max(0, len(history.values) - VALUES_MAX)]:
+    by_age = sorted(history.values.keys() - kept, key=lambda value: (history.values[value].last_active, value))
+    for value in by_age[: max(0, len(history.values) - VALUES_MAX)]:
         del history.values[value]
 
 
@@ -139,10 +148,22 @@ def before(history: AttributeHistory, arrived: Container[str], containers: Itera
     return max(found, key=lambda value: (*_newest(history.values[value]), value), default="")
 
 
+def is_present(history: AttributeHistory, value: str) -> bool:
+    """Return whether a value was seen in the newest active interval or in the one before."""
+    known = history.values.get(value)
+    return known is not None and known.last_active >= history.active - 1
+
+
+def can_replace(history: AttributeHistory, value: str, by: str) -> bool:
+    """Return whether containers that had a value can have another one now."""
+    known = history.values.get(value)
+    return by in others(history, (value,), known.containers if known else ())
+
+
 def is_replaced(history: AttributeHistory, value: str, by: str) -> bool:
     """Return whether a known value has been followed by another one."""
-    second = history.values.get(by)
-    return second is not None and second.last_active > history.values[value].last_active
+    first, second = history.values.get(value), history.values.get(by)
+    return first is not None and second is not None and second.last_active > first.last_active
 
 
 def _newest(value: ValueHistory) -> tuple[int, int]:

@@ -1,8 +1,8 @@
 """Rule of deploys: one window of a service against the versions and images that it is known to run.
 
 A deploy is a version or an image that comes to a service after its warm-up. It is one roll-out until the one before is
-gone, or it is gone itself, or another one follows. One that comes back after it was gone is a deploy once the one that
-had followed it is gone: two that run side by side are not rolled back by turns.
+gone, or it is gone itself, or another one follows. One that comes back after it was gone is pending until the one that
+had followed it is gone, beside a roll-out that goes on: two that run side by side are not rolled back by turns.
 """
 
 from copy import deepcopy
@@ -21,9 +21,12 @@ from udfs.detect.deploys.history import (
     Places,
     arrivals,
     before,
+    can_replace,
     current_hosts,
     is_gone,
+    is_present,
     is_replaced,
+    is_steady,
     observe,
     others,
 )
@@ -39,6 +42,10 @@ UNKNOWN: Final = frozenset(("", "unknown", "undefined", "null", "none", "latest"
 # A rollback needs so many times the evidence that a value is gone: of two side by side, each in 3 to 9 of 10 intervals,
 # both are missing for a while by chance, on 12 days of 100 long enough for 1, on 1 for 2, on none for 3.
 ROLLBACK_TIMES: Final = 3.0
+# After `roll_out_ms`, and of a value that was seen in most intervals, as on a host that drains it: in the second hour
+# the evidence of 3 is reached by chance on 2 of 1,500 days, and of 4 by a value in half of the intervals on 1.
+LATE_ROLLBACK_TIMES: Final = 4.0
+PENDING_MAX: Final = 6  # values of a service that have come back beside others; the newest are followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,8 @@ class DeployConfig:
     gone_nats: float = 4.0
     # A further value that comes within this time after the beginning of a roll-out belongs to it.
     same_ms: int = 120_000
-    # A roll-out closes after this time, although the value before is still seen.
+    # A roll-out closes after this time, although the value before is still seen. A value that comes back is followed
+    # for twice as long: hosts may drain the one before slowly.
     roll_out_ms: int = HOUR_MS
     # Deploys of a service in an hour. Further ones, as of a version that each process makes, open no insight.
     an_hour_max: int = 6
@@ -69,6 +77,9 @@ def evaluate_releases(
     Only what is the first of its interval has an effect, so that reports that are repeated change nothing.
     """
     after = deepcopy(model)
+    now = after.roll_out
+    if now and now.is_known and not now.hosts_reported:  # of a state without `pending`
+        after.roll_out, after.pending = None, (now,)
     evaluation = _Evaluation(after, window, config)
     evaluation.judge()
     after.last_end_ms = window.end_ms
@@ -77,7 +88,7 @@ def evaluate_releases(
 
 def expire(key: ServiceKey, model: DeployModel) -> list[Insight]:
     """Return the closing candidate of the roll-out of a service that is forgotten."""
-    return [report(key, model.roll_out, EXPIRED)] if model.roll_out and not model.roll_out.is_pending else []
+    return [report(key, model.roll_out, EXPIRED)] if model.roll_out else []
 
 
 class _Evaluation:
@@ -99,65 +110,82 @@ class _Evaluation:
         self.candidates: list[Insight] = []
 
     def judge(self) -> None:
-        """Learn the values of the window; begin a roll-out, or follow the one that goes on."""
-        model, known = self.model, {*self.model.version.values, *self.model.image.values}
-        version, version_before = self._arrived(model.version, self.versions)
-        image, image_before = self._arrived(model.image, self.images)
-        going = (model.roll_out.value, model.roll_out.value_before) if model.roll_out else ()
-        kept = {version, image, version_before, image_before, *going}
-        changed = observe(model.version, self.versions, self.clock, kept)
-        changed |= observe(model.image, self.images, self.clock, kept)
-        if version or image:
-            came = RollOut(
-                attribute="version" if version else "image",
-                start_ms=self.window.start_ms,
-                end_ms=self.window.end_ms,
-                version=version,
-                image=image,
-                version_before=version_before,
-                image_before=image_before,
-                is_known={version, image} - {""} <= known,
-                hosts=(),
-                hosts_before=0,
-                ranges=(),
-            )
-            self._begin(came)
+        """Learn the values of the window; begin roll-outs, and follow those that go on."""
+        model = self.model
+        versions = arrivals(model.version, self.versions, self.clock)
+        images = arrivals(model.image, self.images, self.clock)
+        came = self._came(versions, images)
+        going = (*((model.roll_out,) if model.roll_out else ()), *model.pending, *came)
+        kept = {name for one in going for name in (one.version, one.image, one.version_before, one.image_before)}
+        changed = observe(model.version, self.versions, self.clock, versions, kept)
+        changed |= observe(model.image, self.images, self.clock, images, kept)
+        for roll_out in came:
+            self._begin(roll_out)
+        if changed:
+            self._settle()
         if changed and model.roll_out:
             self._follow(model.roll_out)
 
-    def _arrived(self, history: AttributeHistory, seen: dict[str, Places]) -> tuple[str, str]:
-        """Return the value that comes with this window and the one before it; ("", "") where none comes."""
-        found = arrivals(history, seen, self.clock)
-        if history.since_ms and self.window.start_ms - history.since_ms >= self.config.warm_ms:
-            for value in found:
-                value_before = before(history, found, seen[value].containers)
-                if value not in history.values or is_replaced(history, value, value_before):
-                    return value, value_before
-        return "", ""
+    def _came(self, versions: list[str], images: list[str]) -> list[RollOut]:
+        """Return what comes of the values that arrive: a new version and image are one, each known value is its own.
+
+        The known ones on most hosts are at the end.
+        """
+        new: dict[str, str] = {}
+        known: list[dict[str, str]] = []
+        parts = (
+            ("version", self.model.version, self.versions, versions),
+            ("image", self.model.image, self.images, images),
+        )
+        for attribute, history, seen, arrived in parts:
+            if not history.since_ms or self.window.start_ms - history.since_ms < self.config.warm_ms:
+                continue
+            for value in arrived:
+                if value not in history.values and attribute in new:
+                    continue
+                value_before = before(history, arrived, seen[value].containers)
+                part = {attribute: value, f"{attribute}_before": value_before}
+                if value not in history.values:
+                    new |= part
+                elif is_replaced(history, value, value_before):
+                    known.append(part)
+        came = [self._roll_out(new, is_known=False)] if new else []
+        return came + [self._roll_out(part, is_known=True) for part in reversed(known)]
+
+    def _roll_out(self, values: dict[str, str], *, is_known: bool) -> RollOut:
+        return RollOut(
+            attribute="version" if "version" in values else "image",
+            start_ms=self.window.start_ms,
+            end_ms=self.window.end_ms,
+            version=values.get("version", ""),
+            image=values.get("image", ""),
+            version_before=values.get("version_before", ""),
+            image_before=values.get("image_before", ""),
+            is_known=is_known,
+            hosts=(),
+            hosts_before=0,
+            ranges=(),
+        )
 
     def _begin(self, came: RollOut) -> None:
-        """Begin a roll-out, or join the one that goes on.
+        """Begin a roll-out, or join the one that goes on; what is known is pending first.
 
-        An image that comes after its version, or a version after its image, belongs to it; so does a second value that
-        comes at the same time, as where log records spell the version differently or services share a name.
+        A new image that comes after its version, or a version after its image, belongs to it; so does a second new
+        value that comes at the same time, as where log records spell the version differently or services share a name.
         """
         model, now = self.model, self.model.roll_out
-        is_other = now is None or (now.version and came.version) or (now.image and came.image)
-        if now and (not is_other or came.start_ms - now.start_ms < self.config.same_ms):
-            model.roll_out = msgspec.structs.replace(
-                now,
-                version=now.version or came.version,
-                image=now.image or came.image,
-                version_before=now.version_before or came.version_before,
-                image_before=now.image_before or came.image_before,
-                is_known=now.is_known and came.is_known,
-            )
-            return
-        if now and not now.is_pending:
-            if came.is_known:
-                return
-            self.candidates.append(report(self.window.key, now, superseded(came)))
-        model.roll_out = came if came.is_known or self._has_room(came) else None
+        if came.is_known:
+            further = (other for other in model.pending if other.value != came.value)
+            model.pending = (*further, came)[-PENDING_MAX:]
+        elif now and (_is_other_part(now, came) or self._is_near(now, came)):
+            model.roll_out = _joined(now, came)
+        else:
+            if now:
+                self.candidates.append(report(self.window.key, now, superseded(came)))
+            model.roll_out = came if self._has_room(came) else None
+
+    def _is_near(self, now: RollOut, came: RollOut) -> bool:
+        return abs(came.start_ms - now.start_ms) < self.config.same_ms
 
     def _has_room(self, came: RollOut) -> bool:
         """Return whether a deploy is one of the first of its hour, and remember it."""
@@ -168,39 +196,105 @@ class _Evaluation:
         model.suppressed += is_suppressed
         return not is_suppressed
 
+    def _settle(self) -> None:
+        """Follow what is pending: forget what is over, and begin the roll-out of what has replaced the value before."""
+        model, now = self.model, self.model.roll_out
+        is_back = now is not None and self._is_gone(now, now.value)
+        said = now.value_before if now and is_back else ""
+        model.pending = tuple(
+            self._with_hosts(other) for other in model.pending if other.value != said and not self._is_over(other)
+        )
+        due = [other for other in model.pending if self._is_due(other)]
+        if not due:
+            return
+        first = max(due, key=lambda other: (other.attribute == "version", len(other.hosts)))
+        begun = first
+        if now and not is_back and _is_other_part(now, first):
+            begun = now
+        elif now:
+            self.candidates.append(report(self.window.key, now, rolled_back(now) if is_back else superseded(first)))
+        same = [other for other in model.pending if self._is_same(first, other)]
+        model.pending = tuple(other for other in model.pending if other not in same)
+        for other in same:
+            if _is_other_part(begun, other) and self._has_replaced(other, other.value_before):
+                begun = _joined(begun, other)
+        model.roll_out = begun
+
+    def _is_due(self, pending: RollOut) -> bool:
+        history, value = self._history(pending), pending.value_before
+        is_late = self.window.start_ms - pending.start_ms >= self.config.roll_out_ms
+        if is_late and value in history.values and not is_steady(history.values[value]):
+            return False
+        times = LATE_ROLLBACK_TIMES if is_late else ROLLBACK_TIMES
+        return self._is_gone(pending, value, times) and self._has_replaced(pending, value)
+
+    def _is_same(self, first: RollOut, other: RollOut) -> bool:
+        """Return whether another one that is pending is part of the first, or has not replaced what that has."""
+        if _is_other_part(first, other) and self._is_gone(other, other.value_before):
+            return True
+        return other.value_before == first.value_before or self._is_near(first, other)
+
+    def _is_over(self, pending: RollOut) -> bool:
+        is_late = self.window.start_ms - pending.start_ms >= 2 * self.config.roll_out_ms
+        return is_late or self._is_gone(pending, pending.value)
+
+    def _is_gone(self, roll_out: RollOut, value: str, times: float = 1.0) -> bool:
+        return is_gone(self._history(roll_out), value, self.clock, times)
+
     def _follow(self, roll_out: RollOut) -> None:
         """Add the hosts that follow, and report what is due."""
-        seen = self.versions if roll_out.attribute == "version" else self.images
-        here = seen[roll_out.value].hosts if roll_out.value in seen else set()
-        new = sorted(here.difference(roll_out.hosts))[: HOSTS_MAX - len(roll_out.hosts)]
-        after = msgspec.structs.replace(roll_out, hosts_before=self._hosts_before(roll_out))
-        if new:
-            after = msgspec.structs.replace(
-                after,
-                end_ms=self.window.end_ms,
-                hosts=(*roll_out.hosts, *new),
-                ranges=merge_ranges((*roll_out.ranges, *self.window.table.ranges)),
-            )
+        after = self._with_hosts(roll_out)
         course = self._course(roll_out, after)
         is_over = course is not None and course.status == "closed"
-        if course is not None and not (is_over and after.is_pending):
+        if course is not None:
             after = msgspec.structs.replace(after, hosts_reported=len(after.hosts))
             self.candidates.append(report(self.window.key, after, course))
         self.model.roll_out = None if is_over else after
 
+    def _with_hosts(self, roll_out: RollOut) -> RollOut:
+        """Return a roll-out with the hosts that follow in this window."""
+        seen = self.versions if roll_out.attribute == "version" else self.images
+        here = seen[roll_out.value].hosts if roll_out.value in seen else set()
+        new = sorted(here.difference(roll_out.hosts))[: HOSTS_MAX - len(roll_out.hosts)]
+        after = msgspec.structs.replace(roll_out, hosts_before=self._hosts_before(roll_out))
+        if not new:
+            return after
+        return msgspec.structs.replace(
+            after,
+            end_ms=self.window.end_ms,
+            hosts=(*roll_out.hosts, *new),
+            ranges=merge_ranges((*roll_out.ranges, *self.window.table.ranges)),
+        )
+
     def _course(self, roll_out: RollOut, after: RollOut) -> Course | None:
         """Return the revision that is due: the first, one as hosts double or all have followed, the last."""
-        history = self._history(after)
-        if is_gone(history, after.value, self.clock):
+        is_late = self.window.start_ms - after.start_ms >= self.config.roll_out_ms
+        if not after.hosts_reported and after.is_known:
+            return OPEN
+        if self._is_gone(after, after.value):
             return rolled_back(after)
-        if is_gone(history, after.value_before, self.clock, ROLLBACK_TIMES if after.is_pending else 1.0):
-            return OPEN if after.is_pending else complete(after)
-        if self.window.start_ms - after.start_ms >= self.config.roll_out_ms:
+        if self._is_gone(after, after.value_before):
+            third = self._third(after)
+            if third is None:
+                return complete(after)
+            if is_late:
+                return superseded(third)
+        elif is_late:
             return SIDE_BY_SIDE
         if not after.hosts_reported:
-            return None if after.is_pending else OPEN
+            return OPEN
         is_last = bool(roll_out.hosts_before) and not after.hosts_before
         return Course("updated") if len(after.hosts) >= 2 * after.hosts_reported or is_last else None
+
+    def _third(self, roll_out: RollOut) -> RollOut | None:
+        """Return what is pending and may have replaced the value before as well."""
+        pending = (other for other in self.model.pending if other.attribute == roll_out.attribute)
+        return next((other for other in pending if self._has_replaced(other, roll_out.value_before)), None)
+
+    def _has_replaced(self, pending: RollOut, value: str) -> bool:
+        """Return whether what came back is seen now, in containers that may have had a value that is gone."""
+        history = self._history(pending)
+        return is_present(history, pending.value) and can_replace(history, value, pending.value)
 
     def _history(self, roll_out: RollOut) -> AttributeHistory:
         return self.model.version if roll_out.attribute == "version" else self.model.image
@@ -211,3 +305,19 @@ class _Evaluation:
         values = others(history, (value,), history.values[value].containers if value in history.values else ())
         hosts = {host for other in values for host in current_hosts(history, other)}
         return len(hosts.difference(current_hosts(history, value)))
+
+
+def _is_other_part(now: RollOut, came: RollOut) -> bool:
+    """Return whether what came is an image beside a version alone, or a version beside an image alone."""
+    return not (now.version and came.version) and not (now.image and came.image)
+
+
+def _joined(now: RollOut, came: RollOut) -> RollOut:
+    return msgspec.structs.replace(
+        now,
+        version=now.version or came.version,
+        image=now.image or came.image,
+        version_before=now.version_before or came.version_before,
+        image_before=now.image_before or came.image_before,
+        is_known=now.is_known and came.is_known,
+    )
