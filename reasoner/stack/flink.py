@@ -144,7 +144,10 @@ def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:
         "env.pid.dir": str(folder / "pid"),
         # A crash of a JVM writes its report to the logs, not to the working directory of the command.
         "env.java.opts.jobmanager": _JOBMANAGER_JAVA_OPTIONS,
-        "env.java.opts.taskmanager": f"{_JAVA_OPTIONS} -XX:ErrorFile={folder}/log/hs_err_pid%p.log",
+        # Where the heap is full, a thread of Beam's channel ends alone, and the job would hang without an error.
+        "env.java.opts.taskmanager": (
+            f"{_JAVA_OPTIONS} -XX:+ExitOnOutOfMemoryError -XX:ErrorFile={folder}/log/hs_err_pid%p.log"
+        ),
         # For jobs that are submitted by REST or the dashboard, where no client sets the interpreter.
         "python.client.executable": python,
         "python.executable": python,
