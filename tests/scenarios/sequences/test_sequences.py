@@ -105,10 +105,17 @@ def test_carried_by_is_the_host_with_far_more_of_the_anomaly_than_of_the_traffic
     assert len(rules.until(100)) == matches
 
 
-@pytest.mark.parametrize(("slow_on", "hosts"), [("ac", []), ("aa", ["a"])], ids=["on two hosts", "on one host"])
-def test_by_host_carried_by_is_that_host_alone(slow_on: str, hosts: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("condition", "slow_on", "hosts"),
+    [
+        ("carried_by|fieldref: host", "ac", []),
+        ("carried_by|fieldref: host", "aa", ["a"]),
+        ("carried_by: a", "aa", ["a"]),
+    ],
+)
+def test_by_host_carried_by_is_that_host_alone(condition: str, slow_on: str, hosts: list[str]) -> None:
     """Each service has 62 % of its anomaly on one host, and on the two others half of their part and more."""
-    rules = Rules(TWO_SLOW)
+    rules = Rules(TWO_SLOW.replace("carried_by|fieldref: host", condition))
     for number, (service, slow) in enumerate(zip(("cart", "mail"), slow_on, strict=True)):
         parts = (Contribution(host, *((0.62, 0.4) if host == slow else (0.19, 0.3)), 9) for host in "abc")
         rules.signal(10 + 10 * number, "latency_spike", service, evidence=Evidence(hosts=tuple(parts)))

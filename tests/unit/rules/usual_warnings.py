@@ -15,7 +15,6 @@ _JAVA: Final = (
     "org.apache.catalina.connector.ClientAbortException: java.io.IOException: Broken pipe",
     "HikariPool-1 - Thread starvation or clock leap detected (housekeeper delta=1m2s345ms).",
     "HHH000104: firstResult/maxResults specified with collection fetch; applying in memory",
-    "Registered handler for java.lang.OutOfMemoryError",
     "Uncaught error handler covers java.lang.OutOfMemoryError, java.lang.StackOverflowError",
     "java.util.concurrent.RejectedExecutionException: Task shop.Export@1a2b rejected from java.util.concurrent."
     "ThreadPoolExecutor@3c4d[Terminated, pool size = 0, active threads = 0, queued tasks = 0, completed tasks = 5]",
@@ -46,6 +45,8 @@ _GO: Final = (
     "memcache: cache miss",
     "redis: nil",
     'msg="consumer lag alert" threshold=10000 lag=12',
+    'msg="consumer lag" limit=48213 lag=7',
+    'msg="upstream server misbehaving, left out for 10 s" upstream=cart-2',
     'msg="sending queue is full, data is dropped" exporter=otlp',
 )
 _NODE: Final = (
@@ -58,6 +59,9 @@ _NODE: Final = (
     "Error: connect ECONNREFUSED 10.0.0.7:8080",
     "(node:7) Warning: Setting the NODE_TLS_REJECT_UNAUTHORIZED environment variable to '0' makes TLS insecure",
     "DeprecationWarning: Buffer() is deprecated due to security and usability issues",
+    "[BatchLogRecordProcessor] queue is full, dropping record",
+    "async appender: queue is full, dropping log event",
+    "statsd: metric queue is full",
     "[BatchSpanProcessor] queue is full, dropping span",
     "Using self-signed certificate for local development",
 )
@@ -69,12 +73,12 @@ _PYTHON: Final = (
     "Not Found: /favicon.ico",
     "Forbidden (CSRF token missing.): /cart",
     "urllib3.connectionpool: Retrying (Retry(total=2)) after connection broken by 'RemoteDisconnected'",
+    "BlockingIOError: [Errno 11] Resource temporarily unavailable",
+    "Resource temporarily unavailable (os error 11)",
     "BrokenPipeError: [Errno 32] Broken pipe, client will try again",
     "Queue is full, likely spans/logs will be dropped.",
     "ImportError: libgomp.so.1: cannot allocate memory in static TLS block",
     "Detected slow query of 1.2 s in view cart",
-    "[http-nio-8080-exec-1] Received request GET /cart",
-    "[worker-1] received SIGTERM",
 )
 _DOTNET: Final = (
     "System.IO.FileNotFoundException: Could not find file '/app/theme.css'.",
@@ -134,7 +138,6 @@ _LIVE: Final = (
     "Redis command took 120 ms: GET cart",
     "Redis connection to 10.0.0.7:6379 is slow",
     "WRONGTYPE Operation against a key holding the wrong kind of value",
-    "no longer falling behind (was 48213)",
     "no longer lagging behind",
     "Pause Full (System.gc()) 1940M->839M(2048M) 1045.678ms",
     "query executed successfully after 2 retries",
