@@ -11,7 +11,9 @@ from jobs.settings import load
 from reasoner.clients.broker import admin_of
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.rules_topic import read_rule_records, send_rule_records
+from reasoner.clients.topic_messages import offsets_since, records_between
 from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics, missing_topics, source_names
+from reasoner.errors import CommandFailed
 from reasoner.recordings.message import Message
 from reasoner.recordings.player import play
 from reasoner.runs.job_process import write_config
@@ -91,6 +93,19 @@ def test_a_backtest_reads_what_the_partitions_of_a_topic_have(
         assert code == 0, said.err
         found = json.loads(said.out)
         assert (found["insights"], found["in_order"]) == (pairs, {"pool": 150, "timeout": pairs})
+
+
+def test_a_backtest_of_what_retention_deletes_while_it_is_read_fails(job: Path, kafka: str) -> None:
+    topics = topics_in(load(job))
+    name = f"{topics['logs']}-deleted"
+    create_topics(kafka, {name: TopicSpec(1, KEEP_FOR_EVER_MS)})
+    first_ms = START_NS // 1_000_000
+    play([Message("logs", b"x", first_ms + at_ms, 0) for at_ms in range(5)], kafka, topics | {"logs": name})
+    offsets = offsets_since(kafka, [name], 1_000)
+    with admin_of(kafka) as admin:
+        admin.delete_records(dict.fromkeys(offsets, 3))
+    with pytest.raises(CommandFailed, match=f"offset 0 of {name}/0 was deleted meanwhile: begin later"):
+        list(records_between(kafka, offsets, 0))
 
 
 def test_a_topic_of_rules_that_is_not_compacted_is_found_before_the_job_starts(job: Path, kafka: str) -> None:
