@@ -16,7 +16,7 @@ from state_schemas.contracts.rules import TIME_MS_END
 from state_schemas.state.rule_book import RULE_BOOK_CODEC, RuleBookState
 from udfs.insights.ids import insight_id
 from udfs.insights.wording import title_of
-from udfs.rules.publishing import publish, put
+from udfs.rules.publishing import Published, publish, put
 
 Output = PublishedRule | Insight
 REJECTED_MAX: Final = 1_000  # rules with a rejected record that are remembered; the oldest is closed
@@ -28,7 +28,8 @@ class RuleBook:
     """See the module. One state, of all rules. It asks for no timer: the topic has no event time.
 
     With the first record the rules of another submission are given up: this one knows all rules of its topic. A record
-    behind one that was read since is rejected: the topic was created anew while the job runs.
+    that is behind one that was read, or newer than a version with a higher offset, is rejected: the topic was created
+    anew while the job runs.
     """
 
     takes = (RuleRecord,)
@@ -48,14 +49,8 @@ class RuleBook:
         if state.submission != self._submission:
             state, closed = self._begun_anew(state)
             outputs += closed
-        before = state.published.get(event.key)
-        if event.offset <= state.offset:
-            change, fault = None, _went_back(event, state.offset)
-        elif before is not None and event.offset <= before.offset:
-            return Step(state, tuple(outputs))  # the source reads again what the submission has read
-        else:
-            state.offset = event.offset
-            change, fault = publish(state.published, event)
+        change, fault = _judged(state, event)
+        state.offset = max(state.offset, event.offset)
         if change is not None:
             outputs += (change, *put(state.published, change, event.timestamp_ms))
         outputs += _verdicts(state, event, fault)
@@ -64,10 +59,11 @@ class RuleBook:
     def _begun_anew(self, state: RuleBookState) -> tuple[RuleBookState, tuple[Insight, ...]]:
         """Return the state of this submission, and the end of insights about records of another topic."""
         began = self.initial("")
-        topic_ids = {state.submission[0], began.submission[0]} - {""}
-        if len(topic_ids) > 1:
+        before, now = state.submission[0], began.submission[0]
+        if before and now and before != now:
             return began, tuple(_closed(one, "the job has another topic of rules") for one in state.rejected.values())
         began.rejected = state.rejected
+        began.offset = state.offset if before and before == now else -1
         return began, ()
 
     def on_timer(self, state: RuleBookState, now_ms: int) -> Step[RuleBookState, Output]:
@@ -81,11 +77,16 @@ def begin(stage: Stage, at_start: TopicAtStart) -> Stage:
     return with_rules(stage, at_start.published)
 
 
-def _went_back(record: RuleRecord, offset: int) -> str:
-    return (
-        f"found offset {record.offset} after offset {offset}, expected a later one: the topic was created anew, submit "
-        "the job again"
-    )
+def _judged(state: RuleBookState, record: RuleRecord) -> Published:
+    """Return what a record changes. The source of a job that goes on reads some again that the submission has read."""
+    found, before = publish(state.published, record), state.published.get(record.key)
+    is_read = before is not None and record.offset <= before.offset
+    is_newer = found.change is not None and record.value is not None  # a removal can have come before the version
+    if record.offset <= state.offset or (is_read and is_newer):
+        offset = max(state.offset, before.offset if before else -1)
+        expected = f"found offset {record.offset} after offset {offset}, expected a later one"
+        return Published(fault=f"{expected}: the topic was created anew, submit the job again")
+    return Published() if is_read else found
 
 
 def _verdicts(state: RuleBookState, record: RuleRecord, fault: str) -> Iterator[Insight]:

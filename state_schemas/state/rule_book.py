@@ -15,7 +15,7 @@ class RuleBookState(msgspec.Struct, array_like=True, gc=False):
     rejected: dict[str, Insight] = {}
     # Topic id, end offset and number of rules of the submission with whose rules the state began.
     submission: tuple[str, int, int] = ("", -1, 0)
-    # Of the last record that was read since then.
+    # The highest one of the records that were read; -1 where they were of another topic, or may have been.
     offset: int = -1
 
 

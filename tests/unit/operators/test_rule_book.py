@@ -1,5 +1,7 @@
 """RuleBook: what it broadcasts, and the life of an insight about a rejected record."""
 
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from operators.correlate.rule_book import REJECTED_MAX, RuleBook
@@ -161,3 +163,44 @@ def test_the_records_of_a_topic_that_is_created_anew_under_a_running_job_are_rej
         "anew, submit the job again"
         for key, offset in (("a", 0), ("b", 1))
     ]
+
+
+def test_a_topic_that_is_created_anew_before_any_record_was_read_is_not_passed_over() -> None:
+    """The submission has read version 5 at offset 400: a newer one cannot have been before it."""
+    book = begun(401, *of("T", record(400, text(version=5))))
+    state, outputs, rejected = carried(book, book.initial("rules"), *of("T", record(0, text(version=6))))
+    assert [one.kind for one in outputs if isinstance(one, Insight)] == ["rule_rejected"]
+    assert ([version.version for version in state.published["a"].versions], rejected) == ([5], 1)
+
+
+def test_a_rejected_record_ends_with_a_good_one_that_the_submission_has_read() -> None:
+    bad, good, removed, again = of("T", record(3, b"x"), record(4, text()), record(5, None), record(6, text(version=2)))
+    state, _, _ = carried(begun(3, *of("T", record(0, None))), BOOK.initial("rules"), bad)
+    state, (closed,), rejected = carried(begun(7, good, removed, again), state, good, removed, again)
+    assert isinstance(closed, Insight)
+    assert (closed.subject, closed.status, state.rejected, rejected) == ("a", "closed", {}, 0)
+    assert state.published == published_rules([good, removed, again])
+
+
+VALUES = st.one_of(st.none(), st.just(b"x"), st.builds(text, st.sampled_from("ab"), st.integers(1, 4)))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), VALUES), max_size=8),
+    st.integers(0, 8),
+    st.integers(0, 8),
+    st.sampled_from(["", "T"]),
+)
+def test_a_job_that_goes_on_from_a_savepoint_has_the_rules_of_one_that_read_all(
+    drawn: list[tuple[str, bytes | None]], stopped: int, waited: int, topic_id: str
+) -> None:
+    """It is stopped behind some records, and submitted again behind some more, which the source reads again."""
+    records = of(topic_id, *(record(n, value, key=key) for n, (key, value) in enumerate(drawn)))
+    first, every = RuleBook(TopicAtStart(topic_id=topic_id)), published_rules(records)
+    known = tuple(published_rules(records[: stopped + waited]).values())
+    again = RuleBook(TopicAtStart(known, min(stopped + waited, len(records)), topic_id))
+    state, _, _ = carried(first, first.initial("rules"), *records[:stopped])
+    state, outputs, _ = carried(again, state, *records[stopped:])
+    assert not [one.title for one in outputs if isinstance(one, Insight) and "created anew" in one.title]
+    if records[stopped:]:
+        assert state.published == every
