@@ -7,13 +7,13 @@ import pytest
 
 from operators.ingest import release_reports
 from operators.ingest.fold import FoldConfig, TraceFold
-from operators.ingest.name_admission import PreAggregateConfig
+from operators.ingest.name_admission import AdmittedNames, PreAggregateConfig
 from operators.ingest.pre_aggregate import PreAggregate, TracePreAggregate
-from operators.ingest.release_reports import RELEASES_MAX
+from operators.ingest.release_reports import CONTAINERS_MAX, RELEASES_MAX, ReleaseReports
 from operators.machine import Step
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.aggregates.names import OTHER
-from state_schemas.aggregates.releases import HostRelease, ServiceReleases
+from state_schemas.aggregates.releases import HostRelease, ReleaseWindow, ServiceReleases
 from state_schemas.state.pre_aggregate import PreAggregateState
 from state_schemas.telemetry.message import KafkaPosition
 from tests.support.traffic import LATENESS_MS, START_MS, TIMES, OneSpan, request_of_spans
@@ -119,6 +119,58 @@ def test_which_pairs_beyond_the_bound_are_remembered_does_not_depend_on_their_or
     assert len(remembered) == 1
     assert len(remembered.pop()) == 9, "with the number of the interval"
     assert len(always) >= 8, "those that are remembered were reported each time"
+
+
+def in_containers(partition: Partition, *sent: tuple[int, HostRelease]) -> list[tuple[int, HostRelease]]:
+    """Return the reports after log records of hosts, as (seconds after START_MS, release)."""
+    reports = ReleaseReports(partition.state, INTERVAL_MS)
+    names = AdmittedNames(partition.state, PreAggregateConfig())
+    reports.add(
+        [ServiceReleases("prod", "cart", (ReleaseWindow(START_MS + at_s * 1000, (seen,), ()),)) for at_s, seen in sent],
+        names,
+    )
+    partition.counts["refused"] = partition.counts.get("refused", 0) + reports.refused
+    found = [
+        ((window.start_ms - START_MS) // 1000, seen)
+        for output in partition.state.releases
+        for window in output.windows
+        for seen in window.seen
+    ]
+    partition.state.releases.clear()
+    return found
+
+
+def test_a_name_of_a_container_for_each_process_takes_no_room_and_hides_no_other_version() -> None:
+    partition = Partition()
+    jobs = [(10 * (n // 120), HostRelease("1", "", f"web-{n % 3}", f"job-{n:04}")) for n in range(3_000)]
+    reports = [report for job in jobs for report in in_containers(partition, job)]
+    assert len(reports) < 100, "those with smaller hashes take the place of others, 4 of each host"
+    assert len(partition.state.reported_releases["prod"]["cart"]) == 1 + 3 * (CONTAINERS_MAX + 1)
+    for number in range(20):
+        new = 250, HostRelease("2", "", "web-0", f"new-{number}")
+        assert (in_containers(partition, new) == [new]) or number > CONTAINERS_MAX
+    assert partition.counts["refused"] == 0
+
+
+@pytest.mark.parametrize("room", [1_000, 9, 4])
+def test_which_containers_are_distinguished_does_not_depend_on_their_order(
+    monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr(release_reports, "RELEASES_MAX", room)
+    jobs = [
+        (10 * (n % 40), HostRelease("1", "", f"web-{n % 3}", f"job-{n}" if n % 3 < 2 or n < 9 else ""))
+        for n in range(90)
+    ]
+    remembered = []
+    for seed in range(20):
+        partition = Partition()
+        reports = in_containers(partition, *Random(seed).sample(jobs, len(jobs)))
+        remembered.append(partition.state.reported_releases["prod"]["cart"])
+        for host in range(3 if room > 10 else 0):
+            first_s = min(at_s for at_s, seen in jobs if seen.host == f"web-{host}")
+            assert first_s in {at_s for at_s, seen in reports if seen.host == f"web-{host}"}
+    assert all(other == remembered[0] for other in remembered)
+    assert len(remembered[0]) == 1 + min(room, 3 * CONTAINERS_MAX + 3 - 1)
 
 
 @pytest.mark.parametrize("size", [1, 5])

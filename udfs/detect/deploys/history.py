@@ -19,7 +19,6 @@ __all__ = [
     "is_gone",
     "is_present",
     "is_replaced",
-    "is_steady",
     "observe",
     "others",
 ]
@@ -106,12 +105,7 @@ def observe(
 def _is_anew(known: ValueHistory | None, active: int) -> bool:
     if known is None or active - known.last_active > AWAY_INTERVALS:
         return True
-    return known.intervals >= STEADY_INTERVALS and is_steady(known)
-
-
-def is_steady(known: ValueHistory) -> bool:
-    """Return whether a value is seen in most intervals."""
-    return _share(known) >= STEADY_SHARE
+    return known.intervals >= STEADY_INTERVALS and _share(known) >= STEADY_SHARE
 
 
 def _observe_hosts(history: AttributeHistory, value: ValueHistory, hosts: set[str]) -> bool:

@@ -26,7 +26,6 @@ from udfs.detect.deploys.history import (
     is_gone,
     is_present,
     is_replaced,
-    is_steady,
     observe,
     others,
 )
@@ -42,9 +41,8 @@ UNKNOWN: Final = frozenset(("", "unknown", "undefined", "null", "none", "latest"
 # A rollback needs so many times the evidence that a value is gone: of two side by side, each in 3 to 9 of 10 intervals,
 # both are missing for a while by chance, on 12 days of 100 long enough for 1, on 1 for 2, on none for 3.
 ROLLBACK_TIMES: Final = 3.0
-# After `roll_out_ms`, and of a value that was seen in most intervals, as on a host that drains it: in the second hour
-# the evidence of 3 is reached by chance on 2 of 1,500 days, and of 4 by a value in half of the intervals on 1.
-LATE_ROLLBACK_TIMES: Final = 4.0
+# After `roll_out_ms`: in the second hour, 3 to 4 are reached by chance on 2 of 1,500 days.
+LATE_ROLLBACK_TIMES: Final = 6.0
 PENDING_MAX: Final = 6  # values of a service that have come back beside others; the newest are followed
 
 
@@ -221,12 +219,9 @@ class _Evaluation:
         model.roll_out = begun
 
     def _is_due(self, pending: RollOut) -> bool:
-        history, value = self._history(pending), pending.value_before
         is_late = self.window.start_ms - pending.start_ms >= self.config.roll_out_ms
-        if is_late and value in history.values and not is_steady(history.values[value]):
-            return False
         times = LATE_ROLLBACK_TIMES if is_late else ROLLBACK_TIMES
-        return self._is_gone(pending, value, times) and self._has_replaced(pending, value)
+        return self._is_gone(pending, pending.value_before, times) and self._has_replaced(pending, pending.value_before)
 
     def _is_same(self, first: RollOut, other: RollOut) -> bool:
         """Return whether another one that is pending is part of the first, or has not replaced what that has."""
