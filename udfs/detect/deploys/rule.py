@@ -41,7 +41,7 @@ UNKNOWN: Final = frozenset(("", "unknown", "undefined", "null", "none", "latest"
 # A rollback needs so many times the evidence that a value is gone: of two side by side, each in 3 to 9 of 10 intervals,
 # both are missing for a while by chance, on 12 days of 100 long enough for 1, on 1 for 2, on none for 3.
 ROLLBACK_TIMES: Final = 3.0
-# After `roll_out_ms`: in the second hour, 3 to 4 are reached by chance on 2 of 1,500 days.
+# After `roll_out_ms`: in the second hour, 3 are reached by chance on 2 of 1,500 days, and 4 on 2 of 4,500.
 LATE_ROLLBACK_TIMES: Final = 6.0
 PENDING_MAX: Final = 6  # values of a service that have come back beside others; the newest are followed
 
