@@ -185,3 +185,16 @@ def test_where_the_stream_is_cut_changes_no_match(data: st.DataObject, plan: Seq
         progress, since_ms = advanced.progress, until_ms
         matches += advanced.matches
     assert matches == list(advance(plan, plan.begin, hits, END_MS, edges).matches)
+
+
+def test_of_partial_matches_that_end_and_begin_alike_the_tightest_goes_on_wherever_the_stream_is_cut() -> None:
+    steps = (StepPlan(4), StepPlan(4, optional=True), StepPlan(4), StepPlan(1))
+    plan = SequencePlan(steps, 5)
+    hits = [
+        (Signal(at_ms, name, 0, "insight", "a", ""), RuleHit("r@1", step, 0))
+        for at_ms, name, step in ((3, "0", 0), (7, "4", 1), (7, "2", 2), (8, "3", 3))
+    ]
+    (whole,) = advance(plan, plan.begin, hits, END_MS).matches
+    before = advance(plan, plan.begin, hits[:3], 8)
+    assert advance(plan, before.progress, hits[3:], END_MS).matches == (whole,)
+    assert [found.step for found in whole.match.fulfilled] == [0, 1, 2, 3]

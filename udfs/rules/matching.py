@@ -252,7 +252,8 @@ class _Matcher:
             return waiting
         kept: list[PartialMatch] = []
         first_ms: dict[object, int] = {}
-        for partial in sorted(waiting, key=_end, reverse=True):
+        # Of those that end and begin alike the tightest first, as for a match: it does not matter where windows end.
+        for partial in sorted(waiting, key=lambda found: (_end(found), _tightness(found)), reverse=True):
             bound = self._bound(partial.fulfilled)
             if partial.end_ms >= now_ms:
                 kept.append(partial)  # other signals of this time may follow
