@@ -88,7 +88,7 @@ class Sequences(WindowedDetector[SequenceModel, SignalWindow, Event, Output]):
         return replace(emission, lateness_ms=config.lateness_ms(emission))
 
     def parts(self, event: Event, model: SequenceModel) -> Iterator[WindowPart[SignalWindow]]:
-        if isinstance(event, RuleSignalBatch | RecordSignalBatch):
+        if isinstance(event, SignalBatch):
             for start_ms, window in by_window(self._ordered(event), self._early.window_ms):
                 yield WindowPart(start_ms, False, window)
             return

@@ -27,7 +27,7 @@ from udfs.rules.compiled import RuleIndex
 from udfs.rules.service_graph import EDGE_KEPT_MS, is_passed_on
 from udfs.rules.signals import CONCLUSIONS, insight_signals, withdrawn_signals
 from udfs.rules.subjects import BUCKETS, bucket_of
-from udfs.rules.windows import rule_batches
+from udfs.rules.windows import batches
 
 Event = Insight | EnvActivity | EdgeRow
 Output = RuleSignalBatch | RuleClock | RuleEdge
@@ -93,7 +93,7 @@ class RuleSignals:
             state.sent[insight.insight_id] = SentSignal(subjects, window.end_ms)
             if len(state.sent) > SENT_MAX:
                 del state.sent[next(iter(state.sent))]
-        return tuple(rule_batches((*signals, *withdrawn_signals(insight, gone)))), ()
+        return tuple(batches(RuleSignalBatch, (*signals, *withdrawn_signals(insight, gone)))), ()
 
     def _edges(self, state: SignalsState, row: EdgeRow) -> tuple[tuple[RuleEdge, ...], Counts]:
         """Return the edge of a row if it is new, or has not been passed on for a while.

@@ -34,7 +34,7 @@ from udfs.detect.requests.counts import effects_of_lines, logging_windows
 from udfs.logs.window import merge_log_aggregates, with_ordinary_as_one
 from udfs.releases import merge_releases
 from udfs.rules.subjects import bucket_of
-from udfs.rules.windows import record_batches, rule_batches
+from udfs.rules.windows import batches
 from udfs.spans.grouping import activity_of, common
 
 # More spans or messages are flushed early. Those that wait are state, written after each bundle: 16 bytes a span.
@@ -222,10 +222,10 @@ PRE_AGGREGATES: Final = {signal: _OWN.get(signal, ActivityPreAggregate) for sign
 
 def _signal_batches(state: PreAggregateState) -> tuple[SignalBatch, ...]:
     """Return the signals that wait, and forget them."""
-    out: list[SignalBatch] = [*rule_batches(state.signals), *record_batches(state.record_signals)]
+    out = (*batches(RuleSignalBatch, state.signals), *batches(RecordSignalBatch, state.record_signals))
     state.signals.clear()
     state.record_signals.clear()
-    return tuple(out)
+    return out
 
 
 def _admitted_signal(signal: S, names: AdmittedNames) -> S:

@@ -15,14 +15,13 @@ from reasoner.recordings.reshape import placed
 from reasoner.runs.local_run import LocalRun
 from reasoner.runs.replay import PARTITIONS, Report, settings
 from state_schemas.aggregates.rule_signals import (
-    RecordSignalBatch,
     RuleClock,
     RuleEdge,
     RuleHit,
     RuleSignal,
-    RuleSignalBatch,
     ServiceEdge,
     Signal,
+    SignalBatch,
     SubjectSignal,
 )
 from state_schemas.contracts.dead_letter import DeadLetter
@@ -154,7 +153,7 @@ def backtest_topics(file: Path, asked: Topics, rules: Path, report: Report) -> l
 
 
 def _run(messages: Iterable[Message], config: JobConfig) -> list[Outcome]:
-    taps = (RuleSignalBatch, RecordSignalBatch, RuleClock, RuleEdge)
+    taps = (SignalBatch, RuleClock, RuleEdge)
     run = LocalRun(config.graph(), taps=taps, out_of_order_ms=config.kafka.out_of_order_ms)
     index = config.rules
     assert index is not None, "the settings name a file of rules"
@@ -167,7 +166,7 @@ def _run(messages: Iterable[Message], config: JobConfig) -> list[Outcome]:
     for out in run.run(messages):
         if isinstance(out, Insight) and out.subject in names:
             insights[out.insight_id] = out
-        elif isinstance(out, RuleSignalBatch | RecordSignalBatch):
+        elif isinstance(out, SignalBatch):
             kept = out.signals[: SIGNALS_MAX - len(signals)]
             left_out += len(out.signals) - len(kept)
             signals += (_placed(signal) for signal in kept)

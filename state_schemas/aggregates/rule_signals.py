@@ -1,6 +1,7 @@
 """Signals of sequence rules: what happened to one service, host, operation, trace or environment, and when."""
 
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
 import msgspec
 
@@ -67,33 +68,34 @@ RULE_SIGNALS: Final = PackedTuple(RuleSignal)
 RECORD_SIGNALS: Final = PackedTuple(RecordSignal)
 
 
-class RuleSignalBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class SignalBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The signals of the subjects of a bucket, in any order, that came together: an event each costs more."""
 
+    # How its signals are packed.
+    packing: ClassVar[PackedTuple[Any]]
     env: str
     bucket: int
-    # As `RULE_SIGNALS` packs them.
     packed: bytes
 
-    @property
-    def signals(self) -> tuple[RuleSignal, ...]:
-        return RULE_SIGNALS.unpack(self.packed)
-
-
-class RecordSignalBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """As RuleSignalBatch, for rules whose steps are all records."""
-
-    env: str
-    bucket: int
-    # As `RECORD_SIGNALS` packs them.
-    packed: bytes
+    @classmethod
+    def of(cls, env: str, bucket: int, signals: Sequence[SubjectSignal]) -> Self:
+        return cls(env, bucket, cls.packing.pack(signals))
 
     @property
-    def signals(self) -> tuple[RecordSignal, ...]:
-        return RECORD_SIGNALS.unpack(self.packed)
+    def signals(self) -> tuple[SubjectSignal, ...]:
+        return self.packing.unpack(self.packed)
 
 
-SignalBatch = RuleSignalBatch | RecordSignalBatch
+class RuleSignalBatch(SignalBatch, frozen=True, array_like=True, gc=False):
+    """Signals for rules with steps that are insights."""
+
+    packing = RULE_SIGNALS
+
+
+class RecordSignalBatch(SignalBatch, frozen=True, array_like=True, gc=False):
+    """Signals for rules whose steps are all records."""
+
+    packing = RECORD_SIGNALS
 
 
 class RuleClock(msgspec.Struct, frozen=True, array_like=True, gc=False):

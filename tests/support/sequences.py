@@ -11,7 +11,7 @@ from operators.emission import EmitWhen
 from operators.runtime.local import LocalGraph
 from state_schemas.aggregates.activity import Activity, ActivityWindow, EnvActivity
 from state_schemas.aggregates.published_rules import PublishedRule
-from state_schemas.aggregates.rule_signals import RULE_SIGNALS, RuleSignal, RuleSignalBatch, Signal
+from state_schemas.aggregates.rule_signals import RuleSignal, RuleSignalBatch, Signal
 from state_schemas.contracts.insight import Contribution, Evidence, Insight, Kind, Status, TraceExemplar
 from tests.support.driving import graph_config
 from tests.support.rules import edge_row, rule_insight
@@ -89,7 +89,7 @@ class Rules:
         signal = Signal(at_ms, f"{at_ms}", 0, "log", service, body)
         bucket = bucket_of(subject)
         found = RuleSignal("prod", bucket, subject, signal, hits)
-        self.graph.feed([RuleSignalBatch("prod", bucket, RULE_SIGNALS.pack([found]))])
+        self.graph.feed([RuleSignalBatch.of("prod", bucket, [found])])
 
     def calls(self, at_s: int, caller: str, callee: str) -> None:
         """Let a service have called another in the window of a time."""

@@ -7,56 +7,38 @@ from zlib import crc32
 
 from msgspec.structs import replace
 
-from state_schemas.aggregates.rule_signals import (
-    RECORD_SIGNALS,
-    RULE_SIGNALS,
-    RecordSignal,
-    RecordSignalBatch,
-    RuleHit,
-    RuleSignal,
-    RuleSignalBatch,
-    ServiceEdge,
-    SignalWindow,
-    SubjectSignal,
-)
+from state_schemas.aggregates.rule_signals import RuleHit, ServiceEdge, SignalBatch, SignalWindow, SubjectSignal
 
-__all__ = ["by_window", "merge_windows", "ordered_by_window", "record_batches", "rule_batches", "signals_of"]
+__all__ = ["batches", "by_window", "merge_windows", "ordered_by_window", "signals_of"]
 
 # Signals of one subject and window that fulfil one step: so many of the first and as many of the last are kept.
 STEP_SIGNALS_MAX: Final = 1_000
 # Signals of one bucket and window. Beyond it whole subjects are left out, chosen by their hash.
 SIGNALS_MAX: Final = 20_000
 Chunk = tuple[SubjectSignal, ...]
-S = TypeVar("S", bound=SubjectSignal)
+B = TypeVar("B", bound=SignalBatch)
 
 
-def rule_batches(found: Iterable[RuleSignal]) -> Iterator[RuleSignalBatch]:
-    """Yield the signals in a batch for each environment and bucket, in their order."""
-    for (env, bucket), signals in _by_bucket(found):
-        yield RuleSignalBatch(env, bucket, RULE_SIGNALS.pack(signals))
-
-
-def record_batches(found: Iterable[RecordSignal]) -> Iterator[RecordSignalBatch]:
-    """Yield the signals as `rule_batches` does."""
-    for (env, bucket), signals in _by_bucket(found):
-        yield RecordSignalBatch(env, bucket, RECORD_SIGNALS.pack(signals))
-
-
-def _by_bucket(found: Iterable[S]) -> list[tuple[tuple[str, int], list[S]]]:
-    grouped: dict[tuple[str, int], list[S]] = {}
+def batches(kind: type[B], found: Iterable[SubjectSignal]) -> Iterator[B]:
+    """Yield the signals in a batch of this kind for each environment and bucket, in their order."""
+    grouped: dict[tuple[str, int], list[SubjectSignal]] = {}
     for signal in found:
         grouped.setdefault((signal.env, signal.bucket), []).append(signal)
-    return sorted(grouped.items())
+    for (env, bucket), signals in sorted(grouped.items()):
+        yield kind.of(env, bucket, signals)
 
 
 def by_window(signals: Iterable[SubjectSignal], window_ms: int) -> Iterator[tuple[int, SignalWindow]]:
     """Yield the start and the contents of each window that has signals, ascending."""
     found: dict[int, list[SubjectSignal]] = {}
     for signal in signals:
-        at_ms = signal.signal.at_ms
-        found.setdefault(at_ms - at_ms % window_ms, []).append(signal)
+        found.setdefault(_start_ms(signal, window_ms), []).append(signal)
     for start_ms, part in sorted(found.items()):
         yield start_ms, merge_windows((SignalWindow((union((part,)),)),))
+
+
+def _start_ms(found: SubjectSignal, window_ms: int) -> int:
+    return found.signal.at_ms - found.signal.at_ms % window_ms
 
 
 def ordered_by_window(found: SubjectSignal, window_ms: int) -> SubjectSignal:
@@ -67,7 +49,7 @@ def ordered_by_window(found: SubjectSignal, window_ms: int) -> SubjectSignal:
     signal = found.signal
     if signal.source == "insight":
         return found
-    return replace(found, signal=replace(signal, at_ms=signal.at_ms - signal.at_ms % window_ms, exact_ms=signal.at_ms))
+    return replace(found, signal=replace(signal, at_ms=_start_ms(found, window_ms), exact_ms=signal.at_ms))
 
 
 def merge_windows(parts: Iterable[SignalWindow]) -> SignalWindow:
