@@ -12,7 +12,7 @@ pytest = code=0; $(BIN)/pytest $(1) || code=$$?; if ((code == 5)); then echo "py
 # Two suites at the same time would share two cores and miss their deadlines.
 .NOTPARALLEL:
 .PHONY: help setup demo test check test-flink test-services test-faults test-wheel trial build shop shop-setup collector
-.PHONY: explore mutants fuzz docs bench
+.PHONY: test-deploy test-compose test-k8s explore mutants fuzz docs bench
 
 help: ## Print the list of targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ check: setup ## Check lint, format, types and import contracts, and run the test
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(call pytest,tests -n 2 --dist worksteal $(addprefix --ignore=tests/,flink services faults wheel))
+	@$(call pytest,tests -n 2 --dist worksteal $(addprefix --ignore=tests/,flink services faults wheel deploy))
 
 test-flink: setup ## Test the adapter and the jobs on a Flink mini-cluster
 	@$(call pytest,tests -m flink)
@@ -40,6 +40,15 @@ test-services: setup ## Test with a real Kafka broker, PostgreSQL and a standalo
 
 test-faults: setup ## Kill processes, count what survives, make wrong situations; write docs/verdicts and docs/wrong-situations.md
 	@export VERDICTS=docs/verdicts SITUATIONS=docs/wrong-situations.md; $(call pytest,tests -m faults)
+
+test-deploy: setup ## Run what deploys the job, on real engines: Collector, S3, catalogs, dashboard, images, Kubernetes; write docs/verdicts
+	@export VERDICTS=docs/verdicts; $(call pytest,tests/deploy -m deploy)
+
+test-compose: setup ## The part of test-deploy that builds the images and runs docker-compose.yml by podman
+	@export VERDICTS=docs/verdicts; $(call pytest,tests/deploy/compose -m deploy)
+
+test-k8s: setup ## The part of test-deploy that runs k8s-operator on a real API server with the real operator
+	@export VERDICTS=docs/verdicts; $(call pytest,tests/deploy/k8s -m deploy)
 
 test-wheel: setup ## Install the wheel in an empty folder and run the commands of README there, with a job on its own stack
 	@$(call pytest,tests -m wheel)

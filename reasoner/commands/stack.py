@@ -12,7 +12,7 @@ from reasoner.clients.flink_rest import FlinkRest, NoAnswer
 from reasoner.commands.shared import group, print_table
 from reasoner.errors import CommandFailed
 from reasoner.stack.postgres import postgres_programs
-from reasoner.stack.running import COMPONENTS, components_of
+from reasoner.stack.running import COMPONENTS, OPTIONAL, components_of
 from reasoner.stack.settings import StackSettings
 from reasoner.stack.supervisor import Supervisor
 
@@ -25,7 +25,9 @@ app = group(
 Names = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[COMPONENT]...", help=f"Components: {', '.join(COMPONENTS)} (default: all).", show_default=False
+        metavar="[COMPONENT]...",
+        help=f"Components: {', '.join(COMPONENTS)} (default: these); {', '.join(OPTIONAL) or 'none'} on request.",
+        show_default=False,
     ),
 ]
 Folder = Annotated[
@@ -44,6 +46,7 @@ def _port(default: int) -> Any:
 @app.command()
 def up(
     components: Names = None,
+    also: Annotated[str, typer.Option("--with", help="Further components, separated by commas.")] = "",
     folder: Folder = None,
     kafka_port: Annotated[str | None, _port(9092)] = None,
     kafka_controller_port: Annotated[str | None, _port(9093)] = None,
@@ -62,11 +65,12 @@ def up(
 
     Exit codes: 0 ok, 1 a component did not become ready, 2 wrong use.
     """
-    flags: dict[str, Any] = {name: value for name, value in locals().items() if name != "components"}
+    flags: dict[str, Any] = {name: value for name, value in locals().items() if name not in {"components", "also"}}
     settings = StackSettings.load(flags)
     supervisor = Supervisor(settings.folder, report=print)
     settings = settings.model_copy(update=supervisor.running_ports()).resolved()
-    supervisor.up(components_of(settings, components or _available()))
+    further = [name.strip() for name in also.split(",") if name.strip()]
+    supervisor.up(components_of(settings, [*(components or _available()), *further]))
 
 
 @app.command()
@@ -82,7 +86,7 @@ def status(
     Exit codes: 0 ok, 1 a component that was started is dead or does not answer, 2 wrong use.
     """
     supervisor, settings = _existing(folder)
-    found = supervisor.status(components_of(settings, components or COMPONENTS))
+    found = supervisor.status(components_of(settings, components or _started(supervisor)))
     if as_json:
         print(json.dumps({"folder": str(settings.folder), "components": [asdict(entry) for entry in found]}))
     else:
@@ -106,8 +110,8 @@ def logs(
 
     Exit codes: 0 ok, 1 there is no log, 2 wrong use.
     """
-    _, settings = _existing(folder)
-    paths = [component.log for component in components_of(settings, components or COMPONENTS)]
+    supervisor, settings = _existing(folder)
+    paths = [component.log for component in components_of(settings, components or _started(supervisor))]
     there = [str(path) for path in paths if path.exists()]
     if not there:
         message = f"no log in {settings.folder}: nothing was started there; start with `reasoner stack up`"
@@ -162,6 +166,12 @@ def _existing(folder: Path | None) -> tuple[Supervisor, StackSettings]:
     workers = [name for name in supervisor.recorded_names() if name.startswith("flink-taskmanager-")]
     counted = {"flink_taskmanagers": max(int(name.rpartition("-")[2]) for name in workers)} if workers else {}
     return supervisor, settings.model_copy(update={**supervisor.running_ports(), **counted})
+
+
+def _started(supervisor: Supervisor) -> list[str]:
+    """Return the components of every stack, and those on request of which one was started in the folder."""
+    recorded = supervisor.recorded_names()
+    return [*COMPONENTS, *(name for name in OPTIONAL if any(found.split("-")[0] == name for found in recorded))]
 
 
 def _available() -> list[str]:

@@ -1,8 +1,9 @@
 """A running stack: component names to components, and a stack that ends with its `with` body."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from reasoner.errors import WrongUse, nearest
 from reasoner.stack.component import Component
@@ -12,22 +13,31 @@ from reasoner.stack.postgres import postgres
 from reasoner.stack.settings import StackSettings
 from reasoner.stack.supervisor import Supervisor
 
-# Names for users, in the order of starting; `flink` is a JobManager and its TaskManagers.
-COMPONENTS = ("kafka", "postgres", "flink")
+# Names for users; `flink` is a JobManager and its TaskManagers.
+COMPONENTS: Final = ("kafka", "postgres", "flink")
+# Components that start only where they are asked for; `reasoner setup NAME` makes their programs.
+OPTIONAL: Final[Mapping[str, Callable[[StackSettings], list[Component]]]] = {}
 
 
 def components_of(settings: StackSettings, names: Sequence[str]) -> list[Component]:
     """Return the components of these names in starting order, for any order of the names. Raises WrongUse."""
-    unknown = [name for name in names if name not in COMPONENTS]
+    known = (*OPTIONAL, *COMPONENTS)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        message = f"unknown component {', '.join(unknown)}; {nearest(unknown[0], COMPONENTS)}"
+        message = f"unknown component {', '.join(unknown)}; {nearest(unknown[0], known)}"
         raise WrongUse(message)
-    made: dict[str, list[Component]] = {
-        "kafka": [kafka(settings)],
-        "postgres": [postgres(settings)],
-        "flink": [jobmanager(settings), *(taskmanager(settings, n + 1) for n in range(settings.flink_taskmanagers))],
+    made: dict[str, Callable[[StackSettings], list[Component]]] = {
+        **OPTIONAL,
+        "kafka": lambda settings: [kafka(settings)],
+        "postgres": lambda settings: [postgres(settings)],
+        "flink": _flink,
     }
-    return [component for name in COMPONENTS if name in names for component in made[name]]
+    return [component for name, make in made.items() if name in names for component in make(settings)]
+
+
+def _flink(settings: StackSettings) -> list[Component]:
+    workers = range(1, settings.flink_taskmanagers + 1)
+    return [jobmanager(settings), *(taskmanager(settings, number) for number in workers)]
 
 
 @dataclass(frozen=True, slots=True)

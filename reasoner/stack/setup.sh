@@ -3,9 +3,7 @@
 # From an installed package, where `reasoner setup` calls it: the JDK link, jars and FLINK_HOME, in REASONER_TOOLS.
 #
 # Use: reasoner/stack/setup.sh            python (in a checkout only), kafka and flink
-#      reasoner/stack/setup.sh PART...    of python, kafka, flink; and of those that one make target each needs: fuzz (the
-#                                         fuzzer), docs (the site generator), shop (packages of examples/own_services),
-#                                         collector (built with Go)
+#      reasoner/stack/setup.sh PART...    of python, kafka, flink and the files of `parts`, each of which says what it is
 # The last step of each part writes a stamp with the fingerprint of its inputs. So the next run continues an interrupted
 # run, and a second run does nothing and needs no network. Settings: REASONER_PYTHON (interpreter), JAVA_HOME,
 # REASONER_SETUP_APT=no (install no system package, only report the missing ones; so from an installed package always).
@@ -318,6 +316,23 @@ setup_flink_home() {
   stamp flink-home "$mark"
 }
 
+# --- Go ---------------------------------------------------------------------------------------------------------
+
+find_go() { command -v go || compgen -G /usr/local/go/bin/go || compgen -G /usr/lib/go/bin/go; }
+
+# build_go NAME FOLDER OUTPUT PACKAGE...: builds each package of the module whose go.mod and go.sum are in FOLDER, all of
+# its dependencies checked by hash, into the folder OUTPUT. NAME is that of the log.
+build_go() {
+  local name=$1 from=$2 output=$3 go
+  shift 3
+  go=$(find_go) || fail "Go is needed to build $name, found none. Install Go 1.25 or newer, then run the same command again."
+  mkdir -p "$output"
+  (
+    export GOBIN=$output GOFLAGS=-buildvcs=false GOTOOLCHAIN=local CGO_ENABLED=0
+    cd "$from" && "$go" build -mod=readonly -trimpath -ldflags='-s -w' -o "$output/" "$@"
+  ) >"$LOGS/$name.log" 2>&1 || fail "$name could not be built: $(tail -n 1 "$LOGS/$name.log") (full log: $LOGS/$name.log). Check the network and GOPROXY, then run the same command again."
+}
+
 # --- parts ------------------------------------------------------------------------------------------------------
 
 setup_kafka() { setup_jars kafka; }
@@ -328,65 +343,15 @@ setup_flink() {
   setup_flink_home
 }
 
-setup_fuzz() {
-  setup_python
-  "$VENV/bin/python" -c 'import atheris' 2>/dev/null && return 0
-  say "installing the fuzzer"
-  adopt_pip_settings
-  uv pip install --quiet --require-hashes -r "$ROOT/locks/fuzz.txt" || fail "the fuzzer could not be installed. $NETWORK_HINT"
-}
-
-# An environment of its own, so that the generator's dependencies constrain no version of the job.
-setup_docs() {
-  setup_uv
-  local mark folder=$TOOLS/docs
-  mark=$(fingerprint docs "$(python_version "$PYTHON")" "$ROOT/locks/docs.txt")
-  is_fresh docs "$mark" "$folder/bin/mkdocs" && return 0
-  say "installing the site generator"
-  rm -f "$STAMPS/docs"
-  adopt_pip_settings
-  uv venv --quiet --clear --python "$PYTHON" "$folder" &&
-    uv pip sync --quiet --python "$folder" --require-hashes --only-binary :all: "$ROOT/locks/docs.txt" ||
-    fail "the site generator could not be installed. $NETWORK_HINT"
-  stamp docs "$mark"
-}
-
-setup_shop() {
-  setup_uv
-  local mark list=$ROOT/examples/own_services/requirements.txt
-  mark=$(fingerprint shop "$(python_version "$PYTHON")" "$list")
-  is_fresh shop "$mark" "$TOOLS/shop/bin/python" && return 0
-  say "installing the OpenTelemetry SDK for the services (10 MB)"
-  adopt_pip_settings
-  uv venv --quiet --clear --python "$PYTHON" "$TOOLS/shop" &&
-    uv pip install --quiet --python "$TOOLS/shop/bin/python" --require-hashes -r "$list" || fail "the packages of the services could not be installed. $NETWORK_HINT"
-  stamp shop "$mark"
-}
-
-# The builder writes the sources of the components in builder.yaml. Versions and hashes are those of the committed go.mod
-# and go.sum: the builder's own way to them stops at a module for Windows that the proxy does not serve.
-setup_collector() {
-  local mark go from=$ROOT/deploy/collector sources=$TOOLS/collector/build version=v0.158.0
-  mark=$(fingerprint collector "$version" "$from/builder.yaml" "$from/go.mod" "$from/go.sum")
-  is_fresh collector "$mark" "$TOOLS/collector/otelcol" && return 0
-  go=$(command -v go || compgen -G /usr/local/go/bin/go) || fail "Go is needed to build the Collector, found none. Install Go 1.25 or newer, then run \`make collector\` again."
-  say "building the Collector (the first time 4 to 10 minutes)"
-  rm -rf "$sources"
-  mkdir -p "$sources"
-  (
-    export GOBIN=$TOOLS/collector GOFLAGS=-buildvcs=false GOTOOLCHAIN=local PATH=${go%/*}:$PATH
-    cd "$sources" &&
-      go install "go.opentelemetry.io/collector/cmd/builder@$version" &&
-      "$GOBIN/builder" --config "$from/builder.yaml" --skip-get-modules --skip-compilation &&
-      cp "$from/go.mod" "$from/go.sum" . &&
-      go build -mod=readonly -trimpath -ldflags='-s -w' -o "$GOBIN/otelcol" .
-  ) >"$LOGS/collector.log" 2>&1 || fail "the Collector could not be built: $(tail -n 1 "$LOGS/collector.log") (full log: .tools/log/collector.log). Check the network and GOPROXY, then run \`make collector\` again."
-  stamp collector "$mark"
-}
-
 main() {
   local part parts=("$@")
   ((${#parts[@]})) || parts=(${VENV:+python} kafka flink)
+  for part in "${parts[@]}"; do
+    [[ $part =~ ^(python|kafka|flink)$ ]] && continue
+    [[ $part =~ ^[a-z0-9-]+$ && -f $HERE/parts/$part.sh ]] || { printf 'setup: unknown part %s; expected python, kafka, flink or one of %s\n' "$part" "$(cd "$HERE/parts" && printf '%s ' *.sh)" >&2 && exit 2; }
+    # shellcheck disable=SC1090
+    source "$HERE/parts/$part.sh"
+  done
   trap 'fail "interrupted. Run \`$SETUP\` again to continue."' INT TERM
   mkdir -p "$STAMPS" "$LOGS" "$TOOLS/jars"
   exec 9>"$TOOLS/lock"
@@ -394,10 +359,7 @@ main() {
   ensure_system
   [[ -n $VENV ]] || announce_jars "${parts[@]}"
   for part in "${parts[@]}"; do
-    case $part in
-      python | kafka | flink | fuzz | docs | shop | collector) "setup_$part" ;;
-      *) printf 'setup: unknown part %s; expected python, kafka, flink, fuzz, docs, shop or collector\n' "$part" >&2 && exit 2 ;;
-    esac
+    "setup_$part"
   done
 }
 

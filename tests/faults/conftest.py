@@ -1,8 +1,6 @@
-"""A stack for each fault test, and its verdict as a file: what, machine, commit, figures, pass."""
+"""A stack for each fault test, and its input while the test breaks something."""
 
-import json
 import os
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +11,6 @@ from typing import Any
 import pytest
 
 from jobs.settings import JobConfig
-from reasoner.evaluate.result import commit, machine
 from reasoner.recordings.message import Message
 from reasoner.recordings.player import PlayOptions, play
 from reasoner.stack import RunningStack, StackSettings, running
@@ -34,25 +31,6 @@ def stack(tmp_path: Path) -> Iterator[RunningStack]:
     settings = StackSettings(folder=tmp_path / "stack", flink_taskmanagers=2, **sizes).with_auto_ports()
     with running(settings, ["kafka", "postgres", "flink"]) as started:
         yield started
-
-
-@pytest.fixture
-def verdict(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """Yield a dictionary for the figures of the test and write it as `<what>.json` into the folder VERDICTS.
-
-    The folder is a temporary one where VERDICTS is not set. `pass` is true only if the test ran to its end, because the
-    test sets it last.
-    """
-    slug = request.node.name.removeprefix("test_").replace("_", "-")
-    folder = Path(os.environ.get("VERDICTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    figures: dict[str, Any] = {}
-    began_s = time.monotonic()
-    yield figures
-    passed = bool(figures.pop("pass", False))
-    figures["duration_s"] = round(time.monotonic() - began_s)
-    result = {"what": slug, "machine": machine(), "commit": commit(), "pass": passed, "figures": figures}
-    (folder / f"{slug}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 @contextmanager
