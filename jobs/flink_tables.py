@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pyflink.datastream import DataStream
 from pyflink.table import StreamTableEnvironment
 
+from jobs.lake_catalog import catalog_options
 from jobs.settings import JobConfig
 from jobs.sinks import SHIPPED, Insert
 from jobs.table_sql import stable_uids, with_clause
@@ -39,14 +40,4 @@ def attach(
 
 
 def _create_catalog(tables: StreamTableEnvironment, lake: Lake) -> None:
-    options = {
-        "type": "iceberg",
-        "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
-        "uri": lake.uri,
-        "warehouse": lake.warehouse,
-        "jdbc.schema-version": "V1",
-        **({"jdbc.user": lake.user} if lake.user else {}),
-        **({"jdbc.password": lake.password_file.read_text().strip()} if lake.password_file else {}),
-        **lake.properties,
-    }
-    tables.execute_sql(f"CREATE CATALOG lake {with_clause(options)}")
+    tables.execute_sql(f"CREATE CATALOG lake {with_clause(catalog_options(lake))}")

@@ -34,7 +34,8 @@ _CHECKS: Final = {
     "sqlalchemy": "check lake.uri, lake.user, lake.password_file and that the database runs",
     "psycopg2": "check lake.uri, lake.user, lake.password_file and that the database runs",
     "pyiceberg": "check lake.warehouse and lake.properties; `reasoner tables create` makes missing tables",
-    "pyarrow": "check lake.warehouse and lake.properties",
+    "pyarrow": "check lake.warehouse, lake.s3 and lake.properties",
+    "botocore": "check lake.uri, and the region and the keys that the tools of AWS use here",
 }
 
 

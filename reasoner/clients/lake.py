@@ -8,17 +8,18 @@ from urllib.parse import quote
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError
+from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, RESTError
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.sorting import SortField, SortOrder
 from pyiceberg.transforms import IdentityTransform, Transform, parse_transform
 from pyiceberg.types import IcebergType, NestedField
+from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from reasoner.errors import CommandFailed, reason_of
-from state_schemas.contracts.settings import Lake
+from state_schemas.contracts.settings import BadConfig, Lake
 from state_schemas.contracts.tables import NAMESPACE, TABLES, Column, TableSpec
 
 _PROPERTIES: Final = {
@@ -50,11 +51,22 @@ def answering(lake: Lake) -> Iterator[None]:
             "lake.password_file and that the database runs"
         )
         raise CommandFailed(message) from error
+    except (RequestException, RESTError) as error:
+        message = (
+            f"the catalog {lake.place} does not answer as expected ({reason_of(error)}); check lake.uri, "
+            "lake.token_file, lake.credential_file, lake.warehouse and that the catalog runs"
+        )
+        raise CommandFailed(message) from error
+    except BadConfig as error:
+        raise CommandFailed(str(error)) from error
     except NoSuchTableError as error:
         message = f"the catalog {lake.place} has no such table ({error}): create it with `reasoner tables create`"
         raise CommandFailed(message) from error
     except ModuleNotFoundError as error:
-        message = f"the warehouse {lake.warehouse} needs the Python package {error.name}: pip install {error.name}"
+        message = (
+            f"the catalog {lake.place} with the warehouse {lake.warehouse} needs the Python package {error.name}: "
+            f"pip install {error.name}"
+        )
         raise CommandFailed(message) from error
     except OSError as error:
         message = (
@@ -65,24 +77,28 @@ def answering(lake: Lake) -> Iterator[None]:
 
 
 def catalog(lake: Lake) -> Catalog:
-    """Return the catalog to which the jobs write, over the same database and warehouse."""
+    """Return the catalog to which the jobs write, with the same warehouse. Raises BadConfig, or as `answering` says."""
+    properties = {"warehouse": lake.warehouse, **_WAREHOUSE_LIMITS, **lake.shared_properties()}
+    if lake.catalog == "glue":
+        from pyiceberg.catalog.glue import GlueCatalog  # needs the extra `glue`
+
+        return GlueCatalog("lake", **{**properties, **lake.properties})
+    if lake.catalog == "rest":
+        from reasoner.clients.rest_catalog import BoundedRestCatalog
+
+        return BoundedRestCatalog("lake", **{"uri": lake.uri, **properties, **lake.properties})
+    return SqlCatalog("lake", **{"uri": _database(lake), **properties, **lake.properties})
+
+
+def _database(lake: Lake) -> str:
+    """Return the address of the catalog's database for SQLAlchemy."""
     uri = lake.uri.removeprefix("jdbc:")
     if uri.startswith("sqlite:"):
-        uri = "sqlite:///" + uri.removeprefix("sqlite:")
-    else:
-        user = quote(lake.user or "postgres")
-        password = f":{quote(_password(lake.password_file))}" if lake.password_file else ""
-        uri = uri.replace("postgresql://", f"postgresql+psycopg2://{user}{password}@")
-        uri += f"{'&' if '?' in uri else '?'}connect_timeout={_CONNECT_S}"
-    return SqlCatalog("lake", uri=uri, warehouse=lake.warehouse, **{**_WAREHOUSE_LIMITS, **lake.properties})
-
-
-def _password(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"lake.password_file: {path} cannot be read ({reason_of(error)}); expected a file with the password"
-        raise CommandFailed(message) from error
+        return "sqlite:///" + uri.removeprefix("sqlite:")
+    user = quote(lake.user or "postgres")
+    password = f":{quote(lake.password())}" if lake.password_file else ""
+    uri = uri.replace("postgresql://", f"postgresql+psycopg2://{user}{password}@")
+    return uri + f"{'&' if '?' in uri else '?'}connect_timeout={_CONNECT_S}"
 
 
 def create_tables(lake: Lake) -> list[str]:

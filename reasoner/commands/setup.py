@@ -1,4 +1,6 @@
-"""`reasoner setup`: prepare Kafka and Flink for this Python environment."""
+"""`reasoner setup`: prepare Kafka and Flink for this Python environment, and what runs beside them."""
+
+from typing import Annotated
 
 import typer
 
@@ -10,18 +12,26 @@ app = typer.Typer(help="Prepare Kafka and Flink for this Python environment: jar
 
 
 @app.command()
-def setup_command() -> None:
-    """Prepare Kafka and Flink for this Python environment. A second run does nothing.
+def setup_command(
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PART]...", help="Parts of `reasoner stack up --with`: s3, redis.", show_default=False),
+    ] = None,
+) -> None:
+    """Prepare Kafka and Flink for this Python environment, or a part beside them. A second run does nothing.
 
     Needs a JDK 17 or 21 and Maven, and says how to install them. Maven downloads the jars of Kafka and of Flink's
     connectors (165 MB), each is compared with its SHA-256, and FLINK_HOME is made of them and the jars of apache-flink.
     All is in a folder of this environment under ~/.cache/metric-reasoner; $XDG_CACHE_HOME moves it, and REASONER_TOOLS
     names the folder itself. In a checkout it is `make setup`.
 
-    Example: reasoner setup
+    The part s3 builds the S3 server with Go and adds the jars for s3:// and AWS (95 MB) to FLINK_HOME; redis finds
+    Redis, or installs it as root by apt.
+
+    Example: reasoner setup s3
 
     Exit codes: 0 ok, 1 something is missing or could not be downloaded, 2 wrong use.
     """
     require("job", "reasoner setup")
-    prepare()
+    prepare(parts or ())
     print(tools())

@@ -51,6 +51,8 @@ def up(
     kafka_port: Annotated[str | None, _port(9092)] = None,
     kafka_controller_port: Annotated[str | None, _port(9093)] = None,
     postgres_port: Annotated[str | None, _port(5433)] = None,
+    s3_port: Annotated[str | None, _port(7070)] = None,
+    redis_port: Annotated[str | None, _port(6380)] = None,
     flink_rest_port: Annotated[str | None, _port(8081)] = None,
     flink_rpc_port: Annotated[str | None, _port(6123)] = None,
     flink_taskmanagers: Annotated[int | None, typer.Option(help="Worker processes (default: 1).")] = None,

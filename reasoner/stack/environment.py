@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +16,15 @@ _SETUP: Final = Path(__file__).with_name("setup.sh")
 _OTHER_JARS = ("FLINK_LIB_DIR", "FLINK_OPT_DIR", "FLINK_PLUGINS_DIR", "FLINK_BIN_DIR", "HADOOP_CLASSPATH")
 
 
-def prepare() -> None:
+def prepare(parts: Sequence[str] = ()) -> None:
     """Download the jars by hash and make FLINK_HOME, where they are missing. Raises CommandFailed.
+
+    parts: names of files in `parts` that are made instead; a name that is not there is said with those that are.
 
     The script prints what it will download and what is missing on this machine; a second call does nothing.
     """
     names = {} if checkout() else {"REASONER_TOOLS": str(tools()), "REASONER_PYTHON": sys.executable}
-    if subprocess.run(["bash", str(_SETUP)], env={**os.environ, **names}, check=False).returncode:
+    if subprocess.run(["bash", str(_SETUP), *parts], env={**os.environ, **names}, check=False).returncode:
         message = "the setup is not complete: see the lines above"
         raise CommandFailed(message)
 
@@ -39,6 +42,16 @@ def flink_home() -> Path:
 def kafka_jars() -> Path:
     """Return the folder of the broker's jars. Raises CommandFailed if it is missing."""
     return _prepared("jars/kafka", ".")
+
+
+def s3_server() -> Path:
+    """Return the program of the S3 server. Raises CommandFailed if it is missing."""
+    return _prepared("s3", "versitygw", part="s3") / "versitygw"
+
+
+def redis_server() -> Path:
+    """Return the program of Redis. Raises CommandFailed if it is missing."""
+    return _prepared("redis", "redis-server", part="redis") / "redis-server"
 
 
 def flink_env(*, log_folder: Path | None = None, conf_folder: Path | None = None) -> dict[str, str]:
@@ -63,10 +76,11 @@ def flink_env(*, log_folder: Path | None = None, conf_folder: Path | None = None
     return environment
 
 
-def _prepared(name: str, proof: str) -> Path:
+def _prepared(name: str, proof: str, part: str = "") -> Path:
     path = tools() / name
     if not (path / proof).exists():
         root = checkout()
-        message = f"{path} is missing or incomplete: run " + (f"`make setup` in {root}" if root else "`reasoner setup`")
+        command = f"`make setup` in {root}" if root and not part else f"`{f'reasoner setup {part}'.strip()}`"
+        message = f"{path} is missing or incomplete: run {command}"
         raise CommandFailed(message)
     return path

@@ -10,6 +10,7 @@ import yaml
 
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.errors import CommandFailed
+from reasoner.stack import s3
 from reasoner.stack.component import Component
 from reasoner.stack.environment import flink_env, flink_home
 from reasoner.stack.settings import LOOPBACK, StackSettings
@@ -141,6 +142,7 @@ def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:
         # Flink's default keeps checkpoints in the heap of the JobManager, where they end with it.
         "execution.checkpointing.dir": f"file://{folder}/checkpoints",
         "execution.checkpointing.savepoint-dir": f"file://{folder}/savepoints",
+        **s3.flink_options(settings),
         "env.pid.dir": str(folder / "pid"),
         # A crash of a JVM writes its report to the logs, not to the working directory of the command.
         "env.java.opts.jobmanager": _JOBMANAGER_JAVA_OPTIONS,
@@ -163,7 +165,7 @@ def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    return flink_env(log_folder=folder / "log", conf_folder=folder / "conf")
+    return flink_env(log_folder=folder / "log", conf_folder=folder / "conf") | s3.flink_environment(folder.parent)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

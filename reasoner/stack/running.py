@@ -10,13 +10,18 @@ from reasoner.stack.component import Component
 from reasoner.stack.flink import jobmanager, taskmanager
 from reasoner.stack.kafka import kafka
 from reasoner.stack.postgres import postgres
+from reasoner.stack.redis import redis
+from reasoner.stack.s3 import s3
 from reasoner.stack.settings import StackSettings
 from reasoner.stack.supervisor import Supervisor
 
 # Names for users; `flink` is a JobManager and its TaskManagers.
 COMPONENTS: Final = ("kafka", "postgres", "flink")
 # Components that start only where they are asked for; `reasoner setup NAME` makes their programs.
-OPTIONAL: Final[Mapping[str, Callable[[StackSettings], list[Component]]]] = {}
+OPTIONAL: Final[Mapping[str, Callable[[StackSettings], list[Component]]]] = {
+    "s3": lambda settings: [s3(settings)],
+    "redis": lambda settings: [redis(settings)],
+}
 
 
 def components_of(settings: StackSettings, names: Sequence[str]) -> list[Component]:

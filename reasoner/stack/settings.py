@@ -46,6 +46,10 @@ class StackSettings(BaseModel):
     kafka_heap_mb: Annotated[int, Field(ge=128, le=65_536)] = 256
     # Port of the server; not 5432, because a server of the distribution may use it.
     postgres_port: Port = 5433
+    # Port of the S3 server.
+    s3_port: Port = 7070
+    # Port of Redis; not 6379, because a server of the distribution may use it.
+    redis_port: Port = 6380
     # Port of the REST API and the dashboard.
     flink_rest_port: Port = 8081
     # Port of the JobManager for TaskManagers.
@@ -70,6 +74,14 @@ class StackSettings(BaseModel):
     @property
     def postgres_sqlalchemy_url(self) -> str:
         return f"postgresql+psycopg2://{POSTGRES_USER}@{LOOPBACK}:{self.postgres_port}/{POSTGRES_DATABASE}"
+
+    @property
+    def s3_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.s3_port}"
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://{LOOPBACK}:{self.redis_port}"
 
     @property
     def flink_rest_url(self) -> str:

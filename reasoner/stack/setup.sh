@@ -19,7 +19,7 @@ fi
 readonly ROOT SETUP TOOLS VENV PACKAGED HERE=$ROOT/reasoner/stack # PACKAGED: the interpreter that has apache-flink
 readonly STAMPS=$TOOLS/stamps LOGS=$TOOLS/log
 readonly NETWORK_HINT="Check the network, and the proxy, mirror and certificate settings of pip, uv and Maven; then run \`$SETUP\` again; finished parts are kept."
-declare -Ar JARS_MB=([kafka]=45 [flink]=120)
+declare -Ar JARS_MB=([kafka]=45 [flink]=120 [s3]=95)
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() {
@@ -299,7 +299,7 @@ LOG4J
 # finds flink-python only in an `opt` that is a real folder: so bin, conf, opt and plugins are copies, lib has links.
 setup_flink_home() {
   local mark home=$TOOLS/flink wheel jar
-  mark=$(fingerprint flink-home "$STAMPS/venv" "$STAMPS/jars-flink" "$HERE/setup.sh")
+  mark=$(fingerprint flink-home "$STAMPS/venv" "$STAMPS/jars-flink" "$STAMPS/jars-s3" "$HERE/setup.sh")
   is_fresh flink-home "$mark" "$home/bin/flink" "$home"/lib/*.jar && return 0 # links: other packages may stand there now
   say "creating FLINK_HOME"
   wheel=$("$PACKAGED" -c 'import importlib.util; print(importlib.util.find_spec("pyflink").submodule_search_locations[0])')
@@ -309,6 +309,11 @@ setup_flink_home() {
   for jar in "$wheel"/lib/*.jar "$TOOLS"/jars/flink/*.jar; do
     ln -s "$jar" "$home.part/lib/"
   done
+  if [[ -f $STAMPS/jars-s3 ]]; then # A file system of Flink is a plugin: with its classes in lib, Iceberg would see two Hadoops.
+    mkdir "$home.part/plugins/s3"
+    ln -s "$TOOLS"/jars/s3/flink-s3-fs-*.jar "$home.part/plugins/s3/"
+    ln -s "$TOOLS"/jars/s3/iceberg-aws-bundle-*.jar "$home.part/lib/"
+  fi
   chmod +x "$home.part"/bin/*.sh "$home.part/bin/flink"
   patch_flink_conf "$home.part/conf"
   rm -rf "$home"

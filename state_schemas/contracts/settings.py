@@ -1,15 +1,29 @@
 """Settings that every reader of the topics and tables needs: Kafka, topics, lake."""
 
+import configparser
 from collections.abc import Mapping, Sized
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 Positive = Annotated[int, Field(gt=0)]
+Catalog = Literal["jdbc", "rest", "glue"]
 CHECKPOINT_INTERVAL_MS: Final = 30_000  # default; exactly-once insights become visible with each checkpoint
+
+
+_WAREHOUSES: Final = ("file:///", "s3://", "s3a://", "gs://", "abfs://")
+_CATALOGS: Final[Mapping[Catalog, str]] = {"jdbc": "JDBC", "rest": "REST", "glue": "Glue"}
+# Setting -> the one kind of catalog that reads it.
+_OF_CATALOG: Final[Mapping[str, Catalog]] = {
+    "user": "jdbc",
+    "password_file": "jdbc",
+    "token_file": "rest",
+    "credential_file": "rest",
+}
+_AWS_KEYS: Final = {"aws_access_key_id": "s3.access-key-id", "aws_secret_access_key": "s3.secret-access-key"}
 
 
 class BadConfig(ValueError):
@@ -71,24 +85,147 @@ class Kafka(Section):
     properties: dict[str, str] = Field(default_factory=dict)
 
 
-class Lake(Section):
-    """Settings of the Iceberg catalog over JDBC."""
+class S3(Section):
+    """Settings of a warehouse on S3, or on a store with the interface of S3."""
 
-    # `jdbc:sqlite:…` (for a single process only) or `jdbc:postgresql://…`.
-    uri: Annotated[str, Field(pattern=r"^jdbc:(sqlite|postgresql):.+")]
-    # Folder (absolute) or bucket of the data files.
-    warehouse: Annotated[str, Field(pattern=r"^(file:///|s3://|s3a://|gs://|abfs://)[^/].*")]
+    # Address of a store other than AWS, such as http://127.0.0.1:7070; "" for AWS.
+    endpoint: Annotated[str, Field(pattern=r"^$|^https?://[^/]+")] = ""
+    # Region of the bucket; "" for us-east-1 where there is an endpoint, else for what AWS's own tools would take.
+    region: str = ""
+    # File with a profile `[default]`: aws_access_key_id, aws_secret_access_key. Without it the keys come as for AWS's
+    # own tools: from the environment, their files, or the role of the machine.
+    credentials_file: Path | None = None
+
+    def keys(self) -> dict[str, str]:
+        """Return the keys of the file by the names of Iceberg's properties. Raises BadConfig if they cannot be read."""
+        if self.credentials_file is None:
+            return {}
+        profile = configparser.ConfigParser(interpolation=None, default_section="")
+        text = secret_in("lake.s3.credentials_file", self.credentials_file, "a file with the keys of a profile")
+        try:
+            profile.read_string(text)
+            found = profile["default"]
+            keys = {name: found[key] for key, name in _AWS_KEYS.items()}
+        except (configparser.Error, KeyError) as error:
+            # The message of a parser has the line that it did not understand, which can be a key.
+            message = (
+                f"lake.s3.credentials_file: {self.credentials_file} has no profile that can be read "
+                f"({type(error).__name__}); expected [default] with {' and '.join(_AWS_KEYS)}"
+            )
+            raise BadConfig(message) from None
+        return keys | ({"s3.session-token": found["aws_session_token"]} if "aws_session_token" in found else {})
+
+
+class Lake(Section):
+    """Settings of the Iceberg catalog and of the warehouse behind it."""
+
+    # Address of the catalog: `jdbc:sqlite:…` (for a single process only), `jdbc:postgresql://…`, `https://…` of an
+    # Iceberg REST catalog, or `glue:REGION` of AWS.
+    uri: Annotated[str, Field(pattern=r"^(jdbc:(sqlite|postgresql):.+|https?://[^@]+|glue:[a-z0-9-]+)$")]
+    # Folder (absolute) or bucket of the data files; of a REST catalog the name by which it knows its warehouse.
+    warehouse: str
     # User of the database; "" for none.
     user: str = ""
     # File that contains the password, so that no environment variable and no log contains it.
     password_file: Path | None = None
+    # File that contains the bearer token for a REST catalog.
+    token_file: Path | None = None
+    # File that contains `client-id:client-secret`, with which a REST catalog or its OAuth2 server gives a token.
+    credential_file: Path | None = None
+    # Where the warehouse is on S3.
+    s3: S3 = S3()
     # Further properties of the Iceberg catalog, such as io-impl.
     properties: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("warehouse")
+    @classmethod
+    def _warehouse_of_its_catalog(cls, value: str, found: ValidationInfo) -> str:
+        folder = next((value.removeprefix(begin) for begin in _WAREHOUSES if value.startswith(begin)), "")
+        if _kind(found) == "rest" or (folder and folder[0] != "/"):
+            return value
+        message = f"lake.warehouse: found {value!r:.80}: expected {', '.join(_WAREHOUSES)} with a name behind it"
+        raise ValueError(message)
+
+    @field_validator("user", "password_file", "token_file", "credential_file", "s3")
+    @classmethod
+    def _used_by_its_catalog(cls, value: Any, found: ValidationInfo) -> Any:
+        """Refuse a secret that the catalog would not read, and S3 for a warehouse elsewhere."""
+        name, kind = str(found.field_name), _kind(found)
+        if kind is None or value == cls.model_fields[name].default:
+            return value
+        if name == "s3" and kind == "glue" and value.credentials_file:
+            message = (
+                "lake.s3.credentials_file: found one with a catalog of Glue, which takes its keys from the "
+                "environment, the files of AWS's own tools, or a role: name the file with AWS_SHARED_CREDENTIALS_FILE"
+            )
+            raise ValueError(message)
+        warehouse = str(found.data.get("warehouse", ""))
+        if name == "s3" and kind == "jdbc" and warehouse and not warehouse.startswith(("s3://", "s3a://")):
+            message = f"lake.s3: found settings of S3 with the warehouse {warehouse}, expected s3://…"
+            raise ValueError(message)
+        wanted = _OF_CATALOG.get(name, kind)
+        if wanted != kind:
+            message = (
+                f"lake.{name}: found it with a {_CATALOGS[kind]} catalog; only a {_CATALOGS[wanted]} catalog reads it"
+            )
+            raise ValueError(message)
+        return value
+
+    @property
+    def catalog(self) -> Catalog:
+        """Return the kind of the catalog, which its address says."""
+        return _catalog_at(self.uri)
 
     @property
     def place(self) -> str:
         """Return the address of the catalog without its parameters, which can hold a password."""
         return self.uri.partition("?")[0]
+
+    def shared_properties(self) -> dict[str, str]:
+        """Return the properties that Iceberg's Java and Python know by the same names, secrets included.
+
+        Raises BadConfig where a file of a secret cannot be read.
+        """
+        region = self.uri.removeprefix("glue:") if self.catalog == "glue" else self.s3.region
+        region = region or ("us-east-1" if self.s3.endpoint else "")
+        properties = {
+            "s3.endpoint": self.s3.endpoint,
+            # A store at an address of its own has its buckets behind that address, not in names below it.
+            "s3.path-style-access": "true" if self.s3.endpoint else "",
+            "client.region": region,
+            **self.s3.keys(),
+            "token": self._secret("token_file", "a file with the bearer token"),
+            "credential": self._secret("credential_file", "a file with client-id:client-secret"),
+        }
+        return {name: value for name, value in properties.items() if value}
+
+    def password(self) -> str:
+        """Return the password of the database, "" for none. Raises BadConfig where its file cannot be read."""
+        return self._secret("password_file", "a file with the password")
+
+    def _secret(self, name: str, wanted: str) -> str:
+        path = getattr(self, name)
+        return secret_in(f"lake.{name}", path, wanted) if path else ""
+
+
+def secret_in(name: str, path: Path, wanted: str) -> str:
+    """Return the text of a file that holds a secret. Raises BadConfig if it cannot be read."""
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        message = f"{name}: {path} cannot be read ({reason}); expected {wanted}"
+        raise BadConfig(message) from None
+
+
+def _catalog_at(uri: str) -> Catalog:
+    return "jdbc" if uri.startswith("jdbc:") else "glue" if uri.startswith("glue:") else "rest"
+
+
+def _kind(found: ValidationInfo) -> Catalog | None:
+    """Return the kind of the catalog of settings that are being validated; None where its address is wrong."""
+    uri = found.data.get("uri")
+    return _catalog_at(uri) if uri else None
 
 
 class Links(Section):

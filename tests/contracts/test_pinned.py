@@ -197,6 +197,7 @@ def test_configuration_keys() -> None:
     expected = {
         *topics,
         *("name", "lake.uri", "lake.warehouse", "lake.user", "lake.password_file", "lake.properties"),
+        *("lake.token_file", "lake.credential_file", "lake.s3.endpoint", "lake.s3.region", "lake.s3.credentials_file"),
         *("kafka.bootstrap_servers", "kafka.group_id", "kafka.start", "kafka.bounded", "kafka.out_of_order_ms"),
         *("kafka.idle_ms", "kafka.guarantee", "kafka.transaction_timeout_ms", "kafka.properties", "kafka.outage_ms"),
         *("links.trace", "links.logs", "engine.checkpoint_timeout_ms"),

@@ -1,0 +1,42 @@
+"""A stack with an object store for each test, and jobs whose warehouse and checkpoints are on it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.settings import JobConfig
+from reasoner.errors import CommandFailed
+from reasoner.stack import RunningStack, StackSettings, running
+from reasoner.stack.environment import s3_server
+from reasoner.stack.s3 import credentials_file
+from tests.services.job_runs import job_config
+from tests.support.components import skip_unless_set_up, skip_without_postgres
+
+PARTITIONS = 4
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[RunningStack]:
+    """Start Kafka, PostgreSQL, the object store and a Flink cluster of one TaskManager with two slots."""
+    skip_unless_set_up()
+    skip_without_postgres()
+    try:
+        s3_server()
+    except CommandFailed as missing:
+        pytest.skip(str(missing))
+    sizes: dict[str, Any] = {"flink_taskmanager_memory": "2816m", "flink_jobmanager_memory": "896m"}
+    settings = StackSettings(folder=tmp_path / "stack", **sizes).with_auto_ports()
+    with running(settings, ["kafka", "postgres", "s3", "flink"]) as started:
+        yield started
+
+
+def config_on_s3(stack: RunningStack, name: str, folder: Path, uri: str = "") -> JobConfig:
+    """Return settings with the warehouse and the checkpoints in the store. uri: of the catalog, else PostgreSQL's."""
+    settings = stack.settings
+    config = job_config(name, settings.kafka_bootstrap, settings.postgres_jdbc_url, folder)
+    s3 = {"endpoint": settings.s3_url, "credentials_file": credentials_file(settings)}
+    lake = {"uri": uri or settings.postgres_jdbc_url, "warehouse": f"s3://warehouse/{name}", "s3": s3}
+    engine = config.engine.model_copy(update={"checkpoint_dir": f"s3://flink/{name}"})
+    return JobConfig.model_validate({**config.model_dump(), "lake": lake, "engine": engine.model_dump()})
