@@ -28,6 +28,11 @@ def tools() -> Path:
     return _xdg("CACHE", ".cache") / f"{version('metric-reasoner')}-{place}"
 
 
+def flink_conf() -> Path:
+    """Return the folder of Flink's settings: `flink-conf` of the checkout, or that of the installed package."""
+    return (checkout() or _HOME / "reasoner") / "flink-conf"
+
+
 def run_folder() -> Path:
     """Return where the stack writes if no folder is named: `.run` of the checkout, else of the user's state folder.
 

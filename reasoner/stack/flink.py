@@ -1,32 +1,26 @@
 """A standalone Flink cluster: one JobManager and its TaskManagers, each a separate process, on loopback."""
 
 import secrets
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.errors import CommandFailed
-from reasoner.stack import s3
+from reasoner.stack import flink_conf, s3
 from reasoner.stack.component import Component
 from reasoner.stack.environment import flink_env, flink_home
-from reasoner.stack.settings import LOOPBACK, StackSettings
+from reasoner.stack.settings import StackSettings
 
 # Seconds. 6 s on an idle machine; 57 s were measured on two cores with nine busy processes.
 _READY_DEADLINE_S = 180.0
-_DIRECT_MB_OF_A_SLOT = 256
-_NETWORK_MB_OF_A_SLOT = 32
-
-
-# The JVM of a TaskManager moves bytes between Kafka and Python: throughput is important, pauses are not. The optimising
-# compiler took 6 of 20 CPU seconds for code that the quick compiler makes nearly as fast (docs/sizing.md). Messages are
-# short-lived: 50 % of the heap is for young objects, or messages fill the old generation, which is then collected each
-# second.
-_JAVA_OPTIONS: Final = "-XX:+UseParallelGC -XX:NewRatio=1 -XX:TieredStopAtLevel=1"
-_JOBMANAGER_JAVA_OPTIONS: Final = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"  # metadata only
+# Reasons of both in flink-conf/config.yaml.
+_DIRECT_MB_OF_A_SLOT: Final = 256
+_NETWORK_MB_OF_A_SLOT: Final = 32
+# A long path, because Flink moves the log of a RocksDB to its own logs, under a name made of the whole path, unless it
+# has more than 251 characters. A restore with another parallelism adds 41: with a path in between the name is too long
+# for a file, and the job fails again and again.
+_ROCKSDB: Final = "rocksdb".ljust(100, "-")
 
 
 def jobmanager(settings: StackSettings) -> Component:
@@ -104,73 +98,40 @@ def _rest(url: str) -> FlinkRest:
 
 
 def _write_conf(settings: StackSettings, folder: Path) -> None:
-    """Write the configuration folder of this cluster: the prepared one with the ports, sizes and folders in it."""
-    conf = folder / "conf"
-    for path in (conf, folder / "log", folder / "tmp", folder / "pid"):
+    """Write the configuration folder of this cluster: flink-conf for one machine, with its ports, sizes and folders."""
+    for path in (folder / "log", folder / "tmp", folder / "pid"):
         path.mkdir(parents=True, exist_ok=True)
-    prepared = flink_home() / "conf"
-    for path in prepared.glob("*.properties"):
-        (conf / path.name).write_bytes(path.read_bytes())
-    values = _flat(yaml.safe_load((prepared / "config.yaml").read_text()))
-    (conf / "config.yaml").write_text(yaml.safe_dump({**values, **_own_values(settings, folder)}, width=10_000))
+    flink_conf.write(folder / "conf", "local", _own_values(settings, folder))
 
 
 def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:
     python = flink_env()["PATH"].partition(":")[0] + "/python"
+    network = f"{_NETWORK_MB_OF_A_SLOT * settings.flink_slots}m"
+    metrics = settings.flink_metrics_port
     return {
-        "jobmanager.rpc.address": LOOPBACK,
         "jobmanager.rpc.port": settings.flink_rpc_port,
-        "jobmanager.bind-host": LOOPBACK,
         "jobmanager.memory.process.size": settings.flink_jobmanager_memory,
-        "rest.address": LOOPBACK,
-        "rest.bind-address": LOOPBACK,
         "rest.port": settings.flink_rest_port,
-        "taskmanager.bind-host": LOOPBACK,
-        "taskmanager.host": LOOPBACK,
         "taskmanager.numberOfTaskSlots": settings.flink_slots,
         "taskmanager.memory.process.size": settings.flink_taskmanager_memory,
-        # Beam's channel to the Python workers keeps outgoing data in direct memory, up to a bundle of messages for
-        # each slot. With Flink's default of 0 the TaskManager ran out of it after a restart, at 160 kB a message.
         "taskmanager.memory.task.off-heap.size": f"{_DIRECT_MB_OF_A_SLOT * settings.flink_slots}m",
-        # State is small and messages are large: memory that RocksDB does not need is heap.
-        "taskmanager.memory.managed.fraction": 0.15,
-        # Buffers between steps are allocated at once, a tenth of the memory by default. The steps of the job need about
-        # 500 buffers of 32 kB at two subtasks.
-        "taskmanager.memory.network.min": f"{_NETWORK_MB_OF_A_SLOT * settings.flink_slots}m",
-        "taskmanager.memory.network.max": f"{_NETWORK_MB_OF_A_SLOT * settings.flink_slots}m",
+        "taskmanager.memory.network.min": network,
+        "taskmanager.memory.network.max": network,
+        **({"metrics.reporters": "prom"} if settings.flink_metrics else {}),
+        # Each process takes the first free one.
+        "metrics.reporter.prom.port": f"{metrics}-{metrics + settings.flink_taskmanagers}",
         "io.tmp.dirs": str(folder / "tmp"),
+        "state.backend.rocksdb.localdir": str(folder / _ROCKSDB),
         # Flink's default keeps checkpoints in the heap of the JobManager, where they end with it.
         "execution.checkpointing.dir": f"file://{folder}/checkpoints",
         "execution.checkpointing.savepoint-dir": f"file://{folder}/savepoints",
         **s3.flink_options(settings),
         "env.pid.dir": str(folder / "pid"),
-        # A crash of a JVM writes its report to the logs, not to the working directory of the command.
-        "env.java.opts.jobmanager": _JOBMANAGER_JAVA_OPTIONS,
-        # Where the heap is full, a thread of Beam's channel ends alone, and the job would hang without an error.
-        "env.java.opts.taskmanager": (
-            f"{_JAVA_OPTIONS} -XX:+ExitOnOutOfMemoryError -XX:ErrorFile={folder}/log/hs_err_pid%p.log"
-        ),
         # For jobs that are submitted by REST or the dashboard, where no client sets the interpreter.
         "python.client.executable": python,
         "python.executable": python,
-        # A person or a test waits until a dead TaskManager is noticed: two refused heartbeats, about 4 s. One that only
-        # pauses is not lost: on a busy machine the start of two jobs stops it for more than 10 s.
-        "heartbeat.interval": "2 s",
-        "heartbeat.rpc-failure-threshold": "2",
-        "heartbeat.timeout": "50 s",
-        "pekko.ask.timeout": "60 s",  # a task is deployed within this; 10 s is too short while the machine is busy
-        # Counters in REST and dashboard are at most 2 s old, not 10 s.
-        "metrics.fetcher.update-interval": "2 s",
     }
 
 
 def _environment(folder: Path) -> dict[str, str]:
     return flink_env(log_folder=folder / "log", conf_folder=folder / "conf") | s3.flink_environment(folder.parent)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested YAML as Flink's dotted keys, so that a key of ours replaces one of the file in either notation."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

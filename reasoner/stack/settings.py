@@ -54,6 +54,10 @@ class StackSettings(BaseModel):
     flink_rest_port: Port = 8081
     # Port of the JobManager for TaskManagers.
     flink_rpc_port: Port = 6123
+    # Port of the JobManager's metrics; TaskManagers have the next free ones.
+    flink_metrics_port: Port = 9249
+    # Whether Prometheus can read metrics there. Flink's reporter listens on all addresses of the machine.
+    flink_metrics: bool = False
     # Number of worker processes. One is enough for the 620 spans/s of a try (docs/sizing.md).
     flink_taskmanagers: Annotated[int, Field(ge=1, le=16)] = 1
     # Slots of each worker: parallel subtasks of a step.

@@ -274,32 +274,11 @@ setup_jars() { # setup_jars NAME MAVEN-ARGUMENT...
 
 # --- FLINK_HOME -------------------------------------------------------------------------------------------------
 
-# Settings that the wheel's configuration lacks, for the mini-cluster and the standalone cluster.
-patch_flink_conf() { # patch_flink_conf FOLDER
-  cat >>"$1/config.yaml" <<'YAML'
-
-# PythonDriver calls System.exit for a malformed argument list: that must end the request, not the JobManager.
-cluster.intercept-user-system-exit: THROW
-
-# Hadoop's shutdown hooks remain after the job that loaded them; the check reports them as an exception at every exit.
-classloader.check-leaked-classloader: false
-YAML
-  local file
-  for file in log4j log4j-console log4j-cli log4j-session; do
-    cat >>"$1/$file.properties" <<'LOG4J'
-
-# Beam logs every environment variable of the worker, including secrets, when a job ends.
-logger.beambundle.name = org.apache.beam.runners.fnexecution.control.DefaultJobBundleFactory
-logger.beambundle.level = ERROR
-LOG4J
-  done
-}
-
 # PyFlink finds connectors only in FLINK_HOME/lib (jars given to the job cause class loader errors), and the command line
 # finds flink-python only in an `opt` that is a real folder: so bin, conf, opt and plugins are copies, lib has links.
 setup_flink_home() {
   local mark home=$TOOLS/flink wheel jar
-  mark=$(fingerprint flink-home "$STAMPS/venv" "$STAMPS/jars-flink" "$STAMPS/jars-s3" "$HERE/setup.sh")
+  mark=$(fingerprint flink-home "$STAMPS/venv" "$STAMPS/jars-flink" "$STAMPS/jars-s3" "$HERE/setup.sh" "$HERE/flink_conf.py" "$ROOT"/{,reasoner/}flink-conf/*)
   is_fresh flink-home "$mark" "$home/bin/flink" "$home"/lib/*.jar && return 0 # links: other packages may stand there now
   say "creating FLINK_HOME"
   wheel=$("$PACKAGED" -c 'import importlib.util; print(importlib.util.find_spec("pyflink").submodule_search_locations[0])')
@@ -314,8 +293,11 @@ setup_flink_home() {
     ln -s "$TOOLS"/jars/s3/flink-s3-fs-*.jar "$home.part/plugins/s3/"
     ln -s "$TOOLS"/jars/s3/iceberg-aws-bundle-*.jar "$home.part/lib/"
   fi
+  jar=$(compgen -G "$wheel/opt/flink-python-*.jar")
+  ln -s "../opt/${jar##*/}" "$home.part/lib/" # the entry class of jobs that come by dashboard and REST
   chmod +x "$home.part"/bin/*.sh "$home.part/bin/flink"
-  patch_flink_conf "$home.part/conf"
+  # For Flink's command line and mini-clusters.
+  "$PACKAGED" -P -c 'import sys, pathlib; from reasoner.stack.flink_conf import write; write(pathlib.Path(sys.argv[1]), "local", {})' "$home.part/conf"
   rm -rf "$home"
   mv -T "$home.part" "$home"
   stamp flink-home "$mark"
