@@ -6,8 +6,12 @@ without an error and without its state.
 """
 
 import gc
+import resource
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, get_args
 
 import msgspec
@@ -26,7 +30,7 @@ from operators.machine import BEGIN_OF_TIME, END_OF_INPUT, RuledMachine, Stage, 
 from operators.runtime.routing import RULES, SinkRows, Takers, fold_uid, input_of, takers_of, unrouted
 from state_schemas.aggregates.published_rules import PUBLISHED_CODEC, PublishedRule, RuleRecord, TopicAtStart
 from state_schemas.codec import Box
-from state_schemas.contracts.counters import LevelName, MetricName
+from state_schemas.contracts.counters import WORKER_MEMORY, LevelName, MetricName
 from state_schemas.contracts.dead_letter import DeadLetter
 from state_schemas.contracts.insight import Insight, from_json
 from state_schemas.contracts.tables import ColumnType
@@ -109,16 +113,36 @@ def _event_decoder(stage: Stage) -> Callable[[bytes], Any]:
 
 
 class _Counters:
-    """Flink counters for the closed list of metric names, registered on first use."""
+    """Flink counters for the closed list of metric names. Flink shows one from its first number on.
+
+    Beam adds a number to the step whose state the thread has entered. PyFlink enters the state of a step for an event
+    and none for a timer: without a state the number is lost.
+    """
 
     def __init__(self, context: RuntimeContext) -> None:
+        from apache_beam.runners.worker.statesampler import get_current_tracker  # slow, and the worker has it
+
+        self._tracker = get_current_tracker
         group = context.get_metrics_group()
         self._counters = {name: group.counter(name) for name in get_args(MetricName)}
+        self._step_state: Any = None
+        self._held = Counter[MetricName]()  # of timers before the first event
 
     def add(self, counts: Sequence[tuple[MetricName, int]]) -> None:
         for name, number in counts:
-            if number:
-                self._counters[name].inc(number)
+            self._held[name] += number
+        state = self._tracker().current_state()
+        if state.metrics_container is not None:
+            self._step_state, entered = state, nullcontext()
+        elif self._step_state is None:
+            return
+        else:
+            entered = self._step_state
+        with entered:
+            for name, number in self._held.items():
+                if number:
+                    self._counters[name].inc(number)
+        self._held.clear()
 
 
 class _Levels:
@@ -141,6 +165,11 @@ class _Levels:
 
     def _sum(self, name: str) -> int:
         return sum(self._by_key[name].values())
+
+
+def _resident_bytes() -> int:
+    """Return the memory of this worker process: Flink's own metrics have the JVM's alone."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def _calm_garbage_collector() -> None:
@@ -171,6 +200,7 @@ class FoldMessages(ProcessFunction):
         self._fold = self._fold_class(self._config)
         self._router = _Router(self._uid, self._takers)
         self._counters = _Counters(runtime_context)
+        runtime_context.get_metrics_group().gauge(WORKER_MEMORY, _resident_bytes)
 
     def add_rules(self, changes: Sequence[PublishedRule]) -> None:
         self._fold = self._fold.with_rules(changes)

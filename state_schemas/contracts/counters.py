@@ -55,6 +55,9 @@ LevelName = Literal[
     "partial_matches",  # of sequence rules, over the keys that a subtask has seen since it started
 ]
 
+# Memory of the Python process in which a fold runs; all steps of a slot run in that process.
+WORKER_MEMORY: Final = "worker_memory_bytes"
+
 REJECTED: Final[Mapping[RejectReason, MetricName]] = MappingProxyType(
     {reason: cast(MetricName, f"rejected_{reason}_total") for reason in get_args(RejectReason)}
 )

@@ -12,7 +12,7 @@ from jobs.graph import JOBS, GraphConfig, stages
 from jobs.settings import JobConfig
 from operators.detectors.latency import LatencySpike
 from operators.emission import EmissionConfig
-from state_schemas.contracts.counters import REJECTED, MetricName
+from state_schemas.contracts.counters import REJECTED, WORKER_MEMORY, LevelName, MetricName
 from state_schemas.contracts.dead_letter import DeadLetter, RejectReason
 from state_schemas.contracts.insight import Kind, Severity, Status
 from state_schemas.contracts.settings import Topics
@@ -156,6 +156,10 @@ def test_metric_names() -> None:
         "states_reset_total",
         "texts_repaired_total",
     ]
+
+
+def test_names_of_levels() -> None:
+    assert (*get_args(LevelName), WORKER_MEMORY) == ("partial_matches", "worker_memory_bytes")
 
 
 def test_every_reason_has_its_counter() -> None:

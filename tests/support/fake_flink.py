@@ -2,10 +2,12 @@
 
 import pickle
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from apache_beam.metrics.execution import MetricsContainer
+from apache_beam.runners.worker.statesampler import for_test, get_current_tracker, set_current_tracker
 from pyflink.common import Row
 from pyflink.datastream import KeyedProcessFunction, ProcessFunction
 
@@ -59,6 +61,7 @@ class FakeRuntimeContext:
     def __init__(self, states: dict[str, FakeValueState] | None = None) -> None:
         self.states = states or {}
         self.counts: Counter[str] = Counter()
+        self.gauges: dict[str, Callable[[], int]] = {}
 
     def get_state(self, descriptor: Any) -> FakeValueState:
         return self.states.setdefault(descriptor.get_name(), FakeValueState())
@@ -69,16 +72,20 @@ class FakeRuntimeContext:
     def counter(self, name: str) -> "FakeCounter":
         return FakeCounter(self.counts, name)
 
+    def gauge(self, name: str, value: Callable[[], int]) -> None:
+        self.gauges[name] = value
+
 
 @dataclass
 class FakeCounter:
-    """A counter that adds to one number of `counts`."""
+    """A counter that adds to one number of `counts`; as Beam's, it loses what is added outside of a step."""
 
     counts: Counter[str]
     name: str
 
     def inc(self, number: int = 1) -> None:
-        self.counts[self.name] += number
+        if get_current_tracker().current_state().metrics_container is not None:
+            self.counts[self.name] += number
 
 
 @dataclass
@@ -109,6 +116,8 @@ class FakeTask:
 
     def _start(self, function: ProcessFunction | KeyedProcessFunction, context: FakeRuntimeContext) -> None:
         self._function, self._context = function, context
+        self._sampler = for_test()
+        self._processing = self._sampler.scoped_state("step", "process", metrics_container=MetricsContainer("step"))
         function.open(context)
 
     @property
@@ -116,16 +125,23 @@ class FakeTask:
         return dict(self._context.counts)
 
     @property
+    def gauges(self) -> dict[str, int]:
+        return {name: value() for name, value in self._context.gauges.items()}
+
+    @property
     def states(self) -> dict[str, Any]:
         """Values of the key by name of the state, without cleared states."""
         return {name: state.value() for name, state in self._context.states.items() if state.value() is not None}
 
     def send(self, value: Row | bytes, timestamp_ms: int | None = None) -> Sent:
-        return _sent(self._function.process_element(value, FakeContext(self.timers, timestamp_ms, self._key)))
+        set_current_tracker(self._sampler)
+        with self._processing:
+            return _sent(self._function.process_element(value, FakeContext(self.timers, timestamp_ms, self._key)))
 
     def fire(self, timestamp: int) -> Sent:
         """Fire a timer whether or not it is pending: Flink may fire a timer that is being deleted."""
         self.timers.pending.discard(timestamp)
+        set_current_tracker(self._sampler)  # PyFlink enters no state
         return _sent(self._function.on_timer(timestamp, FakeContext(self.timers, timestamp, self._key)))
 
     def advance(self, watermark_ms: int) -> Sent:

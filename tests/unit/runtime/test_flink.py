@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from pyflink.common import Row
@@ -15,7 +16,7 @@ from operators.runtime.flink import FoldMessages, KeyedMachine
 from operators.runtime.routing import SinkRows
 from state_schemas.aggregates.message import FoldedMessage
 from state_schemas.codec import Codec, register
-from state_schemas.contracts.counters import MetricName
+from state_schemas.contracts.counters import WORKER_MEMORY, MetricName
 from state_schemas.contracts.dead_letter import DeadLetter
 from tests.support.fake_flink import FakeTask
 
@@ -75,7 +76,8 @@ class Adder:
         return Step(None if event.clear else total, outputs, event.timer_at_ms, event.counts)
 
     def on_timer(self, state: int, now_ms: int) -> Step[int, Total | Alarm]:
-        return Step(None if now_ms == END_OF_INPUT else state, (Total(state, now_ms),))
+        kept = None if now_ms == END_OF_INPUT else state
+        return Step(kept, (Total(state, now_ms),), counts=(("insights_emitted_total", 1),))
 
 
 def stage(uid: str, takes: type) -> Stage:
@@ -199,6 +201,23 @@ def test_counts_of_events_add_up(task: FakeTask) -> None:
     assert task.counts == {"records_late_total": 5, "states_reset_total": 1}
 
 
+def test_what_a_timer_counts_is_not_lost(task: FakeTask) -> None:
+    order(task, timer_at_ms=100)
+    task.advance(100)
+    assert task.counts == {"insights_emitted_total": 1}
+    order(task, counts=(("insights_emitted_total", 5),))
+    assert task.counts == {"insights_emitted_total": 6}
+
+
+def test_what_a_timer_counts_before_the_first_event_of_a_process_is_counted_with_that_event(task: FakeTask) -> None:
+    order(task, timer_at_ms=100)
+    task.restart(machine())
+    task.advance(100)
+    assert task.counts == {}
+    order(task)
+    assert task.counts == {"insights_emitted_total": 1}
+
+
 def test_an_output_goes_to_every_stage_and_sink_that_takes_its_type(task: FakeTask) -> None:
     task.advance(7)
     sent = order(task, emits=("total", "alarm"))
@@ -249,6 +268,11 @@ def test_a_message_is_folded_at_its_place_on_kafka() -> None:
         at.first_offset for activity in message.activity for window in activity.windows for at in window.ranges
     ] == [42]
     assert task.counts == {"records_folded_total": 1}
+
+
+def test_a_fold_shows_the_memory_of_its_worker() -> None:
+    shown, now = folding().gauges[WORKER_MEMORY], psutil.Process().memory_info().rss
+    assert now / 2 < shown < now * 2
 
 
 @pytest.mark.parametrize(("value", "reason"), [(b"\xff\xff", "malformed_protobuf"), (b"", "empty"), (None, "empty")])
