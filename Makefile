@@ -11,7 +11,7 @@ pytest = code=0; $(BIN)/pytest $(1) || code=$$?; if ((code == 5)); then echo "py
 
 # Two suites at the same time would share two cores and miss their deadlines.
 .NOTPARALLEL:
-.PHONY: help setup demo test check test-flink test-services test-faults test-wheel trial build shop shop-setup collector
+.PHONY: help setup demo test check test-flink test-services test-faults test-wheel trial build shop shop-setup collector prometheus alertmanager
 .PHONY: test-deploy test-compose test-k8s explore mutants fuzz docs bench
 
 help: ## Print the list of targets
@@ -67,6 +67,12 @@ shop-setup:
 
 collector: ## Build an OpenTelemetry Collector of deploy/collector with Go, checked by hash: .tools/collector/otelcol
 	@reasoner/stack/setup.sh collector
+
+prometheus: ## Fetch Prometheus and promtool from the packages of Debian or Ubuntu: .tools/prometheus
+	@reasoner/stack/setup.sh prometheus
+
+alertmanager: ## Build Alertmanager and amtool with Go, checked by hash: .tools/alertmanager
+	@reasoner/stack/setup.sh alertmanager
 
 explore: setup ## Run the laws on random input for EXPLORE_SECONDS (600), from seed EXPLORE_SEED (0: from the clock)
 	@$(BIN)/python -m tests.explore --seconds $${EXPLORE_SECONDS:-600} --seed $${EXPLORE_SEED:-0}

@@ -55,6 +55,8 @@ def up(
     redis_port: Annotated[str | None, _port(6380)] = None,
     flink_rest_port: Annotated[str | None, _port(8081)] = None,
     flink_rpc_port: Annotated[str | None, _port(6123)] = None,
+    prometheus_port: Annotated[str | None, _port(9090)] = None,
+    alertmanager_port: Annotated[str | None, _port(9094)] = None,
     flink_taskmanagers: Annotated[int | None, typer.Option(help="Worker processes (default: 1).")] = None,
     flink_slots: Annotated[int | None, typer.Option(help="Slots of each worker (default: 2).")] = None,
 ) -> None:

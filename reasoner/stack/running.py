@@ -10,6 +10,7 @@ from reasoner.stack.component import Component
 from reasoner.stack.flink import jobmanager, taskmanager
 from reasoner.stack.kafka import kafka
 from reasoner.stack.postgres import postgres
+from reasoner.stack.prometheus import alertmanager, prometheus
 from reasoner.stack.redis import redis
 from reasoner.stack.s3 import s3
 from reasoner.stack.settings import StackSettings
@@ -21,6 +22,8 @@ COMPONENTS: Final = ("kafka", "postgres", "flink")
 OPTIONAL: Final[Mapping[str, Callable[[StackSettings], list[Component]]]] = {
     "s3": lambda settings: [s3(settings)],
     "redis": lambda settings: [redis(settings)],
+    "prometheus": prometheus,
+    "alertmanager": alertmanager,
 }
 
 
@@ -37,6 +40,8 @@ def components_of(settings: StackSettings, names: Sequence[str]) -> list[Compone
         "postgres": lambda settings: [postgres(settings)],
         "flink": _flink,
     }
+    if "prometheus" in names and "flink_metrics" in StackSettings.model_fields:
+        settings = settings.model_copy(update={"flink_metrics": True})
     return [component for name, make in made.items() if name in names for component in make(settings)]
 
 

@@ -66,6 +66,10 @@ class StackSettings(BaseModel):
     flink_jobmanager_memory: MemorySize = "704m"
     # Memory of each TaskManager's process.
     flink_taskmanager_memory: MemorySize = "1600m"
+    # Port of Prometheus, where it is asked for.
+    prometheus_port: Port = 9090
+    # Port of Alertmanager, beside it; not its usual 9093, which is the broker's controller here.
+    alertmanager_port: Port = 9094
 
     @property
     def kafka_bootstrap(self) -> str:
@@ -90,6 +94,10 @@ class StackSettings(BaseModel):
     @property
     def flink_rest_url(self) -> str:
         return f"http://{LOOPBACK}:{self.flink_rest_port}"
+
+    @property
+    def prometheus_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.prometheus_port}"
 
     @classmethod
     def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> "StackSettings":
