@@ -11,7 +11,7 @@ pytest = code=0; $(BIN)/pytest $(1) || code=$$?; if ((code == 5)); then echo "py
 
 # Two suites at the same time would share two cores and miss their deadlines.
 .NOTPARALLEL:
-.PHONY: help setup demo test check test-flink test-services test-faults test-wheel trial build shop shop-setup collector prometheus alertmanager
+.PHONY: help setup demo test check test-flink test-services test-faults test-wheel trial build shop shop-setup collector prometheus alertmanager boards
 .PHONY: test-deploy test-compose test-k8s explore mutants fuzz docs bench
 
 help: ## Print the list of targets
@@ -73,6 +73,10 @@ prometheus: ## Fetch Prometheus and promtool from the packages of Debian or Ubun
 
 alertmanager: ## Build Alertmanager and amtool with Go, checked by hash: .tools/alertmanager
 	@reasoner/stack/setup.sh alertmanager
+
+boards: setup ## Write Grafana's boards from their descriptions in deploy/grafana
+	@reasoner/stack/setup.sh boards
+	@.tools/boards/bin/python deploy/grafana/boards.py
 
 explore: setup ## Run the laws on random input for EXPLORE_SECONDS (600), from seed EXPLORE_SEED (0: from the clock)
 	@$(BIN)/python -m tests.explore --seconds $${EXPLORE_SECONDS:-600} --seed $${EXPLORE_SEED:-0}

@@ -82,7 +82,7 @@ def _prepare(settings: StackSettings, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(deploy / "prometheus" / "prometheus.yml", folder)
     shutil.rmtree(folder / "rules", ignore_errors=True)
-    shutil.copytree(deploy / "grafana" / "rules", folder / "rules", ignore=lambda *_: ["tests"])
+    shutil.copytree(deploy / "grafana" / "rules", folder / "rules")
     write_targets(folder, _ports(settings))
 
 
