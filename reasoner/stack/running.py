@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from reasoner.errors import WrongUse, nearest
+from reasoner.stack.collector import collectors
 from reasoner.stack.component import Component
 from reasoner.stack.flink import jobmanager, taskmanager
 from reasoner.stack.kafka import kafka
@@ -24,12 +25,13 @@ OPTIONAL: Final[Mapping[str, Callable[[StackSettings], list[Component]]]] = {
     "redis": lambda settings: [redis(settings)],
     "prometheus": prometheus,
     "alertmanager": alertmanager,
+    "collector": collectors,
 }
 
 
 def components_of(settings: StackSettings, names: Sequence[str]) -> list[Component]:
     """Return the components of these names in starting order, for any order of the names. Raises WrongUse."""
-    known = (*OPTIONAL, *COMPONENTS)
+    known = (*COMPONENTS, *OPTIONAL)
     unknown = [name for name in names if name not in known]
     if unknown:
         message = f"unknown component {', '.join(unknown)}; {nearest(unknown[0], known)}"

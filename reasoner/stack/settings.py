@@ -70,6 +70,18 @@ class StackSettings(BaseModel):
     prometheus_port: Port = 9090
     # Port of Alertmanager, beside it; not its usual 9093, which is the broker's controller here.
     alertmanager_port: Port = 9094
+    # Ports of the Collector's agent for services: OTLP by gRPC and by HTTP.
+    collector_grpc_port: Port = 4317
+    collector_http_port: Port = 4318
+    # Port of the Collector's gateway for agents: OTLP by gRPC with mTLS.
+    collector_gateway_port: Port = 14317
+    # Ports of both for health checks, their own metrics (Prometheus) and their own spans (zpages).
+    collector_agent_health_port: Port = 13133
+    collector_agent_metrics_port: Port = 8888
+    collector_agent_zpages_port: Port = 55679
+    collector_gateway_health_port: Port = 13134
+    collector_gateway_metrics_port: Port = 8889
+    collector_gateway_zpages_port: Port = 55680
 
     @property
     def kafka_bootstrap(self) -> str:

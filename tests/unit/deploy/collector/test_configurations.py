@@ -1,0 +1,132 @@
+"""The Collector's files: valid in each form in which they are started, and made of what the program is built from."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from state_schemas.contracts.settings import Topics
+from tests.tidy.rules import ROOT
+
+FOLDER: Final = ROOT / "deploy" / "collector"
+OTELCOL: Final = ROOT / ".tools" / "collector" / "otelcol"
+GATEWAY, AGENT = ("gateway.yaml",), ("agent.yaml",)
+LISTS: Final = {
+    "JSON_LOGS": "[/a/*.json, /b/*.json]",
+    "CADVISOR_TARGETS": "[127.0.0.1:8080, other:8080]",
+    "KAFKA_BROKERS": "[kafka-1:9092, kafka-2:9092]",
+    "SAMPLING_GATEWAYS": "[gateway-1:14319, gateway-2:14319]",
+    "LISTEN_HOST": "0.0.0.0",
+    "HOST_ROOT": "/",
+    "FSYNC": "true",
+    "SAMPLING_PERCENT": "0.5",
+    "QUEUE_BYTES": "1000000",
+}
+NUMBERS_AS_NAMES: Final = {"ENVIRONMENT": "2026", "SITE_ID": "007", "MIMIR_TENANT": "1", "GATEWAY_NAME": "gw"}
+# Unchecked, because the program that is built here lacks its receiver.
+OF_THE_PUBLIC_IMAGE: Final = {"agent-docker.yaml"}
+
+
+def starts(tmp_path: Path) -> dict[str, tuple[tuple[str, ...], dict[str, str]]]:
+    """Return each form in which the files are started, with its variables."""
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret")
+    sasl = {"KAFKA_PASSWORD_FILE": str(secret)}
+    pod = {"KUBELET_TOKEN": str(secret), "NODE_NAME": "node-1", "NODE_IP": "10.0.0.1", "FSYNC": "true"}
+    everything = (*GATEWAY, "gateway-observability.yaml", "gateway-kafka-sasl.yaml")
+    return {
+        "agent": (AGENT, {}),
+        "agent with lists": (AGENT, LISTS),
+        "agent with numbers as names": (AGENT, NUMBERS_AS_NAMES),
+        "agent in kubernetes": ((*AGENT, "agent-kubernetes.yaml"), pod),
+        "gateway": (GATEWAY, {}),
+        "gateway with lists": (GATEWAY, LISTS),
+        "gateway with sasl": ((*GATEWAY, "gateway-kafka-sasl.yaml"), sasl),
+        "gateway with observability": ((*GATEWAY, "gateway-observability.yaml"), NUMBERS_AS_NAMES),
+        "gateway with all": (everything, {**sasl, **LISTS}),
+        "recorder": (("recorder.yaml",), {}),
+        "one collector": (("collector.yaml",), {}),
+    }
+
+
+def validate(files: tuple[str, ...], variables: dict[str, str], **changed: str) -> str:
+    """Return what the program says against the files, "" if they are valid."""
+    if not OTELCOL.exists():
+        pytest.skip("the Collector is not built: run `make collector`")
+    words = [str(OTELCOL), "validate", *(f"--config={FOLDER / file}" for file in files)]
+    words += [f"--config=yaml:{key}: {value}" for key, value in changed.items()]
+    environment = {"PATH": os.environ["PATH"], **variables}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert bool(done.returncode) == bool(done.stderr), done
+    return done.stderr
+
+
+@pytest.mark.parametrize("form", starts(Path("/tmp")))
+def test_the_files_are_valid_as_they_are_started(form: str, tmp_path: Path) -> None:
+    files, variables = starts(tmp_path)[form]
+    assert validate(files, variables) == ""
+
+
+def test_a_misspelt_key_is_not_valid() -> None:
+    """Catch a check that accepts everything."""
+    assert "endpont" in validate(AGENT, {}, **{"exporters::otlp_grpc::endpont": "x"})
+
+
+def test_each_file_is_checked_or_named_as_unchecked(tmp_path: Path) -> None:
+    checked = {file for files, _ in starts(tmp_path).values() for file in files}
+    there = {path.name for path in FOLDER.glob("*.yaml")} - {"builder.yaml"}
+    assert there == checked | OF_THE_PUBLIC_IMAGE
+
+
+def test_the_program_is_built_from_what_the_files_use() -> None:
+    """Catch a component that no file uses, which costs every user minutes, and one that is not built."""
+    used = set()
+    for path in FOLDER.glob("*.yaml"):
+        if path.name not in OF_THE_PUBLIC_IMAGE:
+            used |= components(yaml.safe_load(path.read_text()))
+    built = yaml.safe_load((FOLDER / "builder.yaml").read_text())
+    modules = [
+        entry["gomod"] for kind in ("extensions", "receivers", "processors", "exporters") for entry in built[kind]
+    ]
+    names = {
+        re.sub("(extension|receiver|processor|exporter)$", "", module.split()[0].split("/")[-1]) for module in modules
+    }
+    assert {module.split()[1] for module in modules} == {"v0.158.0"}
+    assert names == used
+
+
+def components(file: dict[str, Any]) -> set[str]:
+    """Return the components of a file, named as their modules: `otlp_grpc/tempo` is of the module otlpexporter."""
+    aliases = {"otlpgrpc": "otlp"}
+    kinds = ("extensions", "receivers", "processors", "exporters")
+    found = {name.split("/")[0].replace("_", "") for kind in kinds for name in file.get(kind, {}) if "dist" not in file}
+    return {aliases.get(name, name) for name in found}
+
+
+def test_the_gateway_writes_the_topics_that_the_job_reads() -> None:
+    kafka = yaml.safe_load((FOLDER / "gateway.yaml").read_text())["exporters"]["kafka"]
+    defaults = {
+        signal: kafka[signal]["topic"].partition(":-")[2].rstrip("}") for signal in ("traces", "logs", "metrics")
+    }
+    topics = Topics()
+    assert defaults == {"traces": topics.traces, "logs": topics.logs, "metrics": topics.metrics}
+
+
+def test_what_is_acknowledged_is_on_disk_until_kafka_has_it() -> None:
+    """Catch a batch processor before the queue, a queue in memory, an end of the retries, acks of the leader alone."""
+    agent, gateway = (yaml.safe_load((FOLDER / name).read_text()) for name in ("agent.yaml", "gateway.yaml"))
+    for exporter in (agent["exporters"]["otlp_grpc"], gateway["exporters"]["kafka"]):
+        assert exporter["sending_queue"]["storage"] == "file_storage"
+        assert exporter["retry_on_failure"]["max_elapsed_time"] == 0
+    assert gateway["exporters"]["kafka"]["producer"]["required_acks"] == -1
+    in_memory = {"batch", "tail_sampling"}
+    pipelines = [*agent["service"]["pipelines"].values(), *gateway["service"]["pipelines"].values()]
+    assert not [pipeline for pipeline in pipelines if in_memory & set(pipeline["processors"])]
+    files = {name: receiver for name, receiver in agent["receivers"].items() if name.startswith("file_log")}
+    assert len(files) == 4
+    assert {receiver["storage"] for receiver in files.values()} == {"file_storage"}
+    assert {receiver["retry_on_failure"]["max_elapsed_time"] for receiver in files.values()} == {0}
