@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from socketserver import ThreadingMixIn
 from typing import Any, NoReturn
@@ -257,8 +258,10 @@ def main() -> None:
     parser.add_argument("--otlp", required=True)
     parser.add_argument("--kafka", required=True)
     parser.add_argument("--first-port", type=int, required=True)
+    parser.add_argument("--logs", type=Path)
+    parser.add_argument("--acknowledged", type=Path)
     given = parser.parse_args()
-    telemetry.start(given.name, given.version, given.otlp)
+    telemetry.start(given.name, given.version, given.otlp, given.logs, given.acknowledged)
     at = Addresses(given.first_port, given.kafka)
     if given.name in ("orders", "mailer"):
         create_topic(at.kafka)

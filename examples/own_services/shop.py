@@ -41,8 +41,8 @@ SPANS_LOOK, SPANS_BUY = 8, 14
 class Shop:
     """The processes of the services."""
 
-    def __init__(self, otlp: str, kafka: str, first_port: int) -> None:
-        self._places = ["--otlp", otlp, "--kafka", kafka, "--first-port", str(first_port)]
+    def __init__(self, places: dict[str, str]) -> None:
+        self._places = [word for option in places.items() for word in option]
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._lock = threading.Lock()
         self.on: set[str] = set()
@@ -162,9 +162,16 @@ def main() -> None:
     parser.add_argument("--kafka", default="127.0.0.1:9092", help="broker for the orders, which the mailer reads")
     parser.add_argument("--port", type=int, default=8300, help="port of the faults; the services have the next four")
     parser.add_argument("--spans-per-second", type=float, default=200.0, help="of all services, up to 620")
+    parser.add_argument(
+        "--logs", help="folder for plain log files of catalog (JSON) and orders (text), instead of OTLP"
+    )
+    parser.add_argument("--acknowledged", help="folder for the ids that the Collector has acknowledged")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    shop = Shop(given.otlp, given.kafka, given.port + 1)
+    places = {"--otlp": given.otlp, "--kafka": given.kafka, "--first-port": str(given.port + 1)}
+    places |= {"--logs": given.logs} if given.logs else {}
+    places |= {"--acknowledged": given.acknowledged} if given.acknowledged else {}
+    shop = Shop(places)
     visits = Visits(f"http://127.0.0.1:{given.port + 1}", given.spans_per_second)
     Control.shop = shop
     sys.stdout.write(f"shop: open; faults at http://127.0.0.1:{given.port}\n")

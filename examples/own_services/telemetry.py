@@ -1,6 +1,7 @@
 """Traces, logs and metrics of a service by OTLP over HTTP: what each service calls at its start."""
 
 import logging
+from pathlib import Path
 
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -18,14 +19,21 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import set_tracer_provider
 
+from examples.own_services import ledger, log_files
+
 METRICS_INTERVAL_MS = 10_000
 _started: list[TracerProvider | MeterProvider | LoggerProvider] = []
 
 
-def start(service: str, version: str, endpoint: str) -> None:
+def start(
+    service: str, version: str, endpoint: str, logs: Path | None = None, acknowledged: Path | None = None
+) -> None:
     """Send what the process records to the Collector at `endpoint`, such as http://127.0.0.1:4318.
 
     Clients of urllib and kafka-python get spans by themselves; log records go out through the root logger.
+
+    - logs: folder into which `catalog` and `orders` write their log records instead, as plain files.
+    - acknowledged: folder into which the ids are written that the Collector has acknowledged.
     """
     resource = Resource.create(
         {
@@ -35,20 +43,28 @@ def start(service: str, version: str, endpoint: str) -> None:
             "deployment.environment.name": "shop",
         }
     )
+    to_traces = OTLPSpanExporter(f"{endpoint}/v1/traces")
+    to_metrics = OTLPMetricExporter(f"{endpoint}/v1/metrics")
+    to_logs = OTLPLogExporter(f"{endpoint}/v1/logs")
+    if acknowledged:
+        ledger.note(acknowledged, to_traces, to_metrics, to_logs)
     traces = TracerProvider(resource=resource)
-    traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint}/v1/traces")))
+    traces.add_span_processor(BatchSpanProcessor(to_traces))
     set_tracer_provider(traces)
-    reader = PeriodicExportingMetricReader(OTLPMetricExporter(f"{endpoint}/v1/metrics"), METRICS_INTERVAL_MS)
+    reader = PeriodicExportingMetricReader(to_metrics, METRICS_INTERVAL_MS)
     meters = MeterProvider([reader], resource)
     set_meter_provider(meters)
-    logs = LoggerProvider(resource=resource)
-    logs.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter(f"{endpoint}/v1/logs")))
-    logging.getLogger().addHandler(LoggingHandler(logger_provider=logs))
+    records = LoggerProvider(resource=resource)
+    records.add_log_record_processor(BatchLogRecordProcessor(to_logs))
+    written = logs and log_files.handler(logs, service)
+    handler = written or LoggingHandler(logger_provider=records)
+    handler.addFilter(log_files.with_id)
+    logging.getLogger().addHandler(handler)
     logging.getLogger().setLevel(logging.INFO)
     logging.getLogger("kafka").setLevel(logging.ERROR)  # it says each rebalance and each fetch
     URLLibInstrumentor().instrument()
     KafkaInstrumentor().instrument()
-    _started.extend((traces, meters, logs))
+    _started.extend((traces, meters, records))
 
 
 def stop() -> None:

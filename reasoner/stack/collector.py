@@ -22,8 +22,8 @@ def collectors(settings: StackSettings) -> list[Component]:
     return [gateway(settings), agent(settings)]
 
 
-def agent(settings: StackSettings, gateway_port: int | None = None) -> Component:
-    """Return the agent: OTLP and the host's metrics to the gateway, or to the balancer at another port.
+def agent(settings: StackSettings, variables: Mapping[str, str] | None = None) -> Component:
+    """Return the agent: OTLP and the host's metrics to the gateway. variables: replace those of the stack.
 
     Of files it reads those of `collector/logs`, one folder for each service; JSON_LOGS, TEXT_LOGS, POD_LOGS and
     DOCKER_LOGS name others.
@@ -36,23 +36,30 @@ def agent(settings: StackSettings, gateway_port: int | None = None) -> Component
         "OTLP_HTTP_PORT": "collector_http_port",
         "HEALTH_PORT": "collector_agent_health_port",
         "METRICS_PORT": "collector_agent_metrics_port",
-        "ZPAGES_PORT": "collector_agent_zpages_port",
     }
-    to_gateway = f"{LOOPBACK}:{gateway_port or settings.collector_gateway_port}"
+    to_gateway = f"{LOOPBACK}:{settings.collector_gateway_port}"
     options = ["--feature-gates=stanza.synchronousLogEmitter", "--config=agent.yaml"]
-    return _collector(settings, "collector-agent", options, ports, {**files, "GATEWAY": to_gateway})
+    return _collector(
+        settings, "collector-agent", options, ports, {**files, "GATEWAY": to_gateway, **(variables or {})}
+    )
 
 
-def gateway(settings: StackSettings, name: str = "collector-gateway", further: Sequence[str] = ()) -> Component:
-    """Return the gateway, which writes to Kafka. further: configurations after gateway.yaml."""
+def gateway(
+    settings: StackSettings,
+    name: str = "collector-gateway",
+    files: Sequence[str] = ("gateway.yaml",),
+    variables: Mapping[str, str] | None = None,
+) -> Component:
+    """Return a gateway, which writes to Kafka. variables: beside those of the stack."""
     ports = {
         "GATEWAY_PORT": "collector_gateway_port",
         "HEALTH_PORT": "collector_gateway_health_port",
         "METRICS_PORT": "collector_gateway_metrics_port",
-        "ZPAGES_PORT": "collector_gateway_zpages_port",
     }
-    options = [f"--config={file}" for file in ("gateway.yaml", *further)]
-    return _collector(settings, name, options, ports, {"KAFKA_BROKERS": f"[{settings.kafka_bootstrap}]"})
+    options = [f"--config={file}" for file in files]
+    return _collector(
+        settings, name, options, ports, {"KAFKA_BROKERS": f"[{settings.kafka_bootstrap}]", **(variables or {})}
+    )
 
 
 def _collector(

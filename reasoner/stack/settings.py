@@ -75,13 +75,11 @@ class StackSettings(BaseModel):
     collector_http_port: Port = 4318
     # Port of the Collector's gateway for agents: OTLP by gRPC with mTLS.
     collector_gateway_port: Port = 14317
-    # Ports of both for health checks, their own metrics (Prometheus) and their own spans (zpages).
+    # Ports of both for health checks and for their own metrics, as Prometheus reads them.
     collector_agent_health_port: Port = 13133
     collector_agent_metrics_port: Port = 8888
-    collector_agent_zpages_port: Port = 55679
     collector_gateway_health_port: Port = 13134
     collector_gateway_metrics_port: Port = 8889
-    collector_gateway_zpages_port: Port = 55680
 
     @property
     def kafka_bootstrap(self) -> str:

@@ -37,7 +37,7 @@ def starts(tmp_path: Path) -> dict[str, tuple[tuple[str, ...], dict[str, str]]]:
     secret.write_text("s3cret")
     sasl = {"KAFKA_PASSWORD_FILE": str(secret)}
     pod = {"KUBELET_TOKEN": str(secret), "NODE_NAME": "node-1", "NODE_IP": "10.0.0.1", "FSYNC": "true"}
-    everything = (*GATEWAY, "gateway-observability.yaml", "gateway-kafka-sasl.yaml")
+    everything = (*GATEWAY, "gateway-observability.yaml", "gateway-dns.yaml", "gateway-kafka-sasl.yaml")
     return {
         "agent": (AGENT, {}),
         "agent with lists": (AGENT, LISTS),
@@ -130,3 +130,13 @@ def test_what_is_acknowledged_is_on_disk_until_kafka_has_it() -> None:
     assert len(files) == 4
     assert {receiver["storage"] for receiver in files.values()} == {"file_storage"}
     assert {receiver["retry_on_failure"]["max_elapsed_time"] for receiver in files.values()} == {0}
+
+
+def test_each_variable_is_in_the_documentation_with_its_default() -> None:
+    documented = set(
+        re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", (ROOT / "docs" / "collector.md").read_text(), re.MULTILINE)
+    )
+    for path in FOLDER.glob("*.yaml"):
+        text = re.sub(r"^\s*#.*", "", path.read_text(), flags=re.MULTILINE)
+        found = {(name, default) for name, default in re.findall(r"\$\{env:(\w+):-([^}]*)\}", text)}
+        assert not found - documented, path.name

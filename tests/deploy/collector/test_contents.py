@@ -1,0 +1,313 @@
+"""What agent and gateway make of telemetry, read back from Kafka: names, masks, ids, sizes; and who may send."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+from urllib.request import Request, urlopen
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from reasoner.clients.insight_topic import committed, records_to_end
+from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
+from reasoner.stack import StackSettings, running
+from reasoner.waiting import wait_until
+from state_schemas.contracts.settings import Topics
+from tests.deploy.collector.fleet import OTELCOL, refusal, skip_unless_built
+from tests.support.components import skip_unless_set_up
+
+pytestmark = pytest.mark.deploy
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+SECRETS: Final = ("hunter2", "jo@shop.example", "4111111111111111", "AKIAABCDEFGHIJKLMNOP", "abc.def-token")
+DIGEST: Final = "shop/cart@sha256:" + "a" * 64
+JSON_LINE: Final = {
+    "ts": "2026-11-30T21:29:00.123456+01:00",
+    "severity": "critical",
+    "msg": "mail to jo@shop.example failed",
+    "traceId": TRACE,
+    "spanId": SPAN,
+    "user_id": "17",
+    "password": "hunter2",
+}
+TEXT_LINES: Final = (
+    f"2026-11-30 21:29:01,001 ERROR book failed trace_id={TRACE} span_id={SPAN}",
+    "Traceback (most recent call last):",
+    '  File "book.py", line 3, in book',
+    "ValueError: card 4111111111111111 is off by 3",
+    "2026-11-30 21:29:02,001 WARNING next",
+)
+POD_LINES: Final = (
+    "2026-11-30T21:29:03.000000001Z stdout P a long line, ",
+    "2026-11-30T21:29:03.000000002Z stdout F in two parts",
+    "2026-11-30T21:29:04.000000001Z stderr F java.lang.IllegalStateException: off",
+    "2026-11-30T21:29:04.000000002Z stderr F \tat shop.Book.run(Book.java:3)",
+    "2026-11-30T21:29:04.000000003Z stderr F Caused by: java.io.IOException: gone",
+    "2026-11-30T21:29:05.000000001Z stdout F done",
+)
+CADVISOR: Final = (
+    "# TYPE container_cpu_usage_seconds_total counter\n"
+    f'container_cpu_usage_seconds_total{{id="/docker/1",name="cart-1",image="{DIGEST}"}} 5\n'
+)
+
+
+@dataclass
+class Seen:
+    """Spans, log records and points of Kafka, each with the attributes of its resource; sizes of the messages."""
+
+    spans: list[tuple[dict[str, Any], Any]] = field(default_factory=list)
+    logs: list[tuple[dict[str, Any], Any]] = field(default_factory=list)
+    points: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
+    bytes: list[int] = field(default_factory=list)
+    text: str = ""
+
+    def line(self, part: str) -> tuple[dict[str, Any], Any]:
+        """Return the one log record with these words in its body."""
+        (found,) = [(resource, record) for resource, record in self.logs if part in record.body.string_value]
+        return found
+
+
+def values(attributes: Any) -> dict[str, Any]:
+    """Return attributes as a dictionary; of an array its texts."""
+    found = {}
+    for attribute in attributes:
+        kind = attribute.value.WhichOneof("value")
+        value = getattr(attribute.value, kind)
+        found[attribute.key] = [one.string_value for one in value.values] if kind == "array_value" else value
+    return found
+
+
+def read(bootstrap: str) -> Seen:
+    """Read the three topics to their ends."""
+    seen, topics = Seen(), Topics()
+    for topic in (topics.traces, topics.logs, topics.metrics):
+        with committed(bootstrap, topic) as consumer:
+            for record in records_to_end(consumer):
+                seen.bytes.append(len(record.value))
+                _add(seen, topics, topic, record.value)
+    return seen
+
+
+def _add(seen: Seen, topics: Topics, topic: str, value: bytes) -> None:
+    if topic == topics.traces:
+        traces = ExportTraceServiceRequest.FromString(value)
+        seen.text += str(traces)
+        for part in traces.resource_spans:
+            seen.spans += [
+                (values(part.resource.attributes), span) for scope in part.scope_spans for span in scope.spans
+            ]
+    elif topic == topics.logs:
+        logs = ExportLogsServiceRequest.FromString(value)
+        seen.text += str(logs)
+        for entry in logs.resource_logs:
+            resource = values(entry.resource.attributes)
+            seen.logs += [(resource, record) for scope in entry.scope_logs for record in scope.log_records]
+    else:
+        for found in ExportMetricsServiceRequest.FromString(value).resource_metrics:
+            resource = values(found.resource.attributes)
+            for metric in (metric for scope in found.scope_metrics for metric in scope.metrics):
+                points = getattr(metric, metric.WhichOneof("data")).data_points
+                seen.points += [(resource, metric.name, point) for point in points]
+
+
+class Cadvisor(BaseHTTPRequestHandler):
+    """What cAdvisor answers, as Docker's containers appear in it."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.end_headers()
+        self.wfile.write(CADVISOR.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Write nothing."""
+
+
+def add(attributes: Any, **given: str) -> None:
+    for name, value in given.items():
+        attribute = attributes.add()
+        attribute.key, attribute.value.string_value = name.replace("__", "."), value
+
+
+def requests(now_ns: int) -> dict[str, Any]:
+    """Return what a service sends by OTLP: secrets, ids of users, and more than a message can hold."""
+    traces = ExportTraceServiceRequest()
+    part = traces.resource_spans.add()
+    add(part.resource.attributes, service__name="cart", deployment__environment="prod")
+    span = part.scope_spans.add().spans.add(trace_id=bytes.fromhex(TRACE), span_id=bytes.fromhex(SPAN), name="pay")
+    span.start_time_unix_nano, span.end_time_unix_nano = now_ns - 10**6, now_ns
+    header = {"http__request__header__authorization": "Bearer abc.def-token", "url__full": "http://jo:hunter2@h/x"}
+    add(span.attributes, user__id="17", **header)
+    add(span.events.add(name="exception").attributes, exception__message="key AKIAABCDEFGHIJKLMNOP is wrong")
+    logs = ExportLogsServiceRequest()
+    part_of_logs = logs.resource_logs.add()
+    add(part_of_logs.resource.attributes, service__name="cart")
+    scope = part_of_logs.scope_logs.add()
+    for number in range(30):
+        record = scope.log_records.add(time_unix_nano=now_ns, severity_number=9)
+        record.body.string_value = f"bulk {number} " + "x" * 100_000
+    scope.log_records.add(time_unix_nano=now_ns, severity_number=9).body.string_value = "huge " + "y" * 2_000_000
+    metrics = ExportMetricsServiceRequest()
+    of_metrics = metrics.resource_metrics.add()
+    add(of_metrics.resource.attributes, service__name="cart", enduser__id="17")
+    metric = of_metrics.scope_metrics.add().metrics.add(name="orders")
+    metric.sum.aggregation_temporality, metric.sum.is_monotonic = 2, True
+    for user in ("17", "18"):
+        point = metric.sum.data_points.add(start_time_unix_nano=now_ns - 10**9, time_unix_nano=now_ns, as_int=3)
+        add(point.attributes, user_id=user, requestId=user, http__route="/pay")
+    return {"traces": traces, "logs": logs, "metrics": metrics}
+
+
+def write_logs(folder: Path) -> dict[str, str]:
+    """Write a file of each kind; return the variables of the agent that name them."""
+    pod = folder / "pods" / "shop_cart-7d4b_0b1c-2d3e" / "cart"
+    docker = folder / "containers" / ("c" * 64)
+    for path in (folder / "services" / "billing", folder / "services" / "ledger", pod, docker):
+        path.mkdir(parents=True)
+    (folder / "services" / "billing" / "app.json").write_text(f"{json.dumps(JSON_LINE)}\nno JSON\n")
+    (folder / "services" / "ledger" / "app.log").write_text("\n".join(TEXT_LINES) + "\n")
+    (pod / "0.log").write_text("\n".join(POD_LINES) + "\n")
+    attrs = {"tag": f"cart-1|{DIGEST}|sha256:{'b' * 64}"}
+    line = {"log": "WARN: of docker\n", "stream": "stdout", "time": "2026-11-30T21:29:06.5Z", "attrs": attrs}
+    (docker / f"{'c' * 64}-json.log").write_text(json.dumps(line) + "\n")
+    return {
+        "JSON_LOGS": f"[{folder}/services/*/*.json]",
+        "TEXT_LOGS": f"[{folder}/services/*/*.log]",
+        "POD_LOGS": f"[{folder}/pods/*/*/*.log]",
+        "DOCKER_LOGS": f"[{folder}/containers/*/*-json.log]",
+    }
+
+
+def is_there(bootstrap: str) -> Seen | None:
+    seen = read(bootstrap)
+    bodies = [record.body.string_value for _, record in seen.logs]
+    wanted = ("huge", "mail to", "book failed", "next", "two parts", "Caused by", "done", "of docker", "no JSON")
+    there = seen.spans and all(any(part in body for body in bodies) for part in wanted)
+    names = {name for _, name, _ in seen.points}
+    return seen if there and {"orders", "container_cpu_usage_seconds_total", "system.cpu.time"} <= names else None
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackSettings]:
+    """Run `reasoner stack up kafka --with collector` with a file of each kind to read."""
+    skip_unless_set_up()
+    skip_unless_built(OTELCOL)
+    folder = tmp_path_factory.mktemp("contents")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Cadvisor) as cadvisor, pytest.MonkeyPatch.context() as patch:
+        threading.Thread(target=cadvisor.serve_forever, daemon=True).start()
+        variables = {
+            "CADVISOR_TARGETS": f"[127.0.0.1:{cadvisor.server_port}]",
+            "METRICS_INTERVAL": "2s",
+            "SITE_ID": "7",
+            **write_logs(folder),
+        }
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        with running(StackSettings(folder=folder / "stack").with_auto_ports(), ["kafka", "collector"]) as stack:
+            yield stack.settings
+        cadvisor.shutdown()
+
+
+@pytest.fixture(scope="module")
+def seen(settings: StackSettings) -> Seen:
+    """Send by OTLP, and return what is in Kafka when everything has come."""
+    topics = Topics()
+    names = (topics.traces, topics.logs, topics.metrics)
+    create_topics(settings.kafka_bootstrap, dict.fromkeys(names, TopicSpec(2, KEEP_FOR_EVER_MS)))
+    for signal, request in requests(time.time_ns()).items():
+        address = f"http://127.0.0.1:{settings.collector_http_port}/v1/{signal}"
+        headers = {"Content-Type": "application/x-protobuf"}
+        with urlopen(Request(address, data=request.SerializeToString(), headers=headers), timeout=30.0) as answer:
+            assert answer.status == 200
+    found = wait_until(partial(is_there, settings.kafka_bootstrap), "everything is in Kafka", 90.0, 1.0)
+    assert found is not None
+    return found
+
+
+def test_labels_stand_beside_the_names_of_opentelemetry(seen: Seen) -> None:
+    ((resource, _),) = seen.spans
+    assert (resource["env"], resource["deployment.environment.name"]) == ("prod", "prod"), "from its old name"
+    assert (resource["service"], resource["service.name"]) == ("cart", "cart")
+    assert resource["host"] == resource["host.name"]
+    assert str(resource["site_id"]) == "7"
+
+
+def test_no_secret_is_in_kafka(seen: Seen) -> None:
+    assert not [secret for secret in SECRETS if secret in seen.text]
+    ((_, span),) = seen.spans
+    attributes = values(span.attributes)
+    assert attributes["http.request.header.authorization"] == "****"
+    assert attributes["url.full"] == "http:****h/x", "only the part that is secret"
+    assert attributes["user.id"] == "17", "an id of a user is no secret, and a trace is found by it"
+    assert values(span.events[0].attributes)["exception.message"] == "key **** is wrong"
+
+
+def test_ids_of_users_make_no_series_and_points_that_differ_in_them_are_added(seen: Seen) -> None:
+    ((resource, point),) = [(resource, point) for resource, name, point in seen.points if name == "orders"]
+    assert "enduser.id" not in resource
+    assert values(point.attributes) == {"http.route": "/pay"}
+    assert point.as_int == 6
+
+
+def test_a_line_of_json_has_time_severity_trace_and_its_words(seen: Seen) -> None:
+    resource, record = seen.line("mail to")
+    assert resource["service.name"] == "billing", "the folder"
+    assert record.body.string_value == "mail to **** failed"
+    assert (record.trace_id.hex(), record.span_id.hex()) == (TRACE, SPAN)
+    assert record.severity_number == 21, "critical is fatal"
+    assert record.time_unix_nano == 1_796_070_540_123_456_000
+    assert {"ts", "severity", "traceId", "level", "time"} & set(values(record.attributes)) == set()
+    assert seen.line("no JSON")[0]["service.name"] == "billing", "another line stays as it is"
+
+
+def test_a_stack_trace_in_a_text_file_is_one_record(seen: Seen) -> None:
+    resource, record = seen.line("book failed")
+    assert resource["service.name"] == "ledger"
+    assert record.body.string_value.splitlines()[1:] == [*TEXT_LINES[1:3], "ValueError: card **** is off by 3"]
+    assert (record.trace_id.hex(), record.span_id.hex()) == (TRACE, SPAN)
+    assert (record.severity_number, seen.line("next")[1].severity_number) == (17, 13)
+
+
+def test_lines_of_a_pod_are_joined_and_named_by_their_path(seen: Seen) -> None:
+    resource, record = seen.line("two parts")
+    assert record.body.string_value == "a long line, in two parts"
+    assert (resource["k8s.namespace.name"], resource["k8s.pod.name"]) == ("shop", "cart-7d4b")
+    assert (resource["service"], resource["k8s.container.name"]) == ("cart", "cart")
+    trace = seen.line("Caused by")[1].body.string_value.splitlines()
+    assert trace == [line.split(" F ")[1] for line in POD_LINES[2:5]]
+    assert seen.line("done")[1].body.string_value == "done"
+
+
+def test_a_container_of_docker_has_name_image_and_digest(seen: Seen) -> None:
+    resource, record = seen.line("of docker")
+    assert resource["container.id"] == "c" * 64
+    assert (resource["container.name"], resource["container.image.name"]) == ("cart-1", "shop/cart")
+    assert resource["container.image.repo_digests"] == [DIGEST]
+    assert values(record.attributes)["log.iostream"] == "stdout"
+
+
+def test_figures_of_cadvisor_belong_to_their_container(seen: Seen) -> None:
+    resource, point = next((r, p) for r, name, p in seen.points if name == "container_cpu_usage_seconds_total")
+    assert (resource["container.name"], resource["container.image.name"]) == ("cart-1", "shop/cart")
+    assert resource["container.image.repo_digests"] == [DIGEST]
+    assert values(point.attributes) == {"id": "/docker/1"}
+
+
+def test_messages_stay_below_the_limit_and_a_line_beyond_it_is_cut(seen: Seen) -> None:
+    assert max(seen.bytes) < 1_000_000
+    assert len([1 for _, record in seen.logs if record.body.string_value.startswith("bulk")]) == 30
+    assert len(seen.line("huge")[1].body.string_value) == 262_144
+
+
+def test_a_sender_without_a_certificate_is_refused(settings: StackSettings) -> None:
+    certificates = settings.folder / "collector" / "certificates"
+    assert "certificate required" in refusal(settings.collector_gateway_port, certificates)
+    assert refusal(settings.collector_gateway_port, certificates, name="agent") == ""
