@@ -12,7 +12,7 @@ pytest = code=0; $(BIN)/pytest $(1) || code=$$?; if ((code == 5)); then echo "py
 # Two suites at the same time would share two cores and miss their deadlines.
 .NOTPARALLEL:
 .PHONY: help setup demo test check test-flink test-services test-faults test-wheel trial build shop shop-setup collector prometheus alertmanager boards
-.PHONY: test-deploy test-compose test-k8s explore mutants fuzz docs bench
+.PHONY: test-deploy test-compose test-k8s operator kubernetes explore mutants fuzz docs bench
 
 help: ## Print the list of targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ setup: ## Install Python packages, jars and FLINK_HOME, checked by hash (as root
 demo: setup ## Plant an incident in the telemetry of a small shop and check that the job finds it (DEMO_SEED, DEMO_INCIDENT=none, DEMO_KEEP=1)
 	@$(BIN)/reasoner demo
 
-test: setup check test-flink test-services ## Run all tests except test-faults, on real Kafka, Flink, PostgreSQL and Iceberg; deterministic
+test: setup operator check test-flink test-services ## Run all tests except test-faults, on real Kafka, Flink, PostgreSQL and Iceberg; deterministic
 
 check: setup ## Check lint, format, types and import contracts, and run the tests that need no engine
 	@$(BIN)/ruff check
@@ -47,7 +47,7 @@ test-deploy: setup ## Run what deploys the job, on real engines: Collector, S3, 
 test-compose: setup ## The part of test-deploy that builds the images and runs docker-compose.yml by podman
 	@export VERDICTS=docs/verdicts; $(call pytest,tests/deploy/compose -m deploy)
 
-test-k8s: setup ## The part of test-deploy that runs k8s-operator on a real API server with the real operator
+test-k8s: setup operator kubernetes ## The part of test-deploy that runs k8s-operator on a real API server with the real operator
 	@export VERDICTS=docs/verdicts; $(call pytest,tests/deploy/k8s -m deploy)
 
 test-wheel: setup ## Install the wheel in an empty folder and run the commands of README there, with a job on its own stack
@@ -77,6 +77,12 @@ alertmanager: ## Build Alertmanager and amtool with Go, checked by hash: .tools/
 boards: setup ## Write Grafana's boards from their descriptions in deploy/grafana
 	@reasoner/stack/setup.sh boards
 	@.tools/boards/bin/python deploy/grafana/boards.py
+
+operator: setup ## Fetch what checks k8s-operator without a cluster, by hash: the operator's validation and schemas (120 MB, half a minute; `make test` does it)
+	@reasoner/stack/setup.sh operator
+
+kubernetes: setup ## Build a Kubernetes API server and kubectl with Go, checked by hash: .tools/kubernetes (7 to 15 minutes, once)
+	@reasoner/stack/setup.sh kubernetes
 
 explore: setup ## Run the laws on random input for EXPLORE_SECONDS (600), from seed EXPLORE_SEED (0: from the clock)
 	@$(BIN)/python -m tests.explore --seconds $${EXPLORE_SECONDS:-600} --seed $${EXPLORE_SEED:-0}

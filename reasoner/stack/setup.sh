@@ -19,7 +19,7 @@ fi
 readonly ROOT SETUP TOOLS VENV PACKAGED HERE=$ROOT/reasoner/stack # PACKAGED: the interpreter that has apache-flink
 readonly STAMPS=$TOOLS/stamps LOGS=$TOOLS/log
 readonly NETWORK_HINT="Check the network, and the proxy, mirror and certificate settings of pip, uv and Maven; then run \`$SETUP\` again; finished parts are kept."
-declare -Ar JARS_MB=([kafka]=45 [flink]=120 [s3]=95)
+declare -Ar JARS_MB=([kafka]=45 [flink]=120 [s3]=95 [operator]=115)
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() {
@@ -316,7 +316,7 @@ build_go() {
   mkdir -p "$output"
   (
     export GOBIN=$output GOFLAGS=-buildvcs=false GOTOOLCHAIN=local CGO_ENABLED=0
-    cd "$from" && "$go" build -mod=readonly -trimpath -ldflags='-s -w' -o "$output/" "$@"
+    cd "$from" && "$go" build -mod=readonly -trimpath -ldflags="-s -w ${LDFLAGS:-}" -o "$output/" "$@"
   ) >"$LOGS/$name.log" 2>&1 || fail "$name could not be built: $(tail -n 1 "$LOGS/$name.log") (full log: $LOGS/$name.log). Check the network and GOPROXY, then run the same command again."
 }
 
