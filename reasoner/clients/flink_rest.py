@@ -108,7 +108,11 @@ class FlinkRest:
 
     def setting(self, name: str) -> str:
         """Return a setting of the JobManager, "" where it is not set."""
-        return next((str(entry["value"]) for entry in self.get("/jobmanager/config") if entry["key"] == name), "")
+        return self.settings().get(name, "")
+
+    def settings(self) -> dict[str, str]:
+        """Return the settings of the JobManager that are set; secrets are masked."""
+        return {entry["key"]: str(entry["value"]) for entry in self.get("/jobmanager/config")}
 
     def jobs(self) -> dict[str, str]:
         """Return the state of each job by its id."""

@@ -7,6 +7,7 @@ import typer
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.commands.shared import JobName, Target
 from reasoner.extras import require
+from reasoner.runs import operator_owned
 
 app = typer.Typer(help="Go back from the last upgrade of a job.")
 
@@ -29,6 +30,7 @@ def rollback_command(
     Exit codes: 0 ok, 1 something is missing, or would be counted twice, 2 wrong use.
     """
     require("job", "reasoner rollback")
+    operator_owned.refuse(FlinkRest.at(target), "rollback")
     from reasoner.runs.upgrade import Rollback
 
     print(Rollback.of(name, FlinkRest.at(target)).run(count_twice=count_twice))

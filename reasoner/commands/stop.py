@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
+from reasoner.clients.flink_rest import FlinkRest
 from reasoner.commands.shared import JobName, SavepointFolder, Target, say
-from reasoner.runs import savepoints
+from reasoner.runs import operator_owned, savepoints
 
 app = typer.Typer(help="Stop a job with a savepoint.")
 
@@ -31,8 +32,10 @@ def stop_command(
 
     Example: reasoner stop insights --target http://127.0.0.1:8081
 
-    Exit codes: 0 ok, 1 no such job runs, its sources are idle or the savepoint failed, 2 wrong use.
+    Exit codes: 0 ok, 1 no such job runs, its sources are idle, the savepoint failed, or Flink's Kubernetes operator owns
+    the job, 2 wrong use.
     """
+    operator_owned.refuse(FlinkRest.at(target), "stop")
     path = savepoints.stop(name, target, folder, drain=drain)
     print(path)
     if not drain:

@@ -6,12 +6,10 @@ from typing import Final
 
 from tests.support.manifests import Document
 
-_CREDENTIAL: Final = re.compile(
-    r"(password|passwd|secret[-_.]?(access[-_.]?)?key|access[-_.]?key|token)$", re.IGNORECASE
-)
-_CREDENTIAL_LINE: Final = re.compile(
-    r"(?im)^[^#\n]*(password|passwd|secret[-_.]?(access[-_.]?)?key|access[-_.]?key|token)\"?\s*[:=]\s*[^\s{\"'$]"
-)
+_NAME: Final = r"(password|passwd|secret[-_.]?(?:access[-_.]?)?key|access[-_.]?key|token)"
+_CREDENTIAL: Final = re.compile(rf"{_NAME}$", re.IGNORECASE)
+# A value, and not the name of a variable or of a file (`${env:TOKEN:-/…}`, `password: ${file:…}`).
+_CREDENTIAL_LINE: Final = re.compile(rf"(?im)^[^#\n]*{_NAME}\"?\s*[:=]\s*[^\s{{\"'$-]")
 
 
 def policy_faults(document: Document) -> list[str]:
@@ -49,8 +47,11 @@ def _pod_faults(pod: Document) -> Iterator[tuple[str, str]]:
         both = {**shared, **own}
         if not both.get("runAsNonRoot") or both.get("runAsUser") == 0:
             yield "root", f"{name} may run as root"
-        dropped = own.get("capabilities", {}).get("drop", [])
-        if own.get("privileged") or own.get("allowPrivilegeEscalation") is not False or dropped != ["ALL"]:
+        if (
+            own.get("privileged")
+            or own.get("allowPrivilegeEscalation") is not False
+            or own.get("capabilities") != {"drop": ["ALL"]}
+        ):
             yield "privileged", f"{name} is privileged, or keeps or can gain capabilities"
         if not own.get("readOnlyRootFilesystem"):
             yield "writable-root", f"{name} can write to its image"

@@ -1,5 +1,6 @@
 """The manifests of k8s-operator pass the schemas, the operator's validation and our rules; broken ones do not."""
 
+import os
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -15,12 +16,20 @@ from tests.support.manifests import MANIFESTS, Document, name_of, operator_fault
 from tests.tidy.rules import ROOT
 
 OVERLAYS: Final = ("overlays/dev", "overlays/prod")
-FOLDERS: Final = (
-    *OVERLAYS,
-    *(f"{overlay}/prepare" for overlay in OVERLAYS),
-    *(f"jobs/{job}" for job in JOBS),
-    "session",
-)
+PREPARE: Final = tuple(f"{overlay}/prepare" for overlay in OVERLAYS)
+# The configurations of the Collectors come from deploy/collector.
+COLLECTOR: Final = ("collector",) if (ROOT / "deploy/collector/agent.yaml").exists() else ()
+FOLDERS: Final = (*OVERLAYS, *PREPARE, *(f"jobs/{job}" for job in JOBS), "session", *COLLECTOR)
+# What an agent of telemetry needs of its node, and no other pod may have.
+AGENT: Final = {
+    "DaemonSet/collector-agent": [
+        "privileged: template mounts /var/lib/otelcol of the host",  # its queue and offsets outlive the pod
+        "privileged: template mounts /var/log/pods of the host",
+        "privileged: template mounts / of the host",  # host_metrics, read-only
+        "root: template otelcol may run as root",  # log files belong to root
+        "privileged: template otelcol is privileged, or keeps or can gain capabilities",  # DAC_READ_SEARCH
+    ]
+}
 # Its host is an example: the operator asks for its address, which no example has.
 UNKNOWN_HOST: Final = "jarURI host 'jars.example.com' cannot be resolved"
 
@@ -109,7 +118,9 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, dict[str, 
 def test_each_document_fits_the_schema_of_its_kind_and_our_rules(folder: str) -> None:
     documents = rendered(folder)
     assert {name_of(one): fault for one in documents if (fault := schema_fault(one))} == {}
-    assert {name_of(one): faults for one in documents if (faults := policy_faults(one))} == {}
+    assert {name_of(one): faults for one in documents if (faults := policy_faults(one))} == (
+        AGENT if folder == "collector" else {}
+    )
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -191,3 +202,25 @@ def test_flink_is_configured_as_flink_conf_says_but_for_what_differs_in_kubernet
     assert {key: found.get(key) for key in texts if key not in others} == {
         key: text for key, text in texts.items() if key not in others
     }
+
+
+def test_the_alert_rules_are_those_of_grafana() -> None:
+    """`GOLDEN=write` writes them: the Prometheus Operator takes the groups of a rule file in an object of its own."""
+    rules = ROOT / "deploy/grafana/rules"
+    if not rules.exists():
+        pytest.skip("deploy/grafana/rules is not there")
+    wanted = [
+        {
+            "apiVersion": "monitoring.coreos.com/v1",
+            "kind": "PrometheusRule",
+            "metadata": {"name": f"metric-reasoner-{file.stem}"},
+            "spec": yaml.safe_load(file.read_text()),
+        }
+        for file in sorted(rules.glob("*.yaml"))
+    ]
+    file = MANIFESTS / "base/prometheus-rules.yaml"
+    if os.environ.get("GOLDEN") == "write":
+        file.write_text(
+            f"# Written from deploy/grafana/rules by GOLDEN=write.\n{yaml.safe_dump_all(wanted, width=1000)}"
+        )
+    assert list(yaml.safe_load_all(file.read_text())) == wanted
