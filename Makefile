@@ -11,8 +11,8 @@ pytest = code=0; $(BIN)/pytest $(1) || code=$$?; if ((code == 5)); then echo "py
 
 # Two suites at the same time would share two cores and miss their deadlines.
 .NOTPARALLEL:
-.PHONY: help setup demo test check test-flink test-services test-faults test-wheel trial build shop shop-setup collector prometheus alertmanager boards
-.PHONY: test-deploy test-compose test-k8s operator kubernetes explore mutants fuzz docs bench
+.PHONY: help setup demo test check test-flink test-services test-faults test-wheel trial build shop shop-setup collector prometheus alertmanager boards checked
+.PHONY: test-containers test-deploy test-compose test-k8s operator kubernetes explore mutants fuzz docs bench
 
 help: ## Print the list of targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-flink: setup ## Test the adapter and the jobs on a Flink mini-cluster
 test-services: setup ## Test with a real Kafka broker, PostgreSQL and a standalone Flink cluster
 	@$(call pytest,tests -m services)
 
+test-containers: setup ## test-services with Kafka and PostgreSQL in containers, by Docker or podman's socket (DOCKER_HOST); pulls their images
+	@export REASONER_TEST_CONTAINERS=yes; $(call pytest,tests -m services)
+
 test-faults: setup ## Kill processes, count what survives, make wrong situations; write docs/verdicts and docs/wrong-situations.md
 	@export VERDICTS=docs/verdicts SITUATIONS=docs/wrong-situations.md; $(call pytest,tests -m faults)
 
@@ -49,6 +52,9 @@ test-compose: setup ## The part of test-deploy that builds the images and runs d
 
 test-k8s: setup operator kubernetes ## The part of test-deploy that runs k8s-operator on a real API server with the real operator
 	@export VERDICTS=docs/verdicts; $(call pytest,tests/deploy/k8s -m deploy)
+
+checked: setup ## Write docs/checked.md: each file that deploys or monitors a job, and what checked it, and when
+	@$(BIN)/python -m tests.deploy.checked
 
 test-wheel: setup ## Install the wheel in an empty folder and run the commands of README there, with a job on its own stack
 	@$(call pytest,tests -m wheel)

@@ -82,16 +82,16 @@ def _prepare(settings: StackSettings) -> None:
     """Write the settings, and format the data folder once."""
     folder, data = _folder(settings), _folder(settings) / "data"
     folder.mkdir(parents=True, exist_ok=True)
-    _write_properties(settings, folder / "server.properties", data)
+    (folder / "server.properties").write_text(properties(settings, data))
     if (data / "meta.properties").exists():
         return
     # Format another folder and rename it: an interrupted format leaves no incomplete folder that a start would use.
     part = folder / "data.part"
     for old in (part, data):
         shutil.rmtree(old, ignore_errors=True)
-    properties, log = folder / "format.properties", folder / "format.log"
-    _write_properties(settings, properties, part)
-    command = [*_java(), "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties)]
+    formatted, log = folder / "format.properties", folder / "format.log"
+    formatted.write_text(properties(settings, part))
+    command = [*_java(), "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(formatted)]
     with log.open("wb") as output:
         code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
     if code != 0:
@@ -101,9 +101,10 @@ def _prepare(settings: StackSettings) -> None:
     part.rename(data)
 
 
-def _write_properties(settings: StackSettings, path: Path, data: Path) -> None:
+def properties(settings: StackSettings, data: Path) -> str:
+    """Return the settings of the broker, a line each, with its data in a folder."""
     ports = {"port": settings.kafka_port, "controller_port": settings.kafka_controller_port}
-    path.write_text(_PROPERTIES.format(host=LOOPBACK, data=data, **ports))
+    return _PROPERTIES.format(host=LOOPBACK, data=data, **ports)
 
 
 def _java() -> list[str]:

@@ -1,4 +1,7 @@
-"""Real components for the tests: started once a session on free ports in a temporary folder, stopped at its end."""
+"""Real components for the tests: started once a session on free ports in a temporary folder, stopped at its end.
+
+Kafka and PostgreSQL are native processes, or containers where an engine answers (tests/support/containers.py).
+"""
 
 import os
 from collections.abc import Iterator
@@ -67,8 +70,14 @@ def stack_settings(tmp_path: Path) -> StackSettings:
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a broker for all tests of the session; yield its bootstrap address. Each test creates its own topics."""
-    skip_unless_set_up()
     settings = StackSettings(folder=tmp_path_factory.mktemp("kafka")).with_auto_ports()
+    from tests.support import containers  # slow, and few sessions start a component
+
+    if containers.are_used():
+        with containers.kafka_container(settings.resolved()) as bootstrap:
+            yield bootstrap
+        return
+    skip_unless_set_up()
     with running(settings, ["kafka"]) as stack:
         yield stack.settings.kafka_bootstrap
 
@@ -76,8 +85,15 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresUrls]:
     """Start PostgreSQL with the empty database `lake` for the session."""
-    skip_without_postgres()
     settings = StackSettings(folder=tmp_path_factory.mktemp("postgres")).with_auto_ports()
+    from tests.support import containers
+
+    if containers.are_used():
+        settings = settings.resolved()
+        with containers.postgres_container(settings):
+            yield PostgresUrls(settings.postgres_jdbc_url, settings.postgres_sqlalchemy_url)
+        return
+    skip_without_postgres()
     with running(settings, ["postgres"]) as stack:
         yield PostgresUrls(stack.settings.postgres_jdbc_url, stack.settings.postgres_sqlalchemy_url)
 

@@ -46,8 +46,8 @@ def panels() -> Iterator[tuple[str, list[str]]]:
 
 
 def metrics_in(promql: str) -> set[str]:
-    """Return the names of metrics of Flink in an expression; those that stand as an expression in it are left out."""
-    return set(re.findall(r"\bflink_\w+(?![\w(|.])", promql))
+    """Return the names of Flink's metrics in an expression."""
+    return set(re.findall(r"\bflink_\w+", promql))
 
 
 def _with_values(promql: str) -> str:

@@ -1,0 +1,124 @@
+"""The table of docs/checked.md: each file that deploys or monitors a job, and what checked it, and when.
+
+Run by `make checked`. A file has all checks whose patterns match it; one that has none is a fault, found by
+tests/tidy/test_checked.py.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+from reasoner.folders import tools
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+DOCUMENT: Final = ROOT / "docs" / "checked.md"
+PLACES: Final = ("docker-compose.yml", ".env.example", "k8s-operator", "flink-conf", "deploy")
+_HEAD: Final = """\
+# What checked the files that deploy a job
+
+Written by `make checked`. A command: at each run of it, where the tool is there. A date is that of the verdict file of
+a run, beside the commit that ran. `unchecked`: what nothing checks that can be had where this project is tested.
+
+| file | checked by | unchecked |
+|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What checks the files that match a pattern; `*` matches any text.
+
+    - test: file of the test; "" where nothing checks what `tool` says, with the reason.
+    - tool: program or library with its version, or one of `TOOLS`.
+    - verdict: name of the file in docs/verdicts, without suffix; "" where `command` alone says when.
+    """
+
+    patterns: tuple[str, ...]
+    test: str
+    tool: str
+    verdict: str = ""
+    command: str = "`make test`"
+
+
+# Tools whose version depends on the machine: program in .tools.
+TOOLS: Final = {
+    "promtool": "prometheus/promtool",
+    "Prometheus": "prometheus/prometheus",
+    "Collector": "collector/otelcol",
+}
+
+_RULES: Final = "tests/unit/deploy/monitoring/test_rules.py"
+_BOARDS: Final = "tests/unit/deploy/monitoring/test_boards.py"
+_MONITORING: Final = "tests/deploy/monitoring/test_monitoring.py"
+_TRIAL: Final = "tests/faults/test_trial.py"
+CHECKS: Final[Sequence[Check]] = (
+    Check(("deploy/grafana/rules/*.yaml", "deploy/prometheus/prometheus.yml"), _RULES, "promtool"),
+    Check(("deploy/grafana/rules/*.yaml", "deploy/prometheus/prometheus.yml"), _MONITORING, "Prometheus", "monitoring"),
+    Check(("deploy/prometheus/targets/*",), _RULES, "promtool"),
+    Check(("deploy/prometheus/targets/*",), "", "that the names are those of services"),
+    Check(("deploy/prometheus/alertmanager.yml",), _RULES, "amtool 0.29.0"),
+    Check(("deploy/prometheus/alertmanager.yml",), _MONITORING, "Alertmanager 0.29.0", "monitoring"),
+    Check(("deploy/grafana/dashboards/*.json",), _BOARDS, "promtool"),
+    Check(("deploy/grafana/dashboards/*.json",), _MONITORING, "Prometheus", "monitoring"),
+    Check(("deploy/grafana/dashboards/*.json",), "", "how it looks: no Grafana server can be had"),
+    Check(("deploy/grafana/job-health.yaml", "deploy/grafana/boards.py"), _BOARDS, "grafana-foundation-sdk 11.6.0"),
+    Check(("deploy/grafana/provisioning/*",), "", "no Grafana server can be had"),
+    Check(("deploy/collector/builder.yaml", "deploy/collector/go.*"), _TRIAL, "Collector", "trial"),
+    Check(("deploy/collector/collector.yaml",), _TRIAL, "Collector", "trial"),
+    Check(("*/README.md",), "docs/hooks.py", "mkdocs 1.6.1 (links)", command="`make docs`"),
+)
+
+
+def files() -> list[str]:
+    """Return the files of the table, committed or not, without those that git ignores."""
+    listed = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *PLACES)
+    found = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    return sorted({name for name in found if (ROOT / name).exists()})
+
+
+def checks_of(file: str) -> list[Check]:
+    """Return the checks of a file."""
+    return [check for check in CHECKS if any(fnmatchcase(file, pattern) for pattern in check.patterns)]
+
+
+def lines() -> Iterator[str]:
+    """Yield the rows of the table."""
+    for file in files():
+        checks = checks_of(file)
+        done = "<br>".join(_done(check) for check in checks if check.test)
+        lacking = "<br>".join(check.tool for check in checks if not check.test)
+        yield f"| [{file}](../{file}) | {done} | {lacking} |"
+
+
+def _done(check: Check) -> str:
+    return f"[{Path(check.test).name}](../{check.test}) with {_with_version(check.tool)}, {_when(check)}"
+
+
+def _with_version(tool: str) -> str:
+    program = tools() / TOOLS.get(tool, "")
+    if tool not in TOOLS or not program.exists():
+        return tool
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=30)
+    words = (done.stdout + done.stderr).replace(",", " ").split()
+    return f"{tool} {next(word for word in words if word[0].isdigit())}"
+
+
+def _when(check: Check) -> str:
+    if not check.verdict:
+        return check.command
+    path = ROOT / "docs" / "verdicts" / f"{check.verdict}.json"
+    if not path.exists():
+        return "not yet"
+    found = json.loads(path.read_text())
+    dated = ("git", "log", "-1", "--format=%cs", "--", str(path))
+    date = subprocess.run(dated, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() or "not committed"
+    outcome = "" if found["pass"] else ", **failed**"
+    return f"[{date} at {found['commit']}](verdicts/{check.verdict}.json){outcome}"
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(_HEAD + "\n".join(lines()) + "\n")

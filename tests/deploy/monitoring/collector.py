@@ -1,0 +1,100 @@
+"""A Collector with an exporter that reaches the broker and one that does not, and its host's metrics."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Final
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
+
+import yaml
+
+from reasoner.folders import tools
+from reasoner.stack.component import Component
+
+_NEEDED: Final = ("host_metrics", "prometheus_remote_write", "kafka", "otlp")
+TOPIC: Final = "probe"
+
+
+def missing_components() -> str:
+    """Return why no Collector can run here, "" if one can."""
+    program = tools() / "collector" / "otelcol"
+    if not program.exists():
+        return f"{program} is not there: run `make collector`"
+    listed = subprocess.run([program, "components"], capture_output=True, text=True, check=True).stdout
+    missing = [name for name in _NEEDED if f"name: {name}\n" not in listed]
+    return f"{program} has no {', '.join(missing)}" if missing else ""
+
+
+def collector(folder: Path, ports: tuple[int, int, int], bootstrap: str, prometheus_url: str) -> Component:
+    """Return the Collector. ports: of its metrics, of OTLP/HTTP to the broker, and of OTLP/HTTP to no broker."""
+    metrics, reached, away = ports
+    own = folder / "collector"
+
+    def exporter(broker: str, queue_size: int) -> dict[str, Any]:
+        retries = {"initial_interval": "1s", "max_interval": "1s", "max_elapsed_time": "2s"}
+        return {
+            "brokers": [broker],
+            "traces": {"topic": TOPIC, "encoding": "otlp_proto"},
+            "sending_queue": {"queue_size": queue_size},
+            "retry_on_failure": retries,
+        }
+
+    def prepare() -> None:
+        own.mkdir(parents=True, exist_ok=True)
+        reader = {"pull": {"exporter": {"prometheus": {"host": "127.0.0.1", "port": metrics}}}}
+        http = {name: {"protocols": {"http": {"endpoint": f"127.0.0.1:{port}"}}} for name, port in inputs.items()}
+        config = {
+            "receivers": {**http, "host_metrics": {"collection_interval": "2s", "scrapers": {"filesystem": {}}}},
+            "exporters": {
+                "kafka": exporter(bootstrap, 1_000),
+                "kafka/away": exporter("127.0.0.1:1", 3),
+                "prometheus_remote_write": {"endpoint": f"{prometheus_url}/api/v1/write"},
+            },
+            "service": {
+                "telemetry": {"metrics": {"readers": [reader]}},
+                "pipelines": {
+                    "traces": {"receivers": ["otlp"], "exporters": ["kafka"]},
+                    "traces/away": {"receivers": ["otlp/away"], "exporters": ["kafka/away"]},
+                    "metrics": {"receivers": ["host_metrics"], "exporters": ["prometheus_remote_write"]},
+                },
+            },
+        }
+        (own / "config.yaml").write_text(yaml.safe_dump(config))
+
+    inputs = {"otlp": reached, "otlp/away": away}
+    return Component(
+        name="probe-collector",
+        folder=own,
+        prepare=prepare,
+        command=lambda: [str(tools() / "collector" / "otelcol"), "--config", str(own / "config.yaml")],
+        not_ready_because=lambda: None if send_spans(reached, 1) == 1 else "no answer to OTLP/HTTP",
+    )
+
+
+def send_spans(port: int, number: int) -> int:
+    """Send so many requests of one span; return how many were accepted."""
+    now_ns = time.time_ns()
+    span = {
+        "traceId": f"{now_ns:032x}",
+        "spanId": f"{now_ns % (1 << 60):016x}",
+        "name": "probe",
+        "kind": 1,
+        "startTimeUnixNano": str(now_ns - 1_000_000),
+        "endTimeUnixNano": str(now_ns),
+    }
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).encode()
+    return sum(_is_accepted(port, body) for _ in range(number))
+
+
+def _is_accepted(port: int, body: bytes) -> bool:
+    request = Request(f"http://127.0.0.1:{port}/v1/traces", body, {"Content-Type": "application/json"})
+    try:
+        build_opener(ProxyHandler({})).open(request, timeout=5.0).close()
+    except HTTPError as refused:
+        refused.close()
+        return False
+    except OSError:
+        return False
+    return True
