@@ -129,6 +129,8 @@ class _Counters:
         self._held = Counter[MetricName]()  # of timers before the first event
 
     def add(self, counts: Sequence[tuple[MetricName, int]]) -> None:
+        if not counts and self._step_state is not None:
+            return  # most events
         for name, number in counts:
             self._held[name] += number
         state = self._tracker().current_state()
