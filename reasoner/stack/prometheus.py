@@ -1,10 +1,9 @@
 """Prometheus, which scrapes Flink and Collectors of this machine, and Alertmanager, which groups its alerts."""
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
@@ -14,11 +13,6 @@ from reasoner.errors import CommandFailed, reason_of
 from reasoner.folders import checkout, tools
 from reasoner.stack.component import Component
 from reasoner.stack.settings import LOOPBACK, StackSettings
-
-# Ports of metrics where the settings of the stack have none for them. Each process of Flink takes the first free one.
-_FLINK_PORT: Final = 9249
-_AGENT_PORT: Final = 8888
-_GATEWAY_PORT: Final = 8889
 
 
 def prometheus(settings: StackSettings) -> list[Component]:
@@ -66,33 +60,23 @@ def alertmanager(settings: StackSettings) -> list[Component]:
     ]
 
 
-def write_targets(folder: Path, ports: Mapping[str, Iterable[int]]) -> None:
-    """Write the addresses that Prometheus scrapes, by the name of its job. It reads them again when they change."""
-    (folder / "targets").mkdir(parents=True, exist_ok=True)
-    for name, numbers in ports.items():
-        addresses = [f"{LOOPBACK}:{port}" for port in numbers]
-        # Renamed into place, because Prometheus may read the file while it is written.
-        part = folder / "targets" / f"{name}.part"
-        part.write_text(yaml.safe_dump([{"targets": addresses}]))
-        part.rename(part.with_suffix(".yaml"))
-
-
 def _prepare(settings: StackSettings, folder: Path) -> None:
     deploy = _deploy()
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "targets").mkdir(parents=True, exist_ok=True)
     shutil.copy(deploy / "prometheus" / "prometheus.yml", folder)
     shutil.rmtree(folder / "rules", ignore_errors=True)
     shutil.copytree(deploy / "grafana" / "rules", folder / "rules")
-    write_targets(folder, _ports(settings))
+    for job, ports in _ports(settings).items():
+        targets = [f"{LOOPBACK}:{port}" for port in ports]
+        (folder / "targets" / f"{job}.yaml").write_text(yaml.safe_dump([{"targets": targets}]))
 
 
-def _ports(settings: StackSettings) -> dict[str, Iterable[int]]:
-    flink = int(getattr(settings, "flink_metrics_port", _FLINK_PORT))
-    agent = int(getattr(settings, "collector_agent_metrics_port", _AGENT_PORT))
-    gateway = int(getattr(settings, "collector_gateway_metrics_port", _GATEWAY_PORT))
+def _ports(settings: StackSettings) -> dict[str, Sequence[int]]:
+    """Return the ports that Prometheus asks, by the name of its job, and that of Alertmanager."""
+    flink = settings.flink_metrics_port
     return {
         "flink": range(flink, flink + 1 + settings.flink_taskmanagers),
-        "collector": [agent, gateway],
+        "collector": [settings.collector_agent_metrics_port, settings.collector_gateway_metrics_port],
         "prometheus": [settings.prometheus_port],
         "alertmanager": [settings.alertmanager_port],
     }

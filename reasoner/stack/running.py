@@ -42,7 +42,7 @@ def components_of(settings: StackSettings, names: Sequence[str]) -> list[Compone
         "postgres": lambda settings: [postgres(settings)],
         "flink": _flink,
     }
-    if "prometheus" in names and "flink_metrics" in StackSettings.model_fields:
+    if "prometheus" in names:
         settings = settings.model_copy(update={"flink_metrics": True})
     return [component for name, make in made.items() if name in names for component in make(settings)]
 

@@ -54,7 +54,17 @@ TOOLS: Final = {
 _RULES: Final = "tests/unit/deploy/monitoring/test_rules.py"
 _BOARDS: Final = "tests/unit/deploy/monitoring/test_boards.py"
 _MONITORING: Final = "tests/deploy/monitoring/test_monitoring.py"
-_TRIAL: Final = "tests/faults/test_trial.py"
+_FLINK_CONF: Final = "tests/unit/deploy/flink_conf/test_flink_conf.py"
+_DASHBOARD: Final = "tests/deploy/dashboard/test_dashboard_submission.py"
+_COLLECTOR_FILES: Final = "tests/unit/deploy/collector/test_configurations.py"
+_COLLECTOR: Final = "tests/deploy/collector/test_collector.py"
+_MANIFESTS: Final = "tests/unit/deploy/k8s/test_manifests.py"
+_KUBERNETES: Final = "tests/deploy/k8s/test_kubernetes.py"
+_COMPOSE: Final = "tests/deploy/compose/test_compose.py"
+# Files of k8s-operator that the test with the real operator applies, and its substitutes for nodes leave out.
+_APPLIED: Final = ("k8s-operator/base/*", "k8s-operator/template/*", "k8s-operator/jobs/insights/*", "*/overlays/dev/*")
+_OF_NODES: Final = ("*/network-policies.yaml", "*/disruption-budgets.yaml", "k8s-operator/collector/*")
+
 CHECKS: Final[Sequence[Check]] = (
     Check(("deploy/grafana/rules/*.yaml", "deploy/prometheus/prometheus.yml"), _RULES, "promtool"),
     Check(("deploy/grafana/rules/*.yaml", "deploy/prometheus/prometheus.yml"), _MONITORING, "Prometheus", "monitoring"),
@@ -67,8 +77,26 @@ CHECKS: Final[Sequence[Check]] = (
     Check(("deploy/grafana/dashboards/*.json",), "", "how it looks: no Grafana server can be had"),
     Check(("deploy/grafana/job-health.yaml", "deploy/grafana/boards.py"), _BOARDS, "grafana-foundation-sdk 11.6.0"),
     Check(("deploy/grafana/provisioning/*",), "", "no Grafana server can be had"),
-    Check(("deploy/collector/builder.yaml", "deploy/collector/go.*"), _TRIAL, "Collector", "trial"),
-    Check(("deploy/collector/collector.yaml",), _TRIAL, "Collector", "trial"),
+    Check(("flink-conf/*.yaml", "flink-conf/*.properties"), _FLINK_CONF, "Flink 2.2.1"),
+    Check(("flink-conf/config.yaml", "flink-conf/local.yaml"), "tests/services/test_stack.py", "Flink 2.2.1"),
+    Check(("flink-conf/kustomization.yaml", "deploy/collector/kustomization.yaml"), _MANIFESTS, "kubectl kustomize"),
+    Check(("deploy/collector/*.yaml",), _COLLECTOR_FILES, "Collector"),
+    Check(("deploy/collector/go.*",), _COLLECTOR, "Collector", "collector"),
+    Check(("deploy/collector/agent.yaml", "deploy/collector/gateway.yaml"), _COLLECTOR, "Collector", "collector"),
+    Check(
+        ("deploy/collector/haproxy.cfg", "deploy/collector/certificates.sh"),
+        _COLLECTOR,
+        "HAProxy, OpenSSL",
+        "collector",
+    ),
+    Check(("deploy/collector/agent-docker.yaml",), "", "the receiver docker_stats: it cannot be built"),
+    Check(("deploy/collector/gateway-observability.yaml",), "", "Tempo and Mimir themselves: they cannot be had"),
+    Check(("deploy/collector/collector.yaml",), "tests/faults/test_trial.py", "Collector", "trial"),
+    Check(("k8s-operator/*",), _MANIFESTS, "schemas of Kubernetes and CRDs, DefaultValidator of the operator"),
+    Check(_APPLIED, _KUBERNETES, "kube-apiserver, the operator", "kubernetes"),
+    Check(_OF_NODES, "", "how nodes keep it: there is no kubelet"),
+    Check(("docker-compose.yml", ".env.example", "deploy/compose/*"), _COMPOSE, "podman-compose", "compose"),
+    Check(("deploy/images/*",), _COMPOSE, "buildah", "compose"),
     Check(("*/README.md",), "docs/hooks.py", "mkdocs 1.6.1 (links)", command="`make docs`"),
 )
 

@@ -102,7 +102,7 @@ def probed(stack: MonitoredStack) -> Iterator[tuple[int, int]]:
     settings = stack.settings
     create_topics(settings.kafka_bootstrap, {collector.TOPIC: TopicSpec(1, KEEP_FOR_EVER_MS)})
     reached, away = free_ports(2)
-    ports = (stack.collector_metrics_port, reached, away)
+    ports = (settings.collector_agent_metrics_port, reached, away)
     stack.supervisor.up(
         [collector.collector(settings.folder, ports, settings.kafka_bootstrap, settings.prometheus_url)]
     )
