@@ -80,7 +80,9 @@ CHECKS: Final[Sequence[Check]] = (
     Check(("flink-conf/*.yaml", "flink-conf/*.properties"), _FLINK_CONF, "Flink 2.2.1"),
     Check(("flink-conf/config.yaml", "flink-conf/local.yaml"), "tests/services/test_stack.py", "Flink 2.2.1"),
     Check(("flink-conf/kustomization.yaml", "deploy/collector/kustomization.yaml"), _MANIFESTS, "kubectl kustomize"),
-    Check(("deploy/collector/*.yaml",), _COLLECTOR_FILES, "Collector"),
+    Check(("deploy/collector/agent.yaml", "deploy/collector/agent-k*.yaml"), _COLLECTOR_FILES, "Collector"),
+    Check(("deploy/collector/gateway*.yaml", "deploy/collector/[cr]*r.yaml"), _COLLECTOR_FILES, "Collector"),
+    Check(("deploy/collector/builder.yaml",), _COLLECTOR_FILES, "the files that use its modules"),
     Check(("deploy/collector/go.*",), _COLLECTOR, "Collector", "collector"),
     Check(("deploy/collector/agent.yaml", "deploy/collector/gateway.yaml"), _COLLECTOR, "Collector", "collector"),
     Check(
