@@ -61,6 +61,8 @@ _COLLECTOR: Final = "tests/deploy/collector/test_collector.py"
 _MANIFESTS: Final = "tests/unit/deploy/k8s/test_manifests.py"
 _KUBERNETES: Final = "tests/deploy/k8s/test_kubernetes.py"
 _COMPOSE: Final = "tests/deploy/compose/test_compose.py"
+_COMPOSE_FILE: Final = "tests/unit/deploy/compose/test_compose_file.py"
+_IMAGES: Final = "tests/unit/deploy/compose/test_images.py"
 # Files of k8s-operator that the test with the real operator applies, and its substitutes for nodes leave out.
 _APPLIED: Final = ("k8s-operator/base/*", "k8s-operator/template/*", "k8s-operator/jobs/insights/*", "*/overlays/dev/*")
 _OF_NODES: Final = ("*/network-policies.yaml", "*/disruption-budgets.yaml", "k8s-operator/collector/*")
@@ -97,8 +99,14 @@ CHECKS: Final[Sequence[Check]] = (
     Check(("k8s-operator/*",), _MANIFESTS, "schemas of Kubernetes and CRDs, DefaultValidator of the operator"),
     Check(_APPLIED, _KUBERNETES, "kube-apiserver, the operator", "kubernetes"),
     Check(_OF_NODES, "", "how nodes keep it: there is no kubelet"),
+    Check(("docker-compose.yml", ".env.example", "deploy/compose/*"), _COMPOSE_FILE, "compose-go, Compose's parser"),
     Check(("docker-compose.yml", ".env.example", "deploy/compose/*"), _COMPOSE, "podman-compose", "compose"),
-    Check(("deploy/images/*",), _COMPOSE, "buildah", "compose"),
+    Check(
+        ("docker-compose.yml",), "", "Docker itself, public images, profiles session and observability as containers"
+    ),
+    Check(("deploy/images/*",), _IMAGES, "rules of ours"),
+    Check(("deploy/images/job/*",), _COMPOSE, "buildah", "compose"),
+    Check(("deploy/observability/*",), "", "Loki, Tempo and Mimir are not run"),
     Check(("*/README.md",), "docs/hooks.py", "mkdocs 1.6.1 (links)", command="`make docs`"),
 )
 
