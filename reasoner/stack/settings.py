@@ -137,8 +137,12 @@ class StackSettings(BaseModel):
 
 
 def flag_of(name: str) -> str:
-    """Return the command-line flag of a setting: kafka_port -> --kafka-port."""
-    return "--" + name.replace("_", "-")
+    """Return the command-line flag of a setting: kafka_port -> --kafka-port; its variable for components on request."""
+    return (
+        "--" + name.replace("_", "-")
+        if name.startswith(("folder", "kafka_", "postgres_", "flink_"))
+        else _variable(name)
+    )
 
 
 def is_port_free(port: int) -> bool:

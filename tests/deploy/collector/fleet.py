@@ -3,7 +3,7 @@
 import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ HAPROXY: Final = ROOT / ".tools" / "haproxy" / "haproxy"
 FOLDER: Final = ROOT / "deploy" / "collector"
 SLOW_MS: Final = 100
 SAMPLED_PERCENT: Final = 5
+WITH_OBSERVABILITY: Final = ("gateway.yaml", "gateway-observability.yaml")
 GATEWAYS: Final = ("collector-gateway-1", "collector-gateway-2")
 # Settings of the stack that two gateways must not share.
 _OF_A_GATEWAY: Final = tuple(f"collector_gateway_{name}port" for name in ("", "health_", "metrics_"))
@@ -62,13 +63,12 @@ class Fleet:
             "SAMPLING_SLOW_MS": str(SLOW_MS),
             "SAMPLING_PERCENT": str(SAMPLED_PERCENT),
         }
-        files = ("gateway.yaml", "gateway-observability.yaml")
         found = [
-            gateway(own, name, files, {**shared, "SAMPLING_PORT": str(port)})
+            gateway(own, name, WITH_OBSERVABILITY, {**shared, "SAMPLING_PORT": str(port)})
             for own, name, port in zip(both, GATEWAYS, sampling, strict=True)
         ]
         found += [
-            self._tempo(folder, tempo),
+            recorder("collector-tempo", self.recording, tempo),
             _balancer(folder, balancer, both),
             agent(settings, {"GATEWAY": f"localhost:{balancer}"}),
         ]
@@ -77,18 +77,6 @@ class Fleet:
             name: own.collector_gateway_metrics_port for name, own in zip(GATEWAYS, both, strict=True)
         }
         self._metrics_ports["collector-agent"] = settings.collector_agent_metrics_port
-
-    def _tempo(self, folder: Path, ports: list[int]) -> Component:
-        grpc, http = ports
-        given = {"OTLP_GRPC_PORT": str(grpc), "OTLP_HTTP_PORT": str(http), "RECORDING": str(self.recording)}
-        return Component(
-            name="collector-tempo",
-            folder=folder,
-            prepare=partial(folder.mkdir, parents=True, exist_ok=True),
-            command=lambda: [str(OTELCOL), f"--config={FOLDER / 'recorder.yaml'}"],
-            environment=lambda: {**os.environ, **given},
-            not_ready_because=partial(_not_bound, grpc),
-        )
 
     def start(self, *names: str) -> None:
         """Start the named Collectors, or all, and wait until they are ready."""
@@ -115,6 +103,20 @@ class Fleet:
         with urlopen(f"http://127.0.0.1:{self._metrics_ports[name]}/metrics", timeout=10.0) as answer:
             lines = answer.read().decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(metric) and label in line)
+
+
+def recorder(name: str, recording: Path, ports: Sequence[int]) -> Component:
+    """Return a Collector that writes what it receives, by gRPC and by HTTP, into the folder `recording`."""
+    grpc, http = ports
+    given = {"OTLP_GRPC_PORT": str(grpc), "OTLP_HTTP_PORT": str(http), "RECORDING": str(recording)}
+    return Component(
+        name=name,
+        folder=recording.parent,
+        prepare=partial(recording.parent.mkdir, parents=True, exist_ok=True),
+        command=lambda: [str(OTELCOL), f"--config={FOLDER / 'recorder.yaml'}"],
+        environment=lambda: {**os.environ, **given},
+        not_ready_because=partial(_not_bound, grpc),
+    )
 
 
 def _balancer(folder: Path, port: int, gateways: tuple[StackSettings, ...]) -> Component:

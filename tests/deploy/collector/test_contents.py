@@ -18,16 +18,18 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from reasoner.clients.insight_topic import committed, records_to_end
 from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
-from reasoner.stack import StackSettings, running
+from reasoner.stack import RunningStack, StackSettings, running
+from reasoner.stack.collector import gateway
+from reasoner.stack.settings import free_ports
 from reasoner.waiting import wait_until
 from state_schemas.contracts.settings import Topics
-from tests.deploy.collector.fleet import OTELCOL, refusal, skip_unless_built
+from tests.deploy.collector.fleet import OTELCOL, WITH_OBSERVABILITY, recorder, refusal, skip_unless_built
 from tests.support.components import skip_unless_set_up
 
 pytestmark = pytest.mark.deploy
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-SECRETS: Final = ("hunter2", "jo@shop.example", "4111111111111111", "AKIAABCDEFGHIJKLMNOP", "abc.def-token")
+SECRETS: Final = ("hunter2", "jo@shop.example", "4111111111111111", "AKIAABCDEFGHIJKLMNOP", "abc.def-token", "cGF5")
 DIGEST: Final = "shop/cart@sha256:" + "a" * 64
 JSON_LINE: Final = {
     "ts": "2026-11-30T21:29:00.123456+01:00",
@@ -38,6 +40,8 @@ JSON_LINE: Final = {
     "user_id": "17",
     "password": "hunter2",
 }
+OF_PINO: Final = '{"level":50,"time":1796074140123,"msg":"pino says","service":{"name":"x"},"trace_id":7}'
+OF_ZAP: Final = '{"level":"warn","ts":1796074140.25,"msg":"zap says"}'
 TEXT_LINES: Final = (
     f"2026-11-30 21:29:01,001 ERROR book failed trace_id={TRACE} span_id={SPAN}",
     "Traceback (most recent call last):",
@@ -146,15 +150,19 @@ def requests(now_ns: int) -> dict[str, Any]:
     span.start_time_unix_nano, span.end_time_unix_nano = now_ns - 10**6, now_ns
     header = {"http__request__header__authorization": "Bearer abc.def-token", "url__full": "http://jo:hunter2@h/x"}
     add(span.attributes, user__id="17", **header)
-    add(span.events.add(name="exception").attributes, exception__message="key AKIAABCDEFGHIJKLMNOP is wrong")
+    add(
+        span.events.add(name="exception").attributes,
+        exception__message="key AKIAABCDEFGHIJKLMNOP, Basic cGF5OmFiYy5kZWYtdG9rZW4=, no basic configuration",
+    )
     logs = ExportLogsServiceRequest()
     part_of_logs = logs.resource_logs.add()
-    add(part_of_logs.resource.attributes, service__name="cart")
+    add(part_of_logs.resource.attributes, service__name="cart", user__id="17")
     scope = part_of_logs.scope_logs.add()
     for number in range(30):
         record = scope.log_records.add(time_unix_nano=now_ns, severity_number=9)
         record.body.string_value = f"bulk {number} " + "x" * 100_000
-    scope.log_records.add(time_unix_nano=now_ns, severity_number=9).body.string_value = "huge " + "y" * 2_000_000
+    scope.log_records.add(time_unix_nano=now_ns, severity_number=9).body.string_value = "huge " + "ü" * 1_000_000
+    scope.log_records.add(time_unix_nano=now_ns, severity_number=9).body.string_value = "login of jo@shop.example"
     metrics = ExportMetricsServiceRequest()
     of_metrics = metrics.resource_metrics.add()
     add(of_metrics.resource.attributes, service__name="cart", enduser__id="17")
@@ -172,7 +180,9 @@ def write_logs(folder: Path) -> dict[str, str]:
     docker = folder / "containers" / ("c" * 64)
     for path in (folder / "services" / "billing", folder / "services" / "ledger", pod, docker):
         path.mkdir(parents=True)
-    (folder / "services" / "billing" / "app.json").write_text(f"{json.dumps(JSON_LINE)}\nno JSON\n")
+    (folder / "services" / "billing" / "app.json").write_text(
+        "\n".join((json.dumps(JSON_LINE), OF_PINO, OF_ZAP, "no JSON", ""))
+    )
     (folder / "services" / "ledger" / "app.log").write_text("\n".join(TEXT_LINES) + "\n")
     (pod / "0.log").write_text("\n".join(POD_LINES) + "\n")
     attrs = {"tag": f"cart-1|{DIGEST}|sha256:{'b' * 64}"}
@@ -190,7 +200,8 @@ def is_there(bootstrap: str) -> Seen | None:
     seen = read(bootstrap)
     bodies = [record.body.string_value for _, record in seen.logs]
     wanted = ("huge", "mail to", "book failed", "next", "two parts", "Caused by", "done", "of docker", "no JSON")
-    there = seen.spans and all(any(part in body for body in bodies) for part in wanted)
+    bulk = sum(body.startswith("bulk") for body in bodies)
+    there = seen.spans and bulk >= 30 and all(any(part in body for body in bodies) for part in wanted)
     names = {name for _, name, _ in seen.points}
     return seen if there and {"orders", "container_cpu_usage_seconds_total", "system.cpu.time"} <= names else None
 
@@ -212,8 +223,18 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackSettings
         for name, value in variables.items():
             patch.setenv(name, value)
         with running(StackSettings(folder=folder / "stack").with_auto_ports(), ["kafka", "collector"]) as stack:
+            with_loki(stack)
             yield stack.settings
         cadvisor.shutdown()
+
+
+def with_loki(stack: RunningStack) -> None:
+    """Start the gateway again with gateway-observability.yaml, and a Collector with files in the place of Loki."""
+    grpc, http, sampling = free_ports(3)
+    given = {"LOKI": f"http://127.0.0.1:{http}", "SAMPLING_PORT": str(sampling)}
+    stack.supervisor.down(["collector-gateway"])
+    loki = recorder("collector-loki", stack.settings.folder / "collector" / "loki", (grpc, http))
+    stack.supervisor.up([loki, gateway(stack.settings, files=WITH_OBSERVABILITY, variables=given)])
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +268,7 @@ def test_no_secret_is_in_kafka(seen: Seen) -> None:
     assert attributes["http.request.header.authorization"] == "****"
     assert attributes["url.full"] == "http:****h/x", "only the part that is secret"
     assert attributes["user.id"] == "17", "an id of a user is no secret, and a trace is found by it"
-    assert values(span.events[0].attributes)["exception.message"] == "key **** is wrong"
+    assert values(span.events[0].attributes)["exception.message"] == "key ****, ****, no basic configuration"
 
 
 def test_ids_of_users_make_no_series_and_points_that_differ_in_them_are_added(seen: Seen) -> None:
@@ -255,6 +276,17 @@ def test_ids_of_users_make_no_series_and_points_that_differ_in_them_are_added(se
     assert "enduser.id" not in resource
     assert values(point.attributes) == {"http.route": "/pay"}
     assert point.as_int == 6
+
+
+def test_loki_gets_masked_lines_and_no_label_of_a_user(seen: Seen, settings: StackSettings) -> None:
+    assert "user.id" in seen.line("bulk 1 ")[0], "Kafka has it"
+    recording = settings.folder / "collector" / "loki" / "logs.jsonl"
+    wait_until(lambda: "login of ****" in recording.read_text(), "Loki has the lines", 60.0)
+    parts = [part for line in recording.read_text().splitlines() for part in json.loads(line)["resourceLogs"]]
+    keys = {attribute["key"] for part in parts for attribute in part["resource"]["attributes"]}
+    assert {"service", "env", "site_id", "host"} <= keys
+    assert "user.id" not in keys
+    assert not [secret for secret in SECRETS if secret in recording.read_text()]
 
 
 def test_a_line_of_json_has_time_severity_trace_and_its_words(seen: Seen) -> None:
@@ -268,10 +300,19 @@ def test_a_line_of_json_has_time_severity_trace_and_its_words(seen: Seen) -> Non
     assert seen.line("no JSON")[0]["service.name"] == "billing", "another line stays as it is"
 
 
+def test_numbers_of_pino_and_zap_are_times_and_severities(seen: Seen) -> None:
+    pino, zap = seen.line("pino says")[1], seen.line("zap says")[1]
+    assert (pino.severity_number, pino.time_unix_nano) == (17, 1_796_074_140_123_000_000)
+    assert (zap.severity_number, zap.time_unix_nano) == (13, 1_796_074_140_250_000_000)
+
+
 def test_a_stack_trace_in_a_text_file_is_one_record(seen: Seen) -> None:
     resource, record = seen.line("book failed")
     assert resource["service.name"] == "ledger"
-    assert record.body.string_value.splitlines()[1:] == [*TEXT_LINES[1:3], "ValueError: card **** is off by 3"]
+    first, *others = record.body.string_value.splitlines()
+    assert first == f"book failed trace_id={TRACE} span_id={SPAN}", "time and level are fields"
+    assert others == [*TEXT_LINES[1:3], "ValueError: card **** is off by 3"]
+    assert record.time_unix_nano == 1_796_074_141_001_000_000
     assert (record.trace_id.hex(), record.span_id.hex()) == (TRACE, SPAN)
     assert (record.severity_number, seen.line("next")[1].severity_number) == (17, 13)
 
@@ -303,8 +344,8 @@ def test_figures_of_cadvisor_belong_to_their_container(seen: Seen) -> None:
 
 def test_messages_stay_below_the_limit_and_a_line_beyond_it_is_cut(seen: Seen) -> None:
     assert max(seen.bytes) < 1_000_000
-    assert len([1 for _, record in seen.logs if record.body.string_value.startswith("bulk")]) == 30
-    assert len(seen.line("huge")[1].body.string_value) == 262_144
+    assert sum(record.body.string_value.startswith("bulk") for _, record in seen.logs) == 30
+    assert len(seen.line("huge")[1].body.string_value.encode()) == 262_143, "between two characters"
 
 
 def test_a_sender_without_a_certificate_is_refused(settings: StackSettings) -> None:

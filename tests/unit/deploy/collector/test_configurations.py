@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -105,6 +106,35 @@ def components(file: dict[str, Any]) -> set[str]:
     kinds = ("extensions", "receivers", "processors", "exporters")
     found = {name.split("/")[0].replace("_", "") for kind in kinds for name in file.get(kind, {}) if "dist" not in file}
     return {aliases.get(name, name) for name in found}
+
+
+def test_the_balancer_is_valid() -> None:
+    haproxy = ROOT / ".tools" / "haproxy" / "haproxy"
+    if not haproxy.exists():
+        pytest.skip("HAProxy is not there: run `reasoner setup haproxy`")
+    done = subprocess.run([str(haproxy), "-c", "-f", str(FOLDER / "haproxy.cfg")], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_certificate_of_a_gateway_serves_and_sends_and_that_of_an_agent_only_sends(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    made = [str(FOLDER / "certificates.sh"), str(tmp_path), "gateway.example.org"]
+    subprocess.run(made, check=True)
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    subprocess.run(made, check=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first, "what is there stays"
+    assert [path.name for path in tmp_path.glob("*.key") if path.stat().st_mode & 0o077] == []
+
+    def serves(name: str, *options: str) -> bool:
+        verify = ["openssl", "verify", "-CAfile", str(tmp_path / "ca.crt"), *options, str(tmp_path / f"{name}.crt")]
+        return subprocess.run(verify, capture_output=True, check=False).returncode == 0
+
+    server = ("-purpose", "sslserver", "-verify_hostname", "gateway.example.org")
+    assert serves("gateway", *server)
+    assert serves("gateway", "-purpose", "sslclient")
+    assert serves("agent", "-purpose", "sslclient")
+    assert not serves("agent", "-purpose", "sslserver")
 
 
 def test_the_gateway_writes_the_topics_that_the_job_reads() -> None:
