@@ -19,7 +19,8 @@ exec 9>lock
 flock 9 # agent and gateway of the stack start together
 
 [[ -f ca.crt ]] || openssl req -x509 -newkey rsa:3072 -nodes -days 3650 -keyout ca.key -out ca.crt \
-  -subj /CN=collector-ca -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null
+  -subj /CN=collector-ca -addext basicConstraints=critical,CA:TRUE \
+  -addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null
 
 certify() { # certify NAME USAGE SUBJECT-ALTERNATIVE-NAMES
   [[ -f $1.crt ]] && return 0
