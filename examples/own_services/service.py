@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.errors import TopicAlreadyExistsError
+from kafka.errors import KafkaError, TopicAlreadyExistsError
 from opentelemetry.instrumentation.wsgi import OpenTelemetryMiddleware
 from opentelemetry.metrics import get_meter
 from opentelemetry.propagate import extract
@@ -220,14 +220,24 @@ def follow_input(end: Callable[[], None]) -> None:
 
 
 def send_mails(kafka: str) -> None:
-    """Consume orders and send a confirmation for each: the mailer, which has no server.
+    """Consume orders and send a confirmation for each: the mailer, which has no server. It outlives the broker."""
+    follow_input(exit_now)
+    while True:
+        try:
+            confirm_orders(kafka)
+        except KafkaError as error:  # the client gives up at once where no broker answers
+            log.warning("no orders can be read: %s", error)
+            time.sleep(1.0)
+
+
+def confirm_orders(kafka: str) -> None:
+    """Send mails until Kafka fails.
 
     The instrumentation's CONSUMER span ends before the work begins, so the work has a span of its own, whose parent is
     the producer's.
     """
     sent = get_meter("shop").create_counter("shop.mails")
     consumer = KafkaConsumer(ORDERS_TOPIC, bootstrap_servers=kafka, group_id="mailer", session_timeout_ms=10_000)
-    follow_input(exit_now)
     for record in consumer:
         carrier = {name: value.decode() for name, value in record.headers}
         with tracer.start_as_current_span("send_confirmation", context=extract(carrier)):

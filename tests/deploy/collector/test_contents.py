@@ -322,8 +322,9 @@ def test_lines_of_a_pod_are_joined_and_named_by_their_path(seen: Seen) -> None:
     assert record.body.string_value == "a long line, in two parts"
     assert (resource["k8s.namespace.name"], resource["k8s.pod.name"]) == ("shop", "cart-7d4b")
     assert (resource["service"], resource["k8s.container.name"]) == ("cart", "cart")
-    trace = seen.line("Caused by")[1].body.string_value.splitlines()
-    assert trace == [line.split(" F ")[1] for line in POD_LINES[2:5]]
+    trace = seen.line("Caused by")[1]
+    assert trace.body.string_value.splitlines() == [line.split(" F ")[1] for line in POD_LINES[2:5]]
+    assert trace.time_unix_nano == 1_796_074_144_000_000_001, "that of the first line"
     assert seen.line("done")[1].body.string_value == "done"
 
 
