@@ -16,11 +16,10 @@ from examples.own_services.log_files import ID
 
 
 def note(folder: Path, traces: Any, metrics: Any, logs: Any) -> None:
-    """Let the exporters of a process write ids into a file of `folder`, a line each, after each answer."""
+    """Let each exporter of a process write ids into a file of its own in `folder`, a line each, after each answer."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{os.getpid()}.ids"
     for exporter, ids in ((traces, span_ids), (metrics, point_ids), (logs, log_ids)):
-        exporter.export = _noting(exporter.export, ids, path)
+        exporter.export = _noting(exporter.export, ids, folder / f"{os.getpid()}-{ids.__name__}.ids")
 
 
 def _noting(export: Callable[..., Any], ids: Callable[[Any], Iterable[str]], path: Path) -> Callable[..., Any]:

@@ -105,7 +105,7 @@ def shop(settings: StackSettings, folder: Path) -> Iterator[str]:
         words = [str(SHOP_PYTHON), "-m", "examples.own_services.shop", *options]
         process = subprocess.Popen(words, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
     try:
-        wait_until(lambda: not is_port_free(port), f"the shop is open; see {folder / 'shop.log'}", 60.0)
+        wait_until(lambda: not is_port_free(port), f"the shop is open; see {folder / 'shop.log'}", 180.0)
         yield f"http://127.0.0.1:{port}"
         assert process.poll() is None, (folder / "shop.log").read_text()[-2_000:]
     finally:

@@ -9,6 +9,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
@@ -20,14 +21,18 @@ from reasoner.clients.insight_topic import committed, records_to_end
 from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.stack import RunningStack, StackSettings, running
 from reasoner.stack.collector import gateway
+from reasoner.stack.component import Component
 from reasoner.stack.settings import free_ports
 from reasoner.waiting import wait_until
 from state_schemas.contracts.settings import Topics
 from tests.deploy.collector.fleet import OTELCOL, WITH_OBSERVABILITY, recorder, refusal, skip_unless_built
 from tests.support.components import skip_unless_set_up
+from tests.tidy.rules import ROOT
 
 pytestmark = pytest.mark.deploy
 
+PROMETHEUS: Final = ROOT / ".tools" / "prometheus" / "prometheus"
+MIMIR: Final = f"http://127.0.0.1:{free_ports(1)[0]}"
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SECRETS: Final = ("hunter2", "jo@shop.example", "4111111111111111", "AKIAABCDEFGHIJKLMNOP", "abc.def-token", "cGF5")
 DIGEST: Final = "shop/cart@sha256:" + "a" * 64
@@ -223,18 +228,43 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackSettings
         for name, value in variables.items():
             patch.setenv(name, value)
         with running(StackSettings(folder=folder / "stack").with_auto_ports(), ["kafka", "collector"]) as stack:
-            with_loki(stack)
+            with_observability(stack)
             yield stack.settings
         cadvisor.shutdown()
 
 
-def with_loki(stack: RunningStack) -> None:
-    """Start the gateway again with gateway-observability.yaml, and a Collector with files in the place of Loki."""
+def with_observability(stack: RunningStack) -> None:
+    """Start the gateway again with Loki and Mimir: a Collector with files, and Prometheus, in their places."""
+    folder = stack.settings.folder / "collector"
     grpc, http, sampling = free_ports(3)
-    given = {"LOKI": f"http://127.0.0.1:{http}", "SAMPLING_PORT": str(sampling)}
+    given = {"LOKI": f"http://127.0.0.1:{http}", "SAMPLING_PORT": str(sampling), "MIMIR": f"{MIMIR}/api/v1/write"}
     stack.supervisor.down(["collector-gateway"])
-    loki = recorder("collector-loki", stack.settings.folder / "collector" / "loki", (grpc, http))
-    stack.supervisor.up([loki, gateway(stack.settings, files=WITH_OBSERVABILITY, variables=given)])
+    sinks = [
+        recorder("collector-loki", folder / "loki", (grpc, http)),
+        *([mimir(folder)] if PROMETHEUS.exists() else []),
+    ]
+    stack.supervisor.up([*sinks, gateway(stack.settings, files=WITH_OBSERVABILITY, variables=given)])
+
+
+def mimir(folder: Path) -> Component:
+    (folder / "mimir.yml").write_text("{}")
+    words = [str(PROMETHEUS), f"--config.file={folder}/mimir.yml", f"--storage.tsdb.path={folder}/mimir"]
+    return Component(
+        name="collector-mimir",
+        folder=folder,
+        command=lambda: [*words, f"--web.listen-address={MIMIR[7:]}", "--web.enable-remote-write-receiver"],
+        not_ready_because=lambda: None if series("vector(1)") else "it does not answer",
+    )
+
+
+def series(query: str) -> list[dict[str, Any]]:
+    """Return the answer of Prometheus; nothing while it does not answer."""
+    try:
+        with urlopen(f"{MIMIR}/api/v1/query?{urlencode({'query': query})}", timeout=10.0) as answer:
+            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+            return found
+    except OSError:
+        return []
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +317,18 @@ def test_loki_gets_masked_lines_and_no_label_of_a_user(seen: Seen, settings: Sta
     assert {"service", "env", "site_id", "host"} <= keys
     assert "user.id" not in keys
     assert not [secret for secret in SECRETS if secret in recording.read_text()]
+
+
+def test_series_of_mimir_have_the_labels_and_none_of_a_user(seen: Seen) -> None:
+    assert seen.points
+    if not PROMETHEUS.exists():
+        pytest.skip("Prometheus is not there: run `reasoner setup prometheus`")
+    (found,) = wait_until(lambda: series("orders_total"), "Mimir has the sum", 60.0)
+    assert found["value"][1] == "6"
+    labels = found["metric"]
+    assert (labels["service"], labels["site_id"], labels["http_route"]) == ("cart", "7", "/pay")
+    assert {"env", "host"} <= set(labels)
+    assert not [name for name in labels if "user" in name or "request" in name]
 
 
 def test_a_line_of_json_has_time_severity_trace_and_its_words(seen: Seen) -> None:
