@@ -247,7 +247,7 @@ def with_observability(stack: RunningStack) -> None:
 
 
 def mimir(folder: Path) -> Component:
-    (folder / "mimir.yml").write_text("{}")
+    (folder / "mimir.yml").write_text("storage: {tsdb: {out_of_order_time_window: 30m}}")
     words = [str(PROMETHEUS), f"--config.file={folder}/mimir.yml", f"--storage.tsdb.path={folder}/mimir"]
     return Component(
         name="collector-mimir",
