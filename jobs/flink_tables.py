@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from py4j.protocol import Py4JJavaError
 from pyflink.datastream import DataStream
 from pyflink.table import StreamTableEnvironment
+from pyflink.util.exceptions import JavaException
 
-from jobs.lake_catalog import catalog_options
+from jobs.lake_catalog import catalog_options, without_secrets
 from jobs.settings import JobConfig
 from jobs.sinks import SHIPPED, Insert
 from jobs.table_sql import stable_uids, with_clause
@@ -40,4 +42,9 @@ def attach(
 
 
 def _create_catalog(tables: StreamTableEnvironment, lake: Lake) -> None:
-    tables.execute_sql(f"CREATE CATALOG lake {with_clause(catalog_options(lake))}")
+    options = catalog_options(lake)
+    try:
+        tables.execute_sql(f"CREATE CATALOG lake {with_clause(options)}")
+    except (JavaException, Py4JJavaError) as error:
+        # Flink prints the options of a catalog that it cannot create, and hides fewer secrets than there are.
+        raise JavaException(without_secrets(str(error), options)) from None

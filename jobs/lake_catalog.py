@@ -5,11 +5,12 @@ from typing import Final
 
 from state_schemas.contracts.settings import S3, Catalog, Lake
 
-_IMPLEMENTATIONS: Final[Mapping[Catalog, str]] = {
+_CATALOGS: Final[Mapping[Catalog, str]] = {
     "jdbc": "org.apache.iceberg.jdbc.JdbcCatalog",
     "rest": "org.apache.iceberg.rest.RESTCatalog",
     "glue": "org.apache.iceberg.aws.glue.GlueCatalog",
 }
+_SECRETS: Final = ("jdbc.password", "token", "credential", "s3.secret-access-key", "s3.session-token")
 
 
 def catalog_options(lake: Lake) -> dict[str, str]:
@@ -17,17 +18,25 @@ def catalog_options(lake: Lake) -> dict[str, str]:
 
     Raises BadConfig where a file of a secret cannot be read.
     """
-    options = {
-        "type": "iceberg",
-        "catalog-impl": _IMPLEMENTATIONS[lake.catalog],
-        "warehouse": lake.warehouse,
-        **lake.shared_properties(),
-    }
-    if lake.catalog == "jdbc":
-        options |= {"jdbc.schema-version": "V1", "jdbc.user": lake.user, "jdbc.password": lake.password()}
+    options = {"type": "iceberg", "warehouse": lake.warehouse, **lake.shared_properties()}
     if lake.catalog != "glue":
         options["uri"] = lake.uri
+    if lake.catalog == "jdbc":
+        options |= {"jdbc.schema-version": "V1", "jdbc.user": lake.user, "jdbc.password": lake.password()}
+    return {name: value for name, value in options.items() if value} | lake.properties | classes(lake)
+
+
+def without_secrets(text: str, options: Mapping[str, str]) -> str:
+    """Return a text of Flink in which no secret of these options of a catalog stands."""
+    for secret in (options[name] for name in _SECRETS if name in options):
+        text = text.replace(secret, "******")
+    return text
+
+
+def classes(lake: Lake) -> dict[str, str]:
+    """Return the classes that Iceberg loads by name, by option."""
+    found = {"catalog-impl": _CATALOGS[lake.catalog]}
     if lake.warehouse.startswith("s3://") or lake.s3 != S3():
         # Without it Iceberg takes Hadoop's file systems, which do not know s3://.
-        options["io-impl"] = "org.apache.iceberg.aws.s3.S3FileIO"
-    return {name: value for name, value in {**options, **lake.properties}.items() if value}
+        found["io-impl"] = "org.apache.iceberg.aws.s3.S3FileIO"
+    return {name: lake.properties.get(name, value) for name, value in found.items()}

@@ -10,6 +10,7 @@ _CHARS_MAX: Final = 300  # of a message
 _STEPS: Final = (
     ("Max parallelism mismatch", "set engine.max_parallelism as it was when the savepoint was taken"),
     ("Failed to rollback to checkpoint/savepoint", "give the savepoint of a job that has the same stages"),
+    ("file system implementation for scheme 's3'", "Flink's S3 file system is missing there: see docs/storage.md"),
     ("Cannot find checkpoint or savepoint", "check the path; `--savepoint latest` is where the last run ended"),
 )
 

@@ -63,10 +63,8 @@ def answering(lake: Lake) -> Iterator[None]:
         message = f"the catalog {lake.place} has no such table ({error}): create it with `reasoner tables create`"
         raise CommandFailed(message) from error
     except ModuleNotFoundError as error:
-        message = (
-            f"the catalog {lake.place} with the warehouse {lake.warehouse} needs the Python package {error.name}: "
-            f"pip install {error.name}"
-        )
+        what = f"catalog {lake.place}" if error.name == "boto3" else f"warehouse {lake.warehouse}"
+        message = f"the {what} needs the Python package {error.name}: pip install {error.name}"
         raise CommandFailed(message) from error
     except OSError as error:
         message = (

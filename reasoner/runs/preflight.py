@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from jobs.graph import JOBS
+from jobs.lake_catalog import classes
 from jobs.running_jobs import already_runs
 from jobs.settings import JobConfig
 from operators.machine import Stage
@@ -13,6 +14,7 @@ from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.topic_samples import topic_states
 from reasoner.clients.topics import missing_topics, sink_specs, transaction_timeout_ms_max
 from reasoner.errors import CommandFailed
+from reasoner.stack.environment import flink_home
 from reasoner.waiting import wait_until
 from state_schemas.aggregates.published_rules import RuleRecord
 from state_schemas.contracts.insight import Insight
@@ -168,12 +170,22 @@ class Preflight:
         return {spec.name for spec in TABLES if any(issubclass(one, spec.row or Insight) for one in given)}
 
     def table_faults(self) -> Iterator[str]:
+        yield from self._jar_faults()
         written = self._tables()
         missing = [name for name in lake.missing_tables(self.config.lake) if name in written]
         if missing:
             yield (
                 f"the catalog {self.config.lake.place} has no table {', '.join(missing)}: create it with `reasoner "
                 f"tables create --config {self.file}`, or submit with --create"
+            )
+
+    def _jar_faults(self) -> Iterator[str]:
+        """Yield why Flink's client, which opens the tables when it plans the job, cannot load a class of the lake."""
+        of_aws = any(".iceberg.aws." in name for name in classes(self.config.lake).values())
+        if of_aws and not any((flink_home() / "lib").glob("iceberg-aws-bundle-*.jar")):
+            yield (
+                f"{flink_home()}/lib has no iceberg-aws-bundle, which tables on S3 and a catalog of Glue need: run "
+                "`reasoner setup s3`; the image or folder of a cluster elsewhere needs the same jar"
             )
 
     @property

@@ -250,6 +250,7 @@ jars_mark() { fingerprint jars "$HERE/maven/$1/pom.xml" "$HERE/maven/$1.sha256";
 announce_jars() { # announce_jars NAME...
   local name files=0 size=0
   for name in "$@"; do
+    [[ -f $HERE/maven/$name.sha256 ]] || continue
     is_fresh "jars-$name" "$(jars_mark "$name")" "$TOOLS/jars/$name" && continue
     ((files += $(wc -l <"$HERE/maven/$name.sha256"), size += JARS_MB[$name]))
   done

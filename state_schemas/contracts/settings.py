@@ -121,7 +121,7 @@ class Lake(Section):
 
     # Address of the catalog: `jdbc:sqlite:…` (for a single process only), `jdbc:postgresql://…`, `https://…` of an
     # Iceberg REST catalog, or `glue:REGION` of AWS.
-    uri: Annotated[str, Field(pattern=r"^(jdbc:(sqlite|postgresql):.+|https?://[^@]+|glue:[a-z0-9-]+)$")]
+    uri: Annotated[str, Field(pattern=r"^(jdbc:(sqlite|postgresql):.+|https?://.+|glue:[a-z0-9-]+)$")]
     # Folder (absolute) or bucket of the data files; of a REST catalog the name by which it knows its warehouse.
     warehouse: str
     # User of the database; "" for none.
@@ -137,11 +137,21 @@ class Lake(Section):
     # Further properties of the Iceberg catalog, such as io-impl.
     properties: dict[str, str] = Field(default_factory=dict)
 
+    @field_validator("uri")
+    @classmethod
+    def _without_secret(cls, value: str) -> str:
+        if _catalog_at(value) == "rest" and "@" in value:
+            message = "lake.uri: found a user or password in it, expected lake.token_file or lake.credential_file"
+            raise ValueError(message)
+        return value
+
     @field_validator("warehouse")
     @classmethod
     def _warehouse_of_its_catalog(cls, value: str, found: ValidationInfo) -> str:
         folder = next((value.removeprefix(begin) for begin in _WAREHOUSES if value.startswith(begin)), "")
-        if _kind(found) == "rest" or (folder and folder[0] != "/"):
+        kind = _kind(found)
+        is_name = kind == "rest" or (kind is None and "://" not in value)
+        if is_name or (folder and folder[0] != "/"):
             return value
         message = f"lake.warehouse: found {value!r:.80}: expected {', '.join(_WAREHOUSES)} with a name behind it"
         raise ValueError(message)
@@ -195,6 +205,8 @@ class Lake(Section):
             "client.region": region,
             **self.s3.keys(),
             "token": self._secret("token_file", "a file with the bearer token"),
+            # Both clients are about to drop their own default, which is this address.
+            "oauth2-server-uri": f"{self.uri.rstrip('/')}/v1/oauth/tokens" if self.credential_file else "",
             "credential": self._secret("credential_file", "a file with client-id:client-secret"),
         }
         return {name: value for name, value in properties.items() if value}

@@ -32,11 +32,20 @@ def stack(tmp_path: Path) -> Iterator[RunningStack]:
         yield started
 
 
-def config_on_s3(stack: RunningStack, name: str, folder: Path, uri: str = "") -> JobConfig:
-    """Return settings with the warehouse and the checkpoints in the store. uri: of the catalog, else PostgreSQL's."""
+def config_on_s3(stack: RunningStack, name: str, folder: Path, **catalog: Any) -> JobConfig:
+    """Return settings with the warehouse and the checkpoints in the store.
+
+    catalog: settings of the lake in place of those of PostgreSQL.
+    """
     settings = stack.settings
     config = job_config(name, settings.kafka_bootstrap, settings.postgres_jdbc_url, folder)
     s3 = {"endpoint": settings.s3_url, "credentials_file": credentials_file(settings)}
-    lake = {"uri": uri or settings.postgres_jdbc_url, "warehouse": f"s3://warehouse/{name}", "s3": s3}
+    lake = {"uri": settings.postgres_jdbc_url, "warehouse": f"s3://warehouse/{name}", "s3": s3, **catalog}
     engine = config.engine.model_copy(update={"checkpoint_dir": f"s3://flink/{name}"})
     return JobConfig.model_validate({**config.model_dump(), "lake": lake, "engine": engine.model_dump()})
+
+
+def secret_of(stack: RunningStack) -> str:
+    """Return the secret key of the store."""
+    lines = credentials_file(stack.settings).read_text().splitlines()
+    return next(line.rpartition(" ")[2] for line in lines if line.startswith("aws_secret_access_key"))
