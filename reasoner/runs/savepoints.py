@@ -1,7 +1,7 @@
 """Savepoints of a job by its name: taken while it runs, or as it stops; the journal remembers their paths."""
 
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -16,17 +16,20 @@ START_DEADLINE_S: Final = 120.0
 
 
 def take(name: str, target: str, folder: str) -> str:
-    """Take a savepoint of the job and return its path. folder: "" takes that of the job or cluster."""
+    """Take a savepoint of the job and return its path.
+
+    folder: "" takes `engine.checkpoint_dir` of the job where this machine has started it, else that of the cluster.
+    """
     rest = FlinkRest.at(target)
     job = ready(rest, name)
     journal.check(name)
-    path = rest.savepoint(job.job_id, folder, deadline_s=DEADLINE_S)
+    path = rest.savepoint(job.job_id, folder or _folder(rest, job), deadline_s=DEADLINE_S)
     journal.record(name, journal.Savepoint(journal.now(), rest.url, job.job_id, path))
     return path
 
 
 def stop(name: str, target: str, folder: str, *, drain: bool) -> str:
-    """Stop the job with a savepoint, wait until it has ended, and return the path.
+    """Stop the job with a savepoint, wait until it has ended, and return the path. folder: as of `take`.
 
     drain: end event time first. Raises CommandFailed where windows would be lost, before anything is stopped.
     """
@@ -35,7 +38,7 @@ def stop(name: str, target: str, folder: str, *, drain: bool) -> str:
     if drain:
         _refuse_idle(rest, job)
     journal.check(name)
-    path = rest.stop(job.job_id, folder, drain=drain, deadline_s=DEADLINE_S)
+    path = rest.stop(job.job_id, folder or _folder(rest, job), drain=drain, deadline_s=DEADLINE_S)
     where = (journal.now(), rest.url, job.job_id)
     journal.record(name, journal.Drained(*where) if drain else journal.Savepoint(*where, path, is_end=True))
     ended = f"job {name} has ended after its savepoint {path}; see {rest.url}/#/job/{job.job_id}"
@@ -61,9 +64,18 @@ def _refuse_idle(rest: FlinkRest, job: JobInfo) -> None:
 
 def _idle_ms(rest: FlinkRest, job: JobInfo) -> int:
     """Return `kafka.idle_ms` of a running job; the default where this machine did not start it."""
+    return Kafka.model_validate(_settings(rest, job).get("kafka") or {}).idle_ms
+
+
+def _folder(rest: FlinkRest, job: JobInfo) -> str:
+    """Return `engine.checkpoint_dir` of a running job: Flink itself prefers the folder of the cluster."""
+    return str((_settings(rest, job).get("engine") or {}).get("checkpoint_dir") or "")
+
+
+def _settings(rest: FlinkRest, job: JobInfo) -> dict[str, Any]:
+    """Return the settings of a running job as they were written; none where this machine did not start it."""
     texts = (start.settings for start in journal.starts(job.name, rest.url) if start.job_id == job.job_id)
-    settings = yaml.safe_load(next(texts, "")) or {}
-    return Kafka.model_validate(settings.get("kafka") or {}).idle_ms
+    return yaml.safe_load(next(texts, "")) or {}
 
 
 def ready(rest: FlinkRest, name: str) -> JobInfo:

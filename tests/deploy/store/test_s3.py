@@ -67,7 +67,7 @@ def kill_in_checkpoint(stack: RunningStack, job: ClusterJob) -> dict[str, Any]:
         begun = set(folder.glob("chk-*")) - known
         return [path.name for path in begun if not (path / "_metadata").exists()]
 
-    (found,) = wait_until(unfinished, "a checkpoint has begun", 120.0, 0.002)
+    found = wait_until(unfinished, "a checkpoint has begun", 120.0, 0.002)[0]
     kill_store(stack)
     incomplete = not (folder / found / "_metadata").exists()
     start_store(stack)
@@ -121,7 +121,7 @@ def test_s3(stack: RunningStack, tmp_path: Path, verdict: dict[str, Any]) -> Non
     job.wait_until_read()
     # Its first line: pyiceberg logs each commit that the job has overtaken.
     maintain = person.run("tables", "maintain", "--config", str(file), "--keep-hours", "0", "--json").splitlines()[0]
-    savepoint = next(w for w in person.run("stop", NAME, "--target", url).split() if "://" in w)
+    stopped = person.run("stop", NAME, "--target", url)
     job = replace(job, job_id=job_id_in(person.run(*submit, "--savepoint", "latest")))
     play(messages[len(before) :], config.kafka.bootstrap_servers, topics_in(config), PlayOptions())
     job.wait_until_read()
@@ -139,7 +139,7 @@ def test_s3(stack: RunningStack, tmp_path: Path, verdict: dict[str, Any]) -> Non
         "insight_revisions_twice": sum(count - 1 for count in revisions.values()),
         "files_merged": sum(table["files_before"] - table["files_after"] for table in json.loads(maintain)["tables"]),
     }
-    assert savepoint.startswith(f"s3://flink/{NAME}/")
+    assert f"s3://flink/{NAME}/savepoint-" in stopped
     assert any(kill.get("incomplete") for kill in verdict["kills"]), "no kill hit a checkpoint: the test proves less"
     assert rollups == dict.fromkeys(RESOLUTIONS_S, records["traces"])
     assert severe == dict.fromkeys((10, 60), records["severe"])

@@ -270,6 +270,16 @@ def test_the_idle_time_of_a_drain_is_that_with_which_the_job_began(
                 savepoints.stop("insights", saved.url, "", drain=True)
 
 
+@pytest.mark.parametrize("folder", ["", "s3://other/savepoints"])
+def test_a_savepoint_lies_in_the_folder_of_the_job_unless_another_is_named(
+    saved: Cluster, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.setattr(FlinkRest, "savepoint", lambda rest, job_id, folder, deadline_s: f"{folder}/1")
+    what = ("insights", "0.1.0", "engine: {checkpoint_dir: 's3://flink/insights'}")
+    journal.record("insights", journal.Start("then", saved.url, "a" * 32, *what))
+    assert savepoints.take("insights", saved.url, folder) == f"{folder or 's3://flink/insights'}/1"
+
+
 def test_a_checkpoint_in_the_heap_of_the_job_manager_is_not_replaced_by_an_older_savepoint(file: Path) -> None:
     in_heap = {"completed": {"id": 9, "external_path": "<checkpoint-not-externally-addressable>"}}
     cancelled = Cluster(JOB | {"state": "CANCELED"}, checkpoints={"a" * 32: points(savepoint=8) | in_heap})
