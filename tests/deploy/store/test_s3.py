@@ -77,8 +77,8 @@ def kill_in_checkpoint(stack: RunningStack, job: ClusterJob) -> dict[str, Any]:
 def next_checkpoints(stack: RunningStack, job: ClusterJob) -> dict[str, Any]:
     """Wait until two more checkpoints are complete; return figures.
 
-    A TaskManager can end when the job is cancelled while a checkpoint fails: RocksDB's native code aborts the process.
-    It is started again, as Kubernetes and Compose do.
+    A TaskManager ends with a job that fails without the store: an exception of Iceberg's writer in the clean-up of a
+    task is fatal for Flink. It is started again, as Kubernetes and Compose do.
     """
     wanted, ended, began_s = completed_checkpoints(job.rest, job.job_id) + 2, 0, time.monotonic()
 
