@@ -14,7 +14,7 @@ from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
-from jobs import flink_tables, sinks
+from jobs import flink_tables, settings, sinks
 from jobs.graph import JOBS
 from jobs.rules_topic import rule_records, topic_at_start
 from jobs.running_jobs import refuse_second
@@ -76,7 +76,7 @@ def flink_configuration(config: JobConfig) -> Configuration:
     """Return the engine settings of the job; settings that are not set here keep the value of the cluster."""
     engine = config.engine
     python = engine.python or sys.executable
-    settings = {
+    options = {
         "pipeline.name": config.name,
         "parallelism.default": str(engine.parallelism),
         "pipeline.max-parallelism": str(engine.max_parallelism),
@@ -95,10 +95,10 @@ def flink_configuration(config: JobConfig) -> Configuration:
         "table.exec.uid.generation": "ALWAYS",
     }
     if engine.checkpoint_dir:
-        settings["execution.checkpointing.dir"] = engine.checkpoint_dir
-        settings["execution.checkpointing.savepoint-dir"] = engine.checkpoint_dir
+        options["execution.checkpointing.dir"] = engine.checkpoint_dir
+        options["execution.checkpointing.savepoint-dir"] = engine.checkpoint_dir
     flink = Configuration()
-    for key, value in {**settings, **engine.flink}.items():
+    for key, value in {**options, **engine.flink}.items():
         flink.set_string(key, value)
     return flink
 
@@ -127,12 +127,14 @@ def parsed(arguments: Sequence[str] | None = None) -> tuple[str, JobConfig]:
     Exit with code 2 and one message if they are wrong.
     """
     parser = ArgumentParser(description="Run the job that turns OTLP into insights, or a part of it.")
-    parser.add_argument("--config", type=Path, required=True, help="YAML file of the job, see docs/configuration.md")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--config", type=Path, help="YAML file of the job, see docs/configuration.md")
+    where.add_argument("--settings", help="the text of such a file, where the job is submitted by REST")
     parser.add_argument("--job", choices=JOBS, default="insights", help="job; all have the same uids")
     parser.add_argument("--from-start", action="store_true", help="read the topics from their beginning")
     found = parser.parse_args(arguments)
     try:
-        config = load(found.config)
+        config = load(found.config) if found.config else settings.parsed(found.settings, "--settings")
     except BadConfig as error:
         parser.exit(2, f"{error}\n")
     if found.from_start:

@@ -196,7 +196,16 @@ class JobConfig(ReaderConfig):
 
 def load(path: Path) -> JobConfig:
     """Return all settings of a job. Raises BadConfig as `load` of the contracts does."""
-    config = settings.load(path, JobConfig)
+    return _whole(settings.load(path, JobConfig))
+
+
+def parsed(text: str, place: str) -> JobConfig:
+    """Return all settings of a job from YAML text, as `load` does. place: where it comes from, for messages."""
+    return _whole(settings.parsed(text, place, JobConfig))
+
+
+def _whole(config: JobConfig) -> JobConfig:
+    """Return the settings when the files that they name have been read. Raises BadConfig where one cannot be."""
     config.seeds()
     _ = config.rules
     return config

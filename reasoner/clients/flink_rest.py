@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from ipaddress import ip_address
 from typing import Any, Final, NamedTuple, get_args
@@ -20,6 +20,8 @@ from state_schemas.contracts.counters import MetricName
 from state_schemas.telemetry.signals import SIGNALS
 
 COUNTERS: Final = frozenset(get_args(MetricName))
+_ERROR_BYTES_MAX: Final = 20_000  # a stack trace, whose last cause is the reason
+_ERROR_CHARS_MAX: Final = 400  # of it in a message
 _SOURCE: Final = "Source: "
 _METRICS_AT_ONCE: Final = 20  # of a request: their names are in its address
 _RENEWED_DEADLINE_S: Final = 15.0  # `metrics.fetcher.update-interval`, 10 s, and the time of its answer
@@ -47,6 +49,14 @@ class _Source(NamedTuple):
     offset_max: int
 
 
+class Refused(CommandFailed):
+    """An answer of Flink that is no success. said: its text, often a stack trace."""
+
+    def __init__(self, message: str, said: str) -> None:
+        super().__init__(message)
+        self.said = said
+
+
 class NoAnswer(CommandFailed):
     """No answer from the address: the cluster is not up, or has just ended."""
 
@@ -71,6 +81,26 @@ class FlinkRest:
         """Post `body` as JSON and return the JSON of the answer. Raises CommandFailed with Flink's own message."""
         data = json.dumps(body).encode()
         return self._call(Request(f"{self.url}{path}", data, {"Content-Type": "application/json"}))
+
+    def send(self, path: str, body: bytes, content_type: str) -> Any:
+        """Post bytes and return the JSON of the answer. Raises CommandFailed with Flink's own message."""
+        return self._call(Request(f"{self.url}{path}", body, {"Content-Type": content_type}))
+
+    def delete(self, path: str) -> None:
+        """Delete what is at a path. Raises CommandFailed with Flink's own message."""
+        self._call(Request(f"{self.url}{path}", method="DELETE"))
+
+    def text(self, path: str) -> str:
+        """Return the text at a path, such as a log; "" where there is none."""
+        try:
+            with _opener(self.url).open(f"{self.url}{path}", timeout=self.timeout_s) as answer:
+                return str(answer.read().decode(errors="replace"))
+        except OSError:
+            return ""
+
+    def waiting(self, timeout_s: float) -> "FlinkRest":
+        """Return a client of the same address that waits longer for an answer."""
+        return replace(self, timeout_s=timeout_s)
 
     @classmethod
     def at(cls, target: str) -> "FlinkRest":
@@ -261,11 +291,11 @@ class FlinkRest:
                 return json.load(answer)
         except HTTPError as error:
             with error:
-                said = error.read(400).decode(errors="replace")
+                said = error.read(_ERROR_BYTES_MAX).decode(errors="replace")
             if said.lstrip().startswith("<"):  # a page for people
                 raise _not_flink(self.url, f"{error.code} with a web page") from error
-            message = f"{request.full_url}: {error.code} {said}"
-            raise CommandFailed(message) from error
+            message = f"{request.full_url}: {error.code} {said[:_ERROR_CHARS_MAX]}"
+            raise Refused(message, said) from error
         except (ValueError, HTTPException) as error:
             raise _not_flink(self.url, "no JSON") from error
         except OSError as error:

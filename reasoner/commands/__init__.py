@@ -23,6 +23,7 @@ COMMANDS = (
         "explain",
         "rules",
         "graph",
+        "flink",
         "evaluate",
         "bench",
     ),

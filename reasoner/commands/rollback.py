@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.commands.shared import JobName, Target
-from reasoner.extras import require
+from reasoner.commands.shared import By, JobName, Target, way_named
 from reasoner.runs import operator_owned
 
 app = typer.Typer(help="Go back from the last upgrade of a job.")
@@ -16,6 +15,7 @@ app = typer.Typer(help="Go back from the last upgrade of a job.")
 def rollback_command(
     name: JobName = "insights",
     target: Target = "http://127.0.0.1:8081",
+    by: By = None,
     count_twice: Annotated[
         bool,
         typer.Option("--count-twice", help="Go back although the tables count twice what the new job has committed."),
@@ -29,8 +29,7 @@ def rollback_command(
 
     Exit codes: 0 ok, 1 something is missing, or would be counted twice, 2 wrong use.
     """
-    require("job", "reasoner rollback")
     operator_owned.refuse(FlinkRest.at(target), "rollback")
     from reasoner.runs.upgrade import Rollback
 
-    print(Rollback.of(name, FlinkRest.at(target)).run(count_twice=count_twice))
+    print(Rollback.of(name, FlinkRest.at(target)).run(count_twice=count_twice, by=way_named(by)))

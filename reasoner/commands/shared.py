@@ -4,18 +4,31 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from reasoner.errors import WrongUse
 from reasoner.evaluate.result import Result
+
+if TYPE_CHECKING:
+    from reasoner.runs.submit import Way
 
 Target = Annotated[str, typer.Option(help="REST address of the Flink cluster.")]
 JobName = Annotated[str, typer.Argument(help="Name of the job, as `name` of its settings.")]
 SavepointFolder = Annotated[
     str, typer.Option("--folder", help="Folder of the savepoint (default: that of the job or cluster).")
+]
+By = Annotated[
+    str | None,
+    typer.Option(
+        metavar="client|rest",
+        help="`client`: Flink's command line here runs the program of the job. `rest`: the JobManager does, with this "
+        "package in its image (default: client where `reasoner setup` has run, else rest).",
+        show_default=False,
+    ),
 ]
 ResultAsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object with machine and commit.")]
 
@@ -25,6 +38,14 @@ _WIDTH_OF_A_FILE: Final = 10_000
 def group(text: str, example: str) -> typer.Typer:
     """Return the application of a command with sub-commands; without one it prints its help."""
     return typer.Typer(no_args_is_help=True, help=f"{text}\n\nExample: {example}")
+
+
+def way_named(name: str | None) -> "Way | None":
+    """Return how a job is submitted. Raises WrongUse with the ways that there are."""
+    if name in (None, "client", "rest"):
+        return cast("Way | None", name)
+    message = f"found --by {name}, expected client or rest"
+    raise WrongUse(message)
 
 
 def rules_path(text: str) -> Path:

@@ -11,7 +11,7 @@ import typer
 from jobs.graph import JOBS
 from reasoner.clients.flink_errors import causes
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.commands.shared import say
+from reasoner.commands.shared import By, say, way_named
 from reasoner.errors import CommandFailed, WrongUse
 from reasoner.extras import require
 from reasoner.runs.orphans import end_orphans
@@ -35,6 +35,7 @@ def submit_command(
         typer.Option("--from-start", help="Read the topics from their beginning: what the tables have counts twice."),
     ] = False,
     check_only: Annotated[bool, typer.Option("--check", help="Look at everything, and start nothing.")] = False,
+    by: By = None,
     checks: Annotated[
         bool, typer.Option(help="Look first; --no-checks where Kafka or the catalog is reached from the cluster only.")
     ] = True,
@@ -49,8 +50,9 @@ def submit_command(
 
     Exit codes: 0 ok, 1 the job failed or cannot work on the cluster, 2 wrong use or wrong settings.
     """
-    require("job", "reasoner submit")
-    asked = Submission(job, config, savepoint, from_start)
+    if target == "local":
+        require("job", "reasoner submit --target local")
+    asked = Submission(job, config, savepoint, from_start, way_named(by))
     if create:
         for line in asked.create():
             say(line)

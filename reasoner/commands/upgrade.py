@@ -7,8 +7,7 @@ import typer
 
 from jobs.graph import JOBS
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.commands.shared import Target, say
-from reasoner.extras import require
+from reasoner.commands.shared import By, Target, say, way_named
 from reasoner.runs import operator_owned
 
 app = typer.Typer(help="Go on with other settings, or with another version of this package.")
@@ -21,6 +20,7 @@ def upgrade_command(
         str, typer.Argument(help=f"Job to start: {', '.join(JOBS)} (default: that which runs).", show_default=False)
     ] = "",
     target: Target = "http://127.0.0.1:8081",
+    by: By = None,
 ) -> None:
     """Stop the running job with a savepoint, go on from it with these settings and the installed version, print its id.
 
@@ -31,8 +31,7 @@ def upgrade_command(
 
     Exit codes: 0 ok, 1 no such job runs, or the new one cannot work, 2 wrong use or wrong settings.
     """
-    require("job", "reasoner upgrade")
     operator_owned.refuse(FlinkRest.at(target), "upgrade")
     from reasoner.runs.upgrade import upgrade
 
-    print(upgrade(config, FlinkRest.at(target), job, say))
+    print(upgrade(config, FlinkRest.at(target), job, say, way_named(by)))

@@ -1,4 +1,4 @@
-"""Submission of a job to a Flink cluster with Flink's own command line, which shows the job's faults at once."""
+"""Submission of a job to a Flink cluster, by Flink's own command line or by REST; both show its faults at once."""
 
 import re
 import subprocess
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from sys import executable
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import jobs
@@ -16,6 +17,7 @@ from jobs.graph import JOBS, Job
 from jobs.settings import JobConfig, load
 from reasoner.clients import lake
 from reasoner.clients.flink_errors import why
+from reasoner.clients.flink_jars import run_program
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.topics import create_topics, rule_specs, sink_specs
 from reasoner.errors import CommandFailed, WrongUse, nearest
@@ -23,6 +25,10 @@ from reasoner.runs import journal, resume
 from reasoner.runs.preflight import Preflight
 from reasoner.stack.environment import flink_env, flink_home
 
+# `client`: Flink's command line on this machine runs the program of the job. `rest`: the JobManager does.
+Way = Literal["client", "rest"]
+
+MODULE: Final = "jobs.insights"
 SCRIPT: Final = Path(jobs.__path__[0]) / "insights.py"
 SUBMIT_DEADLINE_S: Final = 180.0
 PARTITIONS: Final = 4  # of topics that are created with a job
@@ -50,6 +56,8 @@ class Submission:
     savepoint: str = ""
     # Whether the topics are read from their beginning, whatever the group has committed.
     from_start: bool = False
+    # How the program reaches the cluster; None: `client` where `reasoner setup` has run, else `rest`.
+    by: Way | None = None
 
     def check(self) -> JobConfig:
         """Return the settings, read once. Raises WrongUse or BadConfig with the faults, before Flink is called."""
@@ -65,9 +73,11 @@ class Submission:
         return config
 
     def arguments(self) -> list[str]:
-        """Return the arguments of `jobs.insights`."""
-        start = ["--from-start"] if self.from_start else []
-        return ["--config", str(self.file.resolve()), "--job", self.job, *start]
+        """Return the arguments of `jobs.insights` where it can read the file of the settings."""
+        return ["--config", str(self.file.resolve()), *self._what()]
+
+    def _what(self) -> list[str]:
+        return ["--job", self.job, *(["--from-start"] if self.from_start else [])]
 
     def create(self) -> list[str]:
         """Create the topics and tables that the job writes; return a line for each. It is safe to repeat."""
@@ -126,13 +136,18 @@ class Submission:
     def submit(self, target: str) -> str:
         """Submit the job to the cluster at `target` (its REST address) and return its id. Raises CommandFailed.
 
-        Flink's command returns when the job has read its savepoint, or why it could not. The workers' Python must have
-        this package: on this machine it is the one that runs this command.
+        Returns when the job has read its savepoint, or why it could not. The workers' Python must have this package: on
+        this machine it is the one that runs this command.
         """
         self.check()
         rest = FlinkRest.at(target)
         rest.version()  # Flink's own command tries an address that does not answer for over a minute
         savepoint = self.savepoint_path(rest)
+        if (self.by or usual_way()) == "rest":
+            return run_program(rest, ["-pym", MODULE, "--settings", self.file.read_text(), *self._what()], savepoint)
+        return self._submit_by_client(target, savepoint)
+
+    def _submit_by_client(self, target: str, savepoint: str) -> str:
         address = urlsplit(target if "//" in target else f"//{target}").netloc
         command = [
             str(flink_home() / "bin" / "flink"),
@@ -152,6 +167,15 @@ class Submission:
             message = f"the cluster at {address} did not take the job: {why(done.stdout + done.stderr)}"
             raise CommandFailed(message)
         return found.group(1)
+
+
+def usual_way() -> Way:
+    """Return `client` where Flink and PyFlink are on this machine, else `rest`."""
+    try:
+        flink_home()
+    except CommandFailed:
+        return "rest"
+    return "client" if find_spec("pyflink") else "rest"
 
 
 def package_version() -> str:

@@ -13,19 +13,20 @@ from reasoner.runs import journal, savepoints
 from reasoner.runs.orphans import end_orphans
 from reasoner.runs.preflight import WHOLE_JOB, Preflight
 from reasoner.runs.resume import local_path
-from reasoner.runs.submit import Submission, package_version, refuse
+from reasoner.runs.submit import Submission, Way, package_version, refuse
 from reasoner.waiting import wait_until
 
 WORKS_DEADLINE_S: Final = 240.0  # beside the interval of the first checkpoint: workers compile and restore their state
 CANCEL_DEADLINE_S: Final = 120.0
 
 
-def upgrade(file: Path, rest: FlinkRest, job: str, say: Callable[[str], None]) -> str:
+def upgrade(file: Path, rest: FlinkRest, job: str, say: Callable[[str], None], by: Way | None = None) -> str:
     """Stop the running job that the settings name with a savepoint, go on from it with them, and return the new id.
 
     job: name of the job in JOBS, "" for that of the running one. say: gets the way back, before anything is stopped.
-    Returns when the new job has completed a checkpoint. Raises CommandFailed with all faults before anything is
-    stopped, or with the reason where the cluster refuses the new job or it does not work; `rollback` goes back then.
+    by: as of a Submission. Returns when the new job has completed a checkpoint. Raises CommandFailed with all faults
+    before anything is stopped, or with the reason where the cluster refuses the new job or it does not work; `rollback`
+    goes back then.
     """
     config = Submission(job or WHOLE_JOB, file).check()
     running = savepoints.ready(rest, config.name)
@@ -38,7 +39,7 @@ def upgrade(file: Path, rest: FlinkRest, job: str, say: Callable[[str], None]) -
         say(f"go back with: reasoner rollback {config.name} --target {rest.url}")
     else:
         say(f"the journal lacks the settings of {running.job_id}: go back by `submit` with them and --savepoint {path}")
-    job_id = Submission(asked.job, file, path).start(rest.url, replaces=running.job_id)
+    job_id = Submission(asked.job, file, path, by=by).start(rest.url, replaces=running.job_id)
     _wait_until_it_works(config, rest, job_id)
     return job_id
 
@@ -138,13 +139,13 @@ class Rollback:
             f"`{on}` goes on from now with the settings of before, and --count-twice goes back all the same"
         ]
 
-    def run(self, *, count_twice: bool) -> str:
+    def run(self, *, count_twice: bool, by: Way | None = None) -> str:
         """Cancel the upgraded job, go back to savepoint and settings of before, and return the id of the new job.
 
         Raises CommandFailed with all that is missing, before anything is stopped.
         """
         job_id, rest = self.upgraded.job_id, self.rest
-        asked = Submission(self.before.job, self._settings(), self.upgraded.savepoint)
+        asked = Submission(self.before.job, self._settings(), self.upgraded.savepoint, by=by)
         config = asked.check()
         checks = Preflight(asked.job, config, str(asked.file), rest)
         is_active = _is_active(rest, job_id)

@@ -7,12 +7,22 @@ from typing import Any, Final, Literal, get_args
 
 import yaml
 
+from reasoner.errors import WrongUse, nearest
 from reasoner.folders import flink_conf
 
 Use = Literal["session", "application", "local"]
 USES: Final[tuple[Use, ...]] = get_args(Use)
 _SECRETS: Final = ("# --- secrets ---", "# --- end of secrets ---")
 _CONSOLE: Final = "log4j-console.properties"
+
+
+def use_named(name: str) -> Use:
+    """Return the use of this name. Raises WrongUse with the names that there are."""
+    for use in USES:
+        if use == name:
+            return use
+    message = f"unknown use {name!r}; {nearest(name, USES)}"
+    raise WrongUse(message)
 
 
 def settings(use: Use) -> dict[str, Any]:

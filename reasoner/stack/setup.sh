@@ -275,11 +275,13 @@ setup_jars() { # setup_jars NAME MAVEN-ARGUMENT...
 
 # --- FLINK_HOME -------------------------------------------------------------------------------------------------
 
+reasoner() { "$PACKAGED" -P -c 'from reasoner.cli import main; main()' "$@"; }
+
 # PyFlink finds connectors only in FLINK_HOME/lib (jars given to the job cause class loader errors), and the command line
 # finds flink-python only in an `opt` that is a real folder: so bin, conf, opt and plugins are copies, lib has links.
 setup_flink_home() {
   local mark home=$TOOLS/flink wheel jar
-  mark=$(fingerprint flink-home "$STAMPS/venv" "$STAMPS/jars-flink" "$STAMPS/jars-s3" "$HERE/setup.sh" "$HERE/flink_conf.py" "$ROOT"/{,reasoner/}flink-conf/*)
+  mark=$(fingerprint flink-home "$STAMPS/venv" "$STAMPS/jars-flink" "$STAMPS/jars-s3" "$HERE/setup.sh" "$HERE/flink_conf.py" "$HERE/dashboard_page.py" "$ROOT"/{,reasoner/}flink-conf/*)
   is_fresh flink-home "$mark" "$home/bin/flink" "$home"/lib/*.jar && return 0 # links: other packages may stand there now
   say "creating FLINK_HOME"
   wheel=$("$PACKAGED" -c 'import importlib.util; print(importlib.util.find_spec("pyflink").submodule_search_locations[0])')
@@ -297,8 +299,9 @@ setup_flink_home() {
   jar=$(compgen -G "$wheel/opt/flink-python-*.jar")
   ln -s "../opt/${jar##*/}" "$home.part/lib/" # the entry class of jobs that come by dashboard and REST
   chmod +x "$home.part"/bin/*.sh "$home.part/bin/flink"
-  # For Flink's command line and mini-clusters.
-  "$PACKAGED" -P -c 'import sys, pathlib; from reasoner.stack.flink_conf import write; write(pathlib.Path(sys.argv[1]), "local", {})' "$home.part/conf"
+  # The configuration is for Flink's command line and mini-clusters.
+  reasoner flink conf local --to "$home.part/conf" >/dev/null
+  reasoner flink dashboard --flink-home "$home.part" >/dev/null
   rm -rf "$home"
   mv -T "$home.part" "$home"
   stamp flink-home "$mark"

@@ -278,12 +278,17 @@ def load(path: Path, kind: type[Config]) -> Config:
 
     Raises BadConfig with all faults, each with its position, the value found and the value expected.
     """
-    raw = _yaml(path)
+    return parsed(_text(path), str(path), kind)
+
+
+def parsed(text: str, place: str, kind: type[Config]) -> Config:
+    """Return the settings in a YAML text, as `load` does. place: where it comes from, for messages."""
+    raw = _yaml(text, place)
     try:
         return kind.model_validate(raw if raw is not None else {})
     except ValidationError as error:
         found = [_fault(fault, kind) for fault in error.errors(include_url=False)]
-        message = "\n  ".join([f"{path}: {counted(found)}, nothing was done:", *found]) + "\nsee docs/configuration.md"
+        message = "\n  ".join([f"{place}: {counted(found)}, nothing was done:", *found]) + "\nsee docs/configuration.md"
         raise BadConfig(message) from error
 
 
@@ -292,9 +297,9 @@ def counted(faults: Sized) -> str:
     return "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
 
 
-def _yaml(path: Path) -> Any:
+def _text(path: Path) -> str:
     try:
-        return yaml.safe_load(path.read_text("utf-8"))
+        return path.read_text("utf-8")
     except OSError as error:
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
         message = f"{path}: {error.strerror}{where}; expected the YAML file of a job, see docs/configuration.md"
@@ -303,13 +308,18 @@ def _yaml(path: Path) -> Any:
         found = f"found byte 0x{error.object[error.start]:02x} at position {error.start}"
         message = f"{path}: is not UTF-8: {found}; save the file as UTF-8"
         raise BadConfig(message) from error
+
+
+def _yaml(text: str, place: str) -> Any:
+    try:
+        return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        message = f"{path}{place}: is no YAML: {error.problem or error.context}; indent by spaces, `name: value`"
+        position = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        message = f"{place}{position}: is no YAML: {error.problem or error.context}; indent by spaces, `name: value`"
         raise BadConfig(message) from error
     except yaml.YAMLError as error:
-        message = f"{path}: is no YAML: {str(error).partition(chr(10))[0]}"
+        message = f"{place}: is no YAML: {str(error).partition(chr(10))[0]}"
         raise BadConfig(message) from error
 
 

@@ -1,5 +1,6 @@
 """A session cluster of the stack with the settings of flink-conf, shared by the tests of this folder."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 
 from reasoner.stack import RunningStack, StackSettings, running
 from tests.support.components import skip_unless_set_up, skip_without_postgres
+
+PLANTED = "planted-in-the-environment"  # no log may have it
 
 
 @pytest.fixture(scope="session")
@@ -16,5 +19,16 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     skip_without_postgres()
     folder: Path = tmp_path_factory.mktemp("session")
     settings = StackSettings(folder=folder, flink_taskmanagers=2, flink_metrics=True).with_auto_ports()
+    os.environ["REASONER_TEST_PASSWORD"] = PLANTED
     with running(settings, ["kafka", "postgres", "flink"]) as stack:
+        del os.environ["REASONER_TEST_PASSWORD"]
         yield stack
+
+
+@pytest.fixture
+def no_secrets(session: RunningStack) -> Iterator[None]:
+    """Check after the test that no log of Flink has a value of the processes' environment."""
+    yield
+    logs = [path for path in (session.settings.folder / "flink").rglob("*.log") if path.is_file()]
+    assert logs, "there are logs to look at"
+    assert [path.name for path in logs if PLANTED in path.read_text(errors="replace")] == []
