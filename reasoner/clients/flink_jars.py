@@ -15,6 +15,7 @@ from zipfile import ZipFile, ZipInfo
 from reasoner.clients.flink_errors import why
 from reasoner.clients.flink_rest import FlinkRest, Refused
 from reasoner.errors import CommandFailed
+from state_schemas.contracts.settings import NOTHING_DONE
 
 ENTRY_CLASS: Final = "org.apache.flink.client.python.PythonDriver"
 RUN_DEADLINE_S: Final = 180.0  # the program is started, reads its settings and translates its graph
@@ -67,10 +68,12 @@ def _reason(rest: FlinkRest, failure: str) -> str:
     words = said(rest.text("/jobmanager/log"))
     if not words:
         return f"the program has failed, and its output is in the JobManager's log ({rest.url}/#/job-manager/logs)"
-    return why("\n".join(words))
+    faults = next((number for number, line in enumerate(words) if NOTHING_DONE in line), None)
+    return why("\n".join(words)) if faults is None else "\n".join(words[faults:])
 
 
 def said(log: str) -> list[str]:
     """Return the output of the Python program that ended last, from the log of a JobManager."""
     program = log.rpartition(_EXITED)[0].rpartition(_STARTED)[2]
-    return [line.partition(" - ")[2] for line in program.splitlines() if "PythonDriver - " in line][:-1]
+    lines = (line.partition(" - ") for line in program.splitlines())
+    return [words for logger, _, words in lines if "PythonDriver" in logger][:-1]

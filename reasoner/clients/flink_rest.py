@@ -144,6 +144,10 @@ class FlinkRest:
         """Return the settings of the JobManager that are set; secrets are masked."""
         return {entry["key"]: str(entry["value"]) for entry in self.get("/jobmanager/config")}
 
+    def is_application(self) -> bool:
+        """Return whether the cluster runs one application, which came with it, and takes no other job."""
+        return self.setting("execution.target").endswith(("embedded", "application"))
+
     def jobs(self) -> dict[str, str]:
         """Return the state of each job by its id."""
         return {job["id"]: job["status"] for job in self.get("/jobs")["jobs"]}
@@ -177,7 +181,8 @@ class FlinkRest:
     def all_tasks_run(self, job_id: str) -> bool:
         """Return whether each task of the job runs. Before, Flink refuses a savepoint, and a stop restarts the job."""
         vertices = self.get(f"/jobs/{job_id}")["vertices"]
-        return all(vertex["status"] == "RUNNING" for vertex in vertices)
+        # A job that is still reading its savepoint has no vertices.
+        return bool(vertices) and all(vertex["status"] == "RUNNING" for vertex in vertices)
 
     def last_checkpoint(self, job_id: str) -> int | None:
         """Return the number of the newest checkpoint or savepoint of a job that is complete, or was restored.

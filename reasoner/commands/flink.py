@@ -61,5 +61,5 @@ def conf(
     require("job", "reasoner flink conf")
     from reasoner.stack.flink_conf import use_named, write
 
-    write(to, use_named(use), {})
+    write(to, [use_named(use)], {})
     print(to)

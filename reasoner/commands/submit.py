@@ -51,7 +51,7 @@ def submit_command(
     Exit codes: 0 ok, 1 the job failed or cannot work on the cluster, 2 wrong use or wrong settings.
     """
     if target == "local":
-        require("job", "reasoner submit --target local")
+        require("job", "reasoner submit")
     asked = Submission(job, config, savepoint, from_start, way_named(by))
     if create:
         for line in asked.create():

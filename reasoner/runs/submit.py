@@ -141,6 +141,12 @@ class Submission:
         """
         self.check()
         rest = FlinkRest.at(target)
+        if rest.is_application():
+            message = (
+                f"{rest.url} is an application cluster, which runs the job that it was started with: change its "
+                "settings there, or give the address of a session cluster"
+            )
+            raise CommandFailed(message)
         rest.version()  # Flink's own command tries an address that does not answer for over a minute
         savepoint = self.savepoint_path(rest)
         if (self.by or usual_way()) == "rest":

@@ -29,12 +29,16 @@ def upgrade(file: Path, rest: FlinkRest, job: str, say: Callable[[str], None], b
     goes back then.
     """
     config = Submission(job or WHOLE_JOB, file).check()
+    _refuse_operator(rest)
     running = savepoints.ready(rest, config.name)
     before = next((start for start in journal.starts(config.name, rest.url) if start.job_id == running.job_id), None)
     asked = Submission(job or (before.job if before else WHOLE_JOB), file)
     faults = Preflight(asked.job, config, str(file), rest).successor_faults(running.job_id)
     refuse(config.name, [*faults, *_state_faults(config, rest, running.job_id), *_job_faults(asked, before)])
+    is_application = rest.is_application()  # it may end with its job
     path = savepoints.stop(config.name, rest.url, "", drain=False)
+    if is_application:
+        raise ApplicationEnded(config.name, path)
     if before:
         say(f"go back with: reasoner rollback {config.name} --target {rest.url}")
     else:
@@ -42,6 +46,27 @@ def upgrade(file: Path, rest: FlinkRest, job: str, say: Callable[[str], None], b
     job_id = Submission(asked.job, file, path, by=by).start(rest.url, replaces=running.job_id)
     _wait_until_it_works(config, rest, job_id)
     return job_id
+
+
+class ApplicationEnded(CommandFailed):
+    """The job of an application cluster has ended with a savepoint: who started the cluster can start the next one."""
+
+    def __init__(self, name: str, path: str) -> None:
+        super().__init__(
+            f"{name} has ended with the savepoint {path}, and its application cluster takes no other job: start the "
+            f"cluster again with the new settings and `--fromSavepoint {path}` (reasoner stack: "
+            f"REASONER_FLINK_SAVEPOINT={path}); with the settings of before and the same savepoint this goes back"
+        )
+
+
+def _refuse_operator(rest: FlinkRest) -> None:
+    """Raise CommandFailed where Kubernetes runs the application: the operator would see a job that has ended."""
+    if rest.is_application() and rest.setting("kubernetes.cluster-id"):
+        message = (
+            f"{rest.url} is an application in Kubernetes: change job.args, the settings or the image in its "
+            "FlinkDeployment; the operator takes the savepoint and starts the new one from it"
+        )
+        raise CommandFailed(message)
 
 
 def _state_faults(config: JobConfig, rest: FlinkRest, running_id: str) -> list[str]:
@@ -87,6 +112,7 @@ class Rollback:
     @classmethod
     def of(cls, name: str, rest: FlinkRest) -> "Rollback":
         """Return the way back from the last start of this name on the cluster. Raises CommandFailed without one."""
+        _refuse_operator(rest)
         starts = journal.starts(name, rest.url)
         upgraded = starts[-1] if starts else None
         if upgraded is None or not upgraded.replaces:

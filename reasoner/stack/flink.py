@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from reasoner.clients.flink_jars import ENTRY_CLASS
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.errors import CommandFailed
 from reasoner.stack import flink_conf, s3
@@ -30,7 +31,7 @@ def jobmanager(settings: StackSettings) -> Component:
         name="flink-jobmanager",
         folder=folder,
         prepare=partial(_write_conf, settings, folder),
-        command=lambda: [str(flink_home() / "bin" / "jobmanager.sh"), "start-foreground"],
+        command=partial(_jobmanager_command, settings),
         not_ready_because=partial(_no_answer_because, settings.flink_rest_url),
         ready_deadline_s=_READY_DEADLINE_S,
         environment=partial(_environment, folder),
@@ -101,7 +102,25 @@ def _write_conf(settings: StackSettings, folder: Path) -> None:
     """Write the configuration folder of this cluster: flink-conf for one machine, with its ports, sizes and folders."""
     for path in (folder / "log", folder / "tmp", folder / "pid"):
         path.mkdir(parents=True, exist_ok=True)
-    flink_conf.write(folder / "conf", "local", _own_values(settings, folder))
+    kind: flink_conf.Use = "application" if settings.flink_application else "session"
+    flink_conf.write(folder / "conf", (kind, "local"), _own_values(settings, folder))
+
+
+def _jobmanager_command(settings: StackSettings) -> list[str]:
+    """Return the command of a session cluster, or of an application cluster, which runs its job at once."""
+    scripts = flink_home() / "bin"
+    if settings.flink_application is None:
+        return [str(scripts / "jobmanager.sh"), "start-foreground"]
+    savepoint = ["--fromSavepoint", settings.flink_savepoint] if settings.flink_savepoint else []
+    program = ["-pym", "jobs.insights", "--config", str(settings.flink_application.resolve())]
+    return [
+        str(scripts / "standalone-job.sh"),
+        "start-foreground",
+        "--job-classname",
+        ENTRY_CLASS,
+        *savepoint,
+        *program,
+    ]
 
 
 def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:

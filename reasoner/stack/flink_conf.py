@@ -1,6 +1,6 @@
 """Configuration folders of Flink: its own files with those of `flink-conf` over them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -25,19 +25,20 @@ def use_named(name: str) -> Use:
     raise WrongUse(message)
 
 
-def settings(use: Use) -> dict[str, Any]:
-    """Return the settings of a use by Flink's dotted keys: those of every cluster, then its own."""
-    return _read(flink_conf() / "config.yaml") | _read(flink_conf() / f"{use}.yaml")
+def settings(*uses: Use) -> dict[str, Any]:
+    """Return the settings of uses by Flink's dotted keys: those of every cluster, then of each use, the last on top."""
+    files = ("config.yaml", *(f"{use}.yaml" for use in uses))
+    return {key: value for file in files for key, value in _read(flink_conf() / file).items()}
 
 
-def write(folder: Path, use: Use, own: Mapping[str, Any]) -> None:
-    """Write a folder for FLINK_CONF_DIR: Flink's own files, settings of the use, and `own` settings over them."""
+def write(folder: Path, uses: Sequence[Use], own: Mapping[str, Any]) -> None:
+    """Write a folder for FLINK_CONF_DIR: Flink's own files, settings of the uses, and `own` settings over them."""
     folder.mkdir(parents=True, exist_ok=True)
     console = (flink_conf() / _CONSOLE).read_text()
     secrets = console.partition(_SECRETS[0])[2].partition(_SECRETS[1])[0]
     for path in _flinks_own().glob("*.properties"):
         (folder / path.name).write_text(console if path.name == _CONSOLE else path.read_text() + secrets)
-    values = {**_read(_flinks_own() / "config.yaml"), **settings(use), **own}
+    values = {**_read(_flinks_own() / "config.yaml"), **settings(*uses), **own}
     (folder / "config.yaml").write_text(yaml.safe_dump(values, width=10_000))
 
 

@@ -58,6 +58,10 @@ class StackSettings(BaseModel):
     flink_metrics_port: Port = 9249
     # Whether Prometheus can read metrics there. Flink's reporter listens on all addresses of the machine.
     flink_metrics: bool = False
+    # YAML file of the job that an application cluster runs; without it Flink is a session cluster.
+    flink_application: Path | None = None
+    # Savepoint from which the application goes on.
+    flink_savepoint: str = ""
     # Number of worker processes. One is enough for the 620 spans/s of a try (docs/sizing.md).
     flink_taskmanagers: Annotated[int, Field(ge=1, le=16)] = 1
     # Slots of each worker: parallel subtasks of a step.

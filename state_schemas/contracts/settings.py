@@ -270,6 +270,7 @@ class ReaderConfig(Section):
         return found if isinstance(found, int) else CHECKPOINT_INTERVAL_MS
 
 
+NOTHING_DONE: Final = "nothing was done:"  # the faults of the settings follow
 Config = TypeVar("Config", bound=ReaderConfig)
 
 
@@ -288,7 +289,7 @@ def parsed(text: str, place: str, kind: type[Config]) -> Config:
         return kind.model_validate(raw if raw is not None else {})
     except ValidationError as error:
         found = [_fault(fault, kind) for fault in error.errors(include_url=False)]
-        message = "\n  ".join([f"{place}: {counted(found)}, nothing was done:", *found]) + "\nsee docs/configuration.md"
+        message = "\n  ".join([f"{place}: {counted(found)}, {NOTHING_DONE}", *found]) + "\nsee docs/configuration.md"
         raise BadConfig(message) from error
 
 

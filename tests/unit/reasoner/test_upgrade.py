@@ -50,6 +50,9 @@ class Cluster(FlinkRest):
     def max_parallelism(self, job_id: str) -> int:
         return 720
 
+    def setting(self, name: str) -> str:
+        return str(vars(self).get("settings", {}).get(name, ""))
+
     def failure(self, job_id: str) -> str:
         return "AssertionError: state of version 9"
 
@@ -110,6 +113,30 @@ def test_an_upgrade_goes_on_from_the_savepoint_of_the_job_that_it_stops(
     assert [asked.savepoint for asked in submitted] == [SAVEPOINT]
     last = journal.starts("insights", URL)[-1]
     assert (last.job_id, last.replaces, last.savepoint, last.settings) == (NEW, OLD, SAVEPOINT, file.read_text())
+
+
+def test_an_application_is_stopped_with_a_savepoint_and_the_next_step_is_said(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster({OLD: "RUNNING"})
+    vars(cluster)["settings"] = {"execution.target": "embedded"}
+    submitted = submitting(monkeypatch, cluster, NEW, "RUNNING")
+    with pytest.raises(CommandFailed, match=f"start the cluster again .* `--fromSavepoint {SAVEPOINT}`"):
+        upgrade.upgrade(file, cluster, "", lambda line: None)
+    assert (submitted, cluster.jobs()) == ([], {OLD: "FINISHED"})
+
+
+def test_an_application_in_kubernetes_is_left_to_its_operator(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster({OLD: "RUNNING"})
+    vars(cluster)["settings"] = {"execution.target": "embedded", "kubernetes.cluster-id": "insights"}
+    submitting(monkeypatch, cluster, NEW, "RUNNING")
+    for command in (
+        lambda: upgrade.upgrade(file, cluster, "", print),
+        lambda: upgrade.Rollback.of("insights", cluster),
+    ):
+        with pytest.raises(CommandFailed, match="FlinkDeployment; the operator takes the savepoint"):
+            command()
+    assert cluster.jobs() == {OLD: "RUNNING"}
 
 
 @pytest.mark.parametrize(

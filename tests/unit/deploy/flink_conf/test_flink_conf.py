@@ -28,8 +28,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     skip_unless_set_up()
     folder = tmp_path_factory.mktemp("conf")
     for use in USES:
-        write(folder / use, use, {})
-    write(folder / "wrong", "session", WRONG)
+        write(folder / use, [use], {})
+    write(folder / "wrong", ["session"], WRONG)
     names = (*USES, "wrong")
     command = [sys.executable, "-m", "tests.support.flink_options", *(str(folder / name) for name in names)]
     done = subprocess.run(command, env=flink_env(), capture_output=True, text=True, check=False, timeout=120)
@@ -77,7 +77,7 @@ def test_each_setting_has_its_reason(file: Path) -> None:
 def test_the_environment_of_workers_is_in_no_log(tmp_path: Path) -> None:
     """Each configuration of log4j that Flink's scripts name silences the class that logs it."""
     skip_unless_set_up()
-    write(tmp_path, "session", {})
+    write(tmp_path, ["session"], {})
     files = sorted(tmp_path.glob("log4j*.properties"))
     assert len(files) >= 4
     for file in files:
