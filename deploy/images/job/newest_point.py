@@ -1,4 +1,4 @@
-"""Print the options by which `standalone-job` goes on from the newest checkpoint or savepoint of JOB_ID; none without one.
+"""Print the options by which `standalone-job` goes on from the newest checkpoint or savepoint of JOB_ID, or nothing.
 
 The folders and the address of the store are those of FLINK_PROPERTIES. A container that is started again has no other
 memory: Flink's high availability needs ZooKeeper or Kubernetes.
@@ -35,10 +35,10 @@ def points(folder: str, prefix: str, properties: dict[str, str]) -> list[Point]:
     files, scheme, path = store(folder, properties)
     found = files.get_file_info(FileSelector(path, allow_not_found=True))
     folders = [info.path for info in found if info.base_name.startswith(prefix)]
-    complete = [info for info in files.get_file_info([f"{name}/_metadata" for name in folders]) if info.type == FileType.File]
-    return [
-        Point(info.mtime, f"{scheme}{info.path.removesuffix('/_metadata')}", prefix == "chk-") for info in complete
+    complete = [
+        info for info in files.get_file_info([f"{name}/_metadata" for name in folders]) if info.type == FileType.File
     ]
+    return [Point(info.mtime, f"{scheme}{info.path.removesuffix('/_metadata')}", prefix == "chk-") for info in complete]
 
 
 def main() -> None:
