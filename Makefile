@@ -48,6 +48,7 @@ test-deploy: setup ## Run what deploys the job, on real engines: Collector, S3, 
 	@export VERDICTS=docs/verdicts; $(call pytest,tests/deploy -m deploy)
 
 test-compose: setup ## The part of test-deploy that builds the images and runs docker-compose.yml by podman
+	@reasoner/stack/setup.sh podman s3 collector compose-check
 	@export VERDICTS=docs/verdicts; $(call pytest,tests/deploy/compose -m deploy)
 
 test-k8s: setup operator kubernetes ## The part of test-deploy that runs k8s-operator on a real API server with the real operator

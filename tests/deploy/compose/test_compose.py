@@ -90,9 +90,26 @@ def job_seen_from_here(composed: Composed, ports: dict[str, str], monkeypatch: p
     return ClusterJob(config, rest, composed.checkout, job_id=JOB_ID)
 
 
+def check_image(composed: Composed) -> None:
+    """Check on a root that is read-only: the user, that no jar is there twice, and that no kernel is compiled anew."""
+    in_image = partial(composed.podman, "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp:exec")
+    jars = in_image(building.JOB, "sh", "-c", "id -u; find /opt /usr -name '*.jar' -type f -exec sha256sum {} +")
+    user, *hashes = [line.split()[0] for line in jars.splitlines()]
+    assert user == "9999"
+    assert len(hashes) > 20
+    assert max(Counter(hashes).values()) == 1
+    traced = ("--env", "NUMBA_DEBUG_CACHE=1", "--volume", f"{ROOT}/deploy/images/job/warm_kernels.py:/warm.py:ro")
+    done = in_image(
+        *traced, "--entrypoint", "bash", building.JOB, "-c", "/docker-entrypoint.sh python /warm.py || true"
+    )
+    assert "[cache] data loaded" in done
+    assert "[cache] data saved" not in done
+
+
 def test_compose(composed: Composed, monkeypatch: pytest.MonkeyPatch, verdict: dict[str, Any]) -> None:
     size = composed.podman("image", "inspect", "--format", "{{.Size}}", building.JOB)
     verdict["job_image_mb"] = round(int(size) / 1e6)
+    check_image(composed)
     began_s = time.monotonic()
     composed.up()
     verdict["up_s"] = round(time.monotonic() - began_s)
