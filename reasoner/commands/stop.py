@@ -32,8 +32,8 @@ def stop_command(
 
     Example: reasoner stop insights --target http://127.0.0.1:8081
 
-    Exit codes: 0 ok, 1 no such job runs, its sources are idle, the savepoint failed, or Flink's Kubernetes operator owns
-    the job, 2 wrong use.
+    Exit codes: 0 ok, 1 no such job runs, its sources are idle, the savepoint failed, or Flink's Kubernetes operator
+    owns the job, 2 wrong use.
     """
     operator_owned.refuse(FlinkRest.at(target), "stop")
     path = savepoints.stop(name, target, folder, drain=drain)

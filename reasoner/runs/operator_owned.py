@@ -8,15 +8,16 @@ from reasoner.errors import CommandFailed
 Change = Literal["stop", "upgrade", "rollback"]
 
 # The operator writes the generation of the FlinkDeployment into this option of every cluster that it makes.
-_MARK: Final = "flinkdeployment.flink.apache.org/generation"
+_MARK: Final = "kubernetes.jobmanager.annotations.flinkdeployment.flink.apache.org/generation"
+_APPLICATION: Final = "$internal.application.main"  # of a cluster of one job
 _SUSPEND: Final = """kubectl patch {of} --type merge -p '{{"spec":{{"job":{{"state":"suspended"}}}}}}'"""
 _INSTEAD: Final = {
     "stop": f"`{_SUSPEND}` stops it with a savepoint, and `running` in place of `suspended` goes on from it",
     "upgrade": "`kubectl apply -k OVERLAY` with the new settings or image upgrades it by savepoint",
     "rollback": (
-        "`kubectl apply -k OVERLAY` with the settings and the image of before goes on from now with them; to go back to "
-        "a savepoint, with what was committed since then counted twice, set spec.job.initialSavepointPath to it and "
-        "raise spec.job.savepointRedeployNonce"
+        "`kubectl apply -k OVERLAY` with the settings and the image of before goes on from now with them; to go back "
+        "to a savepoint, so that what was committed since then counts twice, set spec.job.initialSavepointPath to it "
+        "and raise spec.job.savepointRedeployNonce"
     ),
 }
 
@@ -27,10 +28,7 @@ def refuse(rest: FlinkRest, change: Change) -> None:
     A session cluster of the operator is not refused: jobs of `reasoner submit` run there too.
     """
     settings = rest.settings()
-    if (
-        _MARK not in settings.get("kubernetes.jobmanager.annotations", "")
-        or "$internal.application.main" not in settings
-    ):
+    if not settings.keys() >= {_MARK, _APPLICATION}:
         return
     name, namespace = settings.get("kubernetes.cluster-id", "NAME"), settings.get("kubernetes.namespace", "default")
     of = f"flinkdeployment {name} -n {namespace}"

@@ -12,6 +12,7 @@ from tests.deploy.k8s.control_plane import ControlPlane, control_plane, operator
 from tests.deploy.k8s.kubelet import Kubelet, kubelet
 from tests.deploy.k8s.overlay import NAMESPACE
 from tests.deploy.k8s.pod_files import bubblewrap
+from tests.deploy.k8s.store import S3
 from tests.support.components import skip_unless_set_up, skip_without_postgres
 from tests.support.manifests import operator_parts
 
@@ -51,8 +52,8 @@ def nodes(plane: ControlPlane, tmp_path: Path) -> Iterator[Kubelet]:
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[RunningStack]:
-    """Start Kafka and PostgreSQL."""
+    """Start Kafka, PostgreSQL, and S3 where it is set up."""
     skip_unless_set_up()
     skip_without_postgres()
-    with running(StackSettings(folder=tmp_path / "stack").with_auto_ports(), ["kafka", "postgres"]) as started:
+    with running(StackSettings(folder=tmp_path / "stack").with_auto_ports(), ["kafka", "postgres", *S3]) as started:
         yield started

@@ -190,7 +190,9 @@ def _status(running: _Running, ready: bool, ended: bool) -> Object:
         "restartCount": running.restarts,
         "state": state,
     }
-    conditions = [{"type": name, "status": str(ready)} for name in ("Ready", "ContainersReady")]
+    # A JobManager counts a TaskManager whose pod has a place.
+    conditions = [{"type": "PodScheduled", "status": "True"}]
+    conditions += [{"type": name, "status": str(ready)} for name in ("Ready", "ContainersReady")]
     phase = ("Succeeded" if running.child.returncode == 0 else "Failed") if ended else "Running"
     return {"phase": phase, "podIP": LOOPBACK, "conditions": conditions, "containerStatuses": [container]}
 

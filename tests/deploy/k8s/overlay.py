@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import yaml
@@ -14,6 +15,7 @@ from reasoner.stack.settings import LOOPBACK, free_ports
 from tests.support.manifests import MANIFESTS
 
 NAMESPACE: Final = "metric-reasoner-dev"
+NONE: Final[Mapping[str, str]] = MappingProxyType({})
 SECRETS: Final = "/etc/metric-reasoner-secrets"
 
 
@@ -25,8 +27,11 @@ class Overlay:
     options: Mapping[str, str]
 
     @classmethod
-    def on_loopback(cls, folder: Path, store: str) -> "Overlay":
-        """Return an overlay whose processes share the ports of this machine. store: folder or bucket of state."""
+    def on_loopback(cls, folder: Path, store: str, options: Mapping[str, str]) -> "Overlay":
+        """Return an overlay whose processes share the ports of this machine. store: folder or bucket of state.
+
+        options: of Flink for the store.
+        """
         rest, rpc, blob, worker = free_ports(4)
         return cls(
             folder,
@@ -42,6 +47,7 @@ class Overlay:
                 "execution.checkpointing.dir": f"{store}/checkpoints",
                 "execution.checkpointing.savepoint-dir": f"{store}/savepoints",
                 "high-availability.storageDir": f"{store}/ha",
+                **options,
                 # Counters in REST are at most 2 s old, not 10 s: the test waits for them.
                 "metrics.fetcher.update-interval": "2 s",
                 # Two cores are shared with Kafka and the control plane: 10 s is too short while all start.
@@ -54,8 +60,13 @@ class Overlay:
     def rest_url(self) -> str:
         return f"http://{LOOPBACK}:{self.options['rest.port']}"
 
-    def write(self, config: JobConfig, spec: Mapping[str, Any]) -> Path:
-        """Write the overlay with the settings of the job, and changes of the FlinkDeployment; return its folder."""
+    def write(
+        self, config: JobConfig, spec: Mapping[str, Any], options: Mapping[str, str] = MappingProxyType({})
+    ) -> Path:
+        """Write the overlay with the settings of the job, changes of the FlinkDeployment and further options of Flink.
+
+        Return its folder, for `kubectl apply -k`.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         write_config(config, self.folder / "job.yaml")
         base = os.path.relpath(MANIFESTS / "overlays/dev", self.folder.resolve())
@@ -63,7 +74,7 @@ class Overlay:
             "apiVersion": "flink.apache.org/v1beta1",
             "kind": "FlinkDeployment",
             "metadata": {"name": "insights"},
-            "spec": {**spec, "flinkConfiguration": dict(self.options)},
+            "spec": {**spec, "flinkConfiguration": {**self.options, **options}},
         }
         kustomization = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",

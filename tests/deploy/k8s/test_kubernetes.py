@@ -5,6 +5,7 @@ that they start, from the operator's own ConfigMap with the rights of the job's 
 kubelet of this test runs them as processes.
 """
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from jobs.settings import JobConfig
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.errors import CommandFailed
 from reasoner.recordings.message import Message
 from reasoner.recordings.player import PlayOptions, play
+from reasoner.runs.job_process import write_config
 from reasoner.runs.local_run import LocalRun
 from reasoner.stack import RunningStack
 from reasoner.waiting import wait_until
@@ -26,6 +29,8 @@ from tests.deploy.k8s.api import Object
 from tests.deploy.k8s.control_plane import ControlPlane
 from tests.deploy.k8s.kubelet import Kubelet
 from tests.deploy.k8s.overlay import NAMESPACE, SECRETS, Overlay
+from tests.deploy.k8s.store import Store
+from tests.faults.terminal import MINUTE_S, Person
 from tests.services.job_runs import PLAN, ClusterJob, job_config, records_in, shop_messages, topics_in
 from tests.support.driving import courses
 from tests.support.manifests import MANIFESTS, rendered
@@ -34,8 +39,8 @@ from tests.support.reshaped import spread
 pytestmark = pytest.mark.deploy
 
 PARTITIONS: Final = 4
-MINUTE_S: Final = 60.0
 NAME: Final = "insights"
+TWO_SLOTS: Final = {"taskmanager.numberOfTaskSlots": "2", "taskmanager.memory.task.off-heap.size": "512m"}
 
 
 def deployed(plane: ControlPlane) -> Object:
@@ -60,7 +65,7 @@ def wait_until_stable(plane: ControlPlane, nodes: Kubelet, generation: int) -> s
         )
 
     try:
-        wait_until(stable, f"generation {generation} is RUNNING and STABLE; logs in {nodes.folder}", 5 * MINUTE_S, 1.0)
+        wait_until(stable, f"generation {generation} is RUNNING and STABLE; logs in {nodes.folder}", 10 * MINUTE_S, 1.0)
     except CommandFailed as late:
         pytest.fail(f"{late}: {deployed(plane)} {nodes.waits_for}")
     return str(deployed(plane)["jobStatus"]["jobId"])
@@ -77,7 +82,7 @@ def snapshot(plane: ControlPlane) -> str:
         assert status.get("state") not in ("FAILED", "ABANDONED"), status
         return str(status["path"]) if status.get("state") == "COMPLETED" else ""
 
-    return wait_until(completed, f"the snapshot {name} is COMPLETED", 3 * MINUTE_S, 1.0)
+    return wait_until(completed, f"the snapshot {name} is COMPLETED", 5 * MINUTE_S, 1.0)
 
 
 def parts(messages: list[Message]) -> tuple[list[Message], list[Message]]:
@@ -90,59 +95,91 @@ def parts(messages: list[Message]) -> tuple[list[Message], list[Message]]:
     )
 
 
+def apply(plane: ControlPlane, folder: Path) -> None:
+    """Apply an overlay as docs/kubernetes.md says."""
+    done = plane.kubectl("apply", "--server-side", "-k", str(folder))
+    assert not done.returncode, done.stderr
+
+
+def prepare(plane: ControlPlane, person: Person, credentials: Path | None) -> None:
+    """Create the namespace, the Secret, and the topics and tables with the commands of the Job `prepare`."""
+    documents = rendered("overlays/dev/prepare")
+    plane.apply(yaml.safe_dump(next(one for one in documents if one["kind"] == "Namespace")))
+    keys = ("--from-literal=lake-password=unused", f"--from-file=aws-credentials={credentials or os.devnull}")
+    made = plane.kubectl("create", "secret", "generic", "metric-reasoner", "-n", NAMESPACE, *keys)
+    assert not made.returncode, made.stderr
+    pod = next(one for one in documents if one["kind"] == "Job")["spec"]["template"]["spec"]
+    for container in (*pod["initContainers"], *pod["containers"]):
+        program, *words = container["args"]
+        assert program == "reasoner"
+        person.run(*(str(person.config) if word == "/etc/metric-reasoner/job.yaml" else word for word in words))
+
+
+def refusals(person: Person, url: str) -> dict[str, str]:
+    """Return what the commands say that would change the job past the operator."""
+    on = ("--target", url)
+    return {
+        "stop": person.run("stop", NAME, *on, code=1),
+        "upgrade": person.run("upgrade", "--config", str(person.config), *on, code=1),
+        "rollback": person.run("rollback", NAME, *on, code=1),
+    }
+
+
 def test_kubernetes(
     plane: ControlPlane, nodes: Kubelet, stack: RunningStack, tmp_path: Path, verdict: dict[str, Any]
 ) -> None:
-    store = tmp_path / "store"
-    overlay = Overlay.on_loopback(tmp_path / "overlay", f"file://{store}")
+    folder = tmp_path / "store"
+    store = Store.of(stack, folder)
+    overlay = Overlay.on_loopback(tmp_path / "overlay", store.flink, store.options)
     config = job_config(
-        NAME, stack.settings.kafka_bootstrap, stack.settings.postgres_jdbc_url, store,
+        NAME, stack.settings.kafka_bootstrap, stack.settings.postgres_jdbc_url, folder,
         engine={"checkpoint_interval_ms": 3_000, "parallelism": 1, "checkpoint_dir": ""},
     )  # fmt: skip
-    file = Path(SECRETS) / "lake-password"
-    in_pods = config.model_copy(update={"lake": config.lake.model_copy(update={"password_file": file})})
-    job = ClusterJob(config, FlinkRest(overlay.rest_url), store)
-    job.prepare(PARTITIONS)
+    settings = config.model_dump()
+    config = JobConfig.model_validate({**settings, "lake": {**settings["lake"], **store.lake}})
+    secrets = {"password_file": f"{SECRETS}/lake-password", **store.in_pods}
+    in_pods = JobConfig.model_validate({**settings, "lake": {**config.lake.model_dump(), **secrets}})
+    person = Person(tmp_path, stack, write_config(config, tmp_path / "job.yaml"))
+    job = ClusterJob(config, FlinkRest(overlay.rest_url), folder)
+    job.prepare(PARTITIONS)  # topics that keep a recording; the Job finds them
+    prepare(plane, person, store.credentials)
     messages = list(spread(shop_messages(), PARTITIONS, 1))
-    first, second = parts(messages)
-    secret = ("create", "secret", "generic", "metric-reasoner", "-n", NAMESPACE)
-    namespace = next(one for one in rendered("overlays/dev") if one["kind"] == "Namespace")
-    plane.apply(yaml.safe_dump(namespace))
-    made = plane.kubectl(*secret, "--from-literal=lake-password=unused", "--from-literal=aws-credentials=unused")
-    assert not made.returncode, made.stderr
 
+    def send(part: list[Message]) -> None:
+        play(part, config.kafka.bootstrap_servers, topics_in(config), PlayOptions(compression="gzip"))
+        job.wait_until_read()
+
+    first, second = parts(messages)
     began_s = time.monotonic()
-    applied = plane.kubectl("apply", "--server-side", "-k", str(overlay.write(in_pods, {})))
-    assert not applied.returncode, applied.stderr
+    apply(plane, overlay.write(in_pods, {}))
     job = replace(job, job_id=wait_until_stable(plane, nodes, 1))
     verdict["stable_after_s"] = round(time.monotonic() - began_s)
-    play(first, config.kafka.bootstrap_servers, topics_in(config), PlayOptions(compression="gzip"))
-    job.wait_until_read()
-    verdict["snapshot"] = snapshot(plane)
-    assert Path(verdict["snapshot"].removeprefix("file:"), "_metadata").exists()
+    send(first)
+    assert snapshot(plane).startswith(f"{store.flink.replace('file://', 'file:')}/savepoints/")
+    for said in refusals(person, overlay.rest_url).values():
+        assert f"flinkdeployment insights -n {NAMESPACE}" in said
 
     began_s = time.monotonic()
     wider = in_pods.model_copy(update={"engine": config.engine.model_copy(update={"parallelism": 2})})
-    spec = {"job": {"parallelism": 2}}
-    applied = plane.kubectl("apply", "--server-side", "-k", str(overlay.write(wider, spec)))
-    assert not applied.returncode, applied.stderr
+    # As the template: one TaskManager with two slots, because the port of a TaskManager is fixed.
+    spec = {"job": {"parallelism": 2}, "taskManager": {"resource": {"cpu": 2, "memory": "4g"}}}
+    apply(plane, overlay.write(wider, spec, TWO_SLOTS))
     job = replace(job, job_id=wait_until_stable(plane, nodes, 2))
     verdict["upgraded_after_s"] = round(time.monotonic() - began_s)
     savepoint = deployed(plane)["jobStatus"]["upgradeSavepointPath"]
     restored = job.rest.get(f"/jobs/{job.job_id}/checkpoints")["latest"]["restored"]
-    verdict["restored_from"] = restored["external_path"]
-    assert restored["external_path"].removeprefix("file:") == savepoint.removeprefix("file:")
     assert restored["is_savepoint"]
-    play(second, config.kafka.bootstrap_servers, topics_in(config), PlayOptions(compression="gzip"))
-    job.wait_until_read()
+    assert restored["external_path"].removeprefix("file:") == savepoint.removeprefix("file:")
+    assert job.rest.used_slots(job.job_id) == 2, "the new settings hold"
+    send(second)
     verdict["restarts"] = job.rest.restarts(job.job_id)
     job.drain()
 
-    found = sorted(
-        (from_json(record.value) for record in job.insight_records()), key=lambda one: (one.insight_id, one.revision)
-    )
+    records = [from_json(record.value) for record in job.insight_records()]
+    found = sorted(records, key=lambda one: (one.insight_id, one.revision))
     expected = courses(out for out in LocalRun(config.graph()).run(messages) if isinstance(out, Insight))
     verdict |= {
+        "store": store.flink.partition(":")[0],
         "spans_sent": records_in(messages)["traces"],
         "spans_in_rollups": job.spans_in_rollups(),
         "revisions": len(found),
@@ -152,4 +189,7 @@ def test_kubernetes(
     assert courses(found) == expected
     assert verdict["spans_in_rollups"] == dict.fromkeys(RESOLUTIONS_S, verdict["spans_sent"])
     assert verdict["restarts"] == 0
+    assert all(used < nodes.limit_mb[kind] for kind, used in nodes.peak_mb.items())
+    plane.admin.delete("FlinkDeployment", NAME)
+    wait_until(lambda: not plane.admin.list("Pod"), "the pods of the deleted job are gone", 2 * MINUTE_S)
     verdict["pass"] = True
