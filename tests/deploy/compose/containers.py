@@ -19,7 +19,7 @@ _CONTAINERS_CONF: Final = """
 [engine]
 runtime = "runc"  # crun refuses control groups in hybrid mode
 [containers]
-default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]  # more than a container may ask for is refused
+default_ulimits = ["nofile=1024:1024", "nproc=32768:32768"]  # more than a container may ask for is refused
 """
 
 

@@ -127,6 +127,9 @@ def test_compose(composed: Composed, monkeypatch: pytest.MonkeyPatch, verdict: d
     with Sender(f"http://127.0.0.1:{ports['OTLP_HTTP_PORT']}") as sender, ThreadPoolExecutor(1) as pool:
         played = pool.submit(play, messages, bootstrap, TOPICS, PlayOptions(speed=SPEED))
         for name in restarts:
+            if name == "jobmanager":
+                first = partial(job.rest.completed_checkpoints, JOB_ID)
+                wait_until(first, "a checkpoint from which the job can go on", DEADLINE_S, 1.0)
             before = sender.acknowledged_count()
             composed.restart(name)
             enough = partial(lambda count: sender.acknowledged_count() > count + 10, before)
@@ -140,16 +143,16 @@ def test_compose(composed: Composed, monkeypatch: pytest.MonkeyPatch, verdict: d
         # While spans come: the end of event time does not pass a source that has become idle.
         job.rest.stop(JOB_ID, "", drain=True, deadline_s=DEADLINE_S)
 
-    rollups, spans = (
-        job.spans_in_rollups(),
-        spans_before(bootstrap, committed_offsets(bootstrap, job.config.kafka.group_id)),
-    )
+    restored = job.rest.get(f"/jobs/{JOB_ID}/checkpoints")["counts"]["restored"]
+    read_to = committed_offsets(bootstrap, job.config.kafka.group_id)
+    rollups, spans = job.spans_in_rollups(), spans_before(bootstrap, read_to)
     insights = [record.value for record in job.insight_records()]
     bodies = job.table_bodies()
     found = demo.faults(plan, last_revisions(insights), last_revisions(bodies))
     twice = Counter(dict(record.headers)["ce_id"] for record in job.insight_records())
     verdict |= {
         "restarted_once": restarts,
+        "times_that_the_job_went_on_from_a_checkpoint": restored,
         "spans_through_the_collector": len(sent),
         "spans_read_from_kafka": spans,
         "spans_in_rollups": rollups,
@@ -158,6 +161,7 @@ def test_compose(composed: Composed, monkeypatch: pytest.MonkeyPatch, verdict: d
         "planted_incident": demo.describe(plan.incident) if plan.incident else "",
         "wrong_with_the_insights": found,
     }
+    assert restored > 0
     assert rollups == dict.fromkeys(RESOLUTIONS_S, spans)
     assert sorted(insights) == bodies
     assert max(twice.values()) == 1
