@@ -44,7 +44,8 @@ test-containers: setup ## test-services with Kafka and PostgreSQL in containers,
 test-faults: setup ## Kill processes, count what survives, make wrong situations; write docs/verdicts and docs/wrong-situations.md
 	@export VERDICTS=docs/verdicts SITUATIONS=docs/wrong-situations.md; $(call pytest,tests -m faults)
 
-test-deploy: setup ## Run what deploys the job, on real engines: Collector, S3, catalogs, dashboard, images, Kubernetes; write docs/verdicts
+test-deploy: setup ## Run what deploys the job, on real engines: Collector, S3, catalogs, dashboard, images, Kubernetes; write docs/verdicts (the first time builds for half an hour)
+	@reasoner/stack/setup.sh s3 redis collector haproxy shop prometheus alertmanager browser compose-check podman operator kubernetes
 	@export VERDICTS=docs/verdicts; $(call pytest,tests/deploy -m deploy)
 
 test-compose: setup ## The part of test-deploy that builds the images and runs docker-compose.yml by podman
