@@ -1,19 +1,18 @@
 """A service that sends spans to the agent without pause, and what of them has reached Kafka."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from secrets import token_bytes
 from threading import Event, Lock, Thread
 from typing import Final
 from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
-from kafka import TopicPartition
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from reasoner.clients.broker import consumer_of, partitions
-from reasoner.clients.insight_topic import records_to_end
+from reasoner.clients.insight_topic import to_end
 from reasoner.runs.local_run import TOPICS
 from reasoner.traffic.otlp import filled, request, resource, span_template
 
@@ -73,19 +72,17 @@ def span_ids_in(bootstrap: str) -> set[bytes]:
     return {span.span_id for service, span in _spans(bootstrap) if service == SERVICE}
 
 
-def spans_before(bootstrap: str, read: Mapping[TopicPartition, int]) -> int:
-    """Count the spans in Kafka before these offsets, those that came twice twice."""
-    return sum(1 for _ in _spans(bootstrap, read))
+def spans_in(bootstrap: str) -> int:
+    """Count the spans in Kafka, those that came twice twice."""
+    return sum(1 for _ in _spans(bootstrap))
 
 
-def _spans(bootstrap: str, before: Mapping[TopicPartition, int] | None = None) -> Iterator[tuple[str, Span]]:
+def _spans(bootstrap: str) -> Iterator[tuple[str, Span]]:
     with consumer_of(bootstrap, auto_offset_reset="earliest") as consumer:
         parts = partitions(bootstrap, TOPICS["traces"])
         consumer.assign(parts)
         consumer.seek_to_beginning(*parts)
-        for record in records_to_end(consumer):
-            if before is not None and record.offset >= before.get(TopicPartition(record.topic, record.partition), 0):
-                continue
-            for part in ExportTraceServiceRequest.FromString(record.value).resource_spans:
+        for value in to_end(consumer):
+            for part in ExportTraceServiceRequest.FromString(value).resource_spans:
                 names = {entry.key: entry.value.string_value for entry in part.resource.attributes}
                 yield from ((names["service.name"], span) for scope in part.scope_spans for span in scope.spans)
