@@ -12,28 +12,24 @@ import yaml
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import LegendDisplayMode, LegendPlacement
-from grafana_foundation_sdk.models.dashboard import DataSourceRef, VariableRefresh, VariableSort
+from grafana_foundation_sdk.models.dashboard import DataSourceRef, VariableOption, VariableRefresh, VariableSort
 
 FOLDER: Final = Path(__file__).parent
-METRICS: Final = DataSourceRef(type_val="prometheus", uid="${metrics}")
+# Host metrics may be in another store than those of the job: that of provisioning/datasources.yaml, where there is one.
+SOURCES: Final = {
+    "metrics": dashboard.DatasourceVariable("metrics").label("Metrics").type("prometheus"),
+    "hosts": dashboard.DatasourceVariable("hosts")
+    .label("Host metrics")
+    .type("prometheus")
+    .current(VariableOption(text="Mimir", value="mimir")),
+}
 # Of the 24 columns of a board: numbers four beside each other, diagrams two.
 NUMBER_COLUMNS, DIAGRAM_COLUMNS = 6, 12
 NUMBER_ROWS, DIAGRAM_ROWS = 4, 8
 
 
 def board(name: str, description: dict[str, Any]) -> dashboard.Dashboard:
-    """Return the board with its variables: the source of its metrics, and the jobs that it shows."""
-    jobs = (
-        dashboard.QueryVariable("job")
-        .label("Job")
-        .datasource(METRICS)
-        .query("label_values(flink_jobmanager_job_uptime, job_name)")
-        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(VariableSort.ALPHABETICAL_ASC)
-        .multi(True)
-        .include_all(True)
-        .all_value(".*")
-    )
+    """Return the board with its variables: the sources of its metrics, and the jobs that it shows."""
     made = (
         dashboard.Dashboard(description["title"])
         .uid(f"metric-reasoner-{name}")
@@ -41,8 +37,10 @@ def board(name: str, description: dict[str, Any]) -> dashboard.Dashboard:
         .time("now-3h", "now")
         .refresh("30s")
         .editable()
-        .with_variable(dashboard.DatasourceVariable("metrics").label("Metrics").type("prometheus"))
-        .with_variable(jobs)
+        .with_variable(SOURCES["metrics"])
+        .with_variable(choice("Namespace", "label_values(flink_jobmanager_job_uptime, namespace)"))
+        .with_variable(choice("Job", 'label_values(flink_jobmanager_job_uptime{namespace=~"$namespace"}, job_name)'))
+        .with_variable(SOURCES["hosts"])
     )
     ids = count(1)
     for row in description["rows"]:
@@ -50,6 +48,26 @@ def board(name: str, description: dict[str, Any]) -> dashboard.Dashboard:
         for panel in row["panels"]:
             made = made.with_panel((number(panel) if panel.get("number") else diagram(panel)).id(next(ids)))
     return made
+
+
+def choice(label: str, values: str) -> dashboard.QueryVariable:
+    """Return a variable of several values; all of them also where there is none."""
+    return (
+        dashboard.QueryVariable(label.lower())
+        .label(label)
+        .datasource(source("metrics"))
+        .query(values)
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        .all_value(".*")
+    )
+
+
+def source(variable: str) -> DataSourceRef:
+    """Return the source of data that a variable names."""
+    return DataSourceRef(type_val="prometheus", uid=f"${{{variable}}}")
 
 
 def number(panel: dict[str, Any]) -> stat.Panel:
@@ -72,10 +90,11 @@ def diagram(panel: dict[str, Any]) -> timeseries.Panel:
 
 def with_queries(made: Any, panel: dict[str, Any]) -> Any:
     """Return the panel with what both kinds have."""
-    made = made.title(panel["title"]).description(panel["description"]).unit(panel["unit"]).datasource(METRICS)
+    metrics = source(panel.get("source", "metrics"))
+    made = made.title(panel["title"]).description(panel["description"]).unit(panel["unit"]).datasource(metrics)
     for number, query in zip(count(), panel["queries"]):
         target = prometheus.Dataquery().expr(query["promql"]).legend_format(query["legend"]).ref_id(chr(65 + number))
-        made = made.with_target(target.datasource(METRICS))
+        made = made.with_target(target.datasource(metrics))
     return made
 
 

@@ -41,6 +41,7 @@ MAY_FIRE: Final = frozenset(
         "MetricReasonerRecordsBehind",  # most messages are read as fast as they can be
         "MetricReasonerCollectorRefuses",
         "MetricReasonerCollectorQueueFills",
+        "MetricReasonerCollectorQueueFull",
     }
 )
 

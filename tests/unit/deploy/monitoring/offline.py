@@ -17,7 +17,7 @@ GRAFANA: Final = ROOT / "deploy" / "grafana"
 PROMETHEUS: Final = ROOT / "deploy" / "prometheus"
 RULES: Final = GRAFANA / "rules"
 # Grafana's variables in PromQL, with a value of each.
-VARIABLES: Final = {"$job": ".*", "$__rate_interval": "1m"}
+VARIABLES: Final = {"$job": ".*", "$namespace": ".*", "$__rate_interval": "1m"}
 
 
 def checked(program: str, *arguments: str | Path) -> str:

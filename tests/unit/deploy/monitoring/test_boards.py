@@ -32,14 +32,16 @@ def test_no_two_panels_have_one_title() -> None:
     assert len(set(titles)) == len(titles)
 
 
-def test_each_expression_about_a_job_asks_for_the_jobs_that_are_chosen() -> None:
+def test_each_expression_about_flink_asks_for_the_namespaces_and_jobs_that_are_chosen() -> None:
     text = (GRAFANA / "job-health.yaml").read_text()
     expressions = [
         query["promql"]
         for row in yaml.safe_load(text)["rows"]
         for panel in row["panels"]
         for query in panel["queries"]
-        if "_job_" in query["promql"] and "Status_" not in query["promql"]
+        if "flink_" in query["promql"]
     ]
-    assert len(expressions) > 30
-    assert [promql for promql in expressions if 'job_name=~"$job"' not in promql] == []
+    of_jobs = [promql for promql in expressions if "_job_" in promql]
+    assert len(of_jobs) > 30
+    assert [promql for promql in of_jobs if 'job_name=~"$job"' not in promql] == []
+    assert [promql for promql in expressions if 'namespace=~"$namespace"' not in promql] == []

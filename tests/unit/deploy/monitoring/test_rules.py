@@ -53,6 +53,41 @@ def test_each_counter_that_the_documents_say_to_watch_has_an_alert() -> None:
     assert set(REJECTED.values()) & watched == {"rejected_too_large_total", "rejected_invalid_insight_total"}
 
 
+def test_nothing_about_jobs_mixes_namespaces() -> None:
+    """Each aggregation and each match of labels keeps them: `dev` and `prod` have jobs of one name."""
+    texts = [rule["expr"] for rule in alerts() if "flink_" in rule["expr"]]
+    labels = [found for text in texts for found in re.findall(r"\b(?:by|on) \(([^)]*)\)", text)]
+    assert len(labels) > 40
+    assert [found for found in labels if not found.startswith("namespace, ")] == []
+    alertmanager = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())
+    assert "namespace" in alertmanager["route"]["group_by"]
+    assert [rule for rule in alertmanager["inhibit_rules"] if "namespace" not in rule["equal"]] == []
+
+
+def test_labels_of_host_metrics_are_those_that_the_gateway_keeps() -> None:
+    """Remote write makes labels of the resource's attributes that are left, and of those of the point."""
+    gateway = yaml.safe_load((ROOT / "deploy/collector/gateway-observability.yaml").read_text())
+    (kept,) = gateway["processors"]["transform/series"]["metric_statements"]
+    of_resource = {name.replace(".", "_") for name in re.findall(r'"([\w.]+)"', kept)}
+    of_point = {"device", "mode", "mountpoint", "type", "state"}  # of the Collector's scraper `filesystem`
+    texts = [(RULES / "disk.yaml").read_text(), (RULES.parent / "job-health.yaml").read_text()]
+    assert set(re.findall(r"\$labels\.(\w+)", texts[0])) <= of_resource | of_point
+    (legend,) = re.findall(r"legend: '(.*)'\n.*system_filesystem", texts[1])
+    shown = re.findall(r"{{(\w+)}}", legend)
+    assert shown
+    assert set(shown) <= of_resource | of_point
+
+
+def test_the_collectors_that_kubernetes_counts_are_those_of_the_manifests() -> None:
+    texts = [file.read_text() for file in (ROOT / "k8s-operator" / "collector").glob("*.yaml")]
+    objects = [one for text in texts for one in yaml.safe_load_all(text)]
+    made = {(one["kind"].lower(), one["metadata"]["name"]) for one in objects if "metadata" in one}
+    (rule,) = [rule for rule in alerts() if "kube_" in rule["expr"]]
+    counted = set(re.findall(r'(daemonset|statefulset)="([\w-]+)"', rule["expr"]))
+    assert len(counted) == 2
+    assert counted <= made
+
+
 def test_prometheus_reads_rules_and_configuration(tmp_path: Path) -> None:
     assert "FAILED" not in checked("promtool", "check", "rules", *sorted(RULES.glob("*.yaml")))
     checked("promtool", "check", "config", PROMETHEUS / "prometheus.yml")
@@ -76,16 +111,17 @@ def test_an_alert_about_a_limit_fires_on_its_counter_alone_and_not_on_what_was_c
     limits = yaml.safe_load((RULES / "limits.yaml").read_text())["groups"][0]["rules"]
     counters = {rule["alert"]: COUNTER.findall(rule["expr"])[0] for rule in limits}
     fires = [
-        {"labels": f'{{alertname="{alert}", job_name="a", operator_name="{counter}"}}', "value": 1}
+        {"labels": f'{{alertname="{alert}", namespace="b", job_name="a", operator_name="{counter}"}}', "value": 1}
         for alert, counter in counters.items()
     ]
-    expression = 'count by (alertname, job_name, operator_name) (ALERTS{alertstate="firing"})'
+    expression = 'count by (alertname, namespace, job_name, operator_name) (ALERTS{alertstate="firing"})'
     case = {
         "name": "each counter has its first number after 20 minutes, grows for 25, and stands still",
         "interval": "1m",
         "input_series": [
             {
-                "series": f'flink_taskmanager_job_task_operator_{counter}{{job_name="a", operator_name="{counter}"}}',
+                "series": f"flink_taskmanager_job_task_operator_{counter}"
+                f'{{namespace="b", job_name="a", operator_name="{counter}"}}',
                 "values": "_x19 3+1x25 28x60",
             }
             for counter in counters.values()
