@@ -10,7 +10,8 @@ _CATALOGS: Final[Mapping[Catalog, str]] = {
     "rest": "org.apache.iceberg.rest.RESTCatalog",
     "glue": "org.apache.iceberg.aws.glue.GlueCatalog",
 }
-_SECRETS: Final = ("jdbc.password", "token", "credential", "s3.secret-access-key", "s3.session-token")
+# Parts of the names of options whose values are secrets; `header.Authorization` of a REST catalog is one of them.
+_SECRETS: Final = ("key", "secret", "token", "password", "credential", "authorization")
 
 
 def catalog_options(lake: Lake) -> dict[str, str]:
@@ -28,7 +29,9 @@ def catalog_options(lake: Lake) -> dict[str, str]:
 
 def without_secrets(text: str, options: Mapping[str, str]) -> str:
     """Return a text of Flink in which no secret of these options of a catalog stands."""
-    for secret in (options[name] for name in _SECRETS if name in options):
+    named = {value for name, value in options.items() if any(part in name.lower() for part in _SECRETS)}
+    # The longest first: it may contain another one. `true` is that of an option such as token-refresh-enabled.
+    for secret in sorted(named - {"", "true", "false"}, key=len, reverse=True):
         text = text.replace(secret, "******")
     return text
 

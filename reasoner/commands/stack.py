@@ -12,7 +12,7 @@ from reasoner.clients.flink_rest import FlinkRest, NoAnswer
 from reasoner.commands.shared import group, print_table
 from reasoner.errors import CommandFailed
 from reasoner.stack.postgres import postgres_programs
-from reasoner.stack.running import COMPONENTS, OPTIONAL, components_of
+from reasoner.stack.running import COMPONENTS, OPTIONAL, components_of, settled
 from reasoner.stack.settings import StackSettings
 from reasoner.stack.supervisor import Supervisor
 
@@ -72,7 +72,7 @@ def up(
     flags: dict[str, Any] = {name: value for name, value in locals().items() if name not in {"components", "also"}}
     settings = StackSettings.load(flags)
     supervisor = Supervisor(settings.folder, report=print)
-    settings = settings.model_copy(update=supervisor.running_ports()).resolved()
+    settings = settled(settings, supervisor)
     further = [name.strip() for name in also.split(",") if name.strip()]
     supervisor.up(components_of(settings, [*(components or _available()), *further]))
 

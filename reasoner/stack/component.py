@@ -17,6 +17,8 @@ class Component:
     - not_ready_because: None if it serves requests, else what is missing. Called repeatedly; must not wait for long.
     - setpriv: options of the command of that name, empty for our own user.
     - ports: setting name -> number; each is checked to be free before the start.
+    - counted_ports: the same for ports that are counted from a setting of another component.
+    - uses: components of the folder that its configuration names; it must be started again to use another one.
     - endpoints: addresses for users.
     """
 
@@ -30,6 +32,8 @@ class Component:
     setpriv: Callable[[], Sequence[str]] = tuple
     stop_signal: signal.Signals = signal.SIGTERM
     ports: Mapping[str, int] = field(default_factory=dict)
+    counted_ports: Mapping[str, int] = field(default_factory=dict)
+    uses: Sequence[str] = ()
     endpoints: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from reasoner.errors import CommandFailed
+from reasoner.errors import CommandFailed, WrongUse
 from reasoner.folders import checkout, tools
 
 _SETUP: Final = Path(__file__).with_name("setup.sh")
@@ -19,12 +19,16 @@ _OTHER_JARS = ("FLINK_LIB_DIR", "FLINK_OPT_DIR", "FLINK_PLUGINS_DIR", "FLINK_BIN
 def prepare(parts: Sequence[str] = ()) -> None:
     """Download the jars by hash and make FLINK_HOME, where they are missing. Raises CommandFailed.
 
-    parts: names of files in `parts` that are made instead; a name that is not there is said with those that are.
+    parts: names of files in `parts` that are made instead. Raises WrongUse where there is no such part here.
 
     The script prints what it will download and what is missing on this machine; a second call does nothing.
     """
     names = {} if checkout() else {"REASONER_TOOLS": str(tools()), "REASONER_PYTHON": sys.executable}
-    if subprocess.run(["bash", str(_SETUP), *parts], env={**os.environ, **names}, check=False).returncode:
+    code = subprocess.run(["bash", str(_SETUP), *parts], env={**os.environ, **names}, check=False).returncode
+    if code == 2:
+        message = "this part cannot be made here: see the line above"
+        raise WrongUse(message)
+    if code:
         message = "the setup is not complete: see the lines above"
         raise CommandFailed(message)
 

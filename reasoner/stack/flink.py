@@ -18,6 +18,7 @@ _READY_DEADLINE_S = 180.0
 # Reasons of both in flink-conf/config.yaml.
 _DIRECT_MB_OF_A_SLOT: Final = 256
 _NETWORK_MB_OF_A_SLOT: Final = 32
+_METRICS_PORT: Final = "metrics.reporter.prom.port"
 # A long path, because Flink moves the log of a RocksDB to its own logs, under a name made of the whole path, unless it
 # has more than 251 characters. A restore with another parallelism adds 41: with a path in between the name is too long
 # for a file, and the job fails again and again.
@@ -34,8 +35,13 @@ def jobmanager(settings: StackSettings) -> Component:
         command=partial(_jobmanager_command, settings),
         not_ready_because=partial(_no_answer_because, settings.flink_rest_url),
         ready_deadline_s=_READY_DEADLINE_S,
-        environment=partial(_environment, folder),
-        ports={"flink_rest_port": settings.flink_rest_port, "flink_rpc_port": settings.flink_rpc_port},
+        environment=partial(_environment, settings),
+        ports={
+            "flink_rest_port": settings.flink_rest_port,
+            "flink_rpc_port": settings.flink_rpc_port,
+            **_metrics_port(settings),
+        },
+        uses=_uses(settings),
         endpoints={"flink_rest": settings.flink_rest_url},
     )
 
@@ -43,7 +49,7 @@ def jobmanager(settings: StackSettings) -> Component:
 def taskmanager(settings: StackSettings, number: int) -> Component:
     """Return the TaskManager of this number (from 1). It is ready when the JobManager lists it with its slots.
 
-    The kernel chooses its ports; it uses the configuration of the JobManager.
+    The kernel chooses its ports but that of metrics; it uses the configuration of the JobManager.
     """
     name, folder = taskmanager_name(number), settings.folder / "flink"
     id_file = folder / f"{name}.id"
@@ -55,8 +61,12 @@ def taskmanager(settings: StackSettings, number: int) -> Component:
         id_file.write_text(f"{name}-{secrets.token_hex(3)}")
 
     def command() -> list[str]:
-        option = f"taskmanager.resource-id={id_file.read_text()}"
-        return [str(flink_home() / "bin" / "taskmanager.sh"), "start-foreground", "-D", option]
+        own = (
+            f"taskmanager.resource-id={id_file.read_text()}",
+            f"{_METRICS_PORT}={settings.flink_metrics_port + number}",
+        )
+        options = [word for option in own for word in ("-D", option)]
+        return [str(flink_home() / "bin" / "taskmanager.sh"), "start-foreground", *options]
 
     def not_ready_because() -> str | None:
         try:
@@ -76,7 +86,9 @@ def taskmanager(settings: StackSettings, number: int) -> Component:
         command=command,
         not_ready_because=not_ready_because,
         ready_deadline_s=_READY_DEADLINE_S,
-        environment=partial(_environment, folder),
+        environment=partial(_environment, settings),
+        counted_ports=_metrics_port(settings, number),
+        uses=_uses(settings),
     )
 
 
@@ -126,7 +138,6 @@ def _jobmanager_command(settings: StackSettings) -> list[str]:
 def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:
     python = flink_env()["PATH"].partition(":")[0] + "/python"
     network = f"{_NETWORK_MB_OF_A_SLOT * settings.flink_slots}m"
-    metrics = settings.flink_metrics_port
     return {
         "jobmanager.rpc.port": settings.flink_rpc_port,
         "jobmanager.memory.process.size": settings.flink_jobmanager_memory,
@@ -137,8 +148,7 @@ def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:
         "taskmanager.memory.network.min": network,
         "taskmanager.memory.network.max": network,
         **({"metrics.reporters": "prom"} if settings.flink_metrics else {}),
-        # Each process takes the first free one.
-        "metrics.reporter.prom.port": f"{metrics}-{metrics + settings.flink_taskmanagers}",
+        _METRICS_PORT: settings.flink_metrics_port,
         "io.tmp.dirs": str(folder / "tmp"),
         "state.backend.rocksdb.localdir": str(folder / _ROCKSDB),
         # Flink's default keeps checkpoints in the heap of the JobManager, where they end with it.
@@ -152,5 +162,15 @@ def _own_values(settings: StackSettings, folder: Path) -> dict[str, Any]:
     }
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    return flink_env(log_folder=folder / "log", conf_folder=folder / "conf") | s3.flink_environment(folder.parent)
+def _environment(settings: StackSettings) -> dict[str, str]:
+    folder = settings.folder / "flink"
+    return flink_env(log_folder=folder / "log", conf_folder=folder / "conf") | s3.flink_environment(settings)
+
+
+def _metrics_port(settings: StackSettings, number: int = 0) -> dict[str, int]:
+    """Return the port of a process for its metrics, that of the JobManager for 0; none without metrics."""
+    return {"flink_metrics_port": settings.flink_metrics_port + number} if settings.flink_metrics else {}
+
+
+def _uses(settings: StackSettings) -> tuple[str, ...]:
+    return (*(["s3"] if settings.flink_s3 else []), *(["prometheus"] if settings.flink_metrics else []))

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ class ProcessRecord:
     - started_s (since boot) and boot_id: distinguish it from a later process with the same id.
     - stop_signal: signal that ends it in an orderly way.
     - ports: setting name -> number with which it was started.
+    - uses: components that its configuration names.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ProcessRecord:
     owner: str
     stop_signal: int = signal.SIGTERM
     ports: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    uses: Sequence[str] = ()
 
     def save(self, path: Path) -> None:
         """Write the record so that a reader sees either the old or the new one, never an incomplete one."""
@@ -100,7 +102,7 @@ def start(component: Component, *, die_with_parent: bool = False) -> tuple[subpr
     process = living(child.pid)
     # -1 for a child that has already ended: no process has that start time, so no process ever matches the record.
     started_s = _started_s(process) if process else -1.0
-    about = (component.stop_signal, dict(component.ports))
+    about = (component.stop_signal, dict(component.ports), list(component.uses))
     return child, ProcessRecord(component.name, child.pid, started_s, _boot_id(), owner, *about)
 
 

@@ -42,9 +42,20 @@ def components_of(settings: StackSettings, names: Sequence[str]) -> list[Compone
         "postgres": lambda settings: [postgres(settings)],
         "flink": _flink,
     }
-    if "prometheus" in names:
-        settings = settings.model_copy(update={"flink_metrics": True})
+    settings = _with_neighbours(settings, names)
     return [component for name, make in made.items() if name in names for component in make(settings)]
+
+
+def settled(settings: StackSettings, supervisor: Supervisor) -> StackSettings:
+    """Return the settings with the ports of what runs, a free port for each auto, and what Flink must know of it."""
+    settings = settings.model_copy(update=supervisor.running_ports()).resolved()
+    return _with_neighbours(settings, [record.name for record in supervisor.running()])
+
+
+def _with_neighbours(settings: StackSettings, names: Sequence[str]) -> StackSettings:
+    """Return the settings of a Flink beside these components."""
+    seen = {"flink_metrics": "prometheus" in names, "flink_s3": "s3" in names}
+    return settings.model_copy(update={name: True for name, there in seen.items() if there})
 
 
 def _flink(settings: StackSettings) -> list[Component]:
@@ -74,7 +85,7 @@ def running(
     """
     supervisor = Supervisor(settings.folder.expanduser().resolve(), die_with_parent=not keep, report=report)
     before = [record.name for record in supervisor.running()]
-    settings = settings.model_copy(update=supervisor.running_ports()).resolved()
+    settings = _with_neighbours(settled(settings, supervisor), names)
     supervisor.up(components_of(settings, names))
     try:
         yield RunningStack(settings, supervisor)

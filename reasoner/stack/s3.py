@@ -45,11 +45,11 @@ def credentials_file(settings: StackSettings) -> Path:
 
 
 def flink_options(settings: StackSettings) -> dict[str, Any]:
-    """Return the options by which Flink's file system finds this server; none where there is no server in the folder.
+    """Return the options by which Flink's file system finds this server; none without `flink_s3`.
 
     The keys are not among them: they would stand in Flink's configuration.
     """
-    if not credentials_file(settings).exists():
+    if not settings.flink_s3:
         return {}
     return {
         "s3.endpoint": settings.s3_url,
@@ -63,14 +63,13 @@ def flink_options(settings: StackSettings) -> dict[str, Any]:
     }
 
 
-def flink_environment(folder: Path) -> dict[str, str]:
-    """Return the variables that name the file of the keys to Flink; none where there is no server in the folder.
+def flink_environment(settings: StackSettings) -> dict[str, str]:
+    """Return the variables that name the file of the keys to Flink; none without `flink_s3`.
 
-    folder: of the stack. Versions 1 (Flink's file system) and 2 of AWS's SDK call the file by different names.
+    Versions 1 (Flink's file system) and 2 of AWS's SDK call the file by different names.
     """
-    path = folder / "s3" / "credentials"
     names = ("AWS_CREDENTIAL_PROFILES_FILE", "AWS_SHARED_CREDENTIALS_FILE")
-    return dict.fromkeys(names, str(path)) if path.exists() else {}
+    return dict.fromkeys(names, str(credentials_file(settings))) if settings.flink_s3 else {}
 
 
 def _folder(settings: StackSettings) -> Path:

@@ -54,10 +54,12 @@ class StackSettings(BaseModel):
     flink_rest_port: Port = 8081
     # Port of the JobManager for TaskManagers.
     flink_rpc_port: Port = 6123
-    # Port of the JobManager's metrics; TaskManagers have the next free ones.
+    # Port of the JobManager's metrics; TaskManagers have the next ones.
     flink_metrics_port: Port = 9249
     # Whether Prometheus can read metrics there. Flink's reporter listens on all addresses of the machine.
     flink_metrics: bool = False
+    # Whether Flink's s3:// is the S3 server of the folder.
+    flink_s3: bool = False
     # YAML file of the job that an application cluster runs; without it Flink is a session cluster.
     flink_application: Path | None = None
     # Savepoint from which the application goes on.
@@ -137,6 +139,8 @@ class StackSettings(BaseModel):
         """Return the settings with a free port in place of each auto."""
         auto = [name for name in _port_names() if getattr(self, name) == AUTO_PORT]
         ports = dict(zip(auto, free_ports(len(auto)), strict=True))
+        if "flink_metrics_port" in auto:
+            ports["flink_metrics_port"] = _free_range(1 + self.flink_taskmanagers, set(ports.values()))
         return self.model_copy(update={**ports, "folder": self.folder.expanduser().resolve()})
 
 
@@ -169,6 +173,14 @@ def free_ports(count: int) -> list[int]:
     found = list(islice(free, count))
     assert len(found) == count, f"found {len(found)} free ports in {_SERVER_PORTS}, expected {count}"
     return found
+
+
+def _free_range(count: int, taken: set[int]) -> int:
+    """Return the first of `count` consecutive ports that are free and not `taken`."""
+    free = (first for first in SystemRandom().sample(_SERVER_PORTS, len(_SERVER_PORTS) - count))
+    return next(
+        first for first in free if all(port not in taken and is_port_free(port) for port in range(first, first + count))
+    )
 
 
 def _port_names() -> list[str]:

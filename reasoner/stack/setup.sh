@@ -17,6 +17,8 @@ else
   SETUP='reasoner setup' TOOLS=${REASONER_TOOLS:?} VENV='' PACKAGED=${REASONER_PYTHON:?} REASONER_SETUP_APT=no
 fi
 readonly ROOT SETUP TOOLS VENV PACKAGED HERE=$ROOT/reasoner/stack # PACKAGED: the interpreter that has apache-flink
+# Parts that need nothing but this package. All others are for a checkout: they read its locks, tests or examples.
+readonly ANYWHERE=(s3 redis haproxy prometheus alertmanager)
 readonly STAMPS=$TOOLS/stamps LOGS=$TOOLS/log
 readonly NETWORK_HINT="Check the network, and the proxy, mirror and certificate settings of pip, uv and Maven; then run \`$SETUP\` again; finished parts are kept."
 declare -Ar JARS_MB=([kafka]=45 [flink]=120 [s3]=95 [operator]=115)
@@ -334,12 +336,23 @@ setup_flink() {
   setup_flink_home
 }
 
+refuse_unknown() { # refuse_unknown PART...
+  local part known=("${ANYWHERE[@]}") elsewhere='; other parts are for a checkout'
+  # shellcheck disable=SC2207 # names of our own files, without spaces
+  [[ -z $VENV ]] || elsewhere='' known=(python $(cd "$HERE/parts" && printf '%s\n' *.sh | sed 's/\.sh$//'))
+  for part in "$@"; do
+    [[ " kafka flink ${known[*]} " == *" $part "* ]] && continue
+    printf 'setup: found the part %s, expected kafka, flink%s%s\n' "$part" "$(printf ', %s' "${known[@]}")" "$elsewhere" >&2
+    exit 2
+  done
+}
+
 main() {
   local part parts=("$@")
   ((${#parts[@]})) || parts=(${VENV:+python} kafka flink)
+  refuse_unknown "${parts[@]}"
   for part in "${parts[@]}"; do
     [[ $part =~ ^(python|kafka|flink)$ ]] && continue
-    [[ $part =~ ^[a-z0-9-]+$ && -f $HERE/parts/$part.sh ]] || { printf 'setup: unknown part %s; expected python, kafka, flink or one of %s\n' "$part" "$(cd "$HERE/parts" && printf '%s ' *.sh)" >&2 && exit 2; }
     # shellcheck disable=SC1090
     source "$HERE/parts/$part.sh"
   done

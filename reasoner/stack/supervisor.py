@@ -58,6 +58,7 @@ class Supervisor:
                 _refuse_busy_ports(component)
             for component in components:
                 if record := self.record(component.name):
+                    _refuse_another_use(component, record)
                     # A command may have started it and been killed before it was ready.
                     self._wait_until_ready(component, record, time.monotonic(), "already up")
             try:
@@ -175,8 +176,19 @@ _RECORD_SUFFIX = ".process.json"
 
 
 def _refuse_busy_ports(component: Component) -> None:
-    busy = [(name, port) for name, port in component.ports.items() if not is_port_free(port)]
+    ports = (*component.ports.items(), *component.counted_ports.items())
+    busy = [(name, port) for name, port in ports if not is_port_free(port)]
     if busy:
-        ports = ", ".join(f"{port} (change it with {flag_of(name)})" for name, port in busy)
-        message = f"{component.name}: another program uses port {ports}; end that program or choose another port"
+        named = ", ".join(f"{port} (change it with {flag_of(name)})" for name, port in busy)
+        message = f"{component.name}: another program uses port {named}; end that program or choose another port"
+        raise CommandFailed(message)
+
+
+def _refuse_another_use(component: Component, record: ProcessRecord) -> None:
+    lacking = [name for name in component.uses if name not in record.uses]
+    if lacking:
+        message = (
+            f"{component.name} runs since before {', '.join(lacking)} was asked for, and does not use it: run "
+            f"`reasoner stack down {component.name.partition('-')[0]}`, then the same command again"
+        )
         raise CommandFailed(message)

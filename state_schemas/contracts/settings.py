@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sized
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -140,7 +141,7 @@ class Lake(Section):
     @field_validator("uri")
     @classmethod
     def _without_secret(cls, value: str) -> str:
-        if _catalog_at(value) == "rest" and "@" in value:
+        if _catalog_at(value) == "rest" and "@" in urlsplit(value).netloc:
             message = "lake.uri: found a user or password in it, expected lake.token_file or lake.credential_file"
             raise ValueError(message)
         return value

@@ -2,7 +2,6 @@
 # A Kubernetes API server with what it needs, and kubectl, for `make test-k8s`: 700 MB of sources and 7 to 15 minutes.
 setup_kubernetes() {
   local mark version=v1.36.3 from=$ROOT/tests/deploy/k8s/cluster named=k8s.io/component-base/version
-  [[ -n $VENV ]] || fail "the part kubernetes is for checkouts: it runs k8s-operator."
   # Gives the processes of a test the files of a pod. Where it is missing, the test that needs it says so.
   command -v bwrap >/dev/null || ! can_apt || apt_install bubblewrap || say "apt-get could not install bubblewrap"
   mark=$(fingerprint kubernetes "$version" "$from/go.mod" "$from/go.sum" "$from"/*/main.go)

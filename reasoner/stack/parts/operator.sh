@@ -2,7 +2,6 @@
 # What checks k8s-operator without a cluster: the operator's own validation, the schemas of its resources, of those of the
 # Prometheus Operator and of Kubernetes. The first time 120 MB and half a minute; then ~/.m2 and uv's cache have them.
 setup_operator() {
-  [[ -n $VENV ]] || fail "the part operator is for checkouts: it checks k8s-operator."
   setup_uv
   # The operator's default client needs okhttp; it also works with the JDK's, which is among the jars.
   setup_jars operator -DexcludeArtifactIds=kubernetes-httpclient-okhttp,okhttp,okhttp-jvm,okio,okio-jvm,logging-interceptor

@@ -1,6 +1,7 @@
 """`reasoner setup` of an installed package: the script with jars of its own, and the folders without a checkout."""
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from reasoner import folders
 from reasoner.errors import CommandFailed, WrongUse
 from reasoner.extras import require
 from reasoner.runs.journal import journal_path
-from reasoner.stack.environment import flink_home
+from reasoner.stack.environment import flink_home, prepare
 from reasoner.stack.settings import StackSettings
 from tests.support.readme import blocks_of
 from tests.tidy.rules import ROOT
@@ -43,7 +44,7 @@ class Installed:
 
     folder: Path
 
-    def run(self) -> subprocess.CompletedProcess[str]:
+    def run(self, *parts: str) -> subprocess.CompletedProcess[str]:
         environment = {
             "PATH": str(self.folder / "bin"),
             "HOME": str(self.folder),
@@ -53,7 +54,12 @@ class Installed:
         }
         script = self.folder / "site-packages" / "reasoner" / "stack" / "setup.sh"
         return subprocess.run(
-            ["/bin/bash", str(script)], env=environment, capture_output=True, text=True, check=False, timeout=60
+            ["/bin/bash", str(script), *parts],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
 
     @property
@@ -143,6 +149,27 @@ def test_a_jar_with_another_hash_is_refused(equipped: Installed) -> None:
     assert f"jar {JARS['kafka'][1]} has SHA-256" in done.stderr
     assert "run `reasoner setup` again" in done.stderr
     assert not (equipped.tools / "jars" / "kafka").exists()
+
+
+@pytest.mark.parametrize("part", ["collector", "boards", "operator", "python", "zookeeper"])
+def test_a_part_for_a_checkout_is_refused_with_those_of_the_package(machine: Installed, part: str) -> None:
+    done = machine.run("redis", part)
+    assert done.returncode == 2
+    known = "kafka, flink, s3, redis, haproxy, prometheus, alertmanager; other parts are for a checkout"
+    assert done.stderr == f"setup: found the part {part}, expected {known}\n"
+    assert not machine.tools.exists(), "nothing is made before the refusal"
+
+
+def test_a_part_of_the_package_reads_no_file_of_the_checkout() -> None:
+    stack = ROOT / "reasoner" / "stack"
+    (anywhere,) = re.findall(r"^readonly ANYWHERE=\((.*)\)$", (stack / "setup.sh").read_text(), re.MULTILINE)
+    assert [name for name in anywhere.split() if "$ROOT" in (stack / "parts" / f"{name}.sh").read_text()] == []
+
+
+def test_an_unknown_part_is_wrong_use(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(WrongUse):
+        prepare(["zookeeper"])
+    assert "found the part zookeeper, expected kafka, flink, python, alertmanager" in capfd.readouterr().err
 
 
 @pytest.fixture

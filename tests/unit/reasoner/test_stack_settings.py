@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from reasoner.errors import WrongUse
+from reasoner.stack.running import components_of
 from reasoner.stack.settings import AUTO_PORT, StackSettings
 from tests.tidy.rules import ROOT
 
@@ -36,6 +37,21 @@ def test_auto_ports_become_different_free_ports() -> None:
     assert AUTO_PORT not in ports
     assert len(set(ports)) == len(ports) >= 5
     assert max(ports) < 32_768, "the kernel gives such a port to a client before the server has bound it"
+
+
+def test_the_ports_of_metrics_are_free_in_a_row_and_each_process_reserves_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Catch a range of which the first port alone is free: another process has then no metrics."""
+    monkeypatch.setattr("reasoner.stack.settings.is_port_free", lambda port: port % 8 < 4)
+    settings = StackSettings(flink_taskmanagers=3, flink_metrics=True).with_auto_ports().resolved()
+    first = settings.flink_metrics_port
+    assert first % 8 == 0
+    flink = components_of(settings, ["flink"])
+    reserved = [{**part.ports, **part.counted_ports}["flink_metrics_port"] for part in flink]
+    assert reserved == [first, first + 1, first + 2, first + 3]
+    without = components_of(settings.model_copy(update={"flink_metrics": False}), ["flink"])
+    assert not any("flink_metrics_port" in {**part.ports, **part.counted_ports} for part in without)
 
 
 def test_auto_is_a_word_for_a_free_port() -> None:

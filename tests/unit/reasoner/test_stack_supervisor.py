@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,26 @@ def test_two_commands_at_once_are_refused(supervisor: Supervisor, part: Componen
     assert output == ["refused"]
     supervisor.report = output.append
     supervisor.down()
+
+
+def test_a_part_that_runs_without_what_is_asked_for_is_said(supervisor: Supervisor, part: Component) -> None:
+    """Catch an `up` that reports a part as up although its configuration does not name the new neighbour."""
+    supervisor.up([replace(part, uses=("s3",))])
+    supervisor.up([replace(part, uses=("s3",))])
+    supervisor.up([part])
+    with pytest.raises(
+        CommandFailed, match=r"part runs since before prometheus was asked for.* `reasoner stack down part`"
+    ):
+        supervisor.up([replace(part, uses=("s3", "prometheus"))])
+    assert supervisor.record("part") is not None
+    supervisor.down()
+
+
+def test_a_port_that_is_counted_from_a_setting_is_refused_too(supervisor: Supervisor, part: Component) -> None:
+    with socket.create_server((LOOPBACK, 0)) as other:
+        busy = replace(part, counted_ports={"flink_metrics_port": other.getsockname()[1]})
+        with pytest.raises(CommandFailed, match=rf"another program uses port {other.getsockname()[1]} "):
+            supervisor.up([busy])
 
 
 def test_down_of_one_name_leaves_the_other(supervisor: Supervisor, part: Component, tmp_path: Path) -> None:

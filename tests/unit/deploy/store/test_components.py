@@ -1,5 +1,6 @@
 """S3 server and Redis as components: their secrets stand in files of their owner alone and in no other setting."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from reasoner.errors import CommandFailed
 from reasoner.stack import StackSettings
 from reasoner.stack.redis import redis
-from reasoner.stack.running import components_of
+from reasoner.stack.running import components_of, settled
 from reasoner.stack.s3 import credentials_file, flink_environment, flink_options, s3
+from reasoner.stack.supervisor import Supervisor
 
 
 @pytest.fixture
@@ -39,13 +41,30 @@ def test_no_argument_and_no_option_of_flink_holds_a_key(
     monkeypatch.setattr("reasoner.stack.s3.s3_server", lambda: Path("versitygw"))
     s3(settings).prepare()
     keys = [line.rpartition(" ")[2] for line in credentials_file(settings).read_text().splitlines()[1:]]
-    shown = [*s3(settings).command(), str(flink_options(settings)), str(flink_environment(settings.folder))]
+    beside = settings.model_copy(update={"flink_s3": True})
+    shown = [*s3(settings).command(), str(flink_options(beside)), str(flink_environment(beside))]
     assert not [key for key in keys if any(key in text for text in shown)]
 
 
-def test_flink_knows_of_no_store_where_there_is_none(settings: StackSettings) -> None:
+def test_flink_uses_a_store_that_is_asked_for_and_not_one_that_was_there_before(settings: StackSettings) -> None:
+    """Catch a Flink that goes to this store for the buckets of AWS because its keys are still in the folder."""
+    s3(settings).prepare()
     assert flink_options(settings) == {}
-    assert flink_environment(settings.folder) == {}
+    assert flink_environment(settings) == {}
+    assert [part.uses for part in components_of(settings, ["flink"])] == [(), ()]
+    assert [part.uses for part in components_of(settings, ["s3", "flink"])][1:] == [("s3",), ("s3",)]
+
+
+def test_flink_uses_what_runs_beside_it_without_being_named_again(settings: StackSettings) -> None:
+    server, supervisor = s3(settings), Supervisor(settings.folder, die_with_parent=True)
+    waiting = ["sleep", "600"]
+    supervisor.up([replace(server, command=lambda: waiting, not_ready_because=lambda: None)])
+    try:
+        found = settled(settings, supervisor)
+    finally:
+        supervisor.down()
+    assert flink_options(found)["s3.endpoint"] == settings.s3_url
+    assert not found.flink_metrics
 
 
 @pytest.mark.parametrize("name", ["s3", "redis"])

@@ -9,7 +9,7 @@ import yaml
 from pyflink.util.exceptions import JavaException
 
 from jobs.flink_tables import attach
-from jobs.lake_catalog import catalog_options
+from jobs.lake_catalog import catalog_options, without_secrets
 from jobs.settings import JobConfig, load
 from reasoner.clients import lake as client
 from reasoner.clients.flink_rest import FlinkRest
@@ -149,6 +149,24 @@ def test_the_reason_why_flink_makes_no_catalog_holds_no_secret(tmp_path: Path) -
         attach(Refusing(), {}, JobConfig.model_validate({"lake": lake}))
     assert "'credential'='******'" in str(caught.value)
     assert "me:secret" not in str(caught.value)
+
+
+def test_an_at_sign_behind_the_name_of_the_host_is_no_user() -> None:
+    for uri in ("https://h/api?user=a@b", "https://h/@main"):
+        assert Lake.model_validate({**REST, "uri": uri}).uri == uri
+
+
+def test_every_value_under_the_name_of_a_secret_is_hidden() -> None:
+    options = {
+        "adls.account-key": "k3y",
+        "gcs.oauth2.token": "k3y-and-more",
+        "header.Authorization": "Bearer b3arer",
+        "token": "",
+        "token-refresh-enabled": "true",
+        "warehouse": "main",
+    }
+    said = "it is true that k3y, k3y-and-more and Bearer b3arer are of main"
+    assert without_secrets(said, options) == "it is true that ******, ****** and ****** are of main"
 
 
 def test_a_catalog_that_accepts_and_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
