@@ -12,7 +12,7 @@ pytest = code=0; $(BIN)/pytest $(1) || code=$$?; if ((code == 5)); then echo "py
 # Two suites at the same time would share two cores and miss their deadlines.
 .NOTPARALLEL:
 .PHONY: help setup demo test check test-flink test-services test-faults test-wheel trial build shop shop-setup collector prometheus alertmanager boards checked
-.PHONY: test-containers test-deploy test-compose test-k8s operator kubernetes explore mutants fuzz docs bench
+.PHONY: test-containers check-deploy test-deploy test-compose test-k8s operator kubernetes explore mutants fuzz docs bench
 
 help: ## Print the list of targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,9 +44,13 @@ test-containers: setup ## test-services with Kafka and PostgreSQL in containers,
 test-faults: setup ## Kill processes, count what survives, make wrong situations; write docs/verdicts and docs/wrong-situations.md
 	@export VERDICTS=docs/verdicts SITUATIONS=docs/wrong-situations.md; $(call pytest,tests -m faults)
 
-test-deploy: setup ## Run what deploys the job, on real engines: Collector, S3, catalogs, dashboard, images, Kubernetes; write docs/verdicts (the first time builds for half an hour)
-	@reasoner/stack/setup.sh s3 redis collector haproxy shop prometheus alertmanager browser compose-check podman operator kubernetes
-	@export VERDICTS=docs/verdicts; $(call pytest,tests/deploy -m deploy)
+check-deploy: setup ## Check the files that deploy and monitor a job with all programs for it, none of them left out (the first time builds for 10 minutes)
+	@reasoner/stack/setup.sh collector haproxy prometheus alertmanager boards compose-check operator
+	@export REASONER_NO_SKIPS=yes; $(call pytest,tests/unit/deploy)
+
+test-deploy: check-deploy ## Run what deploys the job, on real engines: Collector, S3, catalogs, dashboard, images, Kubernetes; write docs/verdicts (the first time builds for half an hour)
+	@reasoner/stack/setup.sh s3 redis shop browser podman kubernetes
+	@export VERDICTS=docs/verdicts REASONER_NO_SKIPS=yes; $(call pytest,tests/deploy -m deploy)
 
 test-compose: setup ## The part of test-deploy that builds the images and runs docker-compose.yml by podman
 	@reasoner/stack/setup.sh podman s3 collector compose-check

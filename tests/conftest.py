@@ -9,7 +9,7 @@ import os
 from hypothesis import HealthCheck, Phase, settings
 
 # Fixtures of real components, shared by the suites that are run together; nothing starts unless a test asks for it.
-pytest_plugins = ("tests.support.components", "tests.support.verdicts")
+pytest_plugins = ("tests.support.components", "tests.support.verdicts", "tests.support.skips")
 
 # No deadline: two cores are shared, and the first example compiles the wire scanner. No example database: the result of
 # a run must not depend on an earlier run. A counterexample of `make explore` becomes an explicit example.

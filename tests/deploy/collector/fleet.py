@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Final
 from urllib.request import urlopen
 
-import pytest
-
 from reasoner.stack.collector import agent, gateway
 from reasoner.stack.component import Component
 from reasoner.stack.running import RunningStack
 from reasoner.stack.settings import StackSettings, free_ports, is_port_free
 from tests.support.crash import kill_leader
+from tests.support.parts import HAPROXY, OTELCOL
 from tests.tidy.rules import ROOT
 
-OTELCOL: Final = ROOT / ".tools" / "collector" / "otelcol"
-HAPROXY: Final = ROOT / ".tools" / "haproxy" / "haproxy"
 FOLDER: Final = ROOT / "deploy" / "collector"
 SLOW_MS: Final = 100
 SAMPLED_PERCENT: Final = 5
@@ -28,13 +25,6 @@ WITH_OBSERVABILITY: Final = ("gateway.yaml", "gateway-observability.yaml")
 GATEWAYS: Final = ("collector-gateway-1", "collector-gateway-2")
 # Settings of the stack that two gateways must not share.
 _OF_A_GATEWAY: Final = tuple(f"collector_gateway_{name}port" for name in ("", "health_", "metrics_"))
-
-
-def skip_unless_built(*programs: Path) -> None:
-    """Skip with the reason where a part is not built."""
-    for program in programs:
-        if not program.exists():
-            pytest.skip(f"{program.parent.name} is missing: run `reasoner setup {program.parent.name}`")
 
 
 @dataclass

@@ -26,14 +26,14 @@ from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import Insight, from_json
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from tests.deploy.collector.arrivals import Arrived, acknowledged, arrived, spans_in, written
-from tests.deploy.collector.fleet import GATEWAYS, HAPROXY, OTELCOL, SAMPLED_PERCENT, SLOW_MS, Fleet, skip_unless_built
+from tests.deploy.collector.fleet import GATEWAYS, SAMPLED_PERCENT, SLOW_MS, Fleet
 from tests.services.job_runs import ClusterJob, job_config, topics_in
 from tests.support.components import skip_unless_set_up, skip_without_postgres
+from tests.support.parts import HAPROXY, OTELCOL, SHOP_PYTHON, skip_unless_made
 from tests.tidy.rules import ROOT
 
 pytestmark = pytest.mark.deploy
 
-SHOP_PYTHON: Final = ROOT / ".tools" / "shop" / "bin" / "python"
 SPANS_PER_SECOND: Final = 100
 WAITING_BYTES: Final = 50_000  # of a queue when its program is killed: about two seconds of telemetry
 WARM_S: Final = 90.0  # six windows of 10 s until a latency is compared, and the watermark behind them
@@ -46,7 +46,7 @@ def stack(tmp_path: Path) -> Iterator[RunningStack]:
     """Start Kafka, PostgreSQL and Flink."""
     skip_unless_set_up()
     skip_without_postgres()
-    skip_unless_built(OTELCOL, HAPROXY, SHOP_PYTHON.parent)
+    skip_unless_made(OTELCOL, HAPROXY, SHOP_PYTHON)
     settings = StackSettings(folder=tmp_path / "stack").with_auto_ports()
     with running(settings, ["kafka", "postgres", "flink"]) as started:
         yield started

@@ -25,13 +25,12 @@ from reasoner.stack.component import Component
 from reasoner.stack.settings import free_ports
 from reasoner.waiting import wait_until
 from state_schemas.contracts.settings import Topics
-from tests.deploy.collector.fleet import OTELCOL, WITH_OBSERVABILITY, recorder, refusal, skip_unless_built
+from tests.deploy.collector.fleet import WITH_OBSERVABILITY, recorder, refusal
 from tests.support.components import skip_unless_set_up
-from tests.tidy.rules import ROOT
+from tests.support.parts import OTELCOL, PROMETHEUS, skip_unless_made
 
 pytestmark = pytest.mark.deploy
 
-PROMETHEUS: Final = ROOT / ".tools" / "prometheus" / "prometheus"
 MIMIR: Final = f"http://127.0.0.1:{free_ports(1)[0]}"
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SECRETS: Final = ("hunter2", "jo@shop.example", "4111111111111111", "AKIAABCDEFGHIJKLMNOP", "abc.def-token", "cGF5")
@@ -215,7 +214,7 @@ def is_there(bootstrap: str) -> Seen | None:
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackSettings]:
     """Run `reasoner stack up kafka --with collector` with a file of each kind to read."""
     skip_unless_set_up()
-    skip_unless_built(OTELCOL)
+    skip_unless_made(OTELCOL)
     folder = tmp_path_factory.mktemp("contents")
     with ThreadingHTTPServer(("127.0.0.1", 0), Cadvisor) as cadvisor, pytest.MonkeyPatch.context() as patch:
         threading.Thread(target=cadvisor.serve_forever, daemon=True).start()
@@ -321,8 +320,7 @@ def test_loki_gets_masked_lines_and_no_label_of_a_user(seen: Seen, settings: Sta
 
 def test_series_of_mimir_have_the_labels_and_none_of_a_user(seen: Seen) -> None:
     assert seen.points
-    if not PROMETHEUS.exists():
-        pytest.skip("Prometheus is not there: run `reasoner setup prometheus`")
+    skip_unless_made(PROMETHEUS)
     (found,) = wait_until(lambda: series("orders_total"), "Mimir has the sum", 60.0)
     assert found["value"][1] == "6"
     labels = found["metric"]

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pytest
 import yaml
 
 from reasoner.folders import tools
@@ -15,6 +14,7 @@ from reasoner.stack.running import components_of
 from reasoner.stack.supervisor import Supervisor
 from tests.deploy.monitoring.prometheus_api import PrometheusApi
 from tests.support.components import skip_unless_set_up, skip_without_postgres
+from tests.support.parts import skip_unless_made
 
 # Alerts that wait for minutes are to be seen within a test: values each two seconds, not each 15.
 SCRAPE = "2s"
@@ -35,9 +35,7 @@ def monitored_stack(folder: Path) -> Iterator[MonitoredStack]:
     """Start the stack; end it with the `with` body."""
     skip_unless_set_up()
     skip_without_postgres()
-    for program in ("prometheus", "alertmanager"):
-        if not (tools() / program / program).exists():
-            pytest.skip(f"{program} is not there: run `make {program}`")
+    skip_unless_made(*(tools() / program / program for program in ("prometheus", "alertmanager")))
     settings = StackSettings(folder=folder, flink_taskmanager_memory="2000m").with_auto_ports().resolved()
     components = components_of(settings, ["prometheus", "alertmanager", "kafka", "postgres", "flink"])
     supervisor = Supervisor(settings.folder, die_with_parent=True)

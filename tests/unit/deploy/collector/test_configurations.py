@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from state_schemas.contracts.settings import Topics
+from tests.support.parts import HAPROXY, OTELCOL, skip_unless_made
 from tests.tidy.rules import ROOT
 
 FOLDER: Final = ROOT / "deploy" / "collector"
-OTELCOL: Final = ROOT / ".tools" / "collector" / "otelcol"
 GATEWAY, AGENT = ("gateway.yaml",), ("agent.yaml",)
 LISTS: Final = {
     "JSON_LOGS": "[/a/*.json, /b/*.json]",
@@ -56,8 +56,7 @@ def starts(tmp_path: Path) -> dict[str, tuple[tuple[str, ...], dict[str, str]]]:
 
 def validate(files: tuple[str, ...], variables: dict[str, str], **changed: str) -> str:
     """Return what the program says against the files, "" if they are valid."""
-    if not OTELCOL.exists():
-        pytest.skip("the Collector is not built: run `make collector`")
+    skip_unless_made(OTELCOL)
     words = [str(OTELCOL), "validate", *(f"--config={FOLDER / file}" for file in files)]
     words += [f"--config=yaml:{key}: {value}" for key, value in changed.items()]
     environment = {"PATH": os.environ["PATH"], **variables}
@@ -109,10 +108,8 @@ def components(file: dict[str, Any]) -> set[str]:
 
 
 def test_the_balancer_is_valid() -> None:
-    haproxy = ROOT / ".tools" / "haproxy" / "haproxy"
-    if not haproxy.exists():
-        pytest.skip("HAProxy is not there: run `reasoner setup haproxy`")
-    done = subprocess.run([str(haproxy), "-c", "-f", str(FOLDER / "haproxy.cfg")], capture_output=True, check=False)
+    skip_unless_made(HAPROXY)
+    done = subprocess.run([str(HAPROXY), "-c", "-f", str(FOLDER / "haproxy.cfg")], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
 
 

@@ -13,6 +13,7 @@ import yaml
 
 from jobs.settings import load
 from reasoner.folders import tools
+from tests.support.parts import skip_unless_made
 
 ROOT: Final = Path(__file__).parents[4]
 FILE: Final = ROOT / "docker-compose.yml"
@@ -38,8 +39,7 @@ def images(name: str) -> list[str]:
 
 def test_parser_of_docker_compose_takes_the_file_with_all_profiles() -> None:
     program = tools() / "compose-check" / "compose-check"
-    if not program.exists():
-        pytest.skip("not made: run `reasoner/stack/setup.sh compose-check`, which needs Go")
+    skip_unless_made(program)
     done = subprocess.run([program, FILE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout)["services"]) == set(SERVICES)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
 import yaml
 
 from reasoner.folders import tools
+from tests.support.parts import skip_unless_made
 from tests.tidy.rules import ROOT
 
 GRAFANA: Final = ROOT / "deploy" / "grafana"
@@ -23,8 +23,7 @@ VARIABLES: Final = {"$job": ".*", "$namespace": ".*", "$__rate_interval": "1m"}
 def checked(program: str, *arguments: str | Path) -> str:
     """Run promtool or amtool; return its output. It fails with the output, or skips where the program is not there."""
     path = tools() / {"promtool": "prometheus", "amtool": "alertmanager"}[program] / program
-    if not path.exists():
-        pytest.skip(f"{program} is not there: run `make {path.parent.name}`")
+    skip_unless_made(path)
     done = subprocess.run([path, *arguments], capture_output=True, text=True, check=False, timeout=60)
     output = done.stdout + done.stderr
     assert done.returncode == 0, output

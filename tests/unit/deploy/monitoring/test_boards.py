@@ -3,17 +3,16 @@
 import subprocess
 from pathlib import Path
 
-import pytest
 import yaml
 
 from reasoner.folders import tools
+from tests.support.parts import skip_unless_made
 from tests.unit.deploy.monitoring.offline import GRAFANA, checked, panels
 
 
 def test_the_committed_boards_are_those_of_their_descriptions(tmp_path: Path) -> None:
     python = tools() / "boards" / "bin" / "python"
-    if not python.exists():
-        pytest.skip("Grafana's types are not there: run `make boards`")
+    skip_unless_made(python)
     subprocess.run([python, GRAFANA / "boards.py", tmp_path], check=True, timeout=60)
     written = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert written == {path.name: path.read_text() for path in (GRAFANA / "dashboards").iterdir()}
