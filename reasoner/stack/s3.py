@@ -44,6 +44,13 @@ def credentials_file(settings: StackSettings) -> Path:
     return _folder(settings) / "credentials"
 
 
+def keys(settings: StackSettings) -> Mapping[str, str]:
+    """Return the keys of the server: `aws_access_key_id` and `aws_secret_access_key`."""
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
+    parser.read_string(credentials_file(settings).read_text())
+    return parser[_PROFILE]
+
+
 def flink_options(settings: StackSettings) -> dict[str, Any]:
     """Return the options by which Flink's file system finds this server; none without `flink_s3`.
 
@@ -93,17 +100,10 @@ def _prepare(settings: StackSettings) -> None:
     write_secret(credentials_file(settings), profile)
 
 
-def _keys(settings: StackSettings) -> Mapping[str, str]:
-    """Return `aws_access_key_id` and `aws_secret_access_key`."""
-    parser = configparser.ConfigParser(interpolation=None, default_section="")
-    parser.read_string(credentials_file(settings).read_text())
-    return parser[_PROFILE]
-
-
 def _environment(settings: StackSettings) -> dict[str, str]:
-    keys = _keys(settings)
+    own = keys(settings)
     # Arguments of a process can be read by every user of the machine, its environment by its own user.
-    names = {"ROOT_ACCESS_KEY": keys["aws_access_key_id"], "ROOT_SECRET_KEY": keys["aws_secret_access_key"]}
+    names = {"ROOT_ACCESS_KEY": own["aws_access_key_id"], "ROOT_SECRET_KEY": own["aws_secret_access_key"]}
     return {**os.environ, **names}
 
 
@@ -111,11 +111,11 @@ def _not_ready_because(settings: StackSettings) -> str | None:
     """Return None when the server answers and has its buckets; create those that are missing."""
     from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem  # Slow to import.
 
-    keys = _keys(settings)
+    own = keys(settings)
     try:
         store = S3FileSystem(
-            access_key=keys["aws_access_key_id"],
-            secret_key=keys["aws_secret_access_key"],
+            access_key=own["aws_access_key_id"],
+            secret_key=own["aws_secret_access_key"],
             endpoint_override=settings.s3_url,
             region=REGION,
             connect_timeout=1.0,

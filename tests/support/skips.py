@@ -1,4 +1,4 @@
-"""With REASONER_NO_SKIPS=yes a test of what deploys a job fails where it is skipped: without its program nothing checks."""
+"""With REASONER_NO_SKIPS=yes a skipped test of what deploys a job fails: its programs must be there."""
 
 import os
 from collections.abc import Generator

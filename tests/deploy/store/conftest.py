@@ -8,13 +8,15 @@ import pytest
 
 from jobs.settings import JobConfig
 from reasoner.errors import CommandFailed
+from reasoner.recordings.message import Message
+from reasoner.recordings.player import PlayOptions, play
 from reasoner.stack import RunningStack, StackSettings, running
 from reasoner.stack.environment import s3_server
 from reasoner.stack.s3 import credentials_file
-from tests.services.job_runs import job_config
+from tests.faults.terminal import Person
+from tests.services.job_runs import ClusterJob, job_config, topics_in
 from tests.support.components import skip_unless_set_up, skip_without_postgres
-
-PARTITIONS = 4
+from tests.support.submitted import PARTITIONS, parts
 
 
 @pytest.fixture
@@ -45,7 +47,12 @@ def config_on_s3(stack: RunningStack, name: str, folder: Path, **catalog: Any) -
     return JobConfig.model_validate({**config.model_dump(), "lake": lake, "engine": engine.model_dump()})
 
 
-def secret_of(stack: RunningStack) -> str:
-    """Return the secret key of the store."""
-    lines = credentials_file(stack.settings).read_text().splitlines()
-    return next(line.rpartition(" ")[2] for line in lines if line.startswith("aws_secret_access_key"))
+def played(job: ClusterJob, person: Person, file: Path) -> list[Message]:
+    """Submit a job, play the telemetry of the shop, and drain the job when all is read; return what was played."""
+    job.prepare(PARTITIONS)
+    person.run("submit", "--config", str(file), "--target", job.rest.url)
+    (messages,) = parts(1)
+    play(messages, job.config.kafka.bootstrap_servers, topics_in(job.config), PlayOptions(compression="zstd"))
+    job.wait_until_read()
+    person.run("stop", job.config.name, "--target", job.rest.url, "--drain")
+    return messages

@@ -6,22 +6,21 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
 import pytest
-import requests
 
 from reasoner.folders import tools
 from reasoner.stack.component import Component
 from reasoner.stack.environment import java_home
-from reasoner.stack.process import start, stop
 from reasoner.stack.settings import free_ports
-from reasoner.waiting import wait_until
+from tests.support.servers import not_answering, serving
 
 _HERE: Final = Path(__file__).parent / "rest_catalog"
 _OF_FLINK: Final = ("flink/hadoop-client-*.jar", "flink/commons-logging-*.jar", "flink/sqlite-jdbc-*.jar", "s3/*.jar")
-READY_S: Final = 60.0
 
 
 @contextmanager
@@ -42,22 +41,10 @@ def rest_catalog(folder: Path, properties: Mapping[str, str], tokens: Sequence[s
         name="rest-catalog",
         folder=folder,
         command=lambda: [*java, str(_HERE / "RestCatalog.java"), str(port), *files],
+        not_ready_because=partial(not_answering, f"{uri}/v1/config", HTTPStatus.UNAUTHORIZED),
     )
-    child, record = start(server, die_with_parent=True)
-    try:
-        wait_until(lambda: _answers(uri, child), f"the REST catalog answers; its log is {server.log}", READY_S)
+    with serving(server):
         yield uri
-    finally:
-        stop(record, deadline_s=10.0)
-        child.wait(10.0)
-
-
-def _answers(uri: str, child: "subprocess.Popen[bytes]") -> bool:
-    assert child.poll() is None, f"the REST catalog has ended with code {child.returncode}"
-    try:
-        return requests.get(f"{uri}/v1/config", timeout=2.0).status_code == 401
-    except requests.ConnectionError:
-        return False
 
 
 def _jars() -> list[Path]:

@@ -7,32 +7,30 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import requests
 
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.folders import checkout, tools
-from reasoner.recordings.player import PlayOptions, play
 from reasoner.runs.job_process import write_config
 from reasoner.stack import RunningStack
 from reasoner.stack.component import Component
-from reasoner.stack.process import start, stop
 from reasoner.stack.s3 import credentials_file
 from reasoner.stack.settings import free_ports
-from reasoner.waiting import wait_until
-from state_schemas.contracts.tables import RESOLUTIONS_S, TABLES
-from tests.deploy.store.conftest import PARTITIONS, config_on_s3
+from state_schemas.contracts.tables import TABLES
+from tests.deploy.store.conftest import config_on_s3, played
 from tests.faults.terminal import Person
-from tests.services.job_runs import ClusterJob, records_in, shop_messages, topics_in
-from tests.support.reshaped import spread
+from tests.services.job_runs import ClusterJob
+from tests.support.servers import not_answering, serving
+from tests.support.submitted import outcome
 
 pytestmark = pytest.mark.deploy
 
 NAME: Final = "glued"
-READY_S: Final = 60.0
 
 
 @pytest.fixture
@@ -60,28 +58,17 @@ def glue(packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.syspath_prepend(str(boto))
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    uri = f"http://127.0.0.1:{port}"
     moto = Component(
         name="moto",
         folder=tmp_path / "moto",
         command=lambda: command,
         environment=lambda: {**os.environ, "PYTHONPATH": str(packages)},
+        prepare=(tmp_path / "moto").mkdir,
+        not_ready_because=partial(not_answering, f"{uri}/moto-api/data.json", HTTPStatus.OK),
     )
-    moto.folder.mkdir()
-    child, record = start(moto, die_with_parent=True)
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: _answers(uri), f"moto answers; its log is {moto.log}", READY_S)
+    with serving(moto):
         yield uri
-    finally:
-        stop(record, deadline_s=10.0)
-        child.wait(10.0)
-
-
-def _answers(uri: str) -> bool:
-    try:
-        return requests.get(f"{uri}/moto-api/data.json", timeout=2.0).ok
-    except requests.ConnectionError:
-        return False
 
 
 def test_glue(
@@ -101,20 +88,6 @@ def test_glue(
     person = Person(tmp_path, stack, file)
     made = person.run("tables", "create", "--config", str(file))
     assert made.splitlines() == [f"{spec.name}: created" for spec in TABLES]
-    job.prepare(PARTITIONS)
-    person.run("submit", "--config", str(file), "--target", job.rest.url)
-    messages = list(spread(shop_messages(), PARTITIONS, 1))
-    play(messages, config.kafka.bootstrap_servers, topics_in(config), PlayOptions(compression="zstd"))
-    job.wait_until_read()
-    person.run("stop", NAME, "--target", job.rest.url, "--drain")
-    records, rollups = records_in(messages), job.spans_in_rollups()
-    bodies = sorted(record.value for record in job.insight_records())
-    verdict |= {
-        "catalog": "moto 5.2.5 in place of AWS Glue",
-        "spans_sent": records["traces"],
-        "spans_in_rollups": rollups,
-        "insight_revisions": len(bodies),
-    }
-    assert rollups == dict.fromkeys(RESOLUTIONS_S, records["traces"])
-    assert bodies == job.table_bodies()
+    messages = played(job, person, file)
+    verdict |= {"catalog": "moto 5.2.5 in place of AWS Glue", **outcome(job, messages)}
     verdict["pass"] = True

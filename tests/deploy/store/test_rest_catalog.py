@@ -6,17 +6,16 @@ from typing import Any
 import pytest
 
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.recordings.player import PlayOptions, play
 from reasoner.runs.job_process import write_config
 from reasoner.stack import RunningStack
 from reasoner.stack.s3 import credentials_file
 from state_schemas.contracts.settings import Lake
-from state_schemas.contracts.tables import RESOLUTIONS_S, TABLES
-from tests.deploy.store.conftest import PARTITIONS, config_on_s3
+from state_schemas.contracts.tables import TABLES
+from tests.deploy.store.conftest import config_on_s3, played
 from tests.deploy.store.rest_server import rest_catalog
 from tests.faults.terminal import Person
-from tests.services.job_runs import ClusterJob, records_in, shop_messages, topics_in
-from tests.support.reshaped import spread
+from tests.services.job_runs import ClusterJob
+from tests.support.submitted import outcome
 
 pytestmark = pytest.mark.deploy
 
@@ -49,27 +48,9 @@ def test_rest_catalog(
         made = person.run("tables", "create", "--config", str(by_token))
         assert made.splitlines() == [f"{spec.name}: created" for spec in TABLES]
         assert "does not answer as expected" in refused
-        job.prepare(PARTITIONS)
-        person.run("submit", "--config", str(file), "--target", job.rest.url)
-        messages = list(spread(shop_messages(), PARTITIONS, 1))
-        play(messages, config.kafka.bootstrap_servers, topics_in(config), PlayOptions(compression="zstd"))
-        job.wait_until_read()
-        person.run("stop", NAME, "--target", job.rest.url, "--drain")
-        records = records_in(messages)
-        rollups, severe = job.spans_in_rollups(), job.severe_lines()
+        messages = played(job, person, file)
         shown = person.run("insights", "list", "--config", str(file), "--since", "9000d")
-        bodies = sorted(record.value for record in job.insight_records())
-        verdict |= {
-            "spans_sent": records["traces"],
-            "spans_in_rollups": rollups,
-            "severe_lines_sent": records["severe"],
-            "severe_lines_in_patterns": severe,
-            "insight_revisions": len(bodies),
-            "refused_without_token": refused.strip(),
-        }
-        assert rollups == dict.fromkeys(RESOLUTIONS_S, records["traces"])
-        assert severe == dict.fromkeys((10, 60), records["severe"])
-        assert bodies == job.table_bodies()
+        verdict |= {"refused_without_token": refused.strip(), **outcome(job, messages)}
         assert "P95 latency" in shown
     verdict["pass"] = True
 

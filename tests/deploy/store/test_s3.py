@@ -10,27 +10,26 @@ from typing import Any
 import pytest
 
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.clients.insight_topic import last_revisions
 from reasoner.recordings.player import PlayOptions, play
-from reasoner.runs import demo
 from reasoner.runs.job_process import write_config
 from reasoner.stack import RunningStack
 from reasoner.stack.flink import taskmanager_name
 from reasoner.stack.running import components_of
+from reasoner.stack.s3 import keys
 from reasoner.waiting import wait_until
-from state_schemas.contracts.tables import RESOLUTIONS_S
-from tests.deploy.store.conftest import PARTITIONS, config_on_s3, secret_of
+from tests.deploy.store.conftest import config_on_s3
 from tests.faults.breaking import completed_checkpoints
 from tests.faults.conftest import feeding
 from tests.faults.terminal import JOB_ID_CHARS, Person
-from tests.services.job_runs import PLAN, ClusterJob, records_in, shop_messages, topics_in
+from tests.services.job_runs import ClusterJob, topics_in
 from tests.support.crash import kill_leader, start_taskmanager
-from tests.support.reshaped import spread
+from tests.support.submitted import PARTITIONS, outcome, parts
 
 pytestmark = pytest.mark.deploy
 
 NAME = "stored"
 SPEED = 6.0  # seconds of event time a second: there are messages to read at each kill
+KILLS_MAX = 10
 BEFORE_SAVEPOINT = 0.8  # of the messages
 OUTAGE_DEADLINE_S = (
     400.0  # S3's clients try for 5 s where the connection is refused, for a minute or two where it is silent
@@ -74,6 +73,15 @@ def kill_in_checkpoint(stack: RunningStack, job: ClusterJob) -> dict[str, Any]:
     return {"kind": "in a checkpoint", "checkpoint": found, "incomplete": incomplete, **next_checkpoints(stack, job)}
 
 
+def kills_in_checkpoint(stack: RunningStack, job: ClusterJob) -> list[dict[str, Any]]:
+    """Kill the store until a kill has left a checkpoint without its end: on a busy machine many come too late."""
+    kills = [kill_in_checkpoint(stack, job)]
+    while not kills[-1]["incomplete"]:
+        assert len(kills) < KILLS_MAX, f"none of {len(kills)} kills hit a checkpoint"
+        kills.append(kill_in_checkpoint(stack, job))
+    return kills
+
+
 def next_checkpoints(stack: RunningStack, job: ClusterJob) -> dict[str, Any]:
     """Wait until two more checkpoints are complete; return figures.
 
@@ -97,7 +105,7 @@ def next_checkpoints(stack: RunningStack, job: ClusterJob) -> dict[str, Any]:
 
 def leaks(stack: RunningStack, folder: Path, rest: FlinkRest) -> list[str]:
     """Return the logs, settings and pages of the dashboard in which the secret key stands."""
-    secret, root = secret_of(stack), stack.settings.folder
+    secret, root = keys(stack.settings)["aws_secret_access_key"], stack.settings.folder
     files = [*root.rglob("*.log"), *(root / "flink" / "conf").iterdir(), *folder.glob("*.yaml")]
     assert any(secret in path.read_text() for path in (root / "s3").glob("credentials"))
     pages = {path: json.dumps(rest.get(path)) for path in ("/jobmanager/config", "/jobmanager/environment")}
@@ -110,14 +118,14 @@ def test_s3(stack: RunningStack, tmp_path: Path, verdict: dict[str, Any]) -> Non
     file = write_config(config, tmp_path / f"{NAME}.yaml")
     job = ClusterJob(config, FlinkRest(stack.settings.flink_rest_url), tmp_path)
     person, url = Person(tmp_path, stack, file), job.rest.url
-    messages = list(spread(shop_messages(), PARTITIONS, 1))
+    (messages,) = parts(1)
     before = messages[: int(len(messages) * BEFORE_SAVEPOINT)]
     job.prepare(PARTITIONS)
 
     submit = ("submit", "--config", str(file), "--target", url)
     job = replace(job, job_id=job_id_in(person.run(*submit)))
     with feeding(config, before, len(before), SPEED):
-        verdict["kills"] = [kill_in_checkpoint(stack, job), outage(stack, job), kill_in_checkpoint(stack, job)]
+        verdict["kills"] = [*kills_in_checkpoint(stack, job), outage(stack, job), kill_in_checkpoint(stack, job)]
     job.wait_until_read()
     # Its first line: pyiceberg logs each commit that the job has overtaken.
     maintain = person.run("tables", "maintain", "--config", str(file), "--keep-hours", "0", "--json").splitlines()[0]
@@ -127,25 +135,14 @@ def test_s3(stack: RunningStack, tmp_path: Path, verdict: dict[str, Any]) -> Non
     job.wait_until_read()
     person.run("stop", NAME, "--target", url, "--drain")
 
-    records, rollups, severe = records_in(messages), job.spans_in_rollups(), job.severe_lines()
     revisions = Counter(dict(record.headers)["ce_id"] for record in job.insight_records())
-    bodies = sorted(record.value for record in job.insight_records())
     verdict |= {
-        "spans_sent": records["traces"],
-        "spans_in_rollups": rollups,
-        "severe_lines_sent": records["severe"],
-        "severe_lines_in_patterns": severe,
-        "insight_revisions": len(bodies),
+        **outcome(job, messages),
         "insight_revisions_twice": sum(count - 1 for count in revisions.values()),
         "files_merged": sum(table["files_before"] - table["files_after"] for table in json.loads(maintain)["tables"]),
     }
     assert f"s3://flink/{NAME}/savepoint-" in stopped
-    assert any(kill.get("incomplete") for kill in verdict["kills"]), "no kill hit a checkpoint: the test proves less"
-    assert rollups == dict.fromkeys(RESOLUTIONS_S, records["traces"])
-    assert severe == dict.fromkeys((10, 60), records["severe"])
     assert max(revisions.values()) == 1
-    assert bodies == job.table_bodies()
-    assert demo.faults(PLAN, last_revisions(bodies), last_revisions(job.table_bodies())) == []
     assert verdict["files_merged"] > 0
     assert leaks(stack, tmp_path, job.rest) == []
     verdict["pass"] = True

@@ -12,8 +12,8 @@ from reasoner.errors import CommandFailed
 from reasoner.stack import RunningStack, StackSettings, running
 from reasoner.stack.environment import redis_server, s3_server
 from reasoner.stack.running import components_of
+from reasoner.stack.s3 import keys
 from reasoner.waiting import wait_until
-from tests.deploy.store.conftest import secret_of
 from tests.support.crash import kill_leader
 
 pytestmark = pytest.mark.deploy
@@ -48,8 +48,7 @@ def ask(servers: RunningStack, password: str, command: str) -> str:
 
 
 def store_of(servers: RunningStack, secret: str) -> S3FileSystem:
-    lines = (servers.settings.folder / "s3" / "credentials").read_text().splitlines()
-    key = next(line.rpartition(" ")[2] for line in lines if line.startswith("aws_access_key_id"))
+    key = keys(servers.settings)["aws_access_key_id"]
     return S3FileSystem(
         access_key=key, secret_key=secret, endpoint_override=servers.settings.s3_url, region="us-east-1"
     )
@@ -64,7 +63,7 @@ def listening(port: int) -> set[str]:
 
 def test_store_servers(servers: RunningStack, verdict: dict[str, Any]) -> None:
     password = (servers.settings.folder / "redis" / "password").read_text()
-    store = store_of(servers, secret_of(servers))
+    store = store_of(servers, keys(servers.settings)["aws_secret_access_key"])
     with store.open_output_stream("warehouse/object") as output:
         output.write(b"x" * 12_000_000)  # more than a part of an upload
     assert ask(servers, password, "SET key value") == "+OK"
