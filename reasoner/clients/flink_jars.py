@@ -8,6 +8,7 @@ import io
 import json
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 from urllib.parse import quote
 from zipfile import ZipFile, ZipInfo
@@ -35,7 +36,8 @@ def thin_jar() -> bytes:
 def run_program(rest: FlinkRest, arguments: Sequence[str], savepoint: str) -> str:
     """Run a program in the JobManager and return the id of its job. savepoint: where the job goes on, or "".
 
-    Raises CommandFailed with what the program said last, or why the job could not go on.
+    Raises CommandFailed with what the program said last, or why the job could not go on. NoAnswer: the program may run
+    and start its job later.
     """
     jar = _uploaded(rest)
     body = {"entryClass": ENTRY_CLASS, "programArgsList": list(arguments), "savepointPath": savepoint or None}
@@ -45,7 +47,8 @@ def run_program(rest: FlinkRest, arguments: Sequence[str], savepoint: str) -> st
         message = f"the cluster at {rest.url} did not take the job: {_reason(rest, failure.said)}"
         raise CommandFailed(message) from failure
     finally:
-        rest.delete(f"/jars/{jar}")
+        with suppress(CommandFailed):  # a jar that stays is no reason to call a job that runs a failure
+            rest.delete(f"/jars/{jar}")
 
 
 def _uploaded(rest: FlinkRest) -> str:
@@ -62,7 +65,10 @@ def _uploaded(rest: FlinkRest) -> str:
 
 def _reason(rest: FlinkRest, failure: str) -> str:
     """Return why the program failed: its own words where the answer has only its exit code."""
-    trace = "\n".join(json.loads(failure).get("errors", [])) if failure.startswith("{") else failure
+    try:
+        trace = "\n".join(json.loads(failure)["errors"])
+    except (ValueError, KeyError, TypeError):  # the client keeps the beginning of a very long answer
+        trace = failure.replace("\\n", "\n")
     if "Python process exits with code" not in trace:
         return why(trace)
     words = said(rest.text("/jobmanager/log"))

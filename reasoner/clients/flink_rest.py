@@ -20,7 +20,7 @@ from state_schemas.contracts.counters import MetricName
 from state_schemas.telemetry.signals import SIGNALS
 
 COUNTERS: Final = frozenset(get_args(MetricName))
-_ERROR_BYTES_MAX: Final = 20_000  # a stack trace, whose last cause is the reason
+_ERROR_BYTES_MAX: Final = 1_000_000  # a stack trace with the traces of its causes; the last one is the reason
 _ERROR_CHARS_MAX: Final = 400  # of it in a message
 _SOURCE: Final = "Source: "
 _METRICS_AT_ONCE: Final = 20  # of a request: their names are in its address
@@ -58,7 +58,7 @@ class Refused(CommandFailed):
 
 
 class NoAnswer(CommandFailed):
-    """No answer from the address: the cluster is not up, or has just ended."""
+    """No answer from the address: the cluster is not up, has just ended, or takes too long."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from reasoner.errors import WrongUse
 from reasoner.evaluate.result import Result
 
 if TYPE_CHECKING:
-    from reasoner.runs.submit import Way
+    from reasoner.runs.way import Way
 
 Target = Annotated[str, typer.Option(help="REST address of the Flink cluster.")]
 JobName = Annotated[str, typer.Argument(help="Name of the job, as `name` of its settings.")]

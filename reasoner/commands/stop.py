@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 
-from reasoner.clients.flink_rest import FlinkRest
 from reasoner.commands.shared import JobName, SavepointFolder, Target, say
-from reasoner.runs import operator_owned, savepoints
+from reasoner.runs import savepoints
 
 app = typer.Typer(help="Stop a job with a savepoint.")
 
@@ -35,7 +34,6 @@ def stop_command(
     Exit codes: 0 ok, 1 no such job runs, its sources are idle, the savepoint failed, or Flink's Kubernetes operator
     owns the job, 2 wrong use.
     """
-    operator_owned.refuse(FlinkRest.at(target), "stop")
     path = savepoints.stop(name, target, folder, drain=drain)
     print(path)
     if not drain:

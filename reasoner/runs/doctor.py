@@ -17,6 +17,7 @@ from reasoner.recordings.read import times_ns
 from reasoner.runs.foreign_format import foreign_format
 from reasoner.runs.insight_view import hidden_text, stays_hidden
 from reasoner.runs.preflight import Preflight
+from reasoner.runs.way import usual_way
 from state_schemas.telemetry.signals import SIGNALS, SignalType
 from udfs.insights.wording import elapsed, percent
 from udfs.otlp.decoder import SpanDecoder
@@ -79,7 +80,7 @@ class Doctor:
         return SpanDecoder()
 
     def _places(self) -> Iterator[Finding]:
-        checks = Preflight("insights", self.config, self.file, self.rest)
+        checks = Preflight("insights", self.config, self.file, self.rest, usual_way())
         yield from self._cluster(checks)
         for name, faults in (
             (f"topics on {self.config.kafka.bootstrap_servers}", checks.topic_faults()),

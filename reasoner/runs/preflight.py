@@ -14,6 +14,7 @@ from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.topic_samples import topic_states
 from reasoner.clients.topics import missing_topics, sink_specs, transaction_timeout_ms_max
 from reasoner.errors import CommandFailed
+from reasoner.runs.way import Way, secret_properties
 from reasoner.stack.environment import flink_home
 from reasoner.waiting import wait_until
 from state_schemas.aggregates.published_rules import RuleRecord
@@ -36,13 +37,15 @@ class Preflight:
     # The settings, as the person named them in the command.
     file: str
     rest: FlinkRest
+    # How the job is submitted from this machine; None: not at all.
+    by: Way | None = None
 
     def faults(self) -> list[str]:
         """Return why the job cannot work, a sentence each with the command that mends it; none if it can."""
         return [*self.cluster_faults(), *self.topic_faults(), *self.table_faults()]
 
     def cluster_faults(self) -> list[str]:
-        return [*self._name_faults(), *self._slot_faults(), *self._version_faults()]
+        return [*self._name_faults(), *self._slot_faults(), *self._version_faults(), *self.settings_faults()]
 
     def successor_faults(self, running_id: str) -> list[str]:
         """Return why the job cannot take over from the running one, whose slots become free."""
@@ -50,7 +53,8 @@ class Preflight:
         slots = rest.free_slots() + rest.used_slots(running_id)
         faults = [f"{rest.url} has {slots} slots for it, expected {wanted} (engine.parallelism)"]
         too_few = bool(rest.all_slots()) and slots < wanted
-        return [*(faults if too_few else []), *self._version_faults(), *self.topic_faults(), *self.table_faults()]
+        found = [*(faults if too_few else []), *self._version_faults(), *self.settings_faults()]
+        return [*found, *self.topic_faults(), *self.table_faults()]
 
     def notes(self) -> list[str]:
         """Return what works and may be a surprise."""
@@ -82,6 +86,16 @@ class Preflight:
         version = self.rest.version()
         if not version.startswith(f"{FLINK_VERSION}."):
             yield f"{self.rest.url} runs Flink {version}, expected {FLINK_VERSION}: the job is built for that version"
+
+    def settings_faults(self) -> Iterator[str]:
+        """Yield why the settings may not be sent with a request, which makes them arguments of a process."""
+        secrets = secret_properties(self.config) if self.by == "rest" else []
+        if secrets:
+            yield (
+                f"{', '.join(secrets)} would be an argument of a process beside the JobManager, which other users of "
+                "that machine and its log may see: submit with --by client; or take the value from a file there by a "
+                "provider of Kafka's client or a *_file setting of the lake (docs/dashboard.md)"
+            )
 
     def _slots_become_free(self, wanted: int) -> bool:
         try:
@@ -170,7 +184,8 @@ class Preflight:
         return {spec.name for spec in TABLES if any(issubclass(one, spec.row or Insight) for one in given)}
 
     def table_faults(self) -> Iterator[str]:
-        yield from self._jar_faults()
+        if self.by == "client":
+            yield from self._jar_faults()
         written = self._tables()
         missing = [name for name in lake.missing_tables(self.config.lake) if name in written]
         if missing:

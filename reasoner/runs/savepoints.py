@@ -7,7 +7,7 @@ import yaml
 
 from reasoner.clients.flink_rest import FlinkRest, JobInfo, NoAnswer
 from reasoner.errors import CommandFailed
-from reasoner.runs import journal
+from reasoner.runs import journal, operator_owned
 from reasoner.waiting import wait_until
 from state_schemas.contracts.settings import Kafka
 
@@ -31,9 +31,11 @@ def take(name: str, target: str, folder: str) -> str:
 def stop(name: str, target: str, folder: str, *, drain: bool) -> str:
     """Stop the job with a savepoint, wait until it has ended, and return the path. folder: as of `take`.
 
-    drain: end event time first. Raises CommandFailed where windows would be lost, before anything is stopped.
+    drain: end event time first. Raises CommandFailed where windows would be lost, or where Flink's Kubernetes operator
+    owns the job, before anything is stopped.
     """
     rest = FlinkRest.at(target)
+    operator_owned.refuse(rest, "stop")
     job = ready(rest, name)
     if drain:
         _refuse_idle(rest, job)

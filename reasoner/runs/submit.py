@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from sys import executable
-from typing import Final, Literal
+from typing import Final
 from urllib.parse import urlsplit
 
 import jobs
@@ -18,19 +17,19 @@ from jobs.settings import JobConfig, load
 from reasoner.clients import lake
 from reasoner.clients.flink_errors import why
 from reasoner.clients.flink_jars import run_program
-from reasoner.clients.flink_rest import FlinkRest
+from reasoner.clients.flink_rest import FlinkRest, NoAnswer
 from reasoner.clients.topics import create_topics, rule_specs, sink_specs
 from reasoner.errors import CommandFailed, WrongUse, nearest
 from reasoner.runs import journal, resume
 from reasoner.runs.preflight import Preflight
+from reasoner.runs.way import Way, usual_way
 from reasoner.stack.environment import flink_env, flink_home
-
-# `client`: Flink's command line on this machine runs the program of the job. `rest`: the JobManager does.
-Way = Literal["client", "rest"]
+from reasoner.waiting import wait_until
 
 MODULE: Final = "jobs.insights"
 SCRIPT: Final = Path(jobs.__path__[0]) / "insights.py"
 SUBMIT_DEADLINE_S: Final = 180.0
+LATE_DEADLINE_S: Final = 60.0  # for a job whose start was not answered in time
 PARTITIONS: Final = 4  # of topics that are created with a job
 _JOB_ID: Final = re.compile(r"JobID ([0-9a-f]{32})")
 
@@ -72,6 +71,10 @@ class Submission:
             raise WrongUse(message)
         return config
 
+    @property
+    def _way(self) -> Way:
+        return self.by or usual_way()
+
     def arguments(self) -> list[str]:
         """Return the arguments of `jobs.insights` where it can read the file of the settings."""
         return ["--config", str(self.file.resolve()), *self._what()]
@@ -89,14 +92,14 @@ class Submission:
     def preflight(self, rest: FlinkRest) -> list[str]:
         """Check that the job can work on the cluster; return notes. Raises CommandFailed with all faults otherwise."""
         config = self.check()
-        checks = Preflight(self.job, config, str(self.file), rest)
+        checks = Preflight(self.job, config, str(self.file), rest, self._way)
         refuse(config.name, checks.faults())
         return [*checks.notes(), *self._start_notes(config, rest)]
 
     def preflight_here(self) -> None:
         """Check that the job can work on a mini-cluster: topics and tables. Raises CommandFailed with all faults."""
         config = self.check()
-        checks = Preflight(self.job, config, str(self.file), FlinkRest(""))
+        checks = Preflight(self.job, config, str(self.file), FlinkRest(""), "client")
         refuse(config.name, [*checks.topic_faults(), *checks.table_faults()])
 
     def _start_notes(self, config: JobConfig, rest: FlinkRest) -> list[str]:
@@ -139,22 +142,26 @@ class Submission:
         Returns when the job has read its savepoint, or why it could not. The workers' Python must have this package: on
         this machine it is the one that runs this command.
         """
-        self.check()
-        rest = FlinkRest.at(target)
+        config, rest = self.check(), FlinkRest.at(target)
         if rest.is_application():
             message = (
                 f"{rest.url} is an application cluster, which runs the job that it was started with: change its "
                 "settings there, or give the address of a session cluster"
             )
             raise CommandFailed(message)
-        rest.version()  # Flink's own command tries an address that does not answer for over a minute
+        refuse(config.name, list(Preflight(self.job, config, str(self.file), rest, self._way).settings_faults()))
+        # Flink's own command tries an address that does not answer for over a minute.
+        known = {job.job_id for job in rest.overview()}
         savepoint = self.savepoint_path(rest)
-        if (self.by or usual_way()) == "rest":
-            return run_program(rest, ["-pym", MODULE, "--settings", self.file.read_text(), *self._what()], savepoint)
-        return self._submit_by_client(target, savepoint)
+        try:
+            if self._way == "rest":
+                words = ["-pym", MODULE, "--settings", self.file.read_text(), *self._what()]
+                return run_program(rest, words, savepoint)
+            return self._submit_by_client(urlsplit(rest.url).netloc, savepoint)
+        except NoAnswer as failure:
+            return _started_late(rest, config.name, known, failure)
 
-    def _submit_by_client(self, target: str, savepoint: str) -> str:
-        address = urlsplit(target if "//" in target else f"//{target}").netloc
+    def _submit_by_client(self, address: str, savepoint: str) -> str:
         command = [
             str(flink_home() / "bin" / "flink"),
             *("run", "--detached", "--jobmanager", address, "-pyclientexec", executable, "-pyexec", executable),
@@ -167,7 +174,7 @@ class Submission:
             )
         except subprocess.TimeoutExpired as error:
             message = f"the cluster at {address} has not taken the job within {SUBMIT_DEADLINE_S:.0f} s; is it up?"
-            raise CommandFailed(message) from error
+            raise NoAnswer(message) from error
         found = _JOB_ID.search(done.stdout)
         if done.returncode or not found:
             message = f"the cluster at {address} did not take the job: {why(done.stdout + done.stderr)}"
@@ -175,13 +182,20 @@ class Submission:
         return found.group(1)
 
 
-def usual_way() -> Way:
-    """Return `client` where Flink and PyFlink are on this machine, else `rest`."""
+def _started_late(rest: FlinkRest, name: str, known: set[str], failure: NoAnswer) -> str:
+    """Return the id of the new job of this name, whose start got no answer. Raises CommandFailed where none comes."""
+
+    def started() -> str:
+        new = (job for job in rest.overview() if job.name == name and job.job_id not in known)
+        return next((job.job_id for job in new), "")
+
     try:
-        flink_home()
-    except CommandFailed:
-        return "rest"
-    return "client" if find_spec("pyflink") else "rest"
+        return wait_until(started, f"job {name} is on {rest.url}", LATE_DEADLINE_S)
+    except NoAnswer:
+        raise failure from None
+    except CommandFailed as missing:
+        message = f"{failure}; no job {name} has come, and it may still come: look at {rest.url} before the next try"
+        raise CommandFailed(message) from missing
 
 
 def package_version() -> str:

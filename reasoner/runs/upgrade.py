@@ -9,11 +9,12 @@ from jobs.settings import JobConfig
 from reasoner.clients.flink_errors import causes
 from reasoner.clients.flink_rest import FlinkRest, JobInfo
 from reasoner.errors import CommandFailed
-from reasoner.runs import journal, savepoints
+from reasoner.runs import journal, operator_owned, savepoints
 from reasoner.runs.orphans import end_orphans
 from reasoner.runs.preflight import WHOLE_JOB, Preflight
 from reasoner.runs.resume import local_path
-from reasoner.runs.submit import Submission, Way, package_version, refuse
+from reasoner.runs.submit import Submission, package_version, refuse
+from reasoner.runs.way import Way, usual_way
 from reasoner.waiting import wait_until
 
 WORKS_DEADLINE_S: Final = 240.0  # beside the interval of the first checkpoint: workers compile and restore their state
@@ -29,13 +30,14 @@ def upgrade(file: Path, rest: FlinkRest, job: str, say: Callable[[str], None], b
     goes back then.
     """
     config = Submission(job or WHOLE_JOB, file).check()
-    _refuse_operator(rest)
+    operator_owned.refuse(rest, "upgrade")
     running = savepoints.ready(rest, config.name)
     before = next((start for start in journal.starts(config.name, rest.url) if start.job_id == running.job_id), None)
     asked = Submission(job or (before.job if before else WHOLE_JOB), file)
-    faults = Preflight(asked.job, config, str(file), rest).successor_faults(running.job_id)
+    is_application = rest.is_application()  # it may end with its job, and its next job comes with the next cluster
+    way = None if is_application else by or usual_way()
+    faults = Preflight(asked.job, config, str(file), rest, way).successor_faults(running.job_id)
     refuse(config.name, [*faults, *_state_faults(config, rest, running.job_id), *_job_faults(asked, before)])
-    is_application = rest.is_application()  # it may end with its job
     path = savepoints.stop(config.name, rest.url, "", drain=False)
     if is_application:
         raise ApplicationEnded(config.name, path)
@@ -57,16 +59,6 @@ class ApplicationEnded(CommandFailed):
             f"cluster again with the new settings and `--fromSavepoint {path}` (reasoner stack: "
             f"REASONER_FLINK_SAVEPOINT={path}); with the settings of before and the same savepoint this goes back"
         )
-
-
-def _refuse_operator(rest: FlinkRest) -> None:
-    """Raise CommandFailed where Kubernetes runs the application: the operator would see a job that has ended."""
-    if rest.is_application() and rest.setting("kubernetes.cluster-id"):
-        message = (
-            f"{rest.url} is an application in Kubernetes: change job.args, the settings or the image in its "
-            "FlinkDeployment; the operator takes the savepoint and starts the new one from it"
-        )
-        raise CommandFailed(message)
 
 
 def _state_faults(config: JobConfig, rest: FlinkRest, running_id: str) -> list[str]:
@@ -112,7 +104,7 @@ class Rollback:
     @classmethod
     def of(cls, name: str, rest: FlinkRest) -> "Rollback":
         """Return the way back from the last start of this name on the cluster. Raises CommandFailed without one."""
-        _refuse_operator(rest)
+        operator_owned.refuse(rest, "rollback")
         starts = journal.starts(name, rest.url)
         upgraded = starts[-1] if starts else None
         if upgraded is None or not upgraded.replaces:
@@ -173,7 +165,7 @@ class Rollback:
         job_id, rest = self.upgraded.job_id, self.rest
         asked = Submission(self.before.job, self._settings(), self.upgraded.savepoint, by=by)
         config = asked.check()
-        checks = Preflight(asked.job, config, str(asked.file), rest)
+        checks = Preflight(asked.job, config, str(asked.file), rest, by or usual_way())
         is_active = _is_active(rest, job_id)
         others = checks.successor_faults(job_id) if is_active else checks.faults()
         refuse(self.name, [*self.faults(count_twice=count_twice), *others])

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from reasoner.clients.flink_rest import FlinkRest, NoAnswer
+from reasoner.clients.flink_rest import FlinkRest, NoAnswer, Refused
 from reasoner.errors import CommandFailed
 from reasoner.stack.settings import free_ports
 
@@ -17,11 +17,13 @@ from reasoner.stack.settings import free_ports
 class Refusing(BaseHTTPRequestHandler):
     """Server that answers every POST with 404 and a reason, as Flink does for an unknown job."""
 
+    reason: ClassVar[bytes] = b"no such job"
+
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(404)
         self.end_headers()
-        self.wfile.write(b"no such job")
+        self.wfile.write(self.reason)
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Log nothing."""
@@ -50,6 +52,14 @@ def test_the_local_host_is_never_requested_through_a_proxy(refusing: str, monkey
         FlinkRest(refusing).jobs()
     with pytest.raises(NoAnswer, match="Connection refused"):
         FlinkRest("http://jobmanager.example").jobs()
+
+
+def test_a_long_answer_is_kept_whole(refusing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Refusing, "reason", b"frame\n" * 20_000 + b"the cause")
+    with pytest.raises(Refused) as refused:
+        FlinkRest(refusing).post("/jars/a/run", {})
+    assert refused.value.said.endswith("the cause")
+    assert len(str(refused.value)) < 500
 
 
 def test_an_error_of_flink_is_an_answer(refusing: str, tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ import yaml
 from reasoner.clients import lake
 from reasoner.clients.flink_rest import FlinkRest, JobInfo
 from reasoner.errors import CommandFailed
-from reasoner.runs import journal, preflight, savepoints, upgrade
+from reasoner.runs import journal, operator_owned, preflight, savepoints, upgrade
 from reasoner.runs.submit import Submission, package_version
 from reasoner.runs.upgrade import Rollback
 
 URL = "http://flink:8081"
 OLD, NEW = "a" * 32, "b" * 32
 SAVEPOINT = "s3://bucket/savepoint-1"
+SASL = {"sasl.jaas.config": "PlainLoginModule required password='planted';"}
 
 
 class Cluster(FlinkRest):
@@ -50,8 +51,8 @@ class Cluster(FlinkRest):
     def max_parallelism(self, job_id: str) -> int:
         return 720
 
-    def setting(self, name: str) -> str:
-        return str(vars(self).get("settings", {}).get(name, ""))
+    def settings(self) -> dict[str, str]:
+        return dict(vars(self).get("given_settings", {}))
 
     def failure(self, job_id: str) -> str:
         return "AssertionError: state of version 9"
@@ -118,8 +119,11 @@ def test_an_upgrade_goes_on_from_the_savepoint_of_the_job_that_it_stops(
 def test_an_application_is_stopped_with_a_savepoint_and_the_next_step_is_said(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    settings = {"lake": {"uri": "jdbc:sqlite:/c.db", "warehouse": "s3://w"}, "kafka": {"properties": SASL}}
+    file.write_text(yaml.safe_dump(settings))  # no matter here: nothing of it leaves this machine
+    monkeypatch.setenv("REASONER_TOOLS", str(file.parent))
     cluster = Cluster({OLD: "RUNNING"})
-    vars(cluster)["settings"] = {"execution.target": "embedded"}
+    vars(cluster)["given_settings"] = {"execution.target": "embedded", "kubernetes.cluster-id": "insights"}
     submitted = submitting(monkeypatch, cluster, NEW, "RUNNING")
     with pytest.raises(CommandFailed, match=f"start the cluster again .* `--fromSavepoint {SAVEPOINT}`"):
         upgrade.upgrade(file, cluster, "", lambda line: None)
@@ -128,13 +132,14 @@ def test_an_application_is_stopped_with_a_savepoint_and_the_next_step_is_said(
 
 def test_an_application_in_kubernetes_is_left_to_its_operator(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster({OLD: "RUNNING"})
-    vars(cluster)["settings"] = {"execution.target": "embedded", "kubernetes.cluster-id": "insights"}
-    submitting(monkeypatch, cluster, NEW, "RUNNING")
+    vars(cluster)["given_settings"] = dict.fromkeys((operator_owned._MARK, operator_owned._APPLICATION), "x")
+    monkeypatch.setattr(FlinkRest, "at", lambda target: cluster)
     for command in (
         lambda: upgrade.upgrade(file, cluster, "", print),
         lambda: upgrade.Rollback.of("insights", cluster),
+        lambda: savepoints.stop("insights", URL, "", drain=True),
     ):
-        with pytest.raises(CommandFailed, match="FlinkDeployment; the operator takes the savepoint"):
+        with pytest.raises(CommandFailed, match="is of Flink's Kubernetes operator"):
             command()
     assert cluster.jobs() == {OLD: "RUNNING"}
 
@@ -154,6 +159,24 @@ def test_what_cannot_go_on_is_refused_before_the_running_job_is_stopped(
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"engine": engine}))
     with pytest.raises(CommandFailed, match=fault):
         upgrade.upgrade(file, Cluster({OLD: "RUNNING"}), "", print)
+
+
+def test_without_flink_here_a_job_on_s3_is_upgraded_by_rest_unless_its_settings_have_secrets(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REASONER_TOOLS", str(file.parent))
+    settings = {"lake": {"uri": "jdbc:sqlite:/c.db", "warehouse": "s3://w"}}
+    file.write_text(yaml.safe_dump(settings | {"kafka": {"properties": SASL}}))
+    cluster = Cluster({OLD: "RUNNING"})
+    submitted = submitting(monkeypatch, cluster, NEW, "RUNNING")
+    with pytest.raises(CommandFailed, match=r"kafka.properties.sasl.jaas.config would be an argument") as refused:
+        upgrade.upgrade(file, cluster, "", print)
+    assert "planted" not in str(refused.value)
+    assert cluster.jobs() == {OLD: "RUNNING"}
+    provided = dict.fromkeys(SASL, "${file:/run/secrets/kafka.properties:jaas}")
+    file.write_text(yaml.safe_dump(settings | {"kafka": {"properties": provided}}))
+    upgrade.upgrade(file, cluster, "", print)
+    assert len(submitted) == 1
 
 
 def test_another_job_under_the_name_is_refused_and_the_running_one_is_the_default(

@@ -184,7 +184,7 @@ def test_tables_on_s3_need_a_jar_of_the_client(tmp_path: Path, monkeypatch: pyte
 
     def faults(lake: dict[str, str]) -> list[str]:
         config = JobConfig.model_validate({"lake": lake})
-        return list(Preflight("insights", config, "job.yaml", FlinkRest("")).table_faults())
+        return list(Preflight("insights", config, "job.yaml", FlinkRest(""), "client").table_faults())
 
     assert "run `reasoner setup s3`" in "".join(faults(JDBC))
     assert "run `reasoner setup s3`" in "".join(faults(GLUE))
