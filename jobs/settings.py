@@ -26,18 +26,18 @@ from udfs.rules.compiled import RuleIndex
 from udfs.spans.calls import PairLimits
 from udfs.spans.window import NameLimits
 
-_CHECKPOINT_TIMES: Final = {
-    "execution.checkpointing.interval": "engine.checkpoint_interval_ms",
-    "execution.checkpointing.timeout": "engine.checkpoint_timeout_ms",
+_INSTEAD: Final = {
+    "execution.checkpointing.interval": "set engine.checkpoint_interval_ms instead",
+    "execution.checkpointing.timeout": "set engine.checkpoint_timeout_ms instead",
+    "python.execution-mode": "remove it, the job runs in processes of Python only (docs/decisions/0003)",
 }
 
 
-def _without_checkpoint_times(flink: dict[str, str]) -> dict[str, str]:
-    """Refuse options that the timeout of transactions depends on."""
-    found = sorted(flink.keys() & _CHECKPOINT_TIMES)
-    if found:
-        message = ", ".join(f"engine.flink has {key}: set {_CHECKPOINT_TIMES[key]} instead" for key in found)
-        raise ValueError(message)
+def _without_own_options(flink: dict[str, str]) -> dict[str, str]:
+    """Refuse options on which the timeout of transactions or the state depend."""
+    faults = [f"engine.flink has {key}: {_INSTEAD[key]}" for key in sorted(flink.keys() & _INSTEAD.keys())]
+    if faults:
+        raise ValueError(", ".join(faults))
     return flink
 
 
@@ -66,7 +66,7 @@ class Engine(Section):
     # Interpreter of the workers; "" takes the interpreter that submits the job.
     python: str = ""
     # Further options of Flink, under Flink's own names; they override the settings above.
-    flink: Annotated[dict[str, str], AfterValidator(_without_checkpoint_times)] = Field(default_factory=dict)
+    flink: Annotated[dict[str, str], AfterValidator(_without_own_options)] = Field(default_factory=dict)
 
 
 class Detection(Section):

@@ -19,21 +19,26 @@ _READ: Final = rb"""programArgsList:a?a.match(/"[^"]*"|\S+/g).map(w=>w.replace(/
 def write(flink_home: Path) -> Path:
     """Write the jar into `lib` of this Flink, and return its path.
 
-    Raises CommandFailed where the script is another one than that of 2.2.1.
+    Raises CommandFailed where this is no folder of Flink, or the script is another one than that of 2.2.1; the folder
+    is as before then.
     """
-    (distribution,) = (flink_home / "lib").glob("flink-dist-*.jar")
-    path, changed = flink_home / "lib" / JAR, 0
-    with ZipFile(distribution) as flink, ZipFile(path, "w", ZIP_DEFLATED) as jar:
+    distributions = list((flink_home / "lib").glob("flink-dist-*.jar"))
+    if len(distributions) != 1:
+        message = f"{flink_home}/lib has {len(distributions)} files flink-dist-*.jar, expected 1: give a FLINK_HOME"
+        raise CommandFailed(message)
+    (distribution,), path, changed = distributions, flink_home / "lib" / JAR, 0
+    part = path.with_suffix(".part")  # no jar: half of one, first on the class path, would break the dashboard
+    with ZipFile(distribution) as flink, ZipFile(part, "w", ZIP_DEFLATED) as jar:
         for entry in flink.infolist():
             if entry.filename.startswith("web/"):
                 file = flink.read(entry)
                 changed += file.count(_SENT)
                 jar.writestr(entry, file.replace(_SENT, _READ))
     if changed != 1:
-        path.unlink()
+        part.unlink()
         message = (
             f"{distribution} has {_SENT.decode()!r} in {changed} places of its dashboard, expected 1 as in 2.2.1: "
             "submit by `reasoner submit --by rest`"
         )
         raise CommandFailed(message)
-    return path
+    return part.replace(path)

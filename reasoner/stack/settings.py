@@ -18,6 +18,12 @@ AUTO_PORT = 0
 LOOPBACK = "127.0.0.1"
 POSTGRES_DATABASE = "lake"
 POSTGRES_USER = "reasoner"
+# Settings with a flag of `reasoner stack up`.
+FLAGS: Final = (
+    *("folder", "kafka_port", "kafka_controller_port", "postgres_port", "s3_port", "redis_port"),
+    *("flink_rest_port", "flink_rpc_port", "prometheus_port", "alertmanager_port"),
+    *("flink_taskmanagers", "flink_slots"),
+)
 _SERVER_PORTS: Final = range(10_000, 32_768)  # Linux gives clients the ports from 32,768 on (ip_local_port_range)
 
 
@@ -144,13 +150,10 @@ class StackSettings(BaseModel):
         return self.model_copy(update={**ports, "folder": self.folder.expanduser().resolve()})
 
 
-def flag_of(name: str) -> str:
-    """Return the command-line flag of a setting: kafka_port -> --kafka-port; its variable for components on request."""
-    return (
-        "--" + name.replace("_", "-")
-        if name.startswith(("folder", "kafka_", "postgres_", "flink_"))
-        else _variable(name)
-    )
+def ways_to_set(name: str) -> str:
+    """Return flag and variable of a setting, kafka_port -> `--kafka-port or REASONER_KAFKA_PORT`; or its variable."""
+    flag = "--" + name.replace("_", "-")
+    return f"{flag} or {_variable(name)}" if name in FLAGS else _variable(name)
 
 
 def is_port_free(port: int) -> bool:
@@ -195,6 +198,6 @@ def _all_faults(error: ValidationError) -> str:
     faults = []
     for fault in error.errors(include_url=False):
         name = str(fault["loc"][0])
-        change = f"change {flag_of(name)} or {_variable(name)}" if name in StackSettings.model_fields else "remove it"
+        change = f"change {ways_to_set(name)}" if name in StackSettings.model_fields else "remove it"
         faults.append(f"{name} is {fault['input']!r}: {expected(fault)}; {change}")
     return "wrong stack settings:\n  " + "\n  ".join(faults)

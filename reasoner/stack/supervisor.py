@@ -11,7 +11,7 @@ from pathlib import Path
 from reasoner.errors import CommandFailed
 from reasoner.stack.component import Component, last_lines
 from reasoner.stack.process import ProcessRecord, start, stop
-from reasoner.stack.settings import flag_of, is_port_free
+from reasoner.stack.settings import is_port_free, ways_to_set
 
 # Seconds. A broker that writes its last segments, or a checkpoint that is being completed, may take this long.
 _STOP_DEADLINE_S = 20.0
@@ -179,7 +179,7 @@ def _refuse_busy_ports(component: Component) -> None:
     ports = (*component.ports.items(), *component.counted_ports.items())
     busy = [(name, port) for name, port in ports if not is_port_free(port)]
     if busy:
-        named = ", ".join(f"{port} (change it with {flag_of(name)})" for name, port in busy)
+        named = ", ".join(f"{port} (change it with {ways_to_set(name)})" for name, port in busy)
         message = f"{component.name}: another program uses port {named}; end that program or choose another port"
         raise CommandFailed(message)
 

@@ -251,8 +251,17 @@ def test_a_transaction_outlives_two_checkpoints_and_an_outage(
         load(path)
 
 
-def test_the_times_of_checkpoints_have_one_place(tmp_path: Path) -> None:
-    """Under Flink's own names they would not be compared with the timeout of transactions."""
-    path = _written(tmp_path, {"lake": LAKE, "engine": {"flink": {"execution.checkpointing.timeout": "1 h"}}})
-    with pytest.raises(BadConfig, match=r"execution.checkpointing.timeout: set engine.checkpoint_timeout_ms instead"):
+@pytest.mark.parametrize(
+    ("key", "value", "instead"),
+    [
+        ("execution.checkpointing.timeout", "1 h", "set engine.checkpoint_timeout_ms instead"),
+        ("python.execution-mode", "thread", r"remove it, .*docs/decisions/0003"),
+    ],
+)
+def test_options_that_state_and_transactions_depend_on_have_one_place(
+    tmp_path: Path, key: str, value: str, instead: str
+) -> None:
+    """Catch times that are not compared with the timeout of transactions, and a mode in which counters fail."""
+    path = _written(tmp_path, {"lake": LAKE, "engine": {"flink": {key: value}}})
+    with pytest.raises(BadConfig, match=f"engine.flink has {key}: {instead}"):
         load(path)

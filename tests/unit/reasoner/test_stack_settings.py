@@ -1,12 +1,14 @@
 """Settings of the stack: flags precede variables, variables precede defaults, and one message has all faults."""
 
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
+from reasoner.commands.stack import up
 from reasoner.errors import WrongUse
 from reasoner.stack.running import components_of
-from reasoner.stack.settings import AUTO_PORT, StackSettings
+from reasoner.stack.settings import AUTO_PORT, FLAGS, StackSettings
 from tests.tidy.rules import ROOT
 
 
@@ -27,6 +29,14 @@ def test_all_faults_come_in_one_message_with_value_limit_and_place() -> None:
     assert "--kafka-port or REASONER_KAFKA_PORT" in text
     assert "flink_slots is '0'" in text
     assert "flink_taskmanager_memory is 'lots'" in text
+
+
+def test_the_flags_that_messages_name_are_those_of_the_command() -> None:
+    assert set(FLAGS) == set(signature(up).parameters) - {"components", "also"}
+    with pytest.raises(WrongUse, match=r"change REASONER_FLINK_METRICS_PORT$"):
+        StackSettings.load({}, {"REASONER_FLINK_METRICS_PORT": "-1"})
+    with pytest.raises(WrongUse, match=r"change --s3-port or REASONER_S3_PORT$"):
+        StackSettings.load({"s3_port": "-1"}, {})
 
 
 def test_auto_ports_become_different_free_ports() -> None:

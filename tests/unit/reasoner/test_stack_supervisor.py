@@ -93,7 +93,7 @@ def test_a_busy_port_is_refused_with_its_number_and_the_flag_that_changes_it(
 ) -> None:
     with socket.create_server((LOOPBACK, part.ports["kafka_port"])):
         with pytest.raises(
-            CommandFailed, match=rf"part: .* port {part.ports['kafka_port']} \(change it with --kafka-port\)"
+            CommandFailed, match=rf"part: .* port {part.ports['kafka_port']} \(change it with --kafka-port or "
         ):
             supervisor.up([part])
         assert supervisor.record_paths() == []
