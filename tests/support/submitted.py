@@ -10,18 +10,32 @@ from reasoner.recordings.message import Message
 from reasoner.runs import demo
 from reasoner.runs.job_process import write_config
 from reasoner.stack import RunningStack
+from reasoner.stack.s3 import credentials_file
+from state_schemas.contracts.settings import S3, Lake
 from state_schemas.contracts.tables import RESOLUTIONS_S
+from state_schemas.telemetry.signals import SIGNALS, SignalType
 from tests.services.job_runs import PLAN, ClusterJob, database, job_config, records_in, shop_messages
 from tests.support.reshaped import spread
 
 PARTITIONS = 4
+# Of Flink with the clients of S3, as in tests/deploy/store.
+SIZES: dict[str, Any] = {"flink_taskmanager_memory": "2816m", "flink_jobmanager_memory": "896m"}
 
 
-def prepared(stack: RunningStack, name: str, folder: Path) -> tuple[ClusterJob, Path]:
-    """Create topics, catalog and tables of a job; return it, not started, and the file of its settings."""
+def prepared(
+    stack: RunningStack, name: str, folder: Path, *, signals: Sequence[SignalType] = SIGNALS, checkpoints: str = ""
+) -> tuple[ClusterJob, Path]:
+    """Create topics, catalog and tables of a job; return it, not started, and the file of its settings.
+
+    Tables are on the S3 server of the stack, and checkpoints too unless `checkpoints` is another folder.
+    """
     urls = stack.settings
     jdbc = database(urls.postgres_sqlalchemy_url, urls.postgres_jdbc_url, name)
-    config = job_config(name, urls.kafka_bootstrap, jdbc, folder)
+    engine = {"checkpoint_dir": checkpoints or f"s3://flink/{name}"}
+    config = job_config(name, urls.kafka_bootstrap, jdbc, folder, signals=signals, engine=engine)
+    s3 = S3(endpoint=urls.s3_url, credentials_file=credentials_file(urls))
+    lake = Lake(uri=jdbc, warehouse=f"s3://warehouse/{name}", s3=s3)
+    config = config.model_copy(update={"lake": lake})
     job = ClusterJob(config, FlinkRest(urls.flink_rest_url), folder)
     job.prepare(PARTITIONS)
     return job, write_config(config, folder / f"{name}.yaml")
@@ -46,6 +60,7 @@ def outcome(job: ClusterJob, sent: Sequence[Message]) -> dict[str, Any]:
         "severe_lines_in_patterns": job.severe_lines(),
         "insight_revisions": len(table),
         "dead_letters": len(job.dead_letters()),
+        "tables_in": job.config.lake.warehouse,
     }
     assert figures["spans_in_rollups"] == dict.fromkeys(RESOLUTIONS_S, counted["traces"])
     assert figures["severe_lines_in_patterns"] == dict.fromkeys((10, 60), counted["severe"])

@@ -1,4 +1,4 @@
-"""A session cluster of the stack with the settings of flink-conf, shared by the tests of this folder."""
+"""A session cluster with the settings of flink-conf, and an S3 server, shared by the tests of this folder."""
 
 import os
 from collections.abc import Iterator
@@ -6,21 +6,28 @@ from pathlib import Path
 
 import pytest
 
+from reasoner.errors import CommandFailed
 from reasoner.stack import RunningStack, StackSettings, running
+from reasoner.stack.environment import s3_server
 from tests.support.components import skip_unless_set_up, skip_without_postgres
+from tests.support.submitted import SIZES
 
 PLANTED = "planted-in-the-environment"  # no log may have it
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """Start Kafka, PostgreSQL and a session cluster of two TaskManagers with two slots each."""
+    """Start Kafka, PostgreSQL, the S3 server and a session cluster of two TaskManagers with two slots each."""
     skip_unless_set_up()
     skip_without_postgres()
+    try:
+        s3_server()
+    except CommandFailed as missing:
+        pytest.skip(str(missing))
     folder: Path = tmp_path_factory.mktemp("session")
-    settings = StackSettings(folder=folder, flink_taskmanagers=2, flink_metrics=True).with_auto_ports()
+    settings = StackSettings(folder=folder, flink_taskmanagers=2, flink_metrics=True, **SIZES).with_auto_ports()
     os.environ["REASONER_TEST_PASSWORD"] = PLANTED
-    with running(settings, ["kafka", "postgres", "flink"]) as stack:
+    with running(settings, ["kafka", "postgres", "s3", "flink"]) as stack:
         del os.environ["REASONER_TEST_PASSWORD"]
         yield stack
 

@@ -17,8 +17,7 @@ from reasoner.stack import RunningStack, StackSettings, running
 from reasoner.waiting import wait_until
 from tests.faults.terminal import Person
 from tests.services.job_runs import ClusterJob, topics_in
-from tests.support.components import skip_unless_set_up, skip_without_postgres
-from tests.support.submitted import outcome, parts, prepared
+from tests.support.submitted import SIZES, outcome, parts, prepared
 
 pytestmark = pytest.mark.deploy
 
@@ -26,45 +25,42 @@ NAME = "application"
 START_DEADLINE_S = 180.0
 
 
-def test_application_cluster(tmp_path: Path, verdict: dict[str, Any]) -> None:
-    skip_unless_set_up()
-    skip_without_postgres()
-    with running(StackSettings(folder=tmp_path / "base").with_auto_ports(), ["kafka", "postgres"]) as base:
-        job, file = prepared(base, NAME, tmp_path)
-        settings = yaml.safe_load(file.read_text())
-        first, second = parts(2)
+def test_application_cluster(session: RunningStack, tmp_path: Path, verdict: dict[str, Any]) -> None:
+    job, file = prepared(session, NAME, tmp_path, checkpoints=f"file://{tmp_path}/checkpoints")
+    settings = yaml.safe_load(file.read_text())
+    first, second = parts(2)
 
-        def send(part: Any) -> None:
-            play(part, base.settings.kafka_bootstrap, topics_in(job.config))
-            job.wait_until_read()
+    def send(part: Any) -> None:
+        play(part, session.settings.kafka_bootstrap, topics_in(job.config))
+        job.wait_until_read()
 
-        with running(application(tmp_path / "first", file), ["flink"]) as stack:
-            started, person = started_in(job, stack), Person(tmp_path, stack, file)
-            on = ("--config", str(file), "--target", started.rest.url)
-            send(first)
-            assert "RUNNING" in person.run("status", *on)
-            assert "is an application cluster" in person.run("submit", *on, "--no-checks", code=1)
-            file.write_text(yaml.safe_dump(settings | {"engine": settings["engine"] | {"parallelism": 1}}))
-            said = person.run("upgrade", *on, code=1)
-            path = said.partition("with the savepoint ")[2].partition(",")[0]
-            assert started.state() == "FINISHED", "the cluster stays and shows the savepoint"
-            assert started.rest.last_point(started.job_id) == path
+    with running(application(tmp_path / "first", file), ["flink"]) as stack:
+        started, person = started_in(job, stack), Person(tmp_path, stack, file)
+        on = ("--config", str(file), "--target", started.rest.url)
+        send(first)
+        assert "RUNNING" in person.run("status", *on)
+        assert "is an application cluster" in person.run("submit", *on, "--no-checks", code=1)
+        file.write_text(yaml.safe_dump(settings | {"engine": settings["engine"] | {"parallelism": 1}}))
+        said = person.run("upgrade", *on, code=1)
+        path = said.partition("with the savepoint ")[2].partition(",")[0]
+        assert started.state() == "FINISHED", "the cluster stays and shows the savepoint"
+        assert started.rest.last_point(started.job_id) == path
 
-        with running(application(tmp_path / "second", file, path), ["flink"]) as stack:
-            started = started_in(job, stack)
-            vertices = started.rest.get(f"/jobs/{started.job_id}")["vertices"]
-            verdict["subtasks_after_upgrade"] = max(vertex["parallelism"] for vertex in vertices)
-            send(second)
-            Person(tmp_path, stack, file).run("stop", NAME, "--target", started.rest.url, "--drain")
+    with running(application(tmp_path / "second", file, path), ["flink"]) as stack:
+        started = started_in(job, stack)
+        vertices = started.rest.get(f"/jobs/{started.job_id}")["vertices"]
+        verdict["subtasks_after_upgrade"] = max(vertex["parallelism"] for vertex in vertices)
+        send(second)
+        Person(tmp_path, stack, file).run("stop", NAME, "--target", started.rest.url, "--drain")
 
-        verdict |= {"upgrade_says": said.splitlines()[-1].replace(path, "PATH"), **outcome(job, [*first, *second])}
-        assert verdict["subtasks_after_upgrade"] == 1, "the new settings hold"
+    verdict |= {"upgrade_says": said.splitlines()[-1].replace(path, "PATH"), **outcome(job, [*first, *second])}
+    assert verdict["subtasks_after_upgrade"] == 1, "the new settings hold"
     verdict["pass"] = True
 
 
 def application(folder: Path, file: Path, savepoint: str = "") -> StackSettings:
     """Return the settings of an application cluster that runs the job of a file."""
-    settings = StackSettings(folder=folder, flink_application=file, flink_savepoint=savepoint)
+    settings = StackSettings(folder=folder, flink_application=file, flink_savepoint=savepoint, **SIZES)
     return settings.with_auto_ports()
 
 

@@ -1,4 +1,4 @@
-"""A person submits the job in the dashboard: a real Chromium, a real session cluster, and every record counts once."""
+"""A person submits the job in the dashboard, in Chromium, and every record is once in tables on S3."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reasoner.clients.flink_jars import thin_jar
+from reasoner.clients.flink_jars import said, thin_jar
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.folders import tools
 from reasoner.recordings.player import play
@@ -19,13 +19,10 @@ from tests.support.submitted import outcome, parts, prepared
 pytestmark = [pytest.mark.deploy, pytest.mark.usefixtures("no_secrets")]
 
 IN_BROWSER = Path(__file__).with_name("in_browser.py")
-# Arguments that cannot work -> what the notice says.
+# Arguments that cannot work -> what the notice says: of Flink, and of the program. test_rest_submission.py has more.
 WRONG = {
     "--config {file}": "Flink user code attempted to exit JVM",
-    "--x 1 -py job.py": "Flink user code attempted to exit JVM",
-    "-pym jobs.insights --config {file} --bogus": "Python process exits with code: 2",
     "-pym jobs.insights --config {folder}/wrong.yaml": "Python process exits with code: 2",
-    "-pym jobs.unknown": "Python process exits with code: 1",
 }
 
 
@@ -58,21 +55,23 @@ def test_dashboard_submission(session: RunningStack, tmp_path: Path, verdict: di
     job, file = prepared(session, "dashboard", tmp_path)
     rest, dashboard = FlinkRest(session.settings.flink_rest_url), Dashboard(session.settings.flink_rest_url, tmp_path)
     (tmp_path / "wrong.yaml").write_text(file.read_text().replace("parallelism: 2", "parallelism: many"))
-    jobmanager = session.supervisor.record("flink-jobmanager")
+    jobmanager, jobs = session.supervisor.record("flink-jobmanager"), rest.overview()
 
     verdict["wrong_arguments_say"] = says = {}
     for arguments, expected in WRONG.items():
         notice = dashboard.submit(arguments.format(file=file, folder=tmp_path))["error"]
         says[arguments] = next(line for line in notice.splitlines() if expected in line)
-        assert rest.overview() == []
+        assert rest.overview() == jobs
     assert session.supervisor.record("flink-jobmanager") == jobmanager, "the JobManager lives"
-    assert "engine.parallelism" in rest.text("/jobmanager/log"), "the page `Logs` of the JobManager has the reason"
+    words = said(rest.text("/jobmanager/log"))
+    assert any("engine.parallelism" in line for line in words), "the page `Logs` of the JobManager has the reason"
 
     first, second = parts(2)
     job = submitted(job, dashboard, file, "")
     play(first, session.settings.kafka_bootstrap, topics_in(job.config))
     job.wait_until_read()
-    savepoint = rest.stop(job.job_id, "", drain=False, deadline_s=120.0)
+    savepoint = rest.stop(job.job_id, job.config.engine.checkpoint_dir, drain=False, deadline_s=120.0)
+    assert savepoint.startswith("s3://flink/dashboard/savepoint-")
     job = submitted(job, dashboard, file, savepoint)
     play(second, session.settings.kafka_bootstrap, topics_in(job.config))
     job.wait_until_read()

@@ -10,25 +10,20 @@ from typing import Any
 
 import pytest
 
-from reasoner.clients.flink_rest import FlinkRest
 from reasoner.recordings.player import play
 from reasoner.stack import RunningStack
 from state_schemas.contracts.tables import RESOLUTIONS_S
-from tests.services.job_runs import ClusterJob, database, job_config, records_in, shop_messages, topics_in
+from tests.services.job_runs import ClusterJob, records_in, shop_messages, topics_in
 from tests.support.reshaped import spread
+from tests.support.submitted import PARTITIONS, prepared
 
 pytestmark = pytest.mark.deploy
 
-PARTITIONS = 4
 SUBTASKS = (2, 1, 4)  # the cluster has 4 slots
 
 
 def test_rescaled_from_checkpoint(session: RunningStack, tmp_path: Path, verdict: dict[str, Any]) -> None:
-    urls = session.settings
-    jdbc = database(urls.postgres_sqlalchemy_url, urls.postgres_jdbc_url, "rescaled")
-    config = job_config("rescaled", urls.kafka_bootstrap, jdbc, tmp_path, signals=("traces",))
-    job = ClusterJob(config, FlinkRest(urls.flink_rest_url), tmp_path)
-    job.prepare(PARTITIONS)
+    job, _ = prepared(session, "rescaled", tmp_path, signals=("traces",))
     messages = [message for message in shop_messages() if message.topic_kind == "traces"]
     sent = list(spread(messages, PARTITIONS, 1))
     third = -(-len(sent) // len(SUBTASKS))
@@ -36,7 +31,7 @@ def test_rescaled_from_checkpoint(session: RunningStack, tmp_path: Path, verdict
     point, restarts = "", []
     for part, subtasks in enumerate(SUBTASKS):
         job = with_subtasks(job, subtasks).started(point)
-        play(sent[part * third : (part + 1) * third], urls.kafka_bootstrap, topics_in(config))
+        play(sent[part * third : (part + 1) * third], session.settings.kafka_bootstrap, topics_in(job.config))
         job.wait_until_read()
         restarts.append(job.rest.restarts(job.job_id))
         point = job.rest.last_point(job.job_id)

@@ -1,4 +1,4 @@
-"""Commands on a machine without Flink: the job is submitted, upgraded and rolled back by REST, and every record counts.
+"""Commands on a machine without Flink: the job is submitted, upgraded and rolled back by REST, tables are exact on S3.
 
 The settings go along with the request. What is wrong is said as if Flink's own command line had submitted the job.
 """
@@ -36,6 +36,7 @@ def test_rest_submission(
 ) -> None:
     job, file = prepared(session, "rest", tmp_path)
     rest = FlinkRest(session.settings.flink_rest_url)
+    jobs, jars = rest.overview(), rest.get("/jars")["files"]
     monkeypatch.setenv("REASONER_TOOLS", str(tmp_path / "no-flink"))
     person, on = Person(tmp_path, session, file), ("--config", str(file), "--target", rest.url)
     settings = yaml.safe_load(file.read_text())
@@ -43,7 +44,7 @@ def test_rest_submission(
     verdict["wrong_arguments_say"] = {" ".join(words): refusal(rest, words) for words in WRONG}
     for words, expected in WRONG.items():
         assert expected in verdict["wrong_arguments_say"][" ".join(words)]
-    assert rest.overview() == []
+    assert rest.overview() == jobs
     said = person.run("submit", *on, "--savepoint", "/nowhere", code=1)
     assert "Cannot find checkpoint or savepoint file/directory '/nowhere'" in said
 
@@ -65,10 +66,11 @@ def test_rest_submission(
     job_ids.append(job_id_in(person.run("upgrade", *on)))
     assert rest.used_slots(job_ids[-1]) == 1, "the new settings hold"
     send(third)
-    person.run("stop", "rest", "--target", rest.url, "--drain")
+    stopped = person.run("stop", "rest", "--target", rest.url, "--drain")
+    assert "s3://flink/rest/savepoint-" in stopped
 
     verdict |= {"jobs": len(set(job_ids)), **outcome(job, [*first, *second, *third])}
-    assert rest.get("/jars")["files"] == [], "no jar is left behind"
+    assert rest.get("/jars")["files"] == jars, "no jar is left behind"
     verdict["pass"] = True
 
 

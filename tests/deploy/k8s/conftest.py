@@ -19,7 +19,7 @@ from tests.support.manifests import operator_parts
 SERVICES = (f"insights-rest.{NAMESPACE}", f"insights.{NAMESPACE}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """Start the control plane with the resource definitions, and the operator."""
     programs()
