@@ -185,8 +185,10 @@ class Submission:
 def _started_late(rest: FlinkRest, name: str, known: set[str], failure: NoAnswer) -> str:
     """Return the id of the new job of this name, whose start got no answer. Raises CommandFailed where none comes."""
 
+    patient = rest.waiting(LATE_DEADLINE_S)  # the JobManager may be busy with the start
+
     def started() -> str:
-        new = (job for job in rest.overview() if job.name == name and job.job_id not in known)
+        new = (job for job in patient.overview() if job.name == name and job.job_id not in known)
         return next((job.job_id for job in new), "")
 
     try:

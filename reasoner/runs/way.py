@@ -10,10 +10,9 @@ from reasoner.stack.environment import flink_home
 # `client`: Flink's command line on this machine runs the program of the job. `rest`: the JobManager does.
 Way = Literal["client", "rest"]
 
-_SECRETS: Final = (
-    *("password", "secret", "token", "credential", "authorization"),
-    *("access-key", "account-key", "keystore.key", "jaas.config"),
-)
+# Ends of the names of secrets of Kafka's client and of Iceberg.
+_SECRETS: Final = ("password", "secret", "token", "credential", "authorization", "jaas.config", ".key", "-key")
+_SECRET_OF_AN_ACCOUNT: Final = "sas-token"  # its name follows
 
 
 def usual_way() -> Way:
@@ -32,5 +31,5 @@ def secret_properties(config: JobConfig) -> list[str]:
         f"{section}.properties.{name}"
         for section, properties in sections.items()
         for name, value in properties.items()
-        if name.lower().endswith(_SECRETS) and value and "${" not in value
+        if (name.lower().endswith(_SECRETS) or _SECRET_OF_AN_ACCOUNT in name) and value and "${" not in value
     ]

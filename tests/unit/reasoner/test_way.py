@@ -28,6 +28,9 @@ class Cluster(FlinkRest):
         }
         object.__setattr__(self, "get", answers.__getitem__)
 
+    def waiting(self, timeout_s: float) -> FlinkRest:
+        return self
+
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -53,7 +56,12 @@ def test_by_rest_a_job_on_s3_needs_no_jar_here(file: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("section", "secret"),
-    [("kafka", "sasl.jaas.config"), ("kafka", "ssl.key.password"), ("lake", "s3.session-token")],
+    [
+        ("kafka", "sasl.jaas.config"),
+        ("kafka", "ssl.key.password"),
+        ("lake", "s3.session-token"),
+        ("lake", "adls.sas-token.name"),
+    ],
 )
 def test_no_secret_becomes_an_argument_of_a_process_beside_the_jobmanager(
     file: Path, monkeypatch: pytest.MonkeyPatch, section: str, secret: str
@@ -62,12 +70,12 @@ def test_no_secret_becomes_an_argument_of_a_process_beside_the_jobmanager(
     monkeypatch.setattr(FlinkRest, "at", lambda target: cluster)
     monkeypatch.delattr(submit, "run_program")
     settings: dict[str, Any] = yaml.safe_load(file.read_text())
-    settings[section] = settings.get(section, {}) | {"properties": {secret: "planted", "client.id": "a"}}
+    settings[section] = settings.get(section, {}) | {"properties": {secret: "planted", "token-refresh-enabled": "a"}}
     file.write_text(yaml.safe_dump(settings))
     with pytest.raises(CommandFailed, match=rf"{section}\.properties\.{secret} would be an argument") as refused:
         Submission("insights", file, by="rest").submit("flink:8081")
     assert "planted" not in str(refused.value)
-    assert "client.id" not in str(refused.value)
+    assert "token-refresh" not in str(refused.value)
 
 
 @pytest.mark.parametrize("comes", [True, False])
