@@ -60,12 +60,16 @@ _DASHBOARD: Final = "tests/deploy/dashboard/test_dashboard_submission.py"
 _COLLECTOR_FILES: Final = "tests/unit/deploy/collector/test_configurations.py"
 _COLLECTOR: Final = "tests/deploy/collector/test_collector.py"
 _MANIFESTS: Final = "tests/unit/deploy/k8s/test_manifests.py"
+_OVERLAYS: Final = "tests/unit/deploy/k8s/test_overlays.py"
 _KUBERNETES: Final = "tests/deploy/k8s/test_kubernetes.py"
 _COMPOSE: Final = "tests/deploy/compose/test_compose.py"
 _COMPOSE_FILE: Final = "tests/unit/deploy/compose/test_compose_file.py"
 _IMAGES: Final = "tests/unit/deploy/compose/test_images.py"
 # Files of k8s-operator that the test with the real operator applies, and its substitutes for nodes leave out.
-_APPLIED: Final = ("k8s-operator/base/*", "k8s-operator/template/*", "k8s-operator/jobs/insights/*", "*/overlays/dev/*")
+_APPLIED: Final = (
+    *(f"k8s-operator/{folder}/*" for folder in ("base", "common", "template", "jobs/insights")),
+    "*/overlays/dev/*",
+)
 _OF_NODES: Final = ("*/network-policies.yaml", "*/disruption-budgets.yaml", "k8s-operator/collector/*")
 
 CHECKS: Final[Sequence[Check]] = (
@@ -97,6 +101,7 @@ CHECKS: Final[Sequence[Check]] = (
     Check(("deploy/collector/agent-docker.yaml",), "", "the receiver docker_stats: it cannot be built"),
     Check(("deploy/collector/gateway-observability.yaml",), "", "Tempo and Mimir themselves: they cannot be had"),
     Check(("deploy/collector/collector.yaml",), "tests/faults/test_trial.py", "Collector", "trial"),
+    Check(("k8s-operator/[cmop]*",), _OVERLAYS, "rules of ours"),
     Check(("k8s-operator/*",), _MANIFESTS, "schemas of Kubernetes and CRDs, DefaultValidator of the operator"),
     Check(_APPLIED, _KUBERNETES, "kube-apiserver, the operator", "kubernetes"),
     Check(_OF_NODES, "", "how nodes keep it: there is no kubelet"),

@@ -18,7 +18,7 @@ from tests.tidy.rules import ROOT
 OVERLAYS: Final = ("overlays/dev", "overlays/prod")
 PREPARE: Final = tuple(f"{overlay}/prepare" for overlay in OVERLAYS)
 # The configurations of the Collectors come from deploy/collector.
-COLLECTOR: Final = ("collector",) if (ROOT / "deploy/collector/agent.yaml").exists() else ()
+COLLECTOR: Final = ("collector", "collector/monitoring") if (ROOT / "deploy/collector/agent.yaml").exists() else ()
 FOLDERS: Final = (*OVERLAYS, *PREPARE, *(f"jobs/{job}" for job in JOBS), "session", *COLLECTOR)
 # What an agent of telemetry needs of its node, and no other pod may have.
 AGENT: Final = {
@@ -124,7 +124,7 @@ def test_each_document_fits_the_schema_of_its_kind_and_our_rules(folder: str) ->
 
 
 def test_what_prometheus_reads_is_checked_by_a_schema() -> None:
-    documents = [one for one in rendered("overlays/dev") if one["apiVersion"].startswith("monitoring.coreos.com")]
+    documents = [one for one in rendered("overlays/prod") if one["apiVersion"].startswith("monitoring.coreos.com")]
     if not all(map(is_checked, documents)):
         pytest.skip("PodMonitor and PrometheusRule have no schema: `make operator` fetches it where Go is installed")
     rule = next(one for one in documents if one["kind"] == "PrometheusRule")
@@ -227,7 +227,7 @@ def test_the_alert_rules_are_those_of_grafana() -> None:
         }
         for file in sorted(rules.glob("*.yaml"))
     ]
-    file = MANIFESTS / "base/prometheus-rules.yaml"
+    file = MANIFESTS / "monitoring/prometheus-rules.yaml"
     if os.environ.get("GOLDEN") == "write":
         file.write_text(
             f"# Written from deploy/grafana/rules by GOLDEN=write.\n{yaml.safe_dump_all(wanted, width=1000)}"
