@@ -12,7 +12,7 @@ import yaml
 
 from jobs.settings import JobConfig, load
 from jobs.sinks import topic_table
-from tests.support.manifests import MANIFESTS, Document, rendered
+from tests.support.manifests import MANIFESTS, Document, name_of, rendered
 from tests.tidy.rules import ROOT
 
 OVERLAYS: Final = ("overlays/dev", "overlays/prod")
@@ -131,3 +131,16 @@ def test_no_gateway_is_taken_away_by_its_load() -> None:
     """With Kafka away a gateway has no work and a full queue."""
     (scaler,) = of_kind("collector", "HorizontalPodAutoscaler")
     assert scaler["spec"]["behavior"]["scaleDown"] == {"selectPolicy": "Disabled"}
+
+
+@pytest.mark.parametrize("folder", ["overlays/dev", "collector"])
+def test_each_pod_that_may_speak_reaches_dns_wherever_it_is(folder: str) -> None:
+    """A cache on the node has an address of no pod; OpenShift's pods have another label, namespace and port."""
+    speaking = {
+        name_of(one): one["spec"]["egress"] for one in of_kind(folder, "NetworkPolicy") if "egress" in one["spec"]
+    }
+    wanted = {(protocol, port) for protocol in ("UDP", "TCP") for port in (53, 5353)}
+    assert len(speaking) == 2
+    for name, rules in speaking.items():
+        open_ports = {(port["protocol"], port["port"]) for rule in rules if "to" not in rule for port in rule["ports"]}
+        assert wanted <= open_ports, name
