@@ -70,7 +70,7 @@ _APPLIED: Final = (
     *(f"k8s-operator/{folder}/*" for folder in ("base", "common", "template", "jobs/insights")),
     "*/overlays/dev/*",
 )
-_OF_NODES: Final = ("*/network-policies.yaml", "*/disruption-budgets.yaml", "k8s-operator/collector/*")
+_OF_NODES: Final = ("*/network-policies.yaml", "*/disruption-budgets.yaml", "k8s-operator/collector*")
 
 CHECKS: Final[Sequence[Check]] = (
     Check(("deploy/grafana/rules/*.yaml", "deploy/prometheus/prometheus.yml"), _RULES, "promtool"),

@@ -18,7 +18,11 @@ from tests.tidy.rules import ROOT
 OVERLAYS: Final = ("overlays/dev", "overlays/prod")
 PREPARE: Final = tuple(f"{overlay}/prepare" for overlay in OVERLAYS)
 # The configurations of the Collectors come from deploy/collector.
-COLLECTOR: Final = ("collector", "collector/monitoring") if (ROOT / "deploy/collector/agent.yaml").exists() else ()
+COLLECTOR: Final = (
+    ("collector", "collector/monitoring", "collector-observability")
+    if (ROOT / "deploy/collector/agent.yaml").exists()
+    else ()
+)
 FOLDERS: Final = (*OVERLAYS, *PREPARE, *(f"jobs/{job}" for job in JOBS), "session", *COLLECTOR)
 # What an agent of telemetry needs of its node, and no other pod may have.
 AGENT: Final = {
@@ -119,7 +123,7 @@ def test_each_document_fits_the_schema_of_its_kind_and_our_rules(folder: str) ->
     documents = rendered(folder)
     assert {name_of(one): fault for one in documents if is_checked(one) and (fault := schema_fault(one))} == {}
     assert {name_of(one): faults for one in documents if (faults := policy_faults(one))} == (
-        AGENT if folder == "collector" else {}
+        AGENT if folder in ("collector", "collector-observability") else {}
     )
 
 

@@ -144,3 +144,36 @@ def test_each_pod_that_may_speak_reaches_dns_wherever_it_is(folder: str) -> None
     for name, rules in speaking.items():
         open_ports = {(port["protocol"], port["port"]) for rule in rules if "to" not in rule for port in rule["ports"]}
         assert wanted <= open_ports, name
+
+
+def test_gateways_that_sample_find_each_other_and_reach_what_they_send_to() -> None:
+    """The Service of the agents has one address: spans of a trace would be decided apart."""
+    folder = "collector-observability"
+    (gateways,) = of_kind(folder, "StatefulSet")
+    (container,) = gateways["spec"]["template"]["spec"]["containers"]
+    files = [Path(argument.removeprefix("--config=")).name for argument in container["args"]]
+    (config,) = (
+        one for one in of_kind(folder, "ConfigMap") if one["metadata"]["name"].startswith("collector-gateway-")
+    )
+    assert files == ["gateway.yaml", "gateway-observability.yaml", "gateway-dns.yaml"]
+    assert set(files) <= config["data"].keys()
+
+    env = {variable["name"]: variable.get("value", "") for variable in container["env"]}
+    services = {f"{one['metadata']['name']}.observability.svc": one["spec"] for one in of_kind(folder, "Service")}
+    peers = services[env["SAMPLING_DNS"]]
+    assert peers["clusterIP"] == "None"
+    assert peers["selector"] == gateways["spec"]["selector"]["matchLabels"]
+    assert f"{gateways['spec']['serviceName']}.observability.svc" == env["SAMPLING_DNS"]
+    assert env["GATEWAY_NAME"] == "collector-gateway.observability.svc", "the name in the certificate"
+
+    policies = [
+        one["spec"] for one in of_kind(folder, "NetworkPolicy")
+        if one["spec"]["podSelector"] == {"matchLabels": peers["selector"]}
+    ]  # fmt: skip
+    taken = {port["port"] for one in policies for rule in one["ingress"] for port in rule["ports"]}
+    sent = {port["port"] for one in policies for rule in one["egress"] for port in rule["ports"]}
+    targets = {int(re.findall(r":(\d+)", env[name])[0]) for name in ("LOKI", "MIMIR", "TEMPO")}
+    sampling = {port["port"] for port in peers["ports"]}
+    assert sampling == {14319}
+    assert sampling <= taken
+    assert sampling | targets <= sent
