@@ -113,10 +113,25 @@ without_main_cluster() {
   return "$status"
 }
 
+apt() { DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 "$@" >>"$LOGS/apt.log" 2>&1; }
+
+apt_update() { # An old list may be sufficient; the installation fails if it is not.
+  : >"$LOGS/apt.log"
+  apt update || true
+}
+
 apt_install() { # apt_install PACKAGE...
   say "installing by apt: $*"
-  DEBIAN_FRONTEND=noninteractive without_main_cluster \
-    apt-get install -y --no-install-recommends "$@" >>"$LOGS/apt.log" 2>&1
+  without_main_cluster apt install -y --no-install-recommends "$@"
+}
+
+apt_packages() { # apt_packages PACKAGE...: installs those that are missing, or says which they are
+  local name missing=()
+  for name in "$@"; do dpkg --status "$name" >/dev/null 2>&1 || missing+=("$name"); done
+  ((${#missing[@]})) || return 0
+  can_apt || fail "missing on this machine: ${missing[*]} (names of packages of Debian and Ubuntu). Install them, there with \`sudo apt-get install --no-install-recommends ${missing[*]}\`, then run the same command again."
+  apt_update
+  apt_install "${missing[@]}" || fail "apt-get could not install ${missing[*]}: $(grep -m 1 '^E:' "$LOGS/apt.log" || printf 'see %s' "$LOGS/apt.log")"
 }
 
 missing_packages() {
@@ -146,8 +161,7 @@ install_system() {
   mapfile -t missing < <(missing_packages)
   ((${#missing[@]})) || return 0
   if can_apt; then
-    : >"$LOGS/apt.log"
-    apt-get update >>"$LOGS/apt.log" 2>&1 || true # An old list may be sufficient; the installation fails if it is not.
+    apt_update
     mapfile -t missing < <(missing_packages)
     apt_install "${missing[@]}" || say "apt-get could not install all packages: $(grep -m 1 '^E:' "$LOGS/apt.log" || printf 'see .tools/log/apt.log')"
     mapfile -t missing < <(missing_packages)
@@ -185,6 +199,21 @@ setup_uv() {
 
 uv() {
   VIRTUAL_ENV=$VENV UV_PYTHON_DOWNLOADS=never UV_NO_CONFIG=1 UV_CONCURRENT_BUILDS=2 "$TOOLS/uv/bin/uv" "$@"
+}
+
+# own_environment NAME LOCK PROOF WHAT: an environment in .tools/NAME, so that its packages constrain no version of the job.
+own_environment() {
+  local name=$1 lock=$2 folder=$TOOLS/$1 mark
+  setup_uv
+  mark=$(fingerprint "$name" "$(python_version "$PYTHON")" "$lock")
+  is_fresh "$name" "$mark" "$folder/$3" && return 0
+  say "installing $4"
+  rm -f "$STAMPS/$name"
+  adopt_pip_settings
+  uv venv --quiet --clear --python "$PYTHON" "$folder" &&
+    uv pip sync --quiet --python "$folder" --require-hashes --only-binary :all: "$lock" ||
+    fail "$name could not be installed. $NETWORK_HINT"
+  stamp "$name" "$mark"
 }
 
 # Four packages of the lock exist as sources only. They are built with the tools of locks/build.txt, which are already

@@ -8,11 +8,11 @@ setup_prometheus() {
   is_fresh prometheus "$mark" "$folder"/{prometheus,promtool} && return 0
   command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
     fail "Prometheus is taken from the packages of Debian or Ubuntu, and this machine has no apt-get or no dpkg-deb. Put the programs prometheus and promtool into $folder, or leave the component out."
-  if can_apt && ! has_candidate prometheus; then apt-get -o DPkg::Lock::Timeout=600 update >"$LOGS/prometheus.log" 2>&1 || true; fi
+  if can_apt && ! has_candidate prometheus; then apt_update; fi
   say "downloading Prometheus from the distribution (19 MB)"
   rm -rf "$folder" "$folder.part"
   mkdir -p "$folder.part"
-  (cd "$folder.part" && apt-get download prometheus && dpkg-deb -x prometheus_*.deb .) >>"$LOGS/prometheus.log" 2>&1 ||
+  (cd "$folder.part" && apt-get download prometheus && dpkg-deb -x prometheus_*.deb .) >"$LOGS/prometheus.log" 2>&1 ||
     fail "Prometheus could not be fetched: $(grep -m 1 '^E:' "$LOGS/prometheus.log" || tail -n 1 "$LOGS/prometheus.log"). Run \`apt-get update\` as root, then the same command again."
   mkdir "$folder"
   mv "$folder.part"/usr/bin/{prometheus,promtool} "$folder/"

@@ -5,11 +5,7 @@ find_redis() { command -v redis-server || command -v redis-check-rdb; }
 # adds a service that would start.
 setup_redis() {
   [[ -x $TOOLS/redis/redis-server ]] && return 0
-  if ! find_redis >/dev/null && can_apt; then
-    say "installing by apt: redis-tools"
-    { apt-get -o DPkg::Lock::Timeout=600 update && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y --no-install-recommends redis-tools; } >>"$LOGS/apt.log" 2>&1 || true
-  fi
-  find_redis >/dev/null || fail "Redis is missing on this machine. Install it (Debian, Ubuntu: apt-get install redis-tools), then run the same command again."
+  find_redis >/dev/null || apt_packages redis-tools
   mkdir -p "$TOOLS/redis"
   ln -sfn "$(find_redis)" "$TOOLS/redis/redis-server"
 }
