@@ -57,6 +57,7 @@ test-compose: setup ## The part of test-deploy that builds the images and runs d
 	@export VERDICTS=docs/verdicts; $(call pytest,tests/deploy/compose -m deploy)
 
 test-k8s: setup operator kubernetes ## The part of test-deploy that runs k8s-operator on a real API server with the real operator
+	@reasoner/stack/setup.sh s3
 	@export VERDICTS=docs/verdicts; $(call pytest,tests/deploy/k8s -m deploy)
 
 checked: setup ## Write docs/checked.md: each file that deploys or monitors a job, and what checked it, and when

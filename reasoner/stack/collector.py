@@ -8,12 +8,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from reasoner.errors import CommandFailed
 from reasoner.folders import checkout, tools
 from reasoner.stack.component import Component
+from reasoner.stack.loopback import answer_of
 from reasoner.stack.settings import LOOPBACK, StackSettings
 
 
@@ -120,7 +119,7 @@ def _program() -> Path:
 def _not_healthy_because(port: int) -> str | None:
     """Return None when the health_check extension says that all pipelines run."""
     try:
-        with urlopen(f"http://{LOOPBACK}:{port}/", timeout=3.0):
-            return None
-    except (URLError, OSError) as error:
+        answer_of(f"http://{LOOPBACK}:{port}/", 3.0).close()
+    except OSError as error:
         return f"no answer of the health check on port {port} ({error})"
+    return None

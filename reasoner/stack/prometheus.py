@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
 
 import yaml
 
 from reasoner.errors import CommandFailed, reason_of
 from reasoner.folders import checkout, tools
 from reasoner.stack.component import Component
+from reasoner.stack.loopback import answer_of
 from reasoner.stack.settings import LOOPBACK, StackSettings
 
 
@@ -105,7 +105,7 @@ def _program(name: str) -> str:
 
 def _not_ready_because(url: str) -> str | None:
     try:
-        build_opener(ProxyHandler({})).open(f"{url}/-/ready", timeout=2.0).close()
+        answer_of(f"{url}/-/ready", 2.0).close()
     except OSError as error:
         inner = error.reason if isinstance(error, URLError) else error
         return f"{url}/-/ready: {reason_of(inner) if isinstance(inner, OSError) else inner}"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
+from urllib.request import Request
 
 import pytest
 
@@ -27,6 +27,7 @@ from reasoner.runs.job_process import write_config
 from reasoner.runs.local_run import LocalRun
 from reasoner.stack import RunningStack
 from reasoner.stack.environment import flink_home
+from reasoner.stack.loopback import answer_of
 from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import Insight, from_json
 from state_schemas.contracts.tables import RESOLUTIONS_S
@@ -66,7 +67,7 @@ def submitted_by_rest(rest: FlinkRest, config: Path) -> str:
     form = f"--part\r\n{disposition}\r\nContent-Type: application/x-java-archive\r\n\r\n".encode()
     content_type = {"Content-Type": "multipart/form-data; boundary=part"}
     request = Request(f"{rest.url}/jars/upload", form + jar.read_bytes() + b"\r\n--part--\r\n", content_type)
-    with urlopen(request, timeout=60) as answer:
+    with answer_of(request, 60.0) as answer:
         name = json.load(answer)["filename"].rpartition("/")[2]
     program = ["-pyclientexec", sys.executable, "-py", str(ROOT / "jobs/insights.py"), "--config", str(config)]
     body = {"entryClass": "org.apache.flink.client.python.PythonDriver", "programArgsList": program}

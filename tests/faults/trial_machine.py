@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from typing import Final
-from urllib.request import Request, urlopen
+from urllib.request import Request
 
 from jobs.settings import load
 from reasoner.clients.flink_rest import FlinkRest
+from reasoner.stack.loopback import answer_of
 from reasoner.stack.settings import StackSettings, is_port_free
 from reasoner.waiting import wait_until
 from tests.faults.conftest import setting
@@ -97,8 +98,8 @@ class Machine:
 
     def _switch(self, fault: str, to: str) -> float:
         address = f"http://127.0.0.1:{self._shop_port}/faults/{fault}/{to}"
-        with urlopen(Request(address, method="POST"), timeout=60.0):
-            return time.time()
+        answer_of(Request(address, method="POST"), 60.0).close()
+        return time.time()
 
 
 def wait_until_s(at_s: float) -> None:

@@ -28,7 +28,7 @@ done <<<"${FLINK_PROPERTIES:-}"
 [[ $process != taskmanager ]] || options+=(-D "taskmanager.host=$(hostname --ip-address | cut -d ' ' -f 1)")
 if [[ $process == standalone-job && -n ${JOB_ID:-} ]]; then
   options+=(--job-id "$JOB_ID")
-  mapfile -t restored < <(python /opt/reasoner/newest_point.py)
+  mapfile -t restored < <(python /opt/reasoner/newest_point.py "$@")
   wait "$!" # where the store does not answer, the container is started again, and not the job without its state
   options+=("${restored[@]}")
 fi

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.request import urlopen
 
 from reasoner.stack.collector import agent, gateway
 from reasoner.stack.component import Component
+from reasoner.stack.loopback import answer_of
 from reasoner.stack.running import RunningStack
 from reasoner.stack.settings import StackSettings, free_ports, is_port_free
 from tests.support.crash import kill_leader
@@ -90,7 +90,7 @@ class Fleet:
 
     def _metric(self, name: str, metric: str, label: str) -> float:
         """Return the sum of a Collector's own metric over the series with a label."""
-        with urlopen(f"http://127.0.0.1:{self._metrics_ports[name]}/metrics", timeout=10.0) as answer:
+        with answer_of(f"http://127.0.0.1:{self._metrics_ports[name]}/metrics", 10.0) as answer:
             lines = answer.read().decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(metric) and label in line)
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
-from urllib.request import Request, urlopen
+from urllib.request import Request
 
 import pytest
 
@@ -21,6 +21,7 @@ from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.group_offsets import end_offsets
 from reasoner.stack import RunningStack, StackSettings, running
 from reasoner.stack.kafka import kafka as broker
+from reasoner.stack.loopback import answer_of
 from reasoner.stack.settings import is_port_free
 from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import Insight, from_json
@@ -118,8 +119,7 @@ def shop(settings: StackSettings, folder: Path) -> Iterator[str]:
 
 
 def switch(address: str, fault: str) -> None:
-    with urlopen(Request(f"{address}/faults/{fault}/on", method="POST"), timeout=60.0):
-        pass
+    answer_of(Request(f"{address}/faults/{fault}/on", method="POST"), 60.0).close()
 
 
 def ends(job: ClusterJob) -> dict[str, int]:

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
-from urllib.request import Request, urlopen
+from urllib.request import Request
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -22,6 +22,7 @@ from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.stack import RunningStack, StackSettings, running
 from reasoner.stack.collector import gateway
 from reasoner.stack.component import Component
+from reasoner.stack.loopback import answer_of
 from reasoner.stack.settings import free_ports
 from reasoner.waiting import wait_until
 from state_schemas.contracts.settings import Topics
@@ -31,7 +32,6 @@ from tests.support.parts import OTELCOL, PROMETHEUS, skip_unless_made
 
 pytestmark = pytest.mark.deploy
 
-MIMIR: Final = f"http://127.0.0.1:{free_ports(1)[0]}"
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SECRETS: Final = ("hunter2", "jo@shop.example", "4111111111111111", "AKIAABCDEFGHIJKLMNOP", "abc.def-token", "cGF5")
 DIGEST: Final = "shop/cart@sha256:" + "a" * 64
@@ -236,30 +236,32 @@ def with_observability(stack: RunningStack) -> None:
     """Start the gateway again with Loki and Mimir: a Collector with files, and Prometheus, in their places."""
     folder = stack.settings.folder / "collector"
     grpc, http, sampling = free_ports(3)
-    given = {"LOKI": f"http://127.0.0.1:{http}", "SAMPLING_PORT": str(sampling), "MIMIR": f"{MIMIR}/api/v1/write"}
+    remote = f"{stack.settings.prometheus_url}/api/v1/write"
+    given = {"LOKI": f"http://127.0.0.1:{http}", "SAMPLING_PORT": str(sampling), "MIMIR": remote}
     stack.supervisor.down(["collector-gateway"])
     sinks = [
         recorder("collector-loki", folder / "loki", (grpc, http)),
-        *([mimir(folder)] if PROMETHEUS.exists() else []),
+        *([mimir(stack.settings)] if PROMETHEUS.exists() else []),
     ]
     stack.supervisor.up([*sinks, gateway(stack.settings, files=WITH_OBSERVABILITY, variables=given)])
 
 
-def mimir(folder: Path) -> Component:
+def mimir(settings: StackSettings) -> Component:
+    folder, address = settings.folder / "collector", f"127.0.0.1:{settings.prometheus_port}"
     (folder / "mimir.yml").write_text("storage: {tsdb: {out_of_order_time_window: 30m}}")
     words = [str(PROMETHEUS), f"--config.file={folder}/mimir.yml", f"--storage.tsdb.path={folder}/mimir"]
     return Component(
         name="collector-mimir",
         folder=folder,
-        command=lambda: [*words, f"--web.listen-address={MIMIR[7:]}", "--web.enable-remote-write-receiver"],
-        not_ready_because=lambda: None if series("vector(1)") else "it does not answer",
+        command=lambda: [*words, f"--web.listen-address={address}", "--web.enable-remote-write-receiver"],
+        not_ready_because=lambda: None if series(settings, "vector(1)") else "it does not answer",
     )
 
 
-def series(query: str) -> list[dict[str, Any]]:
+def series(settings: StackSettings, query: str) -> list[dict[str, Any]]:
     """Return the answer of Prometheus; nothing while it does not answer."""
     try:
-        with urlopen(f"{MIMIR}/api/v1/query?{urlencode({'query': query})}", timeout=10.0) as answer:
+        with answer_of(f"{settings.prometheus_url}/api/v1/query?{urlencode({'query': query})}", 10.0) as answer:
             found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
             return found
     except OSError:
@@ -275,7 +277,7 @@ def seen(settings: StackSettings) -> Seen:
     for signal, request in requests(time.time_ns()).items():
         address = f"http://127.0.0.1:{settings.collector_http_port}/v1/{signal}"
         headers = {"Content-Type": "application/x-protobuf"}
-        with urlopen(Request(address, data=request.SerializeToString(), headers=headers), timeout=30.0) as answer:
+        with answer_of(Request(address, data=request.SerializeToString(), headers=headers), 30.0) as answer:
             assert answer.status == 200
     found = wait_until(partial(is_there, settings.kafka_bootstrap), "everything is in Kafka", 90.0, 1.0)
     assert found is not None
@@ -318,10 +320,10 @@ def test_loki_gets_masked_lines_and_no_label_of_a_user(seen: Seen, settings: Sta
     assert not [secret for secret in SECRETS if secret in recording.read_text()]
 
 
-def test_series_of_mimir_have_the_labels_and_none_of_a_user(seen: Seen) -> None:
+def test_series_of_mimir_have_the_labels_and_none_of_a_user(seen: Seen, settings: StackSettings) -> None:
     assert seen.points
     skip_unless_made(PROMETHEUS)
-    (found,) = wait_until(lambda: series("orders_total"), "Mimir has the sum", 60.0)
+    (found,) = wait_until(lambda: series(settings, "orders_total"), "Mimir has the sum", 60.0)
     assert found["value"][1] == "6"
     labels = found["metric"]
     assert (labels["service"], labels["site_id"], labels["http_route"]) == ("cart", "7", "/pay")

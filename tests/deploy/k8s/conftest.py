@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reasoner.errors import CommandFailed
 from reasoner.stack import RunningStack, StackSettings, running
+from reasoner.stack.environment import s3_server
 from reasoner.waiting import wait_until
 from tests.deploy.k8s.control_plane import ControlPlane, control_plane, operator, programs
 from tests.deploy.k8s.kubelet import Kubelet, kubelet
 from tests.deploy.k8s.overlay import NAMESPACE
 from tests.deploy.k8s.pod_files import bubblewrap
-from tests.deploy.k8s.store import S3
 from tests.support.components import skip_unless_set_up, skip_without_postgres
 from tests.support.manifests import operator_parts
 
@@ -52,8 +53,12 @@ def nodes(plane: ControlPlane, tmp_path: Path) -> Iterator[Kubelet]:
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[RunningStack]:
-    """Start Kafka, PostgreSQL, and S3 where it is set up."""
+    """Start Kafka, PostgreSQL and S3."""
     skip_unless_set_up()
     skip_without_postgres()
-    with running(StackSettings(folder=tmp_path / "stack").with_auto_ports(), ["kafka", "postgres", *S3]) as started:
+    try:
+        s3_server()
+    except CommandFailed as missing:
+        pytest.skip(str(missing))
+    with running(StackSettings(folder=tmp_path / "stack").with_auto_ports(), ["kafka", "postgres", "s3"]) as started:
         yield started

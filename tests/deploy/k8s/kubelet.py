@@ -14,11 +14,11 @@ from subprocess import Popen
 from threading import Event, Thread
 from typing import Any, Final
 from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
 
 import psutil
 
 from reasoner.stack.component import Component
+from reasoner.stack.loopback import answer_of
 from reasoner.stack.process import ProcessRecord, start, stop
 from reasoner.stack.settings import LOOPBACK
 from tests.deploy.k8s.api import KubeApi, Object, Refused
@@ -206,7 +206,7 @@ def _answers(container: Object, name: str) -> bool:
     check: Callable[[], Any]
     if "httpGet" in probe:
         url = f"http://{LOOPBACK}:{ports[probe['httpGet']['port']]}{probe['httpGet']['path']}"
-        check = partial(build_opener(ProxyHandler({})).open, url, timeout=2.0)
+        check = partial(answer_of, url, 2.0)
     else:
         check = partial(socket.create_connection, (LOOPBACK, ports[probe["tcpSocket"]["port"]]), 2.0)
     try:

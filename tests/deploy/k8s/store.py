@@ -1,44 +1,26 @@
-"""Where a job keeps its state and tables: the stack's S3 where it is set up, else a folder that pods see."""
+"""Where a job keeps its state and tables: the stack's S3."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from reasoner.folders import tools
-from reasoner.stack import RunningStack
-from reasoner.stack.running import OPTIONAL
-from tests.deploy.k8s.overlay import SECRETS
+from reasoner.stack import StackSettings
 
-S3: Final = ("s3",) if "s3" in OPTIONAL and (tools() / "s3" / "versitygw").exists() else ()
+STATE: Final = "s3://flink/insights"
 
 
-@dataclass(frozen=True)
-class Store:
-    """A store. flink: address of checkpoints; options: of Flink; credentials: file of the keys on this machine.
+def flink_options(settings: StackSettings) -> dict[str, str]:
+    """Return the options by which Flink in a pod finds the store."""
+    return {
+        "s3.endpoint": settings.s3_url,
+        "s3.path.style.access": "true",
+        # This server refuses to delete the markers of folders, with a warning for each file.
+        "s3.directory.marker.retention": "keep",
+    }
 
-    lake: settings for this machine; in_pods: those that differ in a pod.
-    """
 
-    flink: str
-    options: Mapping[str, str]
-    credentials: Path | None
-    lake: Mapping[str, Any]
-    in_pods: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, stack: RunningStack, folder: Path) -> "Store":
-        """Return the store of the stack. folder: where there is no S3."""
-        if not S3:
-            return cls(f"file://{folder}", {}, None, {"warehouse": f"file://{folder}/warehouse"}, {})
-        endpoint, keys = stack.settings.model_dump()["s3_port"], stack.settings.folder / "s3" / "credentials"
-        address = {"endpoint": f"http://127.0.0.1:{endpoint}"}
-        options = {"s3.endpoint": address["endpoint"], "s3.path.style.access": "true"}
-        return cls(
-            "s3://flink/insights",
-            # This server refuses to delete the markers of folders, with a warning for each file.
-            {**options, "s3.directory.marker.retention": "keep"},
-            keys,
-            {"warehouse": "s3://warehouse/insights", "s3": {**address, "credentials_file": keys}},
-            {"s3": {**address, "credentials_file": f"{SECRETS}/aws-credentials"}},
-        )
+def lake_settings(settings: StackSettings, credentials: Path | str) -> dict[str, Any]:
+    """Return the settings of the lake for the store. credentials: file of the keys where the job runs."""
+    return {
+        "warehouse": "s3://warehouse/insights",
+        "s3": {"endpoint": settings.s3_url, "credentials_file": str(credentials)},
+    }

@@ -5,7 +5,6 @@ that they start, from the operator's own ConfigMap with the rights of the job's 
 kubelet of this test runs them as processes.
 """
 
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from reasoner.recordings.player import PlayOptions, play
 from reasoner.runs.job_process import write_config
 from reasoner.runs.local_run import LocalRun
 from reasoner.stack import RunningStack
+from reasoner.stack.s3 import credentials_file
 from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import Insight, from_json
 from state_schemas.contracts.tables import RESOLUTIONS_S
@@ -29,7 +29,7 @@ from tests.deploy.k8s.api import Object
 from tests.deploy.k8s.control_plane import ControlPlane
 from tests.deploy.k8s.kubelet import Kubelet
 from tests.deploy.k8s.overlay import NAMESPACE, SECRETS, Overlay
-from tests.deploy.k8s.store import Store
+from tests.deploy.k8s.store import STATE, flink_options, lake_settings
 from tests.faults.terminal import MINUTE_S, Person
 from tests.services.job_runs import PLAN, ClusterJob, job_config, records_in, shop_messages, topics_in
 from tests.support.driving import courses
@@ -101,11 +101,11 @@ def apply(plane: ControlPlane, folder: Path) -> None:
     assert not done.returncode, done.stderr
 
 
-def prepare(plane: ControlPlane, person: Person, credentials: Path | None) -> None:
+def prepare(plane: ControlPlane, person: Person, credentials: Path) -> None:
     """Create the namespace, the Secret, and the topics and tables with the commands of the Job `prepare`."""
     documents = rendered("overlays/dev/prepare")
     plane.apply(yaml.safe_dump(next(one for one in documents if one["kind"] == "Namespace")))
-    keys = ("--from-literal=lake-password=unused", f"--from-file=aws-credentials={credentials or os.devnull}")
+    keys = ("--from-literal=lake-password=unused", f"--from-file=aws-credentials={credentials}")
     made = plane.kubectl("create", "secret", "generic", "metric-reasoner", "-n", NAMESPACE, *keys)
     assert not made.returncode, made.stderr
     pod = next(one for one in documents if one["kind"] == "Job")["spec"]["template"]["spec"]
@@ -129,20 +129,21 @@ def test_kubernetes(
     plane: ControlPlane, nodes: Kubelet, stack: RunningStack, tmp_path: Path, verdict: dict[str, Any]
 ) -> None:
     folder = tmp_path / "store"
-    store = Store.of(stack, folder)
-    overlay = Overlay.on_loopback(tmp_path / "overlay", store.flink, store.options)
+    keys = credentials_file(stack.settings)
+    overlay = Overlay.on_loopback(tmp_path / "overlay", STATE, flink_options(stack.settings))
     config = job_config(
         NAME, stack.settings.kafka_bootstrap, stack.settings.postgres_jdbc_url, folder,
         engine={"checkpoint_interval_ms": 3_000, "parallelism": 1, "checkpoint_dir": ""},
     )  # fmt: skip
     settings = config.model_dump()
-    config = JobConfig.model_validate({**settings, "lake": {**settings["lake"], **store.lake}})
-    secrets = {"password_file": f"{SECRETS}/lake-password", **store.in_pods}
+    config = JobConfig.model_validate({**settings, "lake": {**settings["lake"], **lake_settings(stack.settings, keys)}})
+    on_s3 = lake_settings(stack.settings, f"{SECRETS}/aws-credentials")
+    secrets = {"password_file": f"{SECRETS}/lake-password", **on_s3}
     in_pods = JobConfig.model_validate({**settings, "lake": {**config.lake.model_dump(), **secrets}})
     person = Person(tmp_path, stack, write_config(config, tmp_path / "job.yaml"))
     job = ClusterJob(config, FlinkRest(overlay.rest_url), folder)
     job.prepare(PARTITIONS)  # topics that keep a recording; the Job finds them
-    prepare(plane, person, store.credentials)
+    prepare(plane, person, keys)
     messages = list(spread(shop_messages(), PARTITIONS, 1))
 
     def send(part: list[Message]) -> None:
@@ -155,7 +156,7 @@ def test_kubernetes(
     job = replace(job, job_id=wait_until_stable(plane, nodes, 1))
     verdict["stable_after_s"] = round(time.monotonic() - began_s)
     send(first)
-    assert snapshot(plane).startswith(f"{store.flink.replace('file://', 'file:')}/savepoints/")
+    assert snapshot(plane).startswith(f"{STATE}/savepoints/")
     for said in refusals(person, overlay.rest_url).values():
         assert f"flinkdeployment insights -n {NAMESPACE}" in said
 
@@ -169,7 +170,7 @@ def test_kubernetes(
     savepoint = deployed(plane)["jobStatus"]["upgradeSavepointPath"]
     restored = job.rest.get(f"/jobs/{job.job_id}/checkpoints")["latest"]["restored"]
     assert restored["is_savepoint"]
-    assert restored["external_path"].removeprefix("file:") == savepoint.removeprefix("file:")
+    assert restored["external_path"] == savepoint
     assert job.rest.used_slots(job.job_id) == 2, "the new settings hold"
     send(second)
     verdict["restarts"] = job.rest.restarts(job.job_id)
@@ -179,7 +180,7 @@ def test_kubernetes(
     found = sorted(records, key=lambda one: (one.insight_id, one.revision))
     expected = courses(out for out in LocalRun(config.graph()).run(messages) if isinstance(out, Insight))
     verdict |= {
-        "store": store.flink.partition(":")[0],
+        "store": "s3",
         "spans_sent": records_in(messages)["traces"],
         "spans_in_rollups": job.spans_in_rollups(),
         "revisions": len(found),

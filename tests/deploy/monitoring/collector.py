@@ -6,12 +6,13 @@ import time
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import Request
 
 import yaml
 
 from reasoner.folders import tools
 from reasoner.stack.component import Component
+from reasoner.stack.loopback import answer_of
 
 _NEEDED: Final = ("host_metrics", "prometheus_remote_write", "kafka", "otlp")
 TOPIC: Final = "probe"
@@ -91,7 +92,7 @@ def send_spans(port: int, number: int) -> int:
 def _is_accepted(port: int, body: bytes) -> bool:
     request = Request(f"http://127.0.0.1:{port}/v1/traces", body, {"Content-Type": "application/json"})
     try:
-        build_opener(ProxyHandler({})).open(request, timeout=5.0).close()
+        answer_of(request, 5.0).close()
     except HTTPError as refused:
         refused.close()
         return False

@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
-from urllib.request import ProxyHandler, build_opener
+
+from reasoner.stack.loopback import answer_of
 
 
 @dataclass(frozen=True)
@@ -45,5 +46,5 @@ class PrometheusApi:
         return list(self._get("/api/v1/alerts")["alerts"])
 
     def _get(self, path: str) -> Any:
-        with build_opener(ProxyHandler({})).open(f"{self.url}{path}", timeout=20.0) as answer:
+        with answer_of(f"{self.url}{path}", 20.0) as answer:
             return json.load(answer)["data"]

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Any, Final, get_args
-from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
@@ -16,6 +15,7 @@ from reasoner.clients.flink_rest import FlinkRest
 from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.recordings.message import Message
 from reasoner.recordings.player import PlayOptions, play
+from reasoner.stack.loopback import answer_of
 from reasoner.stack.settings import free_ports
 from reasoner.waiting import wait_until
 from state_schemas.contracts.counters import MetricName
@@ -170,6 +170,6 @@ def unknown_metrics(stack: MonitoredStack) -> list[str]:
 
 def inhibited_alerts(stack: MonitoredStack) -> set[str]:
     """Return the names of the alerts that Alertmanager holds back because the job is down."""
-    with build_opener(ProxyHandler({})).open(f"{stack.alertmanager_url}/api/v2/alerts", timeout=10.0) as answer:
+    with answer_of(f"{stack.alertmanager_url}/api/v2/alerts", 10.0) as answer:
         found = json.load(answer)
     return {alert["labels"]["alertname"] for alert in found if alert["status"]["inhibitedBy"]}

@@ -32,10 +32,8 @@ NUMBERS_AS_NAMES: Final = {"ENVIRONMENT": "2026", "SITE_ID": "007", "MIMIR_TENAN
 OF_THE_PUBLIC_IMAGE: Final = {"agent-docker.yaml"}
 
 
-def starts(tmp_path: Path) -> dict[str, tuple[tuple[str, ...], dict[str, str]]]:
-    """Return each form in which the files are started, with its variables."""
-    secret = tmp_path / "secret"
-    secret.write_text("s3cret")
+def starts(secret: Path) -> dict[str, tuple[tuple[str, ...], dict[str, str]]]:
+    """Return each form in which the files are started, with its variables. secret: a file, which the program reads."""
     sasl = {"KAFKA_PASSWORD_FILE": str(secret)}
     pod = {"KUBELET_TOKEN": str(secret), "NODE_NAME": "node-1", "NODE_IP": "10.0.0.1", "FSYNC": "true"}
     everything = (*GATEWAY, "gateway-observability.yaml", "gateway-dns.yaml", "gateway-kafka-sasl.yaml")
@@ -65,9 +63,11 @@ def validate(files: tuple[str, ...], variables: dict[str, str], **changed: str) 
     return done.stderr
 
 
-@pytest.mark.parametrize("form", starts(Path("/tmp")))
+@pytest.mark.parametrize("form", starts(Path("secret")))
 def test_the_files_are_valid_as_they_are_started(form: str, tmp_path: Path) -> None:
-    files, variables = starts(tmp_path)[form]
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret")
+    files, variables = starts(secret)[form]
     assert validate(files, variables) == ""
 
 
@@ -76,8 +76,8 @@ def test_a_misspelt_key_is_not_valid() -> None:
     assert "endpont" in validate(AGENT, {}, **{"exporters::otlp_grpc::endpont": "x"})
 
 
-def test_each_file_is_checked_or_named_as_unchecked(tmp_path: Path) -> None:
-    checked = {file for files, _ in starts(tmp_path).values() for file in files}
+def test_each_file_is_checked_or_named_as_unchecked() -> None:
+    checked = {file for files, _ in starts(Path("secret")).values() for file in files}
     there = {path.name for path in FOLDER.glob("*.yaml")} - {"builder.yaml", "kustomization.yaml"}
     assert there == checked | OF_THE_PUBLIC_IMAGE
 

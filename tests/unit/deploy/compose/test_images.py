@@ -40,14 +40,14 @@ def test_no_image_runs_as_root(file: Path) -> None:
     assert users[-1] in ("9999:9999", "${OWNER}")
 
 
-def newest_point(folder: Path) -> list[str]:
+def newest_point(folder: Path, *arguments: str | Path) -> list[str]:
     properties = (
         f"execution.checkpointing.dir: file://{folder}/checkpoints\n"
         f"execution.checkpointing.savepoint-dir: file://{folder}/savepoints\n"
     )
     done = subprocess.run(
-        [sys.executable, IMAGES / "job/newest_point.py"],
-        env={**os.environ, "FLINK_PROPERTIES": properties, "JOB_ID": JOB_ID},
+        [sys.executable, IMAGES / "job/newest_point.py", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "FLINK_PROPERTIES": properties, "JOB_ID": JOB_ID},
         capture_output=True,
         text=True,
         check=True,
@@ -76,3 +76,21 @@ def test_job_goes_on_from_the_newest_complete_point(tmp_path: Path) -> None:
     written(savepoints / f"savepoint-{JOB_ID[:6]}-1", 500)
     kept = ["-D", "execution.state-recovery.claim-mode=NO_CLAIM"]
     assert newest_point(tmp_path) == ["--fromSavepoint", f"file://{savepoints}/savepoint-{JOB_ID[:6]}-1", *kept]
+
+
+@pytest.mark.parametrize(
+    "engine", ["{checkpoint_dir: 'file://OTHER'}", "{flink: {execution.checkpointing.dir: 'file://OTHER'}}"]
+)
+def test_job_goes_on_from_the_folder_of_its_own_settings(tmp_path: Path, engine: str) -> None:
+    """Catch a job that begins anew, or from an old point, because `engine` overrides the folder of the cluster."""
+    other, config = tmp_path / "other", tmp_path / "job.yaml"
+    lake = "{uri: jdbc:postgresql://db/lake, warehouse: s3://warehouse/insights}"
+    config.write_text(f"name: insights\nlake: {lake}\nengine: {engine.replace('OTHER', str(other))}\n")
+    written(tmp_path / "checkpoints" / JOB_ID / "chk-9", 100)
+    written(other / JOB_ID / "chk-20", 200)
+    arguments = ("--job-classname", "org.apache.flink.client.python.PythonDriver", "-pym", "jobs.insights")
+    assert newest_point(tmp_path, *arguments, "--config", config)[1] == f"file://{other}/{JOB_ID}/chk-20"
+    written(tmp_path / "checkpoints" / JOB_ID / "chk-30", 300)
+    assert newest_point(tmp_path, *arguments, "--config", config)[1].endswith("checkpoints/" + JOB_ID + "/chk-30")
+    entrypoint = (IMAGES / "job/docker-entrypoint.sh").read_text()
+    assert 'newest_point.py "$@"' in entrypoint, "it passes on the arguments of the job"
