@@ -26,7 +26,7 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[COMPONENT]...",
-        help=f"Components: {', '.join(COMPONENTS)} (default: these); {', '.join(OPTIONAL) or 'none'} on request.",
+        help=f"Components: {', '.join(COMPONENTS)} (default: these); {', '.join(OPTIONAL)} on request.",
         show_default=False,
     ),
 ]

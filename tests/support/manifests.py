@@ -47,7 +47,7 @@ def operator_parts() -> Path:
 def rendered(folder: str) -> list[Document]:
     """Return the documents of a folder of k8s-operator, as `kubectl apply -k` sends them."""
     command = [kubectl(), "kustomize", str(MANIFESTS / folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert not done.returncode, f"{' '.join(command)}: {done.stderr}"
     return list(yaml.safe_load_all(done.stdout))
 
@@ -131,7 +131,7 @@ def operator_faults(folder: Path, names: Iterable[str]) -> dict[str, dict[str, s
     path = [str(classes), *map(str, jars.glob("flink-kubernetes-operator-1.*.jar")), f"{jars}/*"]
     command = [str(java_home() / "bin/java"), "-XX:TieredStopAtLevel=1", "-cp", ":".join(path), "Validate"]
     files = [str(folder / f"{name}.yaml") for name in names]
-    done = subprocess.run([*command, *files], capture_output=True, text=True, check=True)
+    done = subprocess.run([*command, *files], capture_output=True, text=True, check=True, timeout=300)
     found: dict[str, dict[str, str]] = {Path(file).stem: {} for file in files}
     for file, name, fault in _VALIDATED.findall(done.stdout):
         found[Path(file).stem][name] = fault

@@ -84,7 +84,7 @@ def job_seen_from_here(composed: Composed, ports: dict[str, str], monkeypatch: p
     lake = settings["lake"]
     lake["uri"] = f"jdbc:postgresql://127.0.0.1:{ports['POSTGRES_PORT']}/lake"
     lake["password_file"] = str(secrets / "postgres_password")
-    lake["properties"]["s3.endpoint"] = f"http://127.0.0.1:{ports['S3_PORT']}"
+    lake["s3"]["endpoint"] = f"http://127.0.0.1:{ports['S3_PORT']}"
     config = JobConfig.model_validate(settings)
     rest = FlinkRest(f"http://127.0.0.1:{ports['FLINK_PORT']}")
     return ClusterJob(config, rest, composed.checkout, job_id=JOB_ID)

@@ -56,6 +56,7 @@ class ControlPlane:
             capture_output=True,
             text=True,
             check=False,
+            timeout=_DEADLINE_S,
         )
 
     def apply(self, text: str, *options: str) -> str:
@@ -131,7 +132,7 @@ def _api_server(binaries: Path, folder: Path, admin: KubeApi, etcd: int) -> Comp
         place.mkdir(parents=True, exist_ok=True)
         for file in (key, tokens):
             file.touch(mode=0o600)
-        subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
+        subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True, timeout=60)
         tokens.write_text(f'{admin.token},admin,admin,"system:masters"\n')
 
     def not_ready_because() -> str | None:

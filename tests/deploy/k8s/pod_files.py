@@ -52,7 +52,9 @@ def bubblewrap() -> str:
     found = shutil.which("bwrap")
     if found is None:
         pytest.skip("bubblewrap is missing, which gives a process the files of a pod: apt-get install bubblewrap")
-    tried = subprocess.run([found, "--unshare-user", "--ro-bind", "/", "/", "true"], capture_output=True, check=False)
+    tried = subprocess.run(
+        [found, "--unshare-user", "--ro-bind", "/", "/", "true"], capture_output=True, check=False, timeout=60
+    )
     if tried.returncode:
         pytest.skip(f"bubblewrap may not make namespaces on this machine: {tried.stderr.decode().strip()}")
     return found

@@ -10,12 +10,10 @@ from tests.deploy.k8s.api import KubeApi, Object, Refused
 from tests.deploy.k8s.control_plane import ControlPlane
 from tests.deploy.k8s.overlay import NAMESPACE
 from tests.support.manifests import MANIFESTS, rendered
-from tests.tidy.rules import ROOT
 
 pytestmark = pytest.mark.deploy
 
-COLLECTOR: Final = ("collector",) if (ROOT / "deploy/collector/agent.yaml").exists() else ()
-FOLDERS: Final = ("overlays/dev", "overlays/dev/prepare", "overlays/prod", "overlays/prod/prepare", *COLLECTOR)
+FOLDERS: Final = ("overlays/dev", "overlays/dev/prepare", "overlays/prod", "overlays/prod/prepare", "collector")
 DEVELOPER: Final = ("--as", "dev", "--as-group", "metric-reasoner-developers")
 FLINK: Final = ("--as", f"system:serviceaccount:{NAMESPACE}:flink")
 # Of whom, verb, kind -> whether it is allowed.

@@ -19,7 +19,11 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["stack", "up", "zookeeper"], "unknown component zookeeper; there are "),
+        (
+            ["stack", "up", "zookeeper"],
+            "unknown component zookeeper; there are kafka, postgres, flink, "
+            "s3, redis, prometheus, alertmanager, collector\n",
+        ),
         (["stack", "up", "--kafka-port", "70000"], "kafka_port is '70000'"),
         (["stack", "up", "--kafka-prot", "1"], "No such option"),
         (["stock"], "unknown command 'stock'; did you mean stack?"),

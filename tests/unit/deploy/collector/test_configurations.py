@@ -58,7 +58,7 @@ def validate(files: tuple[str, ...], variables: dict[str, str], **changed: str) 
     words = [str(OTELCOL), "validate", *(f"--config={FOLDER / file}" for file in files)]
     words += [f"--config=yaml:{key}: {value}" for key, value in changed.items()]
     environment = {"PATH": os.environ["PATH"], **variables}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert bool(done.returncode) == bool(done.stderr), done
     return done.stderr
 
@@ -109,7 +109,8 @@ def components(file: dict[str, Any]) -> set[str]:
 
 def test_the_balancer_is_valid() -> None:
     skip_unless_made(HAPROXY)
-    done = subprocess.run([str(HAPROXY), "-c", "-f", str(FOLDER / "haproxy.cfg")], capture_output=True, check=False)
+    command = [str(HAPROXY), "-c", "-f", str(FOLDER / "haproxy.cfg")]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
@@ -117,15 +118,15 @@ def test_a_certificate_of_a_gateway_serves_and_sends_and_that_of_an_agent_only_s
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     made = [str(FOLDER / "certificates.sh"), str(tmp_path), "gateway.example.org"]
-    subprocess.run(made, check=True)
+    subprocess.run(made, check=True, timeout=60)
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    subprocess.run(made, check=True)
+    subprocess.run(made, check=True, timeout=60)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first, "what is there stays"
     assert [path.name for path in tmp_path.glob("*.key") if path.stat().st_mode & 0o077] == []
 
     def serves(name: str, *options: str) -> bool:
         verify = ["openssl", "verify", "-CAfile", str(tmp_path / "ca.crt"), *options, str(tmp_path / f"{name}.crt")]
-        return subprocess.run(verify, capture_output=True, check=False).returncode == 0
+        return subprocess.run(verify, capture_output=True, check=False, timeout=60).returncode == 0
 
     server = ("-purpose", "sslserver", "-verify_hostname", "gateway.example.org")
     assert serves("gateway", *server)

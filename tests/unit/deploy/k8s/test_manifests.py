@@ -17,13 +17,10 @@ from tests.tidy.rules import ROOT
 
 OVERLAYS: Final = ("overlays/dev", "overlays/prod")
 PREPARE: Final = tuple(f"{overlay}/prepare" for overlay in OVERLAYS)
-# The configurations of the Collectors come from deploy/collector.
-COLLECTOR: Final = (
-    ("collector", "collector/monitoring", "collector-observability")
-    if (ROOT / "deploy/collector/agent.yaml").exists()
-    else ()
+FOLDERS: Final = (
+    *(*OVERLAYS, *PREPARE, *(f"jobs/{job}" for job in JOBS), "session"),
+    *("collector", "collector/monitoring", "collector-observability"),
 )
-FOLDERS: Final = (*OVERLAYS, *PREPARE, *(f"jobs/{job}" for job in JOBS), "session", *COLLECTOR)
 # What an agent of telemetry needs of its node, and no other pod may have.
 AGENT: Final = {
     "DaemonSet/collector-agent": [
@@ -206,8 +203,6 @@ def test_flink_is_configured_as_flink_conf_says_but_for_what_differs_in_kubernet
         "jobmanager.bind-host", "taskmanager.bind-host", "rest.bind-address",  # Flink sets them in pods
     }  # fmt: skip
     files = [ROOT / "flink-conf" / name for name in ("config.yaml", "application.yaml")]
-    if not all(file.exists() for file in files):
-        pytest.skip("flink-conf/config.yaml is not there")
     wanted = {key: value for file in files for key, value in yaml.safe_load(file.read_text()).items()}
     deployment = next(one for one in rendered("jobs/insights") if one["kind"] == "FlinkDeployment")
     found = deployment["spec"]["flinkConfiguration"]
@@ -220,8 +215,6 @@ def test_flink_is_configured_as_flink_conf_says_but_for_what_differs_in_kubernet
 def test_the_alert_rules_are_those_of_grafana() -> None:
     """`GOLDEN=write` writes them: the Prometheus Operator takes the groups of a rule file in an object of its own."""
     rules = ROOT / "deploy/grafana/rules"
-    if not rules.exists():
-        pytest.skip("deploy/grafana/rules is not there")
     wanted = [
         {
             "apiVersion": "monitoring.coreos.com/v1",
