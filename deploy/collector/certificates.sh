@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes a CA and the certificates of gateway and agents, where they are missing, with openssl.
+# Makes a CA and the certificates of gateway and agents with openssl: those that are missing, that end within 30 days, or
+# that lack a name. The keys stay.
 #
 #   certificates.sh FOLDER [NAME]...     NAME: of the gateway, as the agents call it; localhost is always one of them
 #
@@ -23,11 +24,18 @@ flock 9 # agent and gateway of the stack start together
   -addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null
 
 certify() { # certify NAME USAGE SUBJECT-ALTERNATIVE-NAMES
-  [[ -f $1.crt ]] && return 0
-  openssl req -newkey rsa:3072 -nodes -keyout "$1.key" -out "$1.csr" -subj "/CN=$1" 2>/dev/null
+  local had="" name names=$3
+  if [[ -f $1.crt ]]; then
+    had=$(openssl x509 -in "$1.crt" -noout -ext subjectAltName | tail -n 1 | tr -d ' ')
+    names=${had//IPAddress:/IP:}
+    for name in ${3//,/ }; do [[ ,$names, == *",$name,"* ]] || names+=,$name; done
+    [[ $names != "${had//IPAddress:/IP:}" ]] || ! openssl x509 -in "$1.crt" -noout -checkend 2592000 >/dev/null || return 0
+  fi
+  [[ -f $1.key ]] || openssl genrsa -out "$1.key" 3072 2>/dev/null
+  openssl req -new -key "$1.key" -out "$1.csr" -subj "/CN=$1" 2>/dev/null
   openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 397 -out "$1.part" -extfile <(
     printf '%s\n' basicConstraints=CA:FALSE keyUsage=critical,digitalSignature,keyEncipherment
-    printf '%s\n' "extendedKeyUsage=$2" "subjectAltName=$3"
+    printf '%s\n' "extendedKeyUsage=$2" "subjectAltName=$names"
   ) 2>/dev/null
   mv "$1.part" "$1.crt" # complete or not there
   rm "$1.csr"

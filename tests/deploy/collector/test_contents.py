@@ -150,6 +150,7 @@ def requests(now_ns: int) -> dict[str, Any]:
     traces = ExportTraceServiceRequest()
     part = traces.resource_spans.add()
     add(part.resource.attributes, service__name="cart", deployment__environment="prod")
+    part.resource.attributes.add(key="process.command_args").value.array_value.values.add(string_value="pwd=hunter2")
     span = part.scope_spans.add().spans.add(trace_id=bytes.fromhex(TRACE), span_id=bytes.fromhex(SPAN), name="pay")
     span.start_time_unix_nano, span.end_time_unix_nano = now_ns - 10**6, now_ns
     header = {"http__request__header__authorization": "Bearer abc.def-token", "url__full": "http://jo:hunter2@h/x"}
@@ -169,7 +170,7 @@ def requests(now_ns: int) -> dict[str, Any]:
     scope.log_records.add(time_unix_nano=now_ns, severity_number=9).body.string_value = "login of jo@shop.example"
     metrics = ExportMetricsServiceRequest()
     of_metrics = metrics.resource_metrics.add()
-    add(of_metrics.resource.attributes, service__name="cart", enduser__id="17")
+    add(of_metrics.resource.attributes, service__name="cart", enduser__id="17", process__pid="4711")
     metric = of_metrics.scope_metrics.add().metrics.add(name="orders")
     metric.sum.aggregation_temporality, metric.sum.is_monotonic = 2, True
     for user in ("17", "18"):
@@ -239,10 +240,8 @@ def with_observability(stack: RunningStack) -> None:
     remote = f"{stack.settings.prometheus_url}/api/v1/write"
     given = {"LOKI": f"http://127.0.0.1:{http}", "SAMPLING_PORT": str(sampling), "MIMIR": remote}
     stack.supervisor.down(["collector-gateway"])
-    sinks = [
-        recorder("collector-loki", folder / "loki", (grpc, http)),
-        *([mimir(stack.settings)] if PROMETHEUS.exists() else []),
-    ]
+    sinks = [recorder("collector-loki", folder / "loki", (grpc, http))]
+    sinks += [mimir(stack.settings)] if PROMETHEUS.exists() else []
     stack.supervisor.up([*sinks, gateway(stack.settings, files=WITH_OBSERVABILITY, variables=given)])
 
 
@@ -326,8 +325,8 @@ def test_series_of_mimir_have_the_labels_and_none_of_a_user(seen: Seen, settings
     (found,) = wait_until(lambda: series(settings, "orders_total"), "Mimir has the sum", 60.0)
     assert found["value"][1] == "6"
     labels = found["metric"]
-    assert (labels["service"], labels["site_id"], labels["http_route"]) == ("cart", "7", "/pay")
-    assert {"env", "host"} <= set(labels)
+    assert (labels["service"], labels["service_instance_id"], labels["http_route"]) == ("cart", "4711", "/pay")
+    assert {"env", "host", "site_id"} <= set(labels)
     assert not [name for name in labels if "user" in name or "request" in name]
 
 
@@ -383,6 +382,7 @@ def test_figures_of_cadvisor_belong_to_their_container(seen: Seen) -> None:
     assert (resource["container.name"], resource["container.image.name"]) == ("cart-1", "shop/cart")
     assert resource["container.image.repo_digests"] == [DIGEST]
     assert values(point.attributes) == {"id": "/docker/1"}
+    assert resource["service"] == "cart-1", "not that of the receiver"
 
 
 def test_messages_stay_below_the_limit_and_a_line_beyond_it_is_cut(seen: Seen) -> None:

@@ -124,12 +124,22 @@ def test_a_certificate_of_a_gateway_serves_and_sends_and_that_of_an_agent_only_s
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first, "what is there stays"
     assert [path.name for path in tmp_path.glob("*.key") if path.stat().st_mode & 0o077] == []
 
+    # One that ends soon, and one that lacks a name; names that it has stay.
+    short = "openssl x509 -req -days 10 -CA ca.crt -CAkey ca.key -copy_extensions copy"
+    renew = f"openssl x509 -x509toreq -copy_extensions copy -in agent.crt -signkey agent.key | {short} -out agent.crt"
+    subprocess.run(["bash", "-c", renew], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    subprocess.run([*made[:2], "second.example.org"], check=True, timeout=60)
+    ends = ["openssl", "x509", "-noout", "-checkend", str(300 * 86_400), "-in", str(tmp_path / "agent.crt")]
+    assert subprocess.run(ends, check=False, capture_output=True, timeout=60).returncode == 0
+    assert (tmp_path / "agent.key").read_bytes() == first["agent.key"]
+
     def serves(name: str, *options: str) -> bool:
         verify = ["openssl", "verify", "-CAfile", str(tmp_path / "ca.crt"), *options, str(tmp_path / f"{name}.crt")]
         return subprocess.run(verify, capture_output=True, check=False, timeout=60).returncode == 0
 
     server = ("-purpose", "sslserver", "-verify_hostname", "gateway.example.org")
     assert serves("gateway", *server)
+    assert serves("gateway", "-verify_hostname", "second.example.org")
     assert serves("gateway", "-purpose", "sslclient")
     assert serves("agent", "-purpose", "sslclient")
     assert not serves("agent", "-purpose", "sslserver")
@@ -158,6 +168,16 @@ def test_what_is_acknowledged_is_on_disk_until_kafka_has_it() -> None:
     assert len(files) == 4
     assert {receiver["storage"] for receiver in files.values()} == {"file_storage"}
     assert {receiver["retry_on_failure"]["max_elapsed_time"] for receiver in files.values()} == {0}
+
+
+def test_agent_and_gateway_have_the_same_limits_before_each_queue() -> None:
+    """Catch a batch of the agent that a record exceeds which the gateway would have cut."""
+    files = {name: yaml.safe_load((FOLDER / f"{name}.yaml").read_text()) for name in ("agent", "gateway")}
+    limits = [file["processors"]["transform/limits"] for file in files.values()]
+    assert limits[0] == limits[1]
+    files["agent in kubernetes"] = yaml.safe_load((FOLDER / "agent-kubernetes.yaml").read_text())
+    pipelines = [pipeline for file in files.values() for pipeline in file["service"]["pipelines"].values()]
+    assert [pipeline for pipeline in pipelines if "transform/limits" not in pipeline["processors"]] == []
 
 
 def test_each_variable_is_in_the_documentation_with_its_default() -> None:
