@@ -26,6 +26,7 @@ flock 9 # agent and gateway of the stack start together
 certify() { # certify NAME USAGE SUBJECT-ALTERNATIVE-NAMES
   local had="" name names=$3
   if [[ -f $1.crt ]]; then
+    [[ -f ca.key ]] || return 0 # of another CA, or not the place where certificates are made
     had=$(openssl x509 -in "$1.crt" -noout -ext subjectAltName | tail -n 1 | tr -d ' ')
     names=${had//IPAddress:/IP:}
     for name in ${3//,/ }; do [[ ,$names, == *",$name,"* ]] || names+=,$name; done
