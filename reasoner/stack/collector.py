@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from reasoner.errors import CommandFailed
-from reasoner.folders import checkout, tools
 from reasoner.stack.component import Component
+from reasoner.stack.environment import deploy_folder, program
 from reasoner.stack.loopback import answer_of
 from reasoner.stack.settings import LOOPBACK, StackSettings
 
@@ -92,28 +92,19 @@ def _collector(
 def _prepare(certificates: Path) -> None:
     _program()
     certificates.parent.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        [str(_files() / "certificates.sh"), str(certificates)], capture_output=True, text=True, check=False
-    )
+    command = [str(_files() / "certificates.sh"), str(certificates)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         message = f"the certificates in {certificates} could not be made; is openssl installed? {done.stderr.strip()}"
         raise CommandFailed(message)
 
 
 def _files() -> Path:
-    root = checkout()
-    if root is None:
-        message = "the Collector's configurations are in a checkout only: run `reasoner stack` there"
-        raise CommandFailed(message)
-    return root / "deploy" / "collector"
+    return deploy_folder("collector")
 
 
 def _program() -> Path:
-    program = tools() / "collector" / "otelcol"
-    if not program.exists():
-        message = f"{program} is missing: run `make collector`, with Go 4 to 10 minutes the first time"
-        raise CommandFailed(message)
-    return program
+    return program("collector", "otelcol")
 
 
 def _not_healthy_because(port: int) -> str | None:

@@ -50,12 +50,26 @@ def kafka_jars() -> Path:
 
 def s3_server() -> Path:
     """Return the program of the S3 server. Raises CommandFailed if it is missing."""
-    return _prepared("s3", "versitygw", part="s3") / "versitygw"
+    return program("s3", "versitygw")
 
 
 def redis_server() -> Path:
     """Return the program of Redis. Raises CommandFailed if it is missing."""
-    return _prepared("redis", "redis-server", part="redis") / "redis-server"
+    return program("redis", "redis-server")
+
+
+def program(part: str, name: str) -> Path:
+    """Return a program that a part of the setup makes. Raises CommandFailed with the command if it is missing."""
+    return _prepared(part, name, part) / name
+
+
+def deploy_folder(name: str) -> Path:
+    """Return a folder of `deploy`. Raises CommandFailed from an installed package, which does not have it."""
+    root = checkout()
+    if root is None:
+        message = f"deploy/{name} is in a checkout only: run `reasoner stack` there"
+        raise CommandFailed(message)
+    return root / "deploy" / name
 
 
 def flink_env(*, log_folder: Path | None = None, conf_folder: Path | None = None) -> dict[str, str]:

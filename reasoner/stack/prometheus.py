@@ -8,9 +8,10 @@ from urllib.error import URLError
 
 import yaml
 
-from reasoner.errors import CommandFailed, reason_of
-from reasoner.folders import checkout, tools
+from reasoner.errors import reason_of
+from reasoner.folders import tools
 from reasoner.stack.component import Component
+from reasoner.stack.environment import deploy_folder, program
 from reasoner.stack.loopback import answer_of
 from reasoner.stack.settings import LOOPBACK, StackSettings
 
@@ -27,7 +28,7 @@ def prometheus(settings: StackSettings) -> list[Component]:
             folder=folder,
             prepare=partial(_prepare, settings, folder),
             command=lambda: [
-                *(_program("prometheus"), f"--config.file={folder}/prometheus.yml"),
+                *(str(program("prometheus", "prometheus")), f"--config.file={folder}/prometheus.yml"),
                 *(f"--storage.tsdb.path={folder}/data", "--storage.tsdb.retention.time=7d"),
                 *(f"--web.listen-address={LOOPBACK}:{settings.prometheus_port}", "--web.enable-lifecycle"),
                 # A Collector sends the metrics that it receives by remote write.
@@ -49,7 +50,7 @@ def alertmanager(settings: StackSettings) -> list[Component]:
             folder=folder,
             prepare=partial(_prepare_alertmanager, folder),
             command=lambda: [
-                *(_program("alertmanager"), f"--config.file={folder}/alertmanager.yml"),
+                *(str(program("alertmanager", "alertmanager")), f"--config.file={folder}/alertmanager.yml"),
                 *(f"--storage.path={folder}/data", f"--web.listen-address={address}"),
                 "--cluster.listen-address=",  # no second one, so no port for it
             ],
@@ -61,11 +62,10 @@ def alertmanager(settings: StackSettings) -> list[Component]:
 
 
 def _prepare(settings: StackSettings, folder: Path) -> None:
-    deploy = _deploy()
     (folder / "targets").mkdir(parents=True, exist_ok=True)
-    shutil.copy(deploy / "prometheus" / "prometheus.yml", folder)
+    shutil.copy(deploy_folder("prometheus") / "prometheus.yml", folder)
     shutil.rmtree(folder / "rules", ignore_errors=True)
-    shutil.copytree(deploy / "grafana" / "rules", folder / "rules")
+    shutil.copytree(deploy_folder("grafana") / "rules", folder / "rules")
     for job, ports in _ports(settings).items():
         targets = [f"{LOOPBACK}:{port}" for port in ports]
         (folder / "targets" / f"{job}.yaml").write_text(yaml.safe_dump([{"targets": targets}]))
@@ -84,23 +84,7 @@ def _ports(settings: StackSettings) -> dict[str, Sequence[int]]:
 
 def _prepare_alertmanager(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(_deploy() / "prometheus" / "alertmanager.yml", folder)
-
-
-def _deploy() -> Path:
-    root = checkout()
-    if root is None:
-        message = "Prometheus of the stack takes its rules from `deploy`, which is in a checkout only: run it there"
-        raise CommandFailed(message)
-    return root / "deploy"
-
-
-def _program(name: str) -> str:
-    path = tools() / name / name
-    if not path.exists():
-        message = f"{path} is missing: run `make {name}`"
-        raise CommandFailed(message)
-    return str(path)
+    shutil.copy(deploy_folder("prometheus") / "alertmanager.yml", folder)
 
 
 def _not_ready_because(url: str) -> str | None:

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,7 @@ from reasoner.recordings.message import Message
 from reasoner.recordings.player import PlayOptions, play
 from reasoner.stack import RunningStack, StackSettings, running
 from tests.services.job_runs import topics_in
-from tests.support.components import skip_unless_set_up, skip_without_postgres
+from tests.support.components import SIZES, skip_unless_set_up, skip_without_postgres
 
 
 @pytest.fixture
@@ -23,11 +22,7 @@ def stack(tmp_path: Path) -> Iterator[RunningStack]:
     """Start Kafka, PostgreSQL and a Flink cluster of two TaskManagers with two slots each."""
     skip_unless_set_up()
     skip_without_postgres()
-    sizes: dict[str, Any] = {
-        "flink_taskmanager_memory": "2816m",
-        "flink_jobmanager_memory": "896m",
-        "kafka_heap_mb": 512,
-    }
+    sizes = {**SIZES, "kafka_heap_mb": 512}
     settings = StackSettings(folder=tmp_path / "stack", flink_taskmanagers=2, **sizes).with_auto_ports()
     with running(settings, ["kafka", "postgres", "flink"]) as started:
         yield started

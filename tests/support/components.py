@@ -4,9 +4,10 @@ Kafka and PostgreSQL are native processes, or containers where an engine answers
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
@@ -19,6 +20,9 @@ from tests.support.crash import kill_taskmanager, start_taskmanager
 # The JVMs of the tests end after a minute or two. The optimising compiler takes 6 of 20 CPU seconds of a TaskManager
 # (docs/sizing.md), and its code is used too late.
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+# Memory of a cluster on which the job runs with all signals, and with the clients of S3.
+SIZES: Final[Mapping[str, Any]] = {"flink_taskmanager_memory": "2816m", "flink_jobmanager_memory": "896m"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,14 @@ class FlinkCluster:
 
 def skip_unless_set_up() -> None:
     """Skip with the reason where `make setup` has not been run."""
+    skip_without(kafka_jars, flink_home)
+
+
+def skip_without(*prepared: Callable[[], Path]) -> None:
+    """Skip with the reason where something that the setup makes is missing."""
     try:
-        kafka_jars()
-        flink_home()
+        for path in prepared:
+            path()
     except CommandFailed as missing:
         pytest.skip(str(missing))
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.error import HTTPError
-from urllib.request import ProxyHandler, build_opener
 
 from reasoner.stack.component import Component
+from reasoner.stack.loopback import answer_of
 from reasoner.stack.supervisor import Supervisor
 
 
@@ -23,7 +23,7 @@ def serving(server: Component) -> Iterator[None]:
 def not_answering(url: str, status: int) -> str | None:
     """Return why the server does not answer with this status, None if it does."""
     try:
-        with build_opener(ProxyHandler({})).open(url, timeout=2.0) as answer:
+        with answer_of(url, 2.0) as answer:
             found = answer.status
     except HTTPError as error:
         with error:

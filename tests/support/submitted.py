@@ -9,17 +9,15 @@ from reasoner.clients.insight_topic import last_revisions
 from reasoner.recordings.message import Message
 from reasoner.runs import demo
 from reasoner.runs.job_process import write_config
-from reasoner.stack import RunningStack
+from reasoner.stack import RunningStack, StackSettings
 from reasoner.stack.s3 import credentials_file
-from state_schemas.contracts.settings import S3, Lake
+from state_schemas.contracts.settings import Lake
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from state_schemas.telemetry.signals import SIGNALS, SignalType
 from tests.services.job_runs import PLAN, ClusterJob, database, job_config, records_in, shop_messages
 from tests.support.reshaped import spread
 
 PARTITIONS = 4
-# Of Flink with the clients of S3, as in tests/deploy/store.
-SIZES: dict[str, Any] = {"flink_taskmanager_memory": "2816m", "flink_jobmanager_memory": "896m"}
 
 
 def prepared(
@@ -33,12 +31,16 @@ def prepared(
     jdbc = database(urls.postgres_sqlalchemy_url, urls.postgres_jdbc_url, name)
     engine = {"checkpoint_dir": checkpoints or f"s3://flink/{name}"}
     config = job_config(name, urls.kafka_bootstrap, jdbc, folder, signals=signals, engine=engine)
-    s3 = S3(endpoint=urls.s3_url, credentials_file=credentials_file(urls))
-    lake = Lake(uri=jdbc, warehouse=f"s3://warehouse/{name}", s3=s3)
-    config = config.model_copy(update={"lake": lake})
+    config = config.model_copy(update={"lake": Lake.model_validate(lake_on_s3(urls, name, jdbc))})
     job = ClusterJob(config, FlinkRest(urls.flink_rest_url), folder)
     job.prepare(PARTITIONS)
     return job, write_config(config, folder / f"{name}.yaml")
+
+
+def lake_on_s3(settings: StackSettings, name: str, uri: str) -> dict[str, Any]:
+    """Return the section `lake` of a job with its tables on the S3 server of the stack. uri: that of the catalog."""
+    s3 = {"endpoint": settings.s3_url, "credentials_file": credentials_file(settings)}
+    return {"uri": uri, "warehouse": f"s3://warehouse/{name}", "s3": s3}
 
 
 def parts(count: int) -> list[list[Message]]:

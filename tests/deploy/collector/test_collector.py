@@ -71,7 +71,8 @@ def test_collector(stack: RunningStack, tmp_path: Path, verdict: dict[str, Any])
     sent, given_up = acknowledged(tmp_path / "ids")
     in_files = written(stack.settings.folder / "collector" / "logs")
     wait_until(lambda: not (sent | set(in_files)) - set(kafka(job).ids), "each id is in Kafka", 120.0, 5.0)
-    wait_until(partial(is_quiet, job), "nothing comes any more", 60.0, 3.0)
+    # The host's metrics go on for ever.
+    wait_until(unchanged(lambda: kafka(job).spans), "no span comes in three seconds", 60.0, 3.0)
     found = kafka(job)
     wait_until(lambda: time.time() > closed_s + DECIDED_AFTER_S, "the last traces are decided", DECIDED_AFTER_S + 5)
     verdict |= counted(found, sent, in_files, given_up)
@@ -136,11 +137,15 @@ def flows(job: ClusterJob, before: dict[str, int] | None = None) -> bool:
     return all(end > (before or {}).get(topic, 0) for topic, end in ends(job).items())
 
 
-def is_quiet(job: ClusterJob) -> bool:
-    """Return whether no span came in three seconds. The host's metrics go on for ever."""
-    before = kafka(job).spans
-    time.sleep(3.0)
-    return kafka(job).spans == before
+def unchanged(count: Callable[[], int]) -> Callable[[], bool]:
+    """Return a condition that holds when the count is that of its last call."""
+    counts: list[int | None] = [None]
+
+    def holds() -> bool:
+        counts.append(count())
+        return counts[-1] == counts[-2]
+
+    return holds
 
 
 def outages(fleet: Fleet, job: ClusterJob) -> dict[str, float]:

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reasoner.errors import CommandFailed
 from reasoner.stack import RunningStack, StackSettings, running
 from reasoner.stack.environment import s3_server
-from tests.support.components import skip_unless_set_up, skip_without_postgres
-from tests.support.submitted import SIZES
+from tests.support.components import SIZES, skip_unless_set_up, skip_without, skip_without_postgres
 
 PLANTED = "planted-in-the-environment"  # no log may have it
 
@@ -20,10 +18,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """Start Kafka, PostgreSQL, the S3 server and a session cluster of two TaskManagers with two slots each."""
     skip_unless_set_up()
     skip_without_postgres()
-    try:
-        s3_server()
-    except CommandFailed as missing:
-        pytest.skip(str(missing))
+    skip_without(s3_server)
     folder: Path = tmp_path_factory.mktemp("session")
     settings = StackSettings(folder=folder, flink_taskmanagers=2, flink_metrics=True, **SIZES).with_auto_ports()
     os.environ["REASONER_TEST_PASSWORD"] = PLANTED

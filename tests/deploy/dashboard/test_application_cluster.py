@@ -17,7 +17,8 @@ from reasoner.stack import RunningStack, StackSettings, running
 from reasoner.waiting import wait_until
 from tests.faults.terminal import Person
 from tests.services.job_runs import ClusterJob, topics_in
-from tests.support.submitted import SIZES, outcome, parts, prepared
+from tests.support.components import SIZES
+from tests.support.submitted import outcome, parts, prepared
 
 pytestmark = pytest.mark.deploy
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reasoner.errors import CommandFailed
 from reasoner.stack import RunningStack, StackSettings, running
 from reasoner.stack.environment import s3_server
 from reasoner.waiting import wait_until
@@ -14,7 +13,7 @@ from tests.deploy.k8s.control_plane import ControlPlane, control_plane, operator
 from tests.deploy.k8s.kubelet import Kubelet, kubelet
 from tests.deploy.k8s.overlay import NAMESPACE
 from tests.deploy.k8s.pod_files import bubblewrap
-from tests.support.components import skip_unless_set_up, skip_without_postgres
+from tests.support.components import skip_unless_set_up, skip_without, skip_without_postgres
 from tests.support.manifests import operator_parts
 
 SERVICES = (f"insights-rest.{NAMESPACE}", f"insights.{NAMESPACE}")
@@ -56,9 +55,6 @@ def stack(tmp_path: Path) -> Iterator[RunningStack]:
     """Start Kafka, PostgreSQL and S3."""
     skip_unless_set_up()
     skip_without_postgres()
-    try:
-        s3_server()
-    except CommandFailed as missing:
-        pytest.skip(str(missing))
+    skip_without(s3_server)
     with running(StackSettings(folder=tmp_path / "stack").with_auto_ports(), ["kafka", "postgres", "s3"]) as started:
         yield started

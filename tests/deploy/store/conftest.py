@@ -7,16 +7,14 @@ from typing import Any
 import pytest
 
 from jobs.settings import JobConfig
-from reasoner.errors import CommandFailed
 from reasoner.recordings.message import Message
 from reasoner.recordings.player import PlayOptions, play
 from reasoner.stack import RunningStack, StackSettings, running
 from reasoner.stack.environment import s3_server
-from reasoner.stack.s3 import credentials_file
 from tests.faults.terminal import Person
 from tests.services.job_runs import ClusterJob, job_config, topics_in
-from tests.support.components import skip_unless_set_up, skip_without_postgres
-from tests.support.submitted import PARTITIONS, parts
+from tests.support.components import SIZES, skip_unless_set_up, skip_without, skip_without_postgres
+from tests.support.submitted import PARTITIONS, lake_on_s3, parts
 
 
 @pytest.fixture
@@ -24,12 +22,8 @@ def stack(tmp_path: Path) -> Iterator[RunningStack]:
     """Start Kafka, PostgreSQL, the object store and a Flink cluster of one TaskManager with two slots."""
     skip_unless_set_up()
     skip_without_postgres()
-    try:
-        s3_server()
-    except CommandFailed as missing:
-        pytest.skip(str(missing))
-    sizes: dict[str, Any] = {"flink_taskmanager_memory": "2816m", "flink_jobmanager_memory": "896m"}
-    settings = StackSettings(folder=tmp_path / "stack", **sizes).with_auto_ports()
+    skip_without(s3_server)
+    settings = StackSettings(folder=tmp_path / "stack", **SIZES).with_auto_ports()
     with running(settings, ["kafka", "postgres", "s3", "flink"]) as started:
         yield started
 
@@ -41,8 +35,7 @@ def config_on_s3(stack: RunningStack, name: str, folder: Path, **catalog: Any) -
     """
     settings = stack.settings
     config = job_config(name, settings.kafka_bootstrap, settings.postgres_jdbc_url, folder)
-    s3 = {"endpoint": settings.s3_url, "credentials_file": credentials_file(settings)}
-    lake = {"uri": settings.postgres_jdbc_url, "warehouse": f"s3://warehouse/{name}", "s3": s3, **catalog}
+    lake = lake_on_s3(settings, name, uri=settings.postgres_jdbc_url) | catalog
     engine = config.engine.model_copy(update={"checkpoint_dir": f"s3://flink/{name}"})
     return JobConfig.model_validate({**config.model_dump(), "lake": lake, "engine": engine.model_dump()})
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from pyarrow.fs import S3FileSystem
 
-from reasoner.errors import CommandFailed
 from reasoner.stack import RunningStack, StackSettings, running
 from reasoner.stack.environment import redis_server, s3_server
 from reasoner.stack.running import components_of
 from reasoner.stack.s3 import keys
 from reasoner.waiting import wait_until
+from tests.support.components import skip_without
 from tests.support.crash import kill_leader
 
 pytestmark = pytest.mark.deploy
@@ -23,11 +23,7 @@ NAMES = ("s3", "redis")
 
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[RunningStack]:
-    try:
-        s3_server()
-        redis_server()
-    except CommandFailed as missing:
-        pytest.skip(str(missing))
+    skip_without(s3_server, redis_server)
     with running(StackSettings(folder=tmp_path).with_auto_ports(), NAMES) as started:
         yield started
 
