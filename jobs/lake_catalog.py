@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from jobs.secret_names import has_secret
 from state_schemas.contracts.settings import S3, Catalog, Lake
 
 _CATALOGS: Final[Mapping[Catalog, str]] = {
@@ -10,8 +11,6 @@ _CATALOGS: Final[Mapping[Catalog, str]] = {
     "rest": "org.apache.iceberg.rest.RESTCatalog",
     "glue": "org.apache.iceberg.aws.glue.GlueCatalog",
 }
-# Parts of the names of options whose values are secrets; `header.Authorization` of a REST catalog is one of them.
-_SECRETS: Final = ("key", "secret", "token", "password", "credential", "authorization")
 
 
 def catalog_options(lake: Lake) -> dict[str, str]:
@@ -29,9 +28,9 @@ def catalog_options(lake: Lake) -> dict[str, str]:
 
 def without_secrets(text: str, options: Mapping[str, str]) -> str:
     """Return a text of Flink in which no secret of these options of a catalog stands."""
-    named = {value for name, value in options.items() if any(part in name.lower() for part in _SECRETS)}
-    # The longest first: it may contain another one. `true` is that of an option such as token-refresh-enabled.
-    for secret in sorted(named - {"", "true", "false"}, key=len, reverse=True):
+    named = {value for name, value in options.items() if has_secret(name)}
+    # The longest first: it may contain another one.
+    for secret in sorted(named - {""}, key=len, reverse=True):
         text = text.replace(secret, "******")
     return text
 

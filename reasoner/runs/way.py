@@ -1,18 +1,15 @@
 """How a job reaches a cluster from this machine, and what may not go along."""
 
 from importlib.util import find_spec
-from typing import Final, Literal
+from typing import Literal
 
+from jobs.secret_names import has_secret
 from jobs.settings import JobConfig
 from reasoner.errors import CommandFailed
 from reasoner.stack.environment import flink_home
 
 # `client`: Flink's command line on this machine runs the program of the job. `rest`: the JobManager does.
 Way = Literal["client", "rest"]
-
-# Ends of the names of secrets of Kafka's client and of Iceberg.
-_SECRETS: Final = ("password", "secret", "token", "credential", "authorization", "jaas.config", ".key", "-key")
-_SECRET_OF_AN_ACCOUNT: Final = "sas-token"  # its name follows
 
 
 def usual_way() -> Way:
@@ -31,5 +28,5 @@ def secret_properties(config: JobConfig) -> list[str]:
         f"{section}.properties.{name}"
         for section, properties in sections.items()
         for name, value in properties.items()
-        if (name.lower().endswith(_SECRETS) or _SECRET_OF_AN_ACCOUNT in name) and value and "${" not in value
+        if has_secret(name) and value and "${" not in value
     ]

@@ -16,49 +16,45 @@ from reasoner.stack.loopback import answer_of
 from reasoner.stack.settings import LOOPBACK, StackSettings
 
 
-def prometheus(settings: StackSettings) -> list[Component]:
+def prometheus(settings: StackSettings) -> Component:
     """Return Prometheus with the configuration and the rules of `deploy`.
 
     It needs no other component: what does not run is a target that is down.
     """
     folder = settings.folder / "prometheus"
-    return [
-        Component(
-            name="prometheus",
-            folder=folder,
-            prepare=partial(_prepare, settings, folder),
-            command=lambda: [
-                *(str(program("prometheus", "prometheus")), f"--config.file={folder}/prometheus.yml"),
-                *(f"--storage.tsdb.path={folder}/data", "--storage.tsdb.retention.time=7d"),
-                *(f"--web.listen-address={LOOPBACK}:{settings.prometheus_port}", "--web.enable-lifecycle"),
-                # A Collector sends the metrics that it receives by remote write.
-                *("--web.enable-remote-write-receiver", f"--web.local-assets={tools()}/prometheus/web"),
-            ],
-            not_ready_because=partial(_not_ready_because, settings.prometheus_url),
-            ports={"prometheus_port": settings.prometheus_port},
-            endpoints={"prometheus": settings.prometheus_url},
-        )
-    ]
+    return Component(
+        name="prometheus",
+        folder=folder,
+        prepare=partial(_prepare, settings, folder),
+        command=lambda: [
+            *(str(program("prometheus", "prometheus")), f"--config.file={folder}/prometheus.yml"),
+            *(f"--storage.tsdb.path={folder}/data", "--storage.tsdb.retention.time=7d"),
+            *(f"--web.listen-address={LOOPBACK}:{settings.prometheus_port}", "--web.enable-lifecycle"),
+            # A Collector sends the metrics that it receives by remote write.
+            *("--web.enable-remote-write-receiver", f"--web.local-assets={tools()}/prometheus/web"),
+        ],
+        not_ready_because=partial(_not_ready_because, settings.prometheus_url),
+        ports={"prometheus_port": settings.prometheus_port},
+        endpoints={"prometheus": settings.prometheus_url},
+    )
 
 
-def alertmanager(settings: StackSettings) -> list[Component]:
+def alertmanager(settings: StackSettings) -> Component:
     """Return Alertmanager with the configuration of `deploy`; Prometheus sends it the alerts."""
     folder, address = settings.folder / "alertmanager", f"{LOOPBACK}:{settings.alertmanager_port}"
-    return [
-        Component(
-            name="alertmanager",
-            folder=folder,
-            prepare=partial(_prepare_alertmanager, folder),
-            command=lambda: [
-                *(str(program("alertmanager", "alertmanager")), f"--config.file={folder}/alertmanager.yml"),
-                *(f"--storage.path={folder}/data", f"--web.listen-address={address}"),
-                "--cluster.listen-address=",  # no second one, so no port for it
-            ],
-            not_ready_because=partial(_not_ready_because, f"http://{address}"),
-            ports={"alertmanager_port": settings.alertmanager_port},
-            endpoints={"alertmanager": f"http://{address}"},
-        )
-    ]
+    return Component(
+        name="alertmanager",
+        folder=folder,
+        prepare=partial(_prepare_alertmanager, folder),
+        command=lambda: [
+            *(str(program("alertmanager", "alertmanager")), f"--config.file={folder}/alertmanager.yml"),
+            *(f"--storage.path={folder}/data", f"--web.listen-address={address}"),
+            "--cluster.listen-address=",  # no second one, so no port for it
+        ],
+        not_ready_because=partial(_not_ready_because, f"http://{address}"),
+        ports={"alertmanager_port": settings.alertmanager_port},
+        endpoints={"alertmanager": f"http://{address}"},
+    )
 
 
 def _prepare(settings: StackSettings, folder: Path) -> None:

@@ -17,14 +17,21 @@ from reasoner.stack.s3 import s3
 from reasoner.stack.settings import StackSettings
 from reasoner.stack.supervisor import Supervisor
 
+Made = Callable[[StackSettings], list[Component]]
+
+
+def _one(make: Callable[[StackSettings], Component]) -> Made:
+    return lambda settings: [make(settings)]
+
+
 # Names for users; `flink` is a JobManager and its TaskManagers.
 COMPONENTS: Final = ("kafka", "postgres", "flink")
 # Components that start only where they are asked for; `reasoner setup NAME` makes their programs.
-OPTIONAL: Final[Mapping[str, Callable[[StackSettings], list[Component]]]] = {
-    "s3": lambda settings: [s3(settings)],
-    "redis": lambda settings: [redis(settings)],
-    "prometheus": prometheus,
-    "alertmanager": alertmanager,
+OPTIONAL: Final[Mapping[str, Made]] = {
+    "s3": _one(s3),
+    "redis": _one(redis),
+    "prometheus": _one(prometheus),
+    "alertmanager": _one(alertmanager),
     "collector": collectors,
 }
 
@@ -36,12 +43,7 @@ def components_of(settings: StackSettings, names: Sequence[str]) -> list[Compone
     if unknown:
         message = f"unknown component {', '.join(unknown)}; {nearest(unknown[0], known)}"
         raise WrongUse(message)
-    made: dict[str, Callable[[StackSettings], list[Component]]] = {
-        **OPTIONAL,
-        "kafka": lambda settings: [kafka(settings)],
-        "postgres": lambda settings: [postgres(settings)],
-        "flink": _flink,
-    }
+    made = {**OPTIONAL, "kafka": _one(kafka), "postgres": _one(postgres), "flink": _flink}
     settings = _with_neighbours(settings, names)
     return [component for name, make in made.items() if name in names for component in make(settings)]
 

@@ -43,7 +43,7 @@ def test_a_component_that_answers_is_ready_behind_a_proxy(
     monkeypatch.delenv("NO_PROXY", raising=False)
     health = ("collector_agent_health_port", "collector_gateway_health_port", "prometheus_port", "alertmanager_port")
     settings = StackSettings(folder=tmp_path).model_copy(update=dict.fromkeys(health, port))
-    components = [*collectors(settings), *prometheus(settings), *alertmanager(settings)]
+    components = [*collectors(settings), prometheus(settings), alertmanager(settings)]
     assert {one.name: one.not_ready_because() for one in components} == dict.fromkeys(
         ("collector-gateway", "collector-agent", "prometheus", "alertmanager")
     )
