@@ -7,6 +7,7 @@ import typer
 from reasoner.extras import require
 from reasoner.folders import tools
 from reasoner.stack.environment import prepare
+from reasoner.stack.running import OPTIONAL
 
 app = typer.Typer(help="Prepare Kafka and Flink for this Python environment: jars by hash, and FLINK_HOME.")
 
@@ -15,7 +16,9 @@ app = typer.Typer(help="Prepare Kafka and Flink for this Python environment: jar
 def setup_command(
     parts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PART]...", help="Parts of `reasoner stack up --with`: s3, redis.", show_default=False),
+        typer.Argument(
+            metavar="[PART]...", help=f"Parts of `reasoner stack up --with`: {', '.join(OPTIONAL)}.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Prepare Kafka and Flink for this Python environment, or a part beside them. A second run does nothing.
@@ -26,9 +29,10 @@ def setup_command(
     names the folder itself. In a checkout it is `make setup`.
 
     The part s3 builds the S3 server with Go and adds the jars for s3:// and AWS (95 MB) to FLINK_HOME; redis finds
-    Redis, or installs it as root by apt.
+    Redis, or installs it as root by apt; prometheus unpacks the distribution's package. alertmanager and, in a checkout
+    only, collector are built with Go, in 4 to 10 minutes each the first time.
 
-    Example: reasoner setup s3
+    Example: reasoner setup s3 redis
 
     Exit codes: 0 ok, 1 something is missing or could not be downloaded, 2 wrong use.
     """

@@ -13,7 +13,8 @@ class Component:
     """A native process of the stack. It writes only into `folder` and listens on loopback only.
 
     - prepare: creates data and configuration, or leaves them if they exist. Raises CommandFailed with the next step.
-    - command: runs in the foreground: its process id must be the one that was started.
+    - command: runs in the foreground: its process id must be the one that was started. Raises CommandFailed where its
+      program is missing, also before `prepare`.
     - not_ready_because: None if it serves requests, else what is missing. Called repeatedly; must not wait for long.
     - setpriv: options of the command of that name, empty for our own user.
     - ports: setting name -> number; each is checked to be free before the start.

@@ -16,6 +16,14 @@ _SETUP: Final = Path(__file__).with_name("setup.sh")
 _OTHER_JARS = ("FLINK_LIB_DIR", "FLINK_OPT_DIR", "FLINK_PLUGINS_DIR", "FLINK_BIN_DIR", "HADOOP_CLASSPATH")
 
 
+class MissingPart(CommandFailed):
+    """A part of the setup that is not made. part: its name; empty for what `make setup` makes."""
+
+    def __init__(self, message: str, part: str) -> None:
+        super().__init__(message)
+        self.part = part
+
+
 def prepare(parts: Sequence[str] = ()) -> None:
     """Download the jars by hash and make FLINK_HOME, where they are missing. Raises CommandFailed.
 
@@ -59,7 +67,7 @@ def redis_server() -> Path:
 
 
 def program(part: str, name: str) -> Path:
-    """Return a program that a part of the setup makes. Raises CommandFailed with the command if it is missing."""
+    """Return a program that a part of the setup makes. Raises MissingPart with the command if it is missing."""
     return _prepared(part, name, part) / name
 
 
@@ -100,5 +108,5 @@ def _prepared(name: str, proof: str, part: str = "") -> Path:
         root = checkout()
         command = f"`make setup` in {root}" if root and not part else f"`{f'reasoner setup {part}'.strip()}`"
         message = f"{path} is missing or incomplete: run {command}"
-        raise CommandFailed(message)
+        raise MissingPart(message, part)
     return path

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from reasoner.stack.component import Component
 
 # Every process of the stack inherits this variable; it identifies workers whose parent has died.
 OWNER_VARIABLE = "REASONER_STACK_OWNER"
+_POLL_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +117,31 @@ def stop(record: ProcessRecord, *, deadline_s: float) -> bool:
     with suppress(psutil.NoSuchProcess, ProcessLookupError):
         if process:
             process.send_signal(record.stop_signal)
-            if not _has_ended(process, deadline_s):
+            if not _ended([process], deadline_s):
                 # The leader still has the id, so the group of that id is the one that `start` created.
                 os.killpg(record.pid, signal.SIGKILL)
-                _has_ended(process, deadline_s)
+                _ended([process], deadline_s)
     _kill_strays(record)
     return process is not None
 
 
-def _has_ended(process: Any, deadline_s: float) -> bool:
-    return bool(psutil.wait_procs([process], deadline_s)[0])
+def _ended(processes: Sequence[Any], deadline_s: float) -> list[Any]:
+    """Wait until all of these processes have ended, at most so long; return those that have.
+
+    Also a process that nobody has reaped has ended: process 1 of a container may be a program that reaps none.
+    """
+    until_s = time.monotonic() + deadline_s
+    while len(ended := [process for process in processes if not _lives(process)]) < len(processes):
+        if time.monotonic() > until_s:
+            break
+        time.sleep(_POLL_S)
+    return ended
+
+
+def _lives(process: Any) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _kill_strays(record: ProcessRecord) -> None:
@@ -137,7 +154,7 @@ def _kill_strays(record: ProcessRecord) -> None:
         for process in strays:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        if not psutil.wait_procs(strays, 1.0)[0]:
+        if not _ended(strays, 1.0):
             return
 
 

@@ -340,14 +340,25 @@ setup_flink_home() {
 
 # --- Go ---------------------------------------------------------------------------------------------------------
 
-find_go() { command -v go || compgen -G /usr/local/go/bin/go || compgen -G /usr/lib/go/bin/go; }
+# find_go GO.MOD WHAT: prints the first Go of this machine that is new enough for the module. That of a distribution is
+# often older, and its errors then speak of the file (Debian 12 has Go 1.19).
+find_go() {
+  local go wanted found=none
+  wanted=$(sed -n 's/^go \([0-9.]*\)$/\1/p' "$1")
+  for go in $(type -ap go) /usr/local/go/bin/go /usr/lib/go/bin/go; do
+    [[ -x $go ]] || continue
+    found=$(cd / && GOTOOLCHAIN=local "$go" env GOVERSION)
+    printf '%s\n' "$wanted" "${found#go}" | sort --check=quiet --version-sort && printf '%s\n' "$go" && return 0
+  done
+  fail "Go $wanted or newer is needed for $2, found ${found#go}. Install it from https://go.dev/dl/ (into /usr/local/go, or on PATH), then run the same command again."
+}
 
 # build_go NAME FOLDER OUTPUT PACKAGE...: builds each package of the module whose go.mod and go.sum are in FOLDER, all of
 # its dependencies checked by hash, into the folder OUTPUT. NAME is that of the log.
 build_go() {
   local name=$1 from=$2 output=$3 go
   shift 3
-  go=$(find_go) || fail "Go is needed to build $name, found none. Install Go 1.25 or newer, then run the same command again."
+  go=$(find_go "$from/go.mod" "$name")
   mkdir -p "$output"
   (
     export GOBIN=$output GOFLAGS=-buildvcs=false GOTOOLCHAIN=local CGO_ENABLED=0

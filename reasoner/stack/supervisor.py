@@ -10,6 +10,7 @@ from pathlib import Path
 
 from reasoner.errors import CommandFailed
 from reasoner.stack.component import Component, last_lines
+from reasoner.stack.environment import MissingPart
 from reasoner.stack.process import ProcessRecord, start, stop
 from reasoner.stack.settings import is_port_free, ways_to_set
 
@@ -54,6 +55,7 @@ class Supervisor:
         """
         with self._lock():
             missing = [component for component in components if self.record(component.name) is None]
+            _refuse_without_programs(missing)
             for component in missing:
                 _refuse_busy_ports(component)
             for component in components:
@@ -173,6 +175,21 @@ class Supervisor:
 
 
 _RECORD_SUFFIX = ".process.json"
+
+
+def _refuse_without_programs(components: Sequence[Component]) -> None:
+    """Say everything that is missing in one message, so that one more command is enough."""
+    faults: dict[str, str] = {}
+    for component in components:
+        try:
+            component.command()
+        except CommandFailed as fault:
+            faults[str(fault)] = fault.part if isinstance(fault, MissingPart) else ""
+    parts = [part for part in faults.values() if part]
+    if len(parts) > 1:
+        faults[f"all of these in one: `reasoner setup {' '.join(parts)}`"] = ""
+    if faults:
+        raise CommandFailed("\n".join(faults))
 
 
 def _refuse_busy_ports(component: Component) -> None:

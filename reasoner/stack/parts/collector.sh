@@ -6,7 +6,7 @@ setup_collector() {
   local mark go from=$ROOT/deploy/collector sources=$TOOLS/collector/build version=v0.158.0 tags=remove_all_sd
   mark=$(fingerprint collector "$version" "$tags" "$from/builder.yaml" "$from/go.mod" "$from/go.sum")
   is_fresh collector "$mark" "$TOOLS/collector/otelcol" && return 0
-  go=$(find_go) || fail "Go is needed to build the Collector, found none. Install Go 1.25 or newer, then run \`make collector\` again."
+  go=$(find_go "$from/go.mod" "the Collector")
   say "building the Collector (the first time 4 to 10 minutes)"
   rm -rf "$sources"
   mkdir -p "$sources"

@@ -49,8 +49,10 @@ operator_crds() { # operator_crds JARS OUTPUT MODULE
   "$TOOLS/python" -m zipfile -e "$1"/flink-kubernetes-operator-api-*.jar "$unpacked"
   mv "$unpacked"/META-INF/fabric8/*-v1.yml "$2/"
   rm -rf "$unpacked"
-  # Without Go the kinds of the Prometheus Operator stay unchecked, and a test says so.
-  go=$(find_go) || return 0
+  go=$(find_go "$3/go.mod" "the resource definitions of the Prometheus Operator" 2>"$LOGS/operator.log") || {
+    say "without Go the kinds of the Prometheus Operator stay unchecked"
+    return 0
+  }
   module=$(cd "$3" && GOFLAGS=-mod=readonly GOTOOLCHAIN=local "$go" mod download -json github.com/prometheus-operator/prometheus-operator 2>>"$LOGS/operator.log" |
     sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
   [[ -d $module ]] || fail "the resource definitions of the Prometheus Operator could not be fetched: see $LOGS/operator.log. Check the network and GOPROXY, then run the same command again."

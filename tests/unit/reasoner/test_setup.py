@@ -40,7 +40,7 @@ echo 'openjdk version "17.0.1" 2021-10-19' >&2
 
 @dataclass(frozen=True)
 class Installed:
-    """The script in a folder that is no checkout, on a machine with the programs of `bin` and the JDKs of `jvm`."""
+    """The script in a folder that is no checkout, on a machine with the programs of `bin` and those of `usr`."""
 
     folder: Path
 
@@ -80,10 +80,13 @@ def program(path: Path, text: str) -> None:
 def machine(tmp_path: Path) -> Installed:
     """Install the script on a machine that has neither a JDK nor Maven."""
     stack = tmp_path / "site-packages" / "reasoner" / "stack"
-    shutil.copytree(ROOT / "reasoner" / "stack" / "maven", stack / "maven")
+    for name in ("maven", "parts", "go"):
+        shutil.copytree(ROOT / "reasoner" / "stack" / name, stack / name)
     script = (ROOT / "reasoner" / "stack" / "setup.sh").read_text()
-    assert script.count("/usr/lib/jvm/*") == 1
-    (stack / "setup.sh").write_text(script.replace("/usr/lib/jvm/*", f"{tmp_path}/jvm/*"))
+    for usual in ("/usr/lib/jvm/", "/usr/local/go/", "/usr/lib/go/"):
+        assert script.count(f" {usual}") == 1
+        script = script.replace(f" {usual}", f" {tmp_path}{usual}")
+    (stack / "setup.sh").write_text(script)
     for name, jars in JARS.items():
         (tmp_path / "repository" / name).mkdir(parents=True)
         for jar in jars:
@@ -93,7 +96,7 @@ def machine(tmp_path: Path) -> Installed:
     (tmp_path / "bin").mkdir()
     for path in map(Path, ("/usr/bin", "/bin")):
         for tool in path.iterdir():
-            if tool.name not in ("java", "mvn") and not (tmp_path / "bin" / tool.name).exists():
+            if tool.name not in ("java", "mvn", "go") and not (tmp_path / "bin" / tool.name).exists():
                 (tmp_path / "bin" / tool.name).symlink_to(tool)
     return Installed(tmp_path)
 
@@ -101,7 +104,7 @@ def machine(tmp_path: Path) -> Installed:
 @pytest.fixture
 def equipped(machine: Installed) -> Installed:
     """Add a JDK and Maven."""
-    program(machine.folder / "jvm" / "jdk-17" / "bin" / "java", JAVA)
+    program(machine.folder / "usr/lib/jvm/jdk-17/bin/java", JAVA)
     program(machine.folder / "bin" / "mvn", MAVEN)
     return machine
 
@@ -140,6 +143,29 @@ def test_flink_home_is_made_again_where_the_jars_of_the_packages_have_moved(equi
     assert equipped.run().stdout == "setup: creating FLINK_HOME\n"
     assert link.readlink() == there
     assert equipped.calls_of_maven() == ["kafka", "flink"], "the jars stay"
+
+
+@pytest.mark.parametrize(("version", "found"), [(None, "none"), ("1.19.8", "1.19.8"), ("1.24.9", "1.24.9")])
+def test_go_that_is_missing_or_too_old_is_said_before_anything_is_downloaded(
+    equipped: Installed, version: str | None, found: str
+) -> None:
+    if version:
+        program(equipped.folder / "bin" / "go", f"#!/bin/sh\necho go{version}\n")
+    done = equipped.run("s3")
+    assert done.returncode == 1
+    assert (
+        f"Go 1.25.0 or newer is needed for versitygw, found {found}. Install it from https://go.dev/dl/" in done.stderr
+    )
+    assert not (equipped.folder / "repository" / "calls").exists()
+
+
+def test_a_newer_go_beside_one_that_is_too_old_is_used(equipped: Installed) -> None:
+    program(equipped.folder / "bin" / "go", "#!/bin/sh\necho go1.19.8\n")
+    program(
+        equipped.folder / "usr/local/go/bin/go",
+        "#!/bin/sh\n[ $1 = env ] && echo go1.25.0 || { echo built >&2; exit 3; }\n",
+    )
+    assert "versitygw could not be built: built " in equipped.run("s3").stderr
 
 
 def test_a_jar_with_another_hash_is_refused(equipped: Installed) -> None:

@@ -5,10 +5,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from reasoner.stack.component import Component
@@ -73,6 +75,28 @@ def test_a_record_of_an_earlier_boot_is_never_trusted(begin: Starter) -> None:
     stranger = begin(SLEEPER)
     assert not stop(replace(stranger, boot_id="another boot"), deadline_s=1)
     assert stranger.is_running()
+
+
+def test_a_process_that_nobody_reaps_has_ended(tmp_path: Path) -> None:
+    """Catch a wait for the process to disappear: process 1 of a container may reap none, and each stop took 40 s."""
+    script = (
+        "import pathlib, time\n"
+        "from reasoner.stack.component import Component\n"
+        "from reasoner.stack.process import start\n"
+        f"folder = pathlib.Path({str(tmp_path)!r})\n"
+        f"child, record = start(Component(name='part', folder=folder, command=lambda: {SLEEPER!r}))\n"
+        "record.save(folder / 'record'); time.sleep(600)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        record = wait_until(lambda: ProcessRecord.load(tmp_path / "record"), "the record is written", 30.0, 0.05)
+        began_s = time.monotonic()
+        assert stop(record, deadline_s=20.0)
+        assert time.monotonic() - began_s < 10.0
+        assert psutil.Process(record.pid).status() == psutil.STATUS_ZOMBIE
+    finally:
+        parent.kill()
+        parent.wait()
 
 
 def test_a_process_that_ignores_sigterm_is_killed_after_the_deadline(begin: Starter, tmp_path: Path) -> None:

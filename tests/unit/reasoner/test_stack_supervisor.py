@@ -10,6 +10,7 @@ import pytest
 
 from reasoner.errors import CommandFailed
 from reasoner.stack.component import Component
+from reasoner.stack.environment import program
 from reasoner.stack.process import ProcessRecord
 from reasoner.stack.settings import LOOPBACK, free_ports
 from reasoner.stack.supervisor import Supervisor
@@ -73,6 +74,20 @@ def test_up_twice_starts_once_and_down_twice_ends_once(
     assert first is not None
     assert not first.is_running()
     assert not part.record.exists()
+
+
+def test_all_missing_programs_are_one_message_and_nothing_is_prepared(
+    supervisor: Supervisor, part: Component, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("reasoner.stack.environment.tools", lambda: tmp_path / "tools")
+    lacking = [
+        replace(part, name=name, command=lambda name=name: [str(program(name, name))]) for name in ("s3", "redis")
+    ]
+    with pytest.raises(
+        CommandFailed, match=r"run `reasoner setup s3`\n.*run `reasoner setup redis`\n.*`reasoner setup s3 redis`$"
+    ):
+        supervisor.up([part, *lacking])
+    assert not part.folder.exists()
 
 
 def test_another_command_sees_and_ends_what_the_first_started(supervisor: Supervisor, part: Component) -> None:
