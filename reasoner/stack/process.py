@@ -128,7 +128,7 @@ def stop(record: ProcessRecord, *, deadline_s: float) -> bool:
 def _ended(processes: Sequence[Any], deadline_s: float) -> list[Any]:
     """Wait until all of these processes have ended, at most so long; return those that have.
 
-    Also a process that nobody has reaped has ended: process 1 of a container may be a program that reaps none.
+    A process that has ended and was not reaped counts: process 1 of a container may be a program that reaps none.
     """
     until_s = time.monotonic() + deadline_s
     while len(ended := [process for process in processes if not _lives(process)]) < len(processes):

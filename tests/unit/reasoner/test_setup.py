@@ -59,7 +59,7 @@ class Installed:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,  # 3 s on an idle machine; it copies FLINK_HOME
         )
 
     @property

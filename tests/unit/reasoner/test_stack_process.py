@@ -77,7 +77,7 @@ def test_a_record_of_an_earlier_boot_is_never_trusted(begin: Starter) -> None:
     assert stranger.is_running()
 
 
-def test_a_process_that_nobody_reaps_has_ended(tmp_path: Path) -> None:
+def test_a_process_that_is_not_reaped_has_ended(tmp_path: Path) -> None:
     """Catch a wait for the process to disappear: process 1 of a container may reap none, and each stop took 40 s."""
     script = (
         "import pathlib, time\n"
@@ -90,6 +90,7 @@ def test_a_process_that_nobody_reaps_has_ended(tmp_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", script])
     try:
         record = wait_until(lambda: ProcessRecord.load(tmp_path / "record"), "the record is written", 30.0, 0.05)
+        assert record
         began_s = time.monotonic()
         assert stop(record, deadline_s=20.0)
         assert time.monotonic() - began_s < 10.0

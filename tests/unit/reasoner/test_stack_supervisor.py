@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -76,13 +77,15 @@ def test_up_twice_starts_once_and_down_twice_ends_once(
     assert not part.record.exists()
 
 
+def in_parts(name: str) -> list[str]:
+    return [str(program(name, name))]
+
+
 def test_all_missing_programs_are_one_message_and_nothing_is_prepared(
     supervisor: Supervisor, part: Component, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("reasoner.stack.environment.tools", lambda: tmp_path / "tools")
-    lacking = [
-        replace(part, name=name, command=lambda name=name: [str(program(name, name))]) for name in ("s3", "redis")
-    ]
+    lacking = [replace(part, name=name, command=partial(in_parts, name)) for name in ("s3", "redis")]
     with pytest.raises(
         CommandFailed, match=r"run `reasoner setup s3`\n.*run `reasoner setup redis`\n.*`reasoner setup s3 redis`$"
     ):
