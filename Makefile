@@ -14,7 +14,7 @@ two_at_once = -n 2 --dist loadgroup --no-loadscope-reorder
 
 # Two suites at the same time would share two cores and miss their deadlines.
 .NOTPARALLEL:
-.PHONY: help setup demo test check test-flink test-services test-faults test-wheel trial build shop shop-setup collector prometheus alertmanager boards checked
+.PHONY: help setup demo test check test-flink test-services test-faults test-wheel trial build shop shop-setup collector prometheus alertmanager loki boards checked
 .PHONY: test-containers check-deploy test-deploy test-compose test-k8s operator kubernetes explore mutants fuzz docs bench
 
 help: ## Print the list of targets
@@ -47,8 +47,8 @@ test-containers: setup ## test-services with Kafka and PostgreSQL in containers,
 test-faults: setup ## Kill processes, count what survives, make wrong situations; write docs/verdicts and docs/wrong-situations.md
 	@export VERDICTS=docs/verdicts SITUATIONS=docs/wrong-situations.md; $(call pytest,tests -m faults)
 
-check-deploy: setup ## Check the files that deploy and monitor a job with all programs for it, none of them left out (the first time builds for 10 minutes)
-	@reasoner/stack/setup.sh collector haproxy prometheus alertmanager boards compose-check operator
+check-deploy: setup ## Check the files that deploy and monitor a job with all programs for it, none of them left out (the first time builds for 20 minutes)
+	@reasoner/stack/setup.sh collector haproxy prometheus alertmanager loki boards compose-check operator
 	@export REASONER_NO_SKIPS=yes; $(call pytest,tests/unit/deploy)
 
 test-deploy: check-deploy ## Run what deploys the job, on real engines: Collector, S3, catalogs, dashboard, images, Kubernetes; write docs/verdicts (the first time builds for half an hour)
@@ -89,6 +89,9 @@ prometheus: ## Fetch Prometheus and promtool from the packages of Debian or Ubun
 
 alertmanager: ## Build Alertmanager and amtool with Go, checked by hash: .tools/alertmanager
 	@reasoner/stack/setup.sh alertmanager
+
+loki: ## Build Loki with Go, checked by hash, for the tests: .tools/loki
+	@reasoner/stack/setup.sh loki
 
 boards: setup ## Write Grafana's boards from their descriptions in deploy/grafana
 	@reasoner/stack/setup.sh boards

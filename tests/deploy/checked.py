@@ -59,6 +59,7 @@ _FLINK_CONF: Final = "tests/unit/deploy/flink_conf/test_flink_conf.py"
 _DASHBOARD: Final = "tests/deploy/dashboard/test_dashboard_submission.py"
 _COLLECTOR_FILES: Final = "tests/unit/deploy/collector/test_configurations.py"
 _COLLECTOR: Final = "tests/deploy/collector/test_collector.py"
+_LOKI: Final = "tests/deploy/collector/test_loki.py"
 _MANIFESTS: Final = "tests/unit/deploy/k8s/test_manifests.py"
 _OVERLAYS: Final = "tests/unit/deploy/k8s/test_overlays.py"
 _KUBERNETES: Final = "tests/deploy/k8s/test_kubernetes.py"
@@ -112,7 +113,9 @@ CHECKS: Final[Sequence[Check]] = (
     ),
     Check(("deploy/images/*",), _IMAGES, "rules of ours"),
     Check(("deploy/images/job/*",), _COMPOSE, "buildah", "compose"),
-    Check(("deploy/observability/*",), "", "Loki, Tempo and Mimir are not run"),
+    Check(("deploy/observability/loki.yaml",), "tests/unit/deploy/observability/test_loki.py", "Loki 3.7.8"),
+    Check(("deploy/observability/loki.yaml", "deploy/collector/gateway-o*.yaml"), _LOKI, "Loki 3.7.8", "loki"),
+    Check(("deploy/observability/[mt]*.yaml",), "", "Tempo and Mimir are not run"),
     Check(("*/README.md",), "docs/hooks.py", "mkdocs 1.6.1 (links)", command="`make docs`"),
 )
 

@@ -9,6 +9,7 @@ from reasoner.folders import tools
 
 OTELCOL: Final = tools() / "collector" / "otelcol"
 HAPROXY: Final = tools() / "haproxy" / "haproxy"
+LOKI: Final = tools() / "loki" / "loki"
 PROMETHEUS: Final = tools() / "prometheus" / "prometheus"
 SHOP_PYTHON: Final = tools() / "shop" / "bin" / "python"
 
