@@ -34,6 +34,13 @@ def submit_command(
         bool,
         typer.Option("--from-start", help="Read the topics from their beginning: what the tables have counts twice."),
     ] = False,
+    go_on: Annotated[
+        bool,
+        typer.Option(
+            "--continue",
+            help="As --savepoint latest where the job has run before, else begin; where it runs, do nothing.",
+        ),
+    ] = False,
     check_only: Annotated[bool, typer.Option("--check", help="Look at everything, and start nothing.")] = False,
     by: By = None,
     checks: Annotated[
@@ -50,6 +57,9 @@ def submit_command(
 
     Exit codes: 0 ok, 1 the job failed or cannot work on the cluster, 2 wrong use or wrong settings.
     """
+    if go_on and (savepoint or from_start or target == "local"):
+        message = "found --continue with --savepoint, --from-start or --target local, expected none of them"
+        raise WrongUse(message)
     if target == "local":
         require("job", "reasoner submit")
     asked = Submission(job, config, savepoint, from_start, way_named(by))
@@ -59,6 +69,11 @@ def submit_command(
     if target == "local":
         _run_here(asked, checks)
     rest = FlinkRest.at(target)
+    if go_on:
+        if running := asked.running_id(rest):
+            say(f"note: job {asked.check().name} runs already ({running})")
+            return
+        asked = asked.continued(rest)
     asked.savepoint_path(rest)
     if checks:
         for note in asked.preflight(rest):

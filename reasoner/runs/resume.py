@@ -6,15 +6,16 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from jobs.settings import JobConfig
+from reasoner.clients import state_files
 from reasoner.clients.flink_rest import FlinkRest
-from reasoner.errors import WrongUse
+from reasoner.errors import CommandFailed, WrongUse, reason_of
 from reasoner.runs import journal
 
 LATEST: Final = "latest"
 
 
 def point(config: JobConfig, rest: FlinkRest, savepoint: str) -> str:
-    """Return the path of a savepoint; `latest` is where the last run of the job ended.
+    """Return the path of a savepoint; `latest` is where the last run of the job ended, "" where it left and had none.
 
     A job that was stopped has its savepoint. One that was cancelled, has failed or was killed goes on exactly from its
     last checkpoint, or from where it began if it had none. A run that has failed before it had a point is passed over:
@@ -22,6 +23,12 @@ def point(config: JobConfig, rest: FlinkRest, savepoint: str) -> str:
     twice.
     """
     return savepoint if savepoint != LATEST else _latest(config, rest)
+
+
+def has_run(name: str, rest: FlinkRest) -> bool:
+    """Return whether the cluster knows a job of this name, or the journal knows one of this cluster."""
+    is_known = any(job.name == name for job in rest.overview())
+    return is_known or any(entry.cluster == rest.url for entry in journal.entries(name))
 
 
 def local_path(address: str) -> Path | None:
@@ -45,8 +52,8 @@ def _latest(config: JobConfig, rest: FlinkRest) -> str:
     if run and run.state == "FINISHED":
         path = rest.last_point(job_id)
         _unknown(config, rest, f"job {job_id} was stopped by another command; unless it was drained, give {path}")
-    found = rest.last_point(job_id) if run else _left_on_disk(config, rest, of_run)
-    if not found:
+    found = (rest.last_point(job_id) or None) if run else _left_behind(config, rest, of_run)
+    if found is None:
         taken = [entry for entry in of_run if isinstance(entry, journal.Savepoint)]
         older = f"; {taken[-1].path} was taken at {taken[-1].at}, while it ran" if taken else ""
         _unknown(config, rest, f"the last checkpoint of job {job_id or config.name} is not known here{older}")
@@ -63,16 +70,23 @@ def _unknown(config: JobConfig, rest: FlinkRest, why: str) -> NoReturn:
     raise WrongUse(message)
 
 
-def _left_on_disk(config: JobConfig, rest: FlinkRest, entries: list[journal.Entry]) -> str:
-    """Return the last complete checkpoint of a run that the cluster has forgotten, or where that run began.
+def _left_behind(config: JobConfig, rest: FlinkRest, entries: list[journal.Entry]) -> str | None:
+    """Return the last complete point of a run that the cluster has forgotten, or where that run began.
 
-    "" where this machine cannot look at its checkpoints. A checkpoint without `_metadata` is not complete.
+    None where neither is known. Raises CommandFailed where this machine cannot look.
     """
-    checkpoints = config.engine.checkpoint_dir or rest.setting("execution.checkpointing.dir")
-    folder = local_path(checkpoints) if checkpoints else None
-    if folder is None or not entries or not (folder / entries[0].job_id).is_dir():
-        return ""
-    complete = (file.parent for file in (folder / entries[0].job_id).glob("chk-*/_metadata"))
-    newest = max(complete, key=lambda path: int(path.name.removeprefix("chk-")), default=None)
-    begin = next((entry.savepoint for entry in entries if isinstance(entry, journal.Start)), "")
-    return f"file://{newest}" if newest else begin
+    if not entries:
+        return None
+    job_id = entries[0].job_id
+    flink = rest.settings() | state_files.folders(config.engine)
+    try:
+        found = state_files.points(job_id, flink)
+        begun = state_files.has_begun(job_id, flink)
+    except OSError as error:
+        message = (
+            f"what job {job_id} has left in {flink.get(state_files.CHECKPOINTS)} cannot be looked at from here "
+            f"({reason_of(error)}): give the path of its last checkpoint or savepoint"
+        )
+        raise CommandFailed(message) from error
+    begin = next((entry.savepoint for entry in entries if isinstance(entry, journal.Start)), None)
+    return max(found).path if found else (begin if begun else None)

@@ -3,7 +3,7 @@
 import re
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -70,6 +70,15 @@ class Submission:
             message = "found --savepoint and --from-start, expected one of them: a savepoint has its own offsets"
             raise WrongUse(message)
         return config
+
+    def continued(self, rest: FlinkRest) -> "Submission":
+        """Return a submission that goes on where the last run of this name ended, and begins where there was none."""
+        return replace(self, savepoint=resume.LATEST) if resume.has_run(self.check().name, rest) else self
+
+    def running_id(self, rest: FlinkRest) -> str:
+        """Return the id of the job of this name that runs, or will run again without anyone's doing; "" without one."""
+        name = self.check().name
+        return next((job.job_id for job in rest.overview() if job.name == name and job.is_active), "")
 
     @property
     def _way(self) -> Way:

@@ -108,9 +108,7 @@ CHECKS: Final[Sequence[Check]] = (
     Check(_OF_NODES, "", "how nodes keep it: there is no kubelet"),
     Check(("docker-compose.yml", ".env.example", "deploy/compose/*"), _COMPOSE_FILE, "compose-go, Compose's parser"),
     Check(("docker-compose.yml", ".env.example", "deploy/compose/*"), _COMPOSE, "podman-compose", "compose"),
-    Check(
-        ("docker-compose.yml",), "", "Docker itself, public images, profiles session and observability as containers"
-    ),
+    Check(("docker-compose.yml",), "", "Docker itself, public images, profile observability as containers"),
     Check(("deploy/images/*",), _IMAGES, "rules of ours"),
     Check(("deploy/images/job/*",), _COMPOSE, "buildah", "compose"),
     Check(("deploy/observability/loki.yaml",), "tests/unit/deploy/observability/test_loki.py", "Loki 3.7.8"),

@@ -22,7 +22,7 @@ esac
 process=$1 options=()
 shift
 while IFS=: read -r key value; do
-  [[ -z $key ]] || options+=(-D "$key=${value# }")
+  [[ -z $key || $key == '#'* ]] || options+=(-D "$key=${value# }")
 done <<<"${FLINK_PROPERTIES:-}"
 # Flink's own file says localhost, where the other containers would look for it in themselves.
 [[ $process != taskmanager ]] || options+=(-D "taskmanager.host=$(hostname --ip-address | cut -d ' ' -f 1)")

@@ -8,7 +8,7 @@ from typing import Final
 
 from reasoner.folders import tools
 from reasoner.stack.environment import kafka_jars
-from tests.deploy.compose.containers import run
+from tests.deploy.compose.containers import BUILD_LIMIT_S, run
 
 BASE: Final = "localhost/debian:bookworm"
 JOB: Final = "localhost/metric-reasoner:0.1.0"
@@ -58,7 +58,12 @@ def build(checkout: Path, environment: Mapping[str, str], folder: Path) -> None:
 
 def _bud(environment: Mapping[str, str], context: Path, tag: str, arguments: Mapping[str, str], *options: str) -> None:
     given = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
-    run(["buildah", "build", "--layers", "--tag", tag, *given, *options, "."], environment, folder=context)
+    run(
+        ["buildah", "build", "--layers", "--tag", tag, *given, *options, "."],
+        environment,
+        folder=context,
+        limit_s=BUILD_LIMIT_S,
+    )
 
 
 def _certificates(folder: Path) -> list[str]:
@@ -73,7 +78,7 @@ def _certificates(folder: Path) -> list[str]:
 
 def _make_base(environment: Mapping[str, str], folder: Path) -> None:
     root = folder / "debian"
-    run(["debootstrap", "--variant=minbase", "bookworm", str(root), _MIRROR], os.environ)
+    run(["debootstrap", "--variant=minbase", "bookworm", str(root), _MIRROR], os.environ, limit_s=BUILD_LIMIT_S)
     run(["tar", "--directory", str(root), "--create", "--file", str(folder / "debian.tar"), "."], os.environ)
     run(["podman", "import", str(folder / "debian.tar"), BASE], environment)
     shutil.rmtree(root)

@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from reasoner.folders import tools
 from reasoner.waiting import wait_until
 
 READY_DEADLINE_S: Final = 300.0  # a JobManager on two busy cores; 20 s on idle ones
+BUILD_LIMIT_S: Final = 1_800.0
+_LIMIT_S: Final = 120.0  # of any other command; `restart` gives a container 10 s to end
 _CONTAINERS_CONF: Final = """
 [engine]
 runtime = "runc"  # crun refuses control groups in hybrid mode
@@ -39,11 +42,20 @@ def podman_environment(folder: Path) -> dict[str, str]:
     }
 
 
-def run(command: Sequence[str], environment: Mapping[str, str], *, folder: Path | None = None) -> str:
-    """Return what a command prints. Raises CommandFailed with the end of its errors."""
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+def run(
+    command: Sequence[str], environment: Mapping[str, str], *, folder: Path | None = None, limit_s: float = _LIMIT_S
+) -> str:
+    """Return what a command prints. Raises CommandFailed with the end of its errors, or after `limit_s`."""
+    called = f"{' '.join(command[:6])} …"
+    try:
+        done = subprocess.run(
+            command, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=limit_s
+        )
+    except subprocess.TimeoutExpired as error:
+        message = f"{called} has not ended within {limit_s:.0f} s"
+        raise CommandFailed(message) from error
     if done.returncode:
-        message = f"{' '.join(command[:6])} … ended with {done.returncode}: {(done.stderr or done.stdout)[-3_000:]}"
+        message = f"{called} ended with {done.returncode}: {(done.stderr or done.stdout)[-3_000:]}"
         raise CommandFailed(message)
     return done.stdout
 
@@ -67,30 +79,32 @@ class Composed:
         every = yaml.safe_load((self.checkout / "docker-compose.yml").read_text())["services"]
         return {name: service for name, service in every.items() if self.profile in service["profiles"]}
 
+    def values(self) -> dict[str, str]:
+        """Return the variables by name."""
+        return dict(line.split("=", 1) for line in self.variables.read_text().split())
+
     def up(self) -> None:
-        """Start all services. Podman of Debian 12 has no scheduler for health checks, so this runs them itself."""
-        started: set[str] = set()
-        services = self.services
+        """Start all services in the order of `depends_on`, and wait until each is ready.
 
-        def start(name: str) -> None:
-            if name not in started:
-                for before in services[name].get("depends_on", {}):
-                    start(before)
-                started.add(name)
-                self._compose("up", "--detach", "--no-build", "--no-deps", name)
+        Podman of Debian 12 has no scheduler for health checks, so this runs them itself.
+        """
+        before = {name: set(service.get("depends_on", ())) for name, service in self.services.items()}
+        order = TopologicalSorter(before)
+        order.prepare()
+        while names := order.get_ready():
+            self._compose("up", "--detach", "--no-build", "--no-deps", *names)
+            for name in names:
                 self.wait_until_ready(name)
-
-        for name in services:
-            start(name)
+            order.done(*names)
 
     def wait_until_ready(self, name: str) -> None:
         """Wait until the health check of a service succeeds; until it has ended, where it ends by itself."""
         ends = self.services[name].get("healthcheck", {}).get("disable", False)
 
         def ready() -> bool:
-            state = self.state(name)
             if not ends:
                 return self._succeeds("healthcheck", "run", self.container(name))
+            state = self.state(name)
             if state["Status"] == "exited" and state["ExitCode"]:
                 message = f"{name} ended with {state['ExitCode']}: {self.logs(name)}"
                 raise CommandFailed(message)
@@ -103,13 +117,13 @@ class Composed:
             raise CommandFailed(message) from late
 
     def restart(self, name: str) -> None:
-        """Stop the container and start it again; return when it is healthy."""
+        """Stop the container and start it again; return when it is healthy, or has ended where it ends by itself."""
         self.podman("restart", "--time", "10", self.container(name))
         self.wait_until_ready(name)
 
     def down(self) -> None:
         """Remove containers, networks and volumes."""
-        self._compose("down", "--volumes", "--timeout", "5")
+        self._compose("down", "--volumes", "--timeout", "0")  # nothing of them is kept
 
     def container(self, name: str) -> str:
         return f"{self.project}_{name}_1"
@@ -125,6 +139,7 @@ class Composed:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
+            timeout=_LIMIT_S,
         )
         return done.stdout
 
@@ -132,8 +147,11 @@ class Composed:
         return run(["podman", *arguments], self.environment)
 
     def _succeeds(self, *arguments: str) -> bool:
-        done = subprocess.run(["podman", *arguments], env=self.environment, capture_output=True, check=False)
-        return done.returncode == 0
+        try:
+            run(["podman", *arguments], self.environment)
+        except CommandFailed:
+            return False
+        return True
 
     def _compose(self, *arguments: str) -> str:
         compose = str(tools() / "podman" / "bin" / "podman-compose")

@@ -3,8 +3,10 @@
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -32,51 +34,65 @@ from tests.services.job_runs import ClusterJob
 pytestmark = pytest.mark.deploy
 
 ROOT: Final = Path(__file__).parents[3]
-PORTS: Final = ("OTLP_GRPC_PORT", "OTLP_HTTP_PORT", "FLINK_PORT", "KAFKA_PORT", "POSTGRES_PORT", "S3_PORT")
+PUBLISHED: Final = ("OTLP_GRPC", "OTLP_HTTP", "GATEWAY", "FLINK", "KAFKA", "POSTGRES", "S3")
 JOB_ID: Final = "00000000000000000000000000000001"  # of docker-compose.yml
 SEED: Final = 12  # the incident of this seed: a whole service is slow
 PARTITIONS: Final = 4  # `reasoner topics create`
-SPEED: Final = 3.0  # twelve minutes of telemetry in four: there are spans to read at each restart
+SPEED: Final = 8.0  # twelve minutes of telemetry in one and a half: there are spans to read at each restart
 DEADLINE_S: Final = 600.0
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """Return the environment of podman; skip with the reason where a part has not been made."""
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], int]:
+    """Build the images; return the environment of podman, and the seconds that it took."""
     if missing := building.missing_programs():
         pytest.skip(f"not made: {', '.join(missing)}; run `reasoner/stack/setup.sh {' '.join(missing)}`")
     if shutil.disk_usage(ROOT).free < 12 << 30:
         pytest.skip("12 GB of free disk are needed for the images")
-    return podman_environment(tmp_path)
+    began_s, folder = time.monotonic(), tmp_path_factory.mktemp("images")
+    environment = podman_environment(folder)
+    building.build(ROOT, environment, folder)
+    return environment, round(time.monotonic() - began_s)
 
 
 @pytest.fixture
-def composed(environment: dict[str, str], tmp_path: Path, verdict: dict[str, Any]) -> Iterator[Composed]:
-    """Build the images, start a copy of the checkout's files with secrets of its own, and remove all containers."""
-    began_s = time.monotonic()
-    building.build(ROOT, environment, tmp_path)
-    verdict["build_s"] = round(time.monotonic() - began_s)
-    checkout = tmp_path / "checkout"
-    for name in ("docker-compose.yml", "deploy"):
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, checkout / name, ignore=shutil.ignore_patterns("secrets"))
-        else:
-            checkout.mkdir()
-            shutil.copy(source, checkout)
-    run(["bash", "deploy/compose/secrets.sh"], environment, folder=checkout)
-    variables = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
+def started(
+    images: tuple[dict[str, str], int], tmp_path: Path, verdict: dict[str, Any]
+) -> Iterator[Callable[[str], Composed]]:
+    """Yield a function that starts a profile of a copy of the checkout's files, with secrets of its own.
+
+    All containers are removed at the end.
+    """
+    environment, verdict["build_s"] = images
+    with ExitStack() as ended:
+
+        def start(profile: str) -> Composed:
+            composed = Composed(
+                tmp_path, f"reasoner{time.time_ns() % 1_000_000}", profile, tmp_path / ".env", environment
+            )
+            prepare(composed)
+            ended.callback(composed.down)
+            began_s = time.monotonic()
+            composed.up()
+            verdict["up_s"] = round(time.monotonic() - began_s)
+            return composed
+
+        yield start
+
+
+def prepare(composed: Composed) -> None:
+    """Copy the files of the checkout, make secrets, and name free ports and the images in place of public ones."""
+    shutil.copy(ROOT / "docker-compose.yml", composed.checkout)
+    shutil.copytree(ROOT / "deploy", composed.checkout / "deploy", ignore=shutil.ignore_patterns("secrets"))
+    run(["bash", "deploy/compose/secrets.sh"], composed.environment, folder=composed.checkout)
+    variables = {f"{name}_PORT": str(port) for name, port in zip(PUBLISHED, free_ports(len(PUBLISHED)), strict=True)}
     variables |= {name: building.stand_in(target) for name, target in building.STAND_INS.items()}
-    (checkout / ".env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
-    found = Composed(checkout, f"reasoner{time.time_ns() % 1_000_000}", "core", checkout / ".env", environment)
-    try:
-        yield found
-    finally:
-        found.down()
+    composed.variables.write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
 
 
-def job_seen_from_here(composed: Composed, ports: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> ClusterJob:
+def job_seen_from_here(composed: Composed, monkeypatch: pytest.MonkeyPatch) -> ClusterJob:
     """Return the job of deploy/compose/job.yaml with the published addresses in place of those of the network."""
+    ports = composed.values()
     secrets = composed.checkout / "deploy/compose/secrets"
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(secrets / "s3_credentials"))
     settings = yaml.safe_load((composed.checkout / "deploy/compose/job.yaml").read_text())
@@ -88,6 +104,42 @@ def job_seen_from_here(composed: Composed, ports: dict[str, str], monkeypatch: p
     config = JobConfig.model_validate(settings)
     rest = FlinkRest(f"http://127.0.0.1:{ports['FLINK_PORT']}")
     return ClusterJob(config, rest, composed.checkout, job_id=JOB_ID)
+
+
+def sender_to(composed: Composed) -> Sender:
+    return Sender(f"http://127.0.0.1:{composed.values()['OTLP_HTTP_PORT']}")
+
+
+def more_spans(sender: Sender, what: str) -> None:
+    """Wait until the agent has taken more spans than now."""
+    before = sender.acknowledged_count()
+    wait_until(lambda: sender.acknowledged_count() > before + 10, f"the agent takes spans {what}", DEADLINE_S, 0.5)
+
+
+def wait_until_read(job: ClusterJob) -> None:
+    """Wait for a checkpoint behind all spans that are in Kafka now, without a wait for the next one.
+
+    The end of event time does not pass a source that has become idle.
+    """
+    kafka = job.config.kafka
+    ends = end_offsets(kafka.bootstrap_servers, [TOPICS["traces"]])
+
+    def read_with_another_checkpoint() -> bool:
+        job.rest.post(f"/jobs/{job.job_id}/checkpoints", {"checkpointType": "CONFIGURED"})
+        return has_read(kafka.bootstrap_servers, kafka.group_id, ends)
+
+    wait_until(read_with_another_checkpoint, "a checkpoint behind all spans", DEADLINE_S, 2.0)
+
+
+def drain(job: ClusterJob, sent: set[bytes]) -> int:
+    """Wait until everything is in Kafka and read, and end the job; return how often it went on from a checkpoint."""
+    bootstrap = job.config.kafka.bootstrap_servers
+    wait_until(lambda: sent <= span_ids_in(bootstrap), "each acknowledged span is in Kafka", DEADLINE_S, 1.0)
+    wait_until(partial(job.rest.all_tasks_run, job.job_id), "every task of the job runs", DEADLINE_S, 1.0)
+    wait_until_read(job)
+    restored = job.rest.get(f"/jobs/{job.job_id}/checkpoints")["counts"]["restored"]
+    job.rest.stop(job.job_id, "", drain=True, deadline_s=DEADLINE_S)
+    return int(restored)
 
 
 def check_image(composed: Composed) -> None:
@@ -106,51 +158,48 @@ def check_image(composed: Composed) -> None:
     assert "[cache] data saved" not in done
 
 
-def test_compose(composed: Composed, monkeypatch: pytest.MonkeyPatch, verdict: dict[str, Any]) -> None:
+def restart_each(composed: Composed, job: ClusterJob, sender: Sender, play_all: Callable[[], object]) -> dict[str, int]:
+    """Restart each service while telemetry is played and sent; return the seconds until spans were taken again."""
+    took_s = {}
+    with ThreadPoolExecutor(1) as pool:
+        played = None
+        for name in composed.services:
+            if name == "prepare":
+                continue
+            if name != "kafka" and not played:  # which gives up after ten seconds without a broker, unlike the gateway
+                played = pool.submit(play_all)
+            if name == "jobmanager":
+                first = partial(job.rest.completed_checkpoints, job.job_id)
+                wait_until(first, "a checkpoint from which the job can go on", DEADLINE_S, 1.0)
+            began_s = time.monotonic()
+            composed.restart(name)
+            more_spans(sender, f"after the restart of {name}")
+            took_s[name] = round(time.monotonic() - began_s)
+        assert played
+        played.result()
+    return took_s
+
+
+def test_compose(started: Callable[[str], Composed], monkeypatch: pytest.MonkeyPatch, verdict: dict[str, Any]) -> None:
+    composed = started("core")
     size = composed.podman("image", "inspect", "--format", "{{.Size}}", building.JOB)
     verdict["job_image_mb"] = round(int(size) / 1e6)
     check_image(composed)
-    began_s = time.monotonic()
-    composed.up()
-    verdict["up_s"] = round(time.monotonic() - began_s)
-    ports = dict(line.split("=", 1) for line in composed.variables.read_text().split())
-    job = job_seen_from_here(composed, ports, monkeypatch)
+    job = job_seen_from_here(composed, monkeypatch)
     wait_until(partial(job.rest.all_tasks_run, JOB_ID), "every task of the job runs", DEADLINE_S, 1.0)
-    verdict["running_s"] = round(time.monotonic() - began_s)
 
     # Kafka's timestamps run ahead of the clock, so that live telemetry does not make what is played late.
     plan = demo.DemoPlan(SEED, time.time_ns() // 10_000_000_000 * 10_000, None)
     plan = demo.plan(SEED, True, plan.start_ms + demo.DURATION_MS)
     messages = placed(shop.messages(plan.seed, plan.start_ms, demo.DURATION_MS, plan.incident), PARTITIONS)
     bootstrap = job.config.kafka.bootstrap_servers
-    restarts = [name for name in composed.services if name != "prepare"]
-    with Sender(f"http://127.0.0.1:{ports['OTLP_HTTP_PORT']}") as sender, ThreadPoolExecutor(1) as pool:
-        played = None
-        for name in restarts:
-            if name != "kafka" and not played:  # which gives up after ten seconds without a broker, unlike the gateway
-                played = pool.submit(play, messages, bootstrap, TOPICS, PlayOptions(speed=SPEED))
-            if name == "jobmanager":
-                first = partial(job.rest.completed_checkpoints, JOB_ID)
-                wait_until(first, "a checkpoint from which the job can go on", DEADLINE_S, 1.0)
-            before = sender.acknowledged_count()
-            composed.restart(name)
-            enough = partial(lambda count: sender.acknowledged_count() > count + 10, before)
-            wait_until(enough, f"the agent takes spans after the restart of {name}", DEADLINE_S, 0.5)
-        assert played
-        played.result()
-    sent = sender.acknowledged()
-    wait_until(lambda: sent <= span_ids_in(bootstrap), "each acknowledged span is in Kafka", DEADLINE_S, 1.0)
-    wait_until(partial(job.rest.all_tasks_run, JOB_ID), "every task of the job runs", DEADLINE_S, 1.0)
-    read = partial(has_read, bootstrap, job.config.kafka.group_id, end_offsets(bootstrap, [TOPICS["traces"]]))
-
-    def read_with_another_checkpoint() -> bool:
-        job.rest.post(f"/jobs/{JOB_ID}/checkpoints", {"checkpointType": "CONFIGURED"})
-        return read()
-
-    # Without a wait for the next one: the end of event time does not pass a source that has become idle.
-    wait_until(read_with_another_checkpoint, "a checkpoint behind all spans", DEADLINE_S, 2.0)
-    restored = job.rest.get(f"/jobs/{JOB_ID}/checkpoints")["counts"]["restored"]
-    job.rest.stop(JOB_ID, "", drain=True, deadline_s=DEADLINE_S)
+    with sender_to(composed) as sender:
+        verdict["restart_s"] = restart_each(
+            composed, job, sender, partial(play, messages, bootstrap, TOPICS, PlayOptions(speed=SPEED))
+        )
+    began_s = time.monotonic()
+    restored = drain(job, sender.acknowledged())
+    verdict["drain_s"] = round(time.monotonic() - began_s)
 
     rollups, spans = job.spans_in_rollups(), spans_in(bootstrap)
     insights = [record.value for record in job.insight_records()]
@@ -158,9 +207,8 @@ def test_compose(composed: Composed, monkeypatch: pytest.MonkeyPatch, verdict: d
     found = demo.faults(plan, last_revisions(insights), last_revisions(bodies))
     twice = Counter(dict(record.headers)["ce_id"] for record in job.insight_records())
     verdict |= {
-        "restarted_once": restarts,
         "times_that_the_job_went_on_from_a_checkpoint": restored,
-        "spans_through_the_collector": len(sent),
+        "spans_through_the_collector": len(sender.acknowledged()),
         "spans_in_kafka": spans,
         "spans_in_rollups": rollups,
         "insight_revisions": len(insights),
@@ -173,4 +221,38 @@ def test_compose(composed: Composed, monkeypatch: pytest.MonkeyPatch, verdict: d
     assert sorted(insights) == bodies
     assert max(twice.values()) == 1
     assert not [line for line in found if line.startswith("not found")], found
+    verdict["pass"] = True
+
+
+def test_compose_session(
+    started: Callable[[str], Composed], monkeypatch: pytest.MonkeyPatch, verdict: dict[str, Any]
+) -> None:
+    """Catch a second job, and one that begins without its state: windows that were open would be missing."""
+    composed = started("session")
+    job = job_seen_from_here(composed, monkeypatch)
+    [first] = job.rest.overview()
+    job = replace(job, job_id=first.job_id)
+    with sender_to(composed) as sender:
+        wait_until(partial(job.rest.all_tasks_run, first.job_id), "every task of the job runs", DEADLINE_S, 1.0)
+        more_spans(sender, "before the restart")
+        wait_until_read(job)
+        composed.restart("submit")
+        assert [running.job_id for running in job.rest.overview()] == [first.job_id]
+        began_s = time.monotonic()
+        composed.restart("session")
+        assert not job.rest.overview(), "the JobManager has no memory of its jobs"
+        composed.restart("submit")
+        verdict["job_back_s"] = round(time.monotonic() - began_s)
+        [second] = job.rest.overview()
+        job = replace(job, job_id=second.job_id)
+        more_spans(sender, "after the restart")
+    began_s = time.monotonic()
+    restored = drain(job, sender.acknowledged())
+    verdict["drain_s"] = round(time.monotonic() - began_s)
+
+    rollups, spans = job.spans_in_rollups(), spans_in(job.config.kafka.bootstrap_servers)
+    verdict |= {"spans_in_kafka": spans, "spans_in_rollups": rollups}
+    assert first.job_id != second.job_id
+    assert restored == 1
+    assert rollups == dict.fromkeys(RESOLUTIONS_S, spans)
     verdict["pass"] = True

@@ -315,9 +315,35 @@ def test_a_cluster_that_has_forgotten_the_job_has_its_checkpoints_on_disk(
         if complete:
             (folder / "_metadata").write_bytes(b"")
     assert resume.point(config, forgotten, "latest").endswith("/chk-10")
-    elsewhere = Cluster(config={"execution.checkpointing.dir": "s3://bucket/checkpoints"})
-    with pytest.raises(WrongUse, match="is not known here"):
+    elsewhere = Cluster(config={"execution.checkpointing.dir": "hdfs://name/checkpoints"})
+    with pytest.raises(CommandFailed, match=r"hdfs://name/checkpoints cannot .* \(neither a disk"):
         resume.point(config, elsewhere, "latest")
+
+
+def test_a_run_that_was_forgotten_without_a_checkpoint_goes_on_where_it_began(file: Path, saved: Cluster) -> None:
+    """Catch a job that begins anew, though its folder is elsewhere, or that cannot go on though it has left nothing."""
+    began = journal.Start("then", saved.url, "a" * 32, "insights", "0.1.0", "", "file:///s/7")
+    journal.check("insights")
+    journal.record("insights", began)
+    checkpoints, config = file.parent / "checkpoints", Submission("insights", file).check()
+    forgotten = Cluster(config={"execution.checkpointing.dir": f"file://{checkpoints}"})
+    with pytest.raises(WrongUse, match="is not known here"):
+        resume.point(config, forgotten, "latest")
+    (checkpoints / ("a" * 32)).mkdir(parents=True)
+    assert resume.point(config, forgotten, "latest") == "file:///s/7"
+    journal.record("insights", journal.Start("now", saved.url, "b" * 32, "insights", "0.1.0", ""))
+    (checkpoints / ("b" * 32)).mkdir()
+    assert resume.point(config, forgotten, "latest") == ""
+
+
+def test_a_submission_that_is_repeated_goes_on_begins_or_does_nothing(file: Path, saved: Cluster) -> None:
+    """Catch a second start without state, or of a job that runs."""
+    again = Submission("insights", file)
+    nothing, running, ended = Cluster(), Cluster(JOB), Cluster(OLD)
+    assert [again.running_id(cluster) for cluster in (nothing, running, ended)] == ["", "a" * 32, ""]
+    assert [again.continued(cluster).savepoint for cluster in (nothing, ended)] == ["", "latest"]
+    savepoints.stop("insights", saved.url, "", drain=False)
+    assert again.continued(nothing).savepoint_path(nothing) == "file:///s/end"
 
 
 def test_a_cluster_has_one_spelling_and_another_one_is_named(file: Path, saved: Cluster) -> None:

@@ -19,6 +19,7 @@ ROOT: Final = Path(__file__).parents[4]
 FILE: Final = ROOT / "docker-compose.yml"
 COMPOSE: Final = yaml.safe_load(FILE.read_text())
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
+LIMIT_S: Final = 60.0  # of a command
 _VARIABLE: Final = re.compile(r"\$\{([A-Z0-9_]+):-([^}]*)\}")
 
 each_service = pytest.mark.parametrize("name", SERVICES)
@@ -40,7 +41,7 @@ def images(name: str) -> list[str]:
 def test_parser_of_docker_compose_takes_the_file_with_all_profiles() -> None:
     program = tools() / "compose-check" / "compose-check"
     skip_unless_made(program)
-    done = subprocess.run([program, FILE], capture_output=True, text=True, check=False)
+    done = subprocess.run([program, FILE], capture_output=True, text=True, check=False, timeout=LIMIT_S)
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout)["services"]) == set(SERVICES)
 
@@ -102,6 +103,17 @@ def test_what_a_service_waits_for_is_in_each_of_its_profiles(name: str) -> None:
         assert set(service["profiles"]) <= set(SERVICES[before]["profiles"]), before
 
 
+def test_no_state_of_flink_is_in_memory() -> None:
+    """Catch state, or the journal of jobs, on the container's /tmp or its root, which is read-only."""
+    properties = yaml.safe_load(COMPOSE["x-flink"]["FLINK_PROPERTIES"])
+    written = [properties["io.tmp.dirs"], properties["state.backend.rocksdb.localdir"]]
+    written += [SERVICES[name]["environment"]["XDG_STATE_HOME"] for name in ("submit", "reasoner")]
+    assert {Path(folder).parts[:4] for folder in written} == {("/", "var", "lib", "flink")}
+    assert "--owner flink --group flink /var/lib/flink" in (ROOT / "deploy/images/job/Dockerfile").read_text()
+    for name in ("jobmanager", "session", "taskmanager", "submit", "reasoner"):
+        assert "/var/lib/flink" in [mount.partition(":")[2] for mount in SERVICES[name]["volumes"]], name
+
+
 def test_example_of_variables_is_complete_and_has_the_defaults() -> None:
     lines = [
         line.partition("=") for line in (ROOT / ".env.example").read_text().splitlines() if re.match("[A-Z]", line)
@@ -110,6 +122,12 @@ def test_example_of_variables_is_complete_and_has_the_defaults() -> None:
     defaults = dict(_VARIABLE.findall(FILE.read_text()))
     others = {name for name in defaults if name.endswith("_IMAGE")} | {"GATEWAY_CONFIG"}  # commented in the example
     assert example == {name: value for name, value in defaults.items() if name not in others}
+
+
+def test_properties_of_flink_are_lines_of_a_name_and_a_value() -> None:
+    """Catch a comment or a broken line among them, from which the entry point made an option that Flink refuses."""
+    for line in with_defaults(COMPOSE["x-flink"]["FLINK_PROPERTIES"]).splitlines():
+        assert re.fullmatch(r"[a-z0-9.-]+: \S+", line), line
 
 
 def test_job_fits_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,21 +147,20 @@ def test_secrets_are_made_once_and_readable_by_containers(tmp_path: Path) -> Non
         (tmp_path / "deploy" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "deploy" / name, tmp_path / "deploy" / name)
     command = ["bash", str(tmp_path / "deploy/compose/secrets.sh")]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, timeout=LIMIT_S)
     files = [tmp_path / entry["file"] for entry in COMPOSE["secrets"].values()]
     made = {file: file.read_bytes() for file in files}
     assert all(made.values())
     assert {oct(file.stat().st_mode)[-3:] for file in files} == {"444"}
     assert oct((tmp_path / "deploy/compose/secrets").stat().st_mode)[-3:] == "700"
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, timeout=LIMIT_S)
     assert {file: file.read_bytes() for file in files} == made
     assert {entry for service in SERVICES.values() for entry in service.get("secrets", ())} == set(COMPOSE["secrets"])
 
 
 def test_no_secret_is_committed() -> None:
-    tracked = subprocess.run(
-        ["git", "ls-files", "deploy/compose/secrets", ".env"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    command = ["git", "ls-files", "deploy/compose/secrets", ".env"]
+    tracked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LIMIT_S)
     if not (ROOT / ".git").exists() or "GIT_DIR" in os.environ:
         pytest.skip("not in a checkout of git")
     assert not tracked.stdout

@@ -51,6 +51,7 @@ def newest_point(folder: Path, *arguments: str | Path) -> list[str]:
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,
     )
     return done.stdout.split()
 
