@@ -253,6 +253,6 @@ def test_compose_session(
     rollups, spans = job.spans_in_rollups(), spans_in(job.config.kafka.bootstrap_servers)
     verdict |= {"spans_in_kafka": spans, "spans_in_rollups": rollups}
     assert first.job_id != second.job_id
-    assert restored == 1
+    assert restored > 0
     assert rollups == dict.fromkeys(RESOLUTIONS_S, spans)
     verdict["pass"] = True
