@@ -4,7 +4,6 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,11 +12,7 @@ from urllib.parse import urlencode
 from urllib.request import Request
 
 import pytest
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from reasoner.clients.insight_topic import committed, records_to_end
 from reasoner.clients.topics import KEEP_FOR_EVER_MS, TopicSpec, create_topics
 from reasoner.stack import RunningStack, StackSettings, running
 from reasoner.stack.collector import gateway
@@ -26,14 +21,14 @@ from reasoner.stack.loopback import answer_of
 from reasoner.stack.settings import free_ports
 from reasoner.waiting import wait_until
 from state_schemas.contracts.settings import Topics
+from tests.deploy.collector.contents import Seen, read, values
 from tests.deploy.collector.fleet import WITH_OBSERVABILITY, recorder, refusal
+from tests.deploy.collector.telemetry import EVENTS, FRACTION, SECRETS, SMALL, SPAN, TRACE, requests
 from tests.support.components import skip_unless_set_up
 from tests.support.parts import OTELCOL, PROMETHEUS, skip_unless_made
 
 pytestmark = pytest.mark.deploy
 
-TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-SECRETS: Final = ("hunter2", "jo@shop.example", "4111111111111111", "AKIAABCDEFGHIJKLMNOP", "abc.def-token", "cGF5")
 DIGEST: Final = "shop/cart@sha256:" + "a" * 64
 JSON_LINE: Final = {
     "ts": "2026-11-30T21:29:00.123456+01:00",
@@ -67,65 +62,6 @@ CADVISOR: Final = (
 )
 
 
-@dataclass
-class Seen:
-    """Spans, log records and points of Kafka, each with the attributes of its resource; sizes of the messages."""
-
-    spans: list[tuple[dict[str, Any], Any]] = field(default_factory=list)
-    logs: list[tuple[dict[str, Any], Any]] = field(default_factory=list)
-    points: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)
-    bytes: list[int] = field(default_factory=list)
-    text: str = ""
-
-    def line(self, part: str) -> tuple[dict[str, Any], Any]:
-        """Return the one log record with these words in its body."""
-        (found,) = [(resource, record) for resource, record in self.logs if part in record.body.string_value]
-        return found
-
-
-def values(attributes: Any) -> dict[str, Any]:
-    """Return attributes as a dictionary; of an array its texts."""
-    found = {}
-    for attribute in attributes:
-        kind = attribute.value.WhichOneof("value")
-        value = getattr(attribute.value, kind)
-        found[attribute.key] = [one.string_value for one in value.values] if kind == "array_value" else value
-    return found
-
-
-def read(bootstrap: str) -> Seen:
-    """Read the three topics to their ends."""
-    seen, topics = Seen(), Topics()
-    for topic in (topics.traces, topics.logs, topics.metrics):
-        with committed(bootstrap, topic) as consumer:
-            for record in records_to_end(consumer):
-                seen.bytes.append(len(record.value))
-                _add(seen, topics, topic, record.value)
-    return seen
-
-
-def _add(seen: Seen, topics: Topics, topic: str, value: bytes) -> None:
-    if topic == topics.traces:
-        traces = ExportTraceServiceRequest.FromString(value)
-        seen.text += str(traces)
-        for part in traces.resource_spans:
-            seen.spans += [
-                (values(part.resource.attributes), span) for scope in part.scope_spans for span in scope.spans
-            ]
-    elif topic == topics.logs:
-        logs = ExportLogsServiceRequest.FromString(value)
-        seen.text += str(logs)
-        for entry in logs.resource_logs:
-            resource = values(entry.resource.attributes)
-            seen.logs += [(resource, record) for scope in entry.scope_logs for record in scope.log_records]
-    else:
-        for found in ExportMetricsServiceRequest.FromString(value).resource_metrics:
-            resource = values(found.resource.attributes)
-            for metric in (metric for scope in found.scope_metrics for metric in scope.metrics):
-                points = getattr(metric, metric.WhichOneof("data")).data_points
-                seen.points += [(resource, metric.name, point) for point in points]
-
-
 class Cadvisor(BaseHTTPRequestHandler):
     """What cAdvisor answers, as Docker's containers appear in it."""
 
@@ -137,46 +73,6 @@ class Cadvisor(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Write nothing."""
-
-
-def add(attributes: Any, **given: str) -> None:
-    for name, value in given.items():
-        attribute = attributes.add()
-        attribute.key, attribute.value.string_value = name.replace("__", "."), value
-
-
-def requests(now_ns: int) -> dict[str, Any]:
-    """Return what a service sends by OTLP: secrets, ids of users, and more than a message can hold."""
-    traces = ExportTraceServiceRequest()
-    part = traces.resource_spans.add()
-    add(part.resource.attributes, service__name="cart", deployment__environment="prod")
-    part.resource.attributes.add(key="process.command_args").value.array_value.values.add(string_value="pwd=hunter2")
-    span = part.scope_spans.add().spans.add(trace_id=bytes.fromhex(TRACE), span_id=bytes.fromhex(SPAN), name="pay")
-    span.start_time_unix_nano, span.end_time_unix_nano = now_ns - 10**6, now_ns
-    header = {"http__request__header__authorization": "Bearer abc.def-token", "url__full": "http://jo:hunter2@h/x"}
-    add(span.attributes, user__id="17", **header)
-    add(
-        span.events.add(name="exception").attributes,
-        exception__message="key AKIAABCDEFGHIJKLMNOP, Basic cGF5OmFiYy5kZWYtdG9rZW4=, no basic configuration",
-    )
-    logs = ExportLogsServiceRequest()
-    part_of_logs = logs.resource_logs.add()
-    add(part_of_logs.resource.attributes, service__name="cart", user__id="17")
-    scope = part_of_logs.scope_logs.add()
-    for number in range(30):
-        record = scope.log_records.add(time_unix_nano=now_ns, severity_number=9)
-        record.body.string_value = f"bulk {number} " + "x" * 100_000
-    scope.log_records.add(time_unix_nano=now_ns, severity_number=9).body.string_value = "huge " + "ü" * 1_000_000
-    scope.log_records.add(time_unix_nano=now_ns, severity_number=9).body.string_value = "login of jo@shop.example"
-    metrics = ExportMetricsServiceRequest()
-    of_metrics = metrics.resource_metrics.add()
-    add(of_metrics.resource.attributes, service__name="cart", enduser__id="17", process__pid="4711")
-    metric = of_metrics.scope_metrics.add().metrics.add(name="orders")
-    metric.sum.aggregation_temporality, metric.sum.is_monotonic = 2, True
-    for user in ("17", "18"):
-        point = metric.sum.data_points.add(start_time_unix_nano=now_ns - 10**9, time_unix_nano=now_ns, as_int=3)
-        add(point.attributes, user_id=user, requestId=user, http__route="/pay")
-    return {"traces": traces, "logs": logs, "metrics": metrics}
 
 
 def write_logs(folder: Path) -> dict[str, str]:
@@ -206,9 +102,10 @@ def is_there(bootstrap: str) -> Seen | None:
     bodies = [record.body.string_value for _, record in seen.logs]
     wanted = ("huge", "mail to", "book failed", "next", "two parts", "Caused by", "done", "of docker", "no JSON")
     bulk = sum(body.startswith("bulk") for body in bodies)
-    there = seen.spans and bulk >= 30 and all(any(part in body for body in bodies) for part in wanted)
-    names = {name for _, name, _ in seen.points}
-    return seen if there and {"orders", "container_cpu_usage_seconds_total", "system.cpu.time"} <= names else None
+    small = (sum(span.name == "small" for _, span in seen.spans), bodies.count("small"))
+    there = bulk >= 30 and min(small) >= 2 * SMALL and all(any(part in body for body in bodies) for part in wanted)
+    metrics = {"orders", "sizes", "container_cpu_usage_seconds_total", "system.cpu.time"}
+    return seen if there and metrics <= {name for _, name, _ in seen.points} else None
 
 
 @pytest.fixture(scope="module")
@@ -234,11 +131,12 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackSettings
 
 
 def with_observability(stack: RunningStack) -> None:
-    """Start the gateway again with Loki and Mimir: a Collector with files, and Prometheus, in their places."""
+    """Start the gateway again with Loki, Tempo and Mimir: a Collector with files, and Prometheus, in their places."""
     folder = stack.settings.folder / "collector"
     grpc, http, sampling = free_ports(3)
     remote = f"{stack.settings.prometheus_url}/api/v1/write"
-    given = {"LOKI": f"http://127.0.0.1:{http}", "SAMPLING_PORT": str(sampling), "MIMIR": remote}
+    given = {"LOKI": f"http://127.0.0.1:{http}", "TEMPO": f"127.0.0.1:{grpc}", "MIMIR": remote, "SAMPLING_WAIT": "2s"}
+    given |= {"SAMPLING_PORT": str(sampling), "SAMPLING_GATEWAYS": f"[localhost:{sampling}]"}
     stack.supervisor.down(["collector-gateway"])
     sinks = [recorder("collector-loki", folder / "loki", (grpc, http))]
     sinks += [mimir(stack.settings)] if PROMETHEUS.exists() else []
@@ -273,7 +171,7 @@ def seen(settings: StackSettings) -> Seen:
     topics = Topics()
     names = (topics.traces, topics.logs, topics.metrics)
     create_topics(settings.kafka_bootstrap, dict.fromkeys(names, TopicSpec(2, KEEP_FOR_EVER_MS)))
-    for signal, request in requests(time.time_ns()).items():
+    for signal, request in requests(time.time_ns()):
         address = f"http://127.0.0.1:{settings.collector_http_port}/v1/{signal}"
         headers = {"Content-Type": "application/x-protobuf"}
         with answer_of(Request(address, data=request.SerializeToString(), headers=headers), 30.0) as answer:
@@ -284,7 +182,7 @@ def seen(settings: StackSettings) -> Seen:
 
 
 def test_labels_stand_beside_the_names_of_opentelemetry(seen: Seen) -> None:
-    ((resource, _),) = seen.spans
+    resource, _ = seen.span("fail")
     assert (resource["env"], resource["deployment.environment.name"]) == ("prod", "prod"), "from its old name"
     assert (resource["service"], resource["service.name"]) == ("cart", "cart")
     assert resource["host"] == resource["host.name"]
@@ -292,13 +190,28 @@ def test_labels_stand_beside_the_names_of_opentelemetry(seen: Seen) -> None:
 
 
 def test_no_secret_is_in_kafka(seen: Seen) -> None:
-    assert not [secret for secret in SECRETS if secret in seen.text]
-    ((_, span),) = seen.spans
+    assert not [secret for secret in SECRETS if secret in seen.text.replace(str(FRACTION), "")]
+    resource, span = seen.span("pay by ****")
+    assert "process.command_args" not in resource
     attributes = values(span.attributes)
     assert attributes["http.request.header.authorization"] == "****"
     assert attributes["url.full"] == "http:****h/x", "only the part that is secret"
     assert attributes["user.id"] == "17", "an id of a user is no secret, and a trace is found by it"
-    assert values(span.events[0].attributes)["exception.message"] == "key ****, ****, no basic configuration"
+    message = values(seen.span("fail")[1].events[0].attributes)["exception.message"]
+    assert message == "key ****, ****, no basic configuration"
+
+
+def test_masks_reach_lists_maps_numbers_names_and_statuses_and_leave_the_others(seen: Seen) -> None:
+    _, span = seen.span("pay by ****")
+    assert span.status.message == "denied: ****"
+    attributes = values(span.attributes)
+    assert attributes["cards"] == '["none","****"]'
+    assert attributes["headers"] == '{****,"n":{****}}'
+    assert attributes["lines"] == '["{\\****]', "also in a text within"
+    assert attributes["card"] == "****"
+    assert attributes["share"] == FRACTION, "its decimals are no card"
+    assert attributes["names"] == ["a", "b"], "a list without a secret stays one"
+    assert not [name for name in attributes if name.startswith("otelcol")]
 
 
 def test_ids_of_users_make_no_series_and_points_that_differ_in_them_are_added(seen: Seen) -> None:
@@ -317,6 +230,13 @@ def test_loki_gets_masked_lines_and_no_label_of_a_user(seen: Seen, settings: Sta
     assert {"service", "env", "site_id", "host"} <= keys
     assert "user.id" not in keys
     assert not [secret for secret in SECRETS if secret in recording.read_text()]
+
+
+def test_tempo_gets_masked_spans(seen: Seen, settings: StackSettings) -> None:
+    assert seen.spans
+    recording = settings.folder / "collector" / "loki" / "traces.jsonl"
+    wait_until(lambda: recording.exists() and "pay by ****" in recording.read_text(), "Tempo has the trace", 60.0)
+    assert not [secret for secret in SECRETS if secret in recording.read_text().replace(str(FRACTION), "")]
 
 
 def test_series_of_mimir_have_the_labels_and_none_of_a_user(seen: Seen, settings: StackSettings) -> None:
@@ -389,6 +309,24 @@ def test_messages_stay_below_the_limit_and_a_line_beyond_it_is_cut(seen: Seen) -
     assert max(seen.bytes) < 1_000_000
     assert sum(record.body.string_value.startswith("bulk") for _, record in seen.logs) == 30
     assert len(seen.line("huge")[1].body.string_value.encode()) == 262_143, "between two characters"
+
+
+def test_a_large_record_is_cut_and_those_around_it_arrive(seen: Seen) -> None:
+    """Each of them exceeds the batches of agent and gateway, which would drop it with all that follow."""
+    assert sum(span.name == "small" for _, span in seen.spans) == 2 * SMALL
+    assert sum(record.body.string_value == "small" for _, record in seen.logs) == 2 * SMALL
+    stacks = [values(event.attributes).get("exception.stacktrace") for event in seen.span("retries")[1].events]
+    assert len(stacks) == EVENTS
+    assert stacks[:39] == [f"{attempt} " + "s" * 8_000 for attempt in range(39)], "as many as there is room for"
+    assert not any(stacks[39:])
+    assert len(seen.span("attributes")[1].attributes) == 128
+    assert seen.span("of a large resource")[0]["service"] == "of-host"
+    assert len(seen.line('{"field 0":')[1].body.string_value) == 262_144
+    assert len(values(seen.line("with a list")[1].attributes)["items"]) == 1_000
+    (point,) = [point for _, name, point in seen.points if name == "sizes"]
+    assert (sum(point.bucket_counts), len(point.explicit_bounds)) == (60_001, len(point.bucket_counts) - 1)
+    assert len(point.bucket_counts) <= 1_000
+    assert point.exemplars[0].trace_id.hex() == TRACE
 
 
 def test_a_sender_without_a_certificate_is_refused(settings: StackSettings) -> None:

@@ -180,6 +180,17 @@ def test_agent_and_gateway_have_the_same_limits_before_each_queue() -> None:
     assert [pipeline for pipeline in pipelines if "transform/limits" not in pipeline["processors"]] == []
 
 
+def test_limits_of_resources_spans_and_events_run_for_each_of_them() -> None:
+    """Catch a group about spans and events, which runs once an event, and never for a span without."""
+    limits = yaml.safe_load((FOLDER / "gateway.yaml").read_text())["processors"]["transform/limits"]
+    for signal in ("trace", "log", "metric"):
+        groups = [str(group["statements"]) for group in limits[f"{signal}_statements"]]
+        cut = [set(re.findall(r"(?:truncate_all|limit)\((\w+)\.", group)) for group in groups]
+        assert max(map(len, cut)) == 1
+        lowest = {"trace": "spanevent", "log": "log", "metric": "exemplar"}[signal]
+        assert {"resource", "scope", lowest} <= set().union(*cut)
+
+
 def test_each_variable_is_in_the_documentation_with_its_default() -> None:
     documented = set(
         re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", (ROOT / "docs" / "collector.md").read_text(), re.MULTILINE)
