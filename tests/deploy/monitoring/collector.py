@@ -1,4 +1,4 @@
-"""A Collector with an exporter that reaches the broker and one that does not, and its host's metrics."""
+"""A Collector with an exporter that reaches the broker and one that does not, its host's metrics, and Flink's."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from reasoner.folders import tools
 from reasoner.stack.component import Component
 from reasoner.stack.loopback import answer_of
 
-_NEEDED: Final = ("host_metrics", "prometheus_remote_write", "kafka", "otlp")
+_NEEDED: Final = ("file", "host_metrics", "prometheus_remote_write", "kafka", "otlp")
 TOPIC: Final = "probe"
 
 
@@ -28,9 +28,9 @@ def missing_components() -> str:
     return f"{program} has no {', '.join(missing)}" if missing else ""
 
 
-def collector(folder: Path, ports: tuple[int, int, int], bootstrap: str, prometheus_url: str) -> Component:
-    """Return the Collector. ports: of its metrics, of OTLP/HTTP to the broker, and of OTLP/HTTP to no broker."""
-    metrics, reached, away = ports
+def collector(folder: Path, ports: tuple[int, int, int, int], bootstrap: str, prometheus_url: str) -> Component:
+    """Return the Collector. ports: of its metrics, of OTLP/HTTP to the broker and to none, of OTLP/gRPC to a file."""
+    metrics, reached, away, flink = ports
     own = folder / "collector"
 
     def exporter(broker: str, queue_size: int) -> dict[str, Any]:
@@ -47,10 +47,15 @@ def collector(folder: Path, ports: tuple[int, int, int], bootstrap: str, prometh
         reader = {"pull": {"exporter": {"prometheus": {"host": "127.0.0.1", "port": metrics}}}}
         http = {name: {"protocols": {"http": {"endpoint": f"127.0.0.1:{port}"}}} for name, port in inputs.items()}
         config = {
-            "receivers": {**http, "host_metrics": {"collection_interval": "2s", "scrapers": {"filesystem": {}}}},
+            "receivers": {
+                **http,
+                "otlp/flink": {"protocols": {"grpc": {"endpoint": f"127.0.0.1:{flink}"}}},
+                "host_metrics": {"collection_interval": "2s", "scrapers": {"filesystem": {}}},
+            },
             "exporters": {
                 "kafka": exporter(bootstrap, 1_000),
                 "kafka/away": exporter("127.0.0.1:1", 3),
+                "file": {"path": str(flink_metrics(folder)), "flush_interval": "1s"},
                 "prometheus_remote_write": {"endpoint": f"{prometheus_url}/api/v1/write"},
             },
             "service": {
@@ -58,6 +63,7 @@ def collector(folder: Path, ports: tuple[int, int, int], bootstrap: str, prometh
                 "pipelines": {
                     "traces": {"receivers": ["otlp"], "exporters": ["kafka"]},
                     "traces/away": {"receivers": ["otlp/away"], "exporters": ["kafka/away"]},
+                    "metrics/flink": {"receivers": ["otlp/flink"], "exporters": ["file"]},
                     "metrics": {"receivers": ["host_metrics"], "exporters": ["prometheus_remote_write"]},
                 },
             },
@@ -72,6 +78,24 @@ def collector(folder: Path, ports: tuple[int, int, int], bootstrap: str, prometh
         command=lambda: [str(tools() / "collector" / "otelcol"), "--config", str(own / "config.yaml")],
         not_ready_because=lambda: None if send_spans(reached, 1) == 1 else "no answer to OTLP/HTTP",
     )
+
+
+def flink_metrics(folder: Path) -> Path:
+    """Return the file of what Flink has sent to the Collector of a stack."""
+    return folder / "collector" / "flink.jsonl"
+
+
+def flink_sum(folder: Path, metric: str) -> float:
+    """Return the largest sum, over all points of one report, of a metric of the job whose name ends so."""
+    path, largest = flink_metrics(folder), 0.0
+    for line in path.read_text().splitlines(keepends=True) if path.exists() else ():
+        if not line.endswith("\n"):
+            break  # is being written
+        scopes = [scope for part in json.loads(line)["resourceMetrics"] for scope in part["scopeMetrics"]]
+        found = [one for scope in scopes for one in scope["metrics"] if one["name"].endswith(metric)]
+        points = [point for one in found for point in one.get("sum", one.get("gauge", {})).get("dataPoints", ())]
+        largest = max(largest, sum(float(point.get("asInt", point.get("asDouble", 0))) for point in points))
+    return largest
 
 
 def send_spans(port: int, number: int) -> int:

@@ -1,9 +1,11 @@
-"""A stack in which Prometheus scrapes Flink, the job that runs on it, and a Collector, each on free ports."""
+"""A stack on free ports in which Prometheus scrapes Flink, its job and a Collector, to which Flink sends too."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -11,6 +13,7 @@ from reasoner.folders import tools
 from reasoner.stack import StackSettings
 from reasoner.stack.component import Component
 from reasoner.stack.running import components_of
+from reasoner.stack.settings import free_ports
 from reasoner.stack.supervisor import Supervisor
 from tests.deploy.monitoring.prometheus_api import PrometheusApi
 from tests.support.components import skip_unless_set_up, skip_without_postgres
@@ -28,6 +31,7 @@ class MonitoredStack:
     supervisor: Supervisor
     prometheus: PrometheusApi
     alertmanager_url: str
+    otlp_port: int  # of OTLP/gRPC, to which Flink sends its metrics
 
 
 @contextmanager
@@ -39,20 +43,34 @@ def monitored_stack(folder: Path) -> Iterator[MonitoredStack]:
     settings = StackSettings(folder=folder, flink_taskmanager_memory="2000m").with_auto_ports().resolved()
     components = components_of(settings, ["prometheus", "alertmanager", "kafka", "postgres", "flink"])
     supervisor = Supervisor(settings.folder, die_with_parent=True)
-    supervisor.up([_scraping_often(one) if one.name == "prometheus" else one for one in components])
+    (otlp_port,) = free_ports(1)
+    changed: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
+        "prometheus": ("prometheus.yml", _scraping_often),
+        "flink-jobmanager": ("conf/config.yaml", partial(_sending, f"http://127.0.0.1:{otlp_port}")),
+    }
+    supervisor.up([_changed(one, *changed[one.name]) if one.name in changed else one for one in components])
     try:
         alerts = f"http://127.0.0.1:{settings.alertmanager_port}"
-        yield MonitoredStack(settings, supervisor, PrometheusApi(settings.prometheus_url), alerts)
+        yield MonitoredStack(settings, supervisor, PrometheusApi(settings.prometheus_url), alerts, otlp_port)
     finally:
         supervisor.down()
 
 
-def _scraping_often(component: Component) -> Component:
+def _scraping_often(values: dict[str, Any]) -> None:
+    values["global"] = {"scrape_interval": SCRAPE, "scrape_timeout": SCRAPE, "evaluation_interval": SCRAPE}
+
+
+def _sending(endpoint: str, values: dict[str, Any]) -> None:
+    """Turn on Flink's second reporter, as flink-conf/config.yaml says."""
+    values |= {"metrics.reporters": "prom,otel", "metrics.reporter.otel.exporter.endpoint": endpoint}
+
+
+def _changed(component: Component, file: str, change: Callable[[dict[str, Any]], None]) -> Component:
     def prepare() -> None:
         component.prepare()
-        path = component.folder / "prometheus.yml"
+        path = component.folder / file
         values = yaml.safe_load(path.read_text())
-        values["global"] = {"scrape_interval": SCRAPE, "scrape_timeout": SCRAPE, "evaluation_interval": SCRAPE}
-        path.write_text(yaml.safe_dump(values))
+        change(values)
+        path.write_text(yaml.safe_dump(values, width=10_000))
 
     return replace(component, prepare=prepare)

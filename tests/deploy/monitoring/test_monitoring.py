@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any, Final, get_args
@@ -68,6 +69,9 @@ def test_monitoring(tmp_path: Path, verdict: dict[str, Any]) -> None:
                 stack, {"MetricReasonerMessagesRejected", "MetricReasonerCollectorLoses"}
             )
             verdict["records"] = counted(stack, "records_folded_total")
+            # Each 60 s, as shipped.
+            sent = partial(collector.flink_sum, stack.settings.folder, "records_folded_total")
+            verdict["records_in_a_report_by_otlp"] = wait_until(sent, "Flink's reports come by OTLP too", 90.0, 2.0)
             verdict["targets"] = stack.prometheus.healthy_targets()
             verdict["metrics"] = len(stack.prometheus.names())
             assert unknown_metrics(stack) == []
@@ -104,7 +108,7 @@ def probed(stack: MonitoredStack) -> Iterator[tuple[int, int]]:
     settings = stack.settings
     create_topics(settings.kafka_bootstrap, {collector.TOPIC: TopicSpec(1, KEEP_FOR_EVER_MS)})
     reached, away = free_ports(2)
-    ports = (settings.collector_agent_metrics_port, reached, away)
+    ports = (settings.collector_agent_metrics_port, reached, away, stack.otlp_port)
     stack.supervisor.up(
         [collector.collector(settings.folder, ports, settings.kafka_bootstrap, settings.prometheus_url)]
     )
