@@ -1,7 +1,6 @@
 """A Collector with an exporter that reaches the broker and one that does not, its host's metrics, and Flink's."""
 
 import json
-import subprocess
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -10,22 +9,11 @@ from urllib.request import Request
 
 import yaml
 
-from reasoner.folders import tools
 from reasoner.stack.component import Component
 from reasoner.stack.loopback import answer_of
+from tests.support.parts import OTELCOL
 
-_NEEDED: Final = ("file", "host_metrics", "prometheus_remote_write", "kafka", "otlp")
 TOPIC: Final = "probe"
-
-
-def missing_components() -> str:
-    """Return why no Collector can run here, "" if one can."""
-    program = tools() / "collector" / "otelcol"
-    if not program.exists():
-        return f"{program} is not there: run `make collector`"
-    listed = subprocess.run([program, "components"], capture_output=True, text=True, check=True).stdout
-    missing = [name for name in _NEEDED if f"name: {name}\n" not in listed]
-    return f"{program} has no {', '.join(missing)}" if missing else ""
 
 
 def collector(folder: Path, ports: tuple[int, int, int, int], bootstrap: str, prometheus_url: str) -> Component:
@@ -75,7 +63,7 @@ def collector(folder: Path, ports: tuple[int, int, int, int], bootstrap: str, pr
         name="probe-collector",
         folder=own,
         prepare=prepare,
-        command=lambda: [str(tools() / "collector" / "otelcol"), "--config", str(own / "config.yaml")],
+        command=lambda: [str(OTELCOL), "--config", str(own / "config.yaml")],
         not_ready_because=lambda: None if send_spans(reached, 1) == 1 else "no answer to OTLP/HTTP",
     )
 

@@ -17,7 +17,7 @@ from reasoner.stack.settings import free_ports
 from reasoner.stack.supervisor import Supervisor
 from tests.deploy.monitoring.prometheus_api import PrometheusApi
 from tests.support.components import skip_unless_set_up, skip_without_postgres
-from tests.support.parts import skip_unless_made
+from tests.support.parts import OTELCOL, PROMETHEUS, skip_unless_made
 
 # Alerts that wait for minutes are to be seen within a test: values each two seconds, not each 15.
 SCRAPE = "2s"
@@ -39,7 +39,7 @@ def monitored_stack(folder: Path) -> Iterator[MonitoredStack]:
     """Start the stack; end it with the `with` body."""
     skip_unless_set_up()
     skip_without_postgres()
-    skip_unless_made(*(tools() / program / program for program in ("prometheus", "alertmanager")))
+    skip_unless_made(OTELCOL, PROMETHEUS, tools() / "alertmanager" / "alertmanager")
     settings = StackSettings(folder=folder, flink_taskmanager_memory="2000m").with_auto_ports().resolved()
     components = components_of(settings, ["prometheus", "alertmanager", "kafka", "postgres", "flink"])
     supervisor = Supervisor(settings.folder, die_with_parent=True)
