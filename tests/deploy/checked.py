@@ -62,6 +62,7 @@ _COLLECTOR: Final = "tests/deploy/collector/test_collector.py"
 _LOKI: Final = "tests/deploy/collector/test_loki.py"
 _MANIFESTS: Final = "tests/unit/deploy/k8s/test_manifests.py"
 _OVERLAYS: Final = "tests/unit/deploy/k8s/test_overlays.py"
+_API_SERVER: Final = "tests/deploy/k8s/test_api_server.py"
 _KUBERNETES: Final = "tests/deploy/k8s/test_kubernetes.py"
 _COMPOSE: Final = "tests/deploy/compose/test_compose.py"
 _COMPOSE_FILE: Final = "tests/unit/deploy/compose/test_compose_file.py"
@@ -104,6 +105,7 @@ CHECKS: Final[Sequence[Check]] = (
     Check(("deploy/collector/collector.yaml",), "tests/faults/test_trial.py", "Collector", "trial"),
     Check(("k8s-operator/[cmop]*",), _OVERLAYS, "rules of ours"),
     Check(("k8s-operator/*",), _MANIFESTS, "schemas of Kubernetes and CRDs, DefaultValidator of the operator"),
+    Check(("k8s-operator/*",), _API_SERVER, "kube-apiserver 1.36 (dry run)", command="`make test-k8s`"),
     Check(_APPLIED, _KUBERNETES, "kube-apiserver, the operator", "kubernetes"),
     Check(_OF_NODES, "", "how nodes keep it: there is no kubelet"),
     Check(("docker-compose.yml", ".env.example", "deploy/compose/*"), _COMPOSE_FILE, "compose-go, Compose's parser"),

@@ -14,11 +14,19 @@ import yaml
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
+from jobs.graph import JOBS
 from reasoner.folders import tools
 from reasoner.stack.environment import java_home
 from tests.tidy.rules import ROOT
 
 MANIFESTS: Final = ROOT / "k8s-operator"
+OVERLAYS: Final = ("overlays/dev", "overlays/prod")
+PREPARE: Final = tuple(f"{overlay}/prepare" for overlay in OVERLAYS)
+# All that a person applies; the other folders are parts of these.
+FOLDERS: Final = (
+    *(*OVERLAYS, *PREPARE, *(f"jobs/{job}" for job in JOBS), "session"),
+    *("collector", "collector/monitoring", "collector-observability"),
+)
 KUBERNETES: Final = "1.36.0"  # as the API server of make test-k8s
 # The operator's log, with colours, is between the lines.
 _VALIDATED: Final = re.compile(r"^(?:\x1b\[m)?(/.+)\t(Flink\w+/\S+)\t(.*)$", re.MULTILINE)

@@ -18,7 +18,6 @@ _MERGE: Final = "application/merge-patch+json"
 _PLURAL: Final = {
     "FlinkDeployment": "apis/flink.apache.org/v1beta1/{}/flinkdeployments",
     "FlinkStateSnapshot": "apis/flink.apache.org/v1beta1/{}/flinkstatesnapshots",
-    "Deployment": "apis/apps/v1/{}/deployments",
     "Pod": "api/v1/{}/pods",
     "ConfigMap": "api/v1/{}/configmaps",
     "Secret": "api/v1/{}/secrets",
@@ -76,8 +75,8 @@ class KubeApi:
         made = self._call("POST", self._path("ServiceAccount", account) + "/token", body)
         return str(made["status"]["token"])
 
-    def write_kubeconfig(self, file: Path, token: str) -> Path:
-        """Write the file by which a program finds the server and says who it is."""
+    def write_kubeconfig(self, file: Path) -> None:
+        """Write the file by which a program finds the server and says that it is this client."""
         config = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -85,12 +84,11 @@ class KubeApi:
             "clusters": [
                 {"name": "test", "cluster": {"server": self.url, "certificate-authority": str(self.certificate)}}
             ],
-            "users": [{"name": "test", "user": {"token": token}}],
+            "users": [{"name": "test", "user": {"token": self.token}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": self.namespace}}],
         }
         file.touch(mode=0o600)
         file.write_text(yaml.safe_dump(config))
-        return file
 
     def ready(self) -> bool:
         """Return whether the server serves requests."""

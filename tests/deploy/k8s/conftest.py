@@ -43,7 +43,6 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 def nodes(plane: ControlPlane, tmp_path: Path) -> Iterator[Kubelet]:
     """Run the pods of the namespace on this machine."""
     bubblewrap()
-    (tmp_path / "store").mkdir()
     # The optimising compiler of the JVM is used too late in a test (tests/support/components.py).
     variables = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"}
     with kubelet(Kubelet(plane.admin, tmp_path / "pods", SERVICES, variables)) as made:

@@ -158,7 +158,7 @@ def _controllers(binaries: Path, folder: Path, admin: KubeApi, port: int) -> Com
 
     def prepare() -> None:
         place.mkdir(parents=True, exist_ok=True)
-        admin.write_kubeconfig(kubeconfig, admin.token)
+        admin.write_kubeconfig(kubeconfig)
 
     return Component(
         name="kube-controller-manager", folder=place, prepare=prepare, ports={"controllers_port": port},
@@ -191,9 +191,10 @@ def operator(plane: ControlPlane) -> Component:
 
     def command() -> list[str]:
         java = [str(java_home() / "bin/java"), "-Xmx384m", "-XX:TieredStopAtLevel=1"]
-        hosts = f"-Djdk.net.hosts.file={plane.hosts}"
+        # It leaves templates of pods behind in the folder of temporary files.
+        properties = (f"-Djdk.net.hosts.file={plane.hosts}", f"-Djava.io.tmpdir={place}")
         classes = ":".join(map(str, path))
-        return [*java, hosts, "-cp", classes, "org.apache.flink.kubernetes.operator.FlinkOperator"]
+        return [*java, *properties, "-cp", classes, "org.apache.flink.kubernetes.operator.FlinkOperator"]
 
     def environment() -> dict[str, str]:
         names = {"OPERATOR_NAMESPACE": "flink-operator", "OPERATOR_NAME": "flink-kubernetes-operator"}

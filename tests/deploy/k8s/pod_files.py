@@ -163,8 +163,6 @@ class PodFiles:
         for mount in sorted(self._container["volumeMounts"], key=lambda mount: len(mount["mountPath"])):
             place = mount["mountPath"].replace("/var/run/", "/run/")  # a link
             yield from ("--ro-bind" if mount.get("readOnly") else "--bind", str(self.folder / mount["name"]), place)
-        # The checkout, Python, and the store of this test, which may be in /tmp or /opt: the pod has its own.
+        # The checkout and Python, which may be in /tmp or /opt: the pod has its own.
         for path in (str(ROOT), sys.base_prefix):
             yield from ("--ro-bind", path, path)
-        store = self.folder.parents[1] / "store"
-        yield from ("--bind-try", str(store), str(store))

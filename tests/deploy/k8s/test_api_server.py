@@ -9,13 +9,14 @@ import yaml
 from tests.deploy.k8s.api import KubeApi, Object, Refused
 from tests.deploy.k8s.control_plane import ControlPlane
 from tests.deploy.k8s.overlay import NAMESPACE
-from tests.support.manifests import MANIFESTS, rendered
+from tests.support.manifests import FOLDERS, MANIFESTS, rendered
 
 pytestmark = pytest.mark.deploy
 
-FOLDERS: Final = ("overlays/dev", "overlays/dev/prepare", "overlays/prod", "overlays/prod/prepare", "collector")
+OBSERVABILITY: Final = "observability"
 DEVELOPER: Final = ("--as", "dev", "--as-group", "metric-reasoner-developers")
 FLINK: Final = ("--as", f"system:serviceaccount:{NAMESPACE}:flink")
+AGENT: Final = ("--as", f"system:serviceaccount:{OBSERVABILITY}:collector-agent")
 # Of whom, verb, kind -> whether it is allowed.
 RIGHTS: Final = {
     (DEVELOPER, "patch", "flinkdeployments"): True,
@@ -32,30 +33,47 @@ RIGHTS: Final = {
     (FLINK, "get", "secrets"): False,
     (FLINK, "update", "deployments"): False,
     (FLINK, "create", "pods/exec"): False,
+    (AGENT, "list", "pods"): True,
+    (AGENT, "get", "nodes/metrics"): True,
+    (AGENT, "get", "nodes/proxy"): False,
+    (AGENT, "get", "secrets"): False,
+    (AGENT, "get", "pods/log"): False,
+    (AGENT, "delete", "pods"): False,
 }
 
 
 @pytest.fixture(scope="module")
 def namespaces(plane: ControlPlane) -> None:
-    """Create the namespaces and the rights of the development overlay."""
+    """Create the namespaces, and accounts with their rights of the development overlay and the Collectors."""
     documents = [one for folder in FOLDERS for one in rendered(folder)]
     plane.apply(yaml.safe_dump_all([one for one in documents if one["kind"] == "Namespace"]))
-    kinds = ("ServiceAccount", "Role", "RoleBinding")
-    plane.apply(yaml.safe_dump_all([one for one in rendered("overlays/dev") if one["kind"] in kinds]))
+    kinds = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+    granted = [one for folder in ("overlays/dev", "collector") for one in rendered(folder) if one["kind"] in kinds]
+    plane.apply(yaml.safe_dump_all(granted))
 
 
 @pytest.mark.usefixtures("namespaces")
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_api_server_takes_each_document(plane: ControlPlane, folder: str) -> None:
+    """Those of no namespace, which are for an overlay, go into that of the development overlay."""
     documents = rendered(folder)
-    assert plane.apply(yaml.safe_dump_all(documents), "--dry-run=server").count("\n") == len(documents)
+    named = {one["metadata"].get("namespace") for one in documents} - {None}
+    (namespace,) = named or {NAMESPACE}
+    said = plane.apply(yaml.safe_dump_all(documents), "--dry-run=server", "-n", namespace)
+    assert said.count("\n") == len(documents)
 
 
 @pytest.mark.usefixtures("namespaces")
-def test_the_api_server_takes_a_session_and_a_snapshot(plane: ControlPlane) -> None:
-    plane.apply(yaml.safe_dump_all(rendered("session")), "--dry-run=server", "-n", NAMESPACE)
+def test_the_api_server_takes_a_snapshot(plane: ControlPlane) -> None:
     made = plane.kubectl("create", "--dry-run=server", "-n", NAMESPACE, "-f", str(MANIFESTS / "snapshot.yaml"))
     assert not made.returncode, made.stderr
+
+
+@pytest.mark.usefixtures("namespaces")
+@pytest.mark.parametrize(("who", "verb", "kind"), [(DEVELOPER, "patch", "flinkdeployments"), (FLINK, "create", "pods")])
+def test_rights_end_at_the_namespace(plane: ControlPlane, who: tuple[str, ...], verb: str, kind: str) -> None:
+    asked = plane.kubectl("auth", "can-i", verb, kind, "-n", OBSERVABILITY, *who)
+    assert asked.stdout.strip() == "no", asked.stderr
 
 
 @pytest.mark.usefixtures("namespaces")

@@ -13,33 +13,32 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from jobs.settings import JobConfig
 from reasoner.clients.flink_rest import FlinkRest
 from reasoner.errors import CommandFailed
 from reasoner.recordings.message import Message
 from reasoner.recordings.player import PlayOptions, play
 from reasoner.runs.job_process import write_config
 from reasoner.runs.local_run import LocalRun
-from reasoner.stack import RunningStack
-from reasoner.stack.s3 import credentials_file
+from reasoner.stack import RunningStack, s3
 from reasoner.waiting import wait_until
 from state_schemas.contracts.insight import Insight, from_json
+from state_schemas.contracts.settings import Lake
 from state_schemas.contracts.tables import RESOLUTIONS_S
 from tests.deploy.k8s.api import Object
 from tests.deploy.k8s.control_plane import ControlPlane
 from tests.deploy.k8s.kubelet import Kubelet
 from tests.deploy.k8s.overlay import NAMESPACE, SECRETS, Overlay
-from tests.deploy.k8s.store import STATE, flink_options, lake_settings
 from tests.faults.terminal import MINUTE_S, Person
 from tests.services.job_runs import PLAN, ClusterJob, job_config, records_in, shop_messages, topics_in
 from tests.support.driving import courses
 from tests.support.manifests import MANIFESTS, rendered
 from tests.support.reshaped import spread
+from tests.support.submitted import PARTITIONS, lake_on_s3
 
 pytestmark = pytest.mark.deploy
 
-PARTITIONS: Final = 4
 NAME: Final = "insights"
+STATE: Final = f"s3://flink/{NAME}"
 TWO_SLOTS: Final = {"taskmanager.numberOfTaskSlots": "2", "taskmanager.memory.task.off-heap.size": "512m"}
 
 
@@ -128,22 +127,18 @@ def refusals(person: Person, url: str) -> dict[str, str]:
 def test_kubernetes(
     plane: ControlPlane, nodes: Kubelet, stack: RunningStack, tmp_path: Path, verdict: dict[str, Any]
 ) -> None:
-    folder = tmp_path / "store"
-    keys = credentials_file(stack.settings)
-    overlay = Overlay.on_loopback(tmp_path / "overlay", STATE, flink_options(stack.settings))
-    config = job_config(
-        NAME, stack.settings.kafka_bootstrap, stack.settings.postgres_jdbc_url, folder,
-        engine={"checkpoint_interval_ms": 3_000, "parallelism": 1, "checkpoint_dir": ""},
-    )  # fmt: skip
-    settings = config.model_dump()
-    config = JobConfig.model_validate({**settings, "lake": {**settings["lake"], **lake_settings(stack.settings, keys)}})
-    on_s3 = lake_settings(stack.settings, f"{SECRETS}/aws-credentials")
-    secrets = {"password_file": f"{SECRETS}/lake-password", **on_s3}
-    in_pods = JobConfig.model_validate({**settings, "lake": {**config.lake.model_dump(), **secrets}})
+    settings = stack.settings
+    overlay = Overlay.on_loopback(tmp_path / "overlay", STATE, s3.flink_options(settings))
+    engine = {"checkpoint_interval_ms": 3_000, "parallelism": 1, "checkpoint_dir": ""}
+    config = job_config(NAME, settings.kafka_bootstrap, settings.postgres_jdbc_url, tmp_path, engine=engine)
+    lake = lake_on_s3(settings, NAME, settings.postgres_jdbc_url)
+    on_s3 = lake["s3"] | {"credentials_file": f"{SECRETS}/aws-credentials"}
+    secrets = {"password_file": f"{SECRETS}/lake-password", "s3": on_s3}
+    config, in_pods = (config.model_copy(update={"lake": Lake.model_validate(one)}) for one in (lake, lake | secrets))
     person = Person(tmp_path, stack, write_config(config, tmp_path / "job.yaml"))
-    job = ClusterJob(config, FlinkRest(overlay.rest_url), folder)
+    job = ClusterJob(config, FlinkRest(overlay.rest_url), tmp_path)
     job.prepare(PARTITIONS)  # topics that keep a recording; the Job finds them
-    prepare(plane, person, keys)
+    prepare(plane, person, s3.credentials_file(settings))
     messages = list(spread(shop_messages(), PARTITIONS, 1))
 
     def send(part: list[Message]) -> None:

@@ -12,15 +12,19 @@ import yaml
 from jobs.graph import JOBS
 from jobs.settings import JobConfig, load
 from tests.support.manifest_policy import policy_faults
-from tests.support.manifests import MANIFESTS, Document, is_checked, name_of, operator_faults, rendered, schema_fault
+from tests.support.manifests import (
+    FOLDERS,
+    MANIFESTS,
+    OVERLAYS,
+    Document,
+    is_checked,
+    name_of,
+    operator_faults,
+    rendered,
+    schema_fault,
+)
 from tests.tidy.rules import ROOT
 
-OVERLAYS: Final = ("overlays/dev", "overlays/prod")
-PREPARE: Final = tuple(f"{overlay}/prepare" for overlay in OVERLAYS)
-FOLDERS: Final = (
-    *(*OVERLAYS, *PREPARE, *(f"jobs/{job}" for job in JOBS), "session"),
-    *("collector", "collector/monitoring", "collector-observability"),
-)
 # What an agent of telemetry needs of its node, and no other pod may have.
 AGENT: Final = {
     "DaemonSet/collector-agent": [
@@ -113,6 +117,17 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, dict[str, 
     for name, text in texts.items():
         (folder / f"{name}.yaml").write_text(text)
     return operator_faults(folder, texts)
+
+
+def test_each_folder_is_checked_alone_or_as_a_part_of_another() -> None:
+    found, waiting = set[Path](), [MANIFESTS / folder for folder in FOLDERS]
+    while waiting:
+        folder = waiting.pop()
+        found.add(folder)
+        listed = yaml.safe_load((folder / "kustomization.yaml").read_text())
+        parts = (folder / part for kind in ("resources", "components") for part in listed.get(kind, ()))
+        waiting += [part.resolve() for part in parts if part.is_dir()]
+    assert {file.parent for file in MANIFESTS.rglob("kustomization.yaml")} <= found
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -12,11 +12,9 @@ import yaml
 
 from jobs.settings import JobConfig, load
 from jobs.sinks import topic_table
-from tests.support.manifests import MANIFESTS, Document, name_of, rendered
+from tests.support.manifests import MANIFESTS, OVERLAYS, PREPARE, Document, name_of, rendered
 from tests.tidy.rules import ROOT
 
-OVERLAYS: Final = ("overlays/dev", "overlays/prod")
-PREPARE: Final = tuple(f"{overlay}/prepare" for overlay in OVERLAYS)
 STATE: Final = ("execution.checkpointing.dir", "execution.checkpointing.savepoint-dir", "high-availability.storageDir")
 PREFIX: Final = re.compile(r"'sink\.transactional-id-prefix'='([^']+)'")
 
