@@ -38,7 +38,8 @@ def upgrade(file: Path, rest: FlinkRest, job: str, say: Callable[[str], None], b
     way = None if is_application else by or usual_way()
     faults = Preflight(asked.job, config, str(file), rest, way).successor_faults(running.job_id)
     refuse(config.name, [*faults, *_state_faults(config, rest, running.job_id), *_job_faults(asked, before)])
-    path = savepoints.stop(config.name, rest.url, "", drain=False)
+    folder = "" if before else config.engine.checkpoint_dir  # of the new settings: the journal has none of the job
+    path = savepoints.stop(config.name, rest.url, folder, drain=False)
     if is_application:
         raise ApplicationEnded(config.name, path)
     if before:

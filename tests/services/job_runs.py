@@ -176,9 +176,8 @@ class ClusterJob:
 
     def drain(self) -> str:
         """Stop the job with event time at its end; return the savepoint when the job has finished."""
-        savepoint = self.rest.stop(
-            self.job_id, f"file://{self.folder}/savepoints", drain=True, deadline_s=DRAIN_DEADLINE_S
-        )
+        folder = self.config.engine.checkpoint_dir
+        savepoint = self.rest.stop(self.job_id, folder, drain=True, deadline_s=DRAIN_DEADLINE_S)
         wait_for_state(self.rest, self.job_id, "FINISHED", DRAIN_DEADLINE_S)
         return savepoint
 

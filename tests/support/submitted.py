@@ -13,24 +13,21 @@ from reasoner.stack import RunningStack, StackSettings
 from reasoner.stack.s3 import credentials_file
 from state_schemas.contracts.settings import Lake
 from state_schemas.contracts.tables import RESOLUTIONS_S
-from state_schemas.telemetry.signals import SIGNALS, SignalType
 from tests.services.job_runs import PLAN, ClusterJob, database, job_config, records_in, shop_messages
 from tests.support.reshaped import spread
 
 PARTITIONS = 4
 
 
-def prepared(
-    stack: RunningStack, name: str, folder: Path, *, signals: Sequence[SignalType] = SIGNALS, checkpoints: str = ""
-) -> tuple[ClusterJob, Path]:
+def prepared(stack: RunningStack, name: str, folder: Path) -> tuple[ClusterJob, Path]:
     """Create topics, catalog and tables of a job; return it, not started, and the file of its settings.
 
-    Tables are on the S3 server of the stack, and checkpoints too unless `checkpoints` is another folder.
+    Tables, checkpoints and savepoints are on the S3 server of the stack.
     """
     urls = stack.settings
     jdbc = database(urls.postgres_sqlalchemy_url, urls.postgres_jdbc_url, name)
-    engine = {"checkpoint_dir": checkpoints or f"s3://flink/{name}"}
-    config = job_config(name, urls.kafka_bootstrap, jdbc, folder, signals=signals, engine=engine)
+    engine = {"checkpoint_dir": f"s3://flink/{name}"}
+    config = job_config(name, urls.kafka_bootstrap, jdbc, folder, engine=engine)
     config = config.model_copy(update={"lake": Lake.model_validate(lake_on_s3(urls, name, jdbc))})
     job = ClusterJob(config, FlinkRest(urls.flink_rest_url), folder)
     job.prepare(PARTITIONS)

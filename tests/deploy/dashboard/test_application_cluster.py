@@ -1,6 +1,6 @@
 """An application cluster of the stack: its job is watched, upgraded by a new cluster from its savepoint, and drained.
 
-Every record counts once over both clusters.
+Every record counts once over both clusters; tables, checkpoints and the savepoint of the upgrade are on S3.
 """
 
 from dataclasses import replace
@@ -14,6 +14,7 @@ from reasoner.clients.flink_rest import FlinkRest
 from reasoner.recordings.player import play
 from reasoner.runs import savepoints
 from reasoner.stack import RunningStack, StackSettings, running
+from reasoner.stack.s3 import credentials_file
 from reasoner.waiting import wait_until
 from tests.faults.terminal import Person
 from tests.services.job_runs import ClusterJob, topics_in
@@ -27,7 +28,7 @@ START_DEADLINE_S = 180.0
 
 
 def test_application_cluster(session: RunningStack, tmp_path: Path, verdict: dict[str, Any]) -> None:
-    job, file = prepared(session, NAME, tmp_path, checkpoints=f"file://{tmp_path}/checkpoints")
+    job, file = prepared(session, NAME, tmp_path)
     settings = yaml.safe_load(file.read_text())
     first, second = parts(2)
 
@@ -35,7 +36,7 @@ def test_application_cluster(session: RunningStack, tmp_path: Path, verdict: dic
         play(part, session.settings.kafka_bootstrap, topics_in(job.config))
         job.wait_until_read()
 
-    with running(application(tmp_path / "first", file), ["flink"]) as stack:
+    with running(application(session.settings, tmp_path / "first", file), ["flink"]) as stack:
         started, person = started_in(job, stack), Person(tmp_path, stack, file)
         on = ("--config", str(file), "--target", started.rest.url)
         send(first)
@@ -44,10 +45,11 @@ def test_application_cluster(session: RunningStack, tmp_path: Path, verdict: dic
         file.write_text(yaml.safe_dump(settings | {"engine": settings["engine"] | {"parallelism": 1}}))
         said = person.run("upgrade", *on, code=1)
         path = said.partition("with the savepoint ")[2].partition(",")[0]
+        assert path.startswith(f"s3://flink/{NAME}/savepoint-")
         assert started.state() == "FINISHED", "the cluster stays and shows the savepoint"
         assert started.rest.last_point(started.job_id) == path
 
-    with running(application(tmp_path / "second", file, path), ["flink"]) as stack:
+    with running(application(session.settings, tmp_path / "second", file, path), ["flink"]) as stack:
         started = started_in(job, stack)
         vertices = started.rest.get(f"/jobs/{started.job_id}")["vertices"]
         verdict["subtasks_after_upgrade"] = max(vertex["parallelism"] for vertex in vertices)
@@ -59,10 +61,15 @@ def test_application_cluster(session: RunningStack, tmp_path: Path, verdict: dic
     verdict["pass"] = True
 
 
-def application(folder: Path, file: Path, savepoint: str = "") -> StackSettings:
-    """Return the settings of an application cluster that runs the job of a file."""
-    settings = StackSettings(folder=folder, flink_application=file, flink_savepoint=savepoint, **SIZES)
-    return settings.with_auto_ports()
+def application(session: StackSettings, folder: Path, file: Path, savepoint: str = "") -> StackSettings:
+    """Return the settings of an application cluster that runs the job of a file, with the S3 server of the session."""
+    settings = StackSettings(
+        folder=folder, flink_application=file, flink_savepoint=savepoint, flink_s3=True, **SIZES
+    ).with_auto_ports()
+    keys = credentials_file(settings)
+    keys.parent.mkdir(parents=True)
+    keys.symlink_to(credentials_file(session))
+    return settings.model_copy(update={"s3_port": session.s3_port})
 
 
 def started_in(job: ClusterJob, stack: RunningStack) -> ClusterJob:

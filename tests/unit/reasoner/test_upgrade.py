@@ -86,6 +86,7 @@ def start(
 def submitting(monkeypatch: pytest.MonkeyPatch, cluster: Cluster, job_id: str, state: str) -> list[Submission]:
     """Let the cluster take what is submitted, as a job in this state with a checkpoint; return the list of it."""
     asked: list[Submission] = []
+    vars(cluster)["savepoint_folders"] = folders = list[str]()
 
     def submit(submission: Submission, target: str) -> str:
         asked.append(submission)
@@ -94,6 +95,7 @@ def submitting(monkeypatch: pytest.MonkeyPatch, cluster: Cluster, job_id: str, s
         return job_id
 
     def stop(name: str, target: str, folder: str, *, drain: bool) -> str:
+        folders.append(folder)
         vars(cluster)["states"][OLD] = "FINISHED"
         return SAVEPOINT
 
@@ -119,8 +121,10 @@ def test_an_upgrade_goes_on_from_the_savepoint_of_the_job_that_it_stops(
 def test_an_application_is_stopped_with_a_savepoint_and_the_next_step_is_said(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"lake": {"uri": "jdbc:sqlite:/c.db", "warehouse": "s3://w"}, "kafka": {"properties": SASL}}
-    file.write_text(yaml.safe_dump(settings))  # no matter here: nothing of it leaves this machine
+    settings: dict[str, Any] = {"lake": {"uri": "jdbc:sqlite:/c.db", "warehouse": "s3://w"}}
+    settings["kafka"] = {"properties": SASL}  # no matter here: nothing of it leaves this machine
+    settings["engine"] = {"checkpoint_dir": "s3://state"}
+    file.write_text(yaml.safe_dump(settings))
     monkeypatch.setenv("REASONER_TOOLS", str(file.parent))
     cluster = Cluster({OLD: "RUNNING"})
     vars(cluster)["given_settings"] = {"execution.target": "embedded", "kubernetes.cluster-id": "insights"}
@@ -128,6 +132,7 @@ def test_an_application_is_stopped_with_a_savepoint_and_the_next_step_is_said(
     with pytest.raises(CommandFailed, match=f"start the cluster again .* `--fromSavepoint {SAVEPOINT}`"):
         upgrade.upgrade(file, cluster, "", lambda line: None)
     assert (submitted, cluster.jobs()) == ([], {OLD: "FINISHED"})
+    assert vars(cluster)["savepoint_folders"] == ["s3://state"], "no journal has the settings of its job"
 
 
 def test_an_application_in_kubernetes_is_left_to_its_operator(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
