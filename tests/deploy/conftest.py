@@ -8,6 +8,7 @@ import pytest
 HERE = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Put each test of tests/deploy into the group of its folder, for `--dist loadgroup`."""
     for item in items:
