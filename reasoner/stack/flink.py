@@ -60,9 +60,12 @@ def taskmanager(settings: StackSettings, number: int) -> Component:
         # mistaken for the new one. The id begins with the component's name, so that the dashboard shows the process.
         id_file.write_text(f"{name}-{secrets.token_hex(3)}")
 
+    def current_id() -> str:
+        return id_file.read_text() if id_file.exists() else ""
+
     def command() -> list[str]:
         own = (
-            f"taskmanager.resource-id={id_file.read_text()}",
+            f"taskmanager.resource-id={current_id()}",
             f"{_METRICS_PORT}={settings.flink_metrics_port + number}",
         )
         options = [word for option in own for word in ("-D", option)]
@@ -74,7 +77,7 @@ def taskmanager(settings: StackSettings, number: int) -> Component:
         except CommandFailed as failure:
             return str(failure)
         known = {taskmanager["id"]: taskmanager["slotsNumber"] for taskmanager in answer["taskmanagers"]}
-        if id_file.exists() and known.get(id_file.read_text()) == settings.flink_slots:
+        if known.get(current_id()) == settings.flink_slots:
             return None
         listed = f"{settings.flink_rest_url} lists {len(known)} TaskManagers"
         return f"{listed}, {name} with {settings.flink_slots} slots not yet"

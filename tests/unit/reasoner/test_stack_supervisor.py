@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,8 @@ from reasoner.errors import CommandFailed
 from reasoner.stack.component import Component
 from reasoner.stack.environment import program
 from reasoner.stack.process import ProcessRecord
-from reasoner.stack.settings import LOOPBACK, free_ports
+from reasoner.stack.running import COMPONENTS, OPTIONAL, components_of
+from reasoner.stack.settings import LOOPBACK, StackSettings, free_ports
 from reasoner.stack.supervisor import Supervisor
 
 # The program listens on the port of its argument; it is ready when it accepts a connection.
@@ -91,6 +93,15 @@ def test_all_missing_programs_are_one_message_and_nothing_is_prepared(
     ):
         supervisor.up([part, *lacking])
     assert not part.folder.exists()
+
+
+def test_each_component_knows_its_command_before_it_is_prepared(tmp_path: Path) -> None:
+    """Catch a command that reads what `prepare` writes: `up` asks for it first, and nothing could be started."""
+    settings = StackSettings(folder=tmp_path).with_auto_ports().resolved()
+    for component in components_of(settings, [*COMPONENTS, *OPTIONAL]):
+        with suppress(CommandFailed):  # its program is not on this machine
+            assert component.command()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_command_sees_and_ends_what_the_first_started(supervisor: Supervisor, part: Component) -> None:
