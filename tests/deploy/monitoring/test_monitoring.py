@@ -39,6 +39,7 @@ MAY_FIRE: Final = frozenset(
     {
         "MetricReasonerNamesOverflowed",  # operations_max is 1
         "MetricReasonerRecordsLate",  # a hundredth of the spans
+        "MetricReasonerRecordsRejected",  # some of the garbage is one record of a message
         "MetricReasonerRecordsBehind",  # most messages are read as fast as they can be
         "MetricReasonerCollectorRefuses",
         "MetricReasonerCollectorQueueFills",
