@@ -19,11 +19,14 @@ case ${1:-} in
   *) exec "$@" ;;
 esac
 
-process=$1 options=()
+process=$1 options=() rocksdb=
 shift
 while IFS=: read -r key value; do
   [[ -z $key || $key == '#'* ]] || options+=(-D "$key=${value# }")
+  [[ $key != state.backend.rocksdb.localdir ]] || rocksdb=${value# }
 done <<<"${FLINK_PROPERTIES:-}"
+# A TaskManager that was killed leaves its copies of state, which nobody reads: they would fill a volume.
+[[ $process != taskmanager || -z $rocksdb ]] || rm -rf "$rocksdb"
 # Flink's own file says localhost, where the other containers would look for it in themselves.
 [[ $process != taskmanager ]] || options+=(-D "taskmanager.host=$(hostname --ip-address | cut -d ' ' -f 1)")
 if [[ $process == standalone-job && -n ${JOB_ID:-} ]]; then
