@@ -142,8 +142,16 @@ def drain(job: ClusterJob, sent: set[bytes]) -> int:
     return int(restored)
 
 
+# A TaskManager of Flink that shows the folders that it finds.
+SHOWS_FOLDERS: Final = """
+mkdir -p /tmp/rocksdb/of-a-killed-process /tmp/flink/bin
+echo 'ls /tmp' > /tmp/flink/bin/taskmanager.sh && chmod +x /tmp/flink/bin/taskmanager.sh
+FLINK_HOME=/tmp/flink exec /docker-entrypoint.sh taskmanager
+"""
+
+
 def check_image(composed: Composed) -> None:
-    """Check on a root that is read-only: the user, that no jar is there twice, and that no kernel is compiled anew."""
+    """Check on a root that is read-only: user, no jar twice, no kernel compiled anew, no state of a killed process."""
     in_image = partial(composed.podman, "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp:exec")
     jars = in_image(building.JOB, "sh", "-c", "id -u; find /opt /usr -name '*.jar' -type f -exec sha256sum {} +")
     user, *hashes = [line.split()[0] for line in jars.splitlines()]
@@ -156,6 +164,10 @@ def check_image(composed: Composed) -> None:
     )
     assert "[cache] data loaded" in done
     assert "[cache] data saved" not in done
+    local = ("--hostname", "localhost", "--env", "FLINK_PROPERTIES=state.backend.rocksdb.localdir: /tmp/rocksdb")
+    folders = in_image(*local, "--entrypoint", "bash", building.JOB, "-c", SHOWS_FOLDERS).split()
+    assert "flink" in folders
+    assert "rocksdb" not in folders
 
 
 def restart_each(composed: Composed, job: ClusterJob, sender: Sender, play_all: Callable[[], object]) -> dict[str, int]:
