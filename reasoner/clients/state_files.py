@@ -34,25 +34,19 @@ def folders(engine: Engine) -> dict[str, str]:
     return {name: own[name] for name in (CHECKPOINTS, SAVEPOINTS) if own[name]}
 
 
-def points(job_id: str, flink: Mapping[str, str]) -> list[Point]:
+def points(job_id: str, flink: Mapping[str, str], own: Mapping[str, str]) -> list[Point]:
     """Return the checkpoints and savepoints of a job that are complete: those that have `_metadata`.
 
-    flink: settings of Flink, which name the folders and the address of the store. Raises OSError if it does not answer,
-    or if a folder is neither on a disk nor in S3.
+    flink: settings of Flink, which name its folders and the address of the store. own: the folders of the job, as
+    `folders` gives them. It looks in both: a job whose folder was changed has left points in the other one, and a
+    savepoint that was asked for without a folder lies in that of the cluster. Raises OSError if the store does not
+    answer, or if a folder is neither on a disk nor in S3.
     """
     found = []
     for name, place, prefix in ((CHECKPOINTS, f"/{job_id}", "chk-"), (SAVEPOINTS, "", f"savepoint-{job_id[:6]}-")):
-        if flink.get(name):
-            found += _complete(f"{flink[name].rstrip('/')}{place}", prefix, flink)
+        for folder in sorted({flink.get(name, ""), own.get(name, "")} - {""}):
+            found += _complete(f"{folder.rstrip('/')}{place}", prefix, flink)
     return found
-
-
-def has_begun(job_id: str, flink: Mapping[str, str]) -> bool:
-    """Return whether there is the folder that Flink makes when a job begins. Raises as `points`."""
-    if not flink.get(CHECKPOINTS):
-        return False
-    files, _, path = _store(flink[CHECKPOINTS], flink)
-    return bool(files.get_file_info(f"{path.rstrip('/')}/{job_id}").type == FileType.Directory)
 
 
 def _store(address: str, flink: Mapping[str, str]) -> tuple[FileSystem, str, str]:

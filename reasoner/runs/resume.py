@@ -1,5 +1,6 @@
 """Where a job goes on: what its last run has left."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import urlsplit
@@ -7,7 +8,7 @@ from urllib.request import url2pathname
 
 from jobs.settings import JobConfig
 from reasoner.clients import state_files
-from reasoner.clients.flink_rest import FlinkRest
+from reasoner.clients.flink_rest import FlinkRest, JobInfo
 from reasoner.errors import CommandFailed, WrongUse, reason_of
 from reasoner.runs import journal
 
@@ -15,20 +16,20 @@ LATEST: Final = "latest"
 
 
 def point(config: JobConfig, rest: FlinkRest, savepoint: str) -> str:
-    """Return the path of a savepoint; `latest` is where the last run of the job ended, "" where it left and had none.
+    """Return the path of a savepoint; `latest` is where the last run of the job ended.
 
     A job that was stopped has its savepoint. One that was cancelled, has failed or was killed goes on exactly from its
-    last checkpoint, or from where it began if it had none. A run that has failed before it had a point is passed over:
-    it has committed nothing. Raises WrongUse where the point is not known: an older one would count what came after it
-    twice.
+    last checkpoint, or from where it began if the cluster still knows that it had none. A run that has failed before it
+    had a point is passed over: it has committed nothing. Raises WrongUse where the point is not known: an older one
+    would count what came after it twice.
     """
     return savepoint if savepoint != LATEST else _latest(config, rest)
 
 
 def has_run(name: str, rest: FlinkRest) -> bool:
-    """Return whether the cluster knows a job of this name, or the journal knows one of this cluster."""
-    is_known = any(job.name == name for job in rest.overview())
-    return is_known or any(entry.cluster == rest.url for entry in journal.entries(name))
+    """Return whether there is a run to go on from: the cluster or the journal knows one that is not passed over."""
+    runs = _runs(name, rest)
+    return any(runs.values()) or bool(_entries(name, rest, runs))
 
 
 def local_path(address: str) -> Path | None:
@@ -37,11 +38,24 @@ def local_path(address: str) -> Path | None:
     return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
 
 
+def _runs(name: str, rest: FlinkRest) -> dict[str, JobInfo | None]:
+    """Return the runs that the cluster knows by id, the last first; None for one that is passed over."""
+    runs = (job for job in rest.overview() if job.name == name)
+    return {
+        job.job_id: None if job.state == "FAILED" and rest.last_checkpoint(job.job_id) is None else job for job in runs
+    }
+
+
+def _entries(name: str, rest: FlinkRest, runs: Mapping[str, JobInfo | None]) -> list[journal.Entry]:
+    """Return the entries of the journal for this cluster, without those of upgrades and runs that came to nothing."""
+    passed = {journal.REFUSED, *(job_id for job_id, run in runs.items() if run is None)}
+    return [entry for entry in journal.entries(name) if entry.cluster == rest.url and entry.job_id not in passed]
+
+
 def _latest(config: JobConfig, rest: FlinkRest) -> str:
-    runs = (job for job in rest.overview() if job.name == config.name)
-    run = next((job for job in runs if job.state != "FAILED" or rest.last_checkpoint(job.job_id) is not None), None)
-    at_cluster = (entry for entry in journal.entries(config.name) if entry.cluster == rest.url)
-    entries = [entry for entry in at_cluster if entry.job_id != journal.REFUSED]
+    runs = _runs(config.name, rest)
+    run = next((run for run in runs.values() if run), None)
+    entries = _entries(config.name, rest, runs)
     job_id = run.job_id if run else (entries[-1].job_id if entries else "")
     of_run = [entry for entry in entries if entry.job_id == job_id]
     if any(isinstance(entry, journal.Drained) for entry in of_run):
@@ -71,22 +85,35 @@ def _unknown(config: JobConfig, rest: FlinkRest, why: str) -> NoReturn:
 
 
 def _left_behind(config: JobConfig, rest: FlinkRest, entries: list[journal.Entry]) -> str | None:
-    """Return the last complete point of a run that the cluster has forgotten, or where that run began.
+    """Return the last complete point of a run that the cluster has forgotten; None where there is none.
 
-    None where neither is known. Raises CommandFailed where this machine cannot look.
+    Where the run began is no such point: a run that was stopped by another command has left no checkpoint either.
+    Raises WrongUse for a savepoint that may be of a drained job, CommandFailed where this machine cannot look.
     """
     if not entries:
         return None
-    job_id = entries[0].job_id
-    flink = rest.settings() | state_files.folders(config.engine)
+    job_id, flink = entries[0].job_id, rest.settings()
+    own = state_files.folders(config.engine)
     try:
-        found = state_files.points(job_id, flink)
-        begun = state_files.has_begun(job_id, flink)
+        found = state_files.points(job_id, flink, own)
     except OSError as error:
+        place = own.get(state_files.CHECKPOINTS) or flink.get(state_files.CHECKPOINTS)
         message = (
-            f"what job {job_id} has left in {flink.get(state_files.CHECKPOINTS)} cannot be looked at from here "
-            f"({reason_of(error)}): give the path of its last checkpoint or savepoint"
+            f"what job {job_id} has left in {place} cannot be looked at from here ({reason_of(error)}): give the path "
+            "of its last checkpoint or savepoint"
         )
         raise CommandFailed(message) from error
-    begin = next((entry.savepoint for entry in entries if isinstance(entry, journal.Start)), None)
-    return max(found).path if found else (begin if begun else None)
+    if not found:
+        return None
+    newest = max(found)
+    taken = {_name(entry.path) for entry in entries if isinstance(entry, journal.Savepoint)}
+    if not newest.is_checkpoint and _name(newest.path) not in taken:
+        _unknown(
+            config, rest, f"job {job_id} has a savepoint of another command; unless it was drained, give {newest.path}"
+        )
+    return newest.path
+
+
+def _name(path: str) -> str:
+    """Return the last part of a path: Flink writes file:/ where others write file:///."""
+    return path.rstrip("/").rpartition("/")[2]

@@ -8,6 +8,7 @@ from typing import Final
 from jobs.settings import JobConfig
 from reasoner.clients.flink_errors import causes
 from reasoner.clients.flink_rest import FlinkRest, JobInfo
+from reasoner.clients.state_files import SAVEPOINTS, folders
 from reasoner.errors import CommandFailed
 from reasoner.runs import journal, operator_owned, savepoints
 from reasoner.runs.orphans import end_orphans
@@ -38,7 +39,8 @@ def upgrade(file: Path, rest: FlinkRest, job: str, say: Callable[[str], None], b
     way = None if is_application else by or usual_way()
     faults = Preflight(asked.job, config, str(file), rest, way).successor_faults(running.job_id)
     refuse(config.name, [*faults, *_state_faults(config, rest, running.job_id), *_job_faults(asked, before)])
-    folder = "" if before else config.engine.checkpoint_dir  # of the new settings: the journal has none of the job
+    # Without an entry in the journal the settings of the running job are not known: the new ones say where.
+    folder = "" if before else folders(config.engine).get(SAVEPOINTS, "")
     path = savepoints.stop(config.name, rest.url, folder, drain=False)
     if is_application:
         raise ApplicationEnded(config.name, path)

@@ -1,9 +1,8 @@
 """Print the options by which `standalone-job` goes on from the newest checkpoint or savepoint of JOB_ID, or nothing.
 
 Its arguments are those of `standalone-job`. It looks in the folders of FLINK_PROPERTIES and in those of the job's
-settings (`engine`), which override them: a job whose folder was changed goes on from where it was. The address of the
-store is that of FLINK_PROPERTIES. A container that is started again has no other memory: Flink's high availability
-needs ZooKeeper or Kubernetes.
+settings (`engine`). The address of the store is that of FLINK_PROPERTIES. A container that is started again has no
+other memory: Flink's high availability needs ZooKeeper or Kubernetes.
 """
 
 import os
@@ -36,8 +35,7 @@ def folders_of_job(arguments: Sequence[str]) -> dict[str, str]:
 def main() -> None:
     properties = {str(key): str(value) for key, value in yaml.safe_load(os.environ["FLINK_PROPERTIES"]).items()}
     try:
-        places = (properties, properties | folders_of_job(sys.argv[1:]))
-        found = [point for flink in places for point in state_files.points(os.environ["JOB_ID"], flink)]
+        found = state_files.points(os.environ["JOB_ID"], properties, folders_of_job(sys.argv[1:]))
     except (BadConfig, OSError) as error:
         sys.exit(str(error))
     if found:

@@ -1,5 +1,6 @@
 """Submission of a job: what is looked at first, and where the job begins."""
 
+import os
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -320,20 +321,50 @@ def test_a_cluster_that_has_forgotten_the_job_has_its_checkpoints_on_disk(
         resume.point(config, elsewhere, "latest")
 
 
-def test_a_run_that_was_forgotten_without_a_checkpoint_goes_on_where_it_began(file: Path, saved: Cluster) -> None:
-    """Catch a job that begins anew, though its folder is elsewhere, or that cannot go on though it has left nothing."""
-    began = journal.Start("then", saved.url, "a" * 32, "insights", "0.1.0", "", "file:///s/7")
+def test_a_run_that_was_forgotten_does_not_go_on_where_it_began(file: Path, saved: Cluster) -> None:
+    """Catch a job that counts twice what was committed before another command stopped it."""
+    config = Submission("insights", file).check()
     journal.check("insights")
-    journal.record("insights", began)
-    checkpoints, config = file.parent / "checkpoints", Submission("insights", file).check()
-    forgotten = Cluster(config={"execution.checkpointing.dir": f"file://{checkpoints}"})
-    with pytest.raises(WrongUse, match="is not known here"):
+    for savepoint in ("file:///s/7", ""):
+        journal.record("insights", journal.Start("then", saved.url, "a" * 32, "insights", "0.1.0", "", savepoint))
+        forgotten = Cluster(config={"execution.checkpointing.dir": f"file://{file.parent}/checkpoints"})
+        (file.parent / "checkpoints" / ("a" * 32) / "shared").mkdir(parents=True, exist_ok=True)
+        with pytest.raises(WrongUse, match="is not known here"):
+            resume.point(config, forgotten, "latest")
+
+
+@pytest.mark.parametrize("place", ["own", "cluster"])
+def test_a_savepoint_is_looked_for_in_the_folders_of_the_job_and_of_the_cluster(
+    file: Path, saved: Cluster, place: str
+) -> None:
+    own, cluster = file.parent / "own", file.parent / "cluster"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"engine": {"checkpoint_dir": f"file://{own}"}}))
+    config = Submission("insights", file).check()
+    checkpoint, savepoint = own / ("a" * 32) / "chk-3", file.parent / place / "savepoint-aaaaaa-0"
+    for number, folder in enumerate((checkpoint, savepoint), 1):
+        folder.mkdir(parents=True)
+        (folder / "_metadata").touch()
+        os.utime(folder / "_metadata", (number, number))
+    forgotten = Cluster(config={"execution.checkpointing.savepoint-dir": f"file://{cluster}"})
+    journal.check("insights")
+    journal.record("insights", journal.Start("then", saved.url, "a" * 32, "insights", "0.1.0", "", "file:///s/7"))
+    with pytest.raises(WrongUse, match=r"unless it was drained, give file:///.*/savepoint-aaaaaa-0"):
         resume.point(config, forgotten, "latest")
-    (checkpoints / ("a" * 32)).mkdir(parents=True)
-    assert resume.point(config, forgotten, "latest") == "file:///s/7"
-    journal.record("insights", journal.Start("now", saved.url, "b" * 32, "insights", "0.1.0", ""))
-    (checkpoints / ("b" * 32)).mkdir()
-    assert resume.point(config, forgotten, "latest") == ""
+    journal.record("insights", journal.Savepoint("now", saved.url, "a" * 32, f"file:{savepoint}"))
+    assert resume.point(config, forgotten, "latest") == f"file://{savepoint}"
+    os.utime(checkpoint / "_metadata", (9, 9))
+    assert resume.point(config, forgotten, "latest") == f"file://{checkpoint}"
+
+
+def test_a_first_start_that_failed_is_repeated(file: Path, saved: Cluster) -> None:
+    """Catch a submission that cannot be repeated until the cluster has forgotten the first one."""
+    again, failed = Submission("insights", file), JOB | {"state": "FAILED"}
+    cluster = Cluster(failed, checkpoints={"a" * 32: {}})
+    assert again.continued(cluster).savepoint == ""
+    journal.check("insights")
+    journal.record("insights", journal.Start("now", saved.url, "a" * 32, "insights", "0.1.0", ""))
+    assert again.continued(cluster).savepoint == "", "it failed after it was taken"
+    assert again.continued(Cluster(failed, checkpoints={"a" * 32: points(completed=1)})).savepoint == "latest"
 
 
 def test_a_submission_that_is_repeated_goes_on_begins_or_does_nothing(file: Path, saved: Cluster) -> None:
