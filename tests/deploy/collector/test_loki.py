@@ -30,6 +30,9 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 # 12 MB at once, more than Loki takes in a second; 1,000 such lines, a batch of the gateway, more than in one request.
 BULK: Final = 1_500
 BULK_BYTES: Final = 8_000
+SHORT: Final = 3_000  # lines of a pod: with their resource's attributes 9 MB, in one batch of the gateway
+RESOURCE_BYTES: Final = 3_000
+HOURS_OLD: Final = 2  # of what an agent kept, in a stream with newer lines
 OF_OTHERS: Final = 5
 LINE_BYTES_MAX: Final = 262_144  # of the gateway, and of Loki
 STACK_BYTES_MAX: Final = 65_536  # of an attribute
@@ -63,9 +66,12 @@ def settings(tmp_path: Path, loki: Loki) -> Iterator[StackSettings]:
 
 
 def test_loki(settings: StackSettings, loki: Loki, verdict: dict[str, Any]) -> None:
-    sent = [*bulk(), special(), of_another_service(), late()]
+    sent = [*bulk(), short(), special(), of_another_service(), late()]
     for request in sent:
         send(settings, request)
+    wait_until(lambda: loki.lines('{service="cart"} |= "largest"'), "a newer line is in Loki", 90.0)
+    sent.append(kept())
+    send(settings, sent[-1])
     count = sum(len(scope.log_records) for one in sent for part in one.resource_logs for scope in part.scope_logs)
     wait_until(lambda: exported(settings, "sent") + exported(settings, "send_failed") >= count, "all are sent", 90.0)
     verdict |= {"records": count, "refused": exported(settings, "send_failed")}
@@ -95,6 +101,7 @@ def each_record_is_found(loki: Loki) -> None:
     assert loki.lines(f'{cart} |= "jo@shop.example"') == []
     assert loki.lines(f'{cart} | k8s_pod_name="cart-7d4b" |= "bulk 1 "') == [body(1)]
     assert [len(line) for line in loki.lines(f'{cart} |= "largest"')] == [LINE_BYTES_MAX]
+    assert loki.lines(f'{cart} |= "kept"') == ["kept by an agent"]
     assert loki.lines(f'{cart} | exception_stacktrace=~"at .*" | a100="x"') == ["with a stack trace"]
 
 
@@ -108,6 +115,20 @@ def bulk() -> Iterator[ExportLogsServiceRequest]:
 
 def body(number: int) -> str:
     return f"bulk {number} ".ljust(BULK_BYTES, "x")
+
+
+def short() -> ExportLogsServiceRequest:
+    request, records = of_service("cart", "prod")
+    add(request.resource_logs[0].resource.attributes, k8s__pod__annotations="z" * RESOURCE_BYTES)
+    for number in range(SHORT):
+        add_record(records, f"short {number}")
+    return request
+
+
+def kept() -> ExportLogsServiceRequest:
+    request, records = of_service("cart", "prod")
+    add_record(records, "kept by an agent").time_unix_nano -= HOURS_OLD * 3_600 * 10**9
+    return request
 
 
 def special() -> ExportLogsServiceRequest:
