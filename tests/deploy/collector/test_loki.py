@@ -30,8 +30,8 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 # 12 MB at once, more than Loki takes in a second; 1,000 such lines, a batch of the gateway, more than in one request.
 BULK: Final = 1_500
 BULK_BYTES: Final = 8_000
-SHORT: Final = 3_000  # lines of a pod: with their resource's attributes 9 MB, in one batch of the gateway
-RESOURCE_BYTES: Final = 3_000
+SHORT: Final = 2_000  # lines of a pod: 1,000 with their resource's attributes, a batch of the gateway, are 10 MB
+RESOURCE_BYTES: Final = 10_000
 HOURS_OLD: Final = 2  # of what an agent kept, in a stream with newer lines
 OF_OTHERS: Final = 5
 LINE_BYTES_MAX: Final = 262_144  # of the gateway, and of Loki
