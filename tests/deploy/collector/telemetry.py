@@ -38,6 +38,17 @@ def any_value(value: Value) -> AnyValue:
     return built
 
 
+# Forms in which programs write secrets into lines: also cut ones, and JSON in a text.
+SECRET_LINES: Final = (
+    'form 1 {"cookie":"sid=hunter2; x=y',
+    r"form 2 {\"password\":\"hunter2\"}",
+    "form 3 POSTGRES_PASSWORD=hunter2 stays",
+    "form 4 GET /x?access_token=hunter2&a=stays",
+    "form 5 Cookie: a=hunter2; b=hunter2",
+    "form 6 Authorization: Digest username=hunter2, nonce=hunter2",
+)
+
+
 def requests(now_ns: int) -> Iterator[tuple[str, Any]]:
     """Yield the signal and the request of what services send."""
     yield "traces", _secrets_in_spans(now_ns)
@@ -66,6 +77,8 @@ def _secrets_in_spans(now_ns: int) -> ExportTraceServiceRequest:
             "cards": ["none", "4111111111111111"],
             "headers": {"Cookie": ["sid=hunter2"], "n": {"x-authorization": "hunter2"}},
             "lines": ['{"x-token": "hunter2"}'],
+            "settings": {"db": {"password": {"value": "hunter2", "of": {"user": "hunter2"}}}, "k": "v"},
+            "jar": {"cookie": ["a]b", "sid=hunter2"], "secret": 4711},
             "card": 4111111111111111,
             "share": FRACTION,
             "names": ["a", "b"],
@@ -83,7 +96,7 @@ def _long_lines(now_ns: int) -> ExportLogsServiceRequest:
     add(part.resource.attributes, {"service.name": "cart", "user.id": "17"})
     scope = part.scope_logs.add()
     bulk = [f"bulk {number} " + "x" * 100_000 for number in range(30)]
-    for line in (*bulk, "huge " + "ü" * 1_000_000, "login of jo@shop.example"):
+    for line in (*bulk, "huge " + "ü" * 1_000_000, "login of jo@shop.example", *SECRET_LINES):
         scope.log_records.add(time_unix_nano=now_ns, severity_number=9).body.string_value = line
     return logs
 

@@ -201,6 +201,18 @@ def test_no_secret_is_in_kafka(seen: Seen) -> None:
     assert message == "key ****, ****, no basic configuration"
 
 
+def test_secrets_in_lines_are_masked_in_each_form_and_the_rest_stays(seen: Seen) -> None:
+    lines = [seen.line(f"form {number} ")[1].body.string_value for number in range(1, 7)]
+    assert lines == [
+        "form 1 {****",
+        r"form 2 {\****",
+        "form 3 POSTGRES_**** stays",
+        "form 4 GET /x?access_****&a=stays",
+        "form 5 ****",
+        "form 6 ****",
+    ]
+
+
 def test_masks_reach_lists_maps_numbers_names_and_statuses_and_leave_the_others(seen: Seen) -> None:
     _, span = seen.span("pay by ****")
     assert span.status.message == "denied: ****"
@@ -208,6 +220,8 @@ def test_masks_reach_lists_maps_numbers_names_and_statuses_and_leave_the_others(
     assert attributes["cards"] == '["none","****"]'
     assert attributes["headers"] == '{****,"n":{****}}'
     assert attributes["lines"] == '["{\\****]', "also in a text within"
+    assert attributes["settings"] == '{"db":{****},"k":"v"}'
+    assert attributes["jar"] == "{****,****}"
     assert attributes["card"] == "****"
     assert attributes["share"] == FRACTION, "its decimals are no card"
     assert attributes["names"] == ["a", "b"], "a list without a secret stays one"
