@@ -41,10 +41,10 @@ class Loki:
             ready_deadline_s=90.0,
         )
 
-    def lines(self, query: str) -> list[str]:
-        """Return the lines of the last three hours that a query finds."""
+    def lines(self, query: str, hours: int = 1) -> list[str]:
+        """Return the lines of the last hours that a query finds."""
         now_s = time.time()
-        found = self._get("query_range", query=query, start=now_s - 3 * 3_600, end=now_s + 60, limit=5_000)
+        found = self._get("query_range", query=query, start=now_s - hours * 3_600, end=now_s + 60, limit=5_000)
         return [line for stream in found["result"] for _, line in stream["values"]]
 
     def streams(self) -> list[dict[str, str]]:

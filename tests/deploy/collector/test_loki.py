@@ -30,13 +30,13 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 # 12 MB at once, more than Loki takes in a second; 1,000 such lines, a batch of the gateway, more than in one request.
 BULK: Final = 1_500
 BULK_BYTES: Final = 8_000
-SHORT: Final = 2_000  # lines of a pod: 1,000 with their resource's attributes, a batch of the gateway, are 10 MB
-RESOURCE_BYTES: Final = 10_000
-HOURS_OLD: Final = 2  # of what an agent kept, in a stream with newer lines
+SHORT: Final = 1_000  # lines of each resource below
+USUAL_BYTES, LARGE_BYTES = 1_500, 40_000  # of a resource's attributes; a batch of the latter is beyond Loki's defaults
 OF_OTHERS: Final = 5
 LINE_BYTES_MAX: Final = 262_144  # of the gateway, and of Loki
 STACK_BYTES_MAX: Final = 65_536  # of an attribute
 ATTRIBUTES_MAX: Final = 128
+HOURS_LATE: Final = 2  # behind the newest line of its stream, where Loki's default is one
 DAYS_OLD: Final = 9  # of a file that an agent reads late, within the 14 that Loki keeps
 INDEXED: Final = {"env", "service", "site_id", "host", "service_name", "service_namespace"}
 
@@ -66,23 +66,22 @@ def settings(tmp_path: Path, loki: Loki) -> Iterator[StackSettings]:
 
 
 def test_loki(settings: StackSettings, loki: Loki, verdict: dict[str, Any]) -> None:
-    sent = [*bulk(), short(), special(), of_another_service(), late()]
-    for request in sent:
-        send(settings, request)
-    wait_until(lambda: loki.lines('{service="cart"} |= "largest"'), "a newer line is in Loki", 90.0)
-    sent.append(kept())
-    send(settings, sent[-1])
-    count = sum(len(scope.log_records) for one in sent for part in one.resource_logs for scope in part.scope_logs)
-    wait_until(lambda: exported(settings, "sent") + exported(settings, "send_failed") >= count, "all are sent", 90.0)
-    verdict |= {"records": count, "refused": exported(settings, "send_failed")}
+    shorts = [short("usual", USUAL_BYTES), short("large", LARGE_BYTES)]
+    count = send_all(settings, [*bulk(), special(), of_another_service(), late("archive", DAYS_OLD * 24), *shorts], 0)
+    sent = send_all(settings, [late("cart", HOURS_LATE)], count)
+    verdict |= {"records": sent, "refused": exported(settings, "send_failed")}
     assert verdict["refused"] == 0
     verdict["lines"] = {env: len(loki.lines(f'{{service_name=~".+", env="{env}"}}')) for env in ("prod", "dev")}
-    assert verdict["lines"] == {"prod": count - OF_OTHERS - 1, "dev": OF_OTHERS}, "the late one is not on disk yet"
+    assert verdict["lines"] == {"prod": count - OF_OTHERS - 1, "dev": OF_OTHERS}, "but for the late ones"
+    for name in ("usual", "large"):
+        assert len(set(loki.lines(f'{{service="{name}"}}'))) == SHORT, f"each line of a resource of {name} size"
+    assert loki.lines('{service="cart"} |= "late"', HOURS_LATE + 1) == ["late"], "beside the newer ones of its stream"
     each_record_is_found(loki)
     verdict["labels"] = sorted(loki.labels())
     assert set(verdict["labels"]) == INDEXED, "an id of a user, a request, a process or a pod would make streams"
     streams = {(one["service"], one["env"], one["site_id"]) for one in loki.streams()}
-    assert streams == {("cart", "prod", "7"), ("ledger", "dev", "7")}
+    in_prod = {(name, "prod", "7") for name in ("cart", "usual", "large")}
+    assert streams == {*in_prod, ("ledger", "dev", "7")}
     assert list((loki.folder / "empty").iterdir()) == [], "Loki writes into its volume alone"
     verdict["pass"] = True
 
@@ -101,7 +100,6 @@ def each_record_is_found(loki: Loki) -> None:
     assert loki.lines(f'{cart} |= "jo@shop.example"') == []
     assert loki.lines(f'{cart} | k8s_pod_name="cart-7d4b" |= "bulk 1 "') == [body(1)]
     assert [len(line) for line in loki.lines(f'{cart} |= "largest"')] == [LINE_BYTES_MAX]
-    assert loki.lines(f'{cart} |= "kept"') == ["kept by an agent"]
     assert loki.lines(f'{cart} | exception_stacktrace=~"at .*" | a100="x"') == ["with a stack trace"]
 
 
@@ -115,20 +113,6 @@ def bulk() -> Iterator[ExportLogsServiceRequest]:
 
 def body(number: int) -> str:
     return f"bulk {number} ".ljust(BULK_BYTES, "x")
-
-
-def short() -> ExportLogsServiceRequest:
-    request, records = of_service("cart", "prod")
-    add(request.resource_logs[0].resource.attributes, k8s__pod__annotations="z" * RESOURCE_BYTES)
-    for number in range(SHORT):
-        add_record(records, f"short {number}")
-    return request
-
-
-def kept() -> ExportLogsServiceRequest:
-    request, records = of_service("cart", "prod")
-    add_record(records, "kept by an agent").time_unix_nano -= HOURS_OLD * 3_600 * 10**9
-    return request
 
 
 def special() -> ExportLogsServiceRequest:
@@ -148,9 +132,19 @@ def of_another_service() -> ExportLogsServiceRequest:
     return request
 
 
-def late() -> ExportLogsServiceRequest:
-    request, records = of_service("archive", "dev")
-    add_record(records, "late").time_unix_nano -= DAYS_OLD * 86_400 * 10**9
+def short(name: str, resource_bytes: int) -> ExportLogsServiceRequest:
+    """Return short lines of a resource with that much in its attributes."""
+    request, records = of_service(name, "prod")
+    many = {f"note{number}": "x" * (resource_bytes // 10) for number in range(10)}
+    add(request.resource_logs[0].resource.attributes, **many)
+    for number in range(SHORT):
+        add_record(records, f"short {number}")
+    return request
+
+
+def late(name: str, hours: int) -> ExportLogsServiceRequest:
+    request, records = of_service(name, "prod")
+    add_record(records, "late").time_unix_nano -= hours * 3_600 * 10**9
     return request
 
 
@@ -173,6 +167,16 @@ def add(attributes: Any, **given: str) -> None:
     for name, value in given.items():
         attribute = attributes.add()
         attribute.key, attribute.value.string_value = name.replace("__", "."), value
+
+
+def send_all(settings: StackSettings, requests: list[ExportLogsServiceRequest], before: int) -> int:
+    """Send and wait until the gateway has sent or dropped all; return how many these are with those before."""
+    for request in requests:
+        send(settings, request)
+    parts = [part for request in requests for part in request.resource_logs]
+    count = before + sum(len(scope.log_records) for part in parts for scope in part.scope_logs)
+    wait_until(lambda: exported(settings, "sent") + exported(settings, "send_failed") >= count, "all are sent", 90.0)
+    return count
 
 
 def send(settings: StackSettings, request: ExportLogsServiceRequest) -> None:
