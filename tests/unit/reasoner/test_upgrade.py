@@ -118,12 +118,17 @@ def test_an_upgrade_goes_on_from_the_savepoint_of_the_job_that_it_stops(
     assert (last.job_id, last.replaces, last.savepoint, last.settings) == (NEW, OLD, SAVEPOINT, file.read_text())
 
 
+@pytest.mark.parametrize(
+    ("flink", "folder"),
+    [({}, "s3://state"), ({"execution.checkpointing.savepoint-dir": "s3://saved"}, "s3://saved")],
+    ids=["checkpoint-dir", "savepoint-dir"],
+)
 def test_an_application_is_stopped_with_a_savepoint_and_the_next_step_is_said(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, monkeypatch: pytest.MonkeyPatch, flink: dict[str, str], folder: str
 ) -> None:
     settings: dict[str, Any] = {"lake": {"uri": "jdbc:sqlite:/c.db", "warehouse": "s3://w"}}
     settings["kafka"] = {"properties": SASL}  # no matter here: nothing of it leaves this machine
-    settings["engine"] = {"checkpoint_dir": "s3://state"}
+    settings["engine"] = {"checkpoint_dir": "s3://state", "flink": flink}
     file.write_text(yaml.safe_dump(settings))
     monkeypatch.setenv("REASONER_TOOLS", str(file.parent))
     cluster = Cluster({OLD: "RUNNING"})
@@ -132,7 +137,7 @@ def test_an_application_is_stopped_with_a_savepoint_and_the_next_step_is_said(
     with pytest.raises(CommandFailed, match=f"start the cluster again .* `--fromSavepoint {SAVEPOINT}`"):
         upgrade.upgrade(file, cluster, "", lambda line: None)
     assert (submitted, cluster.jobs()) == ([], {OLD: "FINISHED"})
-    assert vars(cluster)["savepoint_folders"] == ["s3://state"], "no journal has the settings of its job"
+    assert vars(cluster)["savepoint_folders"] == [folder], "no journal has the settings of its job"
 
 
 def test_an_application_in_kubernetes_is_left_to_its_operator(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
