@@ -20,16 +20,16 @@ def point(config: JobConfig, rest: FlinkRest, savepoint: str) -> str:
 
     A job that was stopped has its savepoint. One that was cancelled, has failed or was killed goes on exactly from its
     last checkpoint, or from where it began if the cluster still knows that it had none. A run that has failed before it
-    had a point is passed over: it has committed nothing. Raises WrongUse where the point is not known: an older one
-    would count what came after it twice.
+    had a point is passed over, as it has committed nothing; without another run, it is where that one began. Raises
+    WrongUse where the point is not known: an older one would count what came after it twice.
     """
     return savepoint if savepoint != LATEST else _latest(config, rest)
 
 
 def has_run(name: str, rest: FlinkRest) -> bool:
-    """Return whether there is a run to go on from: the cluster or the journal knows one that is not passed over."""
+    """Return whether there is a place to go on from: of a run that is not passed over, or where one of those began."""
     runs = _runs(name, rest)
-    return any(runs.values()) or bool(_entries(name, rest, runs))
+    return any(runs.values()) or bool(_entries(name, rest, runs) or _begin(name, rest, runs))
 
 
 def local_path(address: str) -> Path | None:
@@ -52,10 +52,18 @@ def _entries(name: str, rest: FlinkRest, runs: Mapping[str, JobInfo | None]) -> 
     return [entry for entry in journal.entries(name) if entry.cluster == rest.url and entry.job_id not in passed]
 
 
+def _begin(name: str, rest: FlinkRest, runs: Mapping[str, JobInfo | None]) -> str:
+    """Return the savepoint of the last start that was passed over; "" where it had none, or is not in the journal."""
+    starts = [start for start in journal.starts(name, rest.url) if start.job_id in runs and not runs[start.job_id]]
+    return starts[-1].savepoint if starts else ""
+
+
 def _latest(config: JobConfig, rest: FlinkRest) -> str:
     runs = _runs(config.name, rest)
     run = next((run for run in runs.values() if run), None)
     entries = _entries(config.name, rest, runs)
+    if not run and not entries and (begin := _begin(config.name, rest, runs)):
+        return begin
     job_id = run.job_id if run else (entries[-1].job_id if entries else "")
     of_run = [entry for entry in entries if entry.job_id == job_id]
     if any(isinstance(entry, journal.Drained) for entry in of_run):
@@ -111,7 +119,8 @@ def _left_behind(config: JobConfig, rest: FlinkRest, entries: list[journal.Entry
         _unknown(
             config, rest, f"job {job_id} has a savepoint of another command; unless it was drained, give {newest.path}"
         )
-    return newest.path
+    # Flink deletes the checkpoints of a job that is stopped or drained: without one, the end may lie in another folder.
+    return newest.path if any(point.is_checkpoint for point in found) else None
 
 
 def _name(path: str) -> str:

@@ -131,6 +131,18 @@ def test_a_savepoint_is_looked_for_in_the_folders_of_the_job_and_of_the_cluster(
     assert resume.point(config, forgotten, "latest") == f"file://{checkpoint}"
 
 
+def test_a_savepoint_of_while_it_ran_is_no_end_where_the_checkpoints_are_gone(file: Path, saved: Cluster) -> None:
+    """Catch a job that another command has stopped, into another folder, and that goes on from an older savepoint."""
+    savepoint = file.parent / "savepoint-aaaaaa-1"
+    savepoint.mkdir()
+    (savepoint / "_metadata").touch()
+    journal.check("insights")
+    journal.record("insights", journal.Savepoint("then", saved.url, "a" * 32, f"file:{savepoint}"))
+    forgotten = Cluster(config={"execution.checkpointing.savepoint-dir": f"file://{file.parent}"})
+    with pytest.raises(WrongUse, match=r"is not known here; file:/.*/savepoint-aaaaaa-1 was taken at then, while it"):
+        resume.point(Submission("insights", file).check(), forgotten, "latest")
+
+
 def test_a_first_start_that_failed_is_repeated(file: Path, saved: Cluster) -> None:
     """Catch a submission that cannot be repeated until the cluster has forgotten the first one."""
     again, failed = Submission("insights", file), JOB | {"state": "FAILED"}
@@ -140,6 +152,8 @@ def test_a_first_start_that_failed_is_repeated(file: Path, saved: Cluster) -> No
     journal.record("insights", journal.Start("now", saved.url, "a" * 32, "insights", "0.1.0", ""))
     assert again.continued(cluster).savepoint == "", "it failed after it was taken"
     assert again.continued(Cluster(failed, checkpoints={"a" * 32: points(completed=1)})).savepoint == "latest"
+    journal.record("insights", journal.Start("now", saved.url, "a" * 32, "insights", "0.1.0", "", "file:///s/7"))
+    assert again.continued(cluster).savepoint_path(cluster) == "file:///s/7", "it began there"
 
 
 def test_a_submission_that_is_repeated_goes_on_begins_or_does_nothing(file: Path, saved: Cluster) -> None:
