@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from datetime import datetime
 from math import inf
-from typing import Final, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, S3FileSystem
-
 from jobs.settings import Engine
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
 
 CHECKPOINTS: Final = "execution.checkpointing.dir"
 SAVEPOINTS: Final = "execution.checkpointing.savepoint-dir"
@@ -49,8 +51,18 @@ def points(job_id: str, flink: Mapping[str, str], own: Mapping[str, str]) -> lis
     return found
 
 
-def _store(address: str, flink: Mapping[str, str]) -> tuple[FileSystem, str, str]:
+def local_path(address: str) -> Path | None:
+    """Return the path of a `file:` address or of a plain path, None for another file system."""
+    parts = urlsplit(address)
+    return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
+
+
+def _store(address: str, flink: Mapping[str, str]) -> "tuple[FileSystem, str, str]":
     """Return the file system of an address, the prefix of its paths in Flink, and the path."""
+    from pyarrow.fs import LocalFileSystem, S3FileSystem  # Slow to import, and most commands look at no store.
+
+    if local := local_path(address):
+        return LocalFileSystem(), "file://", str(local)
     parts = urlsplit(address)
     if parts.scheme in ("s3", "s3a"):
         endpoint = flink.get("s3.endpoint") or None
@@ -58,13 +70,13 @@ def _store(address: str, flink: Mapping[str, str]) -> tuple[FileSystem, str, str
         limits = {"connect_timeout": _LIMIT_S, "request_timeout": _LIMIT_S}
         files = S3FileSystem(endpoint_override=endpoint, region=region, **limits)
         return files, f"{parts.scheme}://", f"{parts.netloc}{parts.path}"
-    if parts.scheme in ("", "file"):
-        return LocalFileSystem(), "file://", url2pathname(parts.path)
     message = "neither a disk of this machine nor S3"
     raise OSError(message)
 
 
 def _complete(folder: str, prefix: str, flink: Mapping[str, str]) -> list[Point]:
+    from pyarrow.fs import FileSelector, FileType
+
     files, scheme, path = _store(folder, flink)
     listed = files.get_file_info(FileSelector(path, allow_not_found=True))
     names = [info.path for info in listed if info.base_name.startswith(prefix)]

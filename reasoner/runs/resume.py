@@ -1,10 +1,7 @@
 """Where a job goes on: what its last run has left."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final, NoReturn
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from jobs.settings import JobConfig
 from reasoner.clients import state_files
@@ -30,12 +27,6 @@ def has_run(name: str, rest: FlinkRest) -> bool:
     """Return whether there is a place to go on from: of a run that is not passed over, or where one of those began."""
     runs = _runs(name, rest)
     return any(runs.values()) or bool(_entries(name, rest, runs) or _begin(name, rest, runs))
-
-
-def local_path(address: str) -> Path | None:
-    """Return the path of a `file:` address or of a plain path, None for another file system."""
-    parts = urlsplit(address)
-    return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
 
 
 def _runs(name: str, rest: FlinkRest) -> dict[str, JobInfo | None]:

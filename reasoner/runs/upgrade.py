@@ -8,12 +8,11 @@ from typing import Final
 from jobs.settings import JobConfig
 from reasoner.clients.flink_errors import causes
 from reasoner.clients.flink_rest import FlinkRest, JobInfo
-from reasoner.clients.state_files import SAVEPOINTS, folders
+from reasoner.clients.state_files import SAVEPOINTS, folders, local_path
 from reasoner.errors import CommandFailed
 from reasoner.runs import journal, operator_owned, savepoints
 from reasoner.runs.orphans import end_orphans
 from reasoner.runs.preflight import WHOLE_JOB, Preflight
-from reasoner.runs.resume import local_path
 from reasoner.runs.submit import Submission, package_version, refuse
 from reasoner.runs.way import Way, usual_way
 from reasoner.waiting import wait_until

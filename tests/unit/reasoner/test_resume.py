@@ -11,19 +11,9 @@ from reasoner.clients.flink_rest import FlinkRest
 from reasoner.errors import CommandFailed, WrongUse
 from reasoner.runs import journal, resume, savepoints
 from reasoner.runs.submit import Submission
-from tests.support.answering_cluster import JOB, OLD, Cluster, points, saving_cluster, settings_of_a_job
+from tests.support.answering_cluster import JOB, OLD, Cluster, points
 
 NORMAL = FlinkRest.at("LocalHost:8081/").url
-
-
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return settings_of_a_job(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def saved(monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    return saving_cluster(monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -16,19 +16,9 @@ from reasoner.runs import orphans as left
 from reasoner.runs.submit import Submission
 from state_schemas.contracts.settings import ReaderConfig, load
 from state_schemas.contracts.tables import TABLES
-from tests.support.answering_cluster import JOB, OLD, OTHER, Cluster, saving_cluster, settings_of_a_job
+from tests.support.answering_cluster import JOB, OLD, OTHER, Cluster
 
 ON_DISK = {"execution.checkpointing.dir": "file:///var/checkpoints"}
-
-
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return settings_of_a_job(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def saved(monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    return saving_cluster(monkeypatch)
 
 
 def test_a_job_that_can_work_is_not_refused_and_checkpoints_in_the_heap_are_a_note(file: Path) -> None:

@@ -11,22 +11,16 @@ from reasoner.clients.flink_rest import FlinkRest, NoAnswer
 from reasoner.errors import CommandFailed
 from reasoner.runs import preflight, submit
 from reasoner.runs.submit import Submission
+from tests.support import answering_cluster
 
-BEFORE = {"jid": "b" * 32, "name": "insights", "state": "CANCELED", "start-time": 9, "end-time": 10}
-JOB = {"jid": "a" * 32, "name": "insights", "state": "CREATED", "start-time": 5, "end-time": -1}
+JOB = answering_cluster.JOB | {"state": "CREATED"}
 
 
-class Cluster(FlinkRest):
+class Cluster(answering_cluster.Cluster):
     """A cluster with free slots, on which the job has run before."""
 
     def __init__(self) -> None:
-        super().__init__("http://flink:8081")
-        answers: dict[str, Any] = {
-            "/jobs/overview": {"jobs": [BEFORE]},
-            "/overview": {"slots-available": 4, "slots-total": 4, "flink-version": "2.2.1"},
-            "/jobmanager/config": [],
-        }
-        object.__setattr__(self, "get", answers.__getitem__)
+        super().__init__(answering_cluster.OLD)
 
     def waiting(self, timeout_s: float) -> FlinkRest:
         return self
